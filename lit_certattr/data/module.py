@@ -1,0 +1,91 @@
+"""What all data modules share: loaders, the set to certify, and the facts a network must match."""
+
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from lit_certattr.data.sample import Sample, SampleSet, collate
+from lit_certattr.data.split import balanced_order
+from lit_certattr.errors import InputError
+
+
+class ImageDataModule(LightningDataModule):
+    """Images in [0, 1] with labels and stable ids, in batches of :class:`~lit_certattr.data.Sample`.
+
+    A subclass sets ``num_classes``, ``class_names`` and ``image_shape`` in its ``__init__``, and in ``setup``
+    those of ``train_set``, ``val_set`` and ``test_set`` that it has. Prediction (certification) goes over the
+    test images, unshuffled.
+
+    Args:
+        batch_size: Images a batch.
+        num_workers: Processes that read images; 0 reads in the main process.
+        max_images: Predict on this many images only; ``None`` takes all. The choice is a fixed class-balanced
+            shuffle's first ones, so that a larger number adds images to a smaller one; they keep the order of
+            the test set.
+
+    Attributes:
+        num_classes: Number of classes.
+        class_names: Their names, in the order of the labels.
+        image_shape: ``(C, H, W)`` of every image.
+
+    Raises:
+        InputError: If a number is out of range, or a loader is asked for images that the data set lacks.
+    """
+
+    num_classes: int
+    class_names: list[str]
+    image_shape: tuple[int, int, int]
+
+    train_set: SampleSet | None = None
+    val_set: SampleSet | None = None
+    test_set: SampleSet | None = None
+
+    def __init__(self, batch_size: int = 64, num_workers: int = 0, max_images: int | None = None) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        if num_workers < 0:
+            raise InputError(f"num_workers must be at least 0, got {num_workers}")
+        if max_images is not None and max_images < 1:
+            raise InputError(f"max_images must be at least 1 or null for all, got {max_images}")
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.max_images = max_images
+
+    @property
+    def predict_set(self) -> SampleSet:
+        """The test images, or the chosen ``max_images`` of them, in the order of the test set."""
+        samples = self._require(self.test_set, "test")
+        if self.max_images is None or self.max_images >= len(samples):
+            return samples
+        return samples.subset(sorted(balanced_order(samples.targets)[: self.max_images]))
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Shuffled training batches."""
+        return self._loader(self._require(self.train_set, "training"), shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Validation batches in a fixed order."""
+        return self._loader(self._require(self.val_set, "validation"))
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """Test batches in a fixed order."""
+        return self._loader(self._require(self.test_set, "test"))
+
+    def predict_dataloader(self) -> DataLoader[Sample]:
+        """The images to certify, in a fixed order."""
+        return self._loader(self.predict_set)
+
+    def _loader(self, samples: SampleSet, shuffle: bool = False) -> DataLoader[Sample]:
+        return DataLoader(
+            samples,
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def _require(self, samples: SampleSet | None, kind: str) -> SampleSet:
+        if samples is None:
+            raise InputError(f"{type(self).__name__} has no {kind} images")
+        return samples

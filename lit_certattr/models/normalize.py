@@ -1,0 +1,48 @@
+"""Normalisation as a layer, so that every perturbation is measured in pixel space."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lit_certattr.errors import InputError
+
+
+class Normalize(nn.Module):
+    """Subtract the mean of each channel and divide by its standard deviation.
+
+    The first layer of every network here: images stay in [0, 1] outside, so a noise level or a radius is an
+    l2 length in pixel space and means the same for every network.
+
+    Args:
+        mean: One number a channel, for images in [0, 1].
+        std: One positive number a channel.
+
+    Raises:
+        InputError: If the lengths differ, or a standard deviation is not positive.
+
+    Example:
+        >>> layer = Normalize(mean=[0.5], std=[0.25])
+        >>> layer(torch.tensor([0.0, 0.5, 1.0]).reshape(1, 1, 1, 3)).flatten()
+        tensor([-2.,  0.,  2.])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        if len(mean) != len(std) or len(mean) == 0:
+            raise InputError(f"mean and std need one number a channel each, got {len(mean)} and {len(std)}")
+        if not all(s > 0 for s in std):
+            raise InputError(f"std must be positive, got {list(std)}")
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(-1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise images ``[B, C, H, W]`` in [0, 1]; the shape stays."""
+        return (images - self.mean) / self.std
+
+    def extra_repr(self) -> str:
+        """Show the constants when the network is printed."""
+        return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
