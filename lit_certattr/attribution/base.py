@@ -1,0 +1,128 @@
+"""What an attribution method is, and the two things that all of them need."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from lit_certattr.errors import InputError
+
+ChannelReduction = Literal["sum_abs", "abs_sum", "max_abs", "sum"]
+
+
+class Attribution(ABC):
+    """A method that explains a class of a network by a map over the pixels.
+
+    A subclass implements ``__call__``. It must be one fixed function of each image: no statistics over the
+    batch, no look at any other image, no state between calls; otherwise certificates do not hold.
+
+    Args:
+        channels: How the scores of the channels of a pixel become one number. ``"sum_abs"``: sum of absolute
+            values; ``"abs_sum"``: absolute value of the sum; ``"max_abs"``: largest absolute value; ``"sum"``:
+            signed sum, so that only evidence *for* the class ranks high.
+
+    Raises:
+        InputError: If ``channels`` is not one of these.
+    """
+
+    def __init__(self, channels: ChannelReduction) -> None:
+        if channels not in get_args(ChannelReduction):
+            raise InputError(
+                f"channels must be one of {', '.join(get_args(ChannelReduction))}, got {channels!r}"
+            )
+        self.channels = channels
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in sorted(vars(self).items()))
+        return f"{type(self).__name__}({settings})"
+
+    @abstractmethod
+    def __call__(
+        self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False
+    ) -> Tensor:
+        """Explain the target class of each image.
+
+        Args:
+            model: Network from images in [0, 1] to logits ``[B, num_classes]``.
+            images: Images ``[B, C, H, W]``.
+            targets: Class indices ``[B]``.
+            create_graph: Keep the graph, so that a loss of the map can be differentiated.
+
+        Returns:
+            Maps ``[B, H, W]``; detached unless ``create_graph``. ``.grad`` of the parameters is never touched.
+        """
+
+    def reduce(self, scores: Tensor) -> Tensor:
+        """Reduce scores ``[B, C, H, W]`` to maps ``[B, H, W]`` as ``channels`` says."""
+        match self.channels:
+            case "sum_abs":
+                return scores.abs().sum(1)
+            case "abs_sum":
+                return scores.sum(1).abs()
+            case "max_abs":
+                return scores.abs().amax(1)
+            case _:
+                return scores.sum(1)
+
+
+def input_gradient(
+    model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Gradient of each image's target logit with respect to that image alone.
+
+    Works under ``torch.no_grad`` and ``torch.inference_mode`` too, as in Lightning's validation loops.
+
+    Args:
+        model: Network to logits ``[B, num_classes]``; in eval mode, so that images do not influence each other.
+        images: Images ``[B, C, H, W]``.
+        targets: Class indices ``[B]``.
+        create_graph: Keep the graph for a second derivative. Images that already require a gradient then stay
+            connected to their own graph.
+
+    Returns:
+        ``(images, gradients)``: the images as they entered the graph, and their gradients, ``[B, C, H, W]``.
+
+    Raises:
+        InputError: If a target is not a class of the network.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        if images.is_inference():
+            images = images.clone()  # tensors made under inference_mode cannot enter a graph
+        if not (create_graph and images.requires_grad):
+            images = images.detach().requires_grad_(True)
+        logits = model(images)
+        if logits.ndim != 2:
+            raise InputError(
+                f"the network must return logits [B, num_classes], got shape {tuple(logits.shape)}"
+            )
+        # A sum over the batch has every image's own gradient; gather keeps the targets on the device.
+        score = logits.gather(1, targets.view(-1, 1)).sum()
+        (gradient,) = torch.autograd.grad(score, images, create_graph=create_graph)
+    return images, gradient
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[nn.Module]:
+    """Eval mode and frozen parameters inside the block; every module's mode and flags as before after it.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2).eval())
+        >>> with frozen(net):
+        ...     net.training, net[0].weight.requires_grad
+        (False, False)
+        >>> net.training, net[1].training, net[0].weight.requires_grad
+        (True, False, True)
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        model.eval().requires_grad_(False)
+        yield model
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)

@@ -1,0 +1,65 @@
+"""Integrated gradients."""
+
+import torch
+from torch import Tensor, nn
+
+from lit_certattr.attribution.base import Attribution, ChannelReduction, input_gradient
+from lit_certattr.errors import InputError
+
+
+class IntegratedGradients(Attribution):
+    r"""Integrated gradients (Sundararajan et al., 2017).
+
+    .. math:: (x - b) \odot \frac{1}{m} \sum_{k=1}^{m} \nabla f_c\left(b + \tfrac{k - 1/2}{m} (x - b)\right)
+
+    The midpoint rule makes the attributions add up to :math:`f_c(x) - f_c(b)` with an error of order
+    :math:`1/m^2`. Path points are evaluated in groups, so memory does not grow with ``steps``.
+
+    Args:
+        steps: Number of path points ``m``.
+        baseline: Grey level of the baseline image ``b`` in [0, 1].
+        max_batch: Most images evaluated at once; ``None`` puts all steps of the batch into one.
+        channels: Channel reduction, see :class:`Attribution`.
+
+    Raises:
+        InputError: If ``steps`` or ``max_batch`` is below 1.
+    """
+
+    def __init__(
+        self,
+        steps: int = 20,
+        baseline: float = 0.0,
+        max_batch: int | None = 64,
+        channels: ChannelReduction = "abs_sum",
+    ) -> None:
+        super().__init__(channels)
+        if steps < 1 or (max_batch is not None and max_batch < 1):
+            raise InputError(
+                f"steps and max_batch must be at least 1, got steps={steps}, max_batch={max_batch}"
+            )
+        self.steps, self.baseline, self.max_batch = steps, baseline, max_batch
+
+    def scores(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
+        """Signed attributions of every channel, ``[B, C, H, W]``, before the channels are reduced."""
+        with torch.inference_mode(False), torch.enable_grad():
+            if images.is_inference():
+                images = images.clone()
+            path = images - self.baseline
+            group = self.steps if self.max_batch is None else max(1, self.max_batch // len(images))
+            total = torch.zeros_like(path)
+            for first in range(0, self.steps, group):
+                count = min(group, self.steps - first)
+                share = (
+                    torch.arange(first, first + count, device=images.device, dtype=images.dtype) + 0.5
+                ) / self.steps
+                points = (self.baseline + share.view(-1, 1, 1, 1, 1) * path).flatten(0, 1)
+                _, gradients = input_gradient(model, points, targets.repeat(count), create_graph)
+                total = total + gradients.unflatten(0, (count, -1)).sum(0)
+            scores = path * total / self.steps
+        return scores if create_graph else scores.detach()
+
+    def __call__(
+        self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False
+    ) -> Tensor:
+        """See :class:`Attribution`."""
+        return self.reduce(self.scores(model, images, targets, create_graph))

@@ -1,0 +1,23 @@
+"""Certificates: statistics of noisy maps, and the theorems that turn them into guarantees."""
+
+from lit_certattr.certificates.base import Certificate
+from lit_certattr.certificates.pixel import ABSTAIN, PixelCertificate, PixelResult
+from lit_certattr.certificates.result import Result, load_results, save_results
+from lit_certattr.certificates.topk_overlap import (
+    TopKOverlapCertificate,
+    TopKOverlapResult,
+    displacement_radii,
+)
+
+__all__ = [
+    "ABSTAIN",
+    "Certificate",
+    "PixelCertificate",
+    "PixelResult",
+    "Result",
+    "TopKOverlapCertificate",
+    "TopKOverlapResult",
+    "displacement_radii",
+    "load_results",
+    "save_results",
+]

@@ -1,0 +1,144 @@
+"""What a certificate is: a torchmetrics metric over the noisy maps of one image."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from lit_certattr.certificates.result import Result
+from lit_certattr.errors import InputError
+from lit_certattr.smoothing import MapBlock, Noise
+from lit_certattr.smoothing.sparsify import Ties
+
+
+def check_alpha(alpha: float) -> float:
+    """``alpha`` as a float, if it is a probability strictly between 0 and 1."""
+    if not 0 < alpha < 1:
+        raise InputError(f"alpha must lie strictly between 0 and 1, got {alpha}")
+    return float(alpha)
+
+
+class Certificate(Metric, ABC):
+    """Statistics of the noisy maps of one image, and the theorem that turns them into a guarantee.
+
+    Call order: :meth:`bind` once a map shape, then for each image ``reset()``, :meth:`update` with every block
+    of maps, ``compute()``. States are sums (counts, never maps), so the samples of one image can be drawn on
+    several devices and added: pass ``sync_on_compute=True`` for that. It is off by default, since processes
+    usually certify different images, whose counts must not be mixed.
+
+    Args:
+        alpha: Probability of any false statement about one image, over all pixels and levels.
+        ties: Tie rule of the masks, see :func:`~lit_certattr.smoothing.top_k_mask`.
+        sync_on_compute: Add the states of all processes before computing.
+
+    Raises:
+        InputError: If ``alpha`` is not in (0, 1).
+    """
+
+    name: ClassVar[str]
+    """Key of the result when none is given."""
+    laws: ClassVar[tuple[type[Noise], ...]]
+    """Noise laws that the theorem covers."""
+
+    full_state_update = False
+    is_differentiable = False
+
+    num_samples: Tensor
+    num_constant: Tensor
+    num_invalid: Tensor
+    votes: Tensor
+    tied: Tensor
+
+    def __init__(self, alpha: float, ties: Ties = "index", sync_on_compute: bool = False) -> None:
+        super().__init__(sync_on_compute=sync_on_compute)
+        self.alpha = check_alpha(alpha)
+        self.ties: Ties = ties
+        self.bound_to: Noise | None = None
+        self.map_shape: tuple[int, int] = (0, 0)
+        self.sizes: tuple[int, ...] = ()
+        for state in ("num_samples", "num_constant", "num_invalid"):
+            self.add_state(state, torch.tensor(0), dist_reduce_fx="sum")
+
+    @abstractmethod
+    def mask_sizes(self, num_pixels: int) -> tuple[int, ...]:
+        """Sizes of the top-K masks that are counted, for maps of ``num_pixels``; checks the settings on the way."""
+
+    @abstractmethod
+    def smallest_num_samples(self, num_pixels: int) -> int:
+        """Fewest samples with which this certificate can say anything about maps of ``num_pixels``."""
+
+    @abstractmethod
+    def compute(self) -> Result:
+        """The result for the samples seen since ``reset()``."""
+
+    @property
+    def num_pixels(self) -> int:
+        """Pixels of the maps that this certificate is bound to."""
+        return self.map_shape[0] * self.map_shape[1]
+
+    def bind(self, noise: Noise, map_shape: Sequence[int]) -> None:
+        """Fix the noise law and the shape ``(H, W)`` of the maps; forgets all samples.
+
+        Raises:
+            InputError: If the theorem does not cover the noise, or the maps are too small for the settings.
+        """
+        if not isinstance(noise, self.laws):
+            covered = " or ".join(law.__name__ for law in self.laws)
+            raise InputError(f"{type(self).__name__} is proved for {covered}, not for {type(noise).__name__}")
+        height, width = map_shape
+        self.bound_to, self.map_shape = noise, (height, width)
+        self.sizes = self.mask_sizes(height * width)
+        levels = len(self.sizes)
+        self.add_state("votes", torch.zeros(levels, height, width, dtype=torch.int32), dist_reduce_fx="sum")
+        self.add_state("tied", torch.zeros(levels), dist_reduce_fx="sum")
+        device = self.num_samples.device
+        self.reset()
+        self.to(device)
+
+    def update(self, maps: Tensor | MapBlock) -> None:
+        """Count a block of noisy maps.
+
+        Args:
+            maps: Maps ``[b, H, W]`` of ``b`` fresh samples, or a block already ranked for these sizes.
+
+        Raises:
+            InputError: If the certificate is not bound, or the maps have another shape.
+        """
+        if self.bound_to is None:
+            raise InputError(f"{type(self).__name__}: call bind(noise, map_shape) before update(maps)")
+        block = maps if isinstance(maps, MapBlock) else MapBlock(maps, self.sizes, self.ties)
+        if tuple(block.maps.shape[1:]) != self.map_shape:
+            raise InputError(f"maps of shape {tuple(block.maps.shape[1:])}, but bound to {self.map_shape}")
+        self.num_samples += len(block.maps)
+        self.num_constant += block.num_constant
+        self.num_invalid += block.num_invalid
+        for level, size in enumerate(self.sizes):
+            self.votes[level] += block.votes[size]
+            self.tied[level] += block.tied[size]
+
+    def _record(self) -> dict[str, Any]:
+        """The fields that every result has; also refuses what no theorem covers."""
+        if self.bound_to is None or not int(self.num_samples):
+            raise InputError(f"{type(self).__name__}: no samples; call bind() and update() before compute()")
+        if invalid := int(self.num_invalid):
+            raise InputError(f"{invalid} of {int(self.num_samples)} noisy maps hold NaN or infinity")
+        flags = []
+        if constant := int(self.num_constant):
+            flags.append(
+                f"{constant} of {int(self.num_samples)} noisy maps are constant; they vote for nothing"
+            )
+        worst = float(self.tied.max()) / int(self.num_samples)
+        if worst >= 0.001:
+            flags.append(
+                f"{worst:.1%} of the pixels tie across the threshold of an average map (tie rule: {self.ties})"
+            )
+        return {
+            "num_samples": int(self.num_samples),
+            "alpha": self.alpha,
+            "sigma": self.bound_to.sigma,
+            "noise": type(self.bound_to).__name__,
+            "flags": flags,
+        }

@@ -1,0 +1,139 @@
+"""What a certificate gives back: a frozen, self-contained record that can be saved and re-read bit by bit."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import attrs
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from lit_certattr.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_HEADER = "lit_certattr"
+
+
+@attrs.frozen(eq=False)
+class Result:
+    """Base of all results. Tensors live on the CPU.
+
+    Attributes:
+        num_samples: Samples that were drawn.
+        alpha: Probability of any false statement about this image, over all pixels and levels together.
+        sigma: Standard deviation of the noise, in pixel units.
+        noise: Name of the noise law.
+        flags: What a reader must know before believing the numbers, e.g. ``"constant maps"``; often empty.
+        sampling: How the samples were drawn: seed, image id, target, batch size, threads, precision, memory
+            format, generator, attribution, versions. Part of the certificate, since another explainer or other
+            noise would be another statement. Empty for maps that were fed by hand.
+    """
+
+    kind: ClassVar[str] = ""
+
+    num_samples: int = attrs.field(kw_only=True)
+    alpha: float = attrs.field(kw_only=True)
+    sigma: float = attrs.field(kw_only=True)
+    noise: str = attrs.field(kw_only=True)
+    flags: tuple[str, ...] = attrs.field(kw_only=True, default=(), converter=tuple)
+    sampling: dict[str, Any] = attrs.field(kw_only=True, factory=dict, converter=dict)
+
+    def statement(self, radius: float | None = None) -> str:
+        """What is certified, in plain words: what is preserved, for which budget, at which confidence."""
+        raise NotImplementedError
+
+    def plot(self) -> "Figure":
+        """A matplotlib figure of the result."""
+        raise NotImplementedError
+
+    def save(self, path: str | Path) -> None:
+        """Write this result to a safetensors file, losslessly and atomically."""
+        save_results(path, {self.kind: self})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a result written by :meth:`save`.
+
+        Raises:
+            InputError: If the file is missing, damaged, or holds another kind of result.
+        """
+        result = load_results(path).get(cls.kind)
+        if not isinstance(result, cls):
+            raise InputError(f"{path}: holds no {cls.__name__}")
+        return result
+
+
+def save_results(path: str | Path, results: Mapping[str, Result]) -> None:
+    """Write named results to one safetensors file; the file appears whole or not at all.
+
+    Equal results give equal bytes.
+
+    Args:
+        path: File to write.
+        results: Results by name; names must not contain ``/``.
+    """
+    tensors: dict[str, Tensor] = {}
+    header: dict[str, Any] = {}
+    for name, result in results.items():
+        values = {field.name: getattr(result, field.name) for field in attrs.fields(type(result))}
+        header[name] = {
+            "type": type(result).__name__,
+            "fields": {key: value for key, value in values.items() if not isinstance(value, Tensor)},
+        }
+        tensors |= {
+            f"{name}/{key}": value.contiguous() for key, value in values.items() if isinstance(value, Tensor)
+        }
+    # One metadata entry: safetensors keeps several in no fixed order, and the bytes would differ between runs.
+    data = to_safetensors(tensors, {_HEADER: json.dumps(header, sort_keys=True)})
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    partial.replace(path)
+
+
+def load_results(path: str | Path) -> dict[str, Result]:
+    """Read the results of one file.
+
+    The file is data: only the known result types are built, no code runs.
+
+    Args:
+        path: File written by :func:`save_results`.
+
+    Returns:
+        Results by name.
+
+    Raises:
+        InputError: If the file is missing, damaged, or not one of ours.
+    """
+    kinds = {kind.__name__: kind for kind in Result.__subclasses__()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_HEADER])
+            return {
+                name: kinds[entry["type"]](
+                    **entry["fields"],
+                    **{
+                        key.split("/", 1)[1]: file.get_tensor(key)
+                        for key in file.keys()
+                        if key.startswith(f"{name}/")
+                    },  # noqa: SIM118
+                )
+                for name, entry in header.items()
+            }
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
+        raise InputError(f"{path}: not a file of certified results, or damaged ({error})") from None
+
+
+def round_down(values: Any) -> Tensor:
+    """Float32 tensor of float64 values, never above them: a stored radius must not exceed the proven one."""
+    exact = torch.as_tensor(values, dtype=torch.float64)
+    single = exact.to(torch.float32)
+    lower = torch.nextafter(single, torch.full_like(single, -torch.inf))
+    return torch.where(single.double() > exact, lower, single)

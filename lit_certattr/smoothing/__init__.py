@@ -1,0 +1,28 @@
+"""Noise laws, sparsifiers and the stream of noisy maps."""
+
+from lit_certattr.smoothing.noise import GaussianNoise, Noise, UniformBallNoise
+from lit_certattr.smoothing.normals import normal_stream
+from lit_certattr.smoothing.sparsify import (
+    MapBlock,
+    quadratic_map,
+    relaxed_top_k,
+    scaled_map,
+    top_k_mask,
+    top_k_size,
+)
+from lit_certattr.smoothing.stream import noisy_images, noisy_maps
+
+__all__ = [
+    "GaussianNoise",
+    "MapBlock",
+    "Noise",
+    "UniformBallNoise",
+    "noisy_images",
+    "noisy_maps",
+    "normal_stream",
+    "quadratic_map",
+    "relaxed_top_k",
+    "scaled_map",
+    "top_k_mask",
+    "top_k_size",
+]

@@ -1,0 +1,189 @@
+"""Sparsifiers: from a map to a map in [0, 1] that a certificate can count or average.
+
+All of them look at one map alone (never at the clean map, never at other maps of the batch), so the function
+that is smoothed is fixed, as the theorems need.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_certattr.errors import InputError
+from lit_certattr.statistics import exact_share
+
+Ties = Literal["index", "positive"]
+
+
+def top_k_size(top_k: float, num_pixels: int) -> int:
+    """Number of pixels that ``top_k`` stands for: a share in (0, 1), or a count.
+
+    Args:
+        top_k: Share of the pixels (``0.25``; rounded down) or number of pixels (``200``).
+        num_pixels: Pixels of the map.
+
+    Raises:
+        InputError: If no pixel, or not fewer than all pixels, would be selected.
+
+    Example:
+        >>> top_k_size(0.1, 50176), top_k_size(200, 784)
+        (5017, 200)
+    """
+    size = exact_share(top_k, num_pixels) if 0 < top_k < 1 else int(top_k)
+    if size != top_k and not 0 < top_k < 1:
+        raise InputError(f"top_k must be a share in (0, 1) or a whole number of pixels, got {top_k}")
+    if not 1 <= size < num_pixels:
+        raise InputError(
+            f"top_k={top_k} selects {size} of {num_pixels} pixels; it must select at least 1 and leave out at least 1"
+        )
+    return size
+
+
+def _kth_largest(flat: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Values ``[K, B]`` of the ``size``-th largest entries of each row of ``flat`` ``[B, N]``."""
+    if flat.device.type == "cpu":  # np.partition is about ten times torch.topk or kthvalue here
+        values, upper = {}, flat.numpy()
+        for size in sorted(set(sizes), reverse=True):  # each smaller size inside the part already found
+            upper = np.partition(upper, upper.shape[1] - size, axis=1)[:, -size:]
+            values[size] = torch.from_numpy(upper[:, 0].copy())
+        return torch.stack([values[size] for size in sizes])
+    ranked = flat.topk(max(sizes), dim=1).values
+    return torch.stack([ranked[:, size - 1] for size in sizes])
+
+
+def top_k_mask(maps: Tensor, sizes: int | Sequence[int], ties: Ties = "index") -> Tensor:
+    """Masks of the largest pixels of each map, for several sizes from one pass.
+
+    Exactly ``size`` pixels are selected; pixels that tie at the threshold are taken in the order of their flat
+    index, so the rule is deterministic on every device. Percentile rules are not: on a map with 84 % zeros,
+    ``>= threshold`` selects everything and ``> threshold`` as few as 16 % of the pixels at K = 50 %.
+
+    Args:
+        maps: Maps ``[..., H, W]``, any float type, finite.
+        sizes: Number of pixels to select, or several numbers.
+        ties: ``"index"`` as above; ``"positive"`` drops selected pixels whose value is not above 0
+            (the rule of Levine et al., 2019), so fewer than ``size`` may remain.
+
+    Returns:
+        Boolean masks ``[K, ..., H, W]`` for a sequence of sizes, ``[..., H, W]`` for one size.
+
+    Example:
+        >>> top_k_mask(torch.tensor([[3.0, 1.0], [1.0, 1.0]]), 2).int().tolist()
+        [[1, 1], [0, 0]]
+    """
+    if isinstance(sizes, int):
+        return _masks(maps, [sizes], ties)[0][0]
+    return torch.stack(_masks(maps, sizes, ties)[0])
+
+
+def _masks(maps: Tensor, sizes: Sequence[int], ties: Ties) -> tuple[list[Tensor], Tensor]:
+    """Masks as in :func:`top_k_mask`, and the share ``[K, ...]`` of pixels that tie across the threshold."""
+    if not torch.is_floating_point(maps):
+        maps = maps.double()
+    elif maps.dtype in (torch.float16, torch.bfloat16):
+        maps = maps.float()  # exact, and NumPy knows the type
+    flat = maps.detach().reshape(-1, maps.shape[-2] * maps.shape[-1])
+    thresholds = _kth_largest(flat, sizes)
+    masks, tied = [], []
+    for size, threshold in zip(sizes, thresholds.unsqueeze(-1), strict=True):
+        mask = flat >= threshold
+        extra = mask.sum(1, dtype=torch.int32) - size
+        # On a CPU the question costs nothing; on an accelerator it would stop the stream, so all rows are mended.
+        if flat.device.type != "cpu" or bool(extra.any()):
+            at = flat == threshold
+            keep = at.sum(1, keepdim=True, dtype=torch.int32) - extra.unsqueeze(1)
+            mask = mask & ~(at & (at.cumsum(1, dtype=torch.int32) > keep))
+            tied.append(torch.where(extra > 0, at.sum(1), 0) / flat.shape[1])
+        else:
+            tied.append(torch.zeros(len(flat), device=flat.device))
+        if ties == "positive":
+            mask = mask & (flat > 0)
+        masks.append(mask.reshape(maps.shape))
+    return masks, torch.stack(tied).reshape(len(sizes), *maps.shape[:-2])
+
+
+def relaxed_top_k(maps: Tensor, size: int, saturation: int = 1) -> Tensor:
+    r"""Relaxed sparsified map (Levine et al., 2019): :math:`\min(|a_j| / a_{(\gamma n)}, 1)` on the top pixels.
+
+    One on the ``saturation`` largest pixels, proportional to the value below them, zero outside the ``size``
+    largest. ``saturation = 1`` divides by the map's own maximum.
+
+    Args:
+        maps: Maps ``[..., H, W]``; their absolute value is ranked.
+        size: Pixels that stay non-zero.
+        saturation: Pixels that saturate at 1, at most ``size``.
+
+    Returns:
+        Maps in [0, 1]; a map of zeros stays zero.
+
+    Example:
+        >>> relaxed_top_k(torch.tensor([[4.0, -2.0], [1.0, 0.0]]), size=2).tolist()
+        [[1.0, 0.5], [0.0, 0.0]]
+    """
+    if not 1 <= saturation <= size:
+        raise InputError(f"saturation must lie in 1..size={size}, got {saturation}")
+    magnitude = maps.abs()
+    reference = magnitude.flatten(-2).topk(saturation, dim=-1).values[..., -1, None, None]
+    scaled = (magnitude / torch.where(reference > 0, reference, 1)).clamp(max=1)
+    return scaled * top_k_mask(magnitude, size, ties="positive")
+
+
+def scaled_map(maps: Tensor) -> Tensor:
+    """Scaled map ``|a| / max |a|`` in [0, 1] (Levine et al., 2019); a map of zeros stays zero.
+
+    Example:
+        >>> scaled_map(torch.tensor([[4.0, -2.0]])).tolist()
+        [[1.0, 0.5]]
+    """
+    magnitude = maps.abs()
+    peak = magnitude.amax((-2, -1), keepdim=True)
+    return magnitude / torch.where(peak > 0, peak, 1)
+
+
+def quadratic_map(maps: Tensor) -> Tensor:
+    """Quadratic map ``a^2 / max a^2`` in [0, 1] (Levine et al., 2019); a map of zeros stays zero.
+
+    Example:
+        >>> quadratic_map(torch.tensor([[4.0, -2.0]])).tolist()
+        [[1.0, 0.25]]
+    """
+    return scaled_map(maps).square()
+
+
+class MapBlock:
+    """A block of noisy maps of one image, ranked once for every certificate that asks.
+
+    A constant map ranks nothing: it selects no pixel, and it is counted, so that a certificate can give it a
+    vote for neither label.
+
+    Args:
+        maps: Maps ``[b, H, W]``.
+        sizes: Numbers of pixels that anybody will ask for; each is a key of ``votes`` and ``tied``.
+        ties: Tie rule of :func:`top_k_mask`.
+
+    Attributes:
+        votes: For each size, how many maps select each pixel, integer ``[H, W]``.
+        tied: For each size, sum over the maps of the share of pixels that tie across the threshold, scalar.
+        num_constant: Number of constant maps, scalar tensor.
+        num_invalid: Number of maps that hold NaN or infinity, scalar tensor.
+
+    Example:
+        >>> block = MapBlock(torch.tensor([[[3.0, 1.0]], [[0.0, 0.0]]]), sizes=[1])
+        >>> block.votes[1].tolist(), int(block.num_constant)
+        ([[1, 0]], 1)
+    """
+
+    def __init__(self, maps: Tensor, sizes: Sequence[int], ties: Ties = "index") -> None:
+        self.maps, self.ties = maps, ties
+        low, high = torch.aminmax(maps.flatten(1), dim=1)
+        constant = low == high
+        self.num_constant = constant.sum()
+        self.num_invalid = (~(torch.isfinite(low) & torch.isfinite(high))).sum()
+        masks, tied = _masks(maps, sizes, ties) if sizes else ([], maps.new_zeros(0, len(maps)))
+        if maps.device.type != "cpu" or bool(self.num_constant):
+            masks = [mask & ~constant[:, None, None] for mask in masks]
+        narrow = torch.int16 if len(maps) < 2**15 else torch.int32  # ten times faster to add up than int64
+        self.votes = {size: mask.sum(0, dtype=narrow) for size, mask in zip(sizes, masks, strict=True)}
+        self.tied = dict(zip(sizes, tied.sum(1), strict=True))
