@@ -1,0 +1,43 @@
+# make demo   train, certify, and print the paths of two reports      make test   the whole test suite
+# make lint   ruff and mypy                                            make clean  remove the environment and runs/
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint clean
+
+help:
+	@sed -n '1,2s/^# //p' Makefile
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "make: $(PYTHON) is too old: Python 3.11 or newer is needed (make PYTHON=python3.12 ...)" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+		|| { echo "make: $(PYTHON) cannot create environments: apt-get install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/python train.py fit --config configs/train/mnist5k_noise.yaml
+	$(BIN)/python certify.py run --config configs/certify/mnist5k.yaml
+	$(BIN)/python certify.py run --config configs/certify/photographs.yaml
+	@printf '\nOpen in a browser:\n  %s\n  %s\n' runs/certify/mnist5k/report.html runs/certify/photographs/report.html
+
+# One torch thread a process: on small networks two cost more than they bring.
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) runs
