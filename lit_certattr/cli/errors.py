@@ -1,0 +1,138 @@
+"""A user's mistake ends in one line on stderr and exit status 2; everything else stays a traceback."""
+
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from os import PathLike
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.cli import LightningArgumentParser
+
+from lit_certattr.errors import InputError
+
+
+@contextmanager
+def one_line_errors(program: str) -> Iterator[None]:
+    """Turn a user's mistake inside the block into ``program: error: ...`` on stderr and exit status 2.
+
+    A mistake is an :class:`~lit_certattr.errors.InputError`, or what Lightning itself calls a
+    misconfiguration. Inside the block Lightning's own chatter (seed, devices, advertisements) is silent, so that
+    the line stands alone; warnings are not.
+
+    Args:
+        program: What the user typed, e.g. ``"train.py"``.
+
+    Example:
+        >>> with one_line_errors("train.py"):  # doctest: +SKIP
+        ...     raise InputError("sigma must be positive, got -0.5")
+        train.py: error: sigma must be positive, got -0.5
+    """
+    chatter = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in chatter]
+    for logger in chatter:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    except (InputError, MisconfigurationException) as error:
+        sys.stderr.write(f"{program}: error: {' '.join(str(error).split())}\n")
+        raise SystemExit(2) from None
+    finally:
+        for logger, level in zip(chatter, levels, strict=True):
+            logger.setLevel(level)
+
+
+class OneLineParser(LightningArgumentParser):
+    """Lightning's parser, whose complaints are an :class:`InputError` of one line; pass it as ``parser_class``."""
+
+    _config_file: str | None = None
+
+    def parse_path(self, path: str | PathLike, *args: Any, **kwargs: Any) -> Namespace:
+        """Read a configuration file; the complaint about one that cannot be read names it."""
+        outer, self._config_file = self._config_file, str(path)
+        try:
+            config: Namespace = super().parse_path(path, *args, **kwargs)
+            return config
+        except (UnicodeDecodeError, OSError) as error:
+            raise InputError(f"config {path} cannot be read: {error}") from None
+        finally:
+            self._config_file = outer
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise the complaint. jsonargparse asks a parser of its own for each alternative: those it catches."""
+        if not self.exit_on_error:
+            raise ArgumentError(None, message) from ex
+        line = explain(message, _options(self))
+        raise InputError(line if self._config_file is None else f"config {self._config_file}: {line}") from ex
+
+
+def _options(parser: ArgumentParser) -> list[str]:
+    """The options of a parser and of its subcommands."""
+    names = [action.dest for action in parser._actions]
+    for action in parser._actions:
+        if isinstance(action.choices, dict):
+            names += [name for below in action.choices.values() for name in _options(below)]
+    return names
+
+
+def explain(message: str, options: list[str] | None = None) -> str:
+    r"""One line out of a complaint of jsonargparse, which lists every alternative of every type it tried.
+
+    Args:
+        message: The complaint.
+        options: Options that exist, among which a misspelt one is looked up.
+
+    Example:
+        >>> explain('Parser key "model.net":\n  Problem with given class_path "a.B":\n    Option "c" is wrong')
+        'model.net: a.B: Option "c" is wrong'
+        >>> explain("unrecognized arguments: --trainer.max_epoch=3", ["trainer.max_epochs"])
+        'unrecognized arguments: --trainer.max_epoch=3 (did you mean trainer.max_epochs?)'
+    """
+    parts: list[str] = []
+    for line in _WRAPPERS.sub("", message).splitlines():
+        text = line.strip().removeprefix("- ")
+        for pattern, plain in _REWRITE:
+            text = pattern.sub(plain, text)
+        if text and text not in parts and not _NOISE.match(text):
+            parts.append(text)
+    chain = ""
+    for part in parts:
+        chain += part if not chain else f" {part}" if chain.endswith(":") else f"; {part}"
+    return chain + _suggestion(chain, options or [])
+
+
+# "Type typing.Callable[...] expects a function or a callable class:" says nothing that the key does not say.
+_WRAPPERS = re.compile(r"Type typing\.Callable.* expects a function or a callable class: |\.? Got value: Namespace\(.*")
+_NOISE = re.compile(
+    r"Does not validate against any|Subtypes:|Errors:|Given value type:|Given value: NestedArg|Expected NoneType"
+    r"|Expected path but"
+)
+_REWRITE = [
+    (re.compile(r"<class '(?:\w+\.)*(\w+)'>"), r"\1"),
+    (re.compile(r'Parser key "([^"]+)":\s*'), r"\1: "),
+    (re.compile(r"Problem with given class_path ['\"]([^'\"]+)['\"]:"), r"\1:"),
+    (re.compile(r"Expected a dot import path string: (\S+)"), r"there is no class '\1'"),
+    (re.compile(r"Expected an? (\w+)"), r"Expected \1"),
+    (re.compile(r'Problems parsing config: |in "<unicode string>", '), ""),
+    (re.compile(r" +$"), ""),
+]
+
+
+def _suggestion(line: str, options: list[str]) -> str:
+    """What a misspelt class or option may have meant: ours, and whatever the parser knows."""
+    missing = re.search(
+        r"no class '(?:[\w.]*\.)?(\w+)'|has no attribute '(\w+)'"
+        r"|unrecognized arguments: --([\w.]+)|does not accept option '([\w.]+)'",
+        line,
+    )
+    if missing is None:
+        return ""
+    ours = [module for name, module in list(sys.modules.items()) if name.startswith("lit_certattr.")]
+    known = {name for module in ours for name in getattr(module, "__all__", ())} | set(options)
+    name = next(filter(None, missing.groups()))
+    close = get_close_matches(name, known - {name.rpartition(".")[0]}, n=1, cutoff=0.75)
+    return f" (did you mean {close[0]}?)" if close else ""
