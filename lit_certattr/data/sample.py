@@ -78,9 +78,7 @@ class SampleSet(Dataset[Sample]):
             raise InputError(f"every image needs one target and one id, got {len(targets)} and {len(ids)}")
         unsafe = next((name for name in ids if not _SAFE_ID.fullmatch(name)), None)
         if unsafe is not None:
-            raise InputError(
-                f"sample id {unsafe!r} may hold only letters, digits and ._- without a leading dot"
-            )
+            raise InputError(f"sample id {unsafe!r} may hold only letters, digits and ._-, no leading dot")
         if len(set(ids)) != len(ids):
             twice = next(name for index, name in enumerate(ids) if name in ids[:index])
             raise InputError(f"sample id {twice!r} occurs twice; ids must be unique in a data set")

