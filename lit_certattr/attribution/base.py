@@ -30,9 +30,7 @@ class Attribution(ABC):
 
     def __init__(self, channels: ChannelReduction) -> None:
         if channels not in get_args(ChannelReduction):
-            raise InputError(
-                f"channels must be one of {', '.join(get_args(ChannelReduction))}, got {channels!r}"
-            )
+            raise InputError(f"channels must be one of {', '.join(get_args(ChannelReduction))}, got {channels!r}")
         self.channels = channels
 
     def __repr__(self) -> str:
@@ -40,9 +38,7 @@ class Attribution(ABC):
         return f"{type(self).__name__}({settings})"
 
     @abstractmethod
-    def __call__(
-        self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False
-    ) -> Tensor:
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
         """Explain the target class of each image.
 
         Args:
@@ -86,18 +82,17 @@ def input_gradient(
         ``(images, gradients)``: the images as they entered the graph, and their gradients, ``[B, C, H, W]``.
 
     Raises:
-        InputError: If a target is not a class of the network.
+        InputError: If the network does not return logits. Targets are not checked: that would stop an accelerator.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        if images.is_inference():
-            images = images.clone()  # tensors made under inference_mode cannot enter a graph
+        # Tensors made under inference_mode cannot enter a graph, nor can gather save them for its backward.
+        images = images.clone() if images.is_inference() else images
+        targets = targets.clone() if targets.is_inference() else targets
         if not (create_graph and images.requires_grad):
             images = images.detach().requires_grad_(True)
         logits = model(images)
         if logits.ndim != 2:
-            raise InputError(
-                f"the network must return logits [B, num_classes], got shape {tuple(logits.shape)}"
-            )
+            raise InputError(f"the network must return logits [B, num_classes], got shape {tuple(logits.shape)}")
         # A sum over the batch has every image's own gradient; gather keeps the targets on the device.
         score = logits.gather(1, targets.view(-1, 1)).sum()
         (gradient,) = torch.autograd.grad(score, images, create_graph=create_graph)

@@ -23,9 +23,7 @@ class Gradient(Attribution):
     def __init__(self, channels: ChannelReduction = "sum_abs") -> None:
         super().__init__(channels)
 
-    def __call__(
-        self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False
-    ) -> Tensor:
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
         """See :class:`Attribution`."""
         return self.reduce(input_gradient(model, images, targets, create_graph)[1])
 
@@ -43,9 +41,7 @@ class InputXGradient(Attribution):
     def __init__(self, channels: ChannelReduction = "abs_sum") -> None:
         super().__init__(channels)
 
-    def __call__(
-        self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False
-    ) -> Tensor:
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
         """See :class:`Attribution`."""
         images, gradient = input_gradient(model, images, targets, create_graph)
         scores = images * gradient

@@ -34,9 +34,7 @@ class IntegratedGradients(Attribution):
     ) -> None:
         super().__init__(channels)
         if steps < 1 or (max_batch is not None and max_batch < 1):
-            raise InputError(
-                f"steps and max_batch must be at least 1, got steps={steps}, max_batch={max_batch}"
-            )
+            raise InputError(f"steps and max_batch must be at least 1, got steps={steps}, max_batch={max_batch}")
         self.steps, self.baseline, self.max_batch = steps, baseline, max_batch
 
     def scores(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
@@ -58,8 +56,6 @@ class IntegratedGradients(Attribution):
             scores = path * total / self.steps
         return scores if create_graph else scores.detach()
 
-    def __call__(
-        self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False
-    ) -> Tensor:
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
         """See :class:`Attribution`."""
         return self.reduce(self.scores(model, images, targets, create_graph))
