@@ -62,11 +62,12 @@ class GaussianNoise(Noise):
 
     def perturb_(self, out: Tensor, image: Tensor, normals: NormalStream, start: int) -> Tensor:
         """See :class:`Noise`."""
-        if normals.device == out.device:
-            normals.fill_(out, start)
-        else:
-            out.copy_(normals.fill_(torch.empty(out.shape, dtype=out.dtype), start))
-        return out.mul_(self.sigma).add_(image)
+        if normals.device == out.device and out.element_size() >= 4:
+            return normals.fill_(out, start).mul_(self.sigma).add_(image)
+        # Half precision: rounding the noise would change its law, rounding the noisy image is the network's affair.
+        wide = torch.promote_types(out.dtype, torch.float32)
+        z = normals.fill_(torch.empty(out.shape, dtype=wide, device=normals.device), start).to(out.device)
+        return out.copy_(z.mul_(self.sigma).add_(image))
 
     def sample_like(self, images: Tensor) -> Tensor:
         """See :class:`Noise`."""
