@@ -93,7 +93,7 @@ class Certificate(Metric, ABC):
         self.sizes = self.mask_sizes(height * width)
         levels = len(self.sizes)
         self.add_state("votes", torch.zeros(levels, height, width, dtype=torch.int32), dist_reduce_fx="sum")
-        self.add_state("tied", torch.zeros(levels), dist_reduce_fx="sum")
+        self.add_state("tied", torch.zeros(levels, dtype=torch.int64), dist_reduce_fx="sum")
         device = self.num_samples.device
         self.reset()
         self.to(device)
@@ -115,9 +115,8 @@ class Certificate(Metric, ABC):
         self.num_samples += len(block.maps)
         self.num_constant += block.num_constant
         self.num_invalid += block.num_invalid
-        for level, size in enumerate(self.sizes):
-            self.votes[level] += block.votes[size]
-            self.tied[level] += block.tied[size]
+        self.votes += torch.stack([block.votes[size] for size in self.sizes])
+        self.tied += torch.stack([block.tied[size] for size in self.sizes])
 
     def _record(self) -> dict[str, Any]:
         """The fields that every result has; also refuses what no theorem covers."""
@@ -127,10 +126,8 @@ class Certificate(Metric, ABC):
             raise InputError(f"{invalid} of {int(self.num_samples)} noisy maps hold NaN or infinity")
         flags = []
         if constant := int(self.num_constant):
-            flags.append(
-                f"{constant} of {int(self.num_samples)} noisy maps are constant; they vote for nothing"
-            )
-        worst = float(self.tied.max()) / int(self.num_samples)
+            flags.append(f"{constant} of {int(self.num_samples)} noisy maps are constant; they vote for nothing")
+        worst = int(self.tied.max()) / (int(self.num_samples) * self.num_pixels)
         if worst >= 0.001:
             flags.append(
                 f"{worst:.1%} of the pixels tie across the threshold of an average map (tie rule: {self.ties})"

@@ -4,6 +4,7 @@ All of them look at one map alone (never at the clean map, never at other maps o
 that is smoothed is fixed, as the theorems need.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -31,9 +32,9 @@ def top_k_size(top_k: float, num_pixels: int) -> int:
         >>> top_k_size(0.1, 50176), top_k_size(200, 784)
         (5017, 200)
     """
-    size = exact_share(top_k, num_pixels) if 0 < top_k < 1 else int(top_k)
-    if size != top_k and not 0 < top_k < 1:
+    if not (0 < top_k < 1 or (math.isfinite(top_k) and int(top_k) == top_k)):
         raise InputError(f"top_k must be a share in (0, 1) or a whole number of pixels, got {top_k}")
+    size = exact_share(top_k, num_pixels) if 0 < top_k < 1 else int(top_k)
     if not 1 <= size < num_pixels:
         raise InputError(
             f"top_k={top_k} selects {size} of {num_pixels} pixels; it must select at least 1 and leave out at least 1"
@@ -41,16 +42,35 @@ def top_k_size(top_k: float, num_pixels: int) -> int:
     return size
 
 
-def _kth_largest(flat: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Values ``[K, B]`` of the ``size``-th largest entries of each row of ``flat`` ``[B, N]``."""
-    if flat.device.type == "cpu":  # np.partition is about ten times torch.topk or kthvalue here
-        values, upper = {}, flat.numpy()
-        for size in sorted(set(sizes), reverse=True):  # each smaller size inside the part already found
-            upper = np.partition(upper, upper.shape[1] - size, axis=1)[:, -size:]
-            values[size] = torch.from_numpy(upper[:, 0].copy())
-        return torch.stack([values[size] for size in sizes])
-    ranked = flat.topk(max(sizes), dim=1).values
-    return torch.stack([ranked[:, size - 1] for size in sizes])
+def _values_are_free(tensor: Tensor) -> bool:
+    """Whether Python may ask for a value: on an accelerator the question would stop the stream."""
+    return tensor.device.type == "cpu"
+
+
+def _ranked(flat: Tensor) -> Tensor:
+    """Rows of ``flat`` ``[B, N]`` sorted upwards: one sort serves every K, and shows the extremes."""
+    if flat.device.type == "cpu":  # np.sort is vectorised: twenty times torch.sort on a CPU
+        return torch.from_numpy(np.sort(flat.numpy(), axis=1))
+    return flat.sort(dim=1).values
+
+
+def _at_least(flat: Tensor, threshold: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Mask of the ``size`` pixels at or above the threshold of each row, and the number of pixels tied across it."""
+    if _values_are_free(flat):  # NumPy compares and counts faster, and asking whether there are ties is free
+        selected = flat.numpy() >= threshold.numpy()
+        if np.count_nonzero(selected) == size * len(flat):
+            return torch.from_numpy(selected), torch.zeros(len(flat), dtype=torch.int64)
+    return _break_ties(flat, threshold, size)
+
+
+def _break_ties(flat: Tensor, threshold: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The same where rows may tie: the pixels at the threshold are taken by index. Never waits for the device."""
+    at = flat == threshold
+    above = flat > threshold
+    room = size - above.sum(1, keepdim=True, dtype=torch.int32)
+    num_at = at.sum(1, keepdim=True, dtype=torch.int32)
+    mask = above | (at & (at.cumsum(1, dtype=torch.int32) <= room))
+    return mask, torch.where(num_at > room, num_at, 0).squeeze(1).long()
 
 
 def top_k_mask(maps: Tensor, sizes: int | Sequence[int], ties: Ties = "index") -> Tensor:
@@ -73,35 +93,26 @@ def top_k_mask(maps: Tensor, sizes: int | Sequence[int], ties: Ties = "index") -
         >>> top_k_mask(torch.tensor([[3.0, 1.0], [1.0, 1.0]]), 2).int().tolist()
         [[1, 1], [0, 0]]
     """
+    flat = _flatten(maps)
+    ranked = _ranked(flat)
     if isinstance(sizes, int):
-        return _masks(maps, [sizes], ties)[0][0]
-    return torch.stack(_masks(maps, sizes, ties)[0])
+        return _select(flat, ranked, sizes, ties)[0].reshape(maps.shape)
+    return torch.stack([_select(flat, ranked, size, ties)[0].reshape(maps.shape) for size in sizes])
 
 
-def _masks(maps: Tensor, sizes: Sequence[int], ties: Ties) -> tuple[list[Tensor], Tensor]:
-    """Masks as in :func:`top_k_mask`, and the share ``[K, ...]`` of pixels that tie across the threshold."""
+def _flatten(maps: Tensor) -> Tensor:
+    """Maps ``[..., H, W]`` as rows ``[B, H * W]`` of a type that NumPy knows, with the same order of values."""
     if not torch.is_floating_point(maps):
         maps = maps.double()
     elif maps.dtype in (torch.float16, torch.bfloat16):
-        maps = maps.float()  # exact, and NumPy knows the type
-    flat = maps.detach().reshape(-1, maps.shape[-2] * maps.shape[-1])
-    thresholds = _kth_largest(flat, sizes)
-    masks, tied = [], []
-    for size, threshold in zip(sizes, thresholds.unsqueeze(-1), strict=True):
-        mask = flat >= threshold
-        extra = mask.sum(1, dtype=torch.int32) - size
-        # On a CPU the question costs nothing; on an accelerator it would stop the stream, so all rows are mended.
-        if flat.device.type != "cpu" or bool(extra.any()):
-            at = flat == threshold
-            keep = at.sum(1, keepdim=True, dtype=torch.int32) - extra.unsqueeze(1)
-            mask = mask & ~(at & (at.cumsum(1, dtype=torch.int32) > keep))
-            tied.append(torch.where(extra > 0, at.sum(1), 0) / flat.shape[1])
-        else:
-            tied.append(torch.zeros(len(flat), device=flat.device))
-        if ties == "positive":
-            mask = mask & (flat > 0)
-        masks.append(mask.reshape(maps.shape))
-    return masks, torch.stack(tied).reshape(len(sizes), *maps.shape[:-2])
+        maps = maps.float()
+    return maps.detach().reshape(-1, maps.shape[-2] * maps.shape[-1])
+
+
+def _select(flat: Tensor, ranked: Tensor, size: int, ties: Ties) -> tuple[Tensor, Tensor]:
+    """Mask ``[B, N]`` of the top ``size`` pixels of each row, and the share ``[B]`` of pixels tied across it."""
+    mask, tied = _at_least(flat, ranked[:, -size, None], size)
+    return mask & (flat > 0) if ties == "positive" else mask, tied
 
 
 def relaxed_top_k(maps: Tensor, size: int, saturation: int = 1) -> Tensor:
@@ -116,7 +127,7 @@ def relaxed_top_k(maps: Tensor, size: int, saturation: int = 1) -> Tensor:
         saturation: Pixels that saturate at 1, at most ``size``.
 
     Returns:
-        Maps in [0, 1]; a map of zeros stays zero.
+        Maps in [0, 1]; a map with fewer than ``saturation`` non-zero pixels becomes zero.
 
     Example:
         >>> relaxed_top_k(torch.tensor([[4.0, -2.0], [1.0, 0.0]]), size=2).tolist()
@@ -126,7 +137,7 @@ def relaxed_top_k(maps: Tensor, size: int, saturation: int = 1) -> Tensor:
         raise InputError(f"saturation must lie in 1..size={size}, got {saturation}")
     magnitude = maps.abs()
     reference = magnitude.flatten(-2).topk(saturation, dim=-1).values[..., -1, None, None]
-    scaled = (magnitude / torch.where(reference > 0, reference, 1)).clamp(max=1)
+    scaled = (magnitude / torch.where(reference > 0, reference, torch.inf)).clamp(max=1)
     return scaled * top_k_mask(magnitude, size, ties="positive")
 
 
@@ -165,7 +176,7 @@ class MapBlock:
 
     Attributes:
         votes: For each size, how many maps select each pixel, integer ``[H, W]``.
-        tied: For each size, sum over the maps of the share of pixels that tie across the threshold, scalar.
+        tied: For each size, number of pixels that tie across the threshold of their map, summed over the maps.
         num_constant: Number of constant maps, scalar tensor.
         num_invalid: Number of maps that hold NaN or infinity, scalar tensor.
 
@@ -177,13 +188,18 @@ class MapBlock:
 
     def __init__(self, maps: Tensor, sizes: Sequence[int], ties: Ties = "index") -> None:
         self.maps, self.ties = maps, ties
-        low, high = torch.aminmax(maps.flatten(1), dim=1)
+        flat = _flatten(maps)
+        ranked = _ranked(flat)
+        low, high = ranked[:, 0], ranked[:, -1]  # NaN ranks last
         constant = low == high
         self.num_constant = constant.sum()
         self.num_invalid = (~(torch.isfinite(low) & torch.isfinite(high))).sum()
-        masks, tied = _masks(maps, sizes, ties) if sizes else ([], maps.new_zeros(0, len(maps)))
-        if maps.device.type != "cpu" or bool(self.num_constant):
-            masks = [mask & ~constant[:, None, None] for mask in masks]
         narrow = torch.int16 if len(maps) < 2**15 else torch.int32  # ten times faster to add up than int64
-        self.votes = {size: mask.sum(0, dtype=narrow) for size, mask in zip(sizes, masks, strict=True)}
-        self.tied = dict(zip(sizes, tied.sum(1), strict=True))
+        self.votes: dict[int, Tensor] = {}
+        self.tied: dict[int, Tensor] = {}
+        for size in sizes:
+            mask, tied = _select(flat, ranked, size, ties)
+            if maps.device.type != "cpu" or bool(self.num_constant):
+                mask &= ~constant[:, None]
+            self.votes[size] = mask.sum(0, dtype=narrow).view(maps.shape[1:])
+            self.tied[size] = tied.sum()
