@@ -1,6 +1,7 @@
 """Pixel-level certificate: which pixels stay important, or unimportant, under every small perturbation."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
@@ -64,6 +65,14 @@ class PixelResult(Result):
     level: float
     num_constant: int
     tied: tuple[float, ...] = attrs.field(converter=_floats)
+
+    def __attrs_post_init__(self) -> None:
+        dtypes = (self.labels.dtype, self.radius.dtype, self.votes.dtype)
+        if dtypes != (torch.int8, torch.float32, torch.int32) or self.labels.ndim != 3:
+            raise ValueError("labels, radius and votes must be int8, float32 and int32 [K, H, W]")
+        levels = {len(self.labels), len(self.top_k), len(self.sizes), len(self.tied)}
+        if len({self.labels.shape, self.radius.shape, self.votes.shape}) > 1 or len(levels) > 1:
+            raise ValueError("labels, radius, votes, top_k, sizes and tied must agree in shape")
 
     @property
     def num_pixels(self) -> int:
@@ -265,11 +274,12 @@ class PixelCertificate(Certificate):
             threshold=threshold,
             level=level,
             num_constant=int(self.num_constant),
-            tied=(self.tied / n).tolist(),
+            tied=[count / (n * self.num_pixels) for count in self.tied.tolist()],
             **record,
         )
 
 
+@lru_cache(maxsize=64)
 def _radius_table(num_samples: int, threshold: int, level: float, sigma: float) -> np.ndarray:
     """Radius of a label with each of the ``num_samples + 1`` counts; 0 below the threshold."""
     counts = np.arange(num_samples + 1)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_origin
 
 import attrs
 import torch
@@ -85,9 +85,7 @@ def save_results(path: str | Path, results: Mapping[str, Result]) -> None:
             "type": type(result).__name__,
             "fields": {key: value for key, value in values.items() if not isinstance(value, Tensor)},
         }
-        tensors |= {
-            f"{name}/{key}": value.contiguous() for key, value in values.items() if isinstance(value, Tensor)
-        }
+        tensors |= {f"{name}/{key}": value.contiguous() for key, value in values.items() if isinstance(value, Tensor)}
     # One metadata entry: safetensors keeps several in no fixed order, and the bytes would differ between runs.
     data = to_safetensors(tensors, {_HEADER: json.dumps(header, sort_keys=True)})
     path = Path(path)
@@ -114,21 +112,30 @@ def load_results(path: str | Path) -> dict[str, Result]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[_HEADER])
-            return {
-                name: kinds[entry["type"]](
-                    **entry["fields"],
-                    **{
-                        key.split("/", 1)[1]: file.get_tensor(key)
-                        for key in file.keys()
-                        if key.startswith(f"{name}/")
-                    },  # noqa: SIM118
-                )
-                for name, entry in header.items()
-            }
+            results = {}
+            for name, entry in header.items():
+                keys = [key for key in file.keys() if key.startswith(f"{name}/")]  # noqa: SIM118
+                tensors = {key.removeprefix(f"{name}/"): file.get_tensor(key) for key in keys}
+                results[name] = _build(kinds[entry["type"]], entry["fields"], tensors)
+            return results
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
-        raise InputError(f"{path}: not a file of certified results, or damaged ({error})") from None
+    except (SafetensorError, LookupError, ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a file of certified results, or damaged ({reason})") from None
+
+
+def _build(kind: type[Result], plain: dict[str, Any], tensors: dict[str, Tensor]) -> Result:
+    """A result from what a file holds, if each field has the declared type; TypeError or ValueError otherwise."""
+    fields: dict[str, Any] = plain | tensors
+    for field in attrs.fields(kind):
+        expected, values = get_origin(field.type) or field.type, [fields[field.name]]
+        if expected is tuple:
+            expected, values = get_args(field.type)[0], list(values[0])
+        accepted = (int, float) if expected is float else expected
+        if not all(isinstance(value, accepted) and not isinstance(value, bool) for value in values):
+            raise TypeError(f"{field.name} must be {expected.__name__}")
+    return kind(**fields)
 
 
 def round_down(values: Any) -> Tensor:

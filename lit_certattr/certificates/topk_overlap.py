@@ -1,6 +1,7 @@
 """Certified top-K overlap: how many of the K most important pixels no small perturbation can displace."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import attrs
@@ -15,7 +16,7 @@ from lit_certattr.certificates.result import Result, round_down
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise, top_k_mask, top_k_size
 from lit_certattr.smoothing.sparsify import Ties
-from lit_certattr.statistics import clopper_pearson_lower, clopper_pearson_upper, hoeffding_margin
+from lit_certattr.statistics import clopper_pearson_lower, exact_share, hoeffding_margin
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,6 +96,13 @@ class TopKOverlapResult(Result):
     kept: int
     bound: str
 
+    def __attrs_post_init__(self) -> None:
+        dtypes = (self.displacement.dtype, self.inside.dtype, self.votes.dtype)
+        if dtypes != (torch.float32, torch.bool, torch.int32):
+            raise ValueError("displacement, inside and votes must be float32, bool and int32")
+        if self.displacement.shape != (self.size,) or self.inside.ndim != 2 or self.inside.shape != self.votes.shape:
+            raise ValueError("displacement must be [K], inside and votes [H, W]")
+
     def overlap(self, radius: float) -> int:
         """Number of the K pixels that no perturbation with l2 norm up to ``radius`` can displace, in 0..K."""
         if radius < 0:
@@ -103,13 +111,11 @@ class TopKOverlapResult(Result):
 
     def curve(self, radii: Sequence[float] | Tensor) -> Tensor:
         """Certified overlap as a share of K at each radius, float64 in [0, 1]."""
-        return torch.tensor(
-            [self.overlap(float(radius)) / self.size for radius in radii], dtype=torch.float64
-        )
+        return torch.tensor([self.overlap(float(radius)) / self.size for radius in radii], dtype=torch.float64)
 
     def max_radius(self, share: float) -> float:
         """Largest radius, not included itself, below which at least ``share`` of K is kept; 0 where none is."""
-        needed = int(np.ceil(share * self.size))
+        needed = -exact_share(-share, self.size)  # rounded up, without floating-point surprises
         if not 1 <= needed <= self.size:
             raise InputError(f"share must lie in (0, 1], got {share}")
         return max(0.0, float(self.displacement[self.size - needed]))
@@ -117,7 +123,7 @@ class TopKOverlapResult(Result):
     def statement(self, radius: float | None = None) -> str:
         """See :class:`Result`; with a radius, the overlap at that budget."""
         at = self.max_radius(0.5) if radius is None else radius
-        count = self.overlap(at) if radius is not None else int(np.ceil(0.5 * self.size)) if at > 0 else 0
+        count = self.overlap(at) if radius is not None else -(-self.size // 2) if at > 0 else 0
         edge = "below" if radius is None else "at most"
         return (
             f"With probability at least {1 - self.alpha:.4g}: for every perturbation of the image with l2 norm "
@@ -196,9 +202,7 @@ class TopKOverlapCertificate(Certificate):
     def smallest_num_samples(self, num_pixels: int) -> int:
         """See :class:`Certificate`: enough that a pixel always chosen beats one never chosen."""
         log_level = np.log(2 * num_pixels / self.alpha)
-        return (
-            int(np.floor(2 * log_level if self.bound == "published_hoeffding" else log_level / np.log(2))) + 1
-        )
+        return int(np.floor(2 * log_level if self.bound == "published_hoeffding" else log_level / np.log(2))) + 1
 
     def compute(self) -> TopKOverlapResult:
         """See :class:`Certificate`."""
@@ -206,12 +210,7 @@ class TopKOverlapCertificate(Certificate):
         n, votes = record["num_samples"], self.votes[0].cpu()
         size = top_k_size(self.top_k, self.num_pixels)
         inside = top_k_mask(votes, size)
-        counts, level = np.arange(n + 1), self.alpha / (2 * self.num_pixels)
-        if self.bound == "published_hoeffding":
-            margin = hoeffding_margin(n, level)
-            lower, upper = np.clip(counts / n - margin, 0, 1), np.clip(counts / n + margin, 0, 1)
-        else:
-            lower, upper = clopper_pearson_lower(counts, n, level), clopper_pearson_upper(counts, n, level)
+        lower, upper = _bound_tables(n, self.alpha / (2 * self.num_pixels), self.bound)
         flat = votes.numpy().ravel()
         radii = displacement_radii(lower[flat], upper[flat], inside.numpy().ravel(), record["sigma"])
         return TopKOverlapResult(
@@ -225,3 +224,15 @@ class TopKOverlapCertificate(Certificate):
             bound=self.bound,
             **record,
         )
+
+
+@lru_cache(maxsize=64)
+def _bound_tables(num_samples: int, level: float, bound: Bound) -> tuple[npt.NDArray, npt.NDArray]:
+    """Lower and upper bound of the mean for each of the ``num_samples + 1`` counts."""
+    counts = np.arange(num_samples + 1)
+    if bound == "published_hoeffding":
+        margin = hoeffding_margin(num_samples, level)
+        share = counts / num_samples
+        return np.clip(share - margin, 0, 1), np.clip(share + margin, 0, 1)
+    lower = clopper_pearson_lower(counts, num_samples, level)
+    return lower, 1.0 - lower[::-1]
