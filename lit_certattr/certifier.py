@@ -56,17 +56,13 @@ class Certifier:
         memory_format: MemoryFormat = "channels_last",
     ) -> None:
         if num_samples < 1 or batch_size < 1:
-            raise InputError(
-                f"num_samples and batch_size must be at least 1, got {num_samples} and {batch_size}"
-            )
+            raise InputError(f"num_samples and batch_size must be at least 1, got {num_samples} and {batch_size}")
         if isinstance(certificates, Mapping):
             named = dict(certificates)
         else:
             named = {certificate.name: certificate for certificate in certificates}
             if len(named) < len(certificates):
-                raise InputError(
-                    "two certificates of one kind need names: certificates={'coarse': ..., 'fine': ...}"
-                )
+                raise InputError("two certificates of one kind need names: certificates={'coarse': ..., 'fine': ...}")
         if not named:
             raise InputError("certificates must name at least one certificate")
         for name, certificate in named.items():
@@ -85,14 +81,17 @@ class Certifier:
             InputError: Naming the smallest number that can.
         """
         pixels = map_shape[0] * map_shape[1]
+        needed = {}
         for name, certificate in self.certificates.items():
             certificate.mask_sizes(pixels)
-            needed = certificate.smallest_num_samples(pixels)
-            if self.num_samples < needed:
-                raise InputError(
-                    f"num_samples={self.num_samples} cannot certify even a pixel that always votes the same "
-                    f"({name}, alpha={certificate.alpha:g}, {pixels} pixels): at least {needed} samples are needed"
-                )
+            needed[name] = certificate.smallest_num_samples(pixels)
+        name = max(needed, key=lambda key: needed[key])  # the hungriest, so that one correction is enough
+        if self.num_samples < needed[name]:
+            raise InputError(
+                f"num_samples={self.num_samples} cannot certify even a pixel that always votes the same "
+                f"({name}, alpha={self.certificates[name].alpha:g}, {pixels} pixels): "
+                f"at least {needed[name]} samples are needed"
+            )
 
     def __call__(
         self,
@@ -124,9 +123,10 @@ class Certifier:
         with torch.inference_mode(False), torch.no_grad(), frozen(model):
             images = _check_images(images, ids)
             ids = [_content_id(image) for image in images] if ids is None else list(ids)
-            logits = model(images)
+            # One by one: the class of an image near a tie must not depend on the images beside it.
+            logits = torch.cat([_logits(model, image) for image in images.split(1)])
             classes = logits.argmax(1) if targets is None else torch.as_tensor(targets, device=images.device)
-            labels = _check_targets(classes, len(images), logits.shape[-1])
+            labels = _check_targets(classes, len(images), logits.shape[1])
             rule = "predicted" if targets is None else "given"
             self.check_sample_size(_map_shape(self.attribution, model, images, classes))
             return [
@@ -238,14 +238,10 @@ def certify(
 
 
 def _check_images(images: Tensor, ids: Sequence[str] | None) -> Tensor:
-    if images.ndim != 4 or not torch.is_floating_point(images):
-        raise InputError(
-            f"images must be a float tensor [B, C, H, W], got {images.dtype} {tuple(images.shape)}"
-        )
+    if images.ndim != 4 or not images.numel() or not torch.is_floating_point(images):
+        raise InputError(f"images must be a float tensor [B, C, H, W], got {images.dtype} {tuple(images.shape)}")
     if ids is not None and (len(ids) != len(images) or len(set(ids)) < len(ids)):
-        raise InputError(
-            f"ids must be {len(images)} different names, got {len(ids)} ({len(set(ids))} different)"
-        )
+        raise InputError(f"ids must be {len(images)} different names, got {len(ids)} ({len(set(ids))} different)")
     low, high = torch.aminmax(images.flatten(1), dim=1)
     for index, (least, most) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
         name = index if ids is None else ids[index]
@@ -256,27 +252,28 @@ def _check_images(images: Tensor, ids: Sequence[str] | None) -> Tensor:
     return images.clone() if images.is_inference() else images.detach()
 
 
+def _logits(model: nn.Module, image: Tensor) -> Tensor:
+    logits: Tensor = model(image)
+    if logits.ndim != 2:
+        raise InputError(f"the network must return logits [B, num_classes], got shape {tuple(logits.shape)}")
+    return logits
+
+
 def _check_targets(targets: Tensor, num_images: int, num_classes: int) -> list[int]:
-    labels = [int(label) for label in targets.tolist()]
-    if len(labels) != num_images:
-        raise InputError(f"targets must be {num_images} classes, got {len(labels)}")
+    if targets.shape != (num_images,) or targets.is_floating_point():
+        raise InputError(f"targets must be {num_images} class indices, got {targets.dtype} {tuple(targets.shape)}")
+    labels: list[int] = targets.tolist()
     for label in labels:
         if not 0 <= label < num_classes:
-            raise InputError(
-                f"target class {label} is unknown: the network has classes 0 to {num_classes - 1}"
-            )
+            raise InputError(f"target class {label} is unknown: the network has classes 0 to {num_classes - 1}")
     return labels
 
 
-def _map_shape(
-    attribution: Attribution, model: nn.Module, images: Tensor, targets: Tensor
-) -> tuple[int, int]:
+def _map_shape(attribution: Attribution, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[int, int]:
     """Shape of the maps, from one clean map; also the place where a method that cannot work says so."""
     maps = attribution(model, images[:1], targets[:1])
     if maps.ndim != 3 or len(maps) != 1:
-        raise InputError(
-            f"{attribution!r} must return maps [B, H, W], got shape {tuple(maps.shape)} for one image"
-        )
+        raise InputError(f"{attribution!r} must return maps [B, H, W], got shape {tuple(maps.shape)} for one image")
     return maps.shape[1], maps.shape[2]
 
 
