@@ -1,0 +1,126 @@
+"""One row an image, certificate and level: the numbers of a run as a flat table."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from lit_certattr.certificates import PixelResult, Result, TopKOverlapResult
+
+RADII = (0.05, 0.1, 0.2, 0.3, 0.5)
+"""Radii of the table's columns, in pixel l2 units."""
+
+
+def at(name: str, radius: float) -> str:
+    """Name of a column at a radius; no dots, which metric and file tools trip over.
+
+    Example:
+        >>> at("one", 0.1)
+        'one_r0_1'
+    """
+    return f"{name}_r{radius:g}".replace(".", "_").replace("-", "m").replace("+", "")
+
+
+def schema(radii: Sequence[float] = RADII) -> pa.Schema:
+    """Columns and types of ``results.parquet``.
+
+    ``one`` (certified important), ``zero`` (certified unimportant) and ``abstain`` are shares of all pixels,
+    ``one_of_k`` and ``overlap`` shares of K, ``null_*`` what pure noise would reach. Columns of the other
+    kind of certificate are null.
+    """
+    text: tuple[str, ...] = ("id", "certificate", "kind", "noise", "attribution", "target_rule", "flags")
+    whole = (
+        "level",
+        "size",
+        "num_pixels",
+        "target",
+        "prediction",
+        "label",
+        "num_samples",
+        "threshold",
+        "num_constant",
+    )
+    real: tuple[str, ...] = ("top_k", "alpha", "sigma", "tau", "tied", "mean_radius", "max_radius", "half_radius")
+    real += ("one", "zero", "certified", "abstain", "one_of_k", "null_one", "null_zero", "overlap")
+    real += tuple(at(name, radius) for name in ("one_of_k", "certified", "overlap") for radius in radii)
+    order = ("id", "certificate", "kind", "level", "top_k", "size", "num_pixels", "target", "prediction", "label")
+    types = dict.fromkeys(text, pa.string()) | dict.fromkeys(whole, pa.int64()) | dict.fromkeys(real, pa.float64())
+    names = order + tuple(name for name in (*real, *whole, *text) if name not in order)
+    return pa.schema([(name, types[name]) for name in names])
+
+
+def rows(
+    image_id: str,
+    results: dict[str, Result],
+    facts: dict[str, Any],
+    radii: Sequence[float] = RADII,
+) -> Iterator[dict[str, Any]]:
+    """Rows of one image.
+
+    Args:
+        image_id: Id of the image.
+        results: Its results by name.
+        facts: ``label`` and ``prediction`` of the image.
+        radii: Radii of the columns.
+    """
+    for name, result in results.items():
+        common = {
+            "id": image_id,
+            "certificate": name,
+            "kind": result.kind,
+            "target": result.sampling.get("target"),
+            "prediction": facts.get("prediction"),
+            "label": facts.get("label"),
+            "alpha": result.alpha,
+            "sigma": result.sigma,
+            "num_samples": result.num_samples,
+            "noise": result.noise,
+            "attribution": result.sampling.get("attribution"),
+            "target_rule": result.sampling.get("target_rule"),
+            "flags": "; ".join(result.flags),
+        }
+        if isinstance(result, PixelResult):
+            yield from (common | row for row in _pixel_rows(result, radii))
+        elif isinstance(result, TopKOverlapResult):
+            yield common | _overlap_row(result, radii)
+        else:
+            yield common
+
+
+def _pixel_rows(result: PixelResult, radii: Sequence[float]) -> Iterator[dict[str, Any]]:
+    shares, null, one = result.shares(), result.null_shares(), result.one_share()
+    later = [(radius, result.shares(radius)["certified"], result.one_share(radius)) for radius in radii]
+    for level, top_k in enumerate(result.top_k):
+        certified = result.radius[level][result.labels[level] >= 0].double()
+        row = {
+            "level": level,
+            "top_k": float(top_k),
+            "size": result.sizes[level],
+            "num_pixels": result.num_pixels,
+            "tau": result.tau,
+            "threshold": result.threshold,
+            "num_constant": result.num_constant,
+            "tied": result.tied[level],
+            "mean_radius": float(certified.mean()) if certified.numel() else 0.0,
+            "max_radius": float(certified.max()) if certified.numel() else 0.0,
+            "one_of_k": float(one[level]),
+            "null_one": float(null["one"][level]),
+            "null_zero": float(null["zero"][level]),
+        }
+        row |= {key: float(value[level]) for key, value in shares.items()}
+        for radius, share, important in later:
+            row[at("certified", radius)] = float(share[level])
+            row[at("one_of_k", radius)] = float(important[level])
+        yield row
+
+
+def _overlap_row(result: TopKOverlapResult, radii: Sequence[float]) -> dict[str, Any]:
+    curve = result.curve(radii).tolist()
+    return {
+        "level": 0,
+        "top_k": float(result.top_k),
+        "size": result.size,
+        "num_pixels": result.votes.numel(),
+        "overlap": result.overlap(0) / result.size,
+        "half_radius": result.max_radius(0.5),
+    } | {at("overlap", radius): value for radius, value in zip(radii, curve, strict=True)}
