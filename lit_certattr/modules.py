@@ -1,0 +1,255 @@
+"""The two LightningModules: one trains a classifier, one certifies its attribution maps."""
+
+import re
+import sys
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics.classification import MulticlassAccuracy
+
+from lit_certattr.certificates import Result
+from lit_certattr.certifier import Certifier
+from lit_certattr.data import NO_LABEL, Sample
+from lit_certattr.errors import InputError
+from lit_certattr.models import load_state_dict
+from lit_certattr.objectives import Objective
+
+Targets = Literal["predicted", "label"]
+
+
+class RobustClassifier(LightningModule):
+    """Trains an image classifier on any objective.
+
+    Logs ``train/loss`` and what the objective logs (``train/accuracy``, ...); ``val/loss``, ``val/accuracy``,
+    ``test/loss`` and ``test/accuracy`` are cross-entropy and accuracy on the clean images for every objective,
+    so that runs compare.
+
+    A checkpoint holds tensors and plain values only, so it loads with ``weights_only=True``. One written by
+    ``train.py`` also holds the configuration of the classes below, and ``load_from_checkpoint(path)`` rebuilds
+    them. One of a module that was built from Python needs them again:
+    ``load_from_checkpoint(path, net=..., objective=...)``.
+
+    Args:
+        net: Network from images in [0, 1] to logits; normalisation is its first layer.
+        objective: The loss it is trained on.
+        optimizer: Makes the optimizer from the parameters.
+        scheduler: Makes the learning-rate scheduler from the optimizer; it steps once an epoch. One with an
+            attribute ``monitor`` (``lightning.pytorch.cli.ReduceLROnPlateau``) watches that metric.
+
+    Example:
+        >>> from lit_certattr.objectives import CrossEntropy
+        >>> module = RobustClassifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), CrossEntropy())
+        >>> module(torch.rand(2, 1, 2, 2)).shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        objective: Objective,
+        optimizer: OptimizerCallable = torch.optim.Adam,
+        scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__()
+        if _given_hyperparameters.get() is not None:
+            self.save_hyperparameters()  # what the command line was given: plain dicts of class_path and init_args
+        # Built from Python the arguments are objects, which would be pickled: nothing is saved but the weights.
+        self.net = net
+        self.objective = objective
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.val_accuracy = MulticlassAccuracy(average="micro", validate_args=False)
+        self.test_accuracy = MulticlassAccuracy(average="micro", validate_args=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[B, num_classes]`` of images ``[B, C, H, W]`` in [0, 1]."""
+        logits: Tensor = self.net(images)
+        return logits
+
+    def on_before_batch_transfer(self, batch: Sample, dataloader_idx: int) -> Sample:
+        """Check shape and labels while they are on the CPU, where a look costs nothing.
+
+        Raises:
+            InputError: If the images do not have the network's size, or one has no label or an unknown one.
+        """
+        size, shape = getattr(self.net, "input_size", None), tuple(batch.image.shape[1:])
+        if size is not None and shape != tuple(size):
+            raise InputError(f"the images are {shape}, but {type(self.net).__name__} takes {tuple(size)}")
+        if not self.trainer.predicting:
+            num_classes = getattr(self.net, "num_classes", None)
+            for label, image_id in zip(torch.as_tensor(batch.target).tolist(), batch.id, strict=True):
+                if label == NO_LABEL:
+                    raise InputError(f"image {image_id} has no label; training and testing need one")
+                if num_classes is not None and label >= num_classes:
+                    raise InputError(f"image {image_id} has label {label}, but num_classes is {num_classes}")
+        return batch
+
+    def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
+        """The objective's loss."""
+        loss, logs = self.objective(self.net, batch.image, torch.as_tensor(batch.target))
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.image))
+        self.log_dict(
+            {f"train/{name}": value for name, value in logs.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(batch.image),
+        )
+        return loss
+
+    def validation_step(self, batch: Sample, batch_idx: int) -> None:
+        """Accuracy and cross-entropy on the clean images."""
+        self._evaluate(batch, "val", self.val_accuracy)
+
+    def test_step(self, batch: Sample, batch_idx: int) -> None:
+        """Accuracy and cross-entropy on the clean images."""
+        self._evaluate(batch, "test", self.test_accuracy)
+
+    def predict_step(self, batch: Sample, batch_idx: int) -> Tensor:
+        """Logits ``[B, num_classes]``."""
+        return self(batch.image)  # type: ignore[no-any-return]
+
+    def _evaluate(self, batch: Sample, stage: str, metric: MulticlassAccuracy) -> None:
+        logits, targets = self(batch.image), torch.as_tensor(batch.target)
+        metric.update(logits, targets)
+        loss = functional.cross_entropy(logits, targets)
+        size = len(batch.image)
+        self.log(f"{stage}/accuracy", metric, prog_bar=True, batch_size=size)
+        self.log(f"{stage}/loss", loss, prog_bar=True, batch_size=size, sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer, and the scheduler if there is one.
+
+        Raises:
+            InputError: If they refuse their settings.
+        """
+        try:
+            optimizer = self.optimizer(self.parameters())
+            if self.scheduler is None:
+                return optimizer
+            scheduler = self.scheduler(optimizer)
+        except ValueError as error:
+            raise InputError(f"optimizer or scheduler: {error}") from error
+        monitor = getattr(scheduler, "monitor", "val/loss")
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: str | Path, *args: Any, **kwargs: Any
+    ) -> Self:
+        """Rebuild the module of a checkpoint; see Lightning's method of that name.
+
+        A checkpoint is untrusted: ``weights_only`` is true unless you say otherwise, and it may only name classes
+        of modules that are imported already. :func:`lit_certattr.models.load_network` is stricter and enough for
+        the network alone.
+
+        Raises:
+            InputError: If the file is missing, damaged, or names something that is not imported.
+        """
+        kwargs.setdefault("weights_only", True)
+        if kwargs["weights_only"]:
+            load_state_dict(checkpoint_path)  # refuses what is missing, damaged or pickled, in one line
+            content = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+            _refuse_imports(content.get("hyper_parameters"), Path(checkpoint_path))
+        module: Self = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        return module
+
+
+def _refuse_imports(value: Any, path: Path) -> None:
+    """Refuse hyper-parameters in which a string is a dotted name of a module that is not imported already.
+
+    Wherever a class or a callable may stand, the parser that rebuilds a module imports what a string names.
+    """
+    if isinstance(value, Mapping):
+        for item in value.values():
+            _refuse_imports(item, path)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _refuse_imports(item, path)
+    elif isinstance(value, str) and re.fullmatch(r"\w+(\.\w+)+", value) and value.rpartition(".")[0] not in sys.modules:
+        raise InputError(
+            f"checkpoint {path} names {value}, of a module that is not imported; import it if you trust it"
+        )
+
+
+class CertificationModule(LightningModule):
+    """Certifies attribution maps as the Trainer's predict step, which brings devices, precision and progress.
+
+    Args:
+        network: Network from images in [0, 1] to logits; it is frozen and in evaluation mode here.
+        certifier: What is certified, and how.
+        targets: The class that is explained: ``"predicted"`` on the clean image, or the image's ``"label"``.
+        skip_ids: Ids of images that are done already.
+
+    Attributes:
+        skip_ids: May be replaced before a run.
+        on_block: Called with the number of samples of each finished block, for a progress bar; ``None`` at first.
+
+    Raises:
+        InputError: If ``targets`` is neither of the two.
+
+    Example:
+        >>> from lit_certattr.attribution import Gradient
+        >>> from lit_certattr.certificates import PixelCertificate
+        >>> from lit_certattr.smoothing import GaussianNoise
+        >>> certifier = Certifier(Gradient(), GaussianNoise(0.25), [PixelCertificate()], num_samples=100)
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+        >>> module = CertificationModule(net, certifier, skip_ids=["done"])
+        >>> batch = Sample(torch.rand(2, 1, 4, 4), torch.tensor([0, 1]), ["done", "new"])
+        >>> [(name, sorted(results)) for name, results in module.predict_step(batch, 0)]
+        [('new', ['pixel'])]
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        certifier: Certifier,
+        targets: Targets = "predicted",
+        skip_ids: Collection[str] = (),
+    ) -> None:
+        super().__init__()
+        if targets not in get_args(Targets):
+            raise InputError(f"targets must be 'predicted' or 'label', got {targets!r}")
+        self.network = network.eval().requires_grad_(False)
+        self.certifier = certifier
+        self.targets: Targets = targets
+        self.skip_ids = frozenset(skip_ids)
+        self.on_block: Callable[[int], None] | None = None
+
+    def setup(self, stage: str) -> None:
+        """Give the weights the layout that the noisy images will have."""
+        if self.certifier.memory_format == "channels_last":
+            self.network.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[B, num_classes]`` of images ``[B, C, H, W]`` in [0, 1]."""
+        logits: Tensor = self.network(images)
+        return logits
+
+    def predict_step(self, batch: Sample, batch_idx: int) -> list[tuple[str, dict[str, Result]]]:
+        """Certify the images of a batch that are not in ``skip_ids``.
+
+        Returns:
+            For each of them its id and its results by name.
+
+        Raises:
+            InputError: If labels are to be explained and an image has none, or an image cannot be used.
+        """
+        chosen = [index for index, image_id in enumerate(batch.id) if image_id not in self.skip_ids]
+        if not chosen:
+            return []
+        ids = [batch.id[index] for index in chosen]
+        targets = None
+        if self.targets == "label":
+            targets = torch.as_tensor(batch.target)[chosen]
+            for label, image_id in zip(targets.tolist(), ids, strict=True):
+                if label == NO_LABEL:
+                    raise InputError(f"image {image_id} has no label; set targets: predicted to explain the prediction")
+        results = self.certifier(self.network, batch.image[chosen], targets, ids, self.on_block)
+        return list(zip(ids, results, strict=True))
