@@ -1,0 +1,19 @@
+"""Torchmetrics of certified results."""
+
+from lit_certattr.metrics.image_mean import ImageMean
+from lit_certattr.metrics.naming import certified_metrics, metric_name, metrics_for, overlap_metrics
+from lit_certattr.metrics.overlap import CertifiedOverlap, CertifiedOverlapCurve
+from lit_certattr.metrics.pixel import CertifiedFraction, CertifiedOneShare, MeanCertifiedRadius
+
+__all__ = [
+    "CertifiedFraction",
+    "CertifiedOneShare",
+    "CertifiedOverlap",
+    "CertifiedOverlapCurve",
+    "ImageMean",
+    "MeanCertifiedRadius",
+    "certified_metrics",
+    "metric_name",
+    "metrics_for",
+    "overlap_metrics",
+]

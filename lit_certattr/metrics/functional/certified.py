@@ -1,0 +1,190 @@
+"""Means over images of what certificates say; the classes of the same names accumulate them."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar, get_args
+
+import torch
+from torch import Tensor
+
+from lit_certattr.certificates import PixelResult, Result, TopKOverlapResult
+from lit_certattr.errors import InputError
+
+Part = Literal["certified", "one", "zero", "abstain", "null"]
+PixelResults = PixelResult | Sequence[PixelResult]
+OverlapResults = TopKOverlapResult | Sequence[TopKOverlapResult]
+
+R = TypeVar("R", bound=Result)
+
+
+def certified_fraction(results: PixelResults, radius: float = 0.0, level: int = 0, part: Part = "certified") -> Tensor:
+    """Share of the pixels that are certified at a radius, mean over images (%certified of Anani et al., 2025).
+
+    It rewards emptiness: pure noise leaves most pixels out of a small top K, and these count as certified
+    unimportant. Read it beside ``part="null"``, which independent random maps would reach, or use
+    :func:`certified_one_share`.
+
+    Args:
+        results: One pixel result, or one an image.
+        radius: Budget in pixel l2 units; a label counts if its radius is larger. At 0 every label counts.
+        level: Which of the certificate's ``top_k`` levels.
+        part: ``"certified"``, its parts ``"one"`` (important) and ``"zero"`` (unimportant), the rest
+            ``"abstain"``, or the baseline ``"null"``.
+
+    Returns:
+        Scalar in [0, 1].
+
+    Raises:
+        InputError: If an argument is out of range, or a result is of another kind.
+
+    Example:
+        >>> from lit_certattr.certificates import PixelCertificate
+        >>> from lit_certattr.smoothing import GaussianNoise
+        >>> certificate = PixelCertificate(top_k=[0.5], alpha=0.01)
+        >>> certificate.bind(GaussianNoise(sigma=0.25), (1, 2))
+        >>> certificate.update(torch.tensor([[[2.0, 1.0]]]).expand(100, 1, 2))
+        >>> certified_fraction(certificate.compute(), radius=0.1)
+        tensor(1.)
+    """
+    return _mean(results, fraction_of(radius, level, part))
+
+
+def certified_one_share(results: PixelResults, radius: float = 0.0, level: int = 0) -> Tensor:
+    """Certified-important pixels as a share of the K that can be important, mean over images.
+
+    Unlike :func:`certified_fraction` it cannot be earned by an empty map.
+
+    Args:
+        results: One pixel result, or one an image.
+        radius: Budget in pixel l2 units.
+        level: Which of the certificate's ``top_k`` levels.
+
+    Returns:
+        Scalar in [0, 1].
+
+    Raises:
+        InputError: As :func:`certified_fraction`.
+    """
+    return _mean(results, one_share_of(radius, level))
+
+
+def mean_certified_radius(results: PixelResults, level: int = 0) -> Tensor:
+    """Certified radius, mean over pixels (0 where the certificate abstains) and images.
+
+    Args:
+        results: One pixel result, or one an image.
+        level: Which of the certificate's ``top_k`` levels.
+
+    Returns:
+        Scalar, in pixel l2 units.
+
+    Raises:
+        InputError: As :func:`certified_fraction`.
+    """
+    return _mean(results, radius_of(level))
+
+
+def certified_overlap(results: OverlapResults, radius: float = 0.0) -> Tensor:
+    """Certified top-K overlap as a share of K at a radius, mean over images (Levine et al., 2019).
+
+    Args:
+        results: One overlap result, or one an image.
+        radius: Budget in pixel l2 units.
+
+    Returns:
+        Scalar in [0, 1].
+
+    Raises:
+        InputError: If the radius is negative, or a result is of another kind.
+    """
+    return certified_overlap_curve(results, [radius])[0]
+
+
+def certified_overlap_curve(results: OverlapResults, radii: Sequence[float]) -> Tensor:
+    """Certified top-K overlap as a share of K at several radii, mean over images.
+
+    Args:
+        results: One overlap result, or one an image.
+        radii: Budgets in pixel l2 units.
+
+    Returns:
+        One share in [0, 1] a radius, ``[len(radii)]``.
+
+    Raises:
+        InputError: As :func:`certified_overlap`.
+    """
+    return _mean(results, overlap_of(radii))
+
+
+def fraction_of(radius: float, level: int, part: Part) -> Callable[[Result], Tensor]:
+    """The value of one image behind :func:`certified_fraction`."""
+    check_radius(radius), check_level(level)
+    if part not in get_args(Part):
+        raise InputError(f"part must be one of {', '.join(get_args(Part))}, got {part!r}")
+
+    def value(result: Result) -> Tensor:
+        pixel = at_level(result, level)
+        return pixel.null_shares(radius)["certified"][level] if part == "null" else pixel.shares(radius)[part][level]
+
+    return value
+
+
+def one_share_of(radius: float, level: int) -> Callable[[Result], Tensor]:
+    """The value of one image behind :func:`certified_one_share`."""
+    check_radius(radius), check_level(level)
+    return lambda result: at_level(result, level).one_share(radius)[level]
+
+
+def radius_of(level: int) -> Callable[[Result], Tensor]:
+    """The value of one image behind :func:`mean_certified_radius`."""
+    check_level(level)
+    return lambda result: at_level(result, level).radius[level].double().mean()
+
+
+def overlap_of(radii: Sequence[float]) -> Callable[[Result], Tensor]:
+    """The values of one image behind :func:`certified_overlap_curve`."""
+    if not len(radii):
+        raise InputError("radii must name at least one radius")
+    radii = [check_radius(radius) for radius in radii]
+    return lambda result: of_kind(result, TopKOverlapResult).curve(radii)
+
+
+def as_list(results: Result | Sequence[Result]) -> list[Result]:
+    """One result or several, as a list."""
+    return [results] if isinstance(results, Result) else list(results)
+
+
+def of_kind(result: Result, kind: type[R]) -> R:
+    """``result``, if it is of this kind."""
+    if not isinstance(result, kind):
+        raise InputError(f"needs a {kind.__name__}, got {type(result).__name__}")
+    return result
+
+
+def at_level(result: Result, level: int) -> PixelResult:
+    """``result``, if it is a pixel result with this level."""
+    pixel = of_kind(result, PixelResult)
+    if level >= len(pixel.sizes):
+        raise InputError(f"level {level} is unknown: the result has levels 0 to {len(pixel.sizes) - 1}")
+    return pixel
+
+
+def check_radius(radius: float) -> float:
+    """``radius`` as a float, if it is a budget."""
+    if not (math.isfinite(radius) and radius >= 0):
+        raise InputError(f"radius must be a finite number, not negative, got {radius}")
+    return float(radius)
+
+
+def check_level(level: int) -> int:
+    """``level``, if it can be an index."""
+    if isinstance(level, bool) or not isinstance(level, int) or level < 0:
+        raise InputError(f"level must be an index into top_k, 0 or more, got {level!r}")
+    return level
+
+
+def _mean(results: Result | Sequence[Result], value: Callable[[Result], Tensor]) -> Tensor:
+    values = [value(result) for result in as_list(results)]
+    if not values:
+        raise InputError("needs at least one result")
+    return torch.stack(values).mean(0).float()

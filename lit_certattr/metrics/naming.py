@@ -1,0 +1,102 @@
+"""Metric names, and the metrics of a certificate under these names."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from torchmetrics import Metric, MetricCollection
+
+from lit_certattr.certificates import Certificate, PixelCertificate, TopKOverlapCertificate
+from lit_certattr.errors import InputError
+from lit_certattr.metrics.overlap import CertifiedOverlap
+from lit_certattr.metrics.pixel import CertifiedFraction, CertifiedOneShare, MeanCertifiedRadius
+
+
+def metric_name(name: str, radius: float | None = None, top_k: float | None = None) -> str:
+    """A metric's name with its level and radius.
+
+    There is never a ``.`` in it: torchmetrics' collections cannot hold one.
+
+    Args:
+        name: Name of the quantity.
+        radius: Budget in pixel l2 units.
+        top_k: Level, as a share of the pixels (named in percent) or a count of pixels.
+
+    Example:
+        >>> metric_name("certified", 0.1), metric_name("one_share", 0.125, 0.25), metric_name("overlap", 2, 200)
+        ('certified_r0_10', 'one_share_k25_r0_125', 'overlap_k200px_r2_00')
+    """
+    if top_k is not None:
+        percent = Decimal(str(top_k)) * 100
+        name += f"_k{percent.normalize():f}" if 0 < top_k < 1 else f"_k{top_k:.0f}px"
+    if radius is not None:
+        short = f"{radius:.2f}"
+        name += "_r" + (short if float(short) == radius else f"{Decimal(str(radius)):f}")
+    return name.replace(".", "_")
+
+
+def certified_metrics(radii: Sequence[float], top_k: Sequence[float]) -> MetricCollection:
+    """The metrics of a :class:`~lit_certattr.certificates.PixelCertificate`, to be updated with its results.
+
+    For each level: ``mean_radius_k25``, and for each radius ``fraction_k25_r0_10`` (certified pixels),
+    ``null_k25_r0_10`` (the same for independent random maps) and ``one_share_k25_r0_10`` (certified-important
+    pixels as a share of K).
+
+    The collection has no compute groups: torchmetrics merges metrics whose states agree after the first batch
+    for good, and two radii often do.
+
+    Args:
+        radii: Budgets in pixel l2 units.
+        top_k: The certificate's levels, in its order.
+
+    Raises:
+        InputError: If a radius is negative or given twice.
+
+    Example:
+        >>> list(certified_metrics(radii=[0.1], top_k=[0.25]))
+        ['fraction_k25_r0_10', 'mean_radius_k25', 'null_k25_r0_10', 'one_share_k25_r0_10']
+    """
+    metrics: dict[str, Metric] = {}
+    for level, share in enumerate(top_k):
+        metrics[metric_name("mean_radius", top_k=share)] = MeanCertifiedRadius(level)
+        for radius in _distinct(radii):
+            metrics[metric_name("fraction", radius, share)] = CertifiedFraction(radius, level)
+            metrics[metric_name("null", radius, share)] = CertifiedFraction(radius, level, part="null")
+            metrics[metric_name("one_share", radius, share)] = CertifiedOneShare(radius, level)
+    return MetricCollection(metrics, compute_groups=False)  # type: ignore[arg-type]
+
+
+def overlap_metrics(radii: Sequence[float], top_k: float) -> MetricCollection:
+    """The metrics of a :class:`~lit_certattr.certificates.TopKOverlapCertificate`, without compute groups.
+
+    Args:
+        radii: Budgets in pixel l2 units.
+        top_k: The certificate's K.
+
+    Raises:
+        InputError: If a radius is negative or given twice.
+
+    Example:
+        >>> list(overlap_metrics(radii=[0.05, 0.1], top_k=0.2))
+        ['overlap_k20_r0_05', 'overlap_k20_r0_10']
+    """
+    metrics: dict[str, Metric] = {
+        metric_name("overlap", radius, top_k): CertifiedOverlap(radius) for radius in _distinct(radii)
+    }
+    return MetricCollection(metrics, compute_groups=False)  # type: ignore[arg-type]
+
+
+def metrics_for(certificate: Certificate, radii: Sequence[float]) -> MetricCollection | None:
+    """The metrics of a certificate at these radii; ``None`` for a kind that has none."""
+    match certificate:
+        case PixelCertificate():
+            return certified_metrics(radii, certificate.top_k)
+        case TopKOverlapCertificate():
+            return overlap_metrics(radii, certificate.top_k)
+        case _:
+            return None
+
+
+def _distinct(radii: Sequence[float]) -> Sequence[float]:
+    if not radii or len(set(radii)) < len(radii):
+        raise InputError(f"radii must be different numbers, at least one, got {list(radii)}")
+    return radii
