@@ -2,6 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,31 +25,50 @@ class NormalStream(ABC):
 
     Row ``i`` depends on the key and on ``i`` alone, so the samples of an image are the same bits for every batch
     size, image order, number of processes and resume point on one kind of device. Rows are independent of each
-    other: sampling without replacement of seeds, or short seeds that may collide, would break the binomial
-    law on which every certificate rests.
+    other: short seeds that may collide would break the binomial law on which every certificate rests.
+
+    The unit of drawing is a fixed block of samples, not the batch; a batch that is a multiple of the block
+    wastes nothing.
     """
 
-    generator: str
+    generator: ClassVar[str]
     """Name of the generator, recorded with every certificate."""
+    block: ClassVar[int]
+    """Samples drawn at once."""
 
     def __init__(self, seed: int, image_id: str, device: torch.device) -> None:
         self.key = image_key(seed, image_id)
         self.device = device
 
     @abstractmethod
+    def _draw_(self, rows: Tensor, number: int) -> None:
+        """Fill ``rows`` ``[block, d]``, contiguous, with the samples of one block."""
+
     def fill_(self, rows: Tensor, start: int) -> Tensor:
         """Fill ``rows`` ``[b, d]`` (contiguous, on ``self.device``) with samples ``start .. start + b - 1``."""
+        stop = start + len(rows)
+        for number in range(start // self.block, -(-stop // self.block)):
+            first, last = number * self.block, (number + 1) * self.block
+            if start <= first and last <= stop:
+                self._draw_(rows[first - start : last - start], number)
+            else:
+                whole = rows.new_empty(self.block, rows.shape[1])
+                self._draw_(whole, number)
+                low, high = max(first, start), min(last, stop)
+                rows[low - start : high - start] = whole[low - first : high - first]
+        return rows
 
 
 class CPUNormals(NormalStream):
-    """Normals of torch's CPU generator, whose whole state is keyed afresh for each sample.
+    """Normals of torch's CPU generator, whose whole state is keyed afresh for each block.
 
-    Philox-4x64 (key: 128-bit hash of seed and image id; counter: the sample index) fills the 624 words of the
+    Philox-4x64 (key: 128-bit hash of seed and image id; counter: number of the block) fills the 624 words of the
     Mersenne Twister behind ``Tensor.normal_``. ``Generator.manual_seed`` would not do: it keeps 32 bits of its
-    seed, so two samples of one image could share their noise.
+    seed, so two blocks of one image could share their noise.
     """
 
-    generator = "philox4x64-keyed mt19937, torch cpu normal_"
+    generator = "philox4x64-keyed mt19937, torch cpu normal_, blocks of 8"
+    block = 8
     _WORDS = slice(3, 627)  # of the state viewed as int64: seed, left|seeded, next, then 624 words
     _TEMPLATE = torch.Generator().manual_seed(0).get_state()
 
@@ -60,51 +80,39 @@ class CPUNormals(NormalStream):
         self._words = self._state.numpy().view(np.uint64)[self._WORDS]
         self._generator = torch.Generator()
 
-    def _seek(self, sample: int) -> None:
+    def _seek(self, number: int) -> None:
         inner = self._counter["state"]["counter"]
         inner[:] = 0
-        inner[3] = sample  # the most significant word: streams of different samples are 2**192 blocks apart
+        inner[3] = number  # the most significant word: streams of different blocks are 2**192 draws apart
         self._counter["buffer_pos"], self._counter["has_uint32"] = 4, 0
         self._philox.state = self._counter
         self._words[:] = self._philox.random_raw(312).view(np.uint32)
         self._generator.set_state(self._state)
 
-    def fill_(self, rows: Tensor, start: int) -> Tensor:
-        """See :class:`NormalStream`."""
-        for offset, row in enumerate(rows):
-            self._seek(start + offset)
-            row.normal_(generator=self._generator)
-        return rows
+    def _draw_(self, rows: Tensor, number: int) -> None:
+        self._seek(number)
+        rows.normal_(generator=self._generator)
 
 
 class CUDANormals(NormalStream):
-    """Normals of the CUDA generator (Philox-4x32-10), drawn in fixed blocks of samples.
+    """Normals of the CUDA generator (Philox-4x32-10): the seed is 63 bits of the key, the offset the block.
 
-    The seed is 64 bits of the key, the offset the number of the block, so no two blocks of an image share a
-    counter. Drawing 32 samples a kernel keeps small networks from waiting on launches; the block, not the
-    batch, is the unit of drawing, so batch size still does not matter. The bits depend on the GPU model.
+    No two blocks of an image share a counter, and 32 samples a kernel keep small networks from waiting on
+    launches. The bits depend on the GPU model.
     """
 
     generator = "philox4x32-10, torch cuda normal_, blocks of 32"
-    _BLOCK = 32
-    _STRIDE = 1 << 20  # counters reserved for a block; a draw of 32 samples uses far fewer per thread
+    block = 32
+    _STRIDE = 1 << 20  # counters reserved for a block; each thread of a draw uses far fewer
 
     def __init__(self, seed: int, image_id: str, device: torch.device) -> None:
         super().__init__(seed, image_id, device)
         self._generator = torch.Generator(device)
         self._generator.manual_seed(self.key & 0x7FFF_FFFF_FFFF_FFFF)
 
-    def fill_(self, rows: Tensor, start: int) -> Tensor:
-        """See :class:`NormalStream`."""
-        stop = start + len(rows)
-        for block in range(start // self._BLOCK, -(-stop // self._BLOCK)):
-            self._generator.set_offset(block * self._STRIDE)
-            first = block * self._BLOCK
-            whole = torch.empty(self._BLOCK, rows.shape[1], dtype=rows.dtype, device=rows.device)
-            whole.normal_(generator=self._generator)
-            low, high = max(first, start), min(first + self._BLOCK, stop)
-            rows[low - start : high - start] = whole[low - first : high - first]
-        return rows
+    def _draw_(self, rows: Tensor, number: int) -> None:
+        self._generator.set_offset(number * self._STRIDE)
+        rows.normal_(generator=self._generator)
 
 
 def normal_stream(seed: int, image_id: str, device: torch.device | str) -> NormalStream:

@@ -42,9 +42,7 @@ def noisy_images(
     """
     channels, height, width = image.shape
     # Filled as NHWC, contiguous: normal_ on a channels_last view is eight times slower, and gives other values.
-    base = torch.empty(
-        min(batch_size, num_samples), channels * height * width, dtype=image.dtype, device=image.device
-    )
+    base = torch.empty(min(batch_size, num_samples), channels * height * width, dtype=image.dtype, device=image.device)
     flat = image.permute(1, 2, 0).reshape(-1)
     normals = normal_stream(seed, image_id, image.device)
     for first in range(start, start + num_samples, batch_size):
