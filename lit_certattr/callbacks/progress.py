@@ -1,0 +1,132 @@
+"""Progress over samples: what a run will cost, how far it is, when it ends."""
+
+import time
+
+from lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+from lit_certattr.modules import CertificationModule
+
+_QUIET = 15.0  # seconds between two lines where there is no terminal
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it.
+
+    Example:
+        >>> duration(9), duration(340), duration(30000)
+        ('9 s', '5 min 40 s', '8 h 20 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class CertificationProgress(Callback):
+    """Progress bar with the time left, counted in noisy samples, and a forecast of the cost after two batches.
+
+    For the predict loop of a :class:`CertificationModule`. With several processes the first one shows its own
+    share. Where output is no terminal (CI logs) there are plain lines instead of a bar: the forecast, then at
+    most one every fifteen seconds.
+
+    Args:
+        console: Where to write; ``None`` is stderr.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar: Progress | None = None
+        self._images = self._done = self._total = self._per_image = self._blocks = 0
+        self._clock = self._first = self._spoke = 0.0
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Learn how much there is to do, and listen to the blocks."""
+        if not (trainer.is_global_zero and isinstance(pl_module, CertificationModule)):
+            return
+        dataset = trainer.predict_dataloaders.dataset
+        todo = sum(image_id not in pl_module.skip_ids for image_id in dataset.ids)
+        self._images = -(-todo // trainer.world_size)
+        self._per_image = pl_module.certifier.num_samples
+        self._total = self._images * self._per_image
+        self._done = self._blocks = 0
+        self._clock = self._spoke = time.perf_counter()
+        if len(dataset) > todo:
+            self._say(f"{len(dataset) - todo} of {len(dataset)} images are done already.")
+        if not todo:
+            return
+        if self.console.is_terminal:
+            columns = (TextColumn("certifying"), BarColumn(), _Counts(self))
+            self._bar = Progress(*columns, console=self.console, transient=True, refresh_per_second=4)
+            self._bar.add_task("", total=self._total)
+            self._bar.start()
+        pl_module.on_block = self.on_block
+
+    def on_block(self, samples: int) -> None:
+        """Called by the certifier with the samples of each finished block."""
+        now = time.perf_counter()
+        self._done += samples
+        self._blocks += 1
+        if self._blocks == 1:
+            self._first = now
+        if self._blocks == 2:  # the first batch also pays for start-up
+            self._forecast(samples / max(now - self._first, 1e-9))
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=self._done)
+        elif self._blocks > 2 and now - self._spoke >= _QUIET:
+            self._spoke = now
+            self._say(self.line())
+
+    def line(self) -> str:
+        """Where the run stands, in one line."""
+        rate = self._done / max(time.perf_counter() - self._clock, 1e-9)
+        images = self._done // max(self._per_image, 1)
+        left = duration((self._total - self._done) / rate) if self._done else "?"
+        return f"{images}/{self._images} images, {rate:,.0f} samples/s, {left} left"
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what it took."""
+        self._stop(pl_module)
+        if self._done:
+            seconds = time.perf_counter() - self._clock
+            rate = self._done / max(seconds, 1e-9)
+            self._say(f"{_images(self._images)} certified in {duration(seconds)}, {rate:,.0f} samples/s")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the terminal as it was."""
+        self._stop(pl_module)
+        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero:
+            self._say("Interrupted; the same command goes on from here.")
+
+    def _forecast(self, rate: float) -> None:
+        cost = duration(self._total / rate)
+        self._say(f"{_images(self._images)} x {self._per_image} samples, {rate:,.0f} samples/s: about {cost}")
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False)
+
+    def _stop(self, pl_module: LightningModule) -> None:
+        if isinstance(pl_module, CertificationModule):
+            pl_module.on_block = None
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'s' * (count != 1)}"
+
+
+class _Counts(ProgressColumn):
+    """The text behind the bar."""
+
+    def __init__(self, progress: CertificationProgress) -> None:
+        super().__init__()
+        self.progress = progress
+
+    def render(self, task: Task) -> Text:
+        return Text(self.progress.line())
