@@ -1,19 +1,31 @@
 """Lightning data modules: images in [0, 1], labels, and ids that never change."""
 
+from lit_certattr.data.digits import Digits
+from lit_certattr.data.ids import safe_id
+from lit_certattr.data.image_folder import ImageFolder
+from lit_certattr.data.images import ImageFiles
 from lit_certattr.data.mnist5k import MNIST5k
 from lit_certattr.data.module import ImageDataModule
+from lit_certattr.data.photographs import Photographs
 from lit_certattr.data.sample import NO_LABEL, ImageError, Images, PixelArray, Sample, SampleSet, collate
 from lit_certattr.data.split import balanced_order
+from lit_certattr.data.torchvision_data import TorchvisionData
 
 __all__ = [
     "NO_LABEL",
+    "Digits",
     "ImageDataModule",
     "ImageError",
+    "ImageFiles",
+    "ImageFolder",
     "Images",
     "MNIST5k",
+    "Photographs",
     "PixelArray",
     "Sample",
     "SampleSet",
+    "TorchvisionData",
     "balanced_order",
     "collate",
+    "safe_id",
 ]

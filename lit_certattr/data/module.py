@@ -24,7 +24,7 @@ class ImageDataModule(LightningDataModule):
 
     Attributes:
         num_classes: Number of classes.
-        class_names: Their names, in the order of the labels.
+        class_names: Their names, in the order of the labels; some data sets know them only after ``setup``.
         image_shape: ``(C, H, W)`` of every image.
 
     Raises:
@@ -87,5 +87,9 @@ class ImageDataModule(LightningDataModule):
 
     def _require(self, samples: SampleSet | None, kind: str) -> SampleSet:
         if samples is None:
-            raise InputError(f"{type(self).__name__} has no {kind} images")
+            raise InputError(self._missing(kind))
         return samples
+
+    def _missing(self, kind: str) -> str:
+        """What to say when the data set lacks the images that a loader was asked for."""
+        return f"{type(self).__name__} has no {kind} images"

@@ -88,13 +88,9 @@ class SampleSet(Dataset[Sample]):
         self.augment = augment
         self._indices: Sequence[int] = range(len(self.ids))
 
-    def subset(
-        self, indices: Sequence[int], augment: Callable[[Tensor], Tensor] | None = None
-    ) -> "SampleSet":
+    def subset(self, indices: Sequence[int], augment: Callable[[Tensor], Tensor] | None = None) -> "SampleSet":
         """The samples at ``indices``, in that order; the images are shared, not copied."""
-        chosen = SampleSet(
-            self.images, [self.targets[i] for i in indices], [self.ids[i] for i in indices], augment
-        )
+        chosen = SampleSet(self.images, [self.targets[i] for i in indices], [self.ids[i] for i in indices], augment)
         chosen._indices = [self._indices[i] for i in indices]
         return chosen
 
@@ -143,9 +139,7 @@ def collate(samples: Sequence[Sample]) -> Sample:
     first = samples[0].image.shape
     for sample in samples:
         if sample.image.shape != first:
-            raise ImageError(
-                f"image {sample.id} has shape {tuple(sample.image.shape)}, others {tuple(first)}"
-            )
+            raise ImageError(f"image {sample.id} has shape {tuple(sample.image.shape)}, others {tuple(first)}")
     return Sample(
         torch.stack([sample.image for sample in samples]),
         torch.tensor([int(sample.target) for sample in samples]),

@@ -1,0 +1,146 @@
+"""The data sets that torchvision reads."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torchvision import datasets  # type: ignore[import-untyped]
+from torchvision.transforms import v2  # type: ignore[import-untyped]
+
+from lit_certattr.data.ids import safe_id
+from lit_certattr.data.images import ImageFiles
+from lit_certattr.data.module import ImageDataModule
+from lit_certattr.data.sample import PixelArray, SampleSet
+from lit_certattr.data.split import balanced_order
+from lit_certattr.errors import InputError
+from lit_certattr.models import imagenet_classes
+
+_SHAPES = {
+    "MNIST": (10, (1, 28, 28)),
+    "FashionMNIST": (10, (1, 28, 28)),
+    "CIFAR10": (10, (3, 32, 32)),
+    "CIFAR100": (100, (3, 32, 32)),
+    "ImageNet": (1000, (3, 224, 224)),
+}
+
+
+class TorchvisionData(ImageDataModule):
+    """MNIST, FashionMNIST, CIFAR-10, CIFAR-100 or ImageNet through torchvision.
+
+    The test set is torchvision's (for ImageNet its ``val``); validation images are held out of its training
+    set by a fixed class-balanced choice. The id ``cifar10-test-00042`` is the image's place in torchvision's
+    order; ImageNet's ids are paths below the root. ImageNet images are the central 224 x 224 pixels after
+    scaling the short side to 256.
+
+    Args:
+        name: The data set.
+        root: The folder in which torchvision keeps it.
+        download: Download what is missing (not ImageNet, which has no public address).
+        val_size: Images of the training set that validate.
+        augment: Train on random crops (after 4 pixels of padding) and mirror images; CIFAR only.
+        batch_size: Images a batch.
+        num_workers: Processes that read images.
+        max_images: Predict on this many images only.
+
+    Attributes:
+        class_names: Known after ``setup``.
+
+    Raises:
+        InputError: If the files are absent or damaged or cannot be downloaded, or an argument does not fit.
+    """
+
+    def __init__(
+        self,
+        name: Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "ImageNet"],
+        root: str = "data",
+        download: bool = False,
+        val_size: int = 5000,
+        augment: bool = False,
+        batch_size: int = 128,
+        num_workers: int = 0,
+        max_images: int | None = None,
+    ) -> None:
+        super().__init__(batch_size, num_workers, max_images)
+        if name not in _SHAPES:
+            raise InputError(f"name must be one of {', '.join(_SHAPES)}, got {name!r}")
+        if val_size < 1:
+            raise InputError(f"val_size must be at least 1, got {val_size}")
+        if augment and not name.startswith("CIFAR"):
+            raise InputError(f"augment fits CIFAR10 and CIFAR100 only, not {name}")
+        if download and name == "ImageNet":
+            raise InputError(f"ImageNet cannot be downloaded by a program; {_imagenet_files(root)}")
+        self.dataset = name
+        self.root = Path(root).expanduser()
+        self.download = download
+        self.val_size = val_size
+        self.augment = augment
+        self.num_classes, self.image_shape = _SHAPES[name]
+        self.class_names = []
+
+    def prepare_data(self) -> None:
+        """Download, if that was asked for; Lightning calls this in one process only."""
+        if not self.download:
+            return
+        kind = getattr(datasets, self.dataset)
+        try:
+            kind(self.root, download=True)
+        except Exception as error:  # whatever the transport raises
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise InputError(
+                f"{self.dataset} cannot be downloaded ({reason}); on a machine with a network fetch "
+                f"{self._archives()}, then run again with download: true"
+            ) from error
+
+    def setup(self, stage: str) -> None:
+        """Read what the stage needs: the training images for fit and validate, else the test images."""
+        if stage in ("fit", "validate"):
+            train = self._read(train=True)
+            if self.val_size >= len(train):
+                raise InputError(f"val_size must be below the {len(train)} training images, got {self.val_size}")
+            order = balanced_order(train.targets)
+            self.val_set = train.subset(order[: self.val_size])
+            self.train_set = train.subset(order[self.val_size :], _crop_and_flip() if self.augment else None)
+        else:
+            self.test_set = self._read(train=False)
+
+    def _read(self, train: bool) -> SampleSet:
+        kind = getattr(datasets, self.dataset)
+        which = {"split": "train" if train else "val"} if self.dataset == "ImageNet" else {"train": train}
+        try:
+            dataset: Any = kind(self.root, **which)
+        except Exception as error:  # absent, cut short or changed files end in many kinds of exceptions
+            raise InputError(f"{self.dataset} is not in {self.root}, or damaged: {self._fix()}") from error
+        if self.dataset == "ImageNet":
+            self.class_names = imagenet_classes()
+            paths = [Path(path) for path, _ in dataset.samples]
+            ids = [safe_id(path.relative_to(self.root).as_posix()) for path in paths]
+            return SampleSet(ImageFiles(paths, 224, crop=0.875), [label for _, label in dataset.samples], ids)
+        self.class_names = [name.split(" - ")[0] for name in dataset.classes]  # MNIST says "0 - zero"
+        channels, height, width = self.image_shape
+        pixels = torch.as_tensor(dataset.data).reshape(-1, height, width, channels)
+        ids = [f"{self.dataset.lower()}-{'train' if train else 'test'}-{place:05d}" for place in range(len(pixels))]
+        return SampleSet(PixelArray(pixels.permute(0, 3, 1, 2)), [int(label) for label in dataset.targets], ids)
+
+    def _archives(self) -> str:
+        """Addresses of the original files, and where torchvision looks for them."""
+        kind = getattr(datasets, self.dataset)
+        if self.dataset.startswith("CIFAR"):
+            return f"{kind.url} into {self.root}"
+        files = ", ".join(file for file, _ in kind.resources)
+        return f"{files} from {kind.mirrors[0]} into {self.root / self.dataset / 'raw'}"
+
+    def _fix(self) -> str:
+        if self.dataset == "ImageNet":
+            return _imagenet_files(str(self.root))
+        return f"set download: true, or without a network fetch {self._archives()} and set download: true"
+
+
+def _imagenet_files(root: str) -> str:
+    return (
+        "get ILSVRC2012_devkit_t12.tar.gz, ILSVRC2012_img_val.tar and, to train, ILSVRC2012_img_train.tar "
+        f"from https://image-net.org and put them into {root}"
+    )
+
+
+def _crop_and_flip() -> v2.Transform:
+    return v2.Compose([v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()])

@@ -1,0 +1,230 @@
+"""Image folders: what counts as an image, labels, splits, ids, and files that cannot be read."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lit_certattr.data import ImageFolder
+from lit_certattr.errors import InputError
+
+
+def picture(path, size=(8, 8), mode="RGB", value=None, **more):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    generator = np.random.default_rng(len(str(path)))
+    shape = (size[1], size[0], bands)
+    array = generator.integers(0, 256, shape, dtype=np.uint8) if value is None else np.full(shape, value, np.uint8)
+    Image.fromarray(array[..., 0] if bands == 1 else array).convert(mode).save(path, **more)
+
+
+def predict(root, **options):
+    module = ImageFolder(str(root), **{"size": 8, **options})
+    module.setup("predict")
+    return module, [sample for batch in module.predict_dataloader() for sample in zip(*batch, strict=True)]
+
+
+@pytest.fixture
+def classes(tmp_path):
+    for name in ("cat/1.png", "cat/2.jpg", "dog/1.png", "dog/deep/3.PNG"):
+        picture(tmp_path / name)
+    (tmp_path / "readme.txt").write_text("no image")
+    picture(tmp_path / ".hidden" / "4.png")
+    picture(tmp_path / "cat" / "._1.png")
+    return tmp_path
+
+
+def test_class_folders(classes):
+    module, samples = predict(classes)
+    assert module.class_names == ["cat", "dog"]
+    assert [(name, int(target)) for _, target, name in samples] == [
+        ("cat__1.png", 0),
+        ("cat__2.jpg", 0),
+        ("dog__1.png", 1),
+        ("dog__deep__3.PNG", 1),
+    ]
+
+
+def test_labels_can_be_switched_off_or_follow_a_network(classes):
+    module, samples = predict(classes, labels=False)
+    assert [int(target) for _, target, _ in samples] == [-1] * 4
+    assert module.num_classes == 0
+    module, samples = predict(classes, class_names=["bird", "dog", "cat"])
+    assert [int(target) for _, target, _ in samples] == [2, 2, 1, 1]
+    assert module.num_classes == 3
+    with pytest.raises(InputError, match="'cat'"):
+        predict(classes, class_names=["dog"])
+
+
+def test_a_flat_folder_has_no_labels(tmp_path):
+    for name in ("b.png", "a.png", "c d.png", "caf\u00e9.png"):
+        picture(tmp_path / name)
+    _, samples = predict(tmp_path)
+    assert [int(target) for _, target, _ in samples] == [-1] * 4
+    names = [name for _, _, name in samples]
+    assert names[:2] == ["a.png", "b.png"]
+    assert all(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name) for name in names)
+    with pytest.raises(InputError, match=r"a\.png lies in no class folder"):
+        predict(tmp_path, labels=True)
+
+
+def test_ids_depend_neither_on_the_root_nor_on_other_files(classes, tmp_path_factory):
+    _, before = predict(classes)
+    elsewhere = tmp_path_factory.mktemp("else") / "where"
+    classes.rename(elsewhere)
+    picture(elsewhere / "ant" / "0.png")
+    _, after = predict(elsewhere)
+    images = {name: image for image, _, name in after}
+    for image, _, name in before:
+        assert torch.equal(image, images[name])
+
+
+@pytest.mark.parametrize(
+    ("folders", "train", "val", "test"),
+    [
+        (("train", "val", "test"), "train", "val", "test"),
+        (("train", "val"), "train", "train", "val"),
+        (("train", "test"), "train", "train", "test"),
+        (("test",), None, None, "test"),
+        (("val",), None, None, "val"),
+    ],
+)
+def test_split_folders(tmp_path, folders, train, val, test):
+    for split in folders:
+        for label in ("a", "b"):
+            for number in range(10):
+                picture(tmp_path / split / label / f"{number}.png")
+    module = ImageFolder(str(tmp_path), size=8)
+    module.setup("fit")
+    sets = {"train": module.train_set, "val": module.val_set, "test": module.test_set}
+    for name, source in (("train", train), ("val", val), ("test", test)):
+        assert (sets[name] is None) == (source is None)
+        if source is not None:
+            assert all(sample.startswith(f"{source}__") for sample in sets[name].ids)
+            assert set(sets[name].targets) == {0, 1}
+    everything = [sample for samples in sets.values() if samples is not None for sample in samples.ids]
+    assert len(set(everything)) == len(everything) == 20 * len(folders)
+    assert module.class_names == ["a", "b"]
+
+
+def test_a_folder_without_what_is_asked_for_says_where_to_put_it(tmp_path):
+    picture(tmp_path / "train" / "a" / "1.png")
+    picture(tmp_path / "train" / "a" / "2.png")
+    module = ImageFolder(str(tmp_path), size=8)
+    module.setup("predict")
+    with pytest.raises(InputError, match=f"no test images; put some into {tmp_path}/test"):
+        module.predict_dataloader()
+    module, _ = predict(tmp_path / "train")
+    with pytest.raises(InputError, match=r"no training images; put some into .*train"):
+        module.train_dataloader()
+
+
+def test_one_training_image_is_not_enough(tmp_path):
+    picture(tmp_path / "train" / "a" / "1.png")
+    with pytest.raises(InputError, match="holds one image"):
+        ImageFolder(str(tmp_path), size=8).setup("fit")
+
+
+def test_missing_and_empty_folders(tmp_path):
+    with pytest.raises(InputError, match="nowhere does not exist"):
+        ImageFolder(str(tmp_path / "nowhere"))
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(InputError, match="holds no images"):
+        ImageFolder(str(tmp_path))
+    (tmp_path / "file.png").write_bytes(b"")
+    with pytest.raises(InputError, match="is not a folder"):
+        ImageFolder(str(tmp_path / "file.png"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "num_workers"),
+    [("truncated", 0), ("empty", 0), ("text", 0), ("broken png", 0), ("truncated", 2)],
+)
+def test_damaged_files_are_named_in_one_line(tmp_path, damage, num_workers):
+    picture(tmp_path / "a.png")
+    bad = tmp_path / ("bad.png" if damage == "broken png" else "bad.jpg")
+    picture(bad, size=(64, 64))
+    whole = bad.read_bytes()
+    bad.write_bytes(
+        {
+            "truncated": whole[: len(whole) // 2],
+            "empty": b"",
+            "text": b"not an image",
+            "broken png": whole[:60] + bytes(40) + whole[100:],
+        }[damage]
+    )
+    with pytest.raises(InputError) as caught:
+        predict(tmp_path, num_workers=num_workers)
+    assert str(caught.value).startswith(f"image {bad} cannot be read")
+    assert "\n" not in str(caught.value)
+
+
+def test_every_kind_of_image_becomes_rgb_or_grayscale(tmp_path):
+    for mode in ("L", "LA", "RGB", "RGBA", "P", "1", "CMYK"):
+        picture(tmp_path / f"{mode}.{'jpg' if mode == 'CMYK' else 'png'}", mode=mode)
+    Image.fromarray(np.full((8, 8), 257 * 100, np.uint16)).save(tmp_path / "deep.png")
+    transparent = Image.new("P", (8, 8))
+    transparent.save(tmp_path / "transparent.png", transparency=b"\x00\x01")
+    for channels in (1, 3):
+        module, samples = predict(tmp_path, channels=channels)
+        assert module.image_shape == (channels, 8, 8)
+        assert len(samples) == 9
+        assert all(image.shape == (channels, 8, 8) for image, _, _ in samples)
+        deep = next(image for image, _, name in samples if name == "deep.png")
+        torch.testing.assert_close(deep, torch.full((channels, 8, 8), 100 / 255))
+
+
+def test_32_bit_images_are_refused(tmp_path):
+    Image.fromarray(np.ones((8, 8), np.float32)).save(tmp_path / "a.tiff")
+    with pytest.raises(InputError, match="32-bit"):
+        predict(tmp_path)
+
+
+def test_images_of_the_right_size_are_untouched(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    _, [(image, _, _)] = predict(tmp_path)
+    assert torch.equal(image, torch.from_numpy(pixels).permute(2, 0, 1).float() / 255)
+
+
+def test_the_central_square_is_kept(tmp_path):
+    pixels = np.zeros((20, 60, 3), np.uint8)
+    pixels[:, 20:40] = 255
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    Image.fromarray(pixels.transpose(1, 0, 2)).save(tmp_path / "tall.png")
+    Image.fromarray(np.full((1, 3000, 3), 9, np.uint8)).save(tmp_path / "line.png")
+    _, samples = predict(tmp_path, size=10)
+    images = {name: image for image, _, name in samples}
+    for name in ("wide.png", "tall.png"):  # at the rim the bicubic kernel sees the neighbours
+        assert images[name].min() > 0.9
+        assert images[name][:, 1:-1, 1:-1].min() == 1
+    assert images["line.png"].shape == (3, 10, 10)
+    _, samples = predict(tmp_path, size=10, crop=0.5)
+    assert all(image.shape == (3, 10, 10) for image, _, _ in samples)
+
+
+def test_pictures_are_turned_upright(tmp_path):
+    pixels = np.zeros((8, 8), np.uint8)
+    pixels[0] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 3  # turned by 180 degrees
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    _, [(image, _, _)] = predict(tmp_path)
+    assert image[0, -1].min() == 1
+    assert image[0, 0].max() == 0
+
+
+def test_links_that_go_round_end(tmp_path):
+    picture(tmp_path / "a" / "1.png")
+    (tmp_path / "a" / "again").symlink_to(tmp_path, target_is_directory=True)
+    _, samples = predict(tmp_path)
+    assert [name for _, _, name in samples] == ["a__1.png"]
+
+
+@pytest.mark.parametrize("bad", [{"size": 0}, {"crop": 0.0}, {"crop": float("nan")}])
+def test_numbers_out_of_range(tmp_path, bad):
+    picture(tmp_path / "1.png")
+    with pytest.raises(InputError, match="size must be at least 1"):
+        ImageFolder(str(tmp_path), **bad)
