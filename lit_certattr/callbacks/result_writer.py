@@ -1,0 +1,139 @@
+"""Writes each image of a certification run as soon as it is done."""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from lit_certattr.attribution import frozen
+from lit_certattr.certificates import Result
+from lit_certattr.data import NO_LABEL, Sample
+from lit_certattr.errors import InputError
+from lit_certattr.modules import CertificationModule
+from lit_certattr.reports.html import write_report
+from lit_certattr.reports.run_directory import RunDirectory
+from lit_certattr.reports.table import RADII
+
+
+class ResultWriter(Callback):
+    """Fills a :class:`~lit_certattr.reports.RunDirectory` from the predict loop of a :class:`CertificationModule`.
+
+    Opens the directory before the loop and tells the module which images are done already. Every process writes
+    its own images; when all are done, the first one writes the table and the report.
+
+    Args:
+        directory: Where to write.
+        settings: Everything that decides the results, see :func:`lit_certattr.reports.provenance.run_settings`.
+        ids: Ids of all images, in the order of the data set, which is that of the table.
+        class_names: Names of the classes, for the report; empty if unknown.
+        overwrite: Delete a run of other settings that is there.
+        config: Resolved configuration as YAML.
+        provenance: See :func:`lit_certattr.reports.provenance.provenance`.
+        radii: Radii of the table's columns.
+        max_panels: Images that get a panel in the report.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        settings: Mapping[str, Any],
+        ids: Sequence[str],
+        *,
+        class_names: Sequence[str] = (),
+        overwrite: bool = False,
+        config: str | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        radii: Sequence[float] = RADII,
+        max_panels: int = 16,
+    ) -> None:
+        self.directory, self.settings, self.ids = directory, settings, list(ids)
+        self.class_names = list(class_names)
+        self.overwrite, self.config, self.provenance = overwrite, config, provenance
+        self.radii, self.max_panels = tuple(radii), max_panels
+        self._session: dict[str, Any] = {}
+        self._number, self._start = 0, 0.0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Open the directory, and skip what it holds."""
+        if not isinstance(pl_module, CertificationModule):
+            raise InputError(f"ResultWriter works with a CertificationModule, not with {type(pl_module).__name__}")
+        if trainer.is_global_zero:
+            self.directory.open(self.settings, overwrite=self.overwrite, config=self.config, provenance=self.provenance)
+        trainer.strategy.barrier("run directory")
+        pl_module.skip_ids = self.directory.finished()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin a session in the provenance."""
+        self._start = time.perf_counter()
+        remaining = [image_id for image_id in self.ids if image_id not in _module(pl_module).skip_ids]
+        self._session = {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "images": len(remaining),
+            "processes": trainer.world_size,
+        }
+        if trainer.is_global_zero and remaining:
+            self._number = self.directory.log_session(self._session)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Sample,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write the images of this batch."""
+        module = _module(pl_module)
+        for image_id, results in outputs:
+            self._write(trainer, module, batch, list(batch.id).index(image_id), results)
+
+    def _write(
+        self, trainer: Trainer, module: CertificationModule, batch: Sample, index: int, results: dict[str, Result]
+    ) -> None:
+        image = batch.image[index]
+        target = int(next(iter(results.values())).sampling["target"])
+        # As in the certifier: outside inference mode, whatever the Trainer does.
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            frozen(module.network),
+            trainer.precision_plugin.predict_step_context(),
+        ):
+            image = image.clone() if image.is_inference() else image
+            prediction = int(module.network(image[None])[0].argmax())
+            explained = torch.tensor([target], device=image.device)
+            clean_map = module.certifier.attribution(module.network, image[None], explained)[0].detach()
+        facts: dict[str, Any] = {"label": int(torch.as_tensor(batch.target)[index]), "prediction": prediction}
+        facts |= {"target": target}
+        for kind in ("label", "prediction", "target"):
+            number = facts[kind]
+            if number != NO_LABEL and number < len(self.class_names):
+                facts[f"{kind}_name"] = self.class_names[number]
+        self.directory.write(str(batch.id[index]), results, image.float(), clean_map.float(), facts)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wait for all processes, then write table and report."""
+        trainer.strategy.barrier("all images written")
+        if not trainer.is_global_zero:
+            return
+        if self._session["images"]:
+            seconds = time.perf_counter() - self._start
+            samples = self._session["images"] * _module(pl_module).certifier.num_samples
+            self._session |= {
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": round(seconds, 1),
+                "samples": samples,
+                "samples_per_second": round(samples / seconds, 2),
+            }
+            self.directory.log_session(self._session, self._number)
+        self.directory.write_table(self.ids, self.radii)
+        write_report(self.directory, self.ids, max_panels=self.max_panels)
+
+
+def _module(pl_module: LightningModule) -> CertificationModule:
+    assert isinstance(pl_module, CertificationModule)
+    return pl_module

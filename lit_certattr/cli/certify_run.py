@@ -1,0 +1,234 @@
+"""``certify.py run``: certify every image of a data set, and leave a run directory."""
+
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jsonargparse import Namespace
+from lightning import Trainer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lit_certattr.attribution import frozen
+from lit_certattr.callbacks.progress import CertificationProgress
+from lit_certattr.callbacks.result_writer import ResultWriter
+from lit_certattr.certifier import Certifier
+from lit_certattr.cli.errors import OneLineParser
+from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet, collate
+from lit_certattr.errors import InputError
+from lit_certattr.models import load_network, load_weights
+from lit_certattr.modules import CertificationModule, Targets
+from lit_certattr.reports.log_run import log_run
+from lit_certattr.reports.provenance import provenance, run_settings
+from lit_certattr.reports.run_directory import RunDirectory
+from lit_certattr.reports.table import RADII
+
+RUN_HELP = """Certify the attribution maps of a set of images.
+
+Examples:
+  certify.py run --config configs/certify/photographs.yaml
+  certify.py run --config configs/certify/photographs.yaml --certifier.num_samples=2000 --output=runs/more
+  certify.py run --config configs/certify/mnist5k.yaml --checkpoint=runs/mnist5k_noise/checkpoints/best.ckpt
+  certify.py run --config configs/certify/photographs.yaml --print_config
+
+Later files and arguments win over earlier ones. The same command goes on with a run that was interrupted.
+The output directory holds report.html, results.parquet, maps/, images/, figures/, config.yaml and
+provenance.json."""
+
+
+@dataclass
+class TrainerOptions:
+    """Where the work is done; passed on to Lightning's Trainer.
+
+    Args:
+        accelerator: cpu, cuda, mps, ..., or auto.
+        devices: Number of devices (processes on a CPU), or auto.
+        strategy: Lightning's strategy; auto takes ddp for several devices.
+        precision: Arithmetic of the network. Another precision is another explainer: certify what is deployed.
+        threads: CPU threads a process; null leaves torch's choice. Part of the settings that decide the bits.
+    """
+
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    strategy: str = "auto"
+    precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"] = "32-true"
+    threads: int | None = None
+
+
+def add_run_arguments(parser: OneLineParser) -> None:
+    """Declare the settings of ``certify.py run``."""
+    parser.add_argument("--config", action="config", help="YAML file of settings; may be given several times.")
+    parser.add_class_arguments(Certifier, "certifier", help="What is certified, and how")
+    parser.add_function_arguments(run, as_group=False, skip={"certifier", "config"})
+
+
+def run_from_config(parser: OneLineParser, config: Namespace) -> None:
+    """Build what the configuration names, and run."""
+    if config.output is None:
+        files = [str(path) for path in config.config or []]
+        config.output = f"runs/certify/{Path(files[-1]).stem if files else 'run'}"
+    text = parser.dump(config, skip_none=False)
+    parts = parser.instantiate_classes(config)
+    arguments = {name: value for name, value in parts.items() if name != "config"}
+    run(**arguments, config=text)
+
+
+def run(
+    certifier: Certifier,
+    data: ImageDataModule,
+    network: nn.Module | None = None,
+    checkpoint: str | None = None,
+    targets: Targets = "predicted",
+    output: str | None = None,
+    overwrite: bool = False,
+    ids: list[str] | None = None,
+    radii: list[float] = list(RADII),  # noqa: B006  (never changed; jsonargparse shows it as the default)
+    max_panels: int = 16,
+    trainer: TrainerOptions = TrainerOptions(),  # noqa: B008  (the same)
+    logger: Logger | None = None,
+    config: str | None = None,
+) -> Path:
+    """Certify every image of a data set.
+
+    Args:
+        certifier: What is certified, and how.
+        data: Images; their test set is certified. ``max_images`` of the data chooses fewer.
+        network: Network from images in [0, 1] to logits. Leave it out where the checkpoint names its network.
+        checkpoint: Weights (.ckpt, .pt, .pth, .safetensors), loaded without running any code from the file. One
+            of ``train.py fit`` also rebuilds its network.
+        targets: Class that is explained: the one predicted for the clean image, or the label.
+        output: Directory to write, or to go on with; ``runs/certify/<name of the last config file>`` if left out.
+        overwrite: Delete a run with other settings that is there.
+        ids: Certify these images only.
+        radii: Radii of the columns in ``results.parquet``, in pixel l2 units.
+        max_panels: Images that get a panel in the report.
+        trainer: Where the work is done.
+        logger: A Lightning logger, e.g. ``WandbLogger``: receives the configuration, the means over the images,
+            at most 16 panels and the table.
+        config: Resolved configuration, kept in the run directory.
+
+    Returns:
+        The run directory.
+
+    Raises:
+        InputError: If a setting, a file or an image cannot be used; nothing is written then.
+    """
+    if trainer.threads is not None:
+        if trainer.threads < 1:
+            raise InputError(f"trainer.threads must be at least 1 or null, got {trainer.threads}")
+        torch.set_num_threads(trainer.threads)
+    if any(radius < 0 for radius in radii) or len(set(radii)) < len(radii):
+        raise InputError(f"radii must be different numbers, none negative, got {radii}")
+    network = _network(network, checkpoint)
+    if rank_zero_only.rank == 0:
+        data.prepare_data()
+    data.setup("predict")
+    samples = _select(data.predict_set, ids)
+    _check(certifier, network, samples, targets)
+
+    module = CertificationModule(network, certifier, targets)
+    module.allow_zero_length_dataloader_with_multiple_devices = True  # fewer images than devices
+    with warnings.catch_warnings():
+        # One image is seconds to minutes of work: reading it needs no worker process.
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        loop = _trainer(trainer, logger)
+        device = loop.strategy.root_device.type
+        settings = run_settings(
+            certifier, network, samples, targets=targets, device=device, precision=str(loop.precision)
+        )
+        directory = RunDirectory(output or "runs/certify/run")
+        if rank_zero_only.rank == 0:
+            directory.check(settings, overwrite)
+        writer = ResultWriter(
+            directory,
+            settings,
+            samples.ids,
+            class_names=data.class_names,
+            overwrite=overwrite,
+            config=config,
+            provenance=provenance(network, certifier.seed, device),
+            radii=radii,
+            max_panels=max_panels,
+        )
+        loop.callbacks += [writer, CertificationProgress()]  # type: ignore[attr-defined]
+        loader = DataLoader(samples, batch_size=1, num_workers=data.num_workers, collate_fn=collate)
+        loop.predict(module, dataloaders=loader, return_predictions=False)
+    if loop.is_global_zero:
+        if logger is not None:
+            log_run(logger, directory, samples.ids, config)
+        sys.stdout.write(f"{directory.report}\n{directory.table}\n")
+    return directory.path
+
+
+def _network(network: nn.Module | None, checkpoint: str | None) -> nn.Module:
+    if network is None:
+        if checkpoint is None:
+            raise InputError("nothing to certify: give --checkpoint of train.py, or --network")
+        return load_network(checkpoint)
+    if checkpoint is not None:
+        load_weights(network, checkpoint)
+    return network.eval()
+
+
+def _select(samples: SampleSet, ids: list[str] | None) -> SampleSet:
+    if ids is not None:
+        unknown = next((image_id for image_id in ids if image_id not in samples.ids), None)
+        if unknown is not None:
+            raise InputError(f"ids: the data has no image {unknown!r}; the first are {', '.join(samples.ids[:3])}")
+        samples = samples.subset([index for index, image_id in enumerate(samples.ids) if image_id in set(ids)])
+    if not len(samples):
+        raise InputError("the data has no images to certify")
+    return samples
+
+
+def _check(certifier: Certifier, network: nn.Module, samples: SampleSet, targets: Targets) -> None:
+    """Find what would stop the run later, before anything is written: one pass over the first image."""
+    image, _, image_id = samples[0]
+    size = getattr(network, "input_size", None)
+    if size is not None and tuple(image.shape) != tuple(size):
+        raise InputError(
+            f"image {image_id} has shape {tuple(image.shape)}, but {type(network).__name__} needs {tuple(size)}"
+        )
+    with frozen(network), torch.no_grad():
+        try:
+            logits = network(image[None])
+        except RuntimeError as error:
+            raise InputError(
+                f"{type(network).__name__} cannot take image {image_id} of shape {tuple(image.shape)}: "
+                f"{str(error).splitlines()[0]}"
+            ) from None
+        if logits.ndim != 2:
+            raise InputError(f"{type(network).__name__} must return logits [B, num_classes], got {tuple(logits.shape)}")
+        maps = certifier.attribution(network, image[None], logits.argmax(1))
+    certifier.check_sample_size((maps.shape[1], maps.shape[2]))
+    if targets == "label":
+        for label, name in zip(samples.targets, samples.ids, strict=True):
+            if label == NO_LABEL:
+                raise InputError(f"image {name} has no label; use --targets=predicted, or --ids with labelled images")
+            if label >= logits.shape[1]:
+                raise InputError(
+                    f"image {name}: class {label} is unknown, the network has classes 0 to {logits.shape[1] - 1}"
+                )
+
+
+def _trainer(options: TrainerOptions, logger: Logger | None) -> Trainer:
+    try:
+        return Trainer(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            strategy=options.strategy,
+            precision=options.precision,
+            logger=logger if logger is not None else False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            inference_mode=False,  # attributions need gradients
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise InputError(f"trainer: {error}") from None

@@ -1,0 +1,110 @@
+"""What a run was made of and with: the settings that decide its bits, and where it ran."""
+
+import hashlib
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from torch import nn
+
+from lit_certattr.certifier import Certifier
+from lit_certattr.data import SampleSet
+from lit_certattr.models import network_hash
+
+_PACKAGES = ("lit-certattr", "torch", "torchvision", "lightning", "torchmetrics", "timm", "numpy", "scipy")
+
+
+def data_hash(samples: SampleSet) -> str:
+    """SHA-256 over the ids, labels and pixels of a data set, in its order.
+
+    Every image is read once, so one that cannot be used is found here.
+
+    Args:
+        samples: The images.
+
+    Raises:
+        InputError: If an image cannot be read, or has pixels that are not finite or not in [0, 1].
+    """
+    digest = hashlib.sha256()
+    for index in range(len(samples)):
+        image, target, image_id = samples[index]
+        digest.update(f"{image_id} {target} {image.dtype} {tuple(image.shape)}\n".encode())
+        digest.update(image.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def run_settings(
+    certifier: Certifier,
+    network: nn.Module,
+    samples: SampleSet,
+    *,
+    targets: str = "predicted",
+    device: str = "cpu",
+    precision: str = "32-true",
+) -> dict[str, Any]:
+    """Everything that decides the bits of a run, as plain values; a run goes on only with the same.
+
+    Args:
+        certifier: What is certified.
+        network: The network.
+        samples: The images.
+        targets: Rule of the explained class.
+        device: Kind of device, e.g. ``"cpu"``; the generator of the noise depends on it.
+        precision: The Trainer's precision.
+    """
+    certificates = {
+        name: {"kind": type(certificate).__name__} | _plain_settings(certificate)
+        for name, certificate in certifier.certificates.items()
+    }
+    return {
+        **certifier.settings(),
+        "certificates": certificates,
+        "targets": targets,
+        "device": device,
+        "precision": precision,
+        "threads": torch.get_num_threads(),
+        "torch": version("torch"),
+        "network": network_hash(network),
+        "images": data_hash(samples),
+    }
+
+
+def _plain_settings(certificate: nn.Module) -> dict[str, Any]:
+    """Arguments of a certificate; torchmetrics keeps its own state in private or non-plain attributes."""
+    import inspect
+
+    names = [name for name in inspect.signature(type(certificate)).parameters if hasattr(certificate, name)]
+    values = {name: getattr(certificate, name) for name in names}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def provenance(network: nn.Module, seed: int, device: str) -> dict[str, Any]:
+    """Where and with what this process runs, as plain values.
+
+    Args:
+        network: The network.
+        seed: Seed of the noise.
+        device: Kind of device.
+    """
+    return {
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "threads": torch.get_num_threads(),
+        "seed": seed,
+        "network": {
+            "class": type(network).__name__,
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "hash": network_hash(network),
+        },
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
