@@ -16,7 +16,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lit_certattr.certificates import Result
 from lit_certattr.certifier import Certifier
-from lit_certattr.data import NO_LABEL, Sample
+from lit_certattr.data import NO_LABEL, ImageDataModule, Sample
 from lit_certattr.errors import InputError
 from lit_certattr.models import load_state_dict
 from lit_certattr.objectives import Objective
@@ -73,23 +73,11 @@ class RobustClassifier(LightningModule):
         logits: Tensor = self.net(images)
         return logits
 
-    def on_before_batch_transfer(self, batch: Sample, dataloader_idx: int) -> Sample:
-        """Check shape and labels while they are on the CPU, where a look costs nothing.
-
-        Raises:
-            InputError: If the images do not have the network's size, or one has no label or an unknown one.
-        """
-        size, shape = getattr(self.net, "input_size", None), tuple(batch.image.shape[1:])
-        if size is not None and shape != tuple(size):
-            raise InputError(f"the images are {shape}, but {type(self.net).__name__} takes {tuple(size)}")
-        if not self.trainer.predicting:
-            num_classes = getattr(self.net, "num_classes", None)
-            for label, image_id in zip(torch.as_tensor(batch.target).tolist(), batch.id, strict=True):
-                if label == NO_LABEL:
-                    raise InputError(f"image {image_id} has no label; training and testing need one")
-                if num_classes is not None and label >= num_classes:
-                    raise InputError(f"image {image_id} has label {label}, but num_classes is {num_classes}")
-        return batch
+    def setup(self, stage: str) -> None:
+        """Check that the data fit, before anything runs; see :func:`check_data`."""
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, ImageDataModule) and stage != "predict":
+            check_data(self.net, data)
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """The objective's loss."""
@@ -159,6 +147,28 @@ class RobustClassifier(LightningModule):
             _refuse_imports(content.get("hyper_parameters"), Path(checkpoint_path))
         module: Self = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
         return module
+
+
+def check_data(net: nn.Module, data: ImageDataModule) -> None:
+    """Check that images and labels fit a network that says what it takes (``input_size``, ``num_classes``).
+
+    Args:
+        net: The network.
+        data: Data whose ``setup`` has run.
+
+    Raises:
+        InputError: If the images have another size, there are more classes than logits, or a label is missing.
+    """
+    network, name = type(net).__name__, type(data).__name__
+    size, num_classes = getattr(net, "input_size", None), getattr(net, "num_classes", None)
+    if size is not None and tuple(size) != tuple(data.image_shape):
+        raise InputError(f"{name} has images of {tuple(data.image_shape)}, but {network} takes {tuple(size)}")
+    if num_classes is not None and data.num_classes > num_classes:
+        raise InputError(f"{name} has {data.num_classes} classes, but {network} has num_classes={num_classes}")
+    for samples in (data.train_set, data.val_set, data.test_set):
+        if samples is not None and NO_LABEL in samples.targets:
+            unlabelled = samples.ids[samples.targets.index(NO_LABEL)]
+            raise InputError(f"image {unlabelled} has no label; training and testing need one for every image")
 
 
 def _refuse_imports(value: Any, path: Path) -> None:

@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -15,6 +16,11 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from lit_certattr.errors import InputError
 
+_IGNORED = (
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6.6 with torch 2.14, in its own code
+    r".*does not have many workers",  # reading in the main process is a choice: the data are in memory or cached
+)
+
 
 @contextmanager
 def one_line_errors(program: str) -> Iterator[None]:
@@ -22,7 +28,7 @@ def one_line_errors(program: str) -> Iterator[None]:
 
     A mistake is an :class:`~lit_certattr.errors.InputError`, or what Lightning itself calls a
     misconfiguration. Inside the block Lightning's own chatter (seed, devices, advertisements) is silent, so that
-    the line stands alone; warnings are not.
+    the line stands alone; warnings are not, except those about which a user can do nothing.
 
     Args:
         program: What the user typed, e.g. ``"train.py"``.
@@ -37,7 +43,10 @@ def one_line_errors(program: str) -> Iterator[None]:
     for logger in chatter:
         logger.setLevel(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            for message in _IGNORED:
+                warnings.filterwarnings("ignore", message)
+            yield
     except (InputError, MisconfigurationException) as error:
         sys.stderr.write(f"{program}: error: {' '.join(str(error).split())}\n")
         raise SystemExit(2) from None
