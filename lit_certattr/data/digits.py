@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 
 from lit_certattr.data.module import ImageDataModule
 from lit_certattr.data.sample import PixelArray, SampleSet
@@ -31,6 +30,8 @@ class Digits(ImageDataModule):
 
     def setup(self, stage: str) -> None:
         """Read the digits and split them; every stage gets the same split."""
+        from sklearn.datasets import load_digits  # here, because other runs need not wait for it
+
         pixels, labels = load_digits(return_X_y=True)
         images = PixelArray(torch.from_numpy(pixels.astype(np.uint8)).reshape(-1, 1, 8, 8), maximum=16)
         samples = SampleSet(images, labels.tolist(), [f"digits-{place:04d}" for place in range(len(labels))])

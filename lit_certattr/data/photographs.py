@@ -1,9 +1,7 @@
 """Photographs that come inside packages."""
 
-import skimage.data
 import torch
 from PIL import Image
-from sklearn.datasets import load_sample_image
 
 from lit_certattr.data.images import centre_square, to_pixels
 from lit_certattr.data.module import ImageDataModule
@@ -58,6 +56,9 @@ class Photographs(ImageDataModule):
 
     def setup(self, stage: str) -> None:
         """Read and scale the photographs."""
+        import skimage.data  # here, because other runs need not wait for them
+        from sklearn.datasets import load_sample_image
+
         pixels, targets = [], []
         for name, label in _PHOTOGRAPHS.items():
             packaged = hasattr(skimage.data, name)

@@ -1,6 +1,7 @@
 """What every data set here hands out: an image, its label, and an id that never changes."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -80,7 +81,7 @@ class SampleSet(Dataset[Sample]):
         if unsafe is not None:
             raise InputError(f"sample id {unsafe!r} may hold only letters, digits and ._-, no leading dot")
         if len(set(ids)) != len(ids):
-            twice = next(name for index, name in enumerate(ids) if name in ids[:index])
+            twice = Counter(ids).most_common(1)[0][0]
             raise InputError(f"sample id {twice!r} occurs twice; ids must be unique in a data set")
         self.images = images
         self.targets = [int(target) for target in targets]

