@@ -105,13 +105,19 @@ class Certificate(Metric, ABC):
             maps: Maps ``[b, H, W]`` of ``b`` fresh samples, or a block already ranked for these sizes.
 
         Raises:
-            InputError: If the certificate is not bound, or the maps have another shape.
+            InputError: If the certificate is not bound, or the maps have another shape, or the block was ranked for
+                other sizes or with another tie rule.
         """
         if self.bound_to is None:
             raise InputError(f"{type(self).__name__}: call bind(noise, map_shape) before update(maps)")
         block = maps if isinstance(maps, MapBlock) else MapBlock(maps, self.sizes, self.ties)
         if tuple(block.maps.shape[1:]) != self.map_shape:
             raise InputError(f"maps of shape {tuple(block.maps.shape[1:])}, but bound to {self.map_shape}")
+        if block.ties != self.ties or not block.votes.keys() >= set(self.sizes):
+            raise InputError(
+                f"block ranked for sizes {sorted(block.votes)} with ties={block.ties!r}, "
+                f"but {type(self).__name__} needs {sorted(self.sizes)} with ties={self.ties!r}"
+            )
         self.num_samples += len(block.maps)
         self.num_constant += block.num_constant
         self.num_invalid += block.num_invalid
