@@ -1,0 +1,325 @@
+"""Certificates while training: a few fixed images, certified in every validation."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import CombinedLoader
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, distributed, nn
+from torchmetrics import MetricCollection
+
+from lit_certattr.attribution import frozen
+from lit_certattr.callbacks.loggers import MAX_PICTURES, describe_run, log_certificates, log_figures
+from lit_certattr.callbacks.sampling_progress import sampling_progress
+from lit_certattr.certificates import Result
+from lit_certattr.certifier import Certifier
+from lit_certattr.data import NO_LABEL
+from lit_certattr.errors import InputError
+from lit_certattr.metrics import metrics_for
+from lit_certattr.modules import Targets
+from lit_certattr.reports import image_panel
+from lit_certattr.reports.table import rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+
+class _Chosen(NamedTuple):
+    """An image that is certified in every validation; on the CPU."""
+
+    position: int
+    image: Tensor
+    label: int
+    id: str | None
+
+
+class CertificationCallback(Callback):
+    """Certifies a fixed small set of validation images, and logs how much of their explanations is certified.
+
+    Works in the validation of ``fit`` and in ``trainer.validate()``, with any ``inference_mode`` of the Trainer, on
+    the module's device and in the Trainer's precision. The images are the first ``num_images`` of the validation
+    data sets, in their order; with several processes each certifies its share, no image twice. Training is left
+    as it was: random states, modes, flags, gradients and buffers.
+
+    Logged for each level K of the certificate (``k25``: 25 % of the pixels, ``k200px``: 200 pixels) and radius R
+    (``r0_10``: 0.10 in pixel l2 units), means over the images:
+
+    ========================================  ==================================================================
+    ``certified/fraction_k25_r0_10``          pixels certified important or unimportant, share of all pixels
+    ``certified/null_k25_r0_10``              the same for independent random maps: what is not worth having
+    ``certified/one_share_k25_r0_10``         pixels certified important, as a share of K
+    ``certified/mean_radius_k25``             certified radius, 0 where the certificate abstains
+    ``certified/overlap_k20_r0_10``           certified top-K overlap, as a share of K
+    ========================================  ==================================================================
+
+    A certificate that was given a name of its own has it in front: ``certified/coarse_fraction_k50_r0_10``. The
+    values are there before ``ModelCheckpoint`` and ``EarlyStopping`` look, so these can monitor them; in epochs that
+    are skipped they see the last ones.
+
+    Loggers that take pictures (Weights & Biases, TensorBoard) get panels of the first images in
+    ``certified/panels``; W&B also gets the settings, and at the end of the run a table of the last
+    certificates, one row an image, certificate and level.
+
+    Args:
+        certifier: What is certified, and how.
+        num_images: Number of images; one in a ``fast_dev_run``.
+        every_n_epochs: Certify in epochs 0, n, 2n, ... of ``fit``.
+        radii: Budgets at which shares are logged, in pixel l2 units.
+        targets: The class that is explained: ``"predicted"`` on the clean image, or the image's ``"label"``.
+        num_panels: Images that are drawn, at most 16; with several processes, of those of the first one.
+
+    Raises:
+        InputError: If an argument is out of range; before the first training step if the certifier's number of
+            samples could not certify a single pixel, naming the smallest that can.
+
+    Example:
+        >>> from lit_certattr.attribution import Gradient
+        >>> from lit_certattr.certificates import PixelCertificate
+        >>> from lit_certattr.smoothing import GaussianNoise
+        >>> certifier = Certifier(Gradient(), GaussianNoise(0.25), [PixelCertificate()], num_samples=200)
+        >>> trainer = Trainer(callbacks=[CertificationCallback(certifier, num_images=8)], logger=False)
+    """
+
+    def __init__(
+        self,
+        certifier: Certifier,
+        num_images: int = 16,
+        every_n_epochs: int = 1,
+        radii: Sequence[float] = (0.05, 0.1, 0.25),
+        targets: Targets = "predicted",
+        num_panels: int = 4,
+    ) -> None:
+        if num_images < 1 or every_n_epochs < 1:
+            raise InputError(f"num_images and every_n_epochs must be at least 1, got {num_images} and {every_n_epochs}")
+        if not 0 <= num_panels <= MAX_PICTURES:
+            raise InputError(f"num_panels must lie in 0 to {MAX_PICTURES}, got {num_panels}")
+        if targets not in get_args(Targets):
+            raise InputError(f"targets must be one of {', '.join(get_args(Targets))}, got {targets!r}")
+        for name, certificate in certifier.certificates.items():
+            if certificate.sync_on_compute:
+                raise InputError(
+                    f"certificate {name!r} has sync_on_compute=True, which would add the votes of different images; "
+                    "each process certifies its own here"
+                )
+        self.certifier = certifier
+        self.num_images = num_images
+        self.every_n_epochs = every_n_epochs
+        self.radii = tuple(float(radius) for radius in radii)
+        self.targets: Targets = targets
+        self.num_panels = num_panels
+        self._metrics()  # checks the radii
+        self._chosen: list[_Chosen] | None = None
+        self._rows: list[dict[str, Any]] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget the images of an earlier run."""
+        self._chosen, self._rows = None, []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse what cannot work before time is spent on training."""
+        if trainer.val_dataloaders is not None:
+            with self._apart(trainer, pl_module):
+                self._check(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Certify and log, before the callbacks that monitor a metric look."""
+        if trainer.sanity_checking:
+            return
+        if trainer.state.fn == TrainerFn.FITTING and trainer.current_epoch % self.every_n_epochs:
+            return
+        with self._apart(trainer, pl_module):
+            self._check(trainer, pl_module)
+            certified = self._certify(trainer, pl_module)
+        self._log_metrics(pl_module, [results for _, results in certified])
+        self._rows = _gather(
+            [
+                row | {"epoch": trainer.current_epoch}
+                for sample, results in certified
+                for row in rows(_id_of(results), results, _facts(sample, results), self.radii)
+            ]
+        )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the table of ``trainer.validate()``."""
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._log_table(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the table of ``trainer.fit()``, once: W&B replaces a table with each log."""
+        self._log_table(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Let go of the images."""
+        self._chosen, self._rows = None, []
+
+    def _check(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Choose the images, the first time, and refuse settings with which nothing can be certified."""
+        if self._chosen is not None:
+            return
+        wanted = 1 if getattr(trainer, "fast_dev_run", False) else self.num_images
+        self._chosen = _first_images(trainer.val_dataloaders, wanted)
+        if self.targets == "label":
+            for sample in self._chosen:
+                if sample.label == NO_LABEL:
+                    raise InputError(f"image {sample.id or sample.position} has no label; use targets: predicted")
+        if self._chosen:  # on every process the same image, so that all of them stop
+            image = self._on_device(trainer, pl_module, self._chosen[0].image)
+            height, width = self._clean_map(_network(pl_module), image, 0).shape
+            self.certifier.check_sample_size((height, width))
+        describe_run(_loggers(trainer), self._settings())
+
+    def _certify(self, trainer: Trainer, pl_module: LightningModule) -> list[tuple[_Chosen, dict[str, Result]]]:
+        """Certify this process's share of the images, and draw the first ones."""
+        assert self._chosen is not None
+        own = self._chosen[trainer.global_rank :: trainer.world_size]
+        net = _network(pl_module)
+        certified: list[tuple[_Chosen, dict[str, Result]]] = []
+        figures: list[tuple[str, Figure]] = []
+        total = len(own) * self.certifier.num_samples
+        started = time.monotonic()
+        with sampling_progress(trainer, total) as on_block:
+            for sample in own:
+                image = self._on_device(trainer, pl_module, sample.image)
+                label = None if self.targets == "predicted" else [sample.label]
+                ids = None if sample.id is None else [sample.id]
+                results = self.certifier(net, image, label, ids, on_block)[0]
+                certified.append((sample, results))
+                if _loggers(trainer) and len(figures) < self.num_panels:
+                    clean = self._clean_map(net, image, _target_of(results))
+                    title = f"{_id_of(results)}, class {_target_of(results)}, epoch {trainer.current_epoch}"
+                    figures.append((_id_of(results), image_panel(sample.image, results, title, clean)))
+        seconds = time.monotonic() - started
+        log.info("certified %d images: %.0f samples/s", len(own), total / max(seconds, 1e-9))
+        log_figures(_loggers(trainer), "certified/panels", figures, trainer.global_step)
+        return certified
+
+    def _log_metrics(self, pl_module: LightningModule, certified: Sequence[dict[str, Result]]) -> None:
+        for name, metrics in self._metrics().items():
+            metrics.to(pl_module.device)  # NCCL adds tensors on the device only
+            metrics.update([results[name] for results in certified])
+            for key, value in metrics.compute().items():
+                # The metrics have added the processes already: all hold the same value, and so does their maximum.
+                pl_module.log(key, value, on_step=False, on_epoch=True, sync_dist=True, reduce_fx="max")
+
+    def _metrics(self) -> dict[str, MetricCollection]:
+        """Fresh metrics of each certificate that has some."""
+        collections = {
+            name: metrics_for(certificate, self.radii) for name, certificate in self.certifier.certificates.items()
+        }
+        return {
+            name: metrics.clone(
+                prefix="certified/" if name == self.certifier.certificates[name].name else f"certified/{name}_"
+            )
+            for name, metrics in collections.items()
+            if metrics is not None
+        }
+
+    def _log_table(self, trainer: Trainer) -> None:
+        if self._rows:
+            log_certificates(_loggers(trainer), "certified/certificates", self._rows, trainer.global_step)
+
+    def _settings(self) -> dict[str, Any]:
+        certificates = {
+            name: {"type": type(certificate).__name__, "alpha": certificate.alpha}
+            | {
+                key: value
+                for key in ("top_k", "tau", "bound")
+                if (value := getattr(certificate, key, None)) is not None
+            }
+            for name, certificate in self.certifier.certificates.items()
+        }
+        return self.certifier.settings() | {
+            "certificates": certificates,
+            "num_images": self.num_images,
+            "every_n_epochs": self.every_n_epochs,
+            "radii": list(self.radii),
+            "targets": self.targets,
+        }
+
+    def _clean_map(self, net: nn.Module, image: Tensor, target: int) -> Tensor:
+        with frozen(net):
+            targets = torch.tensor([target], device=image.device)
+            return self.certifier.attribution(net, image, targets)[0].detach()
+
+    @staticmethod
+    def _on_device(trainer: Trainer, pl_module: LightningModule, image: Tensor) -> Tensor:
+        batch: Tensor = trainer.precision_plugin.convert_input(image.unsqueeze(0).to(pl_module.device))
+        return batch
+
+    @staticmethod
+    @contextmanager
+    def _apart(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
+        """Run beside the training: random states kept, no inference tensors, the Trainer's precision."""
+        device = pl_module.device
+        devices = [device] if device.type == "cuda" else []
+        with (
+            isolate_rng(include_cuda=False),  # of CUDA, only the device in use: a state of each would occupy them all
+            torch.random.fork_rng(devices=devices),
+            torch.inference_mode(False),
+            trainer.precision_plugin.val_step_context(),
+        ):
+            yield
+
+
+def _loggers(trainer: Trainer) -> list[Logger]:
+    """The loggers of the first process; those of the others have no run behind them."""
+    return trainer.loggers if trainer.is_global_zero else []
+
+
+def _network(pl_module: LightningModule) -> nn.Module:
+    """The classifier: the module's ``net`` if it has one, so that its own bookkeeping is left alone."""
+    net = getattr(pl_module, "net", None)
+    return net if isinstance(net, nn.Module) else pl_module
+
+
+def _first_images(loaders: Any, count: int) -> list[_Chosen]:
+    """The first images of the data sets behind the loaders, in the order of the data sets."""
+    chosen: list[_Chosen] = []
+    for loader in CombinedLoader(loaders, "sequential").flattened if loaders is not None else []:
+        dataset: Any = getattr(loader, "dataset", None)
+        if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+            raise InputError(
+                f"CertificationCallback needs validation data with an order and a length, got {type(dataset).__name__}"
+            )
+        for index in range(min(count - len(chosen), len(dataset))):
+            sample = dataset[index]
+            if not (isinstance(sample, tuple | list) and len(sample) >= 2):
+                raise InputError(f"CertificationCallback needs (image, label) samples, got {type(sample).__name__}")
+            image, label, *rest = sample
+            name = rest[0] if rest and isinstance(rest[0], str) else None
+            chosen.append(_Chosen(len(chosen), image, int(label), name))
+    return chosen
+
+
+def _target_of(results: dict[str, Result]) -> int:
+    return int(next(iter(results.values())).sampling["target"])
+
+
+def _id_of(results: dict[str, Result]) -> str:
+    return str(next(iter(results.values())).sampling["image_id"])
+
+
+def _facts(sample: _Chosen, results: dict[str, Result]) -> dict[str, Any]:
+    predicted = next(iter(results.values())).sampling["target_rule"] == "predicted"
+    return {
+        "label": None if sample.label == NO_LABEL else sample.label,
+        "prediction": _target_of(results) if predicted else None,
+    }
+
+
+def _gather(own: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of all processes; a handful of numbers."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return own
+    parts: list[list[dict[str, Any]] | None] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(parts, own)
+    return [row for part in parts for row in part or []]

@@ -1,0 +1,79 @@
+"""Pictures, settings and tables for whichever logger can take them; the others are passed over."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from lightning.pytorch.loggers import Logger, WandbLogger
+from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_PICTURES = 16
+"""Pictures in one log call; more only fill the disk."""
+
+
+def log_figures(loggers: Sequence[Logger], key: str, figures: Sequence[tuple[str, "Figure"]], step: int) -> None:
+    """Log captioned figures to every logger that takes pictures.
+
+    That is a logger with ``log_image`` (Weights & Biases), or one whose ``experiment`` has ``add_image``
+    (TensorBoard). A CSV logger has neither.
+
+    Args:
+        loggers: The Trainer's loggers; of the first process only, the others' have no run.
+        key: Where the pictures go.
+        figures: Captions and figures.
+        step: The Trainer's global step.
+    """
+    if not figures:
+        return
+    pictures = [(caption, _picture(figure)) for caption, figure in figures[:MAX_PICTURES]]
+    for logger in loggers:
+        if hasattr(logger, "log_image"):
+            captions, images = zip(*pictures, strict=True)
+            logger.log_image(key, list(images), step=step, caption=list(captions))
+        elif hasattr(logger, "experiment") and hasattr(logger.experiment, "add_image"):
+            for caption, image in pictures:
+                logger.experiment.add_image(f"{key}/{caption}", np.asarray(image), step, dataformats="HWC")
+
+
+def describe_run(loggers: Sequence[Logger], settings: Mapping[str, Any]) -> None:
+    """Write the settings into the config of W&B runs, and plot what is certified against the training step.
+
+    The axis is Lightning's own ``trainer/global_step``: W&B's internal step starts at 0 again in a resumed offline
+    run, and older steps are dropped.
+
+    Args:
+        loggers: The Trainer's loggers.
+        settings: Plain values.
+    """
+    for logger in _wandb(loggers):
+        logger.experiment.config.update({"certification": dict(settings)}, allow_val_change=True)
+        logger.experiment.define_metric("certified/*", step_metric="trainer/global_step", step_sync=True)
+
+
+def log_certificates(loggers: Sequence[Logger], key: str, rows: Sequence[Mapping[str, Any]], step: int) -> None:
+    """Log a table of certificates to W&B; once a run, since every log replaces and uploads the whole table.
+
+    Args:
+        loggers: The Trainer's loggers.
+        key: Name of the table.
+        rows: Rows by column; a column that a row lacks is empty.
+        step: The Trainer's global step.
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    data = [[row.get(column) for column in columns] for row in rows]
+    for logger in _wandb(loggers):
+        logger.log_table(key, columns=columns, data=data, step=step)
+
+
+def _wandb(loggers: Sequence[Logger]) -> list[WandbLogger]:
+    return [logger for logger in loggers if isinstance(logger, WandbLogger)]
+
+
+def _picture(figure: "Figure") -> Image.Image:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    return Image.open(file).convert("RGB")

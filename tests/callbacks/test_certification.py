@@ -1,0 +1,404 @@
+"""The certification callback inside real Trainers."""
+
+import copy
+import csv
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from lit_certattr.attribution import Gradient
+from lit_certattr.callbacks import CertificationCallback
+from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate
+from lit_certattr.certifier import Certifier
+from lit_certattr.data import SampleSet, collate
+from lit_certattr.errors import InputError
+from lit_certattr.metrics.functional import certified_fraction, certified_one_share, certified_overlap
+from lit_certattr.modules import RobustClassifier
+from lit_certattr.objectives import CrossEntropy
+from lit_certattr.smoothing import GaussianNoise
+
+MONITOR = "certified/one_share_k25_r0_10"
+
+
+class Net(nn.Sequential):
+    """With batch statistics and dropout, so that a wrong mode would show."""
+
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(1, 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            nn.Softplus(),
+            nn.Dropout(0.5),
+            nn.Flatten(),
+            nn.Linear(4 * 6 * 6, 3),
+        )
+
+
+def samples(count: int = 6, seed: int = 0) -> SampleSet:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(count, 1, 6, 6, generator=generator)
+    return SampleSet(images, [i % 3 for i in range(count)], [f"s{seed}-{i}" for i in range(count)])
+
+
+def loader(count: int = 6, seed: int = 0) -> DataLoader:
+    return DataLoader(samples(count, seed), batch_size=3, collate_fn=collate)
+
+
+def certifier(num_samples: int = 120, **kwargs) -> Certifier:
+    certificates = [PixelCertificate(top_k=(0.5, 0.25), alpha=0.05), TopKOverlapCertificate(top_k=0.25, alpha=0.05)]
+    return Certifier(Gradient(), GaussianNoise(0.25), certificates, num_samples, batch_size=50, **kwargs)
+
+
+def module(seed: int = 1) -> RobustClassifier:
+    torch.manual_seed(seed)
+    return RobustClassifier(Net(), CrossEntropy())
+
+
+def trainer(tmp_path: Path, *callbacks: Callback, **kwargs) -> Trainer:
+    settings = {
+        "max_epochs": 1,
+        "logger": False,
+        "enable_checkpointing": any(isinstance(c, ModelCheckpoint) for c in callbacks),
+        "enable_progress_bar": any(isinstance(c, RichProgressBar | TQDMProgressBar) for c in callbacks),
+        "enable_model_summary": False,
+        "accelerator": "cpu",
+        "log_every_n_steps": 1,
+        "default_root_dir": tmp_path,
+        "callbacks": list(callbacks),
+        "num_sanity_val_steps": 0,
+    }
+    return Trainer(**(settings | kwargs))
+
+
+def by_hand(net: nn.Module, count: int) -> dict[str, float]:
+    """The metrics from a plain call of the certifier."""
+    found = []
+    for image, _, name in (samples()[i] for i in range(count)):
+        found += certifier()(net, image.unsqueeze(0), ids=[name])
+    pixel, overlap = [r["pixel"] for r in found], [r["topk_overlap"] for r in found]
+    return {
+        MONITOR: float(certified_one_share(pixel, 0.1, 1)),
+        "certified/fraction_k50_r0_05": float(certified_fraction(pixel, 0.05, 0)),
+        "certified/null_k25_r0_10": float(certified_fraction(pixel, 0.1, 1, "null")),
+        "certified/overlap_k25_r0_05": float(certified_overlap(overlap, 0.05)),
+    }
+
+
+@pytest.mark.parametrize("inference_mode", [True, False])
+def test_inside_fit(tmp_path, inference_mode):
+    model, callback = module(), CertificationCallback(certifier(), num_images=4, radii=(0.05, 0.1))
+    run = trainer(tmp_path, callback, inference_mode=inference_mode)
+    run.fit(model, loader(), loader())
+    logged = {key: float(value) for key, value in run.callback_metrics.items() if key.startswith("certified/")}
+    assert logged == pytest.approx(logged | by_hand(model.net, 4), abs=1e-6)
+    assert 0 < logged[MONITOR] < 1
+    assert len(logged) == 2 * (1 + 2 * 3) + 2
+    assert not any("." in name for name in logged)
+
+
+@pytest.mark.parametrize("inference_mode", [True, False])
+def test_inside_validate(tmp_path, inference_mode):
+    model, callback = module(), CertificationCallback(certifier(), num_images=4)
+    run = trainer(tmp_path, callback, inference_mode=inference_mode)
+    for _ in range(2):
+        (values,) = run.validate(model, loader(), verbose=False)
+        assert values == pytest.approx(values | by_hand(model.net, 4), abs=1e-6)
+
+
+def test_a_plain_module_and_a_plain_data_set(tmp_path):
+    class Plain(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.body = Net()
+
+        def forward(self, images):
+            return self.body(images)
+
+        def validation_step(self, batch, batch_idx):
+            self(batch[0])
+
+    images = torch.stack([samples()[i].image for i in range(4)])
+    data = DataLoader(TensorDataset(images, torch.arange(4) % 3), batch_size=2)
+    run = trainer(tmp_path, CertificationCallback(certifier(), num_images=3, targets="label"))
+    (values,) = run.validate(Plain(), data, verbose=False)
+    assert MONITOR in values
+
+
+def test_images_come_from_several_loaders_in_order_and_once(tmp_path):
+    seen = []
+
+    class Spy(Certifier):
+        def __call__(self, model, images, targets=None, ids=None, on_block=None):
+            seen.extend(ids)
+            return super().__call__(model, images, targets, ids, on_block)
+
+    class TwoLoaders(RobustClassifier):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            self(batch.image)
+
+    spy = Spy(Gradient(), GaussianNoise(0.25), [PixelCertificate(top_k=[0.5], alpha=0.05)], num_samples=60)
+    run = trainer(tmp_path, CertificationCallback(spy, num_images=5))
+    run.validate(TwoLoaders(Net(), CrossEntropy()), [loader(3, seed=0), loader(4, seed=1)], verbose=False)
+    assert seen == ["s0-0", "s0-1", "s0-2", "s1-0", "s1-1"]
+
+
+class Snapshots(Callback):
+    """What training could notice, before and after the certification."""
+
+    def __init__(self):
+        self.before, self.after = [], []
+
+    @staticmethod
+    def take(model):
+        return copy.deepcopy(
+            {
+                "torch": torch.get_rng_state().tolist(),
+                "python": random.getstate(),
+                "numpy": str(np.random.get_state()),  # noqa: NPY002
+                "modes": [m.training for m in model.modules()],
+                "flags": [p.requires_grad for p in model.parameters()],
+                "grads": [None if p.grad is None else p.grad.tolist() for p in model.parameters()],
+                "state": {key: value.tolist() for key, value in model.net.state_dict().items()},
+            }
+        )
+
+    def on_validation_epoch_start(self, trainer, pl_module):
+        self.before.append(self.take(pl_module))
+
+    def on_validation_epoch_end(self, trainer, pl_module):
+        self.after.append(self.take(pl_module))
+
+
+class NoisyData(SampleSet):
+    """Draws from every generator, as an augmentation would."""
+
+    def __getitem__(self, index):
+        torch.rand(1), random.random(), np.random.rand()  # noqa: NPY002
+        return super().__getitem__(index)
+
+
+def test_training_notices_nothing(tmp_path):
+    noisy = NoisyData(torch.rand(4, 1, 6, 6), [0] * 4, list("abcd"))
+
+    class CertifyOnly(CertificationCallback):
+        def _check(self, trainer, pl_module):
+            plain = trainer.val_dataloaders.dataset
+            trainer.val_dataloaders.__dict__["dataset"] = noisy
+            super()._check(trainer, pl_module)
+            trainer.val_dataloaders.__dict__["dataset"] = plain
+
+    model = module()
+    model.net[0].bias.requires_grad_(False)
+    snapshots = Snapshots()
+    # The two are called in this order: certification lies between the two snapshots.
+    run = trainer(tmp_path, CertifyOnly(certifier(), num_images=4), snapshots, max_epochs=2)
+    run.fit(model, loader(), loader())
+    assert len(snapshots.before) == 2
+    for before, after in zip(snapshots.before, snapshots.after, strict=True):
+        assert before == after
+
+
+def test_training_ends_with_the_same_weights_as_without(tmp_path):
+    def weights(*callbacks):
+        model = module()
+        torch.manual_seed(7)
+        shuffled = DataLoader(samples(), batch_size=3, collate_fn=collate, shuffle=True)
+        trainer(tmp_path, *callbacks, max_epochs=3).fit(model, shuffled, loader())
+        return model.state_dict()
+
+    plain, certified = weights(), weights(CertificationCallback(certifier(), num_images=2))
+    assert all(torch.equal(plain[key], certified[key]) for key in plain)
+
+
+def test_nothing_piles_up(tmp_path):
+    import gc
+
+    def tensors():
+        gc.collect()
+        return sum(issubclass(type(item), torch.Tensor) for item in gc.get_objects())
+
+    counts = []
+
+    class Count(Callback):
+        def on_validation_end(self, trainer, pl_module):
+            counts.append(tensors())
+
+    run = trainer(tmp_path, CertificationCallback(certifier(60), num_images=2), Count(), max_epochs=6)
+    run.fit(module(), loader(), loader())
+    assert len(set(counts[1:])) == 1
+
+
+def test_checkpoint_and_early_stopping_monitor_a_certified_metric(tmp_path):
+    seen = []
+
+    class Record(Callback):
+        def on_validation_end(self, trainer, pl_module):
+            seen.append(float(trainer.callback_metrics[MONITOR]))
+
+    checkpoint = ModelCheckpoint(
+        tmp_path / "checkpoints",
+        filename=f"{{epoch}}-{{{MONITOR}:.3f}}",
+        auto_insert_metric_name=False,
+        monitor=MONITOR,
+        mode="max",
+        save_top_k=1,
+    )
+    stopping = EarlyStopping(MONITOR, mode="max", patience=10)
+    callback = CertificationCallback(certifier(), num_images=3)
+    run = trainer(tmp_path, callback, Record(), checkpoint, stopping, max_epochs=3)
+    model = module()
+    run.fit(model, loader(), loader())
+    best = max(seen)
+    assert float(checkpoint.best_model_score) == best
+    assert float(stopping.best_score) == best
+    assert Path(checkpoint.best_model_path).name == f"{seen.index(best)}-{best:.3f}.ckpt"
+    # The score belongs to the weights in the file.
+    state = torch.load(checkpoint.best_model_path, weights_only=True)["state_dict"]
+    model.load_state_dict(state)
+    assert by_hand(model.net, 3)[MONITOR] == pytest.approx(best, abs=1e-6)
+
+
+def test_every_n_epochs_skips_and_sanity_checking_certifies_nothing(tmp_path):
+    epochs = []
+
+    class Spy(CertificationCallback):
+        def _certify(self, trainer, pl_module):
+            epochs.append((trainer.sanity_checking, trainer.current_epoch))
+            return super()._certify(trainer, pl_module)
+
+    run = trainer(tmp_path, Spy(certifier(60), 2, every_n_epochs=2), max_epochs=4, num_sanity_val_steps=1)
+    run.fit(module(), loader(), loader())
+    assert epochs == [(False, 0), (False, 2)]
+
+
+def test_named_certificates_keep_their_names(tmp_path):
+    named = {"coarse": PixelCertificate(top_k=[0.5], alpha=0.05), "fine": PixelCertificate(top_k=[0.25], alpha=0.05)}
+    callback = CertificationCallback(Certifier(Gradient(), GaussianNoise(0.25), named, 60), num_images=1, radii=[0.1])
+    (values,) = trainer(tmp_path, callback).validate(module(), loader(), verbose=False)
+    assert {"certified/coarse_fraction_k50_r0_10", "certified/fine_fraction_k25_r0_10"} <= set(values)
+
+
+def test_csv_logger_gets_the_numbers_and_no_pictures(tmp_path):
+    run = trainer(tmp_path, CertificationCallback(certifier(60), 2), logger=CSVLogger(tmp_path), max_epochs=2)
+    run.fit(module(), loader(), loader())
+    with Path(run.logger.log_dir, "metrics.csv").open() as file:
+        values = [row[MONITOR] for row in csv.DictReader(file) if row[MONITOR]]
+    assert len(values) == 2
+
+
+def test_tensorboard_gets_panels(tmp_path):
+    logger = TensorBoardLogger(tmp_path)
+    pictures = []
+    logger.experiment.add_image = lambda tag, image, step, dataformats: pictures.append((tag, image.shape, step))
+    run = trainer(tmp_path, CertificationCallback(certifier(60), 3, num_panels=2), logger=logger)
+    run.fit(module(), loader(), loader())
+    assert [tag for tag, _, _ in pictures] == ["certified/panels/s0-0", "certified/panels/s0-1"]
+    assert all(shape[2] == 3 and min(shape[:2]) > 100 and step == 2 for _, shape, step in pictures)
+
+
+@pytest.mark.parametrize("bar", [RichProgressBar(console_kwargs={"force_terminal": True}), TQDMProgressBar()])
+def test_progress_is_shown_beside_the_trainers_own(tmp_path, bar, capsys):
+    run = trainer(tmp_path, CertificationCallback(certifier(60), 2), bar)
+    run.fit(module(), loader(), loader())
+    captured = capsys.readouterr()
+    assert "Certification" in captured.out + captured.err
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_precision_of_the_trainer(tmp_path, precision):
+    recorded = []
+
+    class Spy(CertificationCallback):
+        def _certify(self, trainer, pl_module):
+            certified = super()._certify(trainer, pl_module)
+            recorded.extend(results["pixel"].sampling["precision"] for _, results in certified)
+            return certified
+
+    run = trainer(tmp_path, Spy(certifier(60), 1), precision=precision)
+    run.fit(module(), loader(), loader())
+    expected = {"bf16-mixed": "float32, autocast bfloat16", "bf16-true": "bfloat16", "64-true": "float64"}[precision]
+    assert recorded == [expected]
+    assert run.callback_metrics[MONITOR].isfinite()
+
+
+def test_fast_dev_run_certifies_one_image(tmp_path):
+    run = trainer(tmp_path, CertificationCallback(certifier(60), 4), fast_dev_run=True)
+    run.fit(module(), loader(), loader())
+    assert MONITOR in run.callback_metrics
+
+
+def test_too_few_samples_are_refused_before_training(tmp_path):
+    steps = []
+
+    class Steps(Callback):
+        def on_train_batch_start(self, *args):
+            steps.append(1)
+
+    run = trainer(tmp_path, CertificationCallback(certifier(5), 2), Steps())
+    with pytest.raises(InputError, match=r"num_samples=5 cannot certify .* at least \d+") as caught:
+        run.fit(module(), loader(), loader())
+    assert not steps
+    assert "\n" not in str(caught.value)
+    needed = max(c.smallest_num_samples(36) for c in certifier().certificates.values())
+    assert str(needed) in str(caught.value)
+    with pytest.raises(InputError, match="num_samples=5"):
+        run.validate(module(), loader(), verbose=False)
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter([samples()[0]])
+
+
+@pytest.mark.parametrize(
+    ("data", "targets", "message"),
+    [
+        (DataLoader(Stream(), collate_fn=collate), "predicted", "an order and a length, got Stream"),
+        (
+            DataLoader(SampleSet(torch.rand(1, 1, 6, 6), [-1], ["x"]), collate_fn=collate),
+            "label",
+            "image x has no label; use targets: predicted",
+        ),
+    ],
+)
+def test_unusable_data_is_named(tmp_path, data, targets, message):
+    class Blind(RobustClassifier):
+        def validation_step(self, batch, batch_idx):
+            self(batch.image)
+
+        def on_before_batch_transfer(self, batch, dataloader_idx):
+            return batch
+
+    run = trainer(tmp_path, CertificationCallback(certifier(60), 1, targets=targets))
+    with pytest.raises(InputError, match=message):
+        run.validate(Blind(Net(), CrossEntropy()), data, verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_images": 0}, "num_images"),
+        ({"every_n_epochs": 0}, "every_n_epochs"),
+        ({"num_panels": 17}, "num_panels must lie in 0 to 16"),
+        ({"targets": "truth"}, "targets must be one of predicted, label"),
+        ({"radii": []}, "radii"),
+        ({"radii": [-1.0]}, "radius"),
+    ],
+)
+def test_bad_arguments_are_named(settings, message):
+    with pytest.raises(InputError, match=message):
+        CertificationCallback(certifier(), **settings)
+
+
+def test_a_certificate_that_adds_the_votes_of_different_images_is_refused():
+    synced = Certifier(Gradient(), GaussianNoise(0.25), [PixelCertificate(sync_on_compute=True)])
+    with pytest.raises(InputError, match="sync_on_compute=True"):
+        CertificationCallback(synced)

@@ -1,0 +1,41 @@
+"""Run by a test: metrics of three images, spread unevenly over two processes, against one process."""
+
+import json
+import sys
+
+import torch
+from torch import multiprocessing
+
+from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate
+from lit_certattr.metrics import CertifiedOneShare, CertifiedOverlapCurve
+from lit_certattr.smoothing import GaussianNoise
+
+
+def certified(certificate, seed):
+    generator = torch.Generator().manual_seed(seed)
+    certificate.bind(GaussianNoise(0.25), (6, 8))
+    maps = 3 * torch.rand(1, 6, 8, generator=generator) + torch.randn(200, 6, 8, generator=generator)
+    certificate.update(maps)
+    return certificate.compute()
+
+
+def values(mine):
+    """Both metrics over the images numbered ``mine``."""
+    share, curve = CertifiedOneShare(0.05), CertifiedOverlapCurve([0.0, 0.05, 0.1])
+    share.update([certified(PixelCertificate(top_k=[0.25], alpha=0.05), seed) for seed in mine])
+    curve.update([certified(TopKOverlapCertificate(top_k=0.25, alpha=0.05), seed) for seed in mine if seed == 0])
+    return [share.compute().item(), *curve.compute().tolist()]
+
+
+def worker(rank, address, found):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    found[rank] = values(range(rank, 3, 2))
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    with multiprocessing.Manager() as manager:
+        found = manager.dict()
+        multiprocessing.spawn(worker, (f"file://{sys.argv[1]}", found), nprocs=2)
+        print(json.dumps({"one": values(range(3)), "two": [found[0], found[1]]}))
