@@ -2,11 +2,13 @@
 
 import sys
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+import yaml
 from jsonargparse import Namespace
 from lightning import Trainer
 from lightning.pytorch.loggers import Logger
@@ -73,10 +75,22 @@ def run_from_config(parser: OneLineParser, config: Namespace) -> None:
     if config.output is None:
         files = [str(path) for path in config.config or []]
         config.output = f"runs/certify/{Path(files[-1]).stem if files else 'run'}"
-    text = parser.dump(config, skip_none=False)
-    parts = parser.instantiate_classes(config)
+    text = yaml.safe_dump({name: _plain(value) for name, value in vars(config).items() if name != "config"}, sort_keys=False)
+    build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # renamed in jsonargparse 4.49
+    parts = build(config)
     arguments = {name: value for name, value in parts.items() if name != "config"}
     run(**arguments, config=text)
+
+
+def _plain(value: Any) -> Any:
+    """A parsed setting as YAML can hold it."""
+    if isinstance(value, Namespace):
+        value = value.as_dict()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
 def run(
@@ -156,7 +170,7 @@ def run(
             radii=radii,
             max_panels=max_panels,
         )
-        loop.callbacks += [writer, CertificationProgress()]  # type: ignore[attr-defined]
+        loop.callbacks += [CertificationProgress(), writer]  # type: ignore[attr-defined]
         loader = DataLoader(samples, batch_size=1, num_workers=data.num_workers, collate_fn=collate)
         loop.predict(module, dataloaders=loader, return_predictions=False)
     if loop.is_global_zero:

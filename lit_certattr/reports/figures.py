@@ -1,9 +1,10 @@
 """Figures of one image and of a whole data set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import ndtri
 from torch import Tensor
 
 from lit_certattr.certificates import PixelResult, Result, TopKOverlapResult
@@ -81,6 +82,88 @@ def image_panel(
         for axes in slots[len(row) :]:
             axes.axis("off")
     return figure
+
+
+def dataset_figure(results: Iterable[Mapping[str, Result]]) -> "Figure":
+    """Means over the images against the radius, with the middle half of the images as a band.
+
+    Certified important and unimportant pixels with what pure noise would reach, one curve a level, and the
+    certified overlap; one row a pixel certificate. Images are taken one at a time and not kept.
+
+    Args:
+        results: For each image its results by name, all from one run.
+
+    Returns:
+        A figure that belongs to no window; save it with ``savefig``.
+    """
+    from matplotlib.figure import Figure
+
+    first: dict[str, Any] = {}
+    curves: dict[tuple[str, int], list[Any]] = {}
+    for entry in results:
+        for name, result in entry.items():
+            if isinstance(result, PixelResult):
+                first.setdefault(name, result)
+                for label in (1, 0):
+                    radii = _common_radii(result.sigma, result.level, result.num_samples)
+                    curves.setdefault((name, label), []).append(draw.share_curves(result, label, radii))
+            elif isinstance(result, TopKOverlapResult):
+                first.setdefault(name, result)
+                radii = _common_radii(result.sigma, result.alpha / 2 / result.votes.numel(), result.num_samples)
+                curves.setdefault((name, 1), []).append(result.curve(radii.tolist()).numpy()[:, None])
+
+    rows = max(1, sum(isinstance(result, PixelResult) for result in first.values()))
+    overlaps = sum(isinstance(result, TopKOverlapResult) for result in first.values())
+    pixels = rows if len(first) > overlaps else 0
+    columns = (2 if pixels else 0) + (-(-overlaps // rows))
+    figure = Figure(figsize=(3.6 * max(1, columns), 2.9 * rows), layout="constrained")
+    grid = figure.subplots(rows, max(1, columns), squeeze=False)
+    free = [axes for row in grid for axes in row[2 if pixels else 0 :]]
+    row = 0
+    for name, result in first.items():
+        if isinstance(result, PixelResult):
+            suffix = f" ({name})" if pixels > 1 else ""
+            for axes, label in zip(grid[row][:2], (1, 0), strict=True):
+                _mean_shares(axes, result, np.stack(curves[name, label]), label, suffix)
+            row += 1
+        else:
+            suffix = f" ({name})" if overlaps > 1 else ""
+            _mean_overlap(free.pop(0), result, np.stack(curves[name, 1]), suffix)
+    for axes in free:
+        axes.axis("off")
+    return figure
+
+
+def _common_radii(sigma: float, level: float, num_samples: int) -> Any:
+    """A grid up to the largest radius that unanimous votes can certify: the same for all images of a run."""
+    return np.linspace(0, 1.02 * sigma * max(float(ndtri(level ** (1 / num_samples))), 0.1), 120)
+
+
+def _band(axes: "Axes", radii: Any, curves: Any, colour: str, label: str) -> None:
+    low, high = np.quantile(curves, (0.25, 0.75), axis=0)
+    axes.fill_between(radii, low, high, color=colour, alpha=0.16, linewidth=0)
+    axes.plot(radii, curves.mean(0), color=colour, linewidth=1.7, label=label)
+
+
+def _mean_shares(axes: "Axes", result: PixelResult, curves: Any, label: int, suffix: str) -> None:
+    radii = _common_radii(result.sigma, result.level, result.num_samples)
+    coarse = radii[::3]
+    null = draw.null_curves(result, label, coarse)
+    order = draw.level_order(result)
+    for level, colour in zip(order, draw.level_colours(len(order)), strict=True):
+        _band(axes, radii, curves[:, :, level], colour, f"K = {draw.name_of(result.top_k[level])}")
+        axes.plot(coarse, null[:, level], color=colour, linewidth=1.0, linestyle=(0, (3, 2)))
+    axes.plot([], [], color=draw.FRAME, linewidth=1.0, linestyle=(0, (3, 2)), label="pure noise")
+    title = "Certified important" if label else "Certified unimportant"
+    draw.style_curve(axes, f"{title}{suffix}", "share of K" if label else "share of all pixels", radii[-1])
+    if label:
+        axes.legend(fontsize=7.5, frameon=False, loc="upper right", handlelength=1.6)
+
+
+def _mean_overlap(axes: "Axes", result: TopKOverlapResult, curves: Any, suffix: str) -> None:
+    radii = _common_radii(result.sigma, result.alpha / 2 / result.votes.numel(), result.num_samples)
+    _band(axes, radii, curves[:, :, 0], draw.OVERLAP, "")
+    draw.style_curve(axes, f"Certified overlap{suffix}", f"share of K = {draw.name_of(result.top_k)}", radii[-1])
 
 
 def _rows(items: Sequence[Any], length: int) -> list[Sequence[Any]]:

@@ -1,3 +1,347 @@
-"""stub while building"""
-def write_report(directory, ids, max_panels=16):
-    pass
+"""``report.html``: one file that opens offline and can be mailed to a colleague."""
+
+import base64
+import hashlib
+import io
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jinja2
+import pyarrow as pa
+import pyarrow.parquet as pq
+from markupsafe import Markup
+
+from lit_certattr.certificates import PixelResult, Result, TopKOverlapResult
+from lit_certattr.certificates.drawing import name_of
+from lit_certattr.reports.figures import dataset_figure, image_panel
+from lit_certattr.reports.run_directory import Record, RunDirectory
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Sorting on a click; a number sorts as a number. Its hash is the only script that the page's policy allows.
+_SCRIPT = """
+for (const table of document.querySelectorAll("table.sortable")) {
+  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+  heads.forEach((head, column) => {
+    head.tabIndex = 0;
+    const sort = () => {
+      const down = head.getAttribute("aria-sort") === "ascending";
+      heads.forEach(other => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const key = row => row.cells[column].dataset.value;
+      const order = (a, b) => a !== "" && b !== "" && !isNaN(a) && !isNaN(b) ? a - b : a.localeCompare(b);
+      [...body.rows].sort((a, b) => order(key(a), key(b)) * (down ? -1 : 1)).forEach(row => body.append(row));
+    };
+    head.addEventListener("click", sort);
+    head.addEventListener("keydown", event => { if (event.key === "Enter") sort(); });
+  });
+}
+"""
+
+
+class Cell(NamedTuple):
+    """One cell of a table: what is sorted, what is shown."""
+
+    value: str
+    shown: str
+    text: bool = False
+
+
+class Column(NamedTuple):
+    """The head of a column."""
+
+    name: str
+    text: bool = False
+
+
+class Table(NamedTuple):
+    """A table of the report."""
+
+    title: str
+    columns: list[Column]
+    rows: list[list[Cell]]
+    note: str
+
+
+def write_report(directory: RunDirectory, ids: Sequence[str], max_panels: int = 16) -> None:
+    """Draw the figures of a finished run and write its ``report.html``.
+
+    The page holds its pictures, style and script itself and loads nothing; everything that comes from files, images
+    or names is escaped.
+
+    Args:
+        directory: A run whose images and table are written.
+        ids: Ids of its images, in the order of the table.
+        max_panels: Images that get a panel, the first ones.
+
+    Raises:
+        InputError: If a file of the run is missing or damaged.
+    """
+    panels = []
+    first: Record | None = None
+    for record in directory.records(ids[:max_panels]):
+        first = first or record
+        figure = image_panel(record.image, record.results, None, record.clean_map)
+        panels.append(_panel(record, _picture(directory, f"{record.id}.png", figure, 150)))
+    first = first or directory.read(ids[0])
+    summary = dataset_figure(record.results for record in directory.records(ids))
+    _picture(directory, "summary.pdf", summary, 150)
+    summary_png = _picture(directory, "summary.png", summary, 150)
+    table = pq.read_table(directory.table)
+    provenance = directory.provenance()
+    directory.write_report(
+        _template().render(
+            _content(directory, table, provenance, first, len(ids))
+            | {
+                "panels": panels,
+                "summary_png": summary_png,
+                "summary_alt": "Certified shares and overlap against the l2 radius, means over the images: "
+                + "; ".join(f"{tile['label']} {tile['value']}" for tile in _tiles(table, provenance)),
+            }
+        )
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("lit_certattr.reports"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _picture(directory: RunDirectory, name: str, figure: "Figure", dpi: int) -> str:
+    """Save a figure under ``figures/``, and give its bytes for the page; the bytes hold no time."""
+    kind = name.rpartition(".")[2]
+    file = io.BytesIO()
+    metadata = {"Software": None} if kind == "png" else {"CreationDate": None}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font lacks
+        figure.savefig(file, format=kind, dpi=dpi, metadata=metadata)
+    directory.write_figure(name, file.getvalue())
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _content(
+    directory: RunDirectory, table: pa.Table, provenance: Mapping[str, Any], first: Record, num_images: int
+) -> dict[str, Any]:
+    """What the template needs beside the pictures."""
+    results = first.results
+    any_result = next(iter(results.values()))
+    budget = [
+        {"name": f"{name} ({type(result).__name__.removesuffix('Result')})", "alpha": f"{result.alpha:g}"}
+        for name, result in results.items()
+    ]
+    total = math.fsum(result.alpha for result in results.values())
+    joint = 1 - num_images * total
+    radius = any_result.sigma
+    levels = radius / math.sqrt(first.image.numel()) * 255
+    return {
+        "title": directory.path.resolve().name,
+        "num_images": num_images,
+        "network": (provenance.get("network") or {}).get("class", "network"),
+        "attribution": any_result.sampling.get("attribution", "attribution"),
+        "noise": f"{any_result.noise} with sigma = {any_result.sigma:g}",
+        "num_samples": f"{any_result.num_samples:,}",
+        "tiles": _tiles(table, provenance),
+        "warnings": _warnings(table),
+        "statements": [_general(name, result) for name, result in results.items()],
+        "example_radius": f"{radius:g}",
+        "example_change": f"{levels:.2g}",
+        "shape": " x ".join(str(size) for size in first.image.shape),
+        "tables": [_table(name, result, table) for name, result in results.items()],
+        "budget": budget,
+        "budget_sum": f"{total:g}",
+        "joint": f"{joint:.4g}" if joint > 0 else "0 (too many images for a joint statement at this α)",
+        "power": [result.power_note() for result in results.values() if isinstance(result, PixelResult)],
+        "target_text": "The explained class is the label of each image."
+        if (provenance.get("settings") or {}).get("targets") == "label"
+        else "The explained class is the one that the network predicts for the clean image.",
+        "facts": _facts(provenance),
+        "script": Markup(_SCRIPT),  # noqa: S704  (a constant)
+        "script_hash": base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode(),
+    }
+
+
+def _general(name: str, result: Result) -> str:
+    """The statement of a certificate without the numbers of one image."""
+    sure = f"With probability at least {1 - result.alpha:.4g} an image, "
+    if isinstance(result, PixelResult):
+        levels = ", ".join(name_of(top_k) for top_k in result.top_k)
+        return (
+            f"{name}: {sure}for all pixels and for K = {levels} at once: no perturbation of the image shorter than a "
+            "pixel's certified radius can change whether that pixel belongs to the top K of the attribution map, by "
+            "majority vote under the noise."
+        )
+    if isinstance(result, TopKOverlapResult):
+        return (
+            f"{name}: {sure}for all radii at once: no perturbation of the image up to that radius can push more than "
+            f"the stated share of the K = {name_of(result.top_k)} most important pixels out of the top K of the "
+            "smoothed map."
+        )
+    return f"{name}: {result.statement()}"
+
+
+def _tiles(table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The numbers to see first."""
+    data = table.to_pandas()
+    tiles = []
+    pixel = data[data.kind == PixelResult.kind]
+    for name, group in pixel.groupby("certificate", sort=False):
+        suffix = f" ({name})" if pixel.certificate.nunique() > 1 else ""
+        smallest = group[group["size"] == group["size"].min()]
+        top_k = name_of(smallest.top_k.iloc[0])
+        tiles += [
+            _tile(_share(smallest.one_of_k.mean()), f"of the top {top_k} certified important{suffix}, mean"),
+            _tile(_share(group.groupby("level").certified.mean().max()), f"of the pixels certified at best K{suffix}"),
+            _tile(f"{group.mean_radius.mean():.3f}", f"mean certified radius{suffix}, pixel l2 units"),
+        ]
+    overlap = data[data.kind == TopKOverlapResult.kind]
+    for name, group in overlap.groupby("certificate", sort=False):
+        suffix = f" ({name})" if overlap.certificate.nunique() > 1 else ""
+        label = f"certified overlap of the top {name_of(group.top_k.iloc[0])} at radius → 0{suffix}"
+        tiles.append(_tile(_share(group.overlap.mean()), label))
+    rates = [session.get("samples_per_second") for session in provenance.get("sessions", [])]
+    if rates and rates[-1]:
+        tiles.append(_tile(f"{rates[-1]:,.0f}", "samples a second"))
+    return tiles
+
+
+def _tile(value: str, label: str) -> dict[str, str]:
+    return {"value": value, "label": label}
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _warnings(table: pa.Table) -> list[str]:
+    """Flags of the results, each with the number of images that have it."""
+    found: dict[str, set[str]] = {}
+    for row in table.select(["id", "flags"]).to_pylist():
+        for flag in filter(None, (row["flags"] or "").split("; ")):
+            found.setdefault("constant maps" if "constant" in flag else "ties" if " tie " in flag else flag, set()).add(
+                row["id"]
+            )
+    meaning = {
+        "constant maps": "Some noisy maps are constant: they vote for nothing, so such pixels abstain.",
+        "ties": "Pixels tie across the threshold of K; the tie rule decides which of them count, "
+        "and belongs to the certificate.",
+    }
+    return [f"{len(ids)} image(s): {meaning.get(flag, flag)}" for flag, ids in found.items()]
+
+
+def _table(name: str, result: Result, table: pa.Table) -> Table:
+    """One row an image, the levels side by side."""
+    data = [row for row in table.to_pylist() if row["certificate"] == name]
+    images = list(dict.fromkeys(row["id"] for row in data))
+    rows = {(row["id"], row["level"]): row for row in data}
+    columns = [Column("image", text=True), Column("class")]
+    cells: dict[str, list[Cell]] = {}
+    for image_id in images:
+        row = next(row for row in data if row["id"] == image_id)
+        cells[image_id] = [Cell(image_id, image_id, text=True), Cell(str(row["target"]), str(row["target"]))]
+
+    def add(head: str, level: int, key: str, share: bool = True) -> None:
+        columns.append(Column(head))
+        for image_id in images:
+            value = rows[image_id, level][key]
+            shown = _share(value) if share else f"{value:.3f}"
+            cells[image_id].append(Cell(repr(value), shown))
+
+    note = "Click a column to sort."
+    if isinstance(result, PixelResult):
+        order = sorted(range(len(result.top_k)), key=lambda level: -result.sizes[level])
+        for level in order:
+            add(f"important, K = {name_of(result.top_k[level])}", level, "one_of_k")
+        for level in order:
+            add(f"certified, K = {name_of(result.top_k[level])}", level, "certified")
+        add(f"mean radius, K = {name_of(result.top_k[order[-1]])}", order[-1], "mean_radius", share=False)
+        note = f"Important: as a share of K. Certified: important and unimportant, as a share of all pixels. {note}"
+        title = "Pixels"
+    elif isinstance(result, TopKOverlapResult):
+        add("overlap, radius → 0", 0, "overlap")
+        for column in table.column_names:
+            if column.startswith("overlap_r"):
+                add(f"radius {column.removeprefix('overlap_r').replace('_', '.')}", 0, column)
+        add("half of K kept below", 0, "half_radius", share=False)
+        note = f"Share of K = {name_of(result.top_k)} that stays in the top K. {note}"
+        title = "Overlap of the top K"
+    else:
+        title = type(result).__name__.removesuffix("Result")
+    return Table(f"{title} ({name})", columns, list(cells.values()), note)
+
+
+def _panel(record: Record, png: str) -> dict[str, Any]:
+    facts = record.facts
+    target = next(iter(record.results.values())).sampling.get("target")
+    subtitle = f"explained class: {_class(facts, 'target', target)}"
+    if facts.get("prediction") not in (None, target):
+        subtitle += f", predicted: {_class(facts, 'prediction', facts['prediction'])}"
+    if facts.get("label") not in (None, -1, target):
+        subtitle += f", label: {_class(facts, 'label', facts['label'])}"
+    statements = [result.statement() for result in record.results.values()]
+    statements += [result.power_note() for result in record.results.values() if isinstance(result, PixelResult)]
+    flags = [f"{name}: {flag}" for name, result in record.results.items() for flag in result.flags]
+    shares = [
+        f"{name}: "
+        + ", ".join(
+            f"{_share(float(one))} of the top {name_of(top_k)} certified important"
+            for one, top_k in zip(result.one_share(), result.top_k, strict=True)
+        )
+        for name, result in record.results.items()
+        if isinstance(result, PixelResult)
+    ] + [
+        f"{name}: {_share(result.overlap(0) / result.size)} certified overlap"
+        for name, result in record.results.items()
+        if isinstance(result, TopKOverlapResult)
+    ]
+    return {
+        "id": record.id,
+        "subtitle": subtitle,
+        "flags": flags,
+        "png": png,
+        "alt": f"Image, attribution map, smoothed map, certified map, radius map and curves of {record.id}. "
+        + "; ".join(shares),
+        "statements": statements,
+    }
+
+
+def _class(facts: Mapping[str, Any], kind: str, number: Any) -> str:
+    name = facts.get(f"{kind}_name")
+    return str(number) if name is None or str(name) == str(number) else f"{name} ({number})"
+
+
+def _facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Settings, cost and provenance as lines."""
+    settings = dict(provenance.get("settings") or {})
+    certificates = settings.pop("certificates", {}) or {}
+    lines = [(key.replace("_", " "), str(settings[key])) for key in settings if key not in ("network", "images")]
+    for name, values in certificates.items():
+        lines.append((name, ", ".join(f"{key} = {value}" for key, value in values.items() if key != "sync_on_compute")))
+    network = provenance.get("network") or {}
+    lines += [
+        ("network", f"{network.get('class')}, {network.get('parameters', 0):,} parameters"),
+        ("network SHA-256", str(settings.get("network"))),
+        ("images SHA-256", str(settings.get("images"))),
+        ("settings SHA-256", str(provenance.get("fingerprint"))),
+    ]
+    for session in provenance.get("sessions", []):
+        cost = f"{session.get('started')}: {session.get('images')} images, {session.get('processes')} process(es)"
+        if "seconds" in session:
+            rate = f"{session['samples_per_second']:,} a second"
+            cost += f", {session['samples']:,} samples in {session['seconds']:,} s, {rate}"
+        else:
+            cost += ", interrupted"
+        lines.append(("session", cost))
+    versions = provenance.get("versions") or {}
+    lines += [
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("python", str(provenance.get("python"))),
+        ("machine", f"{provenance.get('platform')}, {provenance.get('cpu')}, device {provenance.get('device')}"),
+    ]
+    return lines

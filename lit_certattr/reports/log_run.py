@@ -1,15 +1,39 @@
 """Hands a finished run to a Lightning logger."""
 
 from collections.abc import Sequence
-from typing import Any
 
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
+from PIL import Image
 
 from lit_certattr.reports.run_directory import RunDirectory
+from lit_certattr.reports.table import means
+
+MAX_PICTURES = 16
+"""Pictures in one run of a logger; more only fill the disk."""
 
 
 def log_run(logger: Logger, directory: RunDirectory, ids: Sequence[str], config: str | None = None) -> None:
-    pass
+    """Log the configuration, the means over the images, at most 16 panels, and the table of certificates.
+
+    Every logger receives the first two; pictures and table go to those that can hold them (Weights & Biases).
+
+    Args:
+        logger: Receives the run.
+        directory: A finished run.
+        ids: Ids of its images, in order; the first ones' panels are logged.
+        config: Resolved configuration as YAML.
+    """
+    table = pq.read_table(directory.table)
+    logger.log_hyperparams(yaml.safe_load(config) if config else dict(directory.provenance()["settings"]))
+    logger.log_metrics(means(table), step=0)
+    if isinstance(logger, WandbLogger):
+        chosen = [name for name in ids[:MAX_PICTURES] if (directory.figures / f"{name}.png").exists()]
+        if chosen:
+            pictures = [Image.open(directory.figures / f"{name}.png") for name in chosen]
+            logger.log_image("certified/panels", pictures, step=0, caption=chosen)
+        rows = [[row[name] for name in table.column_names] for row in table.to_pylist()]
+        logger.log_table("certified/results", columns=table.column_names, data=rows, step=0)
+    logger.save()
+    logger.finalize("success")

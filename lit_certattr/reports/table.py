@@ -124,3 +124,18 @@ def _overlap_row(result: TopKOverlapResult, radii: Sequence[float]) -> dict[str,
         "overlap": result.overlap(0) / result.size,
         "half_radius": result.max_radius(0.5),
     } | {at("overlap", radius): value for radius, value in zip(radii, curve, strict=True)}
+
+
+def means(table: pa.Table) -> dict[str, float]:
+    """Means over the images of a table: ``certified/<certificate>/<level>/<column>``.
+
+    Levels are named by their size in pixels, since names of metrics must not hold a dot.
+    """
+    numbers = ("one_of_k", "one", "zero", "certified", "mean_radius", "overlap", "half_radius")
+    wanted = [name for name in table.column_names if name in numbers or "_r0" in name or "_r1" in name]
+    collected: dict[str, list[float]] = {}
+    for row in table.to_pylist():
+        for name in wanted:
+            if row[name] is not None:
+                collected.setdefault(f"certified/{row['certificate']}/k{row['size']}/{name}", []).append(row[name])
+    return {name: sum(values) / len(values) for name, values in collected.items()}
