@@ -1,6 +1,7 @@
 """Progress over samples: what a run will cost, how far it is, when it ends."""
 
 import time
+from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
@@ -48,7 +49,8 @@ class CertificationProgress(Callback):
         """Learn how much there is to do, and listen to the blocks."""
         if not (trainer.is_global_zero and isinstance(pl_module, CertificationModule)):
             return
-        dataset = trainer.predict_dataloaders.dataset
+        loader: Any = trainer.predict_dataloaders
+        dataset = loader.dataset
         todo = sum(image_id not in pl_module.skip_ids for image_id in dataset.ids)
         self._images = -(-todo // trainer.world_size)
         self._per_image = pl_module.certifier.num_samples

@@ -1,10 +1,9 @@
 """``certify.py``: certify attribution maps, one subcommand a job."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from jsonargparse import Namespace
-from lightning.pytorch.cli import ArgsType
 
 # Imported so that short class names are legal: --network=EfficientNetLite0, --data=Photographs.
 import lit_certattr.attribution
@@ -35,7 +34,7 @@ class Command(NamedTuple):
 COMMANDS = {"run": Command(RUN_HELP, add_run_arguments, run_from_config)}
 
 
-def main(args: ArgsType = None) -> None:
+def main(args: Sequence[str] | None = None) -> None:
     """Run ``certify.py``.
 
     Args:

@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 from lightning import Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -75,7 +75,8 @@ def run_from_config(parser: OneLineParser, config: Namespace) -> None:
     if config.output is None:
         files = [str(path) for path in config.config or []]
         config.output = f"runs/certify/{Path(files[-1]).stem if files else 'run'}"
-    text = yaml.safe_dump({name: _plain(value) for name, value in vars(config).items() if name != "config"}, sort_keys=False)
+    plain = {name: _plain(value) for name, value in vars(config).items() if name != "config"}
+    text = yaml.safe_dump(plain, sort_keys=False)
     build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # renamed in jsonargparse 4.49
     parts = build(config)
     arguments = {name: value for name, value in parts.items() if name != "config"}
@@ -140,7 +141,8 @@ def run(
     if any(radius < 0 for radius in radii) or len(set(radii)) < len(radii):
         raise InputError(f"radii must be different numbers, none negative, got {radii}")
     network = _network(network, checkpoint)
-    if rank_zero_only.rank == 0:
+    first_process = getattr(rank_zero_only, "rank", 0) == 0
+    if first_process:
         data.prepare_data()
     data.setup("predict")
     samples = _select(data.predict_set, ids)
@@ -157,7 +159,7 @@ def run(
             certifier, network, samples, targets=targets, device=device, precision=str(loop.precision)
         )
         directory = RunDirectory(output or "runs/certify/run")
-        if rank_zero_only.rank == 0:
+        if first_process:
             directory.check(settings, overwrite)
         writer = ResultWriter(
             directory,

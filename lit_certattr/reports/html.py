@@ -132,10 +132,7 @@ def _content(
     """What the template needs beside the pictures."""
     results = first.results
     any_result = next(iter(results.values()))
-    budget = [
-        {"name": f"{name} ({type(result).__name__.removesuffix('Result')})", "alpha": f"{result.alpha:g}"}
-        for name, result in results.items()
-    ]
+    budget = [{"name": name, "alpha": f"{result.alpha:g}"} for name, result in results.items()]
     total = math.fsum(result.alpha for result in results.values())
     joint = 1 - num_images * total
     radius = any_result.sigma
@@ -149,7 +146,7 @@ def _content(
         "num_samples": f"{any_result.num_samples:,}",
         "tiles": _tiles(table, provenance),
         "warnings": _warnings(table),
-        "statements": [_general(name, result) for name, result in results.items()],
+        "statements": [{"name": name, "text": _general(result)} for name, result in results.items()],
         "example_radius": f"{radius:g}",
         "example_change": f"{levels:.2g}",
         "shape": " x ".join(str(size) for size in first.image.shape),
@@ -167,23 +164,23 @@ def _content(
     }
 
 
-def _general(name: str, result: Result) -> str:
+def _general(result: Result) -> str:
     """The statement of a certificate without the numbers of one image."""
     sure = f"With probability at least {1 - result.alpha:.4g} an image, "
     if isinstance(result, PixelResult):
         levels = ", ".join(name_of(top_k) for top_k in result.top_k)
         return (
-            f"{name}: {sure}for all pixels and for K = {levels} at once: no perturbation of the image shorter than a "
+            f"{sure}for all pixels and for K = {levels} at once: no perturbation of the image shorter than a "
             "pixel's certified radius can change whether that pixel belongs to the top K of the attribution map, by "
             "majority vote under the noise."
         )
     if isinstance(result, TopKOverlapResult):
         return (
-            f"{name}: {sure}for all radii at once: no perturbation of the image up to that radius can push more than "
+            f"{sure}for all radii at once: no perturbation of the image up to that radius can push more than "
             f"the stated share of the K = {name_of(result.top_k)} most important pixels out of the top K of the "
             "smoothed map."
         )
-    return f"{name}: {result.statement()}"
+    return result.statement()
 
 
 def _tiles(table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -194,10 +191,11 @@ def _tiles(table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str
     for name, group in pixel.groupby("certificate", sort=False):
         suffix = f" ({name})" if pixel.certificate.nunique() > 1 else ""
         smallest = group[group["size"] == group["size"].min()]
-        top_k = name_of(smallest.top_k.iloc[0])
+        largest = group[group["size"] == group["size"].max()]
+        top_k, widest = name_of(smallest.top_k.iloc[0]), name_of(largest.top_k.iloc[0])
         tiles += [
             _tile(_share(smallest.one_of_k.mean()), f"of the top {top_k} certified important{suffix}, mean"),
-            _tile(_share(group.groupby("level").certified.mean().max()), f"of the pixels certified at best K{suffix}"),
+            _tile(_share(largest.certified.mean()), f"of the pixels certified at K = {widest}{suffix}, mean"),
             _tile(f"{group.mean_radius.mean():.3f}", f"mean certified radius{suffix}, pixel l2 units"),
         ]
     overlap = data[data.kind == TopKOverlapResult.kind]
@@ -260,17 +258,19 @@ def _table(name: str, result: Result, table: pa.Table) -> Table:
             add(f"important, K = {name_of(result.top_k[level])}", level, "one_of_k")
         for level in order:
             add(f"certified, K = {name_of(result.top_k[level])}", level, "certified")
-        add(f"mean radius, K = {name_of(result.top_k[order[-1]])}", order[-1], "mean_radius", share=False)
-        note = f"Important: as a share of K. Certified: important and unimportant, as a share of all pixels. {note}"
-        title = "Pixels"
+        add(f"radius, K = {name_of(result.top_k[order[-1]])}", order[-1], "mean_radius", share=False)
+        meaning = "Important: as a share of K. Certified: important and unimportant, as a share of all pixels."
+        note = f"{meaning} Radius: mean of the certified pixels. {note}"
+        title = "Certified pixels"
     elif isinstance(result, TopKOverlapResult):
-        add("overlap, radius → 0", 0, "overlap")
+        add("radius → 0", 0, "overlap")
         for column in table.column_names:
             if column.startswith("overlap_r"):
                 add(f"radius {column.removeprefix('overlap_r').replace('_', '.')}", 0, column)
-        add("half of K kept below", 0, "half_radius", share=False)
-        note = f"Share of K = {name_of(result.top_k)} that stays in the top K. {note}"
-        title = "Overlap of the top K"
+        add("radius of 50 %", 0, "half_radius", share=False)
+        meaning = f"Share of K = {name_of(result.top_k)} that stays in the top K at each radius"
+        note = f"{meaning}, and the radius below which half of it does. {note}"
+        title = "Certified overlap"
     else:
         title = type(result).__name__.removesuffix("Result")
     return Table(f"{title} ({name})", columns, list(cells.values()), note)
