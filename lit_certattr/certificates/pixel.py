@@ -257,7 +257,7 @@ class PixelCertificate(Certificate):
             record["flags"].append(
                 f"{n} samples cannot give a label to any pixel; {self.smallest_num_samples(self.num_pixels)} can"
             )
-        ones = self.votes.cpu()
+        ones = self.votes.cpu().int()  # a sum over processes promotes to int64
         zeros = n - int(self.num_constant) - ones
         radii = round_down(_radius_table(n, threshold, level, record["sigma"]))
         labels = torch.full(ones.shape, ABSTAIN, dtype=torch.int8)

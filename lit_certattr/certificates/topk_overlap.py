@@ -207,7 +207,7 @@ class TopKOverlapCertificate(Certificate):
     def compute(self) -> TopKOverlapResult:
         """See :class:`Certificate`."""
         record = self._record()
-        n, votes = record["num_samples"], self.votes[0].cpu()
+        n, votes = record["num_samples"], self.votes[0].cpu().int()  # a sum over processes promotes to int64
         size = top_k_size(self.top_k, self.num_pixels)
         inside = top_k_mask(votes, size)
         lower, upper = _bound_tables(n, self.alpha / (2 * self.num_pixels), self.bound)

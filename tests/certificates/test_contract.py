@@ -1,0 +1,193 @@
+"""What every certificate owes its user, whatever its theorem."""
+
+import copy
+import pickle
+import warnings
+
+import pytest
+import torch
+from torchmetrics import MetricCollection
+
+from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate
+from lit_certattr.errors import InputError
+from lit_certattr.smoothing import GaussianNoise, MapBlock, UniformBallNoise
+
+KINDS = [
+    lambda **settings: PixelCertificate(top_k=[0.5, 0.2], **settings),
+    lambda **settings: TopKOverlapCertificate(top_k=0.2, **settings),
+]
+pytestmark = pytest.mark.parametrize("make", KINDS, ids=["pixel", "topk_overlap"])
+
+
+def some_maps(num_samples=300, seed=0):
+    """Noisy maps with ties, so that every counter has something to count."""
+    generator = torch.Generator().manual_seed(seed)
+    pattern = torch.linspace(-1, 1, 30).view(5, 6)
+    maps = (pattern + 0.3 * torch.randn(num_samples, 5, 6, generator=generator)).round(decimals=1)
+    maps[::50] = 1.0
+    return maps
+
+
+def bound(make, **settings):
+    certificate = make(alpha=0.05, **settings)
+    certificate.bind(GaussianNoise(0.25), (5, 6))
+    return certificate
+
+
+def states(certificate):
+    return {name: getattr(certificate, name).clone() for name in certificate._defaults}
+
+
+def assert_same_states(first, second):
+    first, second = states(first), states(second)
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def updated(make, *blocks, **settings):
+    certificate = bound(make, **settings)
+    for block in blocks:
+        certificate.update(block)
+    return certificate
+
+
+def test_blocks_of_any_size_give_the_same_counts(make):
+    maps = some_maps()
+    whole = updated(make, maps)
+    assert int(whole.num_samples) == 300
+    assert int(whole.num_constant) == 6
+    assert int(whole.tied.sum()) > 0
+    for size in (1, 7, 64):
+        assert_same_states(updated(make, *maps.split(size)), whole)
+
+
+def test_counts_are_integers(make):
+    assert not any(state.is_floating_point() for state in states(bound(make)).values())
+
+
+def test_a_shared_block_equals_a_block_of_its_own(make):
+    maps = some_maps()
+    shared = MapBlock(maps, sizes=(15, 10, 6, 3))
+    assert_same_states(updated(make, shared), updated(make, maps))
+
+
+def test_a_block_ranked_otherwise_is_refused(make):
+    for block in (MapBlock(some_maps(), sizes=(10,)), MapBlock(some_maps(), sizes=(15, 6), ties="positive")):
+        with pytest.raises(InputError, match="block ranked for sizes"):
+            bound(make).update(block)
+
+
+def test_the_tie_rule_reaches_the_masks(make):
+    maps = torch.relu(some_maps(50))
+    index, positive = updated(make, maps, ties="index"), updated(make, maps, ties="positive")
+    assert int(positive.votes.sum()) <= int(index.votes.sum())
+    assert_same_states(positive, updated(make, MapBlock(maps, index.sizes, "positive"), ties="positive"))
+
+
+def test_update_before_bind_is_refused(make):
+    with pytest.raises(InputError, match=r"call bind\(noise, map_shape\) before update"):
+        make().update(some_maps())
+
+
+def test_compute_without_samples_is_refused(make):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchmetrics warns as well
+        for certificate in (make(), bound(make)):
+            with pytest.raises(InputError, match="no samples"):
+                certificate.compute()
+
+
+def test_maps_of_another_shape_are_refused(make):
+    with pytest.raises(InputError, match=r"maps of shape \(6, 5\), but bound to \(5, 6\)"):
+        bound(make).update(some_maps().mT)
+
+
+def test_a_noise_law_without_theorem_is_refused(make):
+    with pytest.raises(InputError, match="is proved for GaussianNoise, not for UniformBallNoise"):
+        make().bind(UniformBallNoise(0.25), (5, 6))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_maps_that_are_not_finite_are_refused(make, value):
+    maps = some_maps()
+    maps[3, 2, 1] = value
+    with pytest.raises(InputError, match="1 of 300 noisy maps hold NaN or infinity"):
+        updated(make, maps).compute()
+
+
+def test_reset_and_bind_forget(make):
+    certificate = updated(make, some_maps())
+    certificate.reset()
+    assert_same_states(certificate, bound(make))
+    certificate.update(some_maps(40, seed=1))
+    certificate.bind(GaussianNoise(0.5), (5, 6))
+    assert_same_states(certificate, bound(make))
+
+
+def test_a_second_image_does_not_see_the_first(make):
+    certificate = updated(make, some_maps())
+    first = certificate.compute()
+    votes = first.votes.clone()
+    certificate.reset()
+    certificate.update(some_maps(200, seed=1))
+    second = certificate.compute()
+    assert torch.equal(first.votes, votes)
+    assert torch.equal(second.votes, updated(make, some_maps(200, seed=1)).compute().votes)
+    assert (first.num_samples, second.num_samples) == (300, 200)
+
+
+def test_counts_that_were_summed_over_processes_give_the_same_result(make):
+    """torchmetrics adds states with torch.sum, which turns int32 into int64."""
+    certificate = updated(make, some_maps())
+    expected = certificate.compute()
+    certificate.votes = torch.stack([certificate.votes, torch.zeros_like(certificate.votes)]).sum(0)
+    certificate._computed = None
+    result = certificate.compute()
+    assert result.votes.dtype == expected.votes.dtype == torch.int32
+    assert torch.equal(result.votes, expected.votes)
+
+
+def test_a_result_does_not_change_with_later_samples(make):
+    certificate = updated(make, some_maps())
+    result = certificate.compute()
+    votes = result.votes.clone()
+    certificate.update(some_maps(100, seed=1))
+    assert torch.equal(result.votes, votes)
+
+
+def test_two_half_streams_merge_into_one(make):
+    maps = some_maps()
+    whole, half, rest = updated(make, maps), updated(make, maps[:130]), updated(make, maps[130:])
+    half.merge_state(rest)
+    assert_same_states(half, whole)
+    assert half.compute().statement(0.05) == whole.compute().statement(0.05)
+
+
+def test_states_are_summed_over_processes_only_if_asked(make):
+    certificate = bound(make)
+    assert {reduction.__name__ for reduction in certificate._reductions.values()} == {"dim_zero_sum"}
+    assert not certificate.sync_on_compute
+    assert bound(make, sync_on_compute=True).sync_on_compute
+
+
+def test_certificates_can_be_copied_and_pickled(make):
+    certificate = updated(make, some_maps())
+    for twin in (copy.deepcopy(certificate), pickle.loads(pickle.dumps(certificate)), certificate.clone()):
+        assert_same_states(twin, certificate)
+        assert twin.compute().statement() == certificate.compute().statement()
+
+
+def test_alpha_and_sigma_and_law_are_recorded(make):
+    result = updated(make, some_maps()).compute()
+    assert (result.alpha, result.sigma, result.noise, result.num_samples) == (0.05, 0.25, "GaussianNoise", 300)
+
+
+def test_members_of_a_collection_do_not_merge(make):
+    """Two certificates whose counts agree on the first batch may not become one."""
+    maps = some_maps()
+    together = MetricCollection({"a": bound(make), "b": bound(make)}, compute_groups=False)
+    together.update(maps[:50])
+    together["b"].update(maps[50:100])
+    assert int(together["a"].num_samples) == 50
+    assert int(together["b"].num_samples) == 100
