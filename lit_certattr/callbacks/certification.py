@@ -66,8 +66,8 @@ class CertificationCallback(Callback):
     are skipped they see the last ones.
 
     Loggers that take pictures (Weights & Biases, TensorBoard) get panels of the first images in
-    ``certified/panels``; W&B also gets the settings, and at the end of the run a table of the last
-    certificates, one row an image, certificate and level.
+    ``certified/panels``. W&B also gets the settings, and at the end of the run ``certified/results``: a table of
+    the last certificates, one row an image, certificate and level.
 
     Args:
         certifier: What is certified, and how.
@@ -225,7 +225,7 @@ class CertificationCallback(Callback):
 
     def _log_table(self, trainer: Trainer) -> None:
         if self._rows:
-            log_certificates(_loggers(trainer), "certified/certificates", self._rows, trainer.global_step)
+            log_certificates(_loggers(trainer), "certified/results", self._rows, trainer.global_step)
 
     def _settings(self) -> dict[str, Any]:
         certificates = {
