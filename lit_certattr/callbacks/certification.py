@@ -295,6 +295,11 @@ def _first_images(loaders: Any, count: int) -> list[_Chosen]:
             if not (isinstance(sample, tuple | list) and len(sample) >= 2):
                 raise InputError(f"CertificationCallback needs (image, label) samples, got {type(sample).__name__}")
             image, label, *rest = sample
+            if not (isinstance(image, Tensor) and image.ndim == 3 and image.is_floating_point()):
+                raise InputError(
+                    f"validation image {index} must be a float tensor [C, H, W], got "
+                    + (f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__)
+                )
             name = rest[0] if rest and isinstance(rest[0], str) else None
             chosen.append(_Chosen(len(chosen), image, int(label), name))
     return chosen

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info
 def sampling_progress(
     trainer: Trainer, total: int, description: str = "Certification"
 ) -> Iterator[Callable[[int], None]]:
-    """A bar with rate and time left beside the Trainer's own, or one line if it has none.
+    """A bar with rate and time left beside the Trainer's own, or one line if it has none or writes to a file.
 
     Args:
         trainer: The Trainer; its bar may be rich's, tqdm's, or none.
@@ -26,7 +26,7 @@ def sampling_progress(
         To be called with the number of samples of each finished block.
     """
     bar = trainer.progress_bar_callback
-    if isinstance(bar, RichProgressBar) and bar.progress is not None:
+    if isinstance(bar, RichProgressBar) and bar.progress is not None and bar.progress.console.is_terminal:
         progress = bar.progress
         task = progress.add_task(description, total=total)
         bar.refresh(hard=True)

@@ -274,9 +274,13 @@ def test_every_n_epochs_skips_and_sanity_checking_certifies_nothing(tmp_path):
             epochs.append((trainer.sanity_checking, trainer.current_epoch))
             return super()._certify(trainer, pl_module)
 
-    run = trainer(tmp_path, Spy(certifier(60), 2, every_n_epochs=2), max_epochs=4, num_sanity_val_steps=1)
+    # A monitor sees the last values in the epochs between.
+    checkpoint = ModelCheckpoint(tmp_path / "checkpoints", monitor=MONITOR, mode="max", save_top_k=-1)
+    callback = Spy(certifier(60), 2, every_n_epochs=2)
+    run = trainer(tmp_path, callback, checkpoint, max_epochs=4, num_sanity_val_steps=1)
     run.fit(module(), loader(), loader())
     assert epochs == [(False, 0), (False, 2)]
+    assert len(checkpoint.best_k_models) == 4
 
 
 def test_named_certificates_keep_their_names(tmp_path):
@@ -362,6 +366,12 @@ class Stream(IterableDataset):
     ("data", "targets", "message"),
     [
         (DataLoader(Stream(), collate_fn=collate), "predicted", "an order and a length, got Stream"),
+        (DataLoader(torch.rand(2, 1, 6, 6)), "predicted", "samples, got Tensor"),
+        (
+            DataLoader(TensorDataset(torch.zeros(1, 1, 6, 6, dtype=torch.uint8), torch.zeros(1))),
+            "predicted",
+            r"validation image 0 must be a float tensor \[C, H, W\], got torch.uint8",
+        ),
         (
             DataLoader(SampleSet(torch.rand(1, 1, 6, 6), [-1], ["x"]), collate_fn=collate),
             "label",
@@ -372,7 +382,7 @@ class Stream(IterableDataset):
 def test_unusable_data_is_named(tmp_path, data, targets, message):
     class Blind(RobustClassifier):
         def validation_step(self, batch, batch_idx):
-            self(batch.image)
+            pass
 
         def on_before_batch_transfer(self, batch, dataloader_idx):
             return batch
@@ -402,3 +412,25 @@ def test_a_certificate_that_adds_the_votes_of_different_images_is_refused():
     synced = Certifier(Gradient(), GaussianNoise(0.25), [PixelCertificate(sync_on_compute=True)])
     with pytest.raises(InputError, match="sync_on_compute=True"):
         CertificationCallback(synced)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_the_modules_device_with_its_random_state_kept(tmp_path):
+    devices, states = [], []
+
+    class Spy(CertificationCallback):
+        def on_validation_epoch_end(self, trainer, pl_module):
+            states.append(torch.cuda.get_rng_state())
+            super().on_validation_epoch_end(trainer, pl_module)
+            states.append(torch.cuda.get_rng_state())
+
+        def _certify(self, trainer, pl_module):
+            certified = super()._certify(trainer, pl_module)
+            devices.extend(results["pixel"].sampling["device"] for _, results in certified)
+            return certified
+
+    run = trainer(tmp_path, Spy(certifier(), 2), accelerator="gpu", devices=1)
+    run.fit(module(), loader(), loader())
+    assert devices == ["cuda", "cuda"]
+    assert torch.equal(*states)
