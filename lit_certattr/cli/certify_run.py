@@ -11,9 +11,9 @@ import torch
 import yaml
 from jsonargparse import Namespace
 from lightning import Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -77,10 +77,27 @@ def run_from_config(parser: OneLineParser, config: Namespace) -> None:
         config.output = f"runs/certify/{Path(files[-1]).stem if files else 'run'}"
     plain = {name: _plain(value) for name, value in vars(config).items() if name != "config"}
     text = yaml.safe_dump(plain, sort_keys=False)
-    build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # renamed in jsonargparse 4.49
-    parts = build(config)
+    parts = _build(parser, config)
     arguments = {name: value for name, value in parts.items() if name != "config"}
     run(**arguments, config=text)
+
+
+def _build(parser: OneLineParser, config: Namespace) -> Namespace:
+    """Build the classes that the configuration names."""
+    build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # renamed in jsonargparse 4.49
+    try:
+        parts: Namespace = build(config)
+    except InputError:
+        raise
+    except ValueError as error:
+        # Where a type has alternatives, jsonargparse wraps what a class of ours says about its arguments.
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        raise cause from None
+    return parts
 
 
 def _plain(value: Any) -> Any:

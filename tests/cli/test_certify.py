@@ -1,0 +1,463 @@
+"""``certify.py`` as a user calls it: what it leaves, what it refuses, and that a killed run ends with the same bytes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from lit_certattr.certificates import load_results
+from lit_certattr.cli.certify import main
+from lit_certattr.models import SmallCNN
+from lit_certattr.reports import RunDirectory
+
+ROOT = Path(__file__).parents[2]
+
+DIGITS = """
+data:
+  class_path: lit_certattr.data.Digits
+  init_args:
+    max_images: 4
+certifier:
+  attribution: lit_certattr.attribution.Gradient
+  noise:
+    class_path: lit_certattr.smoothing.GaussianNoise
+    init_args:
+      sigma: 0.3
+  certificates:
+    - class_path: lit_certattr.certificates.PixelCertificate
+      init_args:
+        top_k: [0.5, 0.2]
+    - class_path: lit_certattr.certificates.TopKOverlapCertificate
+      init_args:
+        top_k: 0.5
+  num_samples: 200
+  batch_size: 50
+max_panels: 1
+trainer:
+  accelerator: cpu
+  threads: 1
+"""
+
+
+def _checkpoint(path: Path, image_size: int = 8) -> Path:
+    torch.manual_seed(0)
+    network = SmallCNN(image_size=image_size)
+    spec = {"class_path": "lit_certattr.models.SmallCNN", "init_args": {"image_size": image_size}}
+    state = {f"net.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": state, "hyper_parameters": {"net": spec}}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return _checkpoint(tmp_path_factory.mktemp("checkpoint") / "digits.ckpt")
+
+
+@pytest.fixture
+def arguments(tmp_path, checkpoint):
+    """Arguments of a run that works, to be spoiled one by one."""
+    config = tmp_path / "digits.yaml"
+    config.write_text(DIGITS)
+    return ["run", f"--config={config}", f"--checkpoint={checkpoint}", f"--output={tmp_path / 'run'}"]
+
+
+def _files(directory: Path) -> dict[str, bytes]:
+    """The files of a run that must not depend on how it was run."""
+    files = [directory / "results.parquet", *directory.glob("maps/*"), *directory.glob("images/*")]
+    return {str(file.relative_to(directory)): file.read_bytes() for file in files}
+
+
+def test_a_run_leaves_the_whole_directory(arguments, tmp_path, capsys):
+    main(arguments)
+    run = tmp_path / "run"
+    stdout, stderr = capsys.readouterr()
+    assert stdout.split() == [str(run / "report.html"), str(run / "results.parquet")]
+    assert "4 images x 200 samples" in stderr
+    assert "about" in stderr
+    names = {path.name for path in run.iterdir()}
+    assert names == {
+        "config.yaml", "figures", "images", "maps", "provenance.json", "report.html", "results.parquet"
+    }  # fmt: skip
+    assert not list(run.rglob("*.partial"))
+    table = pq.read_table(run / "results.parquet").to_pylist()
+    ids = list(dict.fromkeys(row["id"] for row in table))
+    assert [(row["certificate"], row["level"]) for row in table] == [
+        ("pixel", 0),
+        ("pixel", 1),
+        ("topk_overlap", 0),
+    ] * 4
+    for row in table:
+        result = load_results(run / "maps" / f"{row['id']}.safetensors")[row["certificate"]]
+        assert result.sampling["image_id"] == row["id"]
+        if row["certificate"] == "pixel":
+            labels = result.labels[row["level"]]
+            assert row["certified"] == pytest.approx((labels >= 0).double().mean().item())
+            assert row["one_of_k"] == pytest.approx(int((labels == 1).sum()) / row["size"])
+        else:
+            assert row["overlap_r0_1"] == result.overlap(0.1) / result.size
+    from lit_certattr.data import Digits
+
+    data = Digits(max_images=4)
+    data.setup("predict")
+    assert ids == data.predict_set.ids
+    provenance = RunDirectory(run).provenance()
+    assert provenance["sessions"][0]["samples"] == 800
+    assert provenance["versions"]["torch"] == torch.__version__.partition("+")[0]
+
+
+def test_the_saved_config_gives_the_same_run(arguments, tmp_path):
+    main(arguments)
+    main(["run", f"--config={tmp_path / 'run' / 'config.yaml'}", f"--output={tmp_path / 'again'}"])
+    assert _files(tmp_path / "run") == _files(tmp_path / "again")
+
+
+def test_a_finished_run_is_not_sampled_again(arguments, tmp_path, capsys):
+    main(arguments)
+    before = _files(tmp_path / "run")
+    capsys.readouterr()
+    main(arguments)
+    assert "4 of 4 images are done already" in capsys.readouterr().err
+    assert _files(tmp_path / "run") == before
+    assert len(RunDirectory(tmp_path / "run").provenance()["sessions"]) == 1
+
+
+def test_other_settings_are_refused_and_overwrite_deletes(arguments, tmp_path, capsys):
+    main(arguments)
+    before = _files(tmp_path / "run")
+    line = _refusal([*arguments, "--certifier.seed=1"], capsys)
+    assert "seed was 0, is 1" in line
+    assert "--output" in line
+    assert "--overwrite" in line
+    assert _files(tmp_path / "run") == before
+    main([*arguments, "--certifier.seed=1", "--overwrite=true"])
+    after = _files(tmp_path / "run")
+    assert after.keys() == before.keys()
+    assert all(after[name] != before[name] for name in after if name.startswith("maps/"))
+
+
+def test_order_and_selection_do_not_matter(arguments, tmp_path):
+    main(arguments)
+    ids = [path.stem for path in sorted((tmp_path / "run" / "maps").iterdir())]
+    main([*arguments[:-1], f"--output={tmp_path / 'one'}", f"--ids=[{ids[2]}]"])
+    for folder in ("maps", "images"):
+        name = f"{folder}/{ids[2]}.safetensors"
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
+    assert len(list((tmp_path / "one" / "maps").iterdir())) == 1
+
+
+def test_labels_can_be_explained(arguments, tmp_path):
+    main([*arguments, "--targets=label"])
+    rows = pq.read_table(tmp_path / "run" / "results.parquet").to_pylist()
+    assert all(row["target"] == row["label"] for row in rows)
+    assert {row["target_rule"] for row in rows} == {"given"}
+
+
+def test_weights_go_into_a_network_of_the_config(arguments, tmp_path, checkpoint):
+    state = torch.load(checkpoint, weights_only=True)["state_dict"]
+    torch.save({name.removeprefix("net."): value for name, value in state.items()}, tmp_path / "bare.pt")
+    main(arguments)
+    network = ["--network=lit_certattr.models.SmallCNN", "--network.init_args.image_size=8"]
+    main([*arguments[:2], *network, f"--checkpoint={tmp_path / 'bare.pt'}", f"--output={tmp_path / 'other'}"])
+    assert _files(tmp_path / "other") == _files(tmp_path / "run")
+
+
+# --- refusals -----------------------------------------------------------------------------------------------
+
+
+def _refusal(arguments: list[str], capsys) -> str:
+    """The one line on stderr; stdout must be empty and the status 2."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    stdout, stderr = capsys.readouterr()
+    assert stopped.value.code == 2
+    assert stdout == ""
+    assert stderr.startswith("certify.py: error: ")
+    assert stderr.count("\n") == 1, stderr
+    assert "Traceback" not in stderr
+    return stderr
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ("--certifier.noise.init_args.sigma=0", "sigma must be a positive number, got 0"),
+        ("--certifier.noise.init_args.sigma=-1", "sigma must be a positive number, got -1"),
+        ("--certifier.noise.init_args.sigma=.nan", "sigma must be a positive number, got nan"),
+        ("--certifier.num_samples=5", "at least"),
+        ("--certifier.num_samples=0", "num_samples and batch_size must be at least 1"),
+        ("--certifier.nois=1", "certifier.nois"),
+        ("--data.init_args.colour=red", "colour"),
+        ("--checkpoint=nowhere.ckpt", "checkpoint nowhere.ckpt does not exist"),
+        ("--config=nowhere.yaml", "nowhere.yaml"),
+        ("--ids=[cat]", "the data has no image 'cat'"),
+        ("--targets=favourite", "targets"),
+        ("--trainer.precision=8", "precision"),
+        ("--trainer.threads=0", "trainer.threads must be at least 1"),
+        ("--trainer.accelerator=abacus", "abacus"),
+        ("--radii=[0.1,-0.1]", "radii"),
+        ("--data.init_args.max_images=0", "max_images must be at least 1"),
+    ],
+)
+def test_bad_settings(arguments, tmp_path, capsys, extra, expected):
+    assert expected in _refusal([*arguments, extra], capsys)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"alpha": 0.0}, "alpha must lie strictly between 0 and 1, got 0.0"),
+        ({"alpha": 1.5}, "alpha must lie strictly between 0 and 1, got 1.5"),
+        ({"top_k": [65]}, "selects 65 of 64 pixels"),
+        ({"top_k": []}, "top_k must name at least one level"),
+        ({"tau": 1}, "tau must lie in [0.5, 1)"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_bad_certificates(arguments, tmp_path, capsys, settings, expected):
+    config = yaml.safe_load(DIGITS)
+    config["certifier"]["certificates"] = [
+        {"class_path": "lit_certattr.certificates.PixelCertificate", "init_args": settings}
+    ]
+    (tmp_path / "digits.yaml").write_text(yaml.safe_dump(config))
+    assert expected in _refusal(arguments, capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_named_certificates_are_checked_too(arguments, tmp_path, capsys):
+    config = yaml.safe_load(DIGITS)
+    one, two = config["certifier"]["certificates"]
+    config["certifier"]["certificates"] = {"coarse": one, "fine": two}
+    (tmp_path / "digits.yaml").write_text(yaml.safe_dump(config))
+    main(arguments)
+    rows = pq.read_table(tmp_path / "run" / "results.parquet").to_pylist()
+    assert {row["certificate"] for row in rows} == {"coarse", "fine"}
+    two["init_args"]["alpha"] = 0.0
+    (tmp_path / "digits.yaml").write_text(yaml.safe_dump(config))
+    assert "alpha must lie strictly" in _refusal(arguments, capsys)
+
+
+def test_a_key_that_does_not_exist_in_a_file(arguments, tmp_path, capsys):
+    (tmp_path / "digits.yaml").write_text(DIGITS + "colour: red\n")
+    assert "colour" in _refusal(arguments, capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_noise_that_no_theorem_covers(arguments, tmp_path, capsys):
+    line = _refusal([*arguments, "--certifier.noise=UniformBallNoise", "--certifier.noise.sigma=0.1"], capsys)
+    assert "proved for GaussianNoise" in line
+
+
+def test_nothing_to_certify(arguments, capsys):
+    assert "--checkpoint" in _refusal([*arguments[:2], *arguments[3:]], capsys)
+
+
+class _Danger:
+    def __reduce__(self):
+        return os.system, ("false",)
+
+
+def test_a_checkpoint_with_pickled_objects(arguments, tmp_path, capsys):
+    torch.save({"state_dict": {}, "payload": _Danger()}, tmp_path / "evil.ckpt")
+    line = _refusal([*arguments, f"--checkpoint={tmp_path / 'evil.ckpt'}"], capsys)
+    assert "could run code" in line
+    assert not (tmp_path / "run").exists()
+
+
+def _folder(tmp_path: Path, arguments: list[str], *extra: str, size: int = 8) -> list[str]:
+    """Arguments for the images of ``tmp_path / "images"``."""
+    config = yaml.safe_load(DIGITS)
+    config["data"] = {
+        "class_path": "lit_certattr.data.ImageFolder",
+        "init_args": {"root": str(tmp_path / "images"), "size": size, "channels": 1},
+    }
+    (tmp_path / "digits.yaml").write_text(yaml.safe_dump(config))
+    return [*arguments, *extra]
+
+
+def _picture(path: Path, size: int = 8) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (size, size), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_a_missing_and_an_empty_folder(arguments, tmp_path, capsys):
+    assert "does not exist" in _refusal(_folder(tmp_path, arguments), capsys)
+    (tmp_path / "images").mkdir()
+    assert "holds no images" in _refusal(_folder(tmp_path, arguments), capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_truncated_jpeg_behind_good_images(arguments, tmp_path, capsys):
+    for name in "ab":
+        _picture(tmp_path / "images" / f"{name}.png")
+    broken = _picture(tmp_path / "images" / "c.jpg", size=64)
+    broken.write_bytes(broken.read_bytes()[:-200])
+    assert "c.jpg" in _refusal(_folder(tmp_path, arguments), capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_image_of_the_wrong_size(arguments, tmp_path, capsys):
+    _picture(tmp_path / "images" / "a.png", size=9)
+    line = _refusal(_folder(tmp_path, arguments, size=9), capsys)
+    assert "(1, 9, 9)" in line
+    assert "(1, 8, 8)" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_where_there_are_none_and_an_unknown_class(arguments, tmp_path, capsys):
+    _picture(tmp_path / "images" / "a.png")
+    assert "has no label" in _refusal(_folder(tmp_path, arguments, "--targets=label"), capsys)
+    for number in range(12):
+        _picture(tmp_path / "images" / f"class{number:02d}" / "a.png")
+    (tmp_path / "images" / "a.png").unlink()
+    assert "class 10 is unknown" in _refusal(_folder(tmp_path, arguments, "--targets=label"), capsys)
+    names = "--data.init_args.class_names=[class00]"
+    assert "class01" in _refusal(_folder(tmp_path, arguments, names), capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_nan_pixel(arguments, tmp_path, capsys, monkeypatch):
+    (tmp_path / "spoiled_data.py").write_text(
+        "import torch\n"
+        "from lit_certattr.data import ImageDataModule, SampleSet\n"
+        "class Spoiled(ImageDataModule):\n"
+        "    def setup(self, stage):\n"
+        "        self.class_names, self.image_shape = [], (1, 8, 8)\n"
+        "        images = torch.rand(3, 1, 8, 8)\n"
+        "        images[2, 0, 0, 0] = torch.nan\n"
+        "        self.test_set = SampleSet(images, [0, 0, 0], ['a', 'b', 'c'])\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = yaml.safe_load(DIGITS)
+    config["data"] = {"class_path": "spoiled_data.Spoiled"}
+    (tmp_path / "digits.yaml").write_text(yaml.safe_dump(config))
+    assert "image c has pixels that are not finite" in _refusal(arguments, capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_output_that_is_not_ours(arguments, tmp_path, capsys):
+    (tmp_path / "run").write_text("a file")
+    assert "is a file" in _refusal(arguments, capsys)
+    (tmp_path / "run").unlink()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("mine")
+    assert "holds no run of ours" in _refusal([*arguments, "--overwrite=true"], capsys)
+    assert (tmp_path / "run" / "thesis.tex").read_text() == "mine"
+
+
+# --- help and configs ---------------------------------------------------------------------------------------
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", "--help"])
+    assert stopped.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for expected in (
+        "certify.py run --config configs/certify/photographs.yaml",
+        "lit_certattr.models.SmallCNN",
+        "Noisy samples an image",
+        "--certifier.certificates",
+    ):
+        assert expected in text
+    assert "torch.nn.Linear" not in text
+
+
+def test_print_config(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, "--print_config"])
+    assert stopped.value.code == 0
+    assert yaml.safe_load(capsys.readouterr().out)["certifier"]["num_samples"] == 200
+
+
+def test_output_is_named_after_the_config(tmp_path, arguments, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(arguments[:3])
+    assert (tmp_path / "runs" / "certify" / "digits" / "report.html").exists()
+
+
+def test_the_mnist_config(tmp_path):
+    checkpoint = _checkpoint(tmp_path / "mnist.ckpt", image_size=28)
+    config = ROOT / "configs" / "certify" / "mnist5k.yaml"
+    small = ["--certifier.num_samples=100", "--data.init_args.max_images=2", "--max_panels=1"]
+    main(["run", f"--config={config}", f"--checkpoint={checkpoint}", f"--output={tmp_path / 'run'}", *small])
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_the_photographs_config(tmp_path):
+    config = ROOT / "configs" / "certify" / "photographs.yaml"
+    small = ["--certifier.num_samples=40", "--ids=[chelsea]", "--max_panels=1"]
+    main(["run", f"--config={config}", f"--output={tmp_path / 'run'}", *small])
+    rows = pq.read_table(tmp_path / "run" / "results.parquet").to_pylist()
+    assert {row["num_pixels"] for row in rows} == {224 * 224}
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_the_folder_config(tmp_path):
+    config = ROOT / "configs" / "certify" / "folder.yaml"
+    colour = np.random.default_rng(0).integers(0, 256, (240, 300, 3), dtype=np.uint8)
+    (tmp_path / "images").mkdir()
+    Image.fromarray(colour).save(tmp_path / "images" / "my holiday.jpg")
+    small = ["--certifier.num_samples=40", f"--data.init_args.root={tmp_path / 'images'}", "--max_panels=1"]
+    main(["run", f"--config={config}", f"--output={tmp_path / 'run'}", *small])
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+# --- processes ----------------------------------------------------------------------------------------------
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, str(ROOT / "certify.py"), *arguments]
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_bytes(arguments, tmp_path):
+    main([*arguments, "--data.init_args.max_images=5"])  # uneven: three images and two
+    two = [*arguments[:-1], f"--output={tmp_path / 'two'}", "--data.init_args.max_images=5", "--trainer.devices=2"]
+    done = subprocess.run(_command(*two), capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert _files(tmp_path / "two") == _files(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_ends_with_the_same_bytes(arguments, tmp_path):
+    many = ["--certifier.num_samples=4000", "--data.init_args.max_images=6"]
+    main([*arguments, *many])
+    killed = [*arguments[:-1], f"--output={tmp_path / 'killed'}", *many]
+    process = subprocess.Popen(_command(*killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    companions = tmp_path / "killed" / "images"
+    deadline = time.monotonic() + 200
+    while not list(companions.glob("[!.]*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = sorted(companions.glob("[!.]*"))
+    assert 1 <= len(done) < 6, "the run was to be killed in the middle"
+    assert not (tmp_path / "killed" / "report.html").exists()
+    # Two more accidents: a half-written file, and a bit that flipped on the disk.
+    (tmp_path / "killed" / "maps" / ".x.safetensors.partial").write_bytes(b"half")
+    damaged = tmp_path / "killed" / "maps" / done[0].name
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    main(killed)
+    assert _files(tmp_path / "killed") == _files(tmp_path / "run")
+    sessions = RunDirectory(tmp_path / "killed").provenance()["sessions"]
+    assert len(sessions) == 2
+    assert "finished" not in sessions[0]
+    assert "finished" in sessions[1]
