@@ -150,60 +150,65 @@ def test_images_come_from_several_loaders_in_order_and_once(tmp_path):
     assert seen == ["s0-0", "s0-1", "s0-2", "s1-0", "s1-1"]
 
 
-class Snapshots(Callback):
-    """What training could notice, before and after the certification."""
-
-    def __init__(self):
-        self.before, self.after = [], []
-
-    @staticmethod
-    def take(model):
-        return copy.deepcopy(
-            {
-                "torch": torch.get_rng_state().tolist(),
-                "python": random.getstate(),
-                "numpy": str(np.random.get_state()),  # noqa: NPY002
-                "modes": [m.training for m in model.modules()],
-                "flags": [p.requires_grad for p in model.parameters()],
-                "grads": [None if p.grad is None else p.grad.tolist() for p in model.parameters()],
-                "state": {key: value.tolist() for key, value in model.net.state_dict().items()},
-            }
-        )
-
-    def on_validation_epoch_start(self, trainer, pl_module):
-        self.before.append(self.take(pl_module))
-
-    def on_validation_epoch_end(self, trainer, pl_module):
-        self.after.append(self.take(pl_module))
+def everything(model: RobustClassifier) -> dict:
+    """What training could notice."""
+    return copy.deepcopy(
+        {
+            "torch": torch.get_rng_state().tolist(),
+            "python": random.getstate(),
+            "numpy": str(np.random.get_state()),  # noqa: NPY002
+            "modes": [m.training for m in model.modules()],
+            "flags": [p.requires_grad for p in model.parameters()],
+            "grads": [None if p.grad is None else p.grad.tolist() for p in model.parameters()],
+            "state": {key: value.tolist() for key, value in model.net.state_dict().items()},
+        }
+    )
 
 
-class NoisyData(SampleSet):
-    """Draws from every generator, as an augmentation would."""
+def draw() -> None:
+    """Draw from every generator."""
+    torch.rand(1), random.random(), np.random.rand()  # noqa: NPY002
 
+
+class Augmented(SampleSet):
     def __getitem__(self, index):
-        torch.rand(1), random.random(), np.random.rand()  # noqa: NPY002
+        draw()
         return super().__getitem__(index)
 
 
+class Random(Gradient):
+    def __call__(self, model, images, targets, create_graph=False):
+        draw()
+        return super().__call__(model, images, targets, create_graph)
+
+
+class Snapshots(CertificationCallback):
+    """Compares everything before and after each of its own hooks."""
+
+    compared = 0
+
+    def on_train_start(self, trainer, pl_module):
+        self.compare(super().on_train_start, trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer, pl_module):
+        self.compare(super().on_validation_epoch_end, trainer, pl_module)
+
+    def compare(self, hook, trainer, pl_module):
+        before = everything(pl_module)
+        hook(trainer, pl_module)
+        assert everything(pl_module) == before
+        self.compared += 1
+
+
 def test_training_notices_nothing(tmp_path):
-    noisy = NoisyData(torch.rand(4, 1, 6, 6), [0] * 4, list("abcd"))
-
-    class CertifyOnly(CertificationCallback):
-        def _check(self, trainer, pl_module):
-            plain = trainer.val_dataloaders.dataset
-            trainer.val_dataloaders.__dict__["dataset"] = noisy
-            super()._check(trainer, pl_module)
-            trainer.val_dataloaders.__dict__["dataset"] = plain
-
     model = module()
     model.net[0].bias.requires_grad_(False)
-    snapshots = Snapshots()
-    # The two are called in this order: certification lies between the two snapshots.
-    run = trainer(tmp_path, CertifyOnly(certifier(), num_images=4), snapshots, max_epochs=2)
-    run.fit(model, loader(), loader())
-    assert len(snapshots.before) == 2
-    for before, after in zip(snapshots.before, snapshots.after, strict=True):
-        assert before == after
+    settled = [PixelCertificate(top_k=[0.5], alpha=0.05)]
+    callback = Snapshots(Certifier(Random(), GaussianNoise(0.25), settled, 60), num_images=4)
+    data = DataLoader(Augmented(torch.rand(4, 1, 6, 6), [0, 1, 2, 0], list("abcd")), batch_size=2, collate_fn=collate)
+    run = trainer(tmp_path, callback, max_epochs=2)
+    run.fit(model, loader(), data)
+    assert callback.compared == 3
 
 
 def test_training_ends_with_the_same_weights_as_without(tmp_path):
