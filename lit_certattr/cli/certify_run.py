@@ -90,13 +90,12 @@ def _build(parser: OneLineParser, config: Namespace) -> Namespace:
     except InputError:
         raise
     except ValueError as error:
-        # Where a type has alternatives, jsonargparse wraps what a class of ours says about its arguments.
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
-            cause = cause.__cause__ or cause.__context__
-        if cause is None:
+        # Where a type has alternatives (a list or a mapping of certificates), jsonargparse lists what each said.
+        said = [line.strip() for line in str(error).splitlines() if line.strip().startswith("- ")]
+        said = [line.removeprefix("- ") for line in said if not line.startswith("- Expected a")]
+        if not said:
             raise
-        raise cause from None
+        raise InputError("; ".join(said)) from error
     return parts
 
 

@@ -1,4 +1,4 @@
-"""``certify.py`` as a user calls it: what it leaves, what it refuses, and that a killed run ends with the same bytes."""
+"""``certify.py`` as a user calls it: what it leaves, what it refuses, how a killed run goes on."""
 
 import os
 import signal
