@@ -47,8 +47,14 @@ def one_line_errors(program: str) -> Iterator[None]:
             for message in _IGNORED:
                 warnings.filterwarnings("ignore", message)
             yield
-    except (InputError, MisconfigurationException) as error:
-        sys.stderr.write(f"{program}: error: {' '.join(str(error).split())}\n")
+    except (ValueError, MisconfigurationException) as error:
+        mistake: BaseException | None = error
+        # Where a setting may be of several types, jsonargparse wraps what the first of them said.
+        while mistake is not None and not isinstance(mistake, InputError | MisconfigurationException):
+            mistake = mistake.__cause__
+        if mistake is None:
+            raise
+        sys.stderr.write(f"{program}: error: {' '.join(str(mistake).split())}\n")
         raise SystemExit(2) from None
     finally:
         for logger, level in zip(chatter, levels, strict=True):
@@ -59,6 +65,10 @@ class OneLineParser(LightningArgumentParser):
     """Lightning's parser, whose complaints are an :class:`InputError` of one line; pass it as ``parser_class``."""
 
     _config_file: str | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("allow_abbrev", False)  # a prefix of an option is a misspelt option
+        super().__init__(*args, **kwargs)
 
     def parse_path(self, path: str | PathLike, *args: Any, **kwargs: Any) -> Namespace:
         """Read a configuration file; the complaint about one that cannot be read names it."""

@@ -37,7 +37,7 @@ class LogConfig(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give every logger the whole configuration; Lightning itself logs the model's part only."""
-        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        config = yaml.safe_load(self.parser.dump(self.config))
         for logger in trainer.loggers:
             logger.log_hyperparams(config)
 
@@ -65,13 +65,19 @@ class TrainCLI(LightningCLI):
             load_state_dict(path)
 
     def before_instantiate_classes(self) -> None:
-        """Keep the logs of a training: the CSV logger deletes what it finds, so others write one folder below."""
-        config = self.config[self.config.subcommand]
-        folder = "resumed" if self.config.subcommand == "fit" else self.config.subcommand
-        loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
-        if folder != "resumed" or config.get("ckpt_path"):
-            for logger in loggers:
-                if getattr(logger, "class_path", "").endswith(".CSVLogger") and logger.init_args.version is not None:
+        """Protect what an earlier run has written.
+
+        The CSV logger deletes what it finds, so tests and resumed runs log one folder below. A ``fast_dev_run`` would
+        overwrite ``last.ckpt``, so it saves nothing.
+        """
+        command, config = self.config.subcommand, self.config[self.config.subcommand]
+        if config.trainer.fast_dev_run:
+            callbacks = _as_list(config.trainer.callbacks)
+            config.trainer.callbacks = [one for one in callbacks if not _is_a(one, "ModelCheckpoint")]
+        if command != "fit" or config.ckpt_path:
+            folder = "resumed" if command == "fit" else command
+            for logger in _as_list(config.trainer.logger):
+                if _is_a(logger, "CSVLogger") and logger.init_args.version is not None:
                     logger.init_args.version = str(Path(str(logger.init_args.version)) / folder)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -86,12 +92,27 @@ class TrainCLI(LightningCLI):
             raise InputError(f"trainer: {error}") from error
 
     def before_fit(self) -> None:
-        """Read the data and compare them with the network before the Trainer writes its first file."""
+        """Try the data, the network and the optimizer before the Trainer writes its first file."""
+        self.before_test()
+        self.model.configure_optimizers()
+
+    def before_test(self) -> None:
+        """Read the data and compare them with the network."""
         self.datamodule.prepare_data()
         self.datamodule.setup(str(self.subcommand))
         check_data(self.model.net, self.datamodule)
 
-    before_validate = before_test = before_fit
+    before_validate = before_test
+
+
+def _as_list(value: Any) -> list[Any]:
+    """Zero, one or several parts of the configuration."""
+    return [] if value is None else list(value) if isinstance(value, list) else [value]
+
+
+def _is_a(spec: Any, name: str) -> bool:
+    """Whether a part of the configuration names this class of Lightning."""
+    return str(getattr(spec, "class_path", "")).endswith(f".{name}")
 
 
 def main(args: ArgsType = None) -> None:
