@@ -1,5 +1,7 @@
 """Callbacks for the Lightning Trainer."""
 
 from lit_certattr.callbacks.certification import CertificationCallback
+from lit_certattr.callbacks.progress import CertificationProgress
+from lit_certattr.callbacks.result_writer import ResultWriter
 
-__all__ = ["CertificationCallback"]
+__all__ = ["CertificationCallback", "CertificationProgress", "ResultWriter"]

@@ -43,6 +43,7 @@ class CertificationProgress(Callback):
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar: Progress | None = None
         self._images = self._done = self._total = self._per_image = self._blocks = 0
+        self._processes = 1
         self._clock = self._first = self._spoke = 0.0
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -52,7 +53,8 @@ class CertificationProgress(Callback):
         loader: Any = trainer.predict_dataloaders
         dataset = loader.dataset
         todo = sum(image_id not in pl_module.skip_ids for image_id in dataset.ids)
-        self._images = -(-todo // trainer.world_size)
+        self._processes = trainer.world_size
+        self._images = -(-todo // self._processes)
         self._per_image = pl_module.certifier.num_samples
         self._total = self._images * self._per_image
         self._done = self._blocks = 0
@@ -96,7 +98,8 @@ class CertificationProgress(Callback):
         if self._done:
             seconds = time.perf_counter() - self._clock
             rate = self._done / max(seconds, 1e-9)
-            self._say(f"{_images(self._images)} certified in {duration(seconds)}, {rate:,.0f} samples/s")
+            share = " in the first process" if self._processes > 1 else ""
+            self._say(f"{_images(self._images)} certified{share} in {duration(seconds)}, {rate:,.0f} samples/s")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave the terminal as it was."""
@@ -106,7 +109,8 @@ class CertificationProgress(Callback):
 
     def _forecast(self, rate: float) -> None:
         cost = duration(self._total / rate)
-        self._say(f"{_images(self._images)} x {self._per_image} samples, {rate:,.0f} samples/s: about {cost}")
+        share = " in each process" if self._processes > 1 else ""
+        self._say(f"{_images(self._images)} x {self._per_image} samples{share}, {rate:,.0f} samples/s: about {cost}")
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False)

@@ -1,0 +1,137 @@
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from lit_certattr.certificates import PixelResult, TopKOverlapResult
+from lit_certattr.certificates import drawing as draw
+from lit_certattr.reports.figures import dataset_figure, image_panel
+
+
+def _png(figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=50, metadata={"Software": None})
+    return file.getvalue()
+
+
+def _titles(figure) -> list[str]:
+    return [axes.get_title() for axes in figure.axes if axes.get_title()]
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 224, 224)])
+def test_panel_of_gray_and_colour(certified, shape):
+    ((_, image, results, clean),) = certified(shape=shape)
+    figure = image_panel(image, results, "cat $x^$ <b>", clean)
+    assert figure.get_suptitle() == "cat $x^$ <b>"
+    assert _titles(figure)[:2] == ["Image", "Attribution, no noise"]
+    assert {"Certified", "Certified important", "Certified unimportant", "Certified overlap"} <= set(_titles(figure))
+    assert _png(figure)
+    assert plt.get_fignums() == [], "figures must not pile up in pyplot"
+
+
+@pytest.mark.parametrize("names", [("pixel",), ("topk_overlap",)])
+def test_panel_with_one_certificate(certified, names):
+    ((_, image, results, clean),) = certified(names=names)
+    titles = _titles(image_panel(image, results, None, clean))
+    assert ("Certified" in titles) == ("pixel" in names)
+    assert ("Certified overlap" in titles) == ("topk_overlap" in names)
+    assert _png(image_panel(image, results))
+
+
+@pytest.mark.parametrize("top_k", [(0.5,), (0.5, 0.4, 0.3, 0.2, 0.1, 3)])
+def test_any_number_of_levels(certified, top_k):
+    ((_, image, results, _),) = certified(top_k=top_k)
+    assert _png(image_panel(image, results))
+    assert _png(results["pixel"].plot())
+    assert _png(results["topk_overlap"].plot())
+    assert len(set(draw.level_colours(len(top_k)))) == len(top_k)
+
+
+def test_two_certificates_of_one_kind(certified):
+    ((_, image, results, clean),) = certified()
+    twice = {"a": results["pixel"], "b": results["pixel"], "c": results["topk_overlap"], "d": results["topk_overlap"]}
+    titles = _titles(image_panel(image, twice, None, clean))
+    assert {"Certified (a)", "Certified (b)", "Certified overlap (c)", "Certified overlap (d)"} <= set(titles)
+    assert _png(dataset_figure([twice, twice]))
+
+
+def test_a_panel_of_nothing_certified(certified):
+    ((_, image, results, clean),) = certified()
+    pixel = results["pixel"]
+    none = PixelResult(
+        labels=torch.full_like(pixel.labels, -1),
+        radius=torch.zeros_like(pixel.radius),
+        votes=pixel.votes,
+        top_k=pixel.top_k,
+        sizes=pixel.sizes,
+        tau=0.5,
+        threshold=pixel.num_samples + 1,
+        level=pixel.level,
+        num_constant=0,
+        tied=pixel.tied,
+        num_samples=pixel.num_samples,
+        alpha=0.001,
+        sigma=0.25,
+        noise="GaussianNoise",
+    )
+    assert _png(image_panel(image, {"pixel": none}, None, clean * 0))
+
+
+def test_equal_results_give_equal_pictures(certified):
+    ((_, image, results, clean),) = certified()
+    assert _png(image_panel(image, results, "a", clean)) == _png(image_panel(image, results, "a", clean))
+
+
+def _by_hand(result: PixelResult, row: int, column: int) -> str:
+    """What the certified map must say about one pixel."""
+    order = sorted(range(len(result.sizes)), key=lambda level: -result.sizes[level])
+    labels = [int(result.labels[level, row, column]) for level in order]
+    if 1 in labels:
+        smallest = max(place for place, label in enumerate(labels) if label == 1)
+        return f"in the top {draw.name_of(result.top_k[order[smallest]])}"
+    if labels.count(0) == len(labels):
+        return "outside at every K"
+    return "outside at some K" if 0 in labels else "abstain"
+
+
+def test_certified_classes_and_radii_pixel_by_pixel(certified):
+    ((_, _, results, _),) = certified(top_k=(0.1, 0.5, 0.25), num_samples=120)
+    result = results["pixel"]
+    classes, legend = draw.certified_classes(result)
+    radius = draw.shown_radius(result)
+    seen = set()
+    for row in range(8):
+        for column in range(8):
+            name = legend[int(classes[row, column])].label
+            assert name == _by_hand(result, row, column)
+            seen.add(name)
+            assert np.isnan(radius[row, column]) == (name == "abstain")
+            if name.startswith("in the top"):
+                level = [draw.name_of(top_k) for top_k in result.top_k].index(name.removeprefix("in the top "))
+                assert radius[row, column] == result.radius[level, row, column].double().item()
+            if name == "outside at every K":
+                assert radius[row, column] == result.radius[1, row, column].double().item()
+    assert {"outside at every K"} < seen
+
+
+def test_curves_equal_the_shares(certified):
+    ((_, _, results, _),) = certified()
+    result = results["pixel"]
+    radii = np.linspace(0, 0.5, 9)
+    for label, key in ((1, "one"), (0, "zero")):
+        shares = np.stack([result.shares(radius)[key].numpy() for radius in radii])
+        scale = result.num_pixels / np.array(result.sizes) if label else 1
+        assert draw.share_curves(result, label, radii) == pytest.approx(shares * scale)
+
+
+def test_dataset_figure_shows_the_mean(certified):
+    results = [entry[2] for entry in certified(3)]
+    figure = dataset_figure(iter(results))
+    axes = next(axes for axes in figure.axes if axes.get_title() == "Certified overlap")
+    line = axes.lines[0]
+    expected = np.mean([entry["topk_overlap"].curve(line.get_xdata().tolist()).numpy() for entry in results], axis=0)
+    assert line.get_ydata() == pytest.approx(expected)
+    assert isinstance(results[0]["topk_overlap"], TopKOverlapResult)
+    assert _png(figure)

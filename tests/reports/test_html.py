@@ -1,0 +1,112 @@
+import re
+from html.parser import HTMLParser
+
+import attrs
+import pytest
+
+from lit_certattr.reports import RunDirectory
+from lit_certattr.reports.html import write_report
+
+EVIL = "<script>alert('x')</script>\"><img src=x onerror=alert(1)> & $\\frac$ {{ 7*7 }}"
+
+
+class _Page(HTMLParser):
+    """Tags with their attributes, and the text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, certified):
+    """A run whose names, flags and provenance try to break out."""
+    directory = RunDirectory(tmp_path_factory.mktemp("runs") / "a&b<i>")
+    directory.open(
+        {"sigma": 0.25, "targets": EVIL, "certificates": {"pixel": {"top_k": EVIL}}},
+        provenance={"network": {"class": EVIL, "parameters": 1}, "versions": {"torch": EVIL}, "platform": EVIL},
+    )
+    entries = certified(3)
+    for image_id, image, results, clean in entries:
+        flagged = {name: attrs.evolve(result, flags=(EVIL,)) for name, result in results.items()}
+        directory.write(image_id, flagged, image, clean, {"label": 1, "prediction": 2, "target_name": EVIL})
+    ids = [entry[0] for entry in entries]
+    directory.write_table(ids)
+    write_report(directory, ids, max_panels=2)
+    return directory, _Page(directory.report.read_text())
+
+
+def test_nothing_breaks_out(run):
+    _, page = run
+    scripts = page.all("script")
+    assert len(scripts) == 1
+    assert scripts[0] == {}
+    assert "alert('x')" in page.text, "names are shown as they are"
+    assert not any("onerror" in attributes for _, attributes in page.tags)
+    assert all(attributes["src"].startswith("data:image/png;base64,") for attributes in page.all("img"))
+    assert "{{ 7*7 }}" in page.text
+
+
+def test_the_page_needs_nothing_from_outside(run):
+    directory, page = run
+    html = directory.report.read_text()
+    assert not page.all("link")
+    assert not page.all("iframe")
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", html)
+    assert "url(" not in html
+    (policy,) = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv")]
+    assert policy.startswith("default-src 'none'")
+
+
+def test_the_policy_allows_the_script_that_is_there(run):
+    import base64
+    import hashlib
+
+    directory, page = run
+    script = re.search(r"<script>(.*)</script>", directory.report.read_text(), re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert any(digest in meta.get("content", "") for meta in page.all("meta"))
+
+
+def test_panels_alt_texts_and_figures(run):
+    directory, page = run
+    images = page.all("img")
+    assert len(images) == 3  # the summary and two panels
+    assert all(len(attributes["alt"]) > 40 for attributes in images)
+    assert "Panels of the other 1 images" in page.text
+    names = {path.name for path in directory.figures.iterdir()}
+    assert names == {"image-0.png", "image-1.png", "summary.pdf", "summary.png"}
+
+
+def test_what_a_reader_must_know_is_there(run):
+    _, page = run
+    text = " ".join(page.text.split())
+    for expected in (
+        "What is certified",
+        "With probability at least 0.999 an image, for all pixels and for K = 50 %, 25 % at once",
+        "pure noise",
+        "α = 0.002",
+        "hold together with probability at least 0.994",
+        "Voráček and Hein (2022)",
+        "A label needs",
+        "fixed before sampling",
+    ):
+        assert expected in text
+
+
+def test_every_image_is_in_the_tables(run):
+    _, page = run
+    cells = [attributes.get("data-value") for attributes in page.all("td")]
+    for image_id in ("image-0", "image-1", "image-2"):
+        assert cells.count(image_id) == 2
