@@ -37,3 +37,5 @@ def log_run(logger: Logger, directory: RunDirectory, ids: Sequence[str], config:
         logger.log_table("certified/results", columns=table.column_names, data=rows, step=0)
     logger.save()
     logger.finalize("success")
+    if isinstance(logger, WandbLogger):
+        logger.experiment.finish()  # everything is on the disk when the command returns

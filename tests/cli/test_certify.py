@@ -1,5 +1,6 @@
 """``certify.py`` as a user calls it: what it leaves, what it refuses, how a killed run goes on."""
 
+import json
 import os
 import signal
 import subprocess
@@ -461,3 +462,35 @@ def test_killed_and_resumed_ends_with_the_same_bytes(arguments, tmp_path):
     assert len(sessions) == 2
     assert "finished" not in sessions[0]
     assert "finished" in sessions[1]
+
+
+# --- loggers ------------------------------------------------------------------------------------------------
+
+
+def test_a_csv_logger_receives_the_means(arguments, tmp_path):
+    logger = ["--logger=lightning.pytorch.loggers.CSVLogger", f"--logger.save_dir={tmp_path / 'logs'}"]
+    main([*arguments, *logger])
+    (file,) = (tmp_path / "logs").rglob("metrics.csv")
+    header, values = (line.split(",") for line in file.read_text().splitlines())
+    logged = dict(zip(header, values, strict=True))
+    rows = pq.read_table(tmp_path / "run" / "results.parquet").to_pylist()
+    expected = np.mean([row["one_of_k"] for row in rows if row["kind"] == "pixel" and row["size"] == 32])
+    assert float(logged["certified/pixel/k32/one_of_k"]) == pytest.approx(expected)
+    (file,) = (tmp_path / "logs").rglob("hparams.yaml")
+    assert yaml.safe_load(file.read_text())["certifier"]["num_samples"] == 200
+
+
+@pytest.mark.slow
+def test_wandb_offline_receives_config_means_panels_and_table(arguments, tmp_path):
+    wandb = ["--logger=WandbLogger", "--logger.offline=true", f"--logger.save_dir={tmp_path}", "--max_panels=2"]
+    main([*arguments, *wandb])
+    (run,) = tmp_path.glob("wandb/offline-run-*")
+    assert len(list(run.glob("files/media/images/certified/*.png"))) == 2
+    (table,) = run.glob("files/media/table/certified/*.json")
+    content = json.loads(table.read_text())
+    rows = pq.read_table(tmp_path / "run" / "results.parquet")
+    assert content["columns"] == rows.column_names
+    assert [row[0] for row in content["data"]] == rows["id"].to_pylist()
+    log = next(run.glob("*.wandb")).read_bytes()
+    assert b"num_samples" in log
+    assert b"certified/topk_overlap/k32/overlap" in log

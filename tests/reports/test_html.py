@@ -84,7 +84,7 @@ def test_panels_alt_texts_and_figures(run):
     images = page.all("img")
     assert len(images) == 3  # the summary and two panels
     assert all(len(attributes["alt"]) > 40 for attributes in images)
-    assert "Panels of the other 1 images" in page.text
+    assert "The panels of 1 more" in page.text
     names = {path.name for path in directory.figures.iterdir()}
     assert names == {"image-0.png", "image-1.png", "summary.pdf", "summary.png"}
 

@@ -105,7 +105,7 @@ def test_overwrite_leaves_what_is_not_ours(directory, certified):
 
 def test_damaged_provenance_is_one_line(directory):
     directory.provenance_file.write_text("{")
-    with pytest.raises(InputError, match="provenance.json cannot be read"):
+    with pytest.raises(InputError, match=r"provenance\.json cannot be read"):
         directory.open(SETTINGS)
     directory.provenance_file.write_text("[]")
     with pytest.raises(InputError, match="is damaged"):
