@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import GaussianNoise, UniformBallNoise, noisy_images
+from lit_certattr.smoothing import GaussianNoise, UniformBallNoise, noisy_images, normal_stream
 
 LAWS = [GaussianNoise(0.25), UniformBallNoise(0.25)]
 IMAGE = torch.rand(3, 6, 5, generator=torch.Generator().manual_seed(1))
@@ -116,8 +116,11 @@ def test_the_ball_radius_is_computed_in_float64():
     single = torch.rand(3, 32, 32)
     exact = images(UniformBallNoise(0.25), 16, image=single.double())
     assert torch.equal(images(UniformBallNoise(0.25), 16, image=single), exact.float())
-    lengths = (exact - single.double()).flatten(1).norm(dim=1)
-    assert (lengths < UniformBallNoise(0.25).ball_radius(3072)).all()
+    grey = torch.zeros(1, 32, 32, dtype=torch.float64)
+    z = normal_stream(0, "cat", "cpu").fill_(torch.empty(16, 1026, dtype=torch.float64), 0).numpy()
+    ball = 0.25 * math.sqrt(1026) * z[:, :1024] / np.linalg.norm(z, axis=1, keepdims=True)
+    drawn = images(UniformBallNoise(0.25), 16, image=grey).flatten(1).numpy()
+    np.testing.assert_allclose(drawn, ball, rtol=1e-13)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
