@@ -49,7 +49,7 @@ def _values_are_free(tensor: Tensor) -> bool:
 
 def _ranked(flat: Tensor) -> Tensor:
     """Rows of ``flat`` ``[B, N]`` sorted upwards: one sort serves every K, and shows the extremes."""
-    if flat.device.type == "cpu":  # np.sort is vectorised: twenty times torch.sort on a CPU
+    if _values_are_free(flat):  # np.sort is vectorised: twenty times torch.sort on a CPU
         return torch.from_numpy(np.sort(flat.numpy(), axis=1))
     return flat.sort(dim=1).values
 
@@ -110,7 +110,7 @@ def _flatten(maps: Tensor) -> Tensor:
 
 
 def _select(flat: Tensor, ranked: Tensor, size: int, ties: Ties) -> tuple[Tensor, Tensor]:
-    """Mask ``[B, N]`` of the top ``size`` pixels of each row, and the share ``[B]`` of pixels tied across it."""
+    """Mask ``[B, N]`` of the top ``size`` pixels of each row, and the number ``[B]`` of pixels tied across it."""
     mask, tied = _at_least(flat, ranked[:, -size, None], size)
     return mask & (flat > 0) if ties == "positive" else mask, tied
 
@@ -199,7 +199,7 @@ class MapBlock:
         self.tied: dict[int, Tensor] = {}
         for size in sizes:
             mask, tied = _select(flat, ranked, size, ties)
-            if maps.device.type != "cpu" or bool(self.num_constant):
+            if not _values_are_free(maps) or bool(self.num_constant):
                 mask &= ~constant[:, None]
             self.votes[size] = mask.sum(0, dtype=narrow).view(maps.shape[1:])
             self.tied[size] = tied.sum()
