@@ -176,9 +176,9 @@ def _general(result: Result) -> str:
         )
     if isinstance(result, TopKOverlapResult):
         return (
-            f"{sure}for all radii at once: no perturbation of the image up to that radius can push more than "
-            f"the stated share of the K = {name_of(result.top_k)} most important pixels out of the top K of the "
-            "smoothed map."
+            f"{sure}for all radii at once: under every perturbation of the image up to a radius, at least the share "
+            f"stated there of the K = {name_of(result.top_k)} most important pixels of the smoothed map stays in its "
+            "top K."
         )
     return result.statement()
 

@@ -1,5 +1,6 @@
 """One row an image, certificate and level: the numbers of a run as a flat table."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -132,7 +133,8 @@ def means(table: pa.Table) -> dict[str, float]:
     Levels are named by their size in pixels, since names of metrics must not hold a dot.
     """
     numbers = ("one_of_k", "one", "zero", "certified", "mean_radius", "overlap", "half_radius")
-    wanted = [name for name in table.column_names if name in numbers or "_r0" in name or "_r1" in name]
+    at_radius = re.compile(r"(one_of_k|certified|overlap)_r\d[\dem_]*")
+    wanted = [name for name in table.column_names if name in numbers or at_radius.fullmatch(name)]
     collected: dict[str, list[float]] = {}
     for row in table.to_pylist():
         for name in wanted:
