@@ -56,7 +56,7 @@ def _predict(module, samples, path, batch_size=1, inference_mode=False, extra=()
 
 def _bytes(path):
     files = [path / "results.parquet", *path.glob("maps/*"), *path.glob("images/*")]
-    return {file.name + file.parent.name: file.read_bytes() for file in files}
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
 
 
 def test_everything_is_there_when_the_loop_ends(module, samples, tmp_path):
