@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
 import torch
@@ -57,6 +57,8 @@ class Certifier:
     ) -> None:
         if num_samples < 1 or batch_size < 1:
             raise InputError(f"num_samples and batch_size must be at least 1, got {num_samples} and {batch_size}")
+        if memory_format not in get_args(MemoryFormat):
+            raise InputError(f"memory_format must be one of {', '.join(get_args(MemoryFormat))}, got {memory_format!r}")
         if isinstance(certificates, Mapping):
             named = dict(certificates)
         else:

@@ -131,7 +131,8 @@ def two_label_test(num_samples: int, tau: float, level: float) -> tuple[int, flo
     :math:`p \le L(k^*)` :math:`F(p) = P[\mathrm{Bin}(n, p) \ge k^*]`. The two labels fail with probability at
     most :math:`F(p_1) + F(p_0)`, largest on :math:`p_0 = 1 - p_1`. For :math:`p_1 \in [1/2, L(k^*)]` the sum
     increases in :math:`p_1`, since the Beta(k*, n-k*+1) density at :math:`p` is at least that at :math:`1 - p`;
-    beyond :math:`L(k^*)` the first term stays :math:`\le a` and the second only falls. So the supremum is
+    beyond :math:`L(k^*)` the first term stays :math:`\le a` and the second only falls. (Below :math:`L(k^*)` F
+    increases, so :math:`p_0 < 1 - p_1` only makes the sum smaller.) The supremum is
     :math:`a + P[\mathrm{Bin}(n, 1 - L(k^*)) \ge k^*]`. ∎
 
     The smallest such :math:`k^*` is taken, then the largest ``a``.

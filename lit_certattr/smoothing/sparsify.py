@@ -32,6 +32,8 @@ def top_k_size(top_k: float, num_pixels: int) -> int:
         >>> top_k_size(0.1, 50176), top_k_size(200, 784)
         (5017, 200)
     """
+    if isinstance(top_k, float) and top_k == 1:
+        raise InputError("top_k=1.0 would select one pixel, not all of them; it must be a share below 1, or a count")
     if not (0 < top_k < 1 or (math.isfinite(top_k) and int(top_k) == top_k)):
         raise InputError(f"top_k must be a share in (0, 1) or a whole number of pixels, got {top_k}")
     size = exact_share(top_k, num_pixels) if 0 < top_k < 1 else int(top_k)

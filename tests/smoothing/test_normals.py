@@ -15,27 +15,43 @@ def draw(rows, columns, start=0, seed=0, image_id="cat", dtype=torch.float32):
     return normal_stream(seed, image_id, "cpu").fill_(torch.empty(rows, columns, dtype=dtype), start)
 
 
-def seated(number):
-    stream = CPUNormals(0, "cat", torch.device("cpu"))
-    stream._seek(number)
-    return stream._generator
+def box_muller(bits):
+    """The transform in float64: 40 high bits for the radius, 24 low ones for the angle."""
+    uniform = ((bits >> np.uint64(24)).astype(np.float64) + 0.5) / 2.0**40
+    angle = (bits & np.uint64(2**24 - 1)).astype(np.float64) * (2 * np.pi / 2**24)
+    radius = np.sqrt(-2 * np.log(uniform))
+    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
+
+
+def assert_single_precision(values, expected):
+    """Rounding u near 1 moves only the radii near 0, by up to the root of half an ulp's effect, 3.5e-4."""
+    error = np.abs(values - expected)
+    assert np.median(error) < 2e-7
+    assert error.max() < 4e-4
 
 
 @pytest.mark.parametrize("number", [0, 1, 2**40])
-def test_the_generator_holds_the_words_of_philox(number):
-    words = seated(number).get_state().numpy().view(np.uint64)[3:627]
-    expected = np.random.Philox(key=image_key(0, "cat"), counter=[0, 0, 0, number]).random_raw(312).view(np.uint32)
-    assert (words == expected).all()
+def test_a_block_is_box_muller_of_the_keyed_counter(number):
+    philox = np.random.Philox(key=image_key(0, "cat"), counter=[0, 0, 0, number])
+    expected = box_muller(philox.random_raw(8 * 100 // 2)).reshape(8, 100)
+    assert_single_precision(draw(8, 100, 8 * number).numpy(), expected)
 
 
-def test_the_generator_is_the_mersenne_twister_over_exactly_these_words():
-    """If torch lays out its state in another way, the words do not arrive, and this fails."""
-    generator = seated(3)
-    twister = np.random.MT19937()
-    words = generator.get_state().numpy().view(np.uint64)[3:627].astype(np.uint32)
-    twister.state = {"bit_generator": "MT19937", "state": {"key": words, "pos": 624}}
-    drawn = torch.empty(2000, dtype=torch.int32).random_(generator=generator)
-    assert (drawn.numpy() == twister.random_raw(2000) % 2**31).all()
+def test_large_blocks_are_drawn_in_chunks_of_the_same_stream():
+    philox = np.random.Philox(key=image_key(0, "cat"), counter=[0, 0, 0, 0])
+    chunk = CPUNormals._CHUNK
+    expected = np.concatenate([box_muller(philox.random_raw(pairs)) for pairs in (chunk, chunk, 6_464)])
+    assert_single_precision(draw(8, 18_000).numpy().ravel(), expected)
+
+
+@pytest.mark.parametrize(("bits", "largest"), [(0, (2 * 41 * np.log(2)) ** 0.5), (2**64 - 1, 0.0)])
+def test_the_tail_reaches_beyond_what_any_certificate_can_see(monkeypatch, bits, largest):
+    stream = CPUNormals(0, "cat", torch.device("cpu"))
+    constant = type("Constant", (), {"random_raw": lambda self, count: np.full(count, bits, np.uint64)})()
+    monkeypatch.setattr(stream, "_philox", constant)
+    radius, _ = stream._uniforms_single(4)
+    assert np.sqrt(-2 * np.log(radius.astype(np.float64))) == pytest.approx(largest)
+    assert 150_528 * 2 * stats.norm.sf(7.5) < 1e-8
 
 
 @given(st.integers(0, 70), st.integers(1, 40), st.integers(1, 40))
@@ -80,7 +96,7 @@ def test_the_law_is_standard_normal(dtype):
 
 
 def test_a_small_image_is_normal_too():
-    """Fewer than 16 numbers take another way through torch's sampler."""
+    """One number a sample: pairs are split between samples."""
     assert stats.kstest(draw(20_000, 1).double().numpy().ravel(), "norm").pvalue > 1e-3
 
 
