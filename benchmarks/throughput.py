@@ -51,7 +51,7 @@ def setting(arguments: argparse.Namespace) -> tuple[torch.nn.Module, torch.Tenso
 def compare_time(arguments: argparse.Namespace) -> None:
     """Print the medians and the ratio."""
     model, image, certifier = setting(arguments)
-    sizes = dict(image_id="bench", num_samples=arguments.samples, batch_size=arguments.batch)
+    sizes = {"image_id": "bench", "num_samples": arguments.samples, "batch_size": arguments.batch}
     noisy = next(noisy_images(image, certifier.noise, **sizes)).clone(memory_format=torch.preserve_format)
     target = torch.zeros(arguments.batch, dtype=torch.long)
 
