@@ -85,7 +85,6 @@ class Certifier:
         pixels = map_shape[0] * map_shape[1]
         needed = {}
         for name, certificate in self.certificates.items():
-            certificate.mask_sizes(pixels)
             needed[name] = certificate.smallest_num_samples(pixels)
         name = max(needed, key=lambda key: needed[key])  # the hungriest, so that one correction is enough
         if self.num_samples < needed[name]:
@@ -130,9 +129,10 @@ class Certifier:
             classes = logits.argmax(1) if targets is None else torch.as_tensor(targets, device=images.device)
             labels = _check_targets(classes, len(images), logits.shape[1])
             rule = "predicted" if targets is None else "given"
-            self.check_sample_size(_map_shape(self.attribution, model, images, classes))
+            map_shape = _map_shape(self.attribution, model, images, classes)
+            self.check_sample_size(map_shape)
             return [
-                self._certify(model, image, label, image_id, rule, on_block)
+                self._certify(model, image, label, image_id, map_shape, rule, on_block)
                 for image, label, image_id in zip(images, labels, ids, strict=True)
             ]
 
@@ -142,6 +142,7 @@ class Certifier:
         image: Tensor,
         target: int,
         image_id: str,
+        map_shape: tuple[int, int],
         rule: str,
         on_block: Callable[[int], None] | None,
     ) -> dict[str, Result]:
@@ -159,18 +160,13 @@ class Certifier:
                 torch, "channels_last" if self.memory_format == "channels_last" else "contiguous_format"
             ),
         )
-        wanted: dict[str, tuple[int, ...]] = {}
+        for certificate in self.certificates.values():
+            certificate.to(image.device)
+            certificate.bind(self.noise, map_shape)
         for maps in stream:
-            if not wanted:  # the shape of the maps is known with the first block
-                for certificate in self.certificates.values():
-                    certificate.to(maps.device)
-                    certificate.bind(self.noise, maps.shape[1:])
-                for ties in sorted({certificate.ties for certificate in self.certificates.values()}):
-                    group = [c.sizes for c in self.certificates.values() if c.ties == ties]
-                    wanted[ties] = tuple(sorted({size for sizes in group for size in sizes}, reverse=True))
-            blocks = {ties: MapBlock(maps, sizes, ties) for ties, sizes in wanted.items()}  # type: ignore[arg-type]
+            block = MapBlock(maps)
             for certificate in self.certificates.values():
-                certificate.update(blocks[certificate.ties])
+                certificate.update(block)
             if on_block is not None:
                 on_block(len(maps))
         sampling = self.settings() | {
@@ -183,7 +179,7 @@ class Certifier:
             "threads": torch.get_num_threads(),
         }
         return {
-            name: attrs.evolve(certificate.compute(), sampling=sampling | {"ties": certificate.ties})
+            name: attrs.evolve(certificate.compute(), sampling=sampling | certificate.conditions())
             for name, certificate in self.certificates.items()
         }
 

@@ -8,6 +8,7 @@ from lit_certattr.certificates.topk_overlap import (
     TopKOverlapResult,
     displacement_radii,
 )
+from lit_certattr.certificates.votes import VoteCertificate
 
 __all__ = [
     "ABSTAIN",
@@ -17,6 +18,7 @@ __all__ = [
     "Result",
     "TopKOverlapCertificate",
     "TopKOverlapResult",
+    "VoteCertificate",
     "displacement_radii",
     "load_results",
     "save_results",

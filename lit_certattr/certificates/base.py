@@ -11,7 +11,6 @@ from torchmetrics import Metric
 from lit_certattr.certificates.result import Result
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import MapBlock, Noise
-from lit_certattr.smoothing.sparsify import Ties
 
 
 def check_alpha(alpha: float) -> float:
@@ -29,9 +28,10 @@ class Certificate(Metric, ABC):
     several devices and added: pass ``sync_on_compute=True`` for that. It is off by default, since processes
     usually certify different images, whose counts must not be mixed.
 
+    A subclass implements :meth:`allocate`, :meth:`count`, :meth:`smallest_num_samples` and ``compute``.
+
     Args:
         alpha: Probability of any false statement about one image, over all pixels and levels.
-        ties: Tie rule of the masks, see :func:`~lit_certattr.smoothing.top_k_mask`.
         sync_on_compute: Add the states of all processes before computing.
 
     Raises:
@@ -47,32 +47,39 @@ class Certificate(Metric, ABC):
     is_differentiable = False
 
     num_samples: Tensor
-    num_constant: Tensor
     num_invalid: Tensor
-    votes: Tensor
-    tied: Tensor
 
-    def __init__(self, alpha: float, ties: Ties = "index", sync_on_compute: bool = False) -> None:
+    def __init__(self, alpha: float, sync_on_compute: bool = False) -> None:
         super().__init__(sync_on_compute=sync_on_compute)
         self.alpha = check_alpha(alpha)
-        self.ties: Ties = ties
         self.bound_to: Noise | None = None
         self.map_shape: tuple[int, int] = (0, 0)
-        self.sizes: tuple[int, ...] = ()
-        for state in ("num_samples", "num_constant", "num_invalid"):
+        for state in ("num_samples", "num_invalid"):
             self.add_state(state, torch.tensor(0), dist_reduce_fx="sum")
 
     @abstractmethod
-    def mask_sizes(self, num_pixels: int) -> tuple[int, ...]:
-        """Sizes of the top-K masks that are counted, for maps of ``num_pixels``; checks the settings on the way."""
+    def allocate(self) -> None:
+        """Add the states for maps of ``self.map_shape``; raises InputError if the settings do not fit them."""
+
+    @abstractmethod
+    def count(self, block: MapBlock) -> None:
+        """Add a block to the states."""
 
     @abstractmethod
     def smallest_num_samples(self, num_pixels: int) -> int:
-        """Fewest samples with which this certificate can say anything about maps of ``num_pixels``."""
+        """Fewest samples with which this certificate can say anything about maps of ``num_pixels``.
+
+        Raises:
+            InputError: If the settings do not fit maps of that size.
+        """
 
     @abstractmethod
     def compute(self) -> Result:
         """The result for the samples seen since ``reset()``."""
+
+    def conditions(self) -> dict[str, Any]:
+        """Settings of this certificate that belong to the record of how the samples were used; plain values."""
+        return {}
 
     @property
     def num_pixels(self) -> int:
@@ -90,39 +97,28 @@ class Certificate(Metric, ABC):
             raise InputError(f"{type(self).__name__} is proved for {covered}, not for {type(noise).__name__}")
         height, width = map_shape
         self.bound_to, self.map_shape = noise, (height, width)
-        self.sizes = self.mask_sizes(height * width)
-        levels = len(self.sizes)
-        self.add_state("votes", torch.zeros(levels, height, width, dtype=torch.int32), dist_reduce_fx="sum")
-        self.add_state("tied", torch.zeros(levels, dtype=torch.int64), dist_reduce_fx="sum")
         device = self.num_samples.device
+        self.allocate()
         self.reset()
         self.to(device)
 
     def update(self, maps: Tensor | MapBlock) -> None:
-        """Count a block of noisy maps.
+        """Take in a block of noisy maps.
 
         Args:
-            maps: Maps ``[b, H, W]`` of ``b`` fresh samples, or a block already ranked for these sizes.
+            maps: Maps ``[b, H, W]`` of ``b`` fresh samples, or a block that other certificates share.
 
         Raises:
-            InputError: If the certificate is not bound, or the maps have another shape, or the block was ranked for
-                other sizes or with another tie rule.
+            InputError: If the certificate is not bound, or the maps have another shape.
         """
         if self.bound_to is None:
             raise InputError(f"{type(self).__name__}: call bind(noise, map_shape) before update(maps)")
-        block = maps if isinstance(maps, MapBlock) else MapBlock(maps, self.sizes, self.ties)
+        block = maps if isinstance(maps, MapBlock) else MapBlock(maps)
         if tuple(block.maps.shape[1:]) != self.map_shape:
             raise InputError(f"maps of shape {tuple(block.maps.shape[1:])}, but bound to {self.map_shape}")
-        if block.ties != self.ties or not block.votes.keys() >= set(self.sizes):
-            raise InputError(
-                f"block ranked for sizes {sorted(block.votes)} with ties={block.ties!r}, "
-                f"but {type(self).__name__} needs {sorted(self.sizes)} with ties={self.ties!r}"
-            )
-        self.num_samples += len(block.maps)
-        self.num_constant += block.num_constant
+        self.count(block)
+        self.num_samples += len(block)
         self.num_invalid += block.num_invalid
-        self.votes += torch.stack([block.votes[size] for size in self.sizes])
-        self.tied += torch.stack([block.tied[size] for size in self.sizes])
 
     def _record(self) -> dict[str, Any]:
         """The fields that every result has; also refuses what no theorem covers."""
@@ -130,18 +126,10 @@ class Certificate(Metric, ABC):
             raise InputError(f"{type(self).__name__}: no samples; call bind() and update() before compute()")
         if invalid := int(self.num_invalid):
             raise InputError(f"{invalid} of {int(self.num_samples)} noisy maps hold NaN or infinity")
-        flags = []
-        if constant := int(self.num_constant):
-            flags.append(f"{constant} of {int(self.num_samples)} noisy maps are constant; they vote for nothing")
-        worst = int(self.tied.max()) / (int(self.num_samples) * self.num_pixels)
-        if worst >= 0.001:
-            flags.append(
-                f"{worst:.1%} of the pixels tie across the threshold of an average map (tie rule: {self.ties})"
-            )
         return {
             "num_samples": int(self.num_samples),
             "alpha": self.alpha,
             "sigma": self.bound_to.sigma,
             "noise": type(self.bound_to).__name__,
-            "flags": flags,
+            "flags": [],
         }

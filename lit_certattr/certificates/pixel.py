@@ -10,8 +10,8 @@ import torch
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
-from lit_certattr.certificates.base import Certificate
 from lit_certattr.certificates.result import Result, round_down
+from lit_certattr.certificates.votes import VoteCertificate
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise, top_k_size
 from lit_certattr.smoothing.sparsify import Ties
@@ -171,7 +171,7 @@ class PixelResult(Result):
         return draw_pixel(self)
 
 
-class PixelCertificate(Certificate):
+class PixelCertificate(VoteCertificate):
     r"""Pixel-level certificate of top-K sparsified maps under Gaussian smoothing (Anani et al., 2025).
 
     Let :math:`b_i(z) \in \{0, 1\}` say whether pixel i is among the top K of the map of the noisy image
@@ -243,6 +243,7 @@ class PixelCertificate(Certificate):
 
     def smallest_num_samples(self, num_pixels: int) -> int:
         """See :class:`Certificate`."""
+        self.mask_sizes(num_pixels)
         return smallest_sample_size(self.tau, self._level(num_pixels))
 
     def _level(self, num_pixels: int) -> float:

@@ -11,8 +11,8 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor
 
-from lit_certattr.certificates.base import Certificate
 from lit_certattr.certificates.result import Result, round_down
+from lit_certattr.certificates.votes import VoteCertificate
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise, top_k_mask, top_k_size
 from lit_certattr.smoothing.sparsify import Ties
@@ -141,7 +141,7 @@ class TopKOverlapResult(Result):
         return draw_overlap(self)
 
 
-class TopKOverlapCertificate(Certificate):
+class TopKOverlapCertificate(VoteCertificate):
     r"""Certified top-K overlap of sparsified SmoothGrad (Levine, Singla & Feizi, 2019).
 
     The smoothed map is :math:`h(x) = E f(x + \sigma Z)` with :math:`f` the 0/1 mask of the top ``sparsity``
@@ -201,6 +201,7 @@ class TopKOverlapCertificate(Certificate):
 
     def smallest_num_samples(self, num_pixels: int) -> int:
         """See :class:`Certificate`: enough that a pixel always chosen beats one never chosen."""
+        self.mask_sizes(num_pixels)
         log_level = np.log(2 * num_pixels / self.alpha)
         return int(np.floor(2 * log_level if self.bound == "published_hoeffding" else log_level / np.log(2))) + 1
 

@@ -1,9 +1,9 @@
 """Noise laws, sparsifiers and the stream of noisy maps."""
 
+from lit_certattr.smoothing.block import MapBlock
 from lit_certattr.smoothing.noise import GaussianNoise, Noise, UniformBallNoise
 from lit_certattr.smoothing.normals import normal_stream
 from lit_certattr.smoothing.sparsify import (
-    MapBlock,
     quadratic_map,
     relaxed_top_k,
     scaled_map,

@@ -44,21 +44,21 @@ def top_k_size(top_k: float, num_pixels: int) -> int:
     return size
 
 
-def _values_are_free(tensor: Tensor) -> bool:
+def values_are_free(tensor: Tensor) -> bool:
     """Whether Python may ask for a value: on an accelerator the question would stop the stream."""
     return tensor.device.type == "cpu"
 
 
-def _ranked(flat: Tensor) -> Tensor:
+def rank(flat: Tensor) -> Tensor:
     """Rows of ``flat`` ``[B, N]`` sorted upwards: one sort serves every K, and shows the extremes."""
-    if _values_are_free(flat):  # np.sort is vectorised: twenty times torch.sort on a CPU
+    if values_are_free(flat):  # np.sort is vectorised: twenty times torch.sort on a CPU
         return torch.from_numpy(np.sort(flat.numpy(), axis=1))
     return flat.sort(dim=1).values
 
 
 def _at_least(flat: Tensor, threshold: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Mask of the ``size`` pixels at or above the threshold of each row, and the number of pixels tied across it."""
-    if _values_are_free(flat):  # NumPy compares and counts faster, and asking whether there are ties is free
+    if values_are_free(flat):  # NumPy compares and counts faster, and asking whether there are ties is free
         selected = flat.numpy() >= threshold.numpy()
         if np.count_nonzero(selected) == size * len(flat):
             return torch.from_numpy(selected), torch.zeros(len(flat), dtype=torch.int64)
@@ -95,14 +95,14 @@ def top_k_mask(maps: Tensor, sizes: int | Sequence[int], ties: Ties = "index") -
         >>> top_k_mask(torch.tensor([[3.0, 1.0], [1.0, 1.0]]), 2).int().tolist()
         [[1, 1], [0, 0]]
     """
-    flat = _flatten(maps)
-    ranked = _ranked(flat)
+    flat = flatten_maps(maps)
+    ranked = rank(flat)
     if isinstance(sizes, int):
-        return _select(flat, ranked, sizes, ties)[0].reshape(maps.shape)
-    return torch.stack([_select(flat, ranked, size, ties)[0].reshape(maps.shape) for size in sizes])
+        return select(flat, ranked, sizes, ties)[0].reshape(maps.shape)
+    return torch.stack([select(flat, ranked, size, ties)[0].reshape(maps.shape) for size in sizes])
 
 
-def _flatten(maps: Tensor) -> Tensor:
+def flatten_maps(maps: Tensor) -> Tensor:
     """Maps ``[..., H, W]`` as rows ``[B, H * W]`` of a type that NumPy knows, with the same order of values."""
     if not torch.is_floating_point(maps):
         maps = maps.double()
@@ -111,7 +111,7 @@ def _flatten(maps: Tensor) -> Tensor:
     return maps.detach().reshape(-1, maps.shape[-2] * maps.shape[-1])
 
 
-def _select(flat: Tensor, ranked: Tensor, size: int, ties: Ties) -> tuple[Tensor, Tensor]:
+def select(flat: Tensor, ranked: Tensor, size: int, ties: Ties) -> tuple[Tensor, Tensor]:
     """Mask ``[B, N]`` of the top ``size`` pixels of each row, and the number ``[B]`` of pixels tied across it."""
     mask, tied = _at_least(flat, ranked[:, -size, None], size)
     return mask & (flat > 0) if ties == "positive" else mask, tied
@@ -163,45 +163,3 @@ def quadratic_map(maps: Tensor) -> Tensor:
         [[1.0, 0.25]]
     """
     return scaled_map(maps).square()
-
-
-class MapBlock:
-    """A block of noisy maps of one image, ranked once for every certificate that asks.
-
-    A constant map ranks nothing: it selects no pixel, and it is counted, so that a certificate can give it a
-    vote for neither label.
-
-    Args:
-        maps: Maps ``[b, H, W]``.
-        sizes: Numbers of pixels that anybody will ask for; each is a key of ``votes`` and ``tied``.
-        ties: Tie rule of :func:`top_k_mask`.
-
-    Attributes:
-        votes: For each size, how many maps select each pixel, integer ``[H, W]``.
-        tied: For each size, number of pixels that tie across the threshold of their map, summed over the maps.
-        num_constant: Number of constant maps, scalar tensor.
-        num_invalid: Number of maps that hold NaN or infinity, scalar tensor.
-
-    Example:
-        >>> block = MapBlock(torch.tensor([[[3.0, 1.0]], [[0.0, 0.0]]]), sizes=[1])
-        >>> block.votes[1].tolist(), int(block.num_constant)
-        ([[1, 0]], 1)
-    """
-
-    def __init__(self, maps: Tensor, sizes: Sequence[int], ties: Ties = "index") -> None:
-        self.maps, self.ties = maps, ties
-        flat = _flatten(maps)
-        ranked = _ranked(flat)
-        low, high = ranked[:, 0], ranked[:, -1]  # NaN ranks last
-        constant = low == high
-        self.num_constant = constant.sum()
-        self.num_invalid = (~(torch.isfinite(low) & torch.isfinite(high))).sum()
-        narrow = torch.int16 if len(maps) < 2**15 else torch.int32  # ten times faster to add up than int64
-        self.votes: dict[int, Tensor] = {}
-        self.tied: dict[int, Tensor] = {}
-        for size in sizes:
-            mask, tied = _select(flat, ranked, size, ties)
-            if not _values_are_free(maps) or bool(self.num_constant):
-                mask &= ~constant[:, None]
-            self.votes[size] = mask.sum(0, dtype=narrow).view(maps.shape[1:])
-            self.tied[size] = tied.sum()

@@ -68,21 +68,15 @@ def test_counts_are_integers(make):
 
 def test_a_shared_block_equals_a_block_of_its_own(make):
     maps = some_maps()
-    shared = MapBlock(maps, sizes=(15, 10, 6, 3))
+    shared = MapBlock(maps)
     assert_same_states(updated(make, shared), updated(make, maps))
-
-
-def test_a_block_ranked_otherwise_is_refused(make):
-    for block in (MapBlock(some_maps(), sizes=(10,)), MapBlock(some_maps(), sizes=(15, 6), ties="positive")):
-        with pytest.raises(InputError, match="block ranked for sizes"):
-            bound(make).update(block)
 
 
 def test_the_tie_rule_reaches_the_masks(make):
     maps = torch.relu(some_maps(50))
     index, positive = updated(make, maps, ties="index"), updated(make, maps, ties="positive")
     assert int(positive.votes.sum()) <= int(index.votes.sum())
-    assert_same_states(positive, updated(make, MapBlock(maps, index.sizes, "positive"), ties="positive"))
+    assert_same_states(positive, updated(make, MapBlock(maps), ties="positive"))
 
 
 def test_update_before_bind_is_refused(make):

@@ -20,6 +20,9 @@ from lit_certattr.smoothing import (
     top_k_mask,
     top_k_size,
 )
+from lit_certattr.smoothing import (
+    block as block_module,
+)
 
 FEW_VALUES = st.sampled_from([0.0, -0.0, 1.0, 0.5, -1.0, 1e-30, 3.0])
 MAPS = hnp.arrays(np.float64, hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=7), elements=FEW_VALUES)
@@ -29,7 +32,7 @@ MAPS = hnp.arrays(np.float64, hnp.array_shapes(min_dims=3, max_dims=3, min_side=
 def branch(request, monkeypatch):
     """Both ways of ranking, on the CPU: the one that looks at values, and the one that must not."""
     if request.param == "accelerator":
-        monkeypatch.setattr(sparsify, "_values_are_free", lambda tensor: False)
+        monkeypatch.setattr(sparsify, "values_are_free", lambda tensor: False)
     return request.param
 
 
@@ -37,7 +40,7 @@ def both_branches(compute):
     """Results of a function in both branches (hypothesis does not mix with function-scoped fixtures)."""
     on_host = compute()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sparsify, "_values_are_free", lambda tensor: False)
+        patch.setattr(sparsify, "values_are_free", lambda tensor: False)
         return on_host, compute()
 
 
@@ -180,32 +183,40 @@ def test_blocks_count_votes_ties_and_constant_maps(maps, data):
     pixels = maps[0].size
     sizes = sorted(set(data.draw(st.lists(st.integers(1, pixels), min_size=1, max_size=3))))
     constant = [one.min() == one.max() for one in maps]
-    for block in both_branches(lambda: MapBlock(torch.from_numpy(maps), sizes)):
-        assert int(block.num_constant) == sum(constant)
-        assert int(block.num_invalid) == 0
+
+    def count():
+        block = MapBlock(torch.from_numpy(maps))
+        counted = {size: (block.votes(size).numpy(), int(block.tied(size))) for size in sizes}
+        return int(block.num_constant), int(block.num_invalid), counted
+
+    for num_constant, num_invalid, counted in both_branches(count):
+        assert (num_constant, num_invalid) == (sum(constant), 0)
         for size in sizes:
             votes = sum(pixel.top_k(one, size) * (not flat) for one, flat in zip(maps, constant, strict=True))
-            assert (block.votes[size].numpy() == votes).all()
+            assert (counted[size][0] == votes).all()
             tied = 0
             for one in maps:
                 at = one == np.sort(one.ravel())[::-1][size - 1]
                 above = one > np.sort(one.ravel())[::-1][size - 1]
                 tied += at.sum() if at.sum() + above.sum() > size else 0
-            assert int(block.tied[size]) == tied
+            assert counted[size][1] == tied
 
 
 def test_blocks_count_maps_that_are_not_finite(branch):
     maps = torch.rand(4, 3, 3)
     maps[0, 0, 0], maps[1, 1, 1], maps[2, 2, 2] = math.nan, math.inf, -math.inf
-    assert int(MapBlock(maps, [2]).num_invalid) == 3
+    assert int(MapBlock(maps).num_invalid) == 3
 
 
 def test_many_maps_do_not_overflow_the_counts(branch):
     maps = torch.tensor([2.0, 1.0]).expand(2**15, 1, 2)
-    assert MapBlock(maps, [1]).votes[1].tolist() == [[2**15, 0]]
+    assert MapBlock(maps).votes(1).tolist() == [[2**15, 0]]
 
 
-def test_a_block_nobody_asks_for_masks():
-    block = MapBlock(torch.zeros(2, 3, 3), sizes=())
-    assert block.votes == {}
-    assert int(block.num_constant) == 2
+def test_a_block_computes_nothing_twice(monkeypatch):
+    sorts = []
+    monkeypatch.setattr(block_module, "rank", lambda flat: sorts.append(flat) or sparsify.rank(flat))
+    block = MapBlock(torch.rand(2, 3, 3))
+    assert block.votes(2) is block.votes(2)
+    assert int(block.votes(5).sum()) == 10
+    assert (int(block.num_constant), int(block.num_invalid), len(sorts)) == (0, 0, 1)

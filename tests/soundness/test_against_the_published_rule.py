@@ -58,7 +58,7 @@ def test_on_the_maps_of_a_network(method):
     stream = noisy_maps(
         network, method, GaussianNoise(0.15), image, 0, image_id="china", num_samples=SAMPLES, batch_size=SELECTION
     )
-    votes = [MapBlock(maps, [SIDE * SIDE // 2]).votes[SIDE * SIDE // 2].numpy().astype(int) for maps in stream]
+    votes = [MapBlock(maps).votes(SIDE * SIDE // 2).numpy().astype(int) for maps in stream]
     ours, published = shares(votes[0], np.sum(votes[1:], axis=0))
     assert ours >= published - 0.02
     if isinstance(method, Blurred):

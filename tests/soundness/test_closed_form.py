@@ -137,7 +137,7 @@ def test_the_check_catches_a_pixel_bound_without_correction(monkeypatch):
 
 def test_the_check_catches_an_overlap_bound_without_correction(monkeypatch):
     exact = topk_overlap._bound_tables
-    monkeypatch.setattr(topk_overlap, "_bound_tables", lambda n, level, bound: exact(n, 20 * level, bound))
+    monkeypatch.setattr(topk_overlap, "_bound_tables", lambda n, level, bound: exact(n, 60 * level, bound))
     assert failures(np.linspace(0.6, 0.9, PAIRS))["overlap"] > ALLOWED
 
 

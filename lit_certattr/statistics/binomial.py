@@ -1,4 +1,4 @@
-"""Exact binomial tests, confidence bounds and multiple testing: pure float64 functions of counts.
+"""Exact binomial tails, confidence bounds and tests.
 
 Everything that depends on one count only is meant to be tabulated over the ``num_samples + 1`` counts that
 exist, never over the pixels of a map.
@@ -7,13 +7,12 @@ Notation: ``n`` samples, ``k`` successes, ``level`` the probability of error tha
 """
 
 import math
-from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import betainc, betaincinv, ndtr, ndtri
+from scipy.special import betainc, betaincinv
 
 Array = npt.NDArray[np.float64]
 
@@ -75,31 +74,6 @@ def clopper_pearson_upper(count: npt.ArrayLike, num_samples: int, level: float) 
         0.12903641
     """
     return 1.0 - clopper_pearson_lower(num_samples - np.asarray(count), num_samples, level)
-
-
-def hoeffding_margin(num_samples: int, level: float) -> float:
-    r"""Half-width :math:`\sqrt{\ln(1/\text{level}) / 2n}` of Hoeffding's one-sided bound for means in [0, 1].
-
-    Example:
-        >>> round(hoeffding_margin(256, 0.05 / 20), 9)
-        0.108176149
-    """
-    return math.sqrt(math.log(1.0 / level) / (2 * num_samples))
-
-
-def shift(probability: npt.ArrayLike, shift_over_sigma: npt.ArrayLike) -> Array:
-    r"""Worst case of a smoothed value under a shift of the input: :math:`\Phi(\Phi^{-1}(p) + r)`.
-
-    For :math:`f: R^d \to [0, 1]` and :math:`h(x) = E f(x + \sigma Z)`, every perturbation with
-    :math:`\|\delta\|_2 \le r\sigma` keeps :math:`h(x + \delta)` between ``shift(h(x), -r)`` and
-    ``shift(h(x), r)`` (Neyman & Pearson; Cohen et al., 2019; Levine et al., 2019), and both are attained.
-    ``shift(0, r) = 0`` and ``shift(1, r) = 1``.
-
-    Example:
-        >>> round(float(shift(0.3, -0.6)), 9)
-        0.130421577
-    """
-    return np.asarray(ndtr(ndtri(np.asarray(probability, np.float64)) + shift_over_sigma))
 
 
 def smallest_significant_count(num_samples: int, tau: float, level: float) -> int:
@@ -185,48 +159,3 @@ def smallest_sample_size(tau: float, level: float) -> int:
     while tau**n + (1.0 - tau) ** n > level:
         n += 1
     return n
-
-
-def holm_threshold(histogram: npt.ArrayLike, num_samples: int, tau: float, alpha: float) -> int:
-    r"""Holm's step-down test (1979) over a map, in O(n) from the histogram of its counts.
-
-    All pixels with the same count have the same p-value :math:`P[\mathrm{Bin}(n, \tau) \ge c]`; the group of
-    count ``c`` with ``r`` pixels above it is rejected iff its p-value is at most :math:`\alpha / (N - r)`. The
-    result equals Holm on the sorted p-values, equal p-values decided together by the first of them, and keeps
-    the family-wise error at ``alpha`` under any dependence between pixels.
-
-    Args:
-        histogram: ``histogram[c]`` is the number of pixels with count ``c``; length ``num_samples + 1``.
-        num_samples: Number of draws ``n``.
-        tau: Vote level under test.
-        alpha: Family-wise error.
-
-    Returns:
-        The smallest rejected count; ``n + 1`` when nothing is rejected.
-
-    Example:
-        >>> holm_threshold([0] * 90 + [4], 90, 0.75, 0.001)
-        90
-    """
-    pixels = np.asarray(histogram)
-    tails = binomial_tail(np.arange(num_samples + 1), num_samples, tau)
-    remaining, threshold = int(pixels.sum()), num_samples + 1
-    for count in range(num_samples, -1, -1):
-        if pixels[count]:
-            if tails[count] > alpha / remaining:
-                break
-            threshold = count
-            remaining -= int(pixels[count])
-    return threshold
-
-
-def exact_share(fraction: float, total: int) -> int:
-    """``floor(fraction * total)`` without floating-point surprises: ``exact_share(0.29, 100)`` is 29, not 28.
-
-    The fraction is read as the shortest decimal that prints it, which is what the user wrote.
-
-    Example:
-        >>> exact_share(0.1, 50176)
-        5017
-    """
-    return math.floor(Fraction(str(fraction)) * total)

@@ -1,0 +1,27 @@
+"""Confidence bounds, tests and multiple testing: pure float64 functions of counts and means."""
+
+from lit_certattr.statistics.binomial import (
+    binomial_tail,
+    clopper_pearson_lower,
+    clopper_pearson_upper,
+    smallest_sample_size,
+    smallest_significant_count,
+    two_label_test,
+)
+from lit_certattr.statistics.bounded import hoeffding_margin
+from lit_certattr.statistics.gaussian import shift
+from lit_certattr.statistics.multiple import holm_threshold
+from lit_certattr.statistics.shares import exact_share
+
+__all__ = [
+    "binomial_tail",
+    "clopper_pearson_lower",
+    "clopper_pearson_upper",
+    "exact_share",
+    "hoeffding_margin",
+    "holm_threshold",
+    "shift",
+    "smallest_sample_size",
+    "smallest_significant_count",
+    "two_label_test",
+]

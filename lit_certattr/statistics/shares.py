@@ -1,0 +1,16 @@
+"""Shares of a whole, as the user wrote them."""
+
+import math
+from fractions import Fraction
+
+
+def exact_share(fraction: float, total: int) -> int:
+    """``floor(fraction * total)`` without floating-point surprises: ``exact_share(0.29, 100)`` is 29, not 28.
+
+    The fraction is read as the shortest decimal that prints it, which is what the user wrote.
+
+    Example:
+        >>> exact_share(0.1, 50176)
+        5017
+    """
+    return math.floor(Fraction(str(fraction)) * total)
