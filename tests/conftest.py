@@ -1,6 +1,7 @@
 """Shared by all tests: one thread (two cost more on small networks), and no run ever asks for a network."""
 
 import os
+import sys
 
 import pytest
 import torch
@@ -14,3 +15,12 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 def _one_thread():
     torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_wandb_run_outlives_its_test():
+    """An open run would be reused by the next logger, and the service keeps the folder in which it started."""
+    yield
+    if wandb := sys.modules.get("wandb"):
+        wandb.finish()
+        wandb.teardown()
