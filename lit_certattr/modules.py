@@ -87,6 +87,7 @@ class RobustClassifier(LightningModule):
             {f"train/{name}": value for name, value in logs.items()},
             on_step=False,
             on_epoch=True,
+            sync_dist=True,
             batch_size=len(batch.image),
         )
         return loss

@@ -194,7 +194,7 @@ def _tiles(table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str
         largest = group[group["size"] == group["size"].max()]
         top_k, widest = name_of(smallest.top_k.iloc[0]), name_of(largest.top_k.iloc[0])
         tiles += [
-            _tile(_share(smallest.one_of_k.mean()), f"of the top {top_k} certified important{suffix}, mean"),
+            _tile(_share(smallest.one_share.mean()), f"of the top {top_k} certified important{suffix}, mean"),
             _tile(_share(largest.certified.mean()), f"of the pixels certified at K = {widest}{suffix}, mean"),
             _tile(f"{group.mean_radius.mean():.3f}", f"mean certified radius{suffix}, pixel l2 units"),
         ]
@@ -255,12 +255,12 @@ def _table(name: str, result: Result, table: pa.Table) -> Table:
     if isinstance(result, PixelResult):
         order = sorted(range(len(result.top_k)), key=lambda level: -result.sizes[level])
         for level in order:
-            add(f"important, K = {name_of(result.top_k[level])}", level, "one_of_k")
+            add(f"important, K = {name_of(result.top_k[level])}", level, "one_share")
         for level in order:
             add(f"certified, K = {name_of(result.top_k[level])}", level, "certified")
         add(f"radius, K = {name_of(result.top_k[order[-1]])}", order[-1], "mean_radius", share=False)
         meaning = "Important: as a share of K. Certified: important and unimportant, as a share of all pixels."
-        note = f"{meaning} Radius: mean of the certified pixels. {note}"
+        note = f"{meaning} Radius: mean over all pixels, 0 where the certificate abstains. {note}"
         title = "Certified pixels"
     elif isinstance(result, TopKOverlapResult):
         add("radius → 0", 0, "overlap")

@@ -26,7 +26,7 @@ def schema(radii: Sequence[float] = RADII) -> pa.Schema:
     """Columns and types of ``results.parquet``.
 
     ``one`` (certified important), ``zero`` (certified unimportant) and ``abstain`` are shares of all pixels,
-    ``one_of_k`` and ``overlap`` shares of K, ``null_*`` what pure noise would reach. Columns of the other
+    ``one_share`` and ``overlap`` shares of K, ``null_*`` what pure noise would reach. Columns of the other
     kind of certificate are null.
     """
     text: tuple[str, ...] = ("id", "certificate", "kind", "noise", "attribution", "target_rule", "flags")
@@ -42,8 +42,8 @@ def schema(radii: Sequence[float] = RADII) -> pa.Schema:
         "num_constant",
     )
     real: tuple[str, ...] = ("top_k", "alpha", "sigma", "tau", "tied", "mean_radius", "max_radius", "half_radius")
-    real += ("one", "zero", "certified", "abstain", "one_of_k", "null_one", "null_zero", "overlap")
-    real += tuple(at(name, radius) for name in ("one_of_k", "certified", "overlap") for radius in radii)
+    real += ("one", "zero", "certified", "abstain", "one_share", "null_one", "null_zero", "overlap")
+    real += tuple(at(name, radius) for name in ("one_share", "certified", "overlap") for radius in radii)
     order = ("id", "certificate", "kind", "level", "top_k", "size", "num_pixels", "target", "prediction", "label")
     types = dict.fromkeys(text, pa.string()) | dict.fromkeys(whole, pa.int64()) | dict.fromkeys(real, pa.float64())
     names = order + tuple(name for name in (*real, *whole, *text) if name not in order)
@@ -102,16 +102,16 @@ def _pixel_rows(result: PixelResult, radii: Sequence[float]) -> Iterator[dict[st
             "threshold": result.threshold,
             "num_constant": result.num_constant,
             "tied": result.tied[level],
-            "mean_radius": float(certified.mean()) if certified.numel() else 0.0,
+            "mean_radius": float(result.radius[level].double().mean()),  # over all pixels: 0 where it abstains
             "max_radius": float(certified.max()) if certified.numel() else 0.0,
-            "one_of_k": float(one[level]),
+            "one_share": float(one[level]),
             "null_one": float(null["one"][level]),
             "null_zero": float(null["zero"][level]),
         }
         row |= {key: float(value[level]) for key, value in shares.items()}
         for radius, share, important in later:
             row[at("certified", radius)] = float(share[level])
-            row[at("one_of_k", radius)] = float(important[level])
+            row[at("one_share", radius)] = float(important[level])
         yield row
 
 
@@ -132,8 +132,8 @@ def means(table: pa.Table) -> dict[str, float]:
 
     Levels are named by their size in pixels, since names of metrics must not hold a dot.
     """
-    numbers = ("one_of_k", "one", "zero", "certified", "mean_radius", "overlap", "half_radius")
-    at_radius = re.compile(r"(one_of_k|certified|overlap)_r\d[\dem_]*")
+    numbers = ("one_share", "one", "zero", "certified", "mean_radius", "overlap", "half_radius")
+    at_radius = re.compile(r"(one_share|certified|overlap)_r\d[\dem_]*")
     wanted = [name for name in table.column_names if name in numbers or at_radius.fullmatch(name)]
     collected: dict[str, list[float]] = {}
     for row in table.to_pylist():

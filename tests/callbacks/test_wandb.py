@@ -138,7 +138,7 @@ def test_offline_run_holds_config_scalars_pictures_and_the_table(run):
     rows = [dict(zip(table["columns"], values, strict=True)) for values in table["data"]]
     assert {entry["id"] for entry in rows} == set("abc")
     assert {entry["epoch"] for entry in rows} == {1}
-    shares = [entry["one_of_k_r0_1"] for entry in rows if entry["kind"] == "pixel" and entry["top_k"] == 0.25]
+    shares = [entry["one_share_r0_1"] for entry in rows if entry["kind"] == "pixel" and entry["top_k"] == 0.25]
     assert np.mean(shares) == pytest.approx(run.seen[-1], abs=1e-6)
     assert [entry["label"] for entry in rows if entry["kind"] == "topk_overlap"] == [0, 1, 2]
 

@@ -102,7 +102,7 @@ def test_a_run_leaves_the_whole_directory(arguments, tmp_path, capsys):
         if row["certificate"] == "pixel":
             labels = result.labels[row["level"]]
             assert row["certified"] == pytest.approx((labels >= 0).double().mean().item())
-            assert row["one_of_k"] == pytest.approx(int((labels == 1).sum()) / row["size"])
+            assert row["one_share"] == pytest.approx(int((labels == 1).sum()) / row["size"])
         else:
             assert row["overlap_r0_1"] == result.overlap(0.1) / result.size
     from lit_certattr.data import Digits
@@ -474,8 +474,8 @@ def test_a_csv_logger_receives_the_means(arguments, tmp_path):
     header, values = (line.split(",") for line in file.read_text().splitlines())
     logged = dict(zip(header, values, strict=True))
     rows = pq.read_table(tmp_path / "run" / "results.parquet").to_pylist()
-    expected = np.mean([row["one_of_k"] for row in rows if row["kind"] == "pixel" and row["size"] == 32])
-    assert float(logged["certified/pixel/k32/one_of_k"]) == pytest.approx(expected)
+    expected = np.mean([row["one_share"] for row in rows if row["kind"] == "pixel" and row["size"] == 32])
+    assert float(logged["certified/pixel/k32/one_share"]) == pytest.approx(expected)
     (file,) = (tmp_path / "logs").rglob("hparams.yaml")
     assert yaml.safe_load(file.read_text())["certifier"]["num_samples"] == 200
 
