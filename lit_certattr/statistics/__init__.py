@@ -1,5 +1,6 @@
 """Confidence bounds, tests and multiple testing: pure float64 functions of counts and means."""
 
+from lit_certattr.statistics.betting import betting_lower
 from lit_certattr.statistics.binomial import (
     binomial_tail,
     clopper_pearson_lower,
@@ -8,20 +9,31 @@ from lit_certattr.statistics.binomial import (
     smallest_significant_count,
     two_label_test,
 )
-from lit_certattr.statistics.bounded import hoeffding_margin
+from lit_certattr.statistics.bounded import (
+    chernoff_lower,
+    empirical_bernstein_lower,
+    hoeffding_bentkus_lower,
+    hoeffding_margin,
+    vector_margin,
+)
 from lit_certattr.statistics.gaussian import shift
 from lit_certattr.statistics.multiple import holm_threshold
 from lit_certattr.statistics.shares import exact_share
 
 __all__ = [
+    "betting_lower",
     "binomial_tail",
+    "chernoff_lower",
     "clopper_pearson_lower",
     "clopper_pearson_upper",
+    "empirical_bernstein_lower",
     "exact_share",
+    "hoeffding_bentkus_lower",
     "hoeffding_margin",
     "holm_threshold",
     "shift",
     "smallest_sample_size",
     "smallest_significant_count",
     "two_label_test",
+    "vector_margin",
 ]

@@ -1,6 +1,12 @@
-"""Confidence bounds for means of variables in [0, 1]."""
+"""Confidence bounds for means of variables in [0, 1], and of bounded vectors."""
 
 import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import rel_entr
+from scipy.stats import binom
 
 
 def hoeffding_margin(num_samples: int, level: float) -> float:
@@ -11,3 +17,84 @@ def hoeffding_margin(num_samples: int, level: float) -> float:
         0.108176149
     """
     return math.sqrt(math.log(1.0 / level) / (2 * num_samples))
+
+
+def chernoff_lower(mean: float, num_samples: int, level: float) -> float:
+    r"""Chernoff's lower bound :math:`\min\{m \le \bar x : n\,\mathrm{kl}(\bar x, m) \le \ln(1/\text{level})\}`.
+
+    Valid for independent variables in [0, 1], and never looser than Hoeffding's.
+
+    Example:
+        >>> round(chernoff_lower(0.3, 500, 0.001), 9)
+        0.22795746
+    """
+    return _smallest(mean, lambda m: math.exp(-num_samples * _kl(mean, m)) > level)
+
+
+def hoeffding_bentkus_lower(mean: float, num_samples: int, level: float) -> float:
+    r"""The better of Chernoff's bound and Bentkus' (2004), which compares with a binomial.
+
+    :math:`P[\bar x \ge t] \le \min(e^{-n\,\mathrm{kl}(t, m)},\ e\,P[\mathrm{Bin}(n, m) \ge \lfloor n t \rfloor])`
+    for independent variables in [0, 1] with mean m; both fall as m falls, so the bound is a bisection away.
+
+    Example:
+        >>> round(hoeffding_bentkus_lower(0.3, 500, 0.001), 9)
+        0.233429989
+    """
+    count = math.floor(num_samples * mean + 1e-9)
+
+    def plausible(m: float) -> bool:
+        bentkus = math.e * float(binom.sf(count - 1, num_samples, m))
+        return min(math.exp(-num_samples * _kl(mean, m)), bentkus) > level
+
+    return _smallest(mean, plausible)
+
+
+def empirical_bernstein_lower(values: npt.ArrayLike, level: float) -> float:
+    r"""Empirical Bernstein bound (Maurer & Pontil, 2009) for independent values in [0, 1], at least two.
+
+    :math:`\bar x - \sqrt{2 s^2 \ln(2/\text{level}) / n} - 7 \ln(2/\text{level}) / (3 (n - 1))`, with the unbiased
+    variance :math:`s^2`.
+
+    Example:
+        >>> round(empirical_bernstein_lower([0.25, 0.75] * 500, 0.001), 4)
+        0.4514
+    """
+    x = np.asarray(values, np.float64)
+    log_level = math.log(2 / level)
+    deviation = math.sqrt(2 * float(x.var(ddof=1)) * log_level / x.size)
+    return max(0.0, float(x.mean()) - deviation - 7 * log_level / (3 * (x.size - 1)))
+
+
+def vector_margin(num_samples: int, level: float, diameter: float, variance: float = 1.0) -> float:
+    r"""Radius of a ball around the mean of n independent vectors that holds their expectation.
+
+    :math:`\sqrt{v/n} + D\sqrt{\ln(1/\text{level})/2n}` for vectors that lie at most D apart, by McDiarmid's
+    inequality: exchanging one vector moves the distance by D/n at most, and its mean is at most
+    :math:`\sqrt{v/n}`. No dimension enters.
+
+    Args:
+        num_samples: Number of vectors n.
+        level: Probability that the expectation lies outside.
+        diameter: Largest distance D of two vectors: 2 in the unit ball, sqrt(2) in its non-negative part.
+        variance: Bound v of the mean squared distance from the expectation; 1 in the unit ball.
+
+    Example:
+        >>> round(vector_margin(1024, 0.001, 2.0), 6)
+        0.147404
+    """
+    return math.sqrt(variance / num_samples) + diameter * hoeffding_margin(num_samples, level)
+
+
+def _kl(mean: float, m: float) -> float:
+    """Kullback-Leibler divergence of two coins."""
+    return float(rel_entr(mean, m) + rel_entr(1 - mean, 1 - m))
+
+
+def _smallest(mean: float, plausible: Callable[[float], bool]) -> float:
+    """Rounded down: the smallest plausible m in [0, mean], where plausibility grows with m."""
+    low, high = 0.0, mean
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (low, middle) if plausible(middle) else (middle, high)
+    return low
