@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import attrs
 import numpy as np
@@ -10,8 +10,8 @@ import torch
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
-from lit_certattr.certificates.result import Result, round_down
-from lit_certattr.certificates.votes import VoteCertificate
+from lit_certattr.certificates.result import Claims, Result, round_down
+from lit_certattr.certificates.votes import VoteCertificate, check_votes, vote_flags
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise, top_k_size
 from lit_certattr.smoothing.sparsify import Ties
@@ -164,6 +164,74 @@ class PixelResult(Result):
             f"Nothing is claimed about the other pixels or about the predicted class."
         )
 
+    @classmethod
+    def from_votes(
+        cls,
+        votes: Tensor,
+        num_constant: int,
+        tied: Sequence[float],
+        top_k: Sequence[float],
+        tau: float,
+        record: dict[str, Any],
+    ) -> Self:
+        """The labels and radii that votes give; the one place where :class:`PixelCertificate` decides.
+
+        Args:
+            votes: int32 ``[K, H, W]``, see :class:`PixelResult`.
+            num_constant: Samples whose map was constant.
+            tied: Share of tied pixels of each level.
+            top_k: Levels of sparsity.
+            tau: Vote level of the labels.
+            record: The fields that every result has; a flag is added where no label can be given.
+        """
+        n, pixels = record["num_samples"], votes[0].numel()
+        share = record["alpha"] / (pixels * len(top_k))
+        threshold, level = two_label_test(n, tau, share)
+        if threshold > n:
+            needed = smallest_sample_size(tau, share)
+            record["flags"] = [*record["flags"], f"{n} samples cannot give a label to any pixel; {needed} can"]
+        radii = round_down(_radius_table(n, threshold, level, record["sigma"]))
+        zeros = n - num_constant - votes
+        labels = torch.full(votes.shape, ABSTAIN, dtype=torch.int8)
+        labels[votes >= threshold] = 1
+        labels[zeros >= threshold] = 0
+        winner = torch.where(votes >= zeros, votes, zeros)
+        return cls(
+            labels=labels,
+            radius=radii[winner],  # the table is 0 below the threshold
+            votes=votes,
+            top_k=top_k,
+            sizes=[top_k_size(size, pixels) for size in top_k],
+            tau=tau,
+            threshold=threshold,
+            level=level,
+            num_constant=num_constant,
+            tied=tied,
+            **record,
+        )
+
+    def rederive(self) -> Self:
+        """See :class:`Result`."""
+        ties = self.sampling.get("ties", "index")
+        for votes, top_k in zip(self.votes, self.top_k, strict=True):
+            size = top_k_size(top_k, self.num_pixels)
+            check_votes(votes, size, ties, self.num_samples, self.num_constant)
+        record = self._record()
+        record["flags"] = vote_flags(self.num_samples, self.num_constant, max(self.tied), ties)
+        return self.from_votes(self.votes, self.num_constant, self.tied, self.top_k, self.tau, record)
+
+    def claims(self) -> dict[str, Claims]:
+        """See :class:`Result`: the vote that each label is shown to have."""
+        table = np.zeros(self.num_samples + 1)
+        if self.threshold <= self.num_samples:
+            table = clopper_pearson_lower(np.arange(self.num_samples + 1), self.num_samples, self.level)
+        shown = torch.from_numpy(table)
+        counts = {1: self.votes, 0: self.num_samples - self.num_constant - self.votes}
+        return {
+            name: Claims(counts[label], torch.where(self.labels == label, shown[counts[label]], 0.0))
+            for name, label in (("important", 1), ("unimportant", 0))
+        }
+
     def plot(self) -> "Figure":
         """Composition over the levels and radius map of the smallest K."""
         from lit_certattr.certificates.drawing import draw_pixel
@@ -244,39 +312,18 @@ class PixelCertificate(VoteCertificate):
     def smallest_num_samples(self, num_pixels: int) -> int:
         """See :class:`Certificate`."""
         self.mask_sizes(num_pixels)
-        return smallest_sample_size(self.tau, self._level(num_pixels))
-
-    def _level(self, num_pixels: int) -> float:
-        return self.alpha / (num_pixels * len(self.top_k))
+        return smallest_sample_size(self.tau, self.alpha / (num_pixels * len(self.top_k)))
 
     def compute(self) -> PixelResult:
         """See :class:`Certificate`."""
         record = self._record()
-        n = record["num_samples"]
-        threshold, level = two_label_test(n, self.tau, self._level(self.num_pixels))
-        if threshold > n:
-            record["flags"].append(
-                f"{n} samples cannot give a label to any pixel; {self.smallest_num_samples(self.num_pixels)} can"
-            )
-        ones = self.votes.cpu().int()  # a sum over processes promotes to int64
-        zeros = n - int(self.num_constant) - ones
-        radii = round_down(_radius_table(n, threshold, level, record["sigma"]))
-        labels = torch.full(ones.shape, ABSTAIN, dtype=torch.int8)
-        labels[ones >= threshold] = 1
-        labels[zeros >= threshold] = 0
-        winner = torch.where(ones >= zeros, ones, zeros)
-        return PixelResult(
-            labels=labels,
-            radius=radii[winner],  # the table is 0 below the threshold
-            votes=ones.clone(),
-            top_k=self.top_k,
-            sizes=self.sizes,
-            tau=self.tau,
-            threshold=threshold,
-            level=level,
-            num_constant=int(self.num_constant),
-            tied=[count / (n * self.num_pixels) for count in self.tied.tolist()],
-            **record,
+        return PixelResult.from_votes(
+            self.votes.cpu().to(torch.int32, copy=True),  # a sum over processes promotes to int64
+            int(self.num_constant),
+            [count / (record["num_samples"] * self.num_pixels) for count in self.tied.tolist()],
+            self.top_k,
+            self.tau,
+            record,
         )
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, get_args, get_origin
 
 import attrs
 import torch
@@ -17,6 +17,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _HEADER = "lit_certattr"
+
+
+class Claims(NamedTuple):
+    """Claims about the probability of one event at each pixel.
+
+    Attributes:
+        counts: How many of the samples had the event, integers of any shape, e.g. ``[K, H, W]``.
+        lower: Float64 of that shape: the probability is claimed to be at least this; 0 claims nothing.
+    """
+
+    counts: Tensor
+    lower: Tensor
 
 
 @attrs.frozen(eq=False)
@@ -50,6 +62,28 @@ class Result:
     def plot(self) -> "Figure":
         """A matplotlib figure of the result."""
         raise NotImplementedError
+
+    def rederive(self) -> Self:
+        """The result that the counts and settings held here give, by the function that certifies.
+
+        An honest result equals it bit by bit; one that was altered afterwards does not. A kind of result without
+        this method is reported as one that cannot be re-derived.
+
+        Raises:
+            InputError: If no samples can have given these counts.
+        """
+        raise NotImplementedError
+
+    def claims(self) -> dict[str, "Claims"]:
+        """The claims about probabilities that this result rests on, by event; fresh noise can contradict them.
+
+        A kind of result without this method is reported as one that fresh noise cannot test.
+        """
+        raise NotImplementedError
+
+    def _record(self) -> dict[str, Any]:
+        """The fields that every kind of result has."""
+        return {field.name: getattr(self, field.name) for field in attrs.fields(Result)}
 
     def save(self, path: str | Path) -> None:
         """Write this result to a safetensors file, losslessly and atomically."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast, get_args
 
 import attrs
 import numpy as np
@@ -11,8 +11,8 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor
 
-from lit_certattr.certificates.result import Result, round_down
-from lit_certattr.certificates.votes import VoteCertificate
+from lit_certattr.certificates.result import Claims, Result, round_down
+from lit_certattr.certificates.votes import VoteCertificate, check_votes, vote_flags
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise, top_k_mask, top_k_size
 from lit_certattr.smoothing.sparsify import Ties
@@ -134,6 +134,56 @@ class TopKOverlapResult(Result):
             f"itself estimated from samples, and the predicted class, are not covered."
         )
 
+    @classmethod
+    def from_votes(cls, votes: Tensor, top_k: float, sparsity: float, bound: Bound, record: dict[str, Any]) -> Self:
+        """The set and the radii that votes give; the one place where :class:`TopKOverlapCertificate` decides.
+
+        Args:
+            votes: int32 ``[H, W]``, see :class:`TopKOverlapResult`.
+            top_k: K, as a share or a pixel count.
+            sparsity: Share or count of pixels kept of each noisy map.
+            bound: Confidence bound of each pixel's mean.
+            record: The fields that every result has.
+        """
+        pixels = votes.numel()
+        size = top_k_size(top_k, pixels)
+        inside = top_k_mask(votes, size)
+        lower, upper = _bound_tables(record["num_samples"], record["alpha"] / (2 * pixels), bound)
+        flat = votes.numpy().ravel()
+        radii = displacement_radii(lower[flat], upper[flat], inside.numpy().ravel(), record["sigma"])
+        return cls(
+            displacement=round_down(radii),
+            inside=inside,
+            votes=votes,
+            top_k=top_k,
+            size=size,
+            sparsity=sparsity,
+            kept=top_k_size(sparsity, pixels),
+            bound=bound,
+            **record,
+        )
+
+    def rederive(self) -> Self:
+        """See :class:`Result`. Flags on ties are kept as they are: the votes do not show ties."""
+        bound, ties = _bound(self.bound), self.sampling.get("ties", "index")
+        kept, record = top_k_size(self.sparsity, self.votes.numel()), self._record()
+        constant = 0
+        if ties == "index":  # then every other map has given exactly as many votes
+            constant = max(0, self.num_samples - int(self.votes.sum(dtype=torch.int64)) // kept)
+            flags = vote_flags(self.num_samples, constant, 0.0, ties)
+            record["flags"] = tuple(dict.fromkeys((*flags, *self.flags)))
+        check_votes(self.votes, kept, ties, self.num_samples, constant)
+        return self.from_votes(self.votes, self.top_k, self.sparsity, bound, record)
+
+    def claims(self) -> dict[str, Claims]:
+        """See :class:`Result`: both bounds of every pixel's mean."""
+        tables = _bound_tables(self.num_samples, self.alpha / (2 * self.votes.numel()), _bound(self.bound))
+        lower, upper = (torch.from_numpy(table)[self.votes] for table in tables)
+        return {
+            "selected": Claims(self.votes, lower),
+            "left out": Claims(self.num_samples - self.votes, 1 - upper),
+        }
+
     def plot(self) -> "Figure":
         """Certified overlap against the radius."""
         from lit_certattr.certificates.drawing import draw_overlap
@@ -189,9 +239,7 @@ class TopKOverlapCertificate(VoteCertificate):
         sync_on_compute: bool = False,
     ) -> None:
         super().__init__(alpha, ties, sync_on_compute)
-        if bound not in get_args(Bound):
-            raise InputError(f"bound must be one of {', '.join(get_args(Bound))}, got {bound!r}")
-        self.top_k, self.bound = top_k, bound
+        self.top_k, self.bound = top_k, _bound(bound)
         self.sparsity = top_k if sparsity is None else sparsity
 
     def mask_sizes(self, num_pixels: int) -> tuple[int, ...]:
@@ -208,23 +256,14 @@ class TopKOverlapCertificate(VoteCertificate):
     def compute(self) -> TopKOverlapResult:
         """See :class:`Certificate`."""
         record = self._record()
-        n, votes = record["num_samples"], self.votes[0].cpu().int()  # a sum over processes promotes to int64
-        size = top_k_size(self.top_k, self.num_pixels)
-        inside = top_k_mask(votes, size)
-        lower, upper = _bound_tables(n, self.alpha / (2 * self.num_pixels), self.bound)
-        flat = votes.numpy().ravel()
-        radii = displacement_radii(lower[flat], upper[flat], inside.numpy().ravel(), record["sigma"])
-        return TopKOverlapResult(
-            displacement=round_down(radii),
-            inside=inside,
-            votes=votes.clone(),
-            top_k=self.top_k,
-            size=size,
-            sparsity=self.sparsity,
-            kept=self.sizes[0],
-            bound=self.bound,
-            **record,
-        )
+        votes = self.votes[0].cpu().to(torch.int32, copy=True)  # a sum over processes promotes to int64
+        return TopKOverlapResult.from_votes(votes, self.top_k, self.sparsity, self.bound, record)
+
+
+def _bound(name: str) -> Bound:
+    if name not in get_args(Bound):
+        raise InputError(f"bound must be one of {', '.join(get_args(Bound))}, got {name!r}")
+    return cast(Bound, name)
 
 
 @lru_cache(maxsize=64)

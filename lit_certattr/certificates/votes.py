@@ -7,8 +7,47 @@ import torch
 from torch import Tensor
 
 from lit_certattr.certificates.base import Certificate
+from lit_certattr.errors import InputError
 from lit_certattr.smoothing import MapBlock
 from lit_certattr.smoothing.sparsify import Ties
+
+
+def check_votes(votes: Tensor, size: int, ties: Ties, samples: int, num_constant: int) -> None:
+    """Refuse votes that no masks of ``size`` pixels can have given.
+
+    Args:
+        votes: Votes ``[H, W]`` of one level.
+        size: Pixels of each mask.
+        ties: Tie rule of the masks; with ``"positive"`` they may hold fewer.
+        samples: Number of masks.
+        num_constant: How many of them are empty, since their map was constant.
+
+    Raises:
+        InputError: If a pixel has more votes than there are masks, or the votes do not add up.
+    """
+    voting = samples - num_constant
+    low, high, total = int(votes.min()), int(votes.max()), int(votes.sum(dtype=torch.int64))
+    if not 0 <= low <= high <= voting <= samples:
+        raise InputError(f"votes of {low} to {high} from {voting} masks")
+    if total > voting * size or (ties == "index" and total < voting * size):
+        raise InputError(f"the votes add up to {total}, but {voting} masks of {size} pixels give {voting * size}")
+
+
+def vote_flags(samples: int, num_constant: int, tied: float, ties: Ties) -> list[str]:
+    """What a reader of votes must know: constant maps, and ties.
+
+    Args:
+        samples: Number of maps.
+        num_constant: Constant maps among them.
+        tied: Average share of the pixels that tie across the threshold of a map.
+        ties: Tie rule.
+    """
+    flags = []
+    if num_constant:
+        flags.append(f"{num_constant} of {samples} noisy maps are constant; they vote for nothing")
+    if tied >= 0.001:
+        flags.append(f"{tied:.1%} of the pixels tie across the threshold of an average map (tie rule: {ties})")
+    return flags
 
 
 class VoteCertificate(Certificate):
@@ -57,11 +96,6 @@ class VoteCertificate(Certificate):
     def _record(self) -> dict[str, Any]:
         record = super()._record()
         samples = record["num_samples"]
-        if constant := int(self.num_constant):
-            record["flags"].append(f"{constant} of {samples} noisy maps are constant; they vote for nothing")
         worst = int(self.tied.max()) / (samples * self.num_pixels)
-        if worst >= 0.001:
-            record["flags"].append(
-                f"{worst:.1%} of the pixels tie across the threshold of an average map (tie rule: {self.ties})"
-            )
+        record["flags"] += vote_flags(samples, int(self.num_constant), worst, self.ties)
         return record
