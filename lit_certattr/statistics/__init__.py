@@ -18,6 +18,7 @@ from lit_certattr.statistics.bounded import (
 )
 from lit_certattr.statistics.gaussian import shift
 from lit_certattr.statistics.multiple import holm_threshold
+from lit_certattr.statistics.sequences import doubling_looks, kt_interval, kt_lower, look_share, union_lower
 from lit_certattr.statistics.shares import exact_share
 
 __all__ = [
@@ -26,14 +27,19 @@ __all__ = [
     "chernoff_lower",
     "clopper_pearson_lower",
     "clopper_pearson_upper",
+    "doubling_looks",
     "empirical_bernstein_lower",
     "exact_share",
     "hoeffding_bentkus_lower",
     "hoeffding_margin",
     "holm_threshold",
+    "kt_interval",
+    "kt_lower",
+    "look_share",
     "shift",
     "smallest_sample_size",
     "smallest_significant_count",
     "two_label_test",
+    "union_lower",
     "vector_margin",
 ]
