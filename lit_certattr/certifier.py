@@ -162,7 +162,7 @@ class Certifier:
         )
         for certificate in self.certificates.values():
             certificate.to(image.device)
-            certificate.bind(self.noise, map_shape)
+            certificate.bind(self.noise, map_shape, image.numel())
         for maps in stream:
             block = MapBlock(maps)
             for certificate in self.certificates.values():

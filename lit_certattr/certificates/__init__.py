@@ -1,6 +1,7 @@
 """Certificates: statistics of noisy maps, and the theorems that turn them into guarantees."""
 
 from lit_certattr.certificates.base import Certificate
+from lit_certattr.certificates.cosine import CosineCertificate, CosineResult
 from lit_certattr.certificates.pixel import ABSTAIN, PixelCertificate, PixelResult
 from lit_certattr.certificates.result import Result, load_results, save_results
 from lit_certattr.certificates.topk_overlap import (
@@ -13,6 +14,8 @@ from lit_certattr.certificates.votes import VoteCertificate
 __all__ = [
     "ABSTAIN",
     "Certificate",
+    "CosineCertificate",
+    "CosineResult",
     "PixelCertificate",
     "PixelResult",
     "Result",

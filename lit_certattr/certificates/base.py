@@ -54,6 +54,7 @@ class Certificate(Metric, ABC):
         self.alpha = check_alpha(alpha)
         self.bound_to: Noise | None = None
         self.map_shape: tuple[int, int] = (0, 0)
+        self.dimension: int | None = None
         for state in ("num_samples", "num_invalid"):
             self.add_state(state, torch.tensor(0), dist_reduce_fx="sum")
 
@@ -86,8 +87,13 @@ class Certificate(Metric, ABC):
         """Pixels of the maps that this certificate is bound to."""
         return self.map_shape[0] * self.map_shape[1]
 
-    def bind(self, noise: Noise, map_shape: Sequence[int]) -> None:
+    def bind(self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None) -> None:
         """Fix the noise law and the shape ``(H, W)`` of the maps; forgets all samples.
+
+        Args:
+            noise: Noise law.
+            map_shape: Height and width of the maps.
+            dimension: Number of values of the image, channels included; only some noise laws depend on it.
 
         Raises:
             InputError: If the theorem does not cover the noise, or the maps are too small for the settings.
@@ -96,7 +102,7 @@ class Certificate(Metric, ABC):
             covered = " or ".join(law.__name__ for law in self.laws)
             raise InputError(f"{type(self).__name__} is proved for {covered}, not for {type(noise).__name__}")
         height, width = map_shape
-        self.bound_to, self.map_shape = noise, (height, width)
+        self.bound_to, self.map_shape, self.dimension = noise, (height, width), dimension
         device = self.num_samples.device
         self.allocate()
         self.reset()

@@ -7,8 +7,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lit_certattr.certificates.cosine import CosineResult
+from lit_certattr.certificates.cosine_bounds import radius_over_sigma
 from lit_certattr.certificates.pixel import PixelResult
 from lit_certattr.certificates.topk_overlap import TopKOverlapResult
+from lit_certattr.smoothing import Noise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -233,6 +236,26 @@ def paint_overlap(axes: "Axes", result: TopKOverlapResult, title: str = "Certifi
     style_curve(axes, title, f"share of K = {name_of(result.top_k)}", radii[-1])
 
 
+def cosine_radii(law: Noise, dimension: int) -> npt.NDArray[np.float64]:
+    """Radii for a curve of cosines, up to where a map that never changes under the noise could turn anywhere."""
+    return np.linspace(0, 1.05 * law.sigma * radius_over_sigma(law, 0.5, dimension), 120)
+
+
+def cosine_curve(result: CosineResult, radii: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Certified cosine at each radius, 0 where none is certified."""
+    values: npt.NDArray[np.float64] = result.curve(radii.tolist()).clamp(min=0).numpy()
+    return values
+
+
+def paint_cosine(axes: "Axes", result: CosineResult, title: str = "Certified cosine") -> None:
+    """Certified cosine of the smoothed map against the radius."""
+    radii = cosine_radii(result.law, result.dimension)
+    curve = cosine_curve(result, radii)
+    axes.plot(radii, curve, color=OVERLAP, linewidth=1.6)
+    axes.fill_between(radii, curve, color=OVERLAP, alpha=0.12, linewidth=0)
+    style_curve(axes, title, "cosine of the two maps", radii[-1])
+
+
 def draw_pixel(result: PixelResult) -> "Figure":
     """Certified map over all levels, and the radius map of the smallest K.
 
@@ -270,4 +293,20 @@ def draw_overlap(result: TopKOverlapResult) -> "Figure":
 
     figure = Figure(figsize=(4.2, 3.0), layout="constrained")
     paint_overlap(figure.add_subplot(), result)
+    return figure
+
+
+def draw_cosine(result: CosineResult) -> "Figure":
+    """Certified cosine of the smoothed map against the radius.
+
+    Args:
+        result: The certificate of one image.
+
+    Returns:
+        A figure that belongs to no window; save it with ``savefig``.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2, 3.0), layout="constrained")
+    paint_cosine(figure.add_subplot(), result)
     return figure

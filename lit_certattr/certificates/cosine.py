@@ -1,0 +1,321 @@
+"""Certified cosine: how far no small perturbation can turn a smoothed attribution map."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lit_certattr.certificates.base import Certificate
+from lit_certattr.certificates.cosine_bounds import (
+    cosine_bound,
+    diameter_bound,
+    max_variation,
+    radius_over_sigma,
+    total_variation,
+)
+from lit_certattr.certificates.result import Result
+from lit_certattr.errors import InputError
+from lit_certattr.smoothing import GaussianNoise, MapBlock, Noise, UniformBallNoise
+from lit_certattr.statistics import betting_lower, vector_margin
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LAWS = {law.__name__: law for law in (UniformBallNoise, GaussianNoise)}
+
+
+def norm_lower_bound(projections: npt.ArrayLike, alpha: float, nonnegative: bool) -> float:
+    r"""Lower confidence bound of :math:`\|h(x)\|_2` from samples :math:`y_t = \langle u_t, g_t \rangle`.
+
+    The unit vector :math:`u_t` may depend on earlier samples, so the conditional mean of :math:`y_t` is
+    :math:`\langle u_t, h(x) \rangle \le \|h(x)\|_2`, and the betting bound of these means bounds the norm. No
+    dimension enters. The norm of the sample mean itself is no lower bound: it is biased upwards.
+
+    Args:
+        projections: Values :math:`y_t`, ``[n]``, in [-1, 1], or in [0, 1] if ``nonnegative``.
+        alpha: Probability that the bound is above the norm.
+        nonnegative: Whether the maps have no negative values.
+
+    Returns:
+        The bound, in [0, 1].
+
+    Example:
+        >>> round(norm_lower_bound([0.9, 0.7, 0.95, 0.85] * 64, alpha=0.001, nonnegative=False), 9)
+        0.793023844
+    """
+    y = np.asarray(projections, np.float64)
+    if nonnegative:
+        return betting_lower(np.clip(y, 0, 1), alpha)
+    return max(0.0, 2 * betting_lower((np.clip(y, -1, 1) + 1) / 2, alpha) - 1)
+
+
+@attrs.frozen(eq=False)
+class CosineResult(Result):
+    """Certified cosine of one smoothed map and that of the perturbed image, at every radius.
+
+    Attributes:
+        norm: Lower confidence bound of the norm of the smoothed map, in [0, 1]; everything else follows from it.
+        projections: float64 ``[n]``: the samples that the bound was computed from, in their order.
+        mean: float64 ``[H, W]``: mean of all normalised noisy maps, the estimate of the smoothed map.
+        bound: ``"signed"`` or ``"nonnegative"``: which maps the theorem is about.
+        dimension: Number of values of the image.
+        num_selection: Samples that were used to choose a direction only.
+        num_zero: Noisy maps that are zero everywhere; they count as zero.
+    """
+
+    kind: ClassVar[str] = "cosine"
+
+    norm: float
+    projections: Tensor
+    mean: Tensor
+    bound: str
+    dimension: int
+    num_selection: int
+    num_zero: int
+
+    def __attrs_post_init__(self) -> None:
+        if self.projections.dtype != torch.float64 or self.mean.dtype != torch.float64:
+            raise ValueError("projections and mean must be float64")
+        if self.projections.ndim != 1 or self.mean.ndim != 2 or self.bound not in ("signed", "nonnegative"):
+            raise ValueError("projections must be [n], mean [H, W], bound signed or nonnegative")
+        if self.noise not in _LAWS:
+            raise ValueError(f"unknown noise law {self.noise}")
+
+    @property
+    def nonnegative(self) -> bool:
+        """Whether the theorem for maps without negative values is used."""
+        return self.bound == "nonnegative"
+
+    @property
+    def law(self) -> Noise:
+        """The noise law."""
+        return _LAWS[self.noise](self.sigma)
+
+    def at(self, radius: float) -> float:
+        """Certified cosine for every perturbation with l2 norm up to ``radius``; -1 (signed) or 0 if there is none."""
+        return cosine_bound(self.norm, total_variation(self.law, radius, self.dimension), self.nonnegative)
+
+    def curve(self, radii: Sequence[float] | Tensor) -> Tensor:
+        """Certified cosine at each radius, float64; they hold all at once."""
+        return torch.tensor([self.at(float(radius)) for radius in radii], dtype=torch.float64)
+
+    def max_radius(self, cosine: float) -> float:
+        """Largest l2 radius up to which at least this cosine, in (0, 1], is certified; 0 where none is."""
+        variation = max_variation(cosine, self.norm, self.nonnegative)
+        radius = self.sigma * radius_over_sigma(self.law, variation, self.dimension)
+        slack = 1e-13
+        while radius > 0 and self.at(radius) < cosine:  # the inverse is rounded: step back until it holds
+            radius *= 1 - slack
+            slack = min(2 * slack, 1.0)
+        return radius
+
+    def min_sigma(self, cosine: float, radius: float) -> float:
+        """Noise that would certify ``cosine`` at ``radius`` *if* the norm stayed what it is: no certificate.
+
+        The norm depends on sigma itself, so this is a fixed-point condition. Iterate: certify at the returned
+        sigma, ask again; then certify once more at the final sigma with fresh samples (another seed). Only that
+        last result is a certificate.
+
+        Args:
+            cosine: Cosine to keep, in (0, 1].
+            radius: l2 radius, positive.
+
+        Returns:
+            Standard deviation of the noise; ``inf`` where the norm is too small for any.
+        """
+        if not radius > 0:
+            raise InputError(f"radius must be positive, got {radius}")
+        reach = radius_over_sigma(self.law, max_variation(cosine, self.norm, self.nonnegative), self.dimension)
+        return radius / reach if reach > 0 else float("inf")
+
+    def displayed(self, radius: float, num_samples: int | None = None) -> float:
+        r"""Certified cosine of two *displayed* maps: ``mean`` of this image, and that of a perturbed image.
+
+        For each fixed perturbation with l2 norm up to ``radius``, whose map is the mean of ``num_samples`` maps under
+        noise that is independent of it, with probability at least :math:`1 - 2\alpha`: :math:`\alpha` for
+        the samples of each of the two. It fails for a perturbation that was fitted to the noise of its map.
+
+        Args:
+            radius: l2 radius.
+            num_samples: Samples of the other map; as many as here if left out.
+        """
+        diameter, floor = (2**0.5, 0.0) if self.nonnegative else (2.0, -1.0)
+        samples = self.num_samples if num_samples is None else num_samples
+        if samples < 1:
+            raise InputError(f"num_samples must be at least 1, got {samples}")
+        moved = diameter * total_variation(self.law, radius, self.dimension)
+        moved += vector_margin(self.num_samples, self.alpha, diameter) + vector_margin(samples, self.alpha, diameter)
+        return diameter_bound(float(self.mean.norm()), moved, 1.0, floor)
+
+    def rederive(self) -> Self:
+        """The result that the stored projections give; see :class:`Result`."""
+        if not 0 < self.projections.numel() <= self.num_samples - self.num_selection:
+            raise InputError("there are more projections than samples to project")
+        low = 0.0 if self.nonnegative else -1.0
+        if not bool(((self.projections >= low) & (self.projections <= 1)).all()):
+            raise InputError(f"projections must lie in [{low:g}, 1]")
+        norm = norm_lower_bound(self.projections.numpy(), self.alpha, self.nonnegative)
+        return attrs.evolve(self, norm=norm)
+
+    def statement(self, radius: float | None = None) -> str:
+        """See :class:`Result`; with a radius, the cosine at that budget, else the radius of cosine 0.9."""
+        at = self.max_radius(0.9) if radius is None else radius
+        cosine = self.at(at)
+        budget = _floor(at) if radius is None else f"{at:g}"
+        maps = "never negative (checked on every sample)" if self.nonnegative else "of any sign"
+        return (
+            f"With probability at least {1 - self.alpha:.4g}: for every perturbation of the image with l2 norm at "
+            f"most {budget}, the cosine between the smoothed map of the image and that of the perturbed image is at "
+            f"least {_floor(cosine)}. The smoothed map is the mean of attribution maps, each scaled to length 1 and "
+            f"{maps}, under {self.noise} with sigma = {self.sigma:g}, as its expectation; the statement holds for "
+            f"all radii at once. A map of the perturbed image that is itself estimated from samples, the ranking of "
+            f"its pixels, and the predicted class are not covered."
+        )
+
+    def plot(self) -> "Figure":
+        """Certified cosine against the radius."""
+        from lit_certattr.certificates.drawing import draw_cosine
+
+        return draw_cosine(self)
+
+
+class CosineCertificate(Certificate):
+    r"""Certified cosine of a uniformly smoothed map (after Wang & Kong, 2024), with a valid bound.
+
+    The smoothed map is :math:`h(x) = E\,g(x + \eta)`, with g the attribution map divided by its l2 norm (zero where
+    the map is zero), so :math:`\|g\|_2 \le 1` by construction. How far h can turn depends only on its norm and on
+    the total variation q of the noise under the shift: :func:`~lit_certattr.certificates.cosine_bounds.\
+cosine_bound_signed`, which is tight, or :func:`~lit_certattr.certificates.cosine_bounds.cosine_bound_nonnegative`.
+    Proofs, and why the published formula is not used: docs/certificates.md.
+
+    **Samples.** The first ``num_selection`` maps choose a direction u, the mean's. Each later map is projected on u,
+    and u follows the mean of *all earlier* maps whenever their number has doubled; :func:`norm_lower_bound` holds
+    for such directions. Blocks may straddle the boundaries. With ``sync_on_compute`` each process chooses its own
+    direction from its own first samples and the projections are put side by side in the order of the processes,
+    which the same argument covers; the number is then not bit-identical to that of one process.
+
+    Args:
+        alpha: Probability of any false statement about one image, at all radii and cosines together.
+        nonnegative: Declares that the attribution method gives no negative values anywhere (``Gradient()`` with
+            its default channels does not), which allows a better bound. A negative value in any sample is refused.
+        num_selection: Samples that only choose the first direction.
+        sync_on_compute: Use the samples of all processes.
+
+    Raises:
+        InputError: If a setting is out of range.
+
+    Example:
+        >>> certificate = CosineCertificate(alpha=0.05, num_selection=8)
+        >>> certificate.bind(GaussianNoise(sigma=0.5), (1, 2))
+        >>> certificate.update(torch.tensor([[[2.0, 1.0]]]).expand(100, 1, 2))
+        >>> round(certificate.compute().at(0.1), 2)
+        0.99
+    """
+
+    name = "cosine"
+    laws = (UniformBallNoise, GaussianNoise)
+
+    total: Tensor
+    projections: list[Tensor]
+    num_zero: Tensor
+    num_negative: Tensor
+
+    def __init__(
+        self,
+        alpha: float = 0.001,
+        nonnegative: bool = False,
+        num_selection: int = 128,
+        sync_on_compute: bool = False,
+    ) -> None:
+        super().__init__(alpha, sync_on_compute)
+        if num_selection < 1:
+            raise InputError(f"num_selection must be at least 1, got {num_selection}")
+        self.nonnegative, self.num_selection = nonnegative, num_selection
+        self._direction: Tensor | None = None
+        self._seen = 0  # on the host: the loop never waits for an accelerator
+        for state in ("num_zero", "num_negative"):
+            self.add_state(state, torch.tensor(0), dist_reduce_fx="sum")
+
+    def conditions(self) -> dict[str, Any]:
+        """See :class:`Certificate`."""
+        return {"nonnegative": self.nonnegative, "num_selection": self.num_selection}
+
+    def smallest_num_samples(self, num_pixels: int) -> int:
+        """See :class:`Certificate`: enough that maps that never change have a norm above zero."""
+        perfect = (n for n in itertools.count(1) if norm_lower_bound(np.ones(n), self.alpha, self.nonnegative) > 0)
+        return self.num_selection + next(perfect)
+
+    def allocate(self) -> None:
+        """See :class:`Certificate`."""
+        if isinstance(self.bound_to, UniformBallNoise) and self.dimension is None:
+            raise InputError(f"{type(self).__name__}: ball noise needs bind(noise, map_shape, dimension)")
+        if self.num_samples.device.type == "mps":
+            raise InputError(f"{type(self).__name__} needs float64, which mps does not have; use cpu or cuda")
+        self.add_state("total", torch.zeros(self.num_pixels, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("projections", [], dist_reduce_fx="cat")
+
+    def reset(self) -> None:
+        """Forget all samples."""
+        super().reset()
+        self._direction, self._seen = None, 0
+
+    def count(self, block: MapBlock) -> None:
+        """See :class:`Certificate`."""
+        maps = block.maps.flatten(1).double()
+        norms = maps.norm(dim=1, keepdim=True)
+        self.num_zero += (norms == 0).sum()
+        self.num_negative += (maps < 0).any(1).sum()
+        unit = torch.where(norms > 0, maps / norms, 0.0)
+        projected = [unit.new_empty(0)]
+        while len(unit):
+            turn = self.num_selection
+            while turn <= self._seen:
+                turn *= 2
+            part, unit = unit[: turn - self._seen], unit[turn - self._seen :]
+            if self._direction is not None:
+                projected.append((part * self._direction).sum(1))  # row by row: no dependence on the block
+            self.total += part.sum(0)
+            self._seen += len(part)
+            if self._seen == turn:
+                self._direction = torch.nn.functional.normalize(self.total, dim=0)
+        self.projections.append(torch.cat(projected))
+
+    def compute(self) -> CosineResult:
+        """See :class:`Certificate`."""
+        record = self._record()
+        if self.nonnegative and (negative := int(self.num_negative)):
+            raise InputError(
+                f"{negative} of {record['num_samples']} noisy maps have negative values; "
+                "set nonnegative to false, or use an attribution without sign"
+            )
+        low = 0.0 if self.nonnegative else -1.0
+        stored = self.projections if isinstance(self.projections, list) else [self.projections]
+        projections = torch.cat(stored).clamp(low, 1.0).cpu()  # beyond the range by rounding only
+        if not len(projections):
+            raise InputError(
+                f"{record['num_samples']} samples, but num_selection={self.num_selection} of them only choose a "
+                "direction; draw more"
+            )
+        if zero := int(self.num_zero):
+            record["flags"].append(f"{zero} of {record['num_samples']} noisy maps are zero; they count as zero")
+        return CosineResult(
+            norm=norm_lower_bound(projections.numpy(), self.alpha, self.nonnegative),
+            projections=projections,
+            mean=(self.total / record["num_samples"]).view(self.map_shape).cpu(),
+            bound="nonnegative" if self.nonnegative else "signed",
+            dimension=self.dimension or self.num_pixels,
+            num_selection=self.num_selection,
+            num_zero=int(self.num_zero),
+            **record,
+        )
+
+
+def _floor(value: float) -> str:
+    """A number with four decimals, rounded down: no printed claim may exceed the proven one."""
+    return f"{math.floor(value * 1e4) / 1e4:g}"
