@@ -42,6 +42,8 @@ class Certificate(Metric, ABC):
     """Key of the result when none is given."""
     laws: ClassVar[tuple[type[Noise], ...]]
     """Noise laws that the theorem covers."""
+    anytime: ClassVar[bool] = False
+    """Whether ``compute`` may be called at several looks, each with its own share of alpha (:meth:`spend`)."""
 
     full_state_update = False
     is_differentiable = False
@@ -52,6 +54,7 @@ class Certificate(Metric, ABC):
     def __init__(self, alpha: float, sync_on_compute: bool = False) -> None:
         super().__init__(sync_on_compute=sync_on_compute)
         self.alpha = check_alpha(alpha)
+        self.alpha_share = 1.0
         self.bound_to: Noise | None = None
         self.map_shape: tuple[int, int] = (0, 0)
         self.dimension: int | None = None
@@ -81,6 +84,24 @@ class Certificate(Metric, ABC):
     def conditions(self) -> dict[str, Any]:
         """Settings of this certificate that belong to the record of how the samples were used; plain values."""
         return {}
+
+    def spend(self, share: float) -> None:
+        """Let the next results spend a share of alpha each, so that all of them hold together at alpha.
+
+        Args:
+            share: Share in (0, 1]; 1 is the certificate of a number of samples that is fixed in advance.
+        """
+        if not 0 < share <= 1:
+            raise ValueError(f"share must lie in (0, 1], got {share}")
+        if share < 1 and not self.anytime:
+            raise InputError(f"{type(self).__name__} needs a number of samples that is fixed in advance")
+        self.alpha_share = share
+        self._computed = None  # torchmetrics keeps the last result
+
+    @property
+    def spent_alpha(self) -> float:
+        """What one result may err with: ``alpha`` times its share."""
+        return self.alpha * self.alpha_share
 
     @property
     def num_pixels(self) -> int:
@@ -135,6 +156,7 @@ class Certificate(Metric, ABC):
         return {
             "num_samples": int(self.num_samples),
             "alpha": self.alpha,
+            "alpha_share": self.alpha_share,
             "sigma": self.bound_to.sigma,
             "noise": type(self.bound_to).__name__,
             "flags": [],

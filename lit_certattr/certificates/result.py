@@ -37,7 +37,10 @@ class Result:
 
     Attributes:
         num_samples: Samples that were drawn.
-        alpha: Probability of any false statement about this image, over all pixels and levels together.
+        alpha: Probability of any false statement about this image, over all pixels and levels together, and over
+            all moments at which sampling could have stopped.
+        alpha_share: Share of alpha behind the bounds of this result: 1, or that of one look where sampling may
+            stop early (:mod:`lit_certattr.stopping`).
         sigma: Standard deviation of the noise, in pixel units.
         noise: Name of the noise law.
         flags: What a reader must know before believing the numbers, e.g. ``"constant maps"``; often empty.
@@ -50,6 +53,9 @@ class Result:
 
     num_samples: int = attrs.field(kw_only=True)
     alpha: float = attrs.field(kw_only=True)
+    alpha_share: float = attrs.field(
+        kw_only=True, default=1.0, validator=[attrs.validators.gt(0), attrs.validators.le(1)]
+    )
     sigma: float = attrs.field(kw_only=True)
     noise: str = attrs.field(kw_only=True)
     flags: tuple[str, ...] = attrs.field(kw_only=True, default=(), converter=tuple)
@@ -61,6 +67,21 @@ class Result:
 
     def plot(self) -> "Figure":
         """A matplotlib figure of the result."""
+        raise NotImplementedError
+
+    @property
+    def spent_alpha(self) -> float:
+        """What the bounds of this result may err with: ``alpha`` times its share."""
+        return self.alpha * self.alpha_share
+
+    def certified_count(self, radius: float = 0.0) -> tuple[int, int]:
+        """Pixels, over all levels, that are certified at a radius, and how many there could be.
+
+        A kind of result without this method cannot be stopped early by what it has certified.
+
+        Args:
+            radius: Budget in pixel l2 units.
+        """
         raise NotImplementedError
 
     def rederive(self) -> Self:

@@ -17,7 +17,7 @@ from lit_certattr.statistics.bounded import (
     vector_margin,
 )
 from lit_certattr.statistics.gaussian import shift
-from lit_certattr.statistics.multiple import holm_threshold
+from lit_certattr.statistics.multiple import holm_threshold, two_label_holm
 from lit_certattr.statistics.sequences import doubling_looks, kt_interval, kt_lower, look_share, union_lower
 from lit_certattr.statistics.shares import exact_share
 
@@ -39,6 +39,7 @@ __all__ = [
     "shift",
     "smallest_sample_size",
     "smallest_significant_count",
+    "two_label_holm",
     "two_label_test",
     "union_lower",
     "vector_margin",

@@ -37,3 +37,51 @@ def holm_threshold(histogram: npt.ArrayLike, num_samples: int, tau: float, alpha
             threshold = count
             remaining -= int(pixels[count])
     return threshold
+
+
+def two_label_holm(histogram: npt.ArrayLike, num_samples: int, tau: float, alpha: float) -> int:
+    r"""Holm's step-down test of *both* labels of every pixel at one vote level, on the same samples.
+
+    A pixel has two labels with counts :math:`k_1 + k_0 \le n` and probabilities :math:`p_1 + p_0 \le 1`. The label
+    with the larger count c is claimed to have a probability above ``tau``. With
+    :math:`A(c) = P[\mathrm{Bin}(n, \tau) \ge c]` and :math:`B(c) = P[\mathrm{Bin}(n, 1 - \tau) \ge c]`, counts are
+    taken downwards, and the pixels of count ``c`` with ``r`` pixels above it are claimed while
+    :math:`(N - r) A(c) + N B(c) \le \alpha` and c > n/2.
+
+    Theorem. The probability of any false claim is at most ``alpha``, under any dependence between pixels.
+
+    Proof. Let :math:`N_0` be the number of pixels with :math:`p_1, p_0 \le \tau`, for which any claim is false; the
+    others have one false label, of probability below :math:`1 - \tau`. Let :math:`k^*` be the smallest count
+    above n/2 with :math:`N_0 A(k^*) + N B(k^*) \le \alpha`. Some false label has a count of at least :math:`k^*`
+    with probability at most :math:`N_0 (A + B)(k^*) + (N - N_0) B(k^*) \le \alpha` (for :math:`p_1, p_0 \le \tau`
+    the two tails are largest at :math:`(\tau, 1 - \tau)`, see
+    :func:`~lit_certattr.statistics.two_label_test`). Otherwise suppose that a first false claim is made, at count
+    c. The r pixels above were claimed rightly, so :math:`N - r \ge N_0`, and the rule gives
+    :math:`N_0 A(c) + N B(c) \le \alpha`: then :math:`c \ge k^*`, a contradiction. ∎
+
+    Args:
+        histogram: ``histogram[c]`` is the number of pixels, over all levels, whose larger count is ``c``; length
+            ``num_samples + 1``.
+        num_samples: Number of draws ``n``.
+        tau: Vote level in [1/2, 1).
+        alpha: Probability of any false claim.
+
+    Returns:
+        The smallest claimed count; ``n + 1`` when nothing is claimed.
+
+    Example:
+        >>> two_label_holm([0] * 98 + [4000, 0, 1000], 100, 0.75, 0.001)
+        98
+    """
+    pixels = np.asarray(histogram)
+    counts = np.arange(num_samples + 1)
+    own, other = binomial_tail(counts, num_samples, tau), binomial_tail(counts, num_samples, 1.0 - tau)
+    total = int(pixels.sum())
+    remaining, threshold = total, num_samples + 1
+    for count in range(num_samples, num_samples // 2, -1):
+        if pixels[count]:
+            if remaining * own[count] + total * other[count] > alpha:
+                break
+            threshold = count
+            remaining -= int(pixels[count])
+    return threshold
