@@ -2,13 +2,10 @@
 
 from lit_certattr.certificates.base import Certificate
 from lit_certattr.certificates.cosine import CosineCertificate, CosineResult
+from lit_certattr.certificates.overlap_bounds import displacement_radii
 from lit_certattr.certificates.pixel import ABSTAIN, PixelCertificate, PixelResult
 from lit_certattr.certificates.result import Result, load_results, save_results
-from lit_certattr.certificates.topk_overlap import (
-    TopKOverlapCertificate,
-    TopKOverlapResult,
-    displacement_radii,
-)
+from lit_certattr.certificates.topk_overlap import TopKOverlapCertificate, TopKOverlapResult
 from lit_certattr.certificates.votes import VoteCertificate
 
 __all__ = [

@@ -1,73 +1,32 @@
 """Certified top-K overlap: how many of the K most important pixels no small perturbation can displace."""
 
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast, get_args
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, get_args
 
 import attrs
-import numpy as np
-import numpy.typing as npt
 import torch
-from scipy.special import ndtri
 from torch import Tensor
 
+from lit_certattr.certificates.overlap_bounds import (
+    Bound,
+    bound_tables,
+    overlap_radii,
+    uncovered_sizes,
+)
 from lit_certattr.certificates.result import Claims, Result, round_down
 from lit_certattr.certificates.votes import VoteCertificate, check_votes, vote_flags
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import GaussianNoise, top_k_mask, top_k_size
+from lit_certattr.smoothing import GaussianNoise, MapBlock, MapKind, top_k_mask, top_k_size
+from lit_certattr.smoothing.levels import GENERATOR
 from lit_certattr.smoothing.sparsify import Ties
-from lit_certattr.statistics import clopper_pearson_lower, exact_share, hoeffding_margin
+from lit_certattr.statistics import exact_share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Bound = Literal["clopper_pearson", "published_hoeffding"]
-
-
-def displacement_radii(
-    lower: npt.ArrayLike, upper: npt.ArrayLike, inside: npt.ArrayLike, sigma: float
-) -> npt.NDArray[np.float64]:
-    r"""Radii at which the adversary can displace the first, second, ... K-th pixel of the top-K set.
-
-    Theorem. Let :math:`h(x) = E f(x + \sigma Z)` with :math:`f` in [0, 1] per pixel,
-    :math:`l_j \le h_j(x) \le u_j`, and S a set of K pixels. Sort the lower bounds in S upwards,
-    :math:`l_{(1)} \le l_{(2)} \le \dots`, and the upper bounds outside S downwards. If
-    :math:`\|\delta\|_2 < \rho_m = \frac{\sigma}{2}(\Phi^{-1}(l_{(m)}) - \Phi^{-1}(u_{(m)}))`, at most
-    :math:`m - 1` pixels of S are missing from the top K of :math:`h(x + \delta)`.
-
-    Proof. By Neyman-Pearson :math:`h_j(x + \delta) \in [\Phi(\Phi^{-1}(l_j) - r), \Phi(\Phi^{-1}(u_j) + r)]` with
-    :math:`r = \|\delta\|/\sigma`. If m pixels of S are missing, m outsiders are in; the best of the missing
-    insiders has a value of at least that of :math:`l_{(m)}`, the worst of the m outsiders at most that of
-    :math:`u_{(m)}`, yet the outsider ranks no lower. That needs :math:`\rho_m \le \|\delta\|`. ∎ (Rank form:
-    Levine et al., 2019; box form and tightness over all f with these means: docs/certificates.md.)
-
-    With ``lower = upper = h(x)`` this is the population rule.
-
-    Args:
-        lower: Lower bounds ``[N]`` in [0, 1].
-        upper: Upper bounds ``[N]`` in [0, 1].
-        inside: Mask ``[N]`` of S, with K ones.
-        sigma: Standard deviation of the noise.
-
-    Returns:
-        Float64 ``[K]``, increasing; ``inf`` where there is no outsider left to swap in, ``-inf`` for pixels that
-        are not certified even without a perturbation.
-
-    Example:
-        >>> h = [0.91, 0.72, 0.55, 0.40, 0.31, 0.22, 0.15, 0.08, 0.05, 0.02]
-        >>> radii = displacement_radii(h, h, np.arange(10) < 4, sigma=0.1)
-        >>> int((radii > 0.03).sum())
-        3
-    """
-    inside = np.asarray(inside, bool)
-    insiders = np.sort(ndtri(np.asarray(lower, np.float64)[inside]))
-    outsiders = np.sort(ndtri(np.asarray(upper, np.float64)[~inside]))[::-1]
-    pairs = min(insiders.size, outsiders.size)
-    radii = np.full(insiders.size, np.inf)
-    low, high = insiders[:pairs], outsiders[:pairs]
-    with np.errstate(invalid="ignore"):
-        radii[:pairs] = np.where(low > high, sigma / 2 * (low - high), -np.inf)  # ties go to the adversary
-    return radii
+def _ints(values: Iterable[int]) -> tuple[int, ...]:
+    return tuple(values)
 
 
 @attrs.frozen(eq=False)
@@ -77,12 +36,18 @@ class TopKOverlapResult(Result):
     Attributes:
         displacement: float32 ``[K]``, increasing: radius below which at most 0, 1, 2, ... pixels are displaced.
         inside: bool ``[H, W]``: the certified top-K set S.
-        votes: int32 ``[H, W]``: how many samples put the pixel in the top of their sparsified map.
+        votes: int32 ``[H, W]``: how many samples put the pixel in their mask, without those that chose S.
+        selection: int32 ``[H, W]``: the same counts of the samples that chose S; zeros if none were set aside.
         top_k: The K asked for, a share or a pixel count.
         size: K in pixels.
         sparsity: Kept share (or count) of each noisy map.
-        kept: Pixels kept of each noisy map.
+        kept: Pixels that can be non-zero in each noisy map.
+        saturation: Pixels of a relaxed map that saturate at 1; 0 for the other kinds.
+        map_kind: From a noisy map to the map in [0, 1] that is averaged.
         bound: The confidence bound that was used.
+        num_selection: Samples that only chose S.
+        uncovered: How many pixels' bounds may fail, see
+            :func:`~lit_certattr.certificates.overlap_bounds.overlap_radii`.
     """
 
     kind: ClassVar[str] = "topk_overlap"
@@ -90,24 +55,34 @@ class TopKOverlapResult(Result):
     displacement: Tensor
     inside: Tensor
     votes: Tensor
+    selection: Tensor
     top_k: float
     size: int
     sparsity: float
     kept: int
+    saturation: int
+    map_kind: str
     bound: str
+    num_selection: int
+    uncovered: tuple[int, ...] = attrs.field(converter=_ints)
 
     def __attrs_post_init__(self) -> None:
-        dtypes = (self.displacement.dtype, self.inside.dtype, self.votes.dtype)
-        if dtypes != (torch.float32, torch.bool, torch.int32):
-            raise ValueError("displacement, inside and votes must be float32, bool and int32")
-        if self.displacement.shape != (self.size,) or self.inside.ndim != 2 or self.inside.shape != self.votes.shape:
-            raise ValueError("displacement must be [K], inside and votes [H, W]")
+        dtypes = (self.displacement.dtype, self.inside.dtype, self.votes.dtype, self.selection.dtype)
+        if dtypes != (torch.float32, torch.bool, torch.int32, torch.int32):
+            raise ValueError("displacement, inside, votes and selection must be float32, bool, int32 and int32")
+        shapes = {self.inside.shape, self.votes.shape, self.selection.shape}
+        if self.displacement.shape != (self.size,) or self.inside.ndim != 2 or len(shapes) > 1:
+            raise ValueError("displacement must be [K], inside, votes and selection [H, W]")
 
     def overlap(self, radius: float) -> int:
         """Number of the K pixels that no perturbation with l2 norm up to ``radius`` can displace, in 0..K."""
         if radius < 0:
             raise InputError(f"radius must not be negative, got {radius}")
         return int((self.displacement > radius).sum())
+
+    def certified_count(self, radius: float = 0.0) -> tuple[int, int]:
+        """See :class:`Result`: the certified overlap, and K."""
+        return self.overlap(radius), self.size
 
     def curve(self, radii: Sequence[float] | Tensor) -> Tensor:
         """Certified overlap as a share of K at each radius, float64 in [0, 1]."""
@@ -129,60 +104,123 @@ class TopKOverlapResult(Result):
             f"With probability at least {1 - self.alpha:.4g}: for every perturbation of the image with l2 norm "
             f"{edge} {at:.4g}, at least {count} of the K = {self.size} most important pixels of this smoothed map "
             f"are among the K most important pixels of the smoothed map of the perturbed image. The smoothed map "
-            f"is the mean of top-{self.kept} masks under {self.noise} with sigma = {self.sigma:g}, as its "
+            f"is the mean of {self._maps()} under {self.noise} with sigma = {self.sigma:g}, as its "
             f"expectation; the statement holds for all radii at once. A map of the perturbed image that is "
-            f"itself estimated from samples, and the predicted class, are not covered."
+            f"itself estimated from samples, and the predicted class, are not covered.{self._classes()}"
         )
 
+    def _maps(self) -> str:
+        match self.map_kind:
+            case "relaxed":
+                return f"relaxed top-{self.kept} maps (saturated on the top {self.saturation})"
+            case "scaled":
+                return "maps |a| / max |a|"
+            case "quadratic":
+                return "maps a^2 / max a^2"
+            case _:
+                return f"top-{self.kept} masks"
+
+    def _classes(self) -> str:
+        rule = self.sampling.get("class_rule")
+        return "" if rule is None else f" The explained class is {rule}: the smoothed map is a mixture of classes."
+
     @classmethod
-    def from_votes(cls, votes: Tensor, top_k: float, sparsity: float, bound: Bound, record: dict[str, Any]) -> Self:
+    def from_votes(
+        cls,
+        votes: Tensor,
+        selection: Tensor,
+        num_selection: int,
+        *,
+        top_k: float,
+        sparsity: float,
+        saturation: int,
+        map_kind: str,
+        bound: Bound,
+        uncovered: Sequence[int],
+        record: dict[str, Any],
+    ) -> Self:
         """The set and the radii that votes give; the one place where :class:`TopKOverlapCertificate` decides.
 
-        Args:
-            votes: int32 ``[H, W]``, see :class:`TopKOverlapResult`.
-            top_k: K, as a share or a pixel count.
-            sparsity: Share or count of pixels kept of each noisy map.
-            bound: Confidence bound of each pixel's mean.
-            record: The fields that every result has.
+        Args: the attributes of the same names; ``record`` holds the fields that every result has.
+
+        Raises:
+            InputError: If no samples are left for the bounds.
         """
-        pixels = votes.numel()
+        pixels, num_bound = votes.numel(), record["num_samples"] - num_selection
+        if num_bound < 1:
+            raise InputError(f"num_selection={num_selection} leaves no samples of {record['num_samples']} for bounds")
         size = top_k_size(top_k, pixels)
-        inside = top_k_mask(votes, size)
-        lower, upper = _bound_tables(record["num_samples"], record["alpha"] / (2 * pixels), bound)
-        flat = votes.numpy().ravel()
-        radii = displacement_radii(lower[flat], upper[flat], inside.numpy().ravel(), record["sigma"])
+        inside = top_k_mask(selection if num_selection else votes, size)
+        radii = overlap_radii(
+            votes.numpy().ravel(),
+            inside.numpy().ravel(),
+            num_bound,
+            record["sigma"],
+            record["alpha"] * record["alpha_share"],
+            bound,
+            num_selection > 0,
+            uncovered,
+        )
         return cls(
             displacement=round_down(radii),
             inside=inside,
             votes=votes,
+            selection=selection,
             top_k=top_k,
             size=size,
             sparsity=sparsity,
-            kept=top_k_size(sparsity, pixels),
+            kept=_kept(sparsity, map_kind, pixels),
+            saturation=saturation,
+            map_kind=map_kind,
             bound=bound,
+            num_selection=num_selection,
+            uncovered=uncovered,
             **record,
         )
 
     def rederive(self) -> Self:
         """See :class:`Result`. Flags on ties are kept as they are: the votes do not show ties."""
-        bound, ties = _bound(self.bound), self.sampling.get("ties", "index")
-        kept, record = top_k_size(self.sparsity, self.votes.numel()), self._record()
+        ties: Ties = "positive" if self.map_kind != "sparsified" else self.sampling.get("ties", "index")
+        pixels, record = self.votes.numel(), self._record()
+        kept, total = _kept(self.sparsity, self.map_kind, pixels), self.votes + self.selection
         constant = 0
         if ties == "index":  # then every other map has given exactly as many votes
-            constant = max(0, self.num_samples - int(self.votes.sum(dtype=torch.int64)) // kept)
+            constant = max(0, self.num_samples - int(total.sum(dtype=torch.int64)) // kept)
             flags = vote_flags(self.num_samples, constant, 0.0, ties)
             record["flags"] = tuple(dict.fromkeys((*flags, *self.flags)))
-        check_votes(self.votes, kept, ties, self.num_samples, constant)
-        return self.from_votes(self.votes, self.top_k, self.sparsity, bound, record)
+        check_votes(total, kept, ties, self.num_samples, constant)
+        for part, samples in (
+            (self.selection, self.num_selection),
+            (self.votes, self.num_samples - self.num_selection),
+        ):
+            check_votes(part, kept, "positive", samples, 0)
+        check_uncovered(self.uncovered, top_k_size(self.top_k, pixels))
+        return self.from_votes(
+            self.votes,
+            self.selection,
+            self.num_selection,
+            top_k=self.top_k,
+            sparsity=self.sparsity,
+            saturation=self.saturation,
+            map_kind=self.map_kind,
+            bound=check_bound(self.bound),
+            uncovered=self.uncovered,
+            record=record,
+        )
 
     def claims(self) -> dict[str, Claims]:
-        """See :class:`Result`: both bounds of every pixel's mean."""
-        tables = _bound_tables(self.num_samples, self.alpha / (2 * self.votes.numel()), _bound(self.bound))
+        """See :class:`Result`: the bounds of the pixels' means that all hold at once."""
+        bound = check_bound(self.bound)
+        if bound == "one_number":
+            raise NotImplementedError("one mean of all pixels of S is bounded, not the pixels")
+        fixed = self.num_selection > 0
+        level = self.spent_alpha / (len(self.uncovered) * (1 if fixed else 2) * self.votes.numel())
+        tables = bound_tables(self.num_samples - self.num_selection, level, bound)
         lower, upper = (torch.from_numpy(table)[self.votes] for table in tables)
-        return {
-            "selected": Claims(self.votes, lower),
-            "left out": Claims(self.num_samples - self.votes, 1 - upper),
-        }
+        count, left_out = self.votes + self.selection, 1 - upper
+        if fixed:  # one side of each pixel
+            lower, left_out = torch.where(self.inside, lower, 0.0), torch.where(self.inside, 0.0, left_out)
+        return {"selected": Claims(count, lower), "left out": Claims(self.num_samples - count, left_out)}
 
     def plot(self) -> "Figure":
         """Certified overlap against the radius."""
@@ -192,31 +230,50 @@ class TopKOverlapResult(Result):
 
 
 class TopKOverlapCertificate(VoteCertificate):
-    r"""Certified top-K overlap of sparsified SmoothGrad (Levine, Singla & Feizi, 2019).
+    r"""Certified top-K overlap of smoothed saliency maps (Levine, Singla & Feizi, 2019).
 
-    The smoothed map is :math:`h(x) = E f(x + \sigma Z)` with :math:`f` the 0/1 mask of the top ``sparsity``
-    pixels of the map of one noisy image. S is the top-K set of the sample mean. Bounds of all N pixels hold
-    at once with probability :math:`1 - \alpha` (two-sided, union over 2N), also for the released S, which is chosen
-    on the same samples; :func:`displacement_radii` turns them into the overlap at *every* radius.
+    The smoothed map is :math:`h(x) = E f(x + \sigma Z)` with :math:`f \in [0, 1]` made of the map of one noisy image:
 
-    ``bound="clopper_pearson"`` is exact for 0/1 masks and is never looser than Hoeffding's at these levels;
-    ``"published_hoeffding"`` is the rule of the authors' code, :math:`c = \sqrt{\ln(2N/\alpha) / 2n}`: valid, and
-    five to six times as many samples for the same radii.
+    - ``"sparsified"``: the 0/1 mask of its top ``sparsity`` pixels;
+    - ``"relaxed"``: :math:`\min(|a_j| / a_{(\gamma)}, 1)` on its top ``sparsity`` pixels, saturated on the top
+      ``saturation``;
+    - ``"scaled"``: :math:`|a| / \max |a|`, and ``"quadratic"``: :math:`a^2 / \max a^2`.
+
+    Maps that are not 0/1 are cut at one random level a sample, which keeps every mean
+    (:func:`~lit_certattr.smoothing.uniform_levels`), so the counts of all kinds are binomial. Bounds of all pixels'
+    means hold at once with probability :math:`1 - \alpha`, also for the set S of the top K pixels that is released
+    with them; :func:`~lit_certattr.certificates.overlap_bounds.displacement_radii` turns them into the overlap at
+    *every* radius. The theorems are in :mod:`lit_certattr.certificates.overlap_bounds`.
+
+    The default is exact binomial bounds, alpha shared by two statements that both hold: all bounds hold, or all
+    but 1 % of K do, which costs 1 % of the overlap and buys larger radii for the rest. The split of alpha is fixed
+    before any sample is seen; the better statement at each radius may then be picked afterwards.
 
     Differences from the published protocol: the explained class is fixed before sampling instead of re-chosen
-    at each draw, channels are merged by the attribution method before ranking, and the reported quantity is the
-    population overlap (see :meth:`TopKOverlapResult.statement`).
+    at each draw (:class:`~lit_certattr.attribution.MaxLogitGradient` does as published), channels are merged by
+    the attribution method before ranking, and the reported quantity is the population overlap (see
+    :meth:`TopKOverlapResult.statement`).
 
     Args:
         top_k: K, as a share of the pixels or a pixel count.
         alpha: Probability of any false statement about one image.
-        sparsity: Share or count of pixels kept of each noisy map; ``None`` keeps K.
-        bound: Confidence bound of each pixel's mean.
+        sparsity: Share or count of pixels kept of each noisy map, sparsified or relaxed; ``None`` keeps K.
+        bound: ``"clopper_pearson"``: exact for each pixel. ``"one_number"``: one bound, of the mean share of S in the
+            top K of the noisy maps; no union over pixels, so it works with the fewest samples, but only where
+            noisy maps agree with S in more than half of K. ``"published_hoeffding"``: the rule of the authors'
+            code, valid, and five to six times as many samples for the same radii.
+        map_kind: Which map is averaged, see above.
+        saturation: Share or count of pixels of a relaxed map that saturate at 1; at least one does.
+        num_selection: Samples that only choose S; the bounds of the others are then one-sided. ``0`` chooses S on
+            all samples. ``"one_number"`` needs some.
+        uncovered: Shares of K whose bounds may fail, one a statement; alpha is shared. ``[0]`` is the plain union
+            bound; ``None`` is (0, 0.01) for exact bounds, (0,) for others. Statements that
+            their part of alpha cannot pay for are left out.
         ties: Tie rule of the masks; ``"positive"`` is the published one.
         sync_on_compute: Add the samples of all processes.
 
     Raises:
-        InputError: If a setting is out of range.
+        InputError: If a setting is out of range, or settings exclude each other.
 
     Example:
         >>> certificate = TopKOverlapCertificate(top_k=1, alpha=0.05)
@@ -228,6 +285,10 @@ class TopKOverlapCertificate(VoteCertificate):
 
     name = "topk_overlap"
     laws = (GaussianNoise,)
+    anytime = True
+
+    selection: Tensor
+    num_selected: Tensor
 
     def __init__(
         self,
@@ -235,44 +296,122 @@ class TopKOverlapCertificate(VoteCertificate):
         alpha: float = 0.001,
         sparsity: float | None = None,
         bound: Bound = "clopper_pearson",
+        map_kind: MapKind = "sparsified",
+        saturation: float = 0.01,
+        num_selection: int = 0,
+        uncovered: Sequence[float] | None = None,
         ties: Ties = "index",
         sync_on_compute: bool = False,
     ) -> None:
         super().__init__(alpha, ties, sync_on_compute)
-        self.top_k, self.bound = top_k, _bound(bound)
+        if map_kind not in get_args(MapKind):
+            raise InputError(f"map_kind must be one of {', '.join(get_args(MapKind))}, got {map_kind!r}")
+        if num_selection < 0:
+            raise InputError(f"num_selection must not be negative, got {num_selection}")
+        if uncovered is not None and not (uncovered and all(0 <= share < 1 for share in uncovered)):
+            raise InputError(f"uncovered must be shares of K in [0, 1), at least one, got {uncovered}")
+        self.top_k, self.bound, self.map_kind, self.saturation = top_k, check_bound(bound), map_kind, saturation
         self.sparsity = top_k if sparsity is None else sparsity
+        self.num_selection = num_selection
+        if bound == "one_number":
+            if map_kind != "sparsified" or self.sparsity != top_k:
+                raise InputError("bound='one_number' is proved for sparsified maps that keep K: leave sparsity out")
+            if not num_selection:
+                raise InputError("bound='one_number' needs samples that choose S: num_selection must be at least 1")
+        if bound == "published_hoeffding" and num_selection:
+            raise InputError("bound='published_hoeffding' chooses S on all samples: num_selection must be 0")
+        if bound != "clopper_pearson" and uncovered is not None:
+            raise InputError(f"uncovered has no meaning for bound={bound!r}: leave it out")
+        default = (0.0, 0.01) if bound == "clopper_pearson" else (0.0,)
+        self.uncovered = default if uncovered is None else tuple(uncovered)
 
     def mask_sizes(self, num_pixels: int) -> tuple[int, ...]:
-        """See :class:`Certificate`."""
+        """See :class:`VoteCertificate`."""
         top_k_size(self.top_k, num_pixels)
-        return (top_k_size(self.sparsity, num_pixels),)
+        kept = _kept(self.sparsity, self.map_kind, num_pixels)
+        if self._saturated(num_pixels) > kept:
+            raise InputError(f"saturation={self.saturation} is more than the {kept} pixels that are kept")
+        return (kept,)
+
+    def _saturated(self, num_pixels: int) -> int:
+        if self.map_kind != "relaxed":
+            return 0
+        if not self.saturation > 0:
+            raise InputError(f"saturation must be a share in (0, 1) or a number of pixels, got {self.saturation}")
+        return max(1, exact_share(self.saturation, num_pixels) if self.saturation < 1 else int(self.saturation))
+
+    def conditions(self) -> dict[str, Any]:
+        """See :class:`Certificate`."""
+        return super().conditions() | ({} if self.map_kind == "sparsified" else {"levels": GENERATOR})
 
     def smallest_num_samples(self, num_pixels: int) -> int:
         """See :class:`Certificate`: enough that a pixel always chosen beats one never chosen."""
         self.mask_sizes(num_pixels)
-        log_level = np.log(2 * num_pixels / self.alpha)
-        return int(np.floor(2 * log_level if self.bound == "published_hoeffding" else log_level / np.log(2))) + 1
+        size = top_k_size(self.top_k, num_pixels)
+        most = max(uncovered_sizes(self.uncovered, size)) + 1
+        members = len(uncovered_sizes(self.uncovered, size))
+        sides = 1 if self.num_selection else 2
+        unions = 1.0 if self.bound == "one_number" else sides * num_pixels * members / most
+        log_level = math.log(unions / self.spent_alpha)
+        needed = 2 * log_level if self.bound == "published_hoeffding" else log_level / math.log(2)
+        return self.num_selection + max(0, math.floor(needed)) + 1
+
+    def allocate(self) -> None:
+        """See :class:`Certificate`."""
+        super().allocate()
+        self.add_state("selection", torch.zeros(self.map_shape, dtype=torch.int32), dist_reduce_fx="sum")
+        self.add_state("num_selected", torch.tensor(0), dist_reduce_fx="sum")
+
+    def count(self, block: MapBlock) -> None:
+        """See :class:`Certificate`."""
+        self.num_constant += block.num_constant
+        size = self.sizes[0]
+        if self.map_kind == "sparsified":
+            self.tied += block.tied(size, self.ties)
+        start = block.start if block.start is not None or not self.num_selection else int(self.num_samples)
+        chosen = min(max(self.num_selection - (start or 0), 0), len(block))
+        if self.map_kind == "sparsified" and not chosen:
+            self.votes += block.votes(size, self.ties)
+            return
+        masks = block.masks(size, self.ties) if self.map_kind == "sparsified" else self._level_masks(block)
+        self.votes += masks[chosen:].sum(0, dtype=torch.int32)
+        self.selection += masks[:chosen].sum(0, dtype=torch.int32)
+        self.num_selected += chosen
+
+    def _level_masks(self, block: MapBlock) -> Tensor:
+        return block.level_masks(self.map_kind, self.sizes[0], self._saturated(self.num_pixels))
 
     def compute(self) -> TopKOverlapResult:
         """See :class:`Certificate`."""
         record = self._record()
-        votes = self.votes[0].cpu().to(torch.int32, copy=True)  # a sum over processes promotes to int64
-        return TopKOverlapResult.from_votes(votes, self.top_k, self.sparsity, self.bound, record)
+        # A sum over processes promotes to int64.
+        votes, selection = (state.cpu().to(torch.int32, copy=True) for state in (self.votes[0], self.selection))
+        return TopKOverlapResult.from_votes(
+            votes,
+            selection,
+            int(self.num_selected),
+            top_k=self.top_k,
+            sparsity=self.sparsity,
+            saturation=self._saturated(self.num_pixels),
+            map_kind=self.map_kind,
+            bound=self.bound,
+            uncovered=uncovered_sizes(self.uncovered, top_k_size(self.top_k, self.num_pixels)),
+            record=record,
+        )
 
 
-def _bound(name: str) -> Bound:
+def _kept(sparsity: float, map_kind: str, num_pixels: int) -> int:
+    return top_k_size(sparsity, num_pixels) if map_kind in ("sparsified", "relaxed") else num_pixels
+
+
+def check_bound(name: str) -> Bound:
+    """``name``, if it is a bound."""
     if name not in get_args(Bound):
         raise InputError(f"bound must be one of {', '.join(get_args(Bound))}, got {name!r}")
     return cast(Bound, name)
 
 
-@lru_cache(maxsize=64)
-def _bound_tables(num_samples: int, level: float, bound: Bound) -> tuple[npt.NDArray, npt.NDArray]:
-    """Lower and upper bound of the mean for each of the ``num_samples + 1`` counts."""
-    counts = np.arange(num_samples + 1)
-    if bound == "published_hoeffding":
-        margin = hoeffding_margin(num_samples, level)
-        share = counts / num_samples
-        return np.clip(share - margin, 0, 1), np.clip(share + margin, 0, 1)
-    lower = clopper_pearson_lower(counts, num_samples, level)
-    return lower, 1.0 - lower[::-1]
+def check_uncovered(counts: Sequence[int], size: int) -> None:
+    """Refuse a file whose numbers of failing bounds could not come from a certificate."""
+    if not counts or list(counts) != sorted(set(counts)) or not 0 <= counts[0] <= counts[-1] < size:
+        raise InputError(f"uncovered must be different numbers in 0..{size - 1}, increasing, got {list(counts)}")

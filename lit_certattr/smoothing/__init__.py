@@ -1,6 +1,7 @@
 """Noise laws, sparsifiers and the stream of noisy maps."""
 
-from lit_certattr.smoothing.block import MapBlock
+from lit_certattr.smoothing.block import MapBlock, MapKind
+from lit_certattr.smoothing.levels import uniform_levels
 from lit_certattr.smoothing.noise import GaussianNoise, Noise, UniformBallNoise
 from lit_certattr.smoothing.normals import normal_stream
 from lit_certattr.smoothing.sparsify import (
@@ -15,6 +16,7 @@ from lit_certattr.smoothing.stream import noisy_images, noisy_maps
 __all__ = [
     "GaussianNoise",
     "MapBlock",
+    "MapKind",
     "Noise",
     "UniformBallNoise",
     "noisy_images",
@@ -25,4 +27,5 @@ __all__ = [
     "scaled_map",
     "top_k_mask",
     "top_k_size",
+    "uniform_levels",
 ]

@@ -1,11 +1,24 @@
 """A block of noisy maps, ranked once for every certificate."""
 
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from lit_certattr.smoothing.sparsify import Ties, flatten_maps, rank, select
+from lit_certattr.errors import InputError
+from lit_certattr.smoothing.sparsify import (
+    Ties,
+    flatten_maps,
+    quadratic_map,
+    rank,
+    relaxed_top_k,
+    scaled_map,
+    select,
+)
+
+MapKind = Literal["sparsified", "relaxed", "scaled", "quadratic"]
+"""From a noisy map to the map in [0, 1] that is averaged."""
 
 
 class MapBlock:
@@ -16,6 +29,9 @@ class MapBlock:
 
     Args:
         maps: Maps ``[b, H, W]`` of fresh samples.
+        start: Index of the first sample; ``None`` if the caller keeps no count.
+        levels: One uniform level in [0, 1) a map, float32 ``[b]``; see
+            :func:`~lit_certattr.smoothing.uniform_levels`. Only :meth:`level_masks` needs them.
 
     Example:
         >>> block = MapBlock(torch.tensor([[[3.0, 1.0]], [[0.0, 0.0]]]))
@@ -23,8 +39,8 @@ class MapBlock:
         ([[1, 0]], 1)
     """
 
-    def __init__(self, maps: Tensor) -> None:
-        self.maps = maps
+    def __init__(self, maps: Tensor, start: int | None = None, levels: Tensor | None = None) -> None:
+        self.maps, self.start, self.levels = maps, start, levels
         self._masks: dict[tuple[int, Ties], tuple[Tensor, Tensor]] = {}
         self._votes: dict[tuple[int, Ties], Tensor] = {}
 
@@ -74,3 +90,26 @@ class MapBlock:
             narrow = torch.int16 if len(self.maps) < 2**15 else torch.int32  # ten times faster than int64
             self._votes[size, ties] = self.masks(size, ties).sum(0, dtype=narrow)
         return self._votes[size, ties]
+
+    def level_masks(self, kind: MapKind, size: int, saturation: int = 1) -> Tensor:
+        """Pixels whose relaxed, scaled or quadratic map is above the level of the sample, boolean ``[b, H, W]``.
+
+        The mean of the masks is the mean of those maps; a constant map selects nothing.
+
+        Args:
+            kind: ``"relaxed"``, ``"scaled"`` or ``"quadratic"``.
+            size: Pixels that stay non-zero in a relaxed map.
+            saturation: Pixels of a relaxed map that saturate at 1.
+
+        Raises:
+            InputError: If the block has no levels.
+        """
+        if self.levels is None:
+            raise InputError(f"{kind} maps need random levels: pass MapBlock(maps, levels=uniform_levels(...))")
+        maps = self._flat.view(self.maps.shape)
+        if kind == "relaxed":
+            values = relaxed_top_k(maps, size, saturation)
+        else:
+            values = scaled_map(maps) if kind == "scaled" else quadratic_map(maps)
+        levels = self.levels.to(values.device).view(-1, 1, 1)
+        return (values.float() > levels) & ~self._constant.view(-1, 1, 1)

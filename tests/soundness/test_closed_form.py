@@ -23,8 +23,8 @@ from lit_certattr.certificates import (
     PixelCertificate,
     TopKOverlapCertificate,
     displacement_radii,
+    overlap_bounds,
     pixel,
-    topk_overlap,
 )
 from lit_certattr.smoothing import GaussianNoise
 from lit_certattr.statistics import clopper_pearson_lower, two_label_test
@@ -136,8 +136,8 @@ def test_the_check_catches_a_pixel_bound_without_correction(monkeypatch):
 
 
 def test_the_check_catches_an_overlap_bound_without_correction(monkeypatch):
-    exact = topk_overlap._bound_tables
-    monkeypatch.setattr(topk_overlap, "_bound_tables", lambda n, level, bound: exact(n, 60 * level, bound))
+    exact = overlap_bounds.bound_tables
+    monkeypatch.setattr(overlap_bounds, "bound_tables", lambda n, level, bound: exact(n, 60 * level, bound))
     assert failures(np.linspace(0.6, 0.9, PAIRS))["overlap"] > ALLOWED
 
 

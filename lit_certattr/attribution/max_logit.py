@@ -1,0 +1,44 @@
+"""The gradient of the largest logit, whichever class it belongs to."""
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from lit_certattr.attribution.base import ChannelReduction, input_gradient
+from lit_certattr.attribution.gradient import Gradient
+
+
+class MaxLogitGradient(Gradient):
+    """Gradient of the largest logit of each image: the class is chosen anew for every image (Levine et al., 2019).
+
+    Under noise each draw then explains the class predicted for *its* noisy image. That is one fixed function, so
+    certificates hold, but what they certify is a map that mixes classes wherever the prediction wavers; results say
+    so. ``targets`` is ignored. :class:`Gradient` explains one class at all draws.
+
+    Args:
+        channels: Channel reduction, see :class:`Attribution`.
+
+    Example:
+        >>> import torch
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+        >>> images = torch.rand(3, 1, 2, 2)
+        >>> predicted = Gradient()(net, images, net(images).argmax(1))
+        >>> bool((MaxLogitGradient()(net, images, torch.zeros(3)) == predicted).all())
+        True
+    """
+
+    class_rule = "predicted at each draw"
+    """Recorded with every certificate: the target that was fixed before sampling is not what is explained."""
+
+    def __init__(self, channels: ChannelReduction = "sum_abs") -> None:
+        super().__init__(channels)
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
+        """See :class:`Attribution`."""
+
+        def largest(images: Tensor) -> Tensor:
+            logits: Tensor = model(images)
+            return logits.max(1, keepdim=True).values if logits.ndim == 2 else logits  # refused below
+
+        first = targets.new_zeros(len(images)).long()
+        return self.reduce(input_gradient(cast(nn.Module, largest), images, first, create_graph)[1])
