@@ -1,0 +1,200 @@
+r"""Stopping early: an image gets the samples it needs, and every certificate stays valid.
+
+A run that may stop early looks at its certificates when the number of samples reaches certain sizes, each twice the
+one before, and at the last, ``num_samples``. With L looks, each certificate is computed at each look with alpha / L
+instead of alpha.
+
+Theorem. Whatever rule decides at a look whether to go on, the probability that anything the released result says
+is false is at most alpha.
+
+Proof. The looks are at sample sizes that are fixed before sampling, so the result of each look is an ordinary
+certificate of a fixed number of samples: with probability at least 1 - alpha / L all that it says is true. With
+probability at least 1 - alpha the results of *all* L looks are true. The released result is one of them, whichever
+the rule chose, and whatever it looked at: the results, a clock, or the user's patience. ∎
+
+So any rule is valid; a rule decides what a stop costs in certified pixels, never whether they can be believed. What
+is *not* valid is the certificate at full alpha, computed again and again until it pleases.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from lit_certattr.certificates import Certificate, Result, TopKOverlapCertificate, TopKOverlapResult
+from lit_certattr.errors import InputError
+
+
+class Look(NamedTuple):
+    """What is known at a look.
+
+    Attributes:
+        num_samples: Samples drawn so far.
+        seconds: Time since the first sample of this image.
+        results: The certificates at this look, by name.
+    """
+
+    num_samples: int
+    seconds: float
+    results: Mapping[str, Result]
+
+
+class StoppingRule(ABC):
+    """Decides at each look whether an image has had enough samples.
+
+    A rule of your own implements :meth:`stop`. It may use all that the looks hold; the statements stay valid
+    (proof: :mod:`lit_certattr.stopping`). Keep it free of clocks and random numbers if a run shall be repeatable.
+    """
+
+    @abstractmethod
+    def stop(self, looks: Sequence[Look]) -> bool:
+        """Whether to stop.
+
+        Args:
+            looks: The looks at this image so far, the newest last; at least one.
+        """
+
+    def check(self, certificates: Mapping[str, Certificate]) -> None:  # noqa: B027  (most rules fit all)
+        """Refuse certificates that this rule cannot work with.
+
+        Raises:
+            InputError: Saying why.
+        """
+
+
+class AllDecided(StoppingRule):
+    """Stops when a share of all pixels is certified, by every certificate.
+
+    With ``share: 1`` it waits for the last pixel, and pixels whose vote is near the threshold stay open for ever:
+    it hardly ever stops. Smaller shares are a target: stop as soon as 80 % of the pixels are certified.
+
+    Args:
+        share: Share in (0, 1] of the pixels (over all levels; for an overlap: of K) that is enough.
+        radius: Only what is certified at this l2 radius, in pixel units, counts.
+
+    Raises:
+        InputError: If a setting is out of range.
+    """
+
+    def __init__(self, share: float = 1.0, radius: float = 0.0) -> None:
+        if not 0 < share <= 1:
+            raise InputError(f"share must lie in (0, 1], got {share}")
+        self.share, self.radius = share, _check_radius(radius)
+
+    def __repr__(self) -> str:
+        return f"AllDecided(share={self.share}, radius={self.radius})"
+
+    def stop(self, looks: Sequence[Look]) -> bool:
+        """See :class:`StoppingRule`."""
+        counts = [result.certified_count(self.radius) for result in looks[-1].results.values()]
+        return all(certified >= self.share * total for certified, total in counts)
+
+
+class Futility(StoppingRule):
+    """Stops when more samples hardly help: doubling them has certified few new pixels.
+
+    Args:
+        gain: Stop when the certified pixels have grown by less than this share since the last look, for every
+            certificate; 0.05 is 5 %. While nothing is certified, sampling goes on.
+        radius: Only what is certified at this l2 radius, in pixel units, counts. At 0 a pixel counts as soon as
+            it is certified at all, and its radius would still grow with more samples; give the radius that
+            matters to you.
+
+    Raises:
+        InputError: If a setting is out of range.
+    """
+
+    def __init__(self, gain: float = 0.05, radius: float = 0.0) -> None:
+        if not 0 < gain <= 1:
+            raise InputError(f"gain must lie in (0, 1], got {gain}")
+        self.gain, self.radius = gain, _check_radius(radius)
+
+    def __repr__(self) -> str:
+        return f"Futility(gain={self.gain}, radius={self.radius})"
+
+    def stop(self, looks: Sequence[Look]) -> bool:
+        """See :class:`StoppingRule`."""
+        if len(looks) < 2:
+            return False
+        before, now = looks[-2].results, looks[-1].results
+        for name, result in now.items():
+            old, new = before[name].certified_count(self.radius)[0], result.certified_count(self.radius)[0]
+            if not old or new >= (1 + self.gain) * old:
+                return False
+        return True
+
+
+class OverlapStable(StoppingRule):
+    """Stops when every certified top-K overlap has settled since the last look.
+
+    Args:
+        tolerance: Change, as a share of K, that counts as none.
+        radius: The l2 radius, in pixel units, at which the overlap is read. While it is 0 there, sampling goes on.
+
+    Raises:
+        InputError: If a setting is out of range, or no certificate gives an overlap.
+    """
+
+    def __init__(self, tolerance: float = 0.02, radius: float = 0.0) -> None:
+        if not 0 <= tolerance < 1:
+            raise InputError(f"tolerance must lie in [0, 1), got {tolerance}")
+        self.tolerance, self.radius = tolerance, _check_radius(radius)
+
+    def __repr__(self) -> str:
+        return f"OverlapStable(tolerance={self.tolerance}, radius={self.radius})"
+
+    def check(self, certificates: Mapping[str, Certificate]) -> None:
+        """See :class:`StoppingRule`."""
+        if not any(isinstance(certificate, TopKOverlapCertificate) for certificate in certificates.values()):
+            raise InputError("OverlapStable needs a TopKOverlapCertificate; Futility works without")
+
+    def stop(self, looks: Sequence[Look]) -> bool:
+        """See :class:`StoppingRule`."""
+        if len(looks) < 2:
+            return False
+        for name, result in looks[-1].results.items():
+            if isinstance(result, TopKOverlapResult):
+                old, (new, size) = (
+                    looks[-2].results[name].certified_count(self.radius)[0],
+                    result.certified_count(self.radius),
+                )
+                if not new or abs(new - old) > self.tolerance * size:
+                    return False
+        return True
+
+
+class Seconds(StoppingRule):
+    """Stops at the last look that is expected to fit into a time.
+
+    The result is as valid as any other, but where it stops depends on the machine: the same run elsewhere, or
+    resumed, may stop at other looks. All other rules decide by the samples alone.
+
+    Args:
+        limit: Seconds an image. The first look is always reached, however long it takes.
+
+    Raises:
+        InputError: If the limit is not positive.
+    """
+
+    def __init__(self, limit: float) -> None:
+        if not (limit > 0 and math.isfinite(limit)):
+            raise InputError(f"limit must be a positive number of seconds, got {limit}")
+        self.limit = limit
+
+    def __repr__(self) -> str:
+        return f"Seconds(limit={self.limit})"
+
+    def check(self, certificates: Mapping[str, Certificate]) -> None:
+        """See :class:`StoppingRule`."""
+        if any(certificate.sync_on_compute for certificate in certificates.values()):
+            raise InputError("Seconds cannot stop processes that share an image: their clocks may disagree")
+
+    def stop(self, looks: Sequence[Look]) -> bool:
+        """See :class:`StoppingRule`."""
+        return 2 * looks[-1].seconds > self.limit  # the next look needs as many samples again
+
+
+def _check_radius(radius: float) -> float:
+    if not (radius >= 0 and math.isfinite(radius)):
+        raise InputError(f"radius must be a number of at least 0, got {radius}")
+    return radius
