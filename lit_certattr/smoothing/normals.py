@@ -43,20 +43,21 @@ class NormalStream(ABC):
 
     @abstractmethod
     def _draw_(self, rows: Tensor, number: int) -> None:
-        """Fill ``rows`` ``[block, d]``, contiguous, with the samples of one block."""
+        """Fill ``rows`` ``[m * block, d]``, contiguous, with ``m`` whole blocks from the one of that number on."""
 
     def fill_(self, rows: Tensor, start: int) -> Tensor:
         """Fill ``rows`` ``[b, d]`` (contiguous, on ``self.device``) with samples ``start .. start + b - 1``."""
         stop = start + len(rows)
-        for number in range(start // self.block, -(-stop // self.block)):
-            first, last = number * self.block, (number + 1) * self.block
-            if start <= first and last <= stop:
-                self._draw_(rows[first - start : last - start], number)
-            else:
+        first, last = -(-start // self.block), stop // self.block
+        if first < last:
+            self._draw_(rows[first * self.block - start : last * self.block - start], first)
+        for number in {start // self.block, last}:  # blocks of which only a part is wanted
+            begin, end = number * self.block, (number + 1) * self.block
+            low, high = max(begin, start), min(end, stop)
+            if low < high and high - low < self.block:
                 whole = rows.new_empty(self.block, rows.shape[1])
                 self._draw_(whole, number)
-                low, high = max(first, start), min(last, stop)
-                rows[low - start : high - start] = whole[low - first : high - first]
+                rows[low - start : high - start] = whole[low - begin : high - begin]
         return rows
 
 
@@ -72,7 +73,7 @@ class CPUNormals(NormalStream):
 
     generator = "philox4x64, box-muller 40+24 bit, numpy, blocks of 8"
     block = 8
-    _CHUNK = 1 << 15  # pairs at a time: the scratch space stays in the cache
+    _CHUNK = 1 << 14  # pairs at a time: the scratch space stays in the cache
 
     def __init__(self, seed: int, image_id: str, device: torch.device) -> None:
         super().__init__(seed, image_id, device)
@@ -87,35 +88,49 @@ class CPUNormals(NormalStream):
         self._philox.state = self._start
 
     def _draw_(self, rows: Tensor, number: int) -> None:
-        self._seek(number)
-        flat = rows.numpy().reshape(-1)
-        uniforms = self._uniforms_double if rows.dtype == torch.float64 else self._uniforms_single
-        for first in range(0, flat.size, 2 * self._CHUNK):
-            part = flat[first : first + 2 * self._CHUNK]
-            pairs = -(-part.size // 2)
-            radius, angle = uniforms(pairs)
-            np.log(radius, out=radius)
-            radius *= -2
-            np.sqrt(radius, out=radius)
-            np.multiply(radius, np.cos(angle), out=part[:pairs])
-            odd = part.size - pairs  # one fewer than pairs where the size is odd
-            np.multiply(radius[:odd], np.sin(angle[:odd]), out=part[pairs:])
+        blocks = rows.numpy().reshape(len(rows) // self.block, -1)
+        size = blocks.shape[1]
+        together = max(1, 2 * self._CHUNK // size)  # small blocks are transformed together, large ones in chunks
+        for first in range(0, len(blocks), together):
+            group = blocks[first : first + together]
+            for begin in range(0, size, 2 * self._CHUNK):
+                part = group[:, begin : begin + 2 * self._CHUNK]
+                self._box_muller(part, number + first, begin == 0)
 
-    def _uniforms_single(self, pairs: int) -> tuple[npt.NDArray, npt.NDArray]:
-        """Uniforms in (0, 1] and angles in [0, 2 pi), float32."""
-        bits = self._philox.random_raw(pairs)
-        angle = (bits & np.uint64(0xFFFFFF)).astype(np.uint32).astype(np.float32)
-        angle *= np.float32(2 * np.pi / 2**24)
-        bits >>= np.uint64(24)
-        radius = bits.astype(np.float32)
-        radius += np.float32(0.5)
-        radius *= np.float32(2.0**-40)
-        return radius, angle
+    def _box_muller(self, part: npt.NDArray, number: int, from_the_start: bool) -> None:
+        """Fill the same columns of consecutive blocks; beyond the first columns the stream of one block goes on."""
+        pairs = -(-part.shape[1] // 2)
+        double = part.dtype == np.float64
+        bits = np.empty((len(part), pairs * (2 if double else 1)), np.uint64)
+        for row, words in enumerate(bits):
+            if from_the_start:
+                self._seek(number + row)
+            words[:] = self._philox.random_raw(words.size)
+        radius, angle = _uniforms_double(bits) if double else _uniforms_single(bits)
+        np.log(radius, out=radius)
+        radius *= -2
+        np.sqrt(radius, out=radius)
+        np.multiply(radius, np.cos(angle), out=part[:, :pairs])
+        odd = part.shape[1] - pairs  # one fewer than pairs where the number of columns is odd
+        np.multiply(radius[:, :odd], np.sin(angle[:, :odd]), out=part[:, pairs:])
 
-    def _uniforms_double(self, pairs: int) -> tuple[npt.NDArray, npt.NDArray]:
-        """Uniforms in (0, 1) and angles in [0, 2 pi), float64."""
-        bits = (self._philox.random_raw(2 * pairs) >> np.uint64(11)).astype(np.float64)
-        return (bits[:pairs] + 0.5) * 2.0**-53, bits[pairs:] * (2 * np.pi * 2.0**-53)
+
+def _uniforms_single(bits: npt.NDArray) -> tuple[npt.NDArray, npt.NDArray]:
+    """Uniforms in (0, 1] and angles in [0, 2 pi), float32, from one word each; overwrites the words."""
+    angle = (bits & np.uint64(0xFFFFFF)).astype(np.uint32).astype(np.float32)
+    angle *= np.float32(2 * np.pi / 2**24)
+    bits >>= np.uint64(24)
+    radius = bits.astype(np.float32)
+    radius += np.float32(0.5)
+    radius *= np.float32(2.0**-40)
+    return radius, angle
+
+
+def _uniforms_double(bits: npt.NDArray) -> tuple[npt.NDArray, npt.NDArray]:
+    """Uniforms in (0, 1) and angles in [0, 2 pi), float64, from two words each."""
+    high = (bits >> np.uint64(11)).astype(np.float64)
+    pairs = bits.shape[1] // 2
+    return (high[:, :pairs] + 0.5) * 2.0**-53, high[:, pairs:] * (2 * np.pi * 2.0**-53)
 
 
 class CUDANormals(NormalStream):
@@ -135,8 +150,9 @@ class CUDANormals(NormalStream):
         self._generator.manual_seed(self.key & 0x7FFF_FFFF_FFFF_FFFF)
 
     def _draw_(self, rows: Tensor, number: int) -> None:
-        self._generator.set_offset(number * self._STRIDE)
-        rows.normal_(generator=self._generator)
+        for block, whole in enumerate(rows.split(self.block)):
+            self._generator.set_offset((number + block) * self._STRIDE)
+            whole.normal_(generator=self._generator)
 
 
 def normal_stream(seed: int, image_id: str, device: torch.device | str) -> NormalStream:
