@@ -11,6 +11,7 @@ import lit_certattr.certificates
 import lit_certattr.data
 import lit_certattr.models
 import lit_certattr.smoothing  # noqa: F401
+from lit_certattr.cli.certify_audit import AUDIT_HELP, add_audit_arguments, audit_from_config
 from lit_certattr.cli.certify_run import RUN_HELP, add_run_arguments, run_from_config
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
 from lit_certattr.cli.help import ReadableHelp
@@ -20,6 +21,7 @@ DESCRIPTION = """Certify what no small perturbation of an image can change in it
 Examples:
   certify.py run --config configs/certify/photographs.yaml
   certify.py run --config configs/certify/mnist5k.yaml --checkpoint runs/mnist5k_noise/checkpoints/best.ckpt
+  certify.py audit runs/certify/photographs --fresh
 "certify.py run --help" lists every setting."""
 
 
@@ -31,7 +33,10 @@ class Command(NamedTuple):
     execute: Callable[[OneLineParser, Namespace], None]
 
 
-COMMANDS = {"run": Command(RUN_HELP, add_run_arguments, run_from_config)}
+COMMANDS = {
+    "run": Command(RUN_HELP, add_run_arguments, run_from_config),
+    "audit": Command(AUDIT_HELP, add_audit_arguments, audit_from_config),
+}
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -77,12 +77,12 @@ def run_from_config(parser: OneLineParser, config: Namespace) -> None:
         config.output = f"runs/certify/{Path(files[-1]).stem if files else 'run'}"
     plain = {name: _plain(value) for name, value in vars(config).items() if name != "config"}
     text = yaml.safe_dump(plain, sort_keys=False)
-    parts = _build(parser, config)
+    parts = build_parts(parser, config)
     arguments = {name: value for name, value in parts.items() if name != "config"}
     run(**arguments, config=text)
 
 
-def _build(parser: OneLineParser, config: Namespace) -> Namespace:
+def build_parts(parser: OneLineParser, config: Namespace) -> Namespace:
     """Build the classes that the configuration names."""
     build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # renamed in jsonargparse 4.49
     try:
@@ -156,12 +156,12 @@ def run(
         torch.set_num_threads(trainer.threads)
     if any(radius < 0 for radius in radii) or len(set(radii)) < len(radii):
         raise InputError(f"radii must be different numbers, none negative, got {radii}")
-    network = _network(network, checkpoint)
+    network = open_network(network, checkpoint)
     first_process = getattr(rank_zero_only, "rank", 0) == 0
     if first_process:
         data.prepare_data()
     data.setup("predict")
-    samples = _select(data.predict_set, ids)
+    samples = select_samples(data.predict_set, ids)
     _check(certifier, network, samples, targets)
 
     module = CertificationModule(network, certifier, targets)
@@ -169,7 +169,7 @@ def run(
     with warnings.catch_warnings():
         # One image is seconds to minutes of work: reading it needs no worker process.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        loop = _trainer(trainer, logger)
+        loop = make_trainer(trainer, logger)
         device = loop.strategy.root_device.type
         settings = run_settings(
             certifier, network, samples, targets=targets, device=device, precision=str(loop.precision)
@@ -198,7 +198,8 @@ def run(
     return directory.path
 
 
-def _network(network: nn.Module | None, checkpoint: str | None) -> nn.Module:
+def open_network(network: nn.Module | None, checkpoint: str | None) -> nn.Module:
+    """The network in eval mode, with the weights of the checkpoint."""
     if network is None:
         if checkpoint is None:
             raise InputError("nothing to certify: give --checkpoint of train.py, or --network")
@@ -208,7 +209,8 @@ def _network(network: nn.Module | None, checkpoint: str | None) -> nn.Module:
     return network.eval()
 
 
-def _select(samples: SampleSet, ids: list[str] | None) -> SampleSet:
+def select_samples(samples: SampleSet, ids: list[str] | None) -> SampleSet:
+    """The images of ``ids``, or all."""
     if ids is not None:
         unknown = next((image_id for image_id in ids if image_id not in samples.ids), None)
         if unknown is not None:
@@ -249,7 +251,8 @@ def _check(certifier: Certifier, network: nn.Module, samples: SampleSet, targets
                 )
 
 
-def _trainer(options: TrainerOptions, logger: Logger | None) -> Trainer:
+def make_trainer(options: TrainerOptions, logger: Logger | None) -> Trainer:
+    """The Trainer of the predict loop."""
     try:
         return Trainer(
             accelerator=options.accelerator,

@@ -93,7 +93,7 @@ class RunDirectory:
         if overwrite:
             return
         before = self.provenance().get("settings")
-        difference = _first_difference(before, json.loads(json.dumps(settings)))
+        difference = first_difference(before, json.loads(json.dumps(settings)))
         if difference is not None:
             raise InputError(
                 f"{self.path} holds a run with other settings ({difference}); choose another --output, "
@@ -298,18 +298,18 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     return state.hexdigest()
 
 
-def _first_difference(before: Any, now: Any, name: str = "") -> str | None:
+def first_difference(before: Any, now: Any, name: str = "") -> str | None:
     """The first setting that differs, as ``name was a, is b``."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in [*now, *(key for key in before if key not in now)]:
             below = f"{name}.{key}" if name else str(key)
-            difference = _first_difference(before.get(key), now.get(key), below)
+            difference = first_difference(before.get(key), now.get(key), below)
             if difference is not None:
                 return difference
         return None
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         for index, (old, new) in enumerate(zip(before, now, strict=True)):
-            difference = _first_difference(old, new, f"{name}[{index}]")
+            difference = first_difference(old, new, f"{name}[{index}]")
             if difference is not None:
                 return difference
         return None

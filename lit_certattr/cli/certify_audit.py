@@ -1,0 +1,200 @@
+"""``certify.py audit``: re-derive what a run directory claims, and test it with fresh noise."""
+
+import secrets
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+from torch.utils.data import DataLoader
+
+from lit_certattr.callbacks.fresh_noise import FreshNoise
+from lit_certattr.callbacks.progress import CertificationProgress
+from lit_certattr.cli.certify_run import add_run_arguments, build_parts, make_trainer, open_network, select_samples
+from lit_certattr.cli.errors import OneLineParser
+from lit_certattr.data import collate
+from lit_certattr.errors import InputError
+from lit_certattr.modules import CertificationModule
+from lit_certattr.reports.audit import Audit, audit_run
+from lit_certattr.reports.consistency import Finding
+from lit_certattr.reports.fresh import count_claims
+from lit_certattr.reports.provenance import run_settings
+from lit_certattr.reports.run_directory import RunDirectory, first_difference
+
+AUDIT_HELP = """Check a run: re-derive every certificate, and refuse altered files.
+
+Examples:
+  certify.py audit runs/certify/photographs
+  certify.py audit runs/certify/photographs --fresh
+  certify.py audit runs/certify/photographs --fresh --samples=4000 --devices=2
+
+Without --fresh nothing is sampled and no code named by the run is imported: labels, radii, overlaps, the table,
+hashes and settings are computed again from the stored counts, and compared bit by bit. That finds what was
+altered, not what was invented from the start.
+
+With --fresh the network and the images of config.yaml are loaded (so trust the directory as you would a script),
+checked against the recorded hashes, and sampled again with noise that the run has not seen. A claim falls if the
+fresh votes contradict it.
+
+Exit status: 0 if all is well, 1 with a list if not, 2 if the audit could not be done."""
+
+_LISTED = 50
+_FUNCTION = ("attribution", "noise", "memory_format", "certificates", "targets", "precision", "network", "images")
+
+
+def add_audit_arguments(parser: OneLineParser) -> None:
+    """Declare the settings of ``certify.py audit``."""
+    parser.add_argument("directory", type=str, help="Directory that certify.py run has left.")
+    parser.add_argument("--fresh", action="store_true", help="Also test every claim with fresh noise.")
+    parser.add_argument("--samples", type=int | None, help="Fresh samples an image; as many as the run's if left out.")
+    parser.add_argument("--seed", type=int | None, help="Seed of the fresh noise; drawn at random if left out.")
+    parser.add_argument(
+        "--error",
+        type=float,
+        default=0.001,
+        help="Probability that any true claim is said to fall, all together.",
+    )
+    parser.add_argument("--checkpoint", type=str | None, help="Where the weights are, if not where they were.")
+    parser.add_argument("--accelerator", type=str | None, help="cpu, cuda, ...; the run's if left out.")
+    parser.add_argument("--devices", type=int | str | None, help="Number of devices; the run's if left out.")
+
+
+def audit_from_config(parser: OneLineParser, config: Namespace) -> None:
+    """Audit, print, and exit with status 1 if anything is wrong."""
+    if not config.fresh and (config.samples is not None or config.seed is not None):
+        raise InputError("--samples and --seed are about fresh noise: add --fresh")
+    if not 0 < config.error < 1:
+        raise InputError(f"--error must lie strictly between 0 and 1, got {config.error}")
+    first_process = getattr(rank_zero_only, "rank", 0) == 0
+    console = Console(file=sys.stdout, quiet=not first_process, highlight=False, soft_wrap=True)
+    directory = RunDirectory(config.directory)
+    audit = audit_run(directory)
+    _print_audit(console, audit)
+    if audit.findings:
+        raise SystemExit(1)
+    if config.fresh:
+        _print_fresh(console, *fresh_findings(directory, audit, config))
+
+
+def fresh_findings(directory: RunDirectory, audit: Audit, config: Namespace) -> tuple[list[Finding], list[str]]:
+    """Sample the images of a run again and test its claims.
+
+    Args:
+        directory: A run without findings.
+        audit: What was found there.
+        config: The arguments of the command.
+
+    Returns:
+        The claims that fall, and what was done in words.
+
+    Raises:
+        InputError: If the run's network or images are not those of the record, or cannot be loaded.
+    """
+    run, parts = _parts(directory, config)
+    settings = directory.provenance()["settings"]
+    seed = secrets.randbits(62) if config.seed is None else config.seed
+    if seed == settings["seed"]:
+        raise InputError(f"--seed={seed} is the run's own: the same noise again would prove nothing; choose another")
+    if parts.trainer.threads is not None:
+        torch.set_num_threads(parts.trainer.threads)
+    network = open_network(parts.network, config.checkpoint or run.checkpoint)
+    first_process = getattr(rank_zero_only, "rank", 0) == 0
+    if first_process:
+        parts.data.prepare_data()
+    parts.data.setup("predict")
+    samples = select_samples(parts.data.predict_set, run.ids)
+    certifier = parts.certifier
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        module = CertificationModule(network, certifier, run.targets)
+        module.allow_zero_length_dataloader_with_multiple_devices = True
+        loop = make_trainer(parts.trainer, None)
+        now = run_settings(
+            certifier,
+            network,
+            samples,
+            targets=run.targets,
+            device=loop.strategy.root_device.type,
+            precision=str(loop.precision),
+        )
+        _check_same(settings, now)
+        if config.samples is not None:
+            if config.samples < 1:
+                raise InputError(f"--samples must be at least 1, got {config.samples}")
+            certifier.num_samples = config.samples
+        num_claims, untested = count_claims(directory, audit.ids)
+        if not num_claims:
+            raise InputError(f"{directory.path} makes no claim that fresh noise could test: nothing is certified there")
+        fresh = FreshNoise(directory, config.error / num_claims, seed)
+        loop.callbacks += [CertificationProgress(), fresh]  # type: ignore[attr-defined]
+        loader = DataLoader(samples, batch_size=1, num_workers=parts.data.num_workers, collate_fn=collate)
+        loop.predict(module, dataloaders=loader, return_predictions=False)
+    own = len(audit.ids) * sum(values["alpha"] for values in settings["certificates"].values())
+    words = [
+        f"{num_claims:,} claims about {len(audit.ids)} image(s) tested with {certifier.num_samples:,} fresh samples an "
+        f"image, seed {fresh.seed}.",
+        f"If all claims are true, any is said to fall with probability at most {config.error:g} (Clopper-Pearson at "
+        f"{config.error / num_claims:.2g} a claim).",
+        f"The run itself allows a false claim with probability at most {min(own, 1):g}.",
+    ]
+    words += [f"Not tested: {name}. Its claims are not about single pixels' votes." for name in untested]
+    return fresh.findings, words
+
+
+def _parts(directory: RunDirectory, config: Namespace) -> tuple[Namespace, Namespace]:
+    """The run's configuration, and what it names, built; logging and output are left out."""
+    parser = OneLineParser()
+    add_run_arguments(parser)
+    run = parser.parse_args([f"--config={directory.config}"])
+    run.logger = None
+    for name in ("accelerator", "devices"):
+        if config[name] is not None:
+            run.trainer[name] = config[name]
+    return run, build_parts(parser, run)
+
+
+def _check_same(settings: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to test the claims about one function on another."""
+    for key in _FUNCTION:
+        difference = first_difference(settings.get(key), now.get(key), key)
+        if difference is not None:
+            raise InputError(f"this is not what was certified: {difference}; the claims cannot be tested on it")
+
+
+def _print_audit(console: Console, audit: Audit) -> None:
+    table = Table("certificate", "kind", "images", "re-derived equal")
+    for name, tally in audit.tallies.items():
+        table.add_row(name, tally.kind, str(tally.num_certificates), str(tally.num_equal))
+    console.print(table)
+    _print_findings(console, audit.findings)
+    for note in audit.notes:
+        console.print(note, markup=False, style="dim")
+    equal = sum(tally.num_equal for tally in audit.tallies.values())
+    if audit.findings:
+        console.print(
+            f"REFUSED: {len(audit.findings)} finding(s), {equal} of {audit.num_certificates} re-derived equal"
+        )
+    else:
+        console.print(f"{equal} certificates re-derived, all equal")
+
+
+def _print_fresh(console: Console, findings: Sequence[Finding], words: Sequence[str]) -> None:
+    for line in words:
+        console.print(line, markup=False)
+    if findings:
+        _print_findings(console, findings)
+        console.print(f"REFUSED: {len(findings)} statement(s) fall")
+        raise SystemExit(1)
+    console.print("No claim falls")
+
+
+def _print_findings(console: Console, findings: Sequence[Finding]) -> None:
+    for finding in findings[:_LISTED]:
+        console.print(str(finding), markup=False)
+    if len(findings) > _LISTED:
+        console.print(f"... and {len(findings) - _LISTED} more")

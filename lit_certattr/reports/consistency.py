@@ -1,0 +1,207 @@
+"""Whether the settings, the certificates and ``config.yaml`` of a run say the same."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import attrs
+import yaml
+
+from lit_certattr.certificates import Result
+from lit_certattr.reports.run_directory import fingerprint
+
+_SAMPLING = ("attribution", "noise", "num_samples", "batch_size", "seed", "memory_format", "device")
+_CERTIFICATE = ("alpha", "top_k", "tau", "sparsity", "ties")  # what a result holds as it was asked for
+
+
+class Finding(NamedTuple):
+    """One thing that is not as it must be.
+
+    Attributes:
+        place: Image and certificate, or the file.
+        what: Which value, with level and pixel where it has them.
+        stored: What the directory holds.
+        derived: What follows from the counts, or from the other files; empty if there is no such value.
+    """
+
+    place: str
+    what: str
+    stored: str = ""
+    derived: str = ""
+
+    def __str__(self) -> str:
+        line = f"{self.place}: {self.what}"
+        return f"{line}: stored {self.stored}, derived {self.derived}" if self.stored or self.derived else line
+
+
+def check_settings(
+    image_id: str, name: str, result: Result, settings: Mapping[str, Any], facts: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """What a certificate says of itself against the settings of the run.
+
+    Args:
+        image_id: Id of the image.
+        name: Name of the certificate.
+        result: The certificate.
+        settings: Those of ``provenance.json``.
+        facts: What the directory holds of the image beside.
+    """
+    place, sampling = f"{image_id}, {name}", result.sampling
+    for key in _SAMPLING:
+        if sampling.get(key) != settings.get(key):
+            yield Finding(place, key, show(sampling.get(key)), f"{show(settings.get(key))} (provenance.json)")
+    if sampling.get("image_id") != image_id:
+        yield Finding(place, "image_id", show(sampling.get("image_id")), show(image_id))
+    if "target" in facts and sampling.get("target") != facts["target"]:
+        yield Finding(place, "target", show(sampling.get("target")), show(facts["target"]))
+    rule = {"predicted": "predicted", "label": "given"}.get(str(settings.get("targets")))
+    if rule is not None and sampling.get("target_rule") != rule:
+        yield Finding(place, "target_rule", show(sampling.get("target_rule")), show(rule))
+    law, arguments = _call(settings.get("noise"))
+    if result.noise != law:
+        yield Finding(place, "noise", result.noise, f"{law} (provenance.json)")
+    if "sigma" in arguments and not _same(arguments["sigma"], result.sigma):
+        yield Finding(place, "sigma", show(result.sigma), f"{arguments['sigma']} (provenance.json)")
+    drawn, asked = result.num_samples, settings.get("num_samples")
+    early = any(key.startswith("stop") and value for key, value in settings.items())
+    if isinstance(asked, int) and (drawn > asked or (drawn < asked and not early)):
+        yield Finding(place, "num_samples", show(drawn), f"{asked} (provenance.json)")
+    certificates = settings.get("certificates")
+    own = certificates.get(name) if isinstance(certificates, Mapping) else None
+    fields = {field.name for field in attrs.fields(type(result))}
+    for key, value in (own or {}).items() if isinstance(own, Mapping | None) else ():
+        if key not in _CERTIFICATE:
+            continue
+        held = getattr(result, key) if key in fields else sampling.get(key)
+        held = list(held) if isinstance(held, tuple) else held
+        if held != value:
+            yield Finding(place, key, show(held), f"{show(value)} (provenance.json)")
+
+
+def check_provenance(provenance: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """The fingerprint, and what ``provenance.json`` says twice.
+
+    Args:
+        provenance: The file.
+        settings: Its settings.
+    """
+    if provenance.get("fingerprint") != fingerprint(settings):
+        yield Finding("provenance.json", "fingerprint", show(provenance.get("fingerprint")), fingerprint(settings))
+    network = provenance.get("network")
+    pairs = {"seed": provenance.get("seed"), "network": network.get("hash") if isinstance(network, Mapping) else None}
+    for key, value in pairs.items():
+        if value is not None and value != settings.get(key):
+            yield Finding("provenance.json", key, show(value), f"{show(settings.get(key))} (settings)")
+
+
+def read_config(path: Path, settings: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Finding]]:
+    """The configuration of a run as plain values, and where it says something else than the settings.
+
+    Nothing that it names is imported.
+
+    Args:
+        path: ``config.yaml``.
+        settings: Those of ``provenance.json``.
+    """
+    try:
+        config = yaml.safe_load(path.read_bytes())
+    except (OSError, yaml.YAMLError, ValueError) as error:
+        return {}, [Finding("config.yaml", f"cannot be read ({' '.join(str(error).split())[:80]})")]
+    if not isinstance(config, Mapping):
+        return {}, [Finding("config.yaml", "is no mapping of settings")]
+    if not isinstance(config.get("certifier"), Mapping):  # a run from Python: its settings stand there
+        same = config == settings
+        return {}, [] if same else [Finding("config.yaml", "is not the settings in provenance.json")]
+    faults = [finding._replace(place="config.yaml") for finding in _config_differences(config, settings)]
+    radii = config.get("radii")
+    if radii is not None and not (isinstance(radii, list) and all(isinstance(r, int | float) for r in radii)):
+        return {}, [*faults, Finding("config.yaml", "radii", show(radii))]
+    return config, faults
+
+
+def _config_differences(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """Where a resolved configuration says something else than the settings; without importing what it names."""
+    certifier = config["certifier"]
+
+    def compare(key: str, said: Any, known: Any) -> Iterator[Finding]:
+        said = list(said) if isinstance(said, tuple) else said
+        if said is not None and not _same(known, said):
+            yield Finding("", key, show(said), f"{show(known)} (provenance.json)")
+
+    for key in ("num_samples", "batch_size", "seed", "memory_format"):
+        yield from compare(f"certifier.{key}", certifier.get(key), settings.get(key))
+    for key in ("noise", "attribution"):
+        kind, arguments = _class(certifier.get(key))
+        law, known = _call(settings.get(key))
+        yield from compare(f"certifier.{key}", kind, law)
+        for argument, value in arguments.items():
+            if argument in known:
+                yield from compare(f"certifier.{key}.{argument}", value, known[argument])
+    yield from compare("targets", config.get("targets"), settings.get("targets"))
+    if isinstance(trainer := config.get("trainer"), Mapping):
+        for key in ("precision", "threads"):
+            yield from compare(f"trainer.{key}", trainer.get(key), settings.get(key))
+    named, expected = certifier.get("certificates"), settings.get("certificates")
+    if not isinstance(expected, Mapping):
+        return
+    entries = list(named.values() if isinstance(named, Mapping) else named if isinstance(named, list) else [])
+    if len(entries) != len(expected) or (isinstance(named, Mapping) and list(named) != list(expected)):
+        yield Finding("", "certifier.certificates", str(len(entries)), f"{name_list(expected)} (provenance.json)")
+        return
+    for entry, (name, values) in zip(entries, expected.items(), strict=True):
+        kind, arguments = _class(entry)
+        yield from compare(name, kind, values.get("kind"))
+        for key, value in arguments.items():
+            if key in values:
+                yield from compare(f"{name}.{key}", value, values[key])
+
+
+def _class(value: Any) -> tuple[Any, Mapping[str, Any]]:
+    """Class and arguments of a ``class_path`` entry; ``None`` and nothing if it is none."""
+    if not isinstance(value, Mapping):
+        return (value.rpartition(".")[2] if isinstance(value, str) else None), {}
+    arguments = value.get("init_args")
+    return str(value.get("class_path")).rpartition(".")[2], arguments if isinstance(arguments, Mapping) else {}
+
+
+def _call(text: Any) -> tuple[str, dict[str, str]]:
+    """Name and arguments of ``"Name(a=1, b=2)"``.
+
+    Example:
+        >>> _call("GaussianNoise(sigma=0.25)")
+        ('GaussianNoise', {'sigma': '0.25'})
+    """
+    name, _, inside = str(text).partition("(")
+    return name, dict(re.findall(r"(\w+)=([^,()\[\]]+)", inside))
+
+
+def _same(known: Any, value: Any) -> bool:
+    """Whether two settings are equal, where one may be text."""
+    if known == value:
+        return True
+    text = str(known).strip("'\"")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return float(text) == float(value)
+        except ValueError:
+            return False
+    return text == str(value)
+
+
+def at(index: tuple[int, ...]) -> str:
+    """Place in a tensor, in the words of a reader."""
+    if len(index) == 3:
+        return f" at level {index[0]}, pixel ({index[1]}, {index[2]})"
+    return f" at pixel ({index[0]}, {index[1]})" if len(index) == 2 else f" at {', '.join(map(str, index))}"
+
+
+def show(value: Any) -> str:
+    """A value in at most 60 letters."""
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def name_list(names: Any) -> str:
+    """Names in one line."""
+    return ", ".join(map(str, names)) or "none"
