@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import ndtri
 from torch import Tensor
 
-from lit_certattr.certificates import PixelResult, Result, TopKOverlapResult
+from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
 from lit_certattr.certificates import drawing as draw
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ def image_panel(
     """Everything about one image: its maps in the first row, its curves in the second.
 
     Image, clean attribution map, smoothed map (share of the votes), certified map over all levels of K, radius
-    of the label shown; certified shares against the radius with what pure noise would reach, and the certified
-    overlap. What has no certificate is left out, and certificates of other kinds are passed over.
+    of the label shown; certified shares against the radius with what pure noise would reach, the certified
+    overlap and the certified cosine. What has no certificate is left out, and certificates of other kinds are
+    passed over.
 
     Args:
         image: Image ``[C, H, W]`` in [0, 1] with one or three channels.
@@ -42,6 +43,7 @@ def image_panel(
 
     pixel = {name: result for name, result in results.items() if isinstance(result, PixelResult)}
     overlap = {name: result for name, result in results.items() if isinstance(result, TopKOverlapResult)}
+    cosine = {name: result for name, result in results.items() if isinstance(result, CosineResult)}
     maps: list[Any] = [lambda axes, slot: _image(axes, slot, image)]
     if clean_map is not None:
         maps.append(lambda axes, slot: _clean(axes, slot, clean_map))
@@ -54,6 +56,7 @@ def image_panel(
         ]
     if not pixel:
         maps += [lambda axes, slot, r=masks: _top(axes, slot, r) for masks in overlap.values()]
+    maps += [lambda axes, slot, r=vector: _mean(axes, slot, r) for vector in cosine.values()]
     curves: list[Any] = []
     for result in pixel.values():
         curves += [
@@ -63,6 +66,9 @@ def image_panel(
     for name, masks in overlap.items():
         heading = f"Certified overlap ({name})" if len(overlap) > 1 else "Certified overlap"
         curves.append(lambda axes, r=masks, s=heading: draw.paint_overlap(axes, r, s))
+    for name, vector in cosine.items():
+        heading = f"Certified cosine ({name})" if len(cosine) > 1 else "Certified cosine"
+        curves.append(lambda axes, r=vector, s=heading: draw.paint_cosine(axes, r, s))
 
     map_rows = _rows(maps, 5 if clean_map is not None else 4)
     curve_rows = _rows(curves, 3)
@@ -88,7 +94,7 @@ def dataset_figure(results: Iterable[Mapping[str, Result]]) -> "Figure":
     """Means over the images against the radius, with the middle half of the images as a band.
 
     Certified important and unimportant pixels with what pure noise would reach, one curve a level, and the
-    certified overlap; one row a pixel certificate. Images are taken one at a time and not kept.
+    certified overlap and cosine; one row a pixel certificate. Images are taken one at a time and not kept.
 
     Args:
         results: For each image its results by name, all from one run.
@@ -111,11 +117,16 @@ def dataset_figure(results: Iterable[Mapping[str, Result]]) -> "Figure":
                 first.setdefault(name, result)
                 radii = _common_radii(result.sigma, result.alpha / 2 / result.votes.numel(), result.num_samples)
                 curves.setdefault((name, 1), []).append(result.curve(radii.tolist()).numpy()[:, None])
+            elif isinstance(result, CosineResult):
+                first.setdefault(name, result)
+                radii = draw.cosine_radii(result.law, result.dimension)
+                curves.setdefault((name, 1), []).append(draw.cosine_curve(result, radii)[:, None])
 
     rows = max(1, sum(isinstance(result, PixelResult) for result in first.values()))
     overlaps = sum(isinstance(result, TopKOverlapResult) for result in first.values())
-    pixels = rows if len(first) > overlaps else 0
-    columns = (2 if pixels else 0) + (-(-overlaps // rows))
+    cosines = sum(isinstance(result, CosineResult) for result in first.values())
+    pixels = rows if len(first) > overlaps + cosines else 0
+    columns = (2 if pixels else 0) + (-(-(overlaps + cosines) // rows))
     figure = Figure(figsize=(3.6 * max(1, columns), 2.9 * rows), layout="constrained")
     grid = figure.subplots(rows, max(1, columns), squeeze=False)
     free = [axes for row in grid for axes in row[2 if pixels else 0 :]]
@@ -126,6 +137,9 @@ def dataset_figure(results: Iterable[Mapping[str, Result]]) -> "Figure":
             for axes, label in zip(grid[row][:2], (1, 0), strict=True):
                 _mean_shares(axes, result, np.stack(curves[name, label]), label, suffix)
             row += 1
+        elif isinstance(result, CosineResult):
+            suffix = f" ({name})" if cosines > 1 else ""
+            _mean_cosine(free.pop(0), result, np.stack(curves[name, 1]), suffix)
         else:
             suffix = f" ({name})" if overlaps > 1 else ""
             _mean_overlap(free.pop(0), result, np.stack(curves[name, 1]), suffix)
@@ -164,6 +178,12 @@ def _mean_overlap(axes: "Axes", result: TopKOverlapResult, curves: Any, suffix: 
     radii = _common_radii(result.sigma, result.alpha / 2 / result.votes.numel(), result.num_samples)
     _band(axes, radii, curves[:, :, 0], draw.OVERLAP, "")
     draw.style_curve(axes, f"Certified overlap{suffix}", f"share of K = {draw.name_of(result.top_k)}", radii[-1])
+
+
+def _mean_cosine(axes: "Axes", result: CosineResult, curves: Any, suffix: str) -> None:
+    radii = draw.cosine_radii(result.law, result.dimension)
+    _band(axes, radii, curves[:, :, 0], draw.OVERLAP, "")
+    draw.style_curve(axes, f"Certified cosine{suffix}", "cosine of the two maps", radii[-1])
 
 
 def _rows(items: Sequence[Any], length: int) -> list[Sequence[Any]]:
@@ -222,3 +242,11 @@ def _top(axes: "Axes", slot: "Axes", result: TopKOverlapResult) -> None:
     _title(axes, f"Smoothed, top {draw.name_of(result.sparsity)}")
     shown = draw.paint_map(axes, share, cmap="magma", vmin=0, vmax=1)
     draw.paint_bar(slot, shown, f"votes / {result.num_samples} samples")
+
+
+def _mean(axes: "Axes", slot: "Axes", result: CosineResult) -> None:
+    _title(axes, "Smoothed, mean of unit maps")
+    values = result.mean.numpy()
+    top = float(np.quantile(np.abs(values), 0.995)) or 1.0
+    palette, low = ("gray_r", 0.0) if result.nonnegative else ("RdBu_r", -top)
+    draw.paint_bar(slot, draw.paint_map(axes, values, cmap=palette, vmin=low, vmax=top), "score (clipped at 99.5 %)")

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
-from lit_certattr.certificates import PixelResult, Result, TopKOverlapResult
+from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
 from lit_certattr.certificates.drawing import name_of
 from lit_certattr.reports.figures import dataset_figure, image_panel
 from lit_certattr.reports.run_directory import Record, RunDirectory
@@ -180,6 +180,12 @@ def _general(result: Result) -> str:
             f"stated there of the K = {name_of(result.top_k)} most important pixels of the smoothed map stays in its "
             "top K."
         )
+    if isinstance(result, CosineResult):
+        return (
+            f"{sure}for all radii at once: under every perturbation of the image up to a radius, the cosine between "
+            "the smoothed map of the image and that of the perturbed image, as expectations, is at least the number "
+            "stated there."
+        )
     return result.statement()
 
 
@@ -203,6 +209,10 @@ def _tiles(table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str
         suffix = f" ({name})" if overlap.certificate.nunique() > 1 else ""
         label = f"certified overlap of the top {name_of(group.top_k.iloc[0])} at radius → 0{suffix}"
         tiles.append(_tile(_share(group.overlap.mean()), label))
+    cosine = data[data.kind == CosineResult.kind]
+    for name, group in cosine.groupby("certificate", sort=False):
+        suffix = f" ({name})" if cosine.certificate.nunique() > 1 else ""
+        tiles.append(_tile(f"{group.cosine90_radius.mean():.3f}", f"mean radius of a cosine of 0.9{suffix}"))
     rates = [session.get("samples_per_second") for session in provenance.get("sessions", [])]
     if rates and rates[-1]:
         tiles.append(_tile(f"{rates[-1]:,.0f}", "samples a second"))
@@ -248,7 +258,7 @@ def _table(name: str, result: Result, table: pa.Table) -> Table:
         columns.append(Column(head))
         for image_id in images:
             value = rows[image_id, level][key]
-            shown = _share(value) if share else f"{value:.3f}"
+            shown = _share(value) if share else f"{math.floor(1000 * value) / 1000:.3f}"  # never above what is proven
             cells[image_id].append(Cell(repr(value), shown))
 
     note = "Click a column to sort."
@@ -271,6 +281,19 @@ def _table(name: str, result: Result, table: pa.Table) -> Table:
         meaning = f"Share of K = {name_of(result.top_k)} that stays in the top K at each radius"
         note = f"{meaning}, and the radius below which half of it does. {note}"
         title = "Certified overlap"
+    elif isinstance(result, CosineResult):
+        add("norm", 0, "norm", share=False)
+        for column in table.column_names:
+            if column.startswith("cosine_r"):
+                add(f"radius {column.removeprefix('cosine_r').replace('_', '.')}", 0, column, share=False)
+        add("radius of 0.9", 0, "cosine90_radius", share=False)
+        meaning = (
+            "Lower bound of the norm of the smoothed map, which decides everything; certified cosine at each radius"
+        )
+        note = (
+            f"{meaning}, {'0' if result.nonnegative else '-1'} where there is none; radius of a cosine of 0.9. {note}"
+        )
+        title = "Certified cosine"
     else:
         title = type(result).__name__.removesuffix("Result")
     return Table(f"{title} ({name})", columns, list(cells.values()), note)
@@ -287,19 +310,27 @@ def _panel(record: Record, png: str) -> dict[str, Any]:
     statements = [result.statement() for result in record.results.values()]
     statements += [result.power_note() for result in record.results.values() if isinstance(result, PixelResult)]
     flags = [f"{name}: {flag}" for name, result in record.results.items() for flag in result.flags]
-    shares = [
-        f"{name}: "
-        + ", ".join(
-            f"{_share(float(one))} of the top {name_of(top_k)} certified important"
-            for one, top_k in zip(result.one_share(), result.top_k, strict=True)
-        )
-        for name, result in record.results.items()
-        if isinstance(result, PixelResult)
-    ] + [
-        f"{name}: {_share(result.overlap(0) / result.size)} certified overlap"
-        for name, result in record.results.items()
-        if isinstance(result, TopKOverlapResult)
-    ]
+    shares = (
+        [
+            f"{name}: "
+            + ", ".join(
+                f"{_share(float(one))} of the top {name_of(top_k)} certified important"
+                for one, top_k in zip(result.one_share(), result.top_k, strict=True)
+            )
+            for name, result in record.results.items()
+            if isinstance(result, PixelResult)
+        ]
+        + [
+            f"{name}: {_share(result.overlap(0) / result.size)} certified overlap"
+            for name, result in record.results.items()
+            if isinstance(result, TopKOverlapResult)
+        ]
+        + [
+            f"{name}: cosine of 0.9 certified up to radius {result.max_radius(0.9):.3f}"
+            for name, result in record.results.items()
+            if isinstance(result, CosineResult)
+        ]
+    )
     return {
         "id": record.id,
         "subtitle": subtitle,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lit_certattr.certificates import PixelResult, Result, TopKOverlapResult
+from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
 
 RADII = (0.05, 0.1, 0.2, 0.3, 0.5)
 """Radii of the table's columns, in pixel l2 units."""
@@ -26,8 +26,8 @@ def schema(radii: Sequence[float] = RADII) -> pa.Schema:
     """Columns and types of ``results.parquet``.
 
     ``one`` (certified important), ``zero`` (certified unimportant) and ``abstain`` are shares of all pixels,
-    ``one_share`` and ``overlap`` shares of K, ``null_*`` what pure noise would reach. Columns of the other
-    kind of certificate are null.
+    ``one_share`` and ``overlap`` shares of K, ``null_*`` what pure noise would reach, ``cosine`` certified cosines
+    and ``cosine90_radius`` the largest radius of a cosine of 0.9. Columns of the other kinds of certificate are null.
     """
     text: tuple[str, ...] = ("id", "certificate", "kind", "noise", "attribution", "target_rule", "flags")
     whole = (
@@ -43,7 +43,8 @@ def schema(radii: Sequence[float] = RADII) -> pa.Schema:
     )
     real: tuple[str, ...] = ("top_k", "alpha", "sigma", "tau", "tied", "mean_radius", "max_radius", "half_radius")
     real += ("one", "zero", "certified", "abstain", "one_share", "null_one", "null_zero", "overlap")
-    real += tuple(at(name, radius) for name in ("one_share", "certified", "overlap") for radius in radii)
+    real += ("norm", "cosine90_radius")
+    real += tuple(at(name, radius) for name in ("one_share", "certified", "overlap", "cosine") for radius in radii)
     order = ("id", "certificate", "kind", "level", "top_k", "size", "num_pixels", "target", "prediction", "label")
     types = dict.fromkeys(text, pa.string()) | dict.fromkeys(whole, pa.int64()) | dict.fromkeys(real, pa.float64())
     names = order + tuple(name for name in (*real, *whole, *text) if name not in order)
@@ -84,6 +85,8 @@ def rows(
             yield from (common | row for row in _pixel_rows(result, radii))
         elif isinstance(result, TopKOverlapResult):
             yield common | _overlap_row(result, radii)
+        elif isinstance(result, CosineResult):
+            yield common | _cosine_row(result, radii)
         else:
             yield common
 
@@ -127,17 +130,29 @@ def _overlap_row(result: TopKOverlapResult, radii: Sequence[float]) -> dict[str,
     } | {at("overlap", radius): value for radius, value in zip(radii, curve, strict=True)}
 
 
+def _cosine_row(result: CosineResult, radii: Sequence[float]) -> dict[str, Any]:
+    return {
+        "level": 0,
+        "num_pixels": result.mean.numel(),
+        "norm": result.norm,
+        "cosine90_radius": result.max_radius(0.9),
+    } | {at("cosine", radius): value for radius, value in zip(radii, result.curve(radii).tolist(), strict=True)}
+
+
 def means(table: pa.Table) -> dict[str, float]:
     """Means over the images of a table: ``certified/<certificate>/<level>/<column>``.
 
-    Levels are named by their size in pixels, since names of metrics must not hold a dot.
+    Levels are named by their size in pixels, since names of metrics must not hold a dot; a certificate without
+    levels has none in its names.
     """
-    numbers = ("one_share", "one", "zero", "certified", "mean_radius", "overlap", "half_radius")
-    at_radius = re.compile(r"(one_share|certified|overlap)_r\d[\dem_]*")
+    numbers: tuple[str, ...] = ("one_share", "one", "zero", "certified", "mean_radius", "overlap", "half_radius")
+    numbers += ("norm", "cosine90_radius")
+    at_radius = re.compile(r"(one_share|certified|overlap|cosine)_r\d[\dem_]*")
     wanted = [name for name in table.column_names if name in numbers or at_radius.fullmatch(name)]
     collected: dict[str, list[float]] = {}
     for row in table.to_pylist():
+        level = "" if row["size"] is None else f"k{row['size']}/"
         for name in wanted:
             if row[name] is not None:
-                collected.setdefault(f"certified/{row['certificate']}/k{row['size']}/{name}", []).append(row[name])
+                collected.setdefault(f"certified/{row['certificate']}/{level}{name}", []).append(row[name])
     return {name: sum(values) / len(values) for name, values in collected.items()}
