@@ -18,6 +18,7 @@ from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOve
 from lit_certattr.certificates.drawing import name_of
 from lit_certattr.reports.figures import dataset_figure, image_panel
 from lit_certattr.reports.run_directory import Record, RunDirectory
+from lit_certattr.statistics import false_certificates
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -154,6 +155,7 @@ def _content(
         "budget": budget,
         "budget_sum": f"{total:g}",
         "joint": f"{joint:.4g}" if joint > 0 else "0 (too many images for a joint statement at this α)",
+        "joint_false": _joint_false(num_images, total),
         "power": [result.power_note() for result in results.values() if isinstance(result, PixelResult)],
         "target_text": "The explained class is the label of each image."
         if (provenance.get("settings") or {}).get("targets") == "label"
@@ -162,6 +164,17 @@ def _content(
         "script": Markup(_SCRIPT),  # noqa: S704  (a constant)
         "script_hash": base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode(),
     }
+
+
+def _joint_false(num_images: int, alpha: float, eta: float = 0.001) -> str:
+    """How many images may have a false certificate, in words."""
+    count = false_certificates(num_images, min(alpha, 1), eta)
+    most = "no image has a false certificate" if count == 0 else f"at most {count} of them have a false certificate"
+    return (
+        f"With probability at least {100 * (1 - eta):g} %, {most}: the noise of each image is independent of that of "
+        f"the others, so the false ones are no more numerous than heads among {num_images} coins of probability "
+        f"{alpha:g}."
+    )
 
 
 def _general(result: Result) -> str:

@@ -17,6 +17,7 @@ from lit_certattr.statistics.bounded import (
     vector_margin,
 )
 from lit_certattr.statistics.gaussian import shift
+from lit_certattr.statistics.joint import false_certificates
 from lit_certattr.statistics.multiple import holm_threshold, two_label_holm
 from lit_certattr.statistics.sequences import doubling_looks, kt_interval, kt_lower, look_share, union_lower
 from lit_certattr.statistics.shares import exact_share
@@ -30,6 +31,7 @@ __all__ = [
     "doubling_looks",
     "empirical_bernstein_lower",
     "exact_share",
+    "false_certificates",
     "hoeffding_bentkus_lower",
     "hoeffding_margin",
     "holm_threshold",
