@@ -89,9 +89,10 @@ class VoteCertificate(Certificate):
 
     def count(self, block: MapBlock) -> None:
         """See :class:`Certificate`."""
+        votes, tied = block.count(self.sizes, self.ties)
         self.num_constant += block.num_constant
-        self.votes += torch.stack([block.votes(size, self.ties) for size in self.sizes])
-        self.tied += torch.stack([block.tied(size, self.ties) for size in self.sizes])
+        self.votes += votes
+        self.tied += tied
 
     def _record(self) -> dict[str, Any]:
         record = super()._record()

@@ -1,5 +1,6 @@
 """A block of noisy maps, ranked once for every certificate."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -10,6 +11,7 @@ from lit_certattr.errors import InputError
 from lit_certattr.smoothing.sparsify import (
     Ties,
     flatten_maps,
+    masks_without_ties,
     quadratic_map,
     rank,
     relaxed_top_k,
@@ -42,7 +44,7 @@ class MapBlock:
     def __init__(self, maps: Tensor, start: int | None = None, levels: Tensor | None = None) -> None:
         self.maps, self.start, self.levels = maps, start, levels
         self._masks: dict[tuple[int, Ties], tuple[Tensor, Tensor]] = {}
-        self._votes: dict[tuple[int, Ties], Tensor] = {}
+        self._counts: dict[tuple[int, Ties], tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
         return len(self.maps)
@@ -80,16 +82,39 @@ class MapBlock:
         """Top-``size`` mask of each map, boolean ``[b, H, W]``; see :func:`~lit_certattr.smoothing.top_k_mask`."""
         return self._select(size, ties)[0]
 
-    def tied(self, size: int, ties: Ties = "index") -> Tensor:
-        """Pixels that tie across the threshold of their map, summed over the maps, scalar."""
-        return self._select(size, ties)[1]
+    def count(self, sizes: Sequence[int], ties: Ties = "index") -> tuple[Tensor, Tensor]:
+        """Votes ``[K, H, W]`` and tied pixels ``[K]`` for several sizes, as :meth:`votes` and :meth:`tied`."""
+        if missing := [size for size in sizes if (size, ties) not in self._counts]:
+            counted = self._count_at_once(missing) if ties == "index" else None
+            for index, size in enumerate(missing):
+                self._counts[size, ties] = (counted[index], self._no_ties) if counted else self._count_one(size, ties)
+        votes, tied = zip(*(self._counts[size, ties] for size in sizes), strict=True)
+        return torch.stack(votes), torch.stack(tied)
+
+    def _count_at_once(self, sizes: Sequence[int]) -> list[Tensor] | None:
+        """Votes of all sizes from one comparison, if no map has a tie (a constant map is nothing but a tie)."""
+        masks = masks_without_ties(self._flat, self._ranked, sizes)
+        return None if masks is None else list(self._sum(masks.unflatten(-1, self.maps.shape[1:])))
+
+    def _count_one(self, size: int, ties: Ties) -> tuple[Tensor, Tensor]:
+        masks, tied = self._select(size, ties)
+        return self._sum(masks), tied
+
+    def _sum(self, masks: Tensor) -> Tensor:
+        """Sum of masks ``[..., b, H, W]`` over the samples; int16 is ten times faster than int64."""
+        return masks.sum(-3, dtype=torch.int16 if len(self.maps) < 2**15 else torch.int32)
+
+    @cached_property
+    def _no_ties(self) -> Tensor:
+        return torch.zeros((), dtype=torch.int64, device=self.maps.device)
 
     def votes(self, size: int, ties: Ties = "index") -> Tensor:
         """How many maps select each pixel, integer ``[H, W]``."""
-        if (size, ties) not in self._votes:
-            narrow = torch.int16 if len(self.maps) < 2**15 else torch.int32  # ten times faster than int64
-            self._votes[size, ties] = self.masks(size, ties).sum(0, dtype=narrow)
-        return self._votes[size, ties]
+        return self.count([size], ties)[0][0]
+
+    def tied(self, size: int, ties: Ties = "index") -> Tensor:
+        """Pixels that tie across the threshold of their map, summed over the maps, scalar."""
+        return self.count([size], ties)[1][0]
 
     def level_masks(self, kind: MapKind, size: int, saturation: int = 1) -> Tensor:
         """Pixels whose relaxed, scaled or quadratic map is above the level of the sample, boolean ``[b, H, W]``.

@@ -65,6 +65,15 @@ def _at_least(flat: Tensor, threshold: Tensor, size: int) -> tuple[Tensor, Tenso
     return _break_ties(flat, threshold, size)
 
 
+def masks_without_ties(flat: Tensor, ranked: Tensor, sizes: Sequence[int]) -> Tensor | None:
+    """Masks ``[K, B, N]`` of several sizes from one comparison; ``None`` if a row ties, or asking is not free."""
+    if not values_are_free(flat) or max(sizes) == flat.shape[1]:  # all pixels of a constant map are no tie
+        return None
+    thresholds = ranked.numpy()[:, -np.asarray(sizes)].T
+    selected = flat.numpy() >= thresholds[:, :, None]
+    return torch.from_numpy(selected) if np.count_nonzero(selected) == sum(sizes) * len(flat) else None
+
+
 def _break_ties(flat: Tensor, threshold: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The same where rows may tie: the pixels at the threshold are taken by index. Never waits for the device."""
     at = flat == threshold
