@@ -1,12 +1,15 @@
 """Torchmetrics of certified results."""
 
 from lit_certattr.metrics.image_mean import ImageMean
+from lit_certattr.metrics.lens import CertifiedLENSPrecision, CertifiedLENSRecall
 from lit_certattr.metrics.naming import certified_metrics, metric_name, metrics_for, overlap_metrics
 from lit_certattr.metrics.overlap import CertifiedOverlap, CertifiedOverlapCurve
 from lit_certattr.metrics.pixel import CertifiedFraction, CertifiedOneShare, MeanCertifiedRadius
 
 __all__ = [
     "CertifiedFraction",
+    "CertifiedLENSPrecision",
+    "CertifiedLENSRecall",
     "CertifiedOneShare",
     "CertifiedOverlap",
     "CertifiedOverlapCurve",

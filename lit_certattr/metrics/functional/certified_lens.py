@@ -1,0 +1,177 @@
+"""Locality-sensitive overlap that a certificate guarantees: the worst case over all sets that it allows."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lit_certattr.certificates import PixelResult, Result
+from lit_certattr.errors import InputError
+from lit_certattr.metrics.functional.certified import as_list, at_level, check_level, check_radius
+
+
+def neighbourhood(mask: Tensor, window: int) -> Tensor:
+    """Pixels at most ``window`` rows and columns away from the mask, cut at the border.
+
+    Args:
+        mask: Boolean ``[H, W]``.
+        window: Chessboard distance in pixels, 0 or more; 1 is the 3x3 window of Kamath et al. (2024).
+
+    Example:
+        >>> neighbourhood(torch.tensor([[True, False, False]]), 1).tolist()
+        [[True, True, False]]
+    """
+    if window < 0:
+        raise InputError(f"window must not be negative, got {window}")
+    near = F.max_pool2d(mask[None].float(), 2 * window + 1, stride=1, padding=window)[0] if window else mask
+    return near > 0
+
+
+def worst_lens_recall(reference: Tensor, kept: Tensor, possible: Tensor, window: int, size: int | None = None) -> float:
+    r"""Smallest LENS recall :math:`|T \cap N_w(S)| / |T|` of the sets T that a certificate allows; exact.
+
+    T is any set with :math:`P^+ \subseteq T \subseteq V`. Proof: pixels of :math:`V \setminus P^+` far from S lower the
+    ratio and those near S do not, so the worst T takes all the far ones it has room for. With ``size`` T has exactly
+    that many pixels, and only when the far ones run out are near ones taken.
+
+    Args:
+        reference: S, boolean ``[H, W]``.
+        kept: P+, the pixels certain to be in T, boolean ``[H, W]``.
+        possible: V, the pixels that may be in T, boolean ``[H, W]``; holds P+.
+        window: w, in pixels.
+        size: Number of pixels of T; ``None`` for any number.
+
+    Returns:
+        A share in [0, 1]; 1 if every set that is not empty has all its pixels near S.
+
+    Raises:
+        InputError: If P+ is not in V, or no set of that size lies between them.
+    """
+    near = neighbourhood(reference, window)
+    if bool((kept & ~possible).any()):
+        raise InputError("kept must be a part of possible")
+    sure, near_sure = int(kept.sum()), int((kept & near).sum())
+    far = int((possible & ~kept & ~near).sum())
+    if size is None:
+        return near_sure / (sure + far) if sure + far else 1.0
+    if not max(sure, 1) <= size <= int(possible.sum()):
+        raise InputError(f"size={size}, but sets have {max(sure, 1)} to {int(possible.sum())} pixels")
+    return (near_sure + max(0, size - sure - far)) / size
+
+
+def worst_lens_precision(reference: Tensor, kept: Tensor, window: int) -> float:
+    r"""Smallest LENS precision :math:`|S \cap N_w(T)| / |S|` of the sets T that hold :math:`P^+`.
+
+    :math:`T = P^+` attains it, since more pixels never cover less. Where T must have more pixels than that it is a
+    lower bound, attained if enough of the others cover nothing new of S.
+
+    Args:
+        reference: S, boolean ``[H, W]``, not empty.
+        kept: P+, boolean ``[H, W]``.
+        window: w, in pixels.
+
+    Raises:
+        InputError: If S is empty.
+    """
+    if not bool(reference.any()):
+        raise InputError("reference must have at least one pixel")
+    return int((reference & neighbourhood(kept, window)).sum()) / int(reference.sum())
+
+
+def certified_sets(result: Result, radius: float, level: int) -> tuple[Tensor, Tensor, Tensor]:
+    """S, P+ and V of a pixel certificate at a radius, boolean ``[H, W]`` each; see :func:`certified_lens_recall`."""
+    pixel = at_level(result, level)
+    holds = pixel.radius[level] > radius
+    kept, excluded = (holds & (pixel.labels[level] == label) for label in (1, 0))
+    return 2 * pixel.votes[level] > pixel.num_samples, kept, ~excluded
+
+
+def certified_lens_recall(
+    results: PixelResult | list[PixelResult], radius: float = 0.0, window: int = 1, level: int = 0
+) -> Tensor:
+    r"""LENS recall that no perturbation up to a radius can undercut, mean over images.
+
+    Let :math:`M(\delta)` be the pixels that the majority of the noisy maps of the perturbed image puts in their top K,
+    and S the released estimate of :math:`M(0)` (more than half of the samples). A pixel certificate shows
+    :math:`P^+ \subseteq M(\delta) \subseteq V` for all :math:`\delta` up to ``radius`` at once, with :math:`P^+` the
+    pixels certified important beyond the radius and V those not certified unimportant. So at least this share of
+    the pixels of *any* :math:`M(\delta)` is within ``window`` pixels of S, with the certificate's confidence; no
+    further test is made. (:math:`M(\delta)` need not have K pixels, and it is not the top K of the mean votes,
+    of which the certificate says less: neither inclusion holds for that.)
+
+    Args:
+        results: One pixel result, or one an image.
+        radius: Budget in pixel l2 units.
+        window: w: distance that a pixel may move, in pixels.
+        level: Which of the certificate's ``top_k`` levels.
+
+    Returns:
+        Scalar in [0, 1].
+
+    Raises:
+        InputError: If an argument is out of range, or a result is of another kind.
+
+    Reference: Kamath, Mittal, Deshpande, Balasubramanian, "Rethinking robustness of model attributions", AAAI 2024
+    (the metric; that paper's "recall" is the share of the *perturbed* set).
+    """
+    return _mean(results, lens_recall_of(radius, window, level))
+
+
+def certified_lens_precision(
+    results: PixelResult | list[PixelResult], radius: float = 0.0, window: int = 1, level: int = 0
+) -> Tensor:
+    r"""LENS precision that no perturbation up to a radius can undercut, mean over images.
+
+    At least this share of S is within ``window`` pixels of :math:`M(\delta)`, for all :math:`\delta` up to ``radius``
+    at once; see :func:`certified_lens_recall`. An empty S counts as 0.
+
+    Args:
+        results: One pixel result, or one an image.
+        radius: Budget in pixel l2 units.
+        window: w: distance that a pixel may move, in pixels.
+        level: Which of the certificate's ``top_k`` levels.
+
+    Returns:
+        Scalar in [0, 1].
+
+    Raises:
+        InputError: If an argument is out of range, or a result is of another kind.
+    """
+    return _mean(results, lens_precision_of(radius, window, level))
+
+
+def lens_recall_of(radius: float, window: int, level: int) -> Callable[[Result], Tensor]:
+    """The value of one image behind :func:`certified_lens_recall`."""
+    check_radius(radius), check_window(window), check_level(level)
+
+    def value(result: Result) -> Tensor:
+        return torch.tensor(worst_lens_recall(*certified_sets(result, radius, level), window), dtype=torch.float64)
+
+    return value
+
+
+def lens_precision_of(radius: float, window: int, level: int) -> Callable[[Result], Tensor]:
+    """The value of one image behind :func:`certified_lens_precision`."""
+    check_radius(radius), check_window(window), check_level(level)
+
+    def value(result: Result) -> Tensor:
+        reference, kept, _ = certified_sets(result, radius, level)
+        share = worst_lens_precision(reference, kept, window) if bool(reference.any()) else 0.0
+        return torch.tensor(share, dtype=torch.float64)
+
+    return value
+
+
+def check_window(window: int) -> int:
+    """``window``, if it is a distance in pixels."""
+    if isinstance(window, bool) or not isinstance(window, int) or window < 0:
+        raise InputError(f"window must be a whole number of pixels, 0 or more, got {window!r}")
+    return window
+
+
+def _mean(results: PixelResult | list[PixelResult], value: Callable[[Result], Tensor]) -> Tensor:
+    values = [value(result) for result in as_list(results)]
+    if not values:
+        raise InputError("needs at least one result")
+    return torch.stack(values).mean().float()
