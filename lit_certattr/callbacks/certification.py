@@ -184,7 +184,7 @@ class CertificationCallback(Callback):
         net = _network(pl_module)
         certified: list[tuple[_Chosen, dict[str, Result]]] = []
         figures: list[tuple[str, Figure]] = []
-        total = len(own) * self.certifier.num_samples
+        total = len(own) * self.certifier.num_samples  # at most, if images may stop early
         started = time.monotonic()
         with sampling_progress(trainer, total) as on_block:
             for sample in own:
@@ -198,7 +198,8 @@ class CertificationCallback(Callback):
                     title = f"{_id_of(results)}, class {_target_of(results)}, epoch {trainer.current_epoch}"
                     figures.append((_id_of(results), image_panel(sample.image, results, title, clean)))
         seconds = time.monotonic() - started
-        log.info("certified %d images: %.0f samples/s", len(own), total / max(seconds, 1e-9))
+        drawn = sum(next(iter(results.values())).num_samples for _, results in certified)
+        log.info("certified %d images: %.0f samples/s", len(own), drawn / max(seconds, 1e-9))
         log_figures(_loggers(trainer), "certified/panels", figures, trainer.global_step)
         return certified
 

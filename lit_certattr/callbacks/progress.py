@@ -42,7 +42,8 @@ class CertificationProgress(Callback):
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar: Progress | None = None
-        self._images = self._done = self._total = self._per_image = self._blocks = 0
+        self._images = self._finished = self._done = self._total = self._per_image = self._blocks = 0
+        self._most = False
         self._processes = 1
         self._clock = self._first = self._spoke = 0.0
 
@@ -57,7 +58,8 @@ class CertificationProgress(Callback):
         self._images = -(-todo // self._processes)
         self._per_image = pl_module.certifier.num_samples
         self._total = self._images * self._per_image
-        self._done = self._blocks = 0
+        self._most = bool(pl_module.certifier.stopping)
+        self._done = self._finished = self._blocks = 0
         self._clock = self._spoke = time.perf_counter()
         if len(dataset) > todo:
             self._say(f"{len(dataset) - todo} of {len(dataset)} images are done already.")
@@ -85,12 +87,28 @@ class CertificationProgress(Callback):
             self._spoke = now
             self._say(self.line())
 
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Images may stop early: what they did not need is no longer to come."""
+        for _, results in outputs or ():
+            self._finished += 1
+            self._total -= self._per_image - next(iter(results.values())).num_samples
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], total=self._total)
+
     def line(self) -> str:
         """Where the run stands, in one line."""
         rate = self._done / max(time.perf_counter() - self._clock, 1e-9)
-        images = self._done // max(self._per_image, 1)
         left = duration((self._total - self._done) / rate) if self._done else "?"
-        return f"{images}/{self._images} images, {rate:,.0f} samples/s, {left} left"
+        most = "at most " if self._most else ""
+        return f"{self._finished}/{self._images} images, {rate:,.0f} samples/s, {most}{left} left"
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what it took."""
@@ -110,7 +128,9 @@ class CertificationProgress(Callback):
     def _forecast(self, rate: float) -> None:
         cost = duration(self._total / rate)
         share = " in each process" if self._processes > 1 else ""
-        self._say(f"{_images(self._images)} x {self._per_image} samples{share}, {rate:,.0f} samples/s: about {cost}")
+        most, about = ("at most ", "at most") if self._most else ("", "about")
+        work = f"{_images(self._images)} x {most}{self._per_image} samples{share}"
+        self._say(f"{work}, {rate:,.0f} samples/s: {about} {cost}")
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False)

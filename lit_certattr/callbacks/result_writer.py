@@ -54,7 +54,7 @@ class ResultWriter(Callback):
         self.overwrite, self.config, self.provenance = overwrite, config, provenance
         self.radii, self.max_panels = tuple(radii), max_panels
         self._session: dict[str, Any] = {}
-        self._number, self._start = 0, 0.0
+        self._number, self._start, self._drawn = 0, 0.0, 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the directory, and skip what it holds."""
@@ -67,7 +67,7 @@ class ResultWriter(Callback):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a session in the provenance."""
-        self._start = time.perf_counter()
+        self._start, self._drawn = time.perf_counter(), 0
         remaining = [image_id for image_id in self.ids if image_id not in _module(pl_module).skip_ids]
         self._session = {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -95,6 +95,7 @@ class ResultWriter(Callback):
         self, trainer: Trainer, module: CertificationModule, batch: Sample, index: int, results: dict[str, Result]
     ) -> None:
         image = batch.image[index]
+        self._drawn += next(iter(results.values())).num_samples
         target = int(next(iter(results.values())).sampling["target"])
         # As in the certifier: outside inference mode, whatever the Trainer does.
         with (
@@ -118,11 +119,12 @@ class ResultWriter(Callback):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Wait for all processes, then write table and report."""
         trainer.strategy.barrier("all images written")
+        drawn = torch.tensor(self._drawn, device=trainer.strategy.root_device)
+        samples = int(trainer.strategy.reduce(drawn, reduce_op="sum"))
         if not trainer.is_global_zero:
             return
         if self._session["images"]:
             seconds = time.perf_counter() - self._start
-            samples = self._session["images"] * _module(pl_module).certifier.num_samples
             self._session |= {
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": round(seconds, 1),

@@ -109,17 +109,15 @@ def dataset_figure(results: Iterable[Mapping[str, Result]]) -> "Figure":
     for entry in results:
         for name, result in entry.items():
             if isinstance(result, PixelResult):
-                first.setdefault(name, result)
+                radii = _pixel_radii(first.setdefault(name, result))
                 for label in (1, 0):
-                    radii = _common_radii(result.sigma, result.level, result.num_samples)
                     curves.setdefault((name, label), []).append(draw.share_curves(result, label, radii))
             elif isinstance(result, TopKOverlapResult):
-                first.setdefault(name, result)
-                radii = _common_radii(result.sigma, result.alpha / 2 / result.votes.numel(), result.num_samples)
+                radii = _overlap_radii(first.setdefault(name, result))
                 curves.setdefault((name, 1), []).append(result.curve(radii.tolist()).numpy()[:, None])
             elif isinstance(result, CosineResult):
                 first.setdefault(name, result)
-                radii = draw.cosine_radii(result.law, result.dimension)
+                radii = draw.cosine_radii(result)
                 curves.setdefault((name, 1), []).append(draw.cosine_curve(result, radii)[:, None])
 
     rows = max(1, sum(isinstance(result, PixelResult) for result in first.values()))
@@ -148,8 +146,18 @@ def dataset_figure(results: Iterable[Mapping[str, Result]]) -> "Figure":
     return figure
 
 
-def _common_radii(sigma: float, level: float, num_samples: int) -> Any:
+def _pixel_radii(result: PixelResult) -> Any:
+    return _common_radii(result, result.level)
+
+
+def _overlap_radii(result: TopKOverlapResult) -> Any:
+    return _common_radii(result, result.alpha / 2 / result.votes.numel())
+
+
+def _common_radii(result: Result, level: float) -> Any:
     """A grid up to the largest radius that unanimous votes can certify: the same for all images of a run."""
+    num_samples = result.sampling.get("num_samples", result.num_samples)  # the most that an image of the run can get
+    sigma = result.sigma
     return np.linspace(0, 1.02 * sigma * max(float(ndtri(level ** (1 / num_samples))), 0.1), 120)
 
 
@@ -160,7 +168,7 @@ def _band(axes: "Axes", radii: Any, curves: Any, colour: str, label: str) -> Non
 
 
 def _mean_shares(axes: "Axes", result: PixelResult, curves: Any, label: int, suffix: str) -> None:
-    radii = _common_radii(result.sigma, result.level, result.num_samples)
+    radii = _pixel_radii(result)
     coarse = radii[::3]
     null = draw.null_curves(result, label, coarse)
     order = draw.level_order(result)
@@ -175,13 +183,13 @@ def _mean_shares(axes: "Axes", result: PixelResult, curves: Any, label: int, suf
 
 
 def _mean_overlap(axes: "Axes", result: TopKOverlapResult, curves: Any, suffix: str) -> None:
-    radii = _common_radii(result.sigma, result.alpha / 2 / result.votes.numel(), result.num_samples)
+    radii = _overlap_radii(result)
     _band(axes, radii, curves[:, :, 0], draw.OVERLAP, "")
     draw.style_curve(axes, f"Certified overlap{suffix}", f"share of K = {draw.name_of(result.top_k)}", radii[-1])
 
 
 def _mean_cosine(axes: "Axes", result: CosineResult, curves: Any, suffix: str) -> None:
-    radii = draw.cosine_radii(result.law, result.dimension)
+    radii = draw.cosine_radii(result)
     _band(axes, radii, curves[:, :, 0], draw.OVERLAP, "")
     draw.style_curve(axes, f"Certified cosine{suffix}", "cosine of the two maps", radii[-1])
 

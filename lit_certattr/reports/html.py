@@ -144,7 +144,7 @@ def _content(
         "network": (provenance.get("network") or {}).get("class", "network"),
         "attribution": any_result.sampling.get("attribution", "attribution"),
         "noise": f"{any_result.noise} with sigma = {any_result.sigma:g}",
-        "num_samples": f"{any_result.num_samples:,}",
+        "num_samples": _samples(any_result, table),
         "tiles": _tiles(table, provenance),
         "warnings": _warnings(table),
         "statements": [{"name": name, "text": _general(result)} for name, result in results.items()],
@@ -164,6 +164,14 @@ def _content(
         "script": Markup(_SCRIPT),  # noqa: S704  (a constant)
         "script_hash": base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode(),
     }
+
+
+def _samples(result: Result, table: pa.Table) -> str:
+    """The number of samples, or how it varies where sampling may stop early."""
+    if "looks" not in result.sampling:
+        return f"{result.num_samples:,}"
+    drawn = table.column("num_samples").to_pylist()
+    return f"{min(drawn):,} to {max(drawn):,} (mean {math.fsum(drawn) / len(drawn):,.0f})"
 
 
 def _joint_false(num_images: int, alpha: float, eta: float = 0.001) -> str:
@@ -226,6 +234,8 @@ def _tiles(table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str
     for name, group in cosine.groupby("certificate", sort=False):
         suffix = f" ({name})" if cosine.certificate.nunique() > 1 else ""
         tiles.append(_tile(f"{group.cosine90_radius.mean():.3f}", f"mean radius of a cosine of 0.9{suffix}"))
+    if (provenance.get("settings") or {}).get("stopping"):
+        tiles.append(_tile(_share(data.samples_saved.mean()), "of the samples saved by stopping early, mean"))
     rates = [session.get("samples_per_second") for session in provenance.get("sessions", [])]
     if rates and rates[-1]:
         tiles.append(_tile(f"{rates[-1]:,.0f}", "samples a second"))
@@ -309,6 +319,11 @@ def _table(name: str, result: Result, table: pa.Table) -> Table:
         title = "Certified cosine"
     else:
         title = type(result).__name__.removesuffix("Result")
+    if "looks" in result.sampling:
+        columns.append(Column("samples"))
+        for image_id in images:
+            drawn = rows[image_id, 0]["num_samples"]
+            cells[image_id].append(Cell(str(drawn), f"{drawn:,}"))
     return Table(f"{title} ({name})", columns, list(cells.values()), note)
 
 

@@ -27,7 +27,8 @@ def schema(radii: Sequence[float] = RADII) -> pa.Schema:
 
     ``one`` (certified important), ``zero`` (certified unimportant) and ``abstain`` are shares of all pixels,
     ``one_share`` and ``overlap`` shares of K, ``null_*`` what pure noise would reach, ``cosine`` certified cosines
-    and ``cosine90_radius`` the largest radius of a cosine of 0.9. Columns of the other kinds of certificate are null.
+    and ``cosine90_radius`` the largest radius of a cosine of 0.9, ``samples_saved`` the share of the samples that an
+    image did not need, where sampling may stop early. Columns of the other kinds of certificate are null.
     """
     text: tuple[str, ...] = ("id", "certificate", "kind", "noise", "attribution", "target_rule", "flags")
     whole = (
@@ -43,7 +44,7 @@ def schema(radii: Sequence[float] = RADII) -> pa.Schema:
     )
     real: tuple[str, ...] = ("top_k", "alpha", "sigma", "tau", "tied", "mean_radius", "max_radius", "half_radius")
     real += ("one", "zero", "certified", "abstain", "one_share", "null_one", "null_zero", "overlap")
-    real += ("norm", "cosine90_radius")
+    real += ("norm", "cosine90_radius", "samples_saved")
     real += tuple(at(name, radius) for name in ("one_share", "certified", "overlap", "cosine") for radius in radii)
     order = ("id", "certificate", "kind", "level", "top_k", "size", "num_pixels", "target", "prediction", "label")
     types = dict.fromkeys(text, pa.string()) | dict.fromkeys(whole, pa.int64()) | dict.fromkeys(real, pa.float64())
@@ -76,6 +77,7 @@ def rows(
             "alpha": result.alpha,
             "sigma": result.sigma,
             "num_samples": result.num_samples,
+            "samples_saved": 1 - result.num_samples / result.sampling.get("num_samples", result.num_samples),
             "noise": result.noise,
             "attribution": result.sampling.get("attribution"),
             "target_rule": result.sampling.get("target_rule"),
