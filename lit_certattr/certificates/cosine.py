@@ -150,8 +150,13 @@ class CosineResult(Result):
         if samples < 1:
             raise InputError(f"num_samples must be at least 1, got {samples}")
         moved = diameter * total_variation(self.law, radius, self.dimension)
-        moved += vector_margin(self.num_samples, self.alpha, diameter) + vector_margin(samples, self.alpha, diameter)
+        moved += vector_margin(self.num_samples, self.spent_alpha, diameter)
+        moved += vector_margin(samples, self.alpha, diameter)
         return diameter_bound(float(self.mean.norm()), moved, 1.0, floor)
+
+    def certified_count(self, radius: float = 0.0) -> tuple[int, int]:
+        """See :class:`Result`: a cosine has no pixels to count, so these are millionths of the certified cosine."""
+        return math.floor(1e6 * max(0.0, self.at(radius))), 10**6
 
     def rederive(self) -> Self:
         """The result that the stored projections give; see :class:`Result`."""
@@ -160,7 +165,7 @@ class CosineResult(Result):
         low = 0.0 if self.nonnegative else -1.0
         if not bool(((self.projections >= low) & (self.projections <= 1)).all()):
             raise InputError(f"projections must lie in [{low:g}, 1]")
-        norm = norm_lower_bound(self.projections.numpy(), self.alpha, self.nonnegative)
+        norm = norm_lower_bound(self.projections.numpy(), self.spent_alpha, self.nonnegative)
         return attrs.evolve(self, norm=norm)
 
     def statement(self, radius: float | None = None) -> str:
@@ -220,6 +225,7 @@ cosine_bound_signed`, which is tight, or :func:`~lit_certattr.certificates.cosin
 
     name = "cosine"
     laws = (UniformBallNoise, GaussianNoise)
+    anytime = True
 
     total: Tensor
     projections: list[Tensor]
@@ -248,7 +254,9 @@ cosine_bound_signed`, which is tight, or :func:`~lit_certattr.certificates.cosin
 
     def smallest_num_samples(self, num_pixels: int) -> int:
         """See :class:`Certificate`: enough that maps that never change have a norm above zero."""
-        perfect = (n for n in itertools.count(1) if norm_lower_bound(np.ones(n), self.alpha, self.nonnegative) > 0)
+        perfect = (
+            n for n in itertools.count(1) if norm_lower_bound(np.ones(n), self.spent_alpha, self.nonnegative) > 0
+        )
         return self.num_selection + next(perfect)
 
     def allocate(self) -> None:
@@ -268,19 +276,20 @@ cosine_bound_signed`, which is tight, or :func:`~lit_certattr.certificates.cosin
     def count(self, block: MapBlock) -> None:
         """See :class:`Certificate`."""
         maps = block.maps.flatten(1).double()
-        norms = maps.norm(dim=1, keepdim=True)
+        norms = maps.norm(dim=1)
         self.num_zero += (norms == 0).sum()
-        self.num_negative += (maps < 0).any(1).sum()
-        unit = torch.where(norms > 0, maps / norms, 0.0)
-        projected = [unit.new_empty(0)]
-        while len(unit):
+        self.num_negative += (maps.amin(1) < 0).sum()
+        scale = torch.where(norms > 0, 1 / norms, 0.0)
+        projected = [scale.new_empty(0)]
+        while len(maps):
             turn = self.num_selection
             while turn <= self._seen:
                 turn *= 2
-            part, unit = unit[: turn - self._seen], unit[turn - self._seen :]
+            split = turn - self._seen
+            part, maps, factor, scale = maps[:split], maps[split:], scale[:split], scale[split:]
             if self._direction is not None:
-                projected.append((part * self._direction).sum(1))  # row by row: no dependence on the block
-            self.total += part.sum(0)
+                projected.append(part @ self._direction * factor)
+            self.total += factor @ part
             self._seen += len(part)
             if self._seen == turn:
                 self._direction = torch.nn.functional.normalize(self.total, dim=0)
@@ -305,7 +314,7 @@ cosine_bound_signed`, which is tight, or :func:`~lit_certattr.certificates.cosin
         if zero := int(self.num_zero):
             record["flags"].append(f"{zero} of {record['num_samples']} noisy maps are zero; they count as zero")
         return CosineResult(
-            norm=norm_lower_bound(projections.numpy(), self.alpha, self.nonnegative),
+            norm=norm_lower_bound(projections.numpy(), self.spent_alpha, self.nonnegative),
             projections=projections,
             mean=(self.total / record["num_samples"]).view(self.map_shape).cpu(),
             bound="nonnegative" if self.nonnegative else "signed",

@@ -11,7 +11,6 @@ from lit_certattr.certificates.cosine import CosineResult
 from lit_certattr.certificates.cosine_bounds import radius_over_sigma
 from lit_certattr.certificates.pixel import PixelResult
 from lit_certattr.certificates.topk_overlap import TopKOverlapResult
-from lit_certattr.smoothing import Noise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -236,9 +235,10 @@ def paint_overlap(axes: "Axes", result: TopKOverlapResult, title: str = "Certifi
     style_curve(axes, title, f"share of K = {name_of(result.top_k)}", radii[-1])
 
 
-def cosine_radii(law: Noise, dimension: int) -> npt.NDArray[np.float64]:
-    """Radii for a curve of cosines, up to where a map that never changes under the noise could turn anywhere."""
-    return np.linspace(0, 1.05 * law.sigma * radius_over_sigma(law, 0.5, dimension), 120)
+def cosine_radii(result: CosineResult) -> npt.NDArray[np.float64]:
+    """Radii for a curve of cosines, the same for all images of a run: up to where little or nothing can be left."""
+    variation = 0.8 if result.nonnegative else 0.5
+    return np.linspace(0, result.sigma * radius_over_sigma(result.law, variation, result.dimension), 120)
 
 
 def cosine_curve(result: CosineResult, radii: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -249,7 +249,7 @@ def cosine_curve(result: CosineResult, radii: npt.NDArray[np.float64]) -> npt.ND
 
 def paint_cosine(axes: "Axes", result: CosineResult, title: str = "Certified cosine") -> None:
     """Certified cosine of the smoothed map against the radius."""
-    radii = cosine_radii(result.law, result.dimension)
+    radii = cosine_radii(result)
     curve = cosine_curve(result, radii)
     axes.plot(radii, curve, color=OVERLAP, linewidth=1.6)
     axes.fill_between(radii, curve, color=OVERLAP, alpha=0.12, linewidth=0)

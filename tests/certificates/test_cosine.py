@@ -340,3 +340,32 @@ def test_the_whole_way_at_the_size_of_imagenet():
     assert result.sampling["num_selection"] == 8
     assert 0.3 < result.norm < 1
     assert 0.5 < result.at(0.05) < 1
+
+
+def test_sampling_may_stop_early():
+    """At every look the bound spends its share of alpha, so it is lower than that of a fixed number of samples."""
+    fixed = updated(some_maps())
+    looks = updated(some_maps())
+    looks.spend(0.25)
+    first, second = fixed.compute(), looks.compute()
+    assert second.norm == norm_lower_bound(second.projections, 0.05 / 4, False) < first.norm
+    assert second.rederive().norm == second.norm
+    assert (second.alpha, second.spent_alpha) == (0.05, 0.0125)
+    assert second.certified_count(0.1) == (math.floor(1e6 * second.at(0.1)), 1_000_000)
+    assert attrs.evolve(second, norm=0.0).certified_count(0.1)[0] == 0
+
+
+def test_a_stopping_rule_looks_at_the_cosine():
+    from lit_certattr.stopping import Futility
+
+    class Quadratic(nn.Module):
+        def forward(self, images):
+            score = (images.flatten(1) + 1).square().sum(1)
+            return torch.stack([score, -score], 1)
+
+    certificates = [CosineCertificate(nonnegative=True, num_selection=16)]
+    rules = [Futility(gain=0.05, radius=0.05)]
+    certifier = Certifier(Gradient(), BALL, certificates, num_samples=4000, batch_size=64, stopping=rules)
+    (results,) = certifier(Quadratic(), torch.full((1, 1, 4, 4), 0.5))
+    assert results["cosine"].num_samples < 4000
+    assert results["cosine"].at(0.05) > 0.9
