@@ -163,6 +163,8 @@ class Certifier:
         with torch.inference_mode(False), torch.no_grad(), frozen(model):
             images = _check_images(images, ids)
             ids = [_content_id(image) for image in images] if ids is None else list(ids)
+            for image, image_id in zip(images, ids, strict=True):
+                self.noise.check(image, image_id)
             # One by one: the class of an image near a tie must not depend on the images beside it.
             logits = torch.cat([_logits(model, image) for image in images.split(1)])
             classes = logits.argmax(1) if targets is None else torch.as_tensor(targets, device=images.device)
@@ -224,7 +226,7 @@ class Certifier:
             "target": target,
             "target_rule": rule,
             "device": image.device.type,
-            "generator": normal_stream(self.seed, image_id, image.device).generator,
+            "generator": self.noise.generator(normal_stream(self.seed, image_id, image.device)),
             "precision": _precision(model, image),
             "threads": torch.get_num_threads(),
         }

@@ -13,7 +13,7 @@ from torch import Tensor
 from lit_certattr.certificates.result import Claims, Result, round_down
 from lit_certattr.certificates.votes import VoteCertificate, check_votes, vote_flags
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import GaussianNoise, top_k_size
+from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, top_k_size
 from lit_certattr.smoothing.sparsify import Ties
 from lit_certattr.statistics import (
     binomial_tail,
@@ -177,7 +177,7 @@ class PixelResult(Result):
             f"With probability at least {1 - self.alpha:.4g}, for all {self.num_pixels} pixels and "
             f"{len(self.sizes)} level(s) of K at once: no perturbation of the image with l2 norm below {within} "
             f"can change the majority vote of a certified pixel, i.e. whether it belongs to the top K of the "
-            f"attribution map under {self.noise} with sigma = {self.sigma:g}. Here {levels} of the pixels. "
+            f"attribution map under {self.noise_in_words()}. Here {levels} of the pixels. "
             f"Nothing is claimed about the other pixels or about the predicted class."
         )
 
@@ -310,7 +310,7 @@ class PixelCertificate(VoteCertificate):
     """
 
     name = "pixel"
-    laws = (GaussianNoise,)
+    laws = (GaussianNoise, DiscreteGaussianNoise)
     anytime = True
 
     def __init__(

@@ -84,6 +84,11 @@ class Result:
         """
         raise NotImplementedError
 
+    def noise_in_words(self) -> str:
+        """The noise in words, with the perturbed images that it covers where these are not all."""
+        grid = " (perturbed images of whole grey levels)" if self.noise == "DiscreteGaussianNoise" else ""
+        return f"{self.noise} with sigma = {self.sigma:g}{grid}"
+
     def rederive(self) -> Self:
         """The result that the counts and settings held here give, by the function that certifies.
 

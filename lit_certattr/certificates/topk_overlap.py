@@ -17,7 +17,7 @@ from lit_certattr.certificates.overlap_bounds import (
 from lit_certattr.certificates.result import Claims, Result, round_down
 from lit_certattr.certificates.votes import VoteCertificate, check_votes, vote_flags
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import GaussianNoise, MapBlock, MapKind, top_k_mask, top_k_size
+from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, MapBlock, MapKind, top_k_mask, top_k_size
 from lit_certattr.smoothing.levels import GENERATOR
 from lit_certattr.smoothing.sparsify import Ties
 from lit_certattr.statistics import exact_share
@@ -104,7 +104,7 @@ class TopKOverlapResult(Result):
             f"With probability at least {1 - self.alpha:.4g}: for every perturbation of the image with l2 norm "
             f"{edge} {at:.4g}, at least {count} of the K = {self.size} most important pixels of this smoothed map "
             f"are among the K most important pixels of the smoothed map of the perturbed image. The smoothed map "
-            f"is the mean of {self._maps()} under {self.noise} with sigma = {self.sigma:g}, as its "
+            f"is the mean of {self._maps()} under {self.noise_in_words()}, as its "
             f"expectation; the statement holds for all radii at once. A map of the perturbed image that is "
             f"itself estimated from samples, and the predicted class, are not covered.{self._classes()}"
         )
@@ -284,7 +284,7 @@ class TopKOverlapCertificate(VoteCertificate):
     """
 
     name = "topk_overlap"
-    laws = (GaussianNoise,)
+    laws = (GaussianNoise, DiscreteGaussianNoise)
     anytime = True
 
     selection: Tensor

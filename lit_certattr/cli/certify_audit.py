@@ -127,6 +127,7 @@ def fresh_findings(directory: RunDirectory, audit: Audit, config: Namespace) -> 
             if config.samples < 1:
                 raise InputError(f"--samples must be at least 1, got {config.samples}")
             certifier.num_samples = config.samples
+        certifier.stopping = ()  # a fixed number, as the exact test needs
         num_claims, untested = count_claims(directory, audit.ids)
         if not num_claims:
             raise InputError(f"{directory.path} makes no claim that fresh noise could test: nothing is certified there")

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -18,6 +19,7 @@ from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOve
 from lit_certattr.certificates.drawing import name_of
 from lit_certattr.reports.figures import dataset_figure, image_panel
 from lit_certattr.reports.run_directory import Record, RunDirectory
+from lit_certattr.smoothing import DiscreteGaussianNoise, alpha_slack
 from lit_certattr.statistics import false_certificates
 
 if TYPE_CHECKING:
@@ -156,6 +158,7 @@ def _content(
         "budget_sum": f"{total:g}",
         "joint": f"{joint:.4g}" if joint > 0 else "0 (too many images for a joint statement at this α)",
         "joint_false": _joint_false(num_images, total),
+        "grid": _grid(any_result, first.image.numel()),
         "power": [result.power_note() for result in results.values() if isinstance(result, PixelResult)],
         "target_text": "The explained class is the label of each image."
         if (provenance.get("settings") or {}).get("targets") == "label"
@@ -172,6 +175,15 @@ def _samples(result: Result, table: pa.Table) -> str:
         return f"{result.num_samples:,}"
     drawn = table.column("num_samples").to_pylist()
     return f"{min(drawn):,} to {max(drawn):,} (mean {math.fsum(drawn) / len(drawn):,.0f})"
+
+
+def _grid(result: Result, dimension: int) -> dict[str, str] | None:
+    """What a reader should know of noise on the grid of grey levels; ``None`` for any other."""
+    levels = re.search(r"levels=(\d+)", str(result.sampling.get("noise")))
+    if result.noise != DiscreteGaussianNoise.__name__ or levels is None:
+        return None
+    slack = alpha_slack(DiscreteGaussianNoise(result.sigma, int(levels[1])), result.num_samples, dimension)
+    return {"levels": levels[1], "slack": f"{slack:.1g}"}
 
 
 def _joint_false(num_images: int, alpha: float, eta: float = 0.001) -> str:

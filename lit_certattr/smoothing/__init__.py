@@ -1,6 +1,7 @@
 """Noise laws, sparsifiers and the stream of noisy maps."""
 
 from lit_certattr.smoothing.block import MapBlock, MapKind
+from lit_certattr.smoothing.discrete import DiscreteGaussianNoise, alpha_slack
 from lit_certattr.smoothing.levels import uniform_levels
 from lit_certattr.smoothing.noise import GaussianNoise, Noise, UniformBallNoise
 from lit_certattr.smoothing.normals import normal_stream
@@ -14,11 +15,13 @@ from lit_certattr.smoothing.sparsify import (
 from lit_certattr.smoothing.stream import noisy_images, noisy_maps
 
 __all__ = [
+    "DiscreteGaussianNoise",
     "GaussianNoise",
     "MapBlock",
     "MapKind",
     "Noise",
     "UniformBallNoise",
+    "alpha_slack",
     "noisy_images",
     "noisy_maps",
     "normal_stream",

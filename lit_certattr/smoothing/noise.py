@@ -44,6 +44,25 @@ class Noise(ABC):
             ``out``.
         """
 
+    def check(self, image: Tensor, name: str) -> None:  # noqa: B027  (a hook, not a duty)
+        """Refuse an image to which this noise cannot be added; all are welcome unless a law says otherwise.
+
+        Args:
+            image: Image ``[C, H, W]`` in [0, 1].
+            name: What the complaint calls it.
+
+        Raises:
+            InputError: Naming the image and the reason.
+        """
+
+    def generator(self, normals: NormalStream) -> str:
+        """How the noise is drawn, recorded with every certificate.
+
+        Args:
+            normals: The normals of the image, on which the noise rests unless a law has its own.
+        """
+        return normals.generator
+
     @abstractmethod
     def sample_like(self, images: Tensor) -> Tensor:
         """Fresh noise of the shape of ``images`` ``[B, C, H, W]`` from torch's global generator, for training."""
