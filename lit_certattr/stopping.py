@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from lit_certattr.certificates import Certificate, Result, TopKOverlapCertificate, TopKOverlapResult
+from lit_certattr.certificates.votes import VoteCertificate
 from lit_certattr.errors import InputError
 
 
@@ -62,8 +63,30 @@ class StoppingRule(ABC):
         """
 
 
-class AllDecided(StoppingRule):
-    """Stops when a share of all pixels is certified, by every certificate.
+class _CountingRule(StoppingRule):
+    """Decides by how many pixels are certified at a radius; certificates that count none have no say."""
+
+    def __init__(self, radius: float) -> None:
+        if not (radius >= 0 and math.isfinite(radius)):
+            raise InputError(f"radius must be a number of at least 0, got {radius}")
+        self.radius = radius
+
+    def check(self, certificates: Mapping[str, Certificate]) -> None:
+        """See :class:`StoppingRule`."""
+        if not any(isinstance(certificate, VoteCertificate) for certificate in certificates.values()):
+            raise InputError(f"{type(self).__name__} needs a certificate that counts pixels, e.g. PixelCertificate")
+
+    def counts(self, look: Look) -> dict[str, tuple[int, int]]:
+        """Certified pixels and how many there could be, for each certificate that counts them."""
+        return {
+            name: result.certified_count(self.radius)
+            for name, result in look.results.items()
+            if type(result).certified_count is not Result.certified_count
+        }
+
+
+class AllDecided(_CountingRule):
+    """Stops when a share of all pixels is certified, by every certificate that counts pixels.
 
     With ``share: 1`` it waits for the last pixel, and pixels whose vote is near the threshold stay open for ever:
     it hardly ever stops. Smaller shares are a target: stop as soon as 80 % of the pixels are certified.
@@ -79,23 +102,23 @@ class AllDecided(StoppingRule):
     def __init__(self, share: float = 1.0, radius: float = 0.0) -> None:
         if not 0 < share <= 1:
             raise InputError(f"share must lie in (0, 1], got {share}")
-        self.share, self.radius = share, _check_radius(radius)
+        super().__init__(radius)
+        self.share = share
 
     def __repr__(self) -> str:
         return f"AllDecided(share={self.share}, radius={self.radius})"
 
     def stop(self, looks: Sequence[Look]) -> bool:
         """See :class:`StoppingRule`."""
-        counts = [result.certified_count(self.radius) for result in looks[-1].results.values()]
-        return all(certified >= self.share * total for certified, total in counts)
+        return all(certified >= self.share * total for certified, total in self.counts(looks[-1]).values())
 
 
-class Futility(StoppingRule):
+class Futility(_CountingRule):
     """Stops when more samples hardly help: doubling them has certified few new pixels.
 
     Args:
         gain: Stop when the certified pixels have grown by less than this share since the last look, for every
-            certificate; 0.05 is 5 %. While nothing is certified, sampling goes on.
+            certificate that counts pixels; 0.05 is 5 %. While nothing is certified, sampling goes on.
         radius: Only what is certified at this l2 radius, in pixel units, counts. At 0 a pixel counts as soon as
             it is certified at all, and its radius would still grow with more samples; give the radius that
             matters to you.
@@ -107,7 +130,8 @@ class Futility(StoppingRule):
     def __init__(self, gain: float = 0.05, radius: float = 0.0) -> None:
         if not 0 < gain <= 1:
             raise InputError(f"gain must lie in (0, 1], got {gain}")
-        self.gain, self.radius = gain, _check_radius(radius)
+        super().__init__(radius)
+        self.gain = gain
 
     def __repr__(self) -> str:
         return f"Futility(gain={self.gain}, radius={self.radius})"
@@ -116,15 +140,12 @@ class Futility(StoppingRule):
         """See :class:`StoppingRule`."""
         if len(looks) < 2:
             return False
-        before, now = looks[-2].results, looks[-1].results
-        for name, result in now.items():
-            old, new = before[name].certified_count(self.radius)[0], result.certified_count(self.radius)[0]
-            if not old or new >= (1 + self.gain) * old:
-                return False
-        return True
+        before = self.counts(looks[-2])
+        pairs = [(before[name][0], new) for name, (new, _) in self.counts(looks[-1]).items()]
+        return all(old and new < (1 + self.gain) * old for old, new in pairs)
 
 
-class OverlapStable(StoppingRule):
+class OverlapStable(_CountingRule):
     """Stops when every certified top-K overlap has settled since the last look.
 
     Args:
@@ -138,7 +159,8 @@ class OverlapStable(StoppingRule):
     def __init__(self, tolerance: float = 0.02, radius: float = 0.0) -> None:
         if not 0 <= tolerance < 1:
             raise InputError(f"tolerance must lie in [0, 1), got {tolerance}")
-        self.tolerance, self.radius = tolerance, _check_radius(radius)
+        super().__init__(radius)
+        self.tolerance = tolerance
 
     def __repr__(self) -> str:
         return f"OverlapStable(tolerance={self.tolerance}, radius={self.radius})"
@@ -152,15 +174,12 @@ class OverlapStable(StoppingRule):
         """See :class:`StoppingRule`."""
         if len(looks) < 2:
             return False
-        for name, result in looks[-1].results.items():
-            if isinstance(result, TopKOverlapResult):
-                old, (new, size) = (
-                    looks[-2].results[name].certified_count(self.radius)[0],
-                    result.certified_count(self.radius),
-                )
-                if not new or abs(new - old) > self.tolerance * size:
-                    return False
-        return True
+        before, now = self.counts(looks[-2]), self.counts(looks[-1])
+        overlaps = [name for name, result in looks[-1].results.items() if isinstance(result, TopKOverlapResult)]
+        return all(now[name][0] and self._settled(before[name][0], *now[name]) for name in overlaps)
+
+    def _settled(self, old: int, new: int, size: int) -> bool:
+        return abs(new - old) <= self.tolerance * size
 
 
 class Seconds(StoppingRule):
@@ -192,9 +211,3 @@ class Seconds(StoppingRule):
     def stop(self, looks: Sequence[Look]) -> bool:
         """See :class:`StoppingRule`."""
         return 2 * looks[-1].seconds > self.limit  # the next look needs as many samples again
-
-
-def _check_radius(radius: float) -> float:
-    if not (radius >= 0 and math.isfinite(radius)):
-        raise InputError(f"radius must be a number of at least 0, got {radius}")
-    return radius
