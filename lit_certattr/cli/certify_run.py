@@ -30,6 +30,7 @@ from lit_certattr.reports.log_run import log_run
 from lit_certattr.reports.provenance import provenance, run_settings
 from lit_certattr.reports.run_directory import RunDirectory
 from lit_certattr.reports.table import RADII
+from lit_certattr.smoothing import Noise
 
 RUN_HELP = """Certify the attribution maps of a set of images.
 
@@ -241,6 +242,9 @@ def _check(certifier: Certifier, network: nn.Module, samples: SampleSet, targets
             raise InputError(f"{type(network).__name__} must return logits [B, num_classes], got {tuple(logits.shape)}")
         maps = certifier.attribution(network, image[None], logits.argmax(1))
     certifier.check_sample_size((maps.shape[1], maps.shape[2]))
+    if type(certifier.noise).check is not Noise.check:
+        for image, _, image_id in (samples[index] for index in range(len(samples))):
+            certifier.noise.check(image, str(image_id))
     if targets == "label":
         for label, name in zip(samples.targets, samples.ids, strict=True):
             if label == NO_LABEL:

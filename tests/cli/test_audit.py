@@ -14,6 +14,7 @@ from lit_certattr.cli.certify import main
 from lit_certattr.models import SmallCNN
 from lit_certattr.reports import RunDirectory
 from lit_certattr.reports.run_directory import fingerprint
+from lit_certattr.smoothing import DiscreteGaussianNoise, alpha_slack
 
 CONFIG = """
 data:
@@ -361,3 +362,25 @@ def test_help_teaches(capsys):
     out = capsys.readouterr().out
     assert "certify.py audit runs/certify/photographs --fresh" in out
     assert "Exit status" in out
+
+
+def test_integer_noise_from_run_to_audit(honest, tmp_path, capsys):
+    config = f"--config={honest.parent / 'digits.yaml'}"
+    checkpoint = f"--checkpoint={honest.parent / 'digits.ckpt'}"
+    noise = ["--certifier.noise=DiscreteGaussianNoise", "--certifier.noise.sigma=0.3"]
+    with pytest.raises(SystemExit):  # the digits have 16 grey levels
+        main(["run", config, checkpoint, *noise, f"--output={tmp_path / 'wrong'}"])
+    assert "is no multiple of 1/255" in capsys.readouterr().err
+    assert not (tmp_path / "wrong").exists()
+    main(["run", config, checkpoint, *noise, "--certifier.noise.levels=16", f"--output={tmp_path / 'run'}"])
+    run = RunDirectory(tmp_path / "run")
+    page = " ".join(run.report.read_text().split())
+    assert "moves each value by whole steps of 1/16" in page
+    slack = alpha_slack(DiscreteGaussianNoise(0.3, 16), 300, 64)
+    assert 0 < slack < 1e-12
+    assert f"it adds at most {slack:.1g} to the α of an image" in page
+    assert "drawn in floating point" not in page
+    status, out = _audit(run, capsys, "--fresh", "--seed=5")
+    assert status == 0, out
+    assert "4 certificates re-derived, all equal" in out
+    assert "No claim falls" in out
