@@ -154,10 +154,6 @@ class CosineResult(Result):
         moved += vector_margin(samples, self.alpha, diameter)
         return diameter_bound(float(self.mean.norm()), moved, 1.0, floor)
 
-    def certified_count(self, radius: float = 0.0) -> tuple[int, int]:
-        """See :class:`Result`: a cosine has no pixels to count, so these are millionths of the certified cosine."""
-        return math.floor(1e6 * max(0.0, self.at(radius))), 10**6
-
     def rederive(self) -> Self:
         """The result that the stored projections give; see :class:`Result`."""
         if not 0 < self.projections.numel() <= self.num_samples - self.num_selection:

@@ -68,8 +68,10 @@ class MapBlock:
 
     @cached_property
     def num_invalid(self) -> Tensor:
-        """Number of maps that hold NaN or infinity, scalar; NaN ranks last."""
-        low, high = self._ranked[:, 0], self._ranked[:, -1]
+        """Number of maps that hold NaN or infinity, scalar; does not rank them for that."""
+        if "_ranked" not in self.__dict__:
+            return (~torch.isfinite(self._flat).all(1)).sum()
+        low, high = self._ranked[:, 0], self._ranked[:, -1]  # NaN ranks last
         return (~(torch.isfinite(low) & torch.isfinite(high))).sum()
 
     def _select(self, size: int, ties: Ties) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,8 @@ from lit_certattr.certificates import CosineCertificate, CosineResult, load_resu
 from lit_certattr.certificates.cosine import norm_lower_bound
 from lit_certattr.certificates.cosine_bounds import cosine_bound, total_variation
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import GaussianNoise, UniformBallNoise, noisy_images
+from lit_certattr.smoothing import GaussianNoise, MapBlock, UniformBallNoise, noisy_images
+from lit_certattr.stopping import StoppingRule
 
 SHAPE, BALL = (4, 5), UniformBallNoise(0.25)
 
@@ -351,21 +352,34 @@ def test_sampling_may_stop_early():
     assert second.norm == norm_lower_bound(second.projections, 0.05 / 4, False) < first.norm
     assert second.rederive().norm == second.norm
     assert (second.alpha, second.spent_alpha) == (0.05, 0.0125)
-    assert second.certified_count(0.1) == (math.floor(1e6 * second.at(0.1)), 1_000_000)
-    assert attrs.evolve(second, norm=0.0).certified_count(0.1)[0] == 0
 
 
-def test_a_stopping_rule_looks_at_the_cosine():
-    from lit_certattr.stopping import Futility
+class Enough(StoppingRule):
+    def stop(self, looks):
+        return looks[-1].results["cosine"].at(0.05) > 0.9
 
+
+def test_a_stopping_rule_may_look_at_the_cosine():
     class Quadratic(nn.Module):
         def forward(self, images):
             score = (images.flatten(1) + 1).square().sum(1)
             return torch.stack([score, -score], 1)
 
     certificates = [CosineCertificate(nonnegative=True, num_selection=16)]
-    rules = [Futility(gain=0.05, radius=0.05)]
-    certifier = Certifier(Gradient(), BALL, certificates, num_samples=4000, batch_size=64, stopping=rules)
+    certifier = Certifier(Gradient(), BALL, certificates, num_samples=4000, batch_size=64, stopping=[Enough()])
     (results,) = certifier(Quadratic(), torch.full((1, 1, 4, 4), 0.5))
     assert results["cosine"].num_samples < 4000
     assert results["cosine"].at(0.05) > 0.9
+    assert results["cosine"].alpha_share < 1
+
+
+def test_maps_are_not_ranked_for_a_cosine():
+    block = MapBlock(some_maps(20))
+    certificate = bound()
+    certificate.update(block)
+    assert "_ranked" not in vars(block)
+    invalid = some_maps(20)
+    invalid[3, 0, 0], invalid[4, 1, 1], invalid[4, 1, 2] = float("nan"), float("inf"), -float("inf")
+    unranked, ranked = MapBlock(invalid), MapBlock(invalid)
+    ranked.votes(3)
+    assert int(unranked.num_invalid) == int(ranked.num_invalid) == 2
