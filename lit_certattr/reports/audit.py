@@ -88,6 +88,7 @@ def audit_run(directory: RunDirectory) -> Audit:
     counts: dict[str, list[bool]] = {}
     kinds: dict[str, str] = {}
     derived_rows: list[dict[str, Any]] = []
+    schedules: dict[str, str] = {}
     labels: dict[str, int] = {}
     for image_id in [*ids, *sorted(stored - set(ids))]:
         if image_id not in stored:
@@ -111,12 +112,16 @@ def audit_run(directory: RunDirectory) -> Audit:
             counts.setdefault(name, []).append(not faults)
             kinds[name] = result.kind
             derived[name] = again
+            schedules.setdefault(str(result.sampling.get("looks")), f"{image_id}, {name}")
         expected = settings.get("certificates")
         if isinstance(expected, Mapping) and set(expected) != set(results):
             findings.append(Finding(image_id, "certificates", name_list(results), name_list(expected)))
         if image_id in ids:
             radii = config.get("radii", RADII)
             derived_rows += rows(image_id, derived, facts, radii)
+    if len(schedules) > 1:
+        (one, _), (other, place) = list(schedules.items())[:2]
+        findings.append(Finding(place, "looks are not those of the other certificates", other, one))
     if table is not None:
         findings += _check_table(table, derived_rows, config.get("radii", RADII))
     notes = ["report.html and figures/ only show these numbers; pictures are not compared."]

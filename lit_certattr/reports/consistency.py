@@ -10,6 +10,7 @@ import yaml
 
 from lit_certattr.certificates import Result
 from lit_certattr.reports.run_directory import fingerprint
+from lit_certattr.statistics import doubling_looks
 
 _SAMPLING = ("attribution", "noise", "num_samples", "batch_size", "seed", "memory_format", "device")
 _CERTIFICATE = ("alpha", "top_k", "tau", "sparsity", "ties")  # what a result holds as it was asked for
@@ -63,10 +64,7 @@ def check_settings(
         yield Finding(place, "noise", result.noise, f"{law} (provenance.json)")
     if "sigma" in arguments and not _same(arguments["sigma"], result.sigma):
         yield Finding(place, "sigma", show(result.sigma), f"{arguments['sigma']} (provenance.json)")
-    drawn, asked = result.num_samples, settings.get("num_samples")
-    early = any(key.startswith("stop") and value for key, value in settings.items())
-    if isinstance(asked, int) and (drawn > asked or (drawn < asked and not early)):
-        yield Finding(place, "num_samples", show(drawn), f"{asked} (provenance.json)")
+    yield from (finding._replace(place=place) for finding in _check_looks(result, settings))
     certificates = settings.get("certificates")
     own = certificates.get(name) if isinstance(certificates, Mapping) else None
     fields = {field.name for field in attrs.fields(type(result))}
@@ -77,6 +75,25 @@ def check_settings(
         held = list(held) if isinstance(held, tuple) else held
         if held != value:
             yield Finding(place, key, show(held), f"{show(value)} (provenance.json)")
+
+
+def _check_looks(result: Result, settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """Number of samples and share of alpha: one look at the end, or those that the run may stop at."""
+    asked, looks = settings.get("num_samples"), result.sampling.get("looks")
+    if not isinstance(asked, int):
+        return
+    expected: tuple[int, ...] = (asked,)
+    if settings.get("stopping"):
+        first = looks[0] if isinstance(looks, list) and looks and isinstance(looks[0], int) else asked
+        expected = doubling_looks(max(first, 1), asked)
+        if looks != list(expected):
+            yield Finding("", "looks", show(looks), show(list(expected)))
+    elif looks is not None:
+        yield Finding("", "looks", show(looks), "none: the settings have no stopping rule")
+    if result.num_samples not in expected:
+        yield Finding("", "num_samples", show(result.num_samples), f"{show(list(expected))} (provenance.json)")
+    if result.alpha_share != 1 / len(expected):
+        yield Finding("", "alpha_share", show(result.alpha_share), show(1 / len(expected)))
 
 
 def check_provenance(provenance: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[Finding]:

@@ -364,6 +364,39 @@ def test_help_teaches(capsys):
     assert "Exit status" in out
 
 
+def test_a_run_that_stops_early(honest, tmp_path, capsys):
+    config = yaml.safe_load(CONFIG)
+    config["certifier"]["stopping"] = [
+        {"class_path": "lit_certattr.stopping.Futility", "init_args": {"gain": 0.5, "radius": 0.1}}
+    ]
+    config["certifier"]["num_samples"] = 2000
+    (tmp_path / "early.yaml").write_text(yaml.safe_dump(config))
+    checkpoint = f"--checkpoint={honest.parent / 'digits.ckpt'}"
+    main(["run", f"--config={tmp_path / 'early.yaml'}", checkpoint, f"--output={tmp_path / 'run'}"])
+    run = RunDirectory(tmp_path / "run")
+    assert min(pq.read_table(run.table).column("num_samples").to_pylist()) < 2000, "it stopped"
+    status, out = _audit(run, capsys, "--fresh", "--samples=500")
+    assert status == 0, out
+    assert "500 fresh samples" in out, "a fixed number, whatever the rule"
+
+    def undivided(results):  # all of alpha for one look, though the run looked more often
+        return {name: attrs.evolve(result, alpha_share=1.0).rederive() for name, result in results.items()}
+
+    _rewrite(run, undivided)
+    status, out = _audit(run, capsys)
+    assert status == 1
+    assert "pixel: alpha_share: stored 1.0, derived 0." in out
+
+    def one_look(results):
+        return {
+            name: attrs.evolve(result, sampling=result.sampling | {"looks": [2000]})
+            for name, result in undivided(results).items()
+        }
+
+    _rewrite(run, one_look)
+    assert "looks are not those of the other certificates" in _audit(run, capsys)[1]
+
+
 def test_integer_noise_from_run_to_audit(honest, tmp_path, capsys):
     config = f"--config={honest.parent / 'digits.yaml'}"
     checkpoint = f"--checkpoint={honest.parent / 'digits.ckpt'}"
