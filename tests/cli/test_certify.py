@@ -511,3 +511,56 @@ def test_wandb_offline_receives_config_means_panels_and_table(arguments, tmp_pat
     log = next(run.glob("*.wandb")).read_bytes()
     assert b"num_samples" in log
     assert b"certified/topk_overlap/k32/overlap" in log
+
+
+def test_images_may_stop_early(arguments, tmp_path, capsys):
+    """The shipped configuration's rules on small digits: samples differ by image, and table and report say so."""
+    shipped = yaml.safe_load((ROOT / "configs/certify/mnist5k_anytime.yaml").read_text())["certifier"]
+    config = yaml.safe_load(DIGITS)
+    config["certifier"] |= {key: shipped[key] for key in ("certificates", "num_samples", "stopping")}
+    config["certifier"]["stopping"][0]["init_args"]["gain"] = 0.3  # maps of an untrained network take long to settle
+    early = tmp_path / "early.yaml"
+    early.write_text(yaml.safe_dump(config))
+    main(["run", f"--config={early}", *arguments[2:]])
+    run = tmp_path / "run"
+    stderr = capsys.readouterr().err
+    assert "4 images x at most 2048 samples" in stderr
+    assert "about" not in stderr  # a bound, no forecast
+    table = pq.read_table(run / "results.parquet").to_pylist()
+    drawn = {row["id"]: row["num_samples"] for row in table}
+    assert set(drawn.values()) <= {2**k for k in range(4, 12)}
+    assert min(drawn.values()) < 2048
+    for row in table:
+        assert row["samples_saved"] == pytest.approx(1 - row["num_samples"] / 2048)
+        result = load_results(run / "maps" / f"{row['id']}.safetensors")[row["certificate"]]
+        assert result.num_samples == row["num_samples"]
+        assert result.alpha_share == pytest.approx(1 / len(result.sampling["looks"]))
+    (session,) = json.loads((run / "provenance.json").read_text())["sessions"]
+    assert session["samples"] == sum(drawn.values())
+    report = (run / "report.html").read_text()
+    assert "of the samples saved by stopping early" in report
+    assert f"to {max(drawn.values()):,} (mean" in report
+    before = _files(run)
+    (run / "maps" / f"{next(iter(drawn))}.safetensors").unlink()
+    main(["run", f"--config={early}", *arguments[2:]])  # goes on, to the same bits
+    assert _files(run) == before
+
+
+def test_the_shipped_configuration_that_stops_early(tmp_path):
+    checkpoint = _checkpoint(tmp_path / "mnist.ckpt", image_size=28)
+    settings = ["--data.init_args.max_images=1", "--certifier.num_samples=128", "--max_panels=1"]
+    config = ROOT / "configs/certify/mnist5k_anytime.yaml"
+    main(["run", f"--config={config}", f"--checkpoint={checkpoint}", f"--output={tmp_path / 'run'}", *settings])
+    assert "Futility(gain=0.05" in str(json.loads((tmp_path / "run" / "provenance.json").read_text())["settings"])
+
+
+def test_a_fixed_number_saves_nothing(arguments, tmp_path):
+    main([*arguments, "--data.init_args.max_images=1"])
+    assert pq.read_table(tmp_path / "run" / "results.parquet").column("samples_saved").to_pylist() == [0.0] * 3
+
+
+def test_stopping_rules_from_the_command_line(arguments, capsys):
+    with pytest.raises(SystemExit) as status:
+        main([*arguments, "--certifier.stopping=[{class_path: Futility, init_args: {gain: 2}}]"])
+    assert status.value.code == 2
+    assert "gain must lie in (0, 1], got 2" in capsys.readouterr().err

@@ -1,0 +1,212 @@
+"""What stopping early saves, and what it costs, on maps of real images.
+
+    python -m benchmarks.early_stopping table --data mnist5k --images 50
+    python -m benchmarks.early_stopping table --data photographs --images 3
+    python -m benchmarks.early_stopping cost
+
+`table` draws all samples of each image once and keeps the counts at every look. From the same counts it derives the
+certificate of every fixed number of samples (with all of alpha), and what each stopping rule would have
+released (with the share of its look). "kept" is the certified count over that of the largest fixed number, both summed
+over the images. "equal" is the fixed number, interpolated between the looks, that certifies as much as the rule,
+and "saved at equal" the rule's saving against *that*: what the rule itself is worth, beside asking for fewer samples.
+`cost` is the time of all statistics of one image against that of its samples.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+
+import attrs
+import numpy as np
+import torch
+from torch import nn
+
+from lit_certattr import Certifier
+from lit_certattr.attribution import Gradient, frozen
+from lit_certattr.certificates import Certificate, PixelCertificate, Result, TopKOverlapCertificate
+from lit_certattr.data import ImageDataModule, MNIST5k, Photographs
+from lit_certattr.models import EfficientNetLite0, SmallCNN
+from lit_certattr.objectives import NoiseAugmentation
+from lit_certattr.smoothing import GaussianNoise, noisy_images
+from lit_certattr.statistics import kt_lower
+from lit_certattr.stopping import AllDecided, Futility, Look, OverlapStable, StoppingRule
+
+SIGMA = 0.25
+CERTIFICATES: Mapping[str, Certificate] = {
+    "pixels, tau 0.75": PixelCertificate(top_k=[0.2], tau=0.75),
+    "pixels, tau 0.75, Holm": PixelCertificate(top_k=[0.2], tau=0.75, correction="holm"),
+    "pixels, tau 0.5, K = 50, 25, 10 %": PixelCertificate(top_k=[0.5, 0.25, 0.1]),
+    "overlap of the top 20 %": TopKOverlapCertificate(top_k=0.2),
+}
+RULES: Sequence[StoppingRule] = (
+    Futility(0.1),
+    Futility(0.05),
+    Futility(0.03),
+    AllDecided(1.0),
+    AllDecided(0.8),
+)
+
+
+class Recorder(StoppingRule):
+    """Never stops, and keeps what the looks have shown."""
+
+    looks: list[Look]
+
+    def stop(self, looks: Sequence[Look]) -> bool:
+        """Keep them."""
+        self.looks = list(looks)
+        return False
+
+
+def network_and_data(name: str) -> tuple[nn.Module, ImageDataModule, int]:
+    """Network, images and batch size of a comparison; the small one is trained here, with noise."""
+    if name == "photographs":
+        return EfficientNetLite0().eval(), Photographs(), 16
+    torch.manual_seed(0)
+    data, network = MNIST5k(batch_size=64), SmallCNN(image_size=28, num_classes=10)
+    data.setup("fit")
+    objective, optimizer = (
+        NoiseAugmentation(GaussianNoise(SIGMA), draws=1),
+        torch.optim.Adam(network.parameters(), 1e-3),
+    )
+    for _ in range(4):
+        for batch in data.train_dataloader():
+            optimizer.zero_grad()
+            objective(network, batch.image, torch.as_tensor(batch.target))[0].backward()
+            optimizer.step()
+    return network.eval(), data, 128
+
+
+def record(name: str, num_images: int, num_samples: int) -> list[list[Look]]:
+    """The looks at each image."""
+    network, data, batch_size = network_and_data(name)
+    data.setup("predict")
+    samples, recorder, found = data.predict_set, Recorder(), []
+    certificates = {f"c{index}": certificate for index, certificate in enumerate(CERTIFICATES.values())}
+    certifier = Certifier(Gradient(), GaussianNoise(SIGMA), certificates, num_samples, batch_size, stopping=[recorder])
+    for index in range(min(num_images, len(samples))):
+        image, _, image_id = samples[index]
+        certifier(network, image[None], None, [image_id])
+        found.append(recorder.looks)
+    return found
+
+
+def count(result: Result) -> int:
+    """What is certified."""
+    return result.certified_count()[0]
+
+
+def with_all_of_alpha(result: Result) -> Result:
+    """The result of the same counts, had their number been fixed in advance."""
+    return attrs.evolve(result, alpha_share=1.0).rederive()
+
+
+def print_table(arguments: argparse.Namespace) -> None:
+    """Print one table a certificate."""
+    images = record(arguments.data, arguments.images, arguments.samples)
+    print(
+        f"{arguments.data}: {len(images)} images, at most {arguments.samples} samples, sigma = {SIGMA}, torch {torch.__version__}"
+    )
+    for index, title in enumerate(CERTIFICATES):
+        name = f"c{index}"
+        runs = [[look._replace(results={name: look.results[name]}) for look in looks] for looks in images]
+        sizes = [look.num_samples for look in runs[0]]
+        fixed = np.array(
+            [[count(attrs.evolve(look.results[name], alpha_share=1.0).rederive()) for look in run] for run in runs]
+        )
+        most = max(int(fixed[:, -1].sum()), 1)
+        kept = fixed.sum(0) / most
+        total = sum(run[0].results[name].certified_count()[1] for run in runs)
+        print(f"\n{title}: {most / total:.1%} of {total:,} certified by {sizes[-1]:,} samples\n")
+        print("| rule | mean samples | saved | kept | equal | saved at equal |")
+        print("|---|---|---|---|---|---|")
+        for size, share in zip(sizes, kept, strict=True):
+            print(f"| fixed {size:,} | {size:,} | {1 - size / sizes[-1]:.0%} | {share:.1%} | | |")
+        rules = (*RULES, OverlapStable(0.02)) if "overlap" in title else RULES
+        for rule in rules:
+            ends = [next((i for i in range(len(run)) if rule.stop(run[: i + 1])), len(run) - 1) for run in runs]
+            drawn = statistics.mean(run[end].num_samples for run, end in zip(runs, ends, strict=True))
+            share = sum(count(run[end].results[name]) for run, end in zip(runs, ends, strict=True)) / most
+            equal = 2 ** np.interp(share, kept, np.log2(sizes))
+            line = f"| {rule!r} | {drawn:,.0f} | {1 - drawn / sizes[-1]:.0%} | {share:.1%} "
+            print(line + f"| {equal:,.0f} | {1 - drawn / equal:.0%} |", flush=True)
+        if "tau 0.75" in title and "Holm" not in title:
+            print_bounds(runs, name)
+
+
+def print_bounds(runs: Sequence[Sequence[Look]], name: str) -> None:
+    """What each kind of bound certifies of the votes above tau: fixed, looks, and valid at every single sample."""
+    print("\n| samples | fixed number | looks (union) | every sample (KT) |")
+    print("|---|---|---|---|")
+    for position in range(len(runs[0])):
+        shares = []
+        for run in runs:
+            result = run[position].results[name]
+            n, votes = result.num_samples, result.votes
+            level = result.alpha / votes.numel() / 2  # either label
+            enough = kt_lower(np.arange(n + 1), n, level) >= result.tau
+            mixture = enough[votes.numpy()].sum() + enough[n - votes.numpy()].sum()
+            shares.append((count(with_all_of_alpha(result)), count(result), int(mixture)))
+        print(f"| {n:,} | " + " | ".join(f"{value:,}" for value in np.sum(shares, 0)) + " |")
+
+
+def print_cost(arguments: argparse.Namespace) -> None:
+    """Print the time of the statistics at 224x224 against that of the samples."""
+    torch.set_num_threads(1)
+    network, noise, n = EfficientNetLite0().eval().requires_grad_(False), GaussianNoise(SIGMA), 1000
+    image, target = torch.rand(3, 224, 224), torch.zeros(16, dtype=torch.long)
+    certifier = Certifier(
+        Gradient(),
+        noise,
+        {"pixel": PixelCertificate(), "topk_overlap": TopKOverlapCertificate()},
+        n,
+        stopping=[Futility()],
+    )
+    looks = certifier.looks((224, 224))
+    maps = torch.rand(16, 224, 224)
+    seconds: dict[str, list[float]] = {"statistics": [], "samples": []}
+    for repetition in range(4):
+        for certificate in certifier.certificates.values():
+            certificate.bind(noise, (224, 224))
+            certificate.spend(1 / len(looks))
+        spent = 0.0
+        for look in looks:
+            for certificate in certifier.certificates.values():
+                certificate.update(maps)
+                certificate.num_samples.fill_(look)
+                certificate.votes.random_(0, look + 1)  # any counts cost the same
+            begin = time.process_time()
+            for certificate in certifier.certificates.values():
+                certificate.compute()
+            spent += time.process_time() - begin
+        block = next(noisy_images(image, noise, image_id="cost", num_samples=16, batch_size=16))
+        begin = time.process_time()
+        with frozen(network):
+            images = block.detach().requires_grad_(True)
+            torch.autograd.grad(network(images).gather(1, target[:, None]).sum(), images)
+        sampling = (time.process_time() - begin) / 16 * n
+        if repetition:  # the first also pays for tables, which later images share
+            seconds["statistics"].append(spent)
+            seconds["samples"].append(sampling)
+        else:
+            print(f"first image, tables included: statistics {spent:.3f} s")
+    own, all_samples = statistics.median(seconds["statistics"]), statistics.median(seconds["samples"])
+    print(
+        f"{len(looks)} looks {looks}: statistics {own:.3f} s, {n} samples {all_samples:.1f} s of CPU, {own / all_samples:.2%}"
+    )
+
+
+def main() -> None:
+    """Read the command line and run one comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["table", "cost"])
+    parser.add_argument("--data", choices=["mnist5k", "photographs"], default="mnist5k")
+    parser.add_argument("--images", type=int, default=50)
+    parser.add_argument("--samples", type=int, default=2048)
+    arguments = parser.parse_args()
+    {"table": print_table, "cost": print_cost}[arguments.what](arguments)
+
+
+if __name__ == "__main__":
+    main()
