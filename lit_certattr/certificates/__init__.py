@@ -4,6 +4,7 @@ from lit_certattr.certificates.base import Certificate
 from lit_certattr.certificates.cosine import CosineCertificate, CosineResult
 from lit_certattr.certificates.overlap_bounds import displacement_radii
 from lit_certattr.certificates.pixel import ABSTAIN, PixelCertificate, PixelResult
+from lit_certattr.certificates.renyi import RenyiCertificate
 from lit_certattr.certificates.result import Result, load_results, save_results
 from lit_certattr.certificates.topk_overlap import TopKOverlapCertificate, TopKOverlapResult
 from lit_certattr.certificates.votes import VoteCertificate
@@ -15,6 +16,7 @@ __all__ = [
     "CosineResult",
     "PixelCertificate",
     "PixelResult",
+    "RenyiCertificate",
     "Result",
     "TopKOverlapCertificate",
     "TopKOverlapResult",

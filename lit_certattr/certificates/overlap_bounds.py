@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
+from lit_certattr.certificates.renyi_bounds import renyi_displacement_radii
 from lit_certattr.errors import InputError
 from lit_certattr.statistics import (
     clopper_pearson_lower,
@@ -17,7 +18,7 @@ from lit_certattr.statistics import (
 )
 
 Array = npt.NDArray[np.float64]
-Bound = Literal["clopper_pearson", "one_number", "published_hoeffding"]
+Bound = Literal["clopper_pearson", "one_number", "published_hoeffding", "renyi"]
 
 
 def displacement_radii(lower: npt.ArrayLike, upper: npt.ArrayLike, inside: npt.ArrayLike, sigma: float) -> Array:
@@ -119,6 +120,7 @@ def overlap_radii(
     bound: Bound = "clopper_pearson",
     fixed_set: bool = False,
     uncovered: Sequence[int] = (0,),
+    mass: float | None = None,
 ) -> Array:
     r"""Radii at which pixels of S can be displaced, from the counts of i.i.d. masks; all hold at once.
 
@@ -139,6 +141,9 @@ def overlap_radii(
 
     ``"published_hoeffding"`` is the authors' rule, with Hoeffding's bound for all 2N sides.
 
+    ``"renyi"`` takes the exact binomial bounds and Renyi divergences in place of Neyman and Pearson's lemma; see
+    :func:`~lit_certattr.certificates.renyi_bounds.renyi_displacement_radii`.
+
     Args:
         votes: Integer counts ``[N]``.
         inside: Mask ``[N]`` of S, with K ones.
@@ -148,6 +153,7 @@ def overlap_radii(
         bound: Which bound.
         fixed_set: S does not depend on these counts.
         uncovered: Numbers of pixels in 0..K-1 whose bounds may fail.
+        mass: Largest sum of a map; ``"renyi"`` needs it.
 
     Returns:
         Float64 ``[K]``, increasing: fewer than m pixels of S are displaced below the m-th radius.
@@ -163,11 +169,14 @@ def overlap_radii(
         best = displacement_radii_from_mass(share, size, sigma)
     else:
         best = np.full(size, -np.inf)
-        sides = 1 if fixed_set and bound == "clopper_pearson" else 2
+        sides = 1 if fixed_set else 2
         for v in uncovered:
             level = alpha * (v + 1) / (len(uncovered) * sides * pixels)
             lower, upper = bound_tables(num_samples, level, bound)
-            radii = displacement_radii(lower[votes], upper[votes], inside, sigma)
+            if bound == "renyi" and mass is not None:
+                radii = renyi_displacement_radii(lower[votes] / mass, upper[votes] / mass, inside, sigma)
+            else:
+                radii = displacement_radii(lower[votes], upper[votes], inside, sigma)
             best = np.maximum(best, np.r_[np.full(v, -np.inf), radii[: size - v]])
     best[size - max(0, 2 * size - pixels) :] = np.inf  # two sets of K of N pixels share 2K - N
     return best

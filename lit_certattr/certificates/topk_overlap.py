@@ -25,6 +25,7 @@ from lit_certattr.statistics import exact_share
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+
 def _ints(values: Iterable[int]) -> tuple[int, ...]:
     return tuple(values)
 
@@ -111,6 +112,8 @@ class TopKOverlapResult(Result):
 
     def _maps(self) -> str:
         match self.map_kind:
+            case "ranked":
+                return f"maps that fall linearly over the top {self.kept} ranks"
             case "relaxed":
                 return f"relaxed top-{self.kept} maps (saturated on the top {self.saturation})"
             case "scaled":
@@ -149,7 +152,7 @@ class TopKOverlapResult(Result):
         pixels, num_bound = votes.numel(), record["num_samples"] - num_selection
         if num_bound < 1:
             raise InputError(f"num_selection={num_selection} leaves no samples of {record['num_samples']} for bounds")
-        size = top_k_size(top_k, pixels)
+        size, kept = top_k_size(top_k, pixels), _kept(sparsity, map_kind, pixels)
         inside = top_k_mask(selection if num_selection else votes, size)
         radii = overlap_radii(
             votes.numpy().ravel(),
@@ -160,6 +163,7 @@ class TopKOverlapResult(Result):
             bound,
             num_selection > 0,
             uncovered,
+            _mass(kept, map_kind),
         )
         return cls(
             displacement=round_down(radii),
@@ -169,7 +173,7 @@ class TopKOverlapResult(Result):
             top_k=top_k,
             size=size,
             sparsity=sparsity,
-            kept=_kept(sparsity, map_kind, pixels),
+            kept=kept,
             saturation=saturation,
             map_kind=map_kind,
             bound=bound,
@@ -235,6 +239,7 @@ class TopKOverlapCertificate(VoteCertificate):
     The smoothed map is :math:`h(x) = E f(x + \sigma Z)` with :math:`f \in [0, 1]` made of the map of one noisy image:
 
     - ``"sparsified"``: the 0/1 mask of its top ``sparsity`` pixels;
+    - ``"ranked"``: 1 at the largest pixel, falling linearly with the rank to 0 behind the top ``sparsity``;
     - ``"relaxed"``: :math:`\min(|a_j| / a_{(\gamma)}, 1)` on its top ``sparsity`` pixels, saturated on the top
       ``saturation``;
     - ``"scaled"``: :math:`|a| / \max |a|`, and ``"quadratic"``: :math:`a^2 / \max a^2`.
@@ -261,7 +266,8 @@ class TopKOverlapCertificate(VoteCertificate):
         bound: ``"clopper_pearson"``: exact for each pixel. ``"one_number"``: one bound, of the mean share of S in the
             top K of the noisy maps; no union over pixels, so it works with the fewest samples, but only where
             noisy maps agree with S in more than half of K. ``"published_hoeffding"``: the rule of the authors'
-            code, valid, and five to six times as many samples for the same radii.
+            code, valid, and five to six times as many samples for the same radii. ``"renyi"``: another theorem, see
+            :class:`~lit_certattr.certificates.RenyiCertificate`.
         map_kind: Which map is averaged, see above.
         saturation: Share or count of pixels of a relaxed map that saturate at 1; at least one does.
         num_selection: Samples that only choose S; the bounds of the others are then one-sided. ``0`` chooses S on
@@ -320,9 +326,12 @@ class TopKOverlapCertificate(VoteCertificate):
                 raise InputError("bound='one_number' needs samples that choose S: num_selection must be at least 1")
         if bound == "published_hoeffding" and num_selection:
             raise InputError("bound='published_hoeffding' chooses S on all samples: num_selection must be 0")
-        if bound != "clopper_pearson" and uncovered is not None:
+        exact = bound in ("clopper_pearson", "renyi")
+        if not exact and uncovered is not None:
             raise InputError(f"uncovered has no meaning for bound={bound!r}: leave it out")
-        default = (0.0, 0.01) if bound == "clopper_pearson" else (0.0,)
+        if bound == "renyi" and map_kind not in ("sparsified", "ranked"):
+            raise InputError(f"bound='renyi' is proved for sparsified and ranked maps, not for map_kind={map_kind!r}")
+        default = (0.0, 0.01) if exact else (0.0,)
         self.uncovered = default if uncovered is None else tuple(uncovered)
 
     def mask_sizes(self, num_pixels: int) -> tuple[int, ...]:
@@ -401,7 +410,12 @@ class TopKOverlapCertificate(VoteCertificate):
 
 
 def _kept(sparsity: float, map_kind: str, num_pixels: int) -> int:
-    return top_k_size(sparsity, num_pixels) if map_kind in ("sparsified", "relaxed") else num_pixels
+    return num_pixels if map_kind in ("scaled", "quadratic") else top_k_size(sparsity, num_pixels)
+
+
+def _mass(kept: int, map_kind: str) -> float:
+    """Largest sum of a map."""
+    return (kept + 1) / 2 if map_kind == "ranked" else kept
 
 
 def check_bound(name: str) -> Bound:

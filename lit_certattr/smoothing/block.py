@@ -10,6 +10,7 @@ from torch import Tensor
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing.sparsify import (
     Ties,
+    break_ties,
     flatten_maps,
     masks_without_ties,
     quadratic_map,
@@ -19,7 +20,7 @@ from lit_certattr.smoothing.sparsify import (
     select,
 )
 
-MapKind = Literal["sparsified", "relaxed", "scaled", "quadratic"]
+MapKind = Literal["sparsified", "ranked", "relaxed", "scaled", "quadratic"]
 """From a noisy map to the map in [0, 1] that is averaged."""
 
 
@@ -119,13 +120,15 @@ class MapBlock:
         return self.count([size], ties)[1][0]
 
     def level_masks(self, kind: MapKind, size: int, saturation: int = 1) -> Tensor:
-        """Pixels whose relaxed, scaled or quadratic map is above the level of the sample, boolean ``[b, H, W]``.
+        """Pixels whose map of this kind is above the level of the sample, boolean ``[b, H, W]``.
 
-        The mean of the masks is the mean of those maps; a constant map selects nothing.
+        The mean of the masks is the mean of those maps; a constant map selects nothing. A ranked map falls linearly
+        with the rank, from 1 at the largest pixel to 0 behind the ``size`` largest (ties by index), so its masks are
+        those of the top 1 to ``size`` pixels.
 
         Args:
-            kind: ``"relaxed"``, ``"scaled"`` or ``"quadratic"``.
-            size: Pixels that stay non-zero in a relaxed map.
+            kind: ``"ranked"``, ``"relaxed"``, ``"scaled"`` or ``"quadratic"``.
+            size: Pixels that stay non-zero in a ranked or relaxed map.
             saturation: Pixels of a relaxed map that saturate at 1.
 
         Raises:
@@ -133,6 +136,11 @@ class MapBlock:
         """
         if self.levels is None:
             raise InputError(f"{kind} maps need random levels: pass MapBlock(maps, levels=uniform_levels(...))")
+        if kind == "ranked":
+            sizes = torch.ceil(size * (1 - self.levels.double())).long().to(self.maps.device)[:, None]
+            threshold = self._ranked.gather(1, self._ranked.shape[1] - sizes)
+            ranked = break_ties(self._flat, threshold, sizes)[0] & ~self._constant[:, None]
+            return ranked.view(self.maps.shape)
         maps = self._flat.view(self.maps.shape)
         if kind == "relaxed":
             values = relaxed_top_k(maps, size, saturation)

@@ -62,7 +62,7 @@ def _at_least(flat: Tensor, threshold: Tensor, size: int) -> tuple[Tensor, Tenso
         selected = flat.numpy() >= threshold.numpy()
         if np.count_nonzero(selected) == size * len(flat):
             return torch.from_numpy(selected), torch.zeros(len(flat), dtype=torch.int64)
-    return _break_ties(flat, threshold, size)
+    return break_ties(flat, threshold, size)
 
 
 def masks_without_ties(flat: Tensor, ranked: Tensor, sizes: Sequence[int]) -> Tensor | None:
@@ -74,7 +74,7 @@ def masks_without_ties(flat: Tensor, ranked: Tensor, sizes: Sequence[int]) -> Te
     return torch.from_numpy(selected) if np.count_nonzero(selected) == sum(sizes) * len(flat) else None
 
 
-def _break_ties(flat: Tensor, threshold: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def break_ties(flat: Tensor, threshold: Tensor, size: int | Tensor) -> tuple[Tensor, Tensor]:
     """The same where rows may tie: the pixels at the threshold are taken by index. Never waits for the device."""
     at = flat == threshold
     above = flat > threshold

@@ -8,15 +8,16 @@ import pytest
 import torch
 from torchmetrics import MetricCollection
 
-from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate
+from lit_certattr.certificates import PixelCertificate, RenyiCertificate, TopKOverlapCertificate
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise, MapBlock, UniformBallNoise
 
 KINDS = [
     lambda **settings: PixelCertificate(top_k=[0.5, 0.2], **settings),
     lambda **settings: TopKOverlapCertificate(top_k=0.2, **settings),
+    lambda **settings: RenyiCertificate(top_k=0.2, scores="uniform", **settings),
 ]
-pytestmark = pytest.mark.parametrize("make", KINDS, ids=["pixel", "topk_overlap"])
+pytestmark = pytest.mark.parametrize("make", KINDS, ids=["pixel", "topk_overlap", "renyi"])
 
 
 def some_maps(num_samples=300, seed=0):

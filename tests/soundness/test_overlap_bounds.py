@@ -35,6 +35,9 @@ PATTERNS = torch.tensor(
     ]
 ).view(4, 3, 4)
 KINDS = {
+    "ranked": lambda maps: torch.relu(1 - maps.flatten(1).argsort(1, descending=True).argsort(1) / SIZE).view(
+        maps.shape
+    ),
     "sparsified": lambda maps: top_k_mask(maps, SIZE).float(),
     "relaxed": lambda maps: relaxed_top_k(maps, SIZE, 2),
     "scaled": scaled_map,
@@ -47,6 +50,7 @@ BOUNDS = {
     "failures of fresh samples": {"uncovered": [0.3], "num_selection": 30},
     "one number": {"bound": "one_number", "num_selection": 30},
     "published": {"bound": "published_hoeffding"},
+    "renyi": {"bound": "renyi", "uncovered": [0.0]},
 }
 ALLOWED = int(binom.ppf(0.999, REPEATS, ALPHA))
 
@@ -94,12 +98,18 @@ def failures(kind, bound, **settings):
     for seed in range(REPEATS):
         result = certify(kind, bound, seed, **settings)
         wrong += any(true_overlap(kind, result, r) < result.overlap(r) for r in (0.0, 0.05, 0.2))
-        if bound in ("exact", "split", "published"):  # every bound is claimed, so no radius may exceed the true one
+        if bound in (
+            "exact",
+            "split",
+            "published",
+            "renyi",
+        ):  # every bound is claimed, so no radius may exceed the true one
             wrong += bool((result.displacement.double().numpy() > true_radii(kind, result) + 1e-9).any())
     return wrong
 
 
 CASES = [(kind, bound) for kind in KINDS for bound in BOUNDS if kind == "sparsified" or bound == "exact"]
+CASES.append(("ranked", "renyi"))
 
 
 @pytest.mark.parametrize(("kind", "bound"), CASES)
