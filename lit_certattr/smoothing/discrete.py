@@ -62,7 +62,7 @@ class DiscreteGaussianNoise(Noise):
     generator's bits are random.
 
     The noise is the same bits on every device, since it is drawn on the CPU; on a fast accelerator drawing it (some
-    20 to 50 ns a coordinate) can cost more than the network.
+    17 ns a coordinate on one core) can cost more than the network.
 
     Args:
         sigma: Standard deviation before rounding, in pixel units; positive. In grey levels it is
