@@ -17,8 +17,8 @@ class RenyiCertificate(TopKOverlapCertificate):
     uniform on them. The mean is a distribution :math:`m(x)` over pixels. Moving the image by :math:`\delta` moves it
     by a Renyi divergence of at most :math:`\alpha \|\delta\|^2 / 2\sigma^2` in either direction, and displacing pixels
     of the top K costs a divergence that :func:`~lit_certattr.certificates.renyi_bounds.swap_divergence` bounds from
-    below for every order :math:`\alpha`; the best order and direction give the radius. Means are bounded by exact binomial bounds of all pixels, as in
-    :class:`TopKOverlapCertificate`: linear scores are counted as masks of a random size.
+    below for every order; the best order and direction give the radius. Means are bounded by exact binomial bounds of
+    all pixels, as in :class:`TopKOverlapCertificate`: linear scores are counted as masks of a random size.
 
     It says the same kind of thing as :class:`TopKOverlapCertificate` and holds for the same noise. A divergence counts
     the probability that moves, so radii are smaller where the scores are spread over many pixels, the usual case;
