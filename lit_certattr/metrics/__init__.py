@@ -1,12 +1,14 @@
 """Torchmetrics of certified results."""
 
+from lit_certattr.metrics.cosine import CertifiedCosine
 from lit_certattr.metrics.image_mean import ImageMean
 from lit_certattr.metrics.lens import CertifiedLENSPrecision, CertifiedLENSRecall
-from lit_certattr.metrics.naming import certified_metrics, metric_name, metrics_for, overlap_metrics
+from lit_certattr.metrics.naming import certified_metrics, cosine_metrics, metric_name, metrics_for, overlap_metrics
 from lit_certattr.metrics.overlap import CertifiedOverlap, CertifiedOverlapCurve
 from lit_certattr.metrics.pixel import CertifiedFraction, CertifiedOneShare, MeanCertifiedRadius
 
 __all__ = [
+    "CertifiedCosine",
     "CertifiedFraction",
     "CertifiedLENSPrecision",
     "CertifiedLENSRecall",
@@ -16,6 +18,7 @@ __all__ = [
     "ImageMean",
     "MeanCertifiedRadius",
     "certified_metrics",
+    "cosine_metrics",
     "metric_name",
     "metrics_for",
     "overlap_metrics",

@@ -5,8 +5,9 @@ from decimal import Decimal
 
 from torchmetrics import Metric, MetricCollection
 
-from lit_certattr.certificates import Certificate, PixelCertificate, TopKOverlapCertificate
+from lit_certattr.certificates import Certificate, CosineCertificate, PixelCertificate, TopKOverlapCertificate
 from lit_certattr.errors import InputError
+from lit_certattr.metrics.cosine import CertifiedCosine
 from lit_certattr.metrics.overlap import CertifiedOverlap
 from lit_certattr.metrics.pixel import CertifiedFraction, CertifiedOneShare, MeanCertifiedRadius
 
@@ -85,6 +86,23 @@ def overlap_metrics(radii: Sequence[float], top_k: float) -> MetricCollection:
     return MetricCollection(metrics, compute_groups=False)  # type: ignore[arg-type]
 
 
+def cosine_metrics(radii: Sequence[float]) -> MetricCollection:
+    """The metrics of a :class:`~lit_certattr.certificates.CosineCertificate`, without compute groups.
+
+    Args:
+        radii: Budgets in pixel l2 units.
+
+    Raises:
+        InputError: If a radius is negative or given twice.
+
+    Example:
+        >>> list(cosine_metrics(radii=[0.05, 0.1]))
+        ['cosine_r0_05', 'cosine_r0_10']
+    """
+    metrics: dict[str, Metric] = {metric_name("cosine", radius): CertifiedCosine(radius) for radius in _distinct(radii)}
+    return MetricCollection(metrics, compute_groups=False)  # type: ignore[arg-type]
+
+
 def metrics_for(certificate: Certificate, radii: Sequence[float]) -> MetricCollection | None:
     """The metrics of a certificate at these radii; ``None`` for a kind that has none."""
     match certificate:
@@ -92,6 +110,8 @@ def metrics_for(certificate: Certificate, radii: Sequence[float]) -> MetricColle
             return certified_metrics(radii, certificate.top_k)
         case TopKOverlapCertificate():
             return overlap_metrics(radii, certificate.top_k)
+        case CosineCertificate():
+            return cosine_metrics(radii)
         case _:
             return None
 
