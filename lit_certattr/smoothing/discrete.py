@@ -98,8 +98,11 @@ class DiscreteGaussianNoise(Noise):
         """Probability with which ``shift`` grey levels are drawn: a multiple of 2**-64, exact before the float."""
         table = _table(self.sigma, self.levels)
         place = shift - table.first
-        edges = [0, *(int(edge) for edge in table.thresholds), _ONE]
-        return (edges[place + 1] - edges[place]) / _ONE if 0 <= place < len(edges) - 1 else 0.0
+        if not 0 <= place <= len(table.thresholds):
+            return 0.0
+        low = int(table.thresholds[place - 1]) if place else 0
+        high = int(table.thresholds[place]) if place < len(table.thresholds) else _ONE
+        return (high - low) / _ONE
 
     @property
     def support(self) -> range:
@@ -113,7 +116,7 @@ class DiscreteGaussianNoise(Noise):
 
     def check(self, image: Tensor, name: str) -> None:
         """See :class:`Noise`: refuses an image off the grid."""
-        levels = image.double() * self.levels
+        levels = image.cpu().double() * self.levels
         off = (levels - levels.round()).abs().flatten()
         if bool((off > _TOLERANCE).any()):
             value = float(image.flatten()[int(off.argmax())])
@@ -124,7 +127,7 @@ class DiscreteGaussianNoise(Noise):
 
     def perturb_(self, out: Tensor, image: Tensor, normals: NormalStream, start: int) -> Tensor:
         """See :class:`Noise`."""
-        clean = (image.double() * self.levels).round_().to("cpu", torch.int32).numpy()
+        clean = (image.cpu().double() * self.levels).round_().int().numpy()
         noisy = np.empty(out.shape, np.int32)
         for row in range(len(out)):
             self._draw_(noisy[row], normals.key, start + row)
