@@ -105,9 +105,7 @@ def with_all_of_alpha(result: Result) -> Result:
 def print_table(arguments: argparse.Namespace) -> None:
     """Print one table a certificate."""
     images = record(arguments.data, arguments.images, arguments.samples)
-    print(
-        f"{arguments.data}: {len(images)} images, at most {arguments.samples} samples, sigma = {SIGMA}, torch {torch.__version__}"
-    )
+    print(f"{arguments.data}: {len(images)} images, at most {arguments.samples} samples, sigma = {SIGMA}")
     for index, title in enumerate(CERTIFICATES):
         name = f"c{index}"
         runs = [[look._replace(results={name: look.results[name]}) for look in looks] for looks in images]
@@ -193,7 +191,7 @@ def print_cost(arguments: argparse.Namespace) -> None:
             print(f"first image, tables included: statistics {spent:.3f} s")
     own, all_samples = statistics.median(seconds["statistics"]), statistics.median(seconds["samples"])
     print(
-        f"{len(looks)} looks {looks}: statistics {own:.3f} s, {n} samples {all_samples:.1f} s of CPU, {own / all_samples:.2%}"
+        f"{len(looks)} looks: statistics {own:.3f} s, {n} samples {all_samples:.1f} s of CPU, {own / all_samples:.2%}"
     )
 
 
