@@ -294,7 +294,7 @@ class PixelCertificate(VoteCertificate):
             others.
         correction: How the pixels share alpha. ``"bonferroni"`` gives each label its own radius. ``"holm"`` tests
             the one vote level tau step by step (:func:`~lit_certattr.statistics.two_label_holm`): a few more labels
-            (0.4 to 0.6 % of the certified), and every radius is exactly sigma * Phi^-1(tau), no larger.
+            (docs/early_stopping.md: 0.2 to 7 %), and every radius is exactly sigma * Phi^-1(tau), no larger.
         ties: Tie rule of the masks.
         sync_on_compute: Add the samples of all processes.
 
