@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from oracles import cosine as oracle
 from scipy.special import betaincinv
@@ -129,10 +129,9 @@ def test_the_signed_bound_is_what_brute_force_finds(norm, q):
 
 
 @settings(max_examples=300, deadline=None)
-@given(norms, variations)
+@given(norms, st.floats(1e-3, 0.5))  # below, the oracle itself loses its digits
 def test_the_signed_bound_is_attained(norm, q):
-    if norm <= 2 * q or q < 1e-6:
-        return
+    assume(norm > 2 * q)
     common, before, after = oracle.worst_parts(norm, q)
     assert max(np.linalg.norm(part) for part in (common, before, after)) <= 1 + 1e-7
     h, moved = (1 - q) * common + q * before, (1 - q) * common + q * after
