@@ -5,7 +5,13 @@ from decimal import Decimal
 
 from torchmetrics import Metric, MetricCollection
 
-from lit_certattr.certificates import Certificate, CosineCertificate, PixelCertificate, TopKOverlapCertificate
+from lit_certattr.certificates import (
+    Certificate,
+    CosineCertificate,
+    PixelCertificate,
+    RenyiCertificate,
+    TopKOverlapCertificate,
+)
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.cosine import CertifiedCosine
 from lit_certattr.metrics.overlap import CertifiedOverlap
@@ -66,12 +72,13 @@ def certified_metrics(radii: Sequence[float], top_k: Sequence[float]) -> MetricC
     return MetricCollection(metrics, compute_groups=False)  # type: ignore[arg-type]
 
 
-def overlap_metrics(radii: Sequence[float], top_k: float) -> MetricCollection:
+def overlap_metrics(radii: Sequence[float], top_k: float, name: str = "overlap") -> MetricCollection:
     """The metrics of a :class:`~lit_certattr.certificates.TopKOverlapCertificate`, without compute groups.
 
     Args:
         radii: Budgets in pixel l2 units.
         top_k: The certificate's K.
+        name: First word of the metrics' names.
 
     Raises:
         InputError: If a radius is negative or given twice.
@@ -81,7 +88,7 @@ def overlap_metrics(radii: Sequence[float], top_k: float) -> MetricCollection:
         ['overlap_k20_r0_05', 'overlap_k20_r0_10']
     """
     metrics: dict[str, Metric] = {
-        metric_name("overlap", radius, top_k): CertifiedOverlap(radius) for radius in _distinct(radii)
+        metric_name(name, radius, top_k): CertifiedOverlap(radius) for radius in _distinct(radii)
     }
     return MetricCollection(metrics, compute_groups=False)  # type: ignore[arg-type]
 
@@ -108,6 +115,8 @@ def metrics_for(certificate: Certificate, radii: Sequence[float]) -> MetricColle
     match certificate:
         case PixelCertificate():
             return certified_metrics(radii, certificate.top_k)
+        case RenyiCertificate():  # beside the other theorem of the same statement
+            return overlap_metrics(radii, certificate.top_k, "renyi_overlap")
         case TopKOverlapCertificate():
             return overlap_metrics(radii, certificate.top_k)
         case CosineCertificate():

@@ -9,7 +9,12 @@ from scipy.optimize import minimize
 
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
-from lit_certattr.certificates import RenyiCertificate, TopKOverlapResult, displacement_radii
+from lit_certattr.certificates import (
+    RenyiCertificate,
+    TopKOverlapCertificate,
+    TopKOverlapResult,
+    displacement_radii,
+)
 from lit_certattr.certificates.renyi_bounds import (
     ORDERS,
     gaussian_radius,
@@ -17,6 +22,7 @@ from lit_certattr.certificates.renyi_bounds import (
     swap_divergence,
 )
 from lit_certattr.errors import InputError
+from lit_certattr.metrics import metrics_for
 from lit_certattr.smoothing import GaussianNoise, MapBlock, uniform_levels
 
 V16 = np.array([0.2, 0.15, 0.12, 0.11, 0.10, 0.09, 0.08, 0.07, 0.05, 0.03])
@@ -183,3 +189,8 @@ def test_in_a_run():
 def test_settings_out_of_range_are_refused():
     with pytest.raises(InputError, match="scores must be one of linear"):
         RenyiCertificate(scores="cubic")
+
+
+def test_its_metrics_have_names_of_their_own():
+    assert list(metrics_for(RenyiCertificate(0.2), [0.1])) == ["renyi_overlap_k20_r0_10"]
+    assert list(metrics_for(TopKOverlapCertificate(0.2), [0.1])) == ["overlap_k20_r0_10"]
