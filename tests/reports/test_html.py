@@ -98,7 +98,7 @@ def test_what_a_reader_must_know_is_there(run):
         "pure noise",
         "α = 0.002",
         "hold together with probability at least 0.994",
-        "Voráček and Hein (2022)",
+        "Voráček and Hein (2023)",
         "With probability at least 99.9 %, at most 1 of them have a false certificate",
         "A label needs",
         "fixed before sampling",
