@@ -6,6 +6,7 @@ from lit_certattr.models.efficientnet_lite import EfficientNetLite0
 from lit_certattr.models.imagenet import IMAGENET_MEAN, IMAGENET_STD, imagenet_classes
 from lit_certattr.models.normalize import Normalize
 from lit_certattr.models.small_cnn import SmallCNN
+from lit_certattr.models.smooth import SmoothActivations
 from lit_certattr.models.timm_classifier import TimmClassifier
 from lit_certattr.models.torchvision_classifier import TorchvisionClassifier
 
@@ -16,6 +17,7 @@ __all__ = [
     "EfficientNetLite0",
     "Normalize",
     "SmallCNN",
+    "SmoothActivations",
     "TimmClassifier",
     "TorchvisionClassifier",
     "imagenet_classes",

@@ -1,0 +1,95 @@
+"""The settings of an attack: plain data, so that a YAML file can hold them."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from lit_certattr.errors import InputError
+
+Norm = Literal["l2", "linf"]
+Init = Literal["zero", "uniform", "gaussian", "boundary"]
+Keep = Literal["best", "last"]
+
+
+@dataclass(frozen=True)
+class AttackConfig:
+    r"""How to search a ball around an image for the perturbation that raises a score most.
+
+    The usual attacks are settings of this one loop: PGD (``init="uniform"``), FGSM (``steps=1, init="zero"``), the
+    fast attack of Wong et al. (2020) (``steps=1, init="uniform"``), random perturbations (``steps=0,
+    init="boundary"``), the best of m of them (``restarts=m``).
+
+    Args:
+        eps: Budget: radius of the ball, in pixel units of [0, 1]; 0 or more. For ``"l2"`` it is the length over the
+            whole image, for ``"linf"`` the largest change of one value. A sign step of linf size eps has l2 length
+            ``eps * sqrt(d)``: the two are not comparable.
+        steps: Gradient steps of each restart; 0 tries the starting points alone.
+        step_size: Length of a step; ``None`` is ``2.5 * eps / steps``, which reaches the boundary from anywhere.
+        norm: ``"l2"`` or ``"linf"``.
+        init: Where a restart begins. ``"zero"``: at the image; ``"uniform"``: uniformly in the ball;
+            ``"gaussian"``: at N(0, 0.001^2) noise (TRADES); ``"boundary"``: uniformly on the sphere (l2), or at a
+            random corner of the cube (linf: random signs).
+        clamp: Least and largest value of a pixel; ``None`` for no box.
+        restarts: Independent tries; the best one counts.
+        smooth_beta: Sharpness of the softplus twin in which gradients are taken, see
+            :class:`~lit_certattr.models.SmoothActivations`; ``None`` differentiates the network as it is. Two numbers
+            are a geometric schedule from the first step to the last.
+        keep: ``"best"``: the best point seen, never worse than the image itself; ``"last"``: where the last step
+            leads, as adversarial training has it (with several restarts the best of the last points).
+        seed: Seed of the random starts, which leaves torch's generators as they are; ``None`` draws from torch's
+            global generator, as training does.
+
+    Raises:
+        InputError: If a setting is out of range.
+
+    Example:
+        >>> AttackConfig(eps=0.5, steps=10).step_length(torch.tensor([0.5, 0.2]))
+        tensor([0.1250, 0.0500])
+    """
+
+    eps: float
+    steps: int = 50
+    step_size: float | None = None
+    norm: Norm = "l2"
+    init: Init = "uniform"
+    clamp: tuple[float, float] | None = (0.0, 1.0)
+    restarts: int = 1
+    smooth_beta: float | tuple[float, float] | None = None
+    keep: Keep = "best"
+    seed: int | None = 0
+
+    def __post_init__(self) -> None:
+        if not (self.eps >= 0 and math.isfinite(self.eps)):
+            raise InputError(f"eps must be a number of at least 0, got {self.eps}")
+        if self.steps < 0 or self.restarts < 1:
+            raise InputError(f"steps must be at least 0 and restarts at least 1, got {self.steps}, {self.restarts}")
+        if self.step_size is not None and not (self.step_size > 0 and math.isfinite(self.step_size)):
+            raise InputError(f"step_size must be a positive number, got {self.step_size}")
+        for name, choices in (("norm", Norm), ("init", Init), ("keep", Keep)):
+            if getattr(self, name) not in get_args(choices):
+                raise InputError(f"{name} must be one of {', '.join(get_args(choices))}, got {getattr(self, name)!r}")
+        if self.clamp is not None and not self.clamp[0] < self.clamp[1]:
+            raise InputError(f"clamp must be two rising numbers, got {self.clamp}")
+        if self.smooth_beta is not None and not all(0 < beta < math.inf for beta in self._betas()):
+            raise InputError(f"smooth_beta must be positive, got {self.smooth_beta}")
+
+    def _betas(self) -> tuple[float, float]:
+        beta = self.smooth_beta
+        assert beta is not None
+        return (beta, beta) if isinstance(beta, int | float) else (beta[0], beta[1])
+
+    def beta(self, step: int) -> float | None:
+        """Sharpness at a step (0 to ``steps - 1``); ``None`` if the network is differentiated as it is."""
+        if self.smooth_beta is None:
+            return None
+        first, last = self._betas()
+        return float(first * (last / first) ** (step / max(1, self.steps - 1)))
+
+    def step_length(self, eps: Tensor) -> Tensor:
+        """Length of a step for budgets ``eps`` ``[B]``; a given ``step_size`` scales along with the budget."""
+        if self.step_size is None:
+            return 2.5 * eps / max(1, self.steps)
+        return self.step_size * eps / self.eps if self.eps else torch.full_like(eps, self.step_size)

@@ -1,0 +1,149 @@
+"""The one attack loop, for evaluation and for training."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from lit_certattr.attacks.ball import ascent, exact_dtype, project, random_start
+from lit_certattr.attacks.config import AttackConfig
+from lit_certattr.errors import InputError
+from lit_certattr.models.smooth import SmoothActivations
+
+Score = Callable[[Tensor], Tensor]
+"""From images ``[B, C, H, W]`` to one number an image, ``[B]``; each may depend on its own image alone."""
+Accept = Callable[[Tensor], Tensor]
+"""From images ``[B, C, H, W]`` to booleans ``[B]``."""
+
+
+def attack(
+    score: Score,
+    images: Tensor,
+    config: AttackConfig,
+    *,
+    eps: Tensor | None = None,
+    criterion: Score | None = None,
+    accept: Accept | None = None,
+) -> Tensor:
+    """Search the ball around each image for a perturbation that raises its score.
+
+    Projected gradient ascent with restarts. Only ``torch.autograd.grad`` with respect to the images is used: no
+    ``.grad`` is touched, no hook of a distributed wrapper fires. Modes and flags of the networks inside ``score`` are
+    the caller's (see :func:`~lit_certattr.attribution.frozen`). A score with noise inside should draw it anew at each
+    call (expectation over transformation): an attack that knows the noise attacks the noise. The value of the best
+    point is then the luckiest draw of many: judge the point again with fresh noise.
+
+    Args:
+        score: What is raised; differentiable, unless ``config.steps`` is 0. Gradients are taken in the softplus twin
+            of ``config.smooth_beta``.
+        images: Clean images ``[B, C, H, W]``, in the box ``config.clamp``.
+        config: Settings.
+        eps: Budget of each image, ``[B]``, in place of ``config.eps`` (a given ``step_size`` scales along).
+        criterion: What decides which point is best; larger is better for the attacker. Default: the score, outside the
+            softplus twin. Not called where there is nothing to choose: ``keep="last"`` with one restart.
+        accept: Which points count at all, e.g. those that keep the label; an image without one stays as it is.
+
+    Returns:
+        Perturbed images, detached, in ball and box as measured in float64.
+
+    Raises:
+        InputError: If an image lies outside the box, a budget is negative, or the score has no gradient.
+
+    Example:
+        >>> images = torch.full((2, 1, 2, 2), 0.5)
+        >>> brighter = attack(lambda z: z.sum((1, 2, 3)), images, AttackConfig(eps=0.1, steps=5, norm="linf"))
+        >>> brighter[0, 0, 0]
+        tensor([0.6000, 0.6000])
+    """
+    with torch.inference_mode(False):
+        clean = images.clone() if images.is_inference() else images.detach()
+        budget = _budgets(clean, config, eps)
+        if config.clamp is not None and len(clean) and not _in_box(clean, config.clamp):
+            raise InputError(f"images to attack must lie in [{config.clamp[0]:g}, {config.clamp[1]:g}]")
+        search = _Search(score, clean, budget, config, criterion, accept)
+        generator = None
+        if config.seed is not None:
+            generator = torch.Generator(clean.device).manual_seed(config.seed)
+        for _ in range(config.restarts):
+            search.restart(generator)
+        return search.best
+
+
+class _Search:
+    """The points seen so far, and the best of them."""
+
+    def __init__(
+        self,
+        score: Score,
+        clean: Tensor,
+        eps: Tensor,
+        config: AttackConfig,
+        criterion: Score | None,
+        accept: Accept | None,
+    ) -> None:
+        self.score, self.clean, self.eps, self.config = score, clean, eps, config
+        self.criterion, self.accept = criterion or score, accept
+        self.reuse = criterion is None and config.smooth_beta is None  # the score of a step is its criterion
+        self.best = clean
+        # The only point of its kind: nothing to compare.
+        self.take_all = config.keep == "last" and config.restarts == 1 and accept is None
+        if config.keep == "best":
+            self.value = self._judge(clean)
+        else:
+            self.value = torch.full((len(clean),), -torch.inf, device=clean.device)
+        self.step_length = config.step_length(eps).to(clean.dtype).view(-1, 1, 1, 1)
+
+    def restart(self, generator: torch.Generator | None) -> None:
+        config = self.config
+        images = random_start(self.clean, self.eps, config.norm, config.init, generator)
+        images = project(images, self.clean, self.eps, config.norm, config.clamp)
+        for step in range(config.steps):
+            values, gradient = self._differentiate(images, config.beta(step))
+            if config.keep == "best" and (step or config.init != "zero"):
+                self._offer(images, values if self.reuse else None)
+            images = images + self.step_length * ascent(gradient, config.norm)
+            images = project(images, self.clean, self.eps, config.norm, config.clamp)
+        self._offer(images)
+
+    def _differentiate(self, images: Tensor, beta: float | None) -> tuple[Tensor, Tensor]:
+        images = images.detach().requires_grad_(True)
+        with torch.enable_grad(), nullcontext() if beta is None else SmoothActivations(beta):
+            values = self.score(images)
+            if values.shape != (len(images),):
+                raise InputError(f"a score must return one number an image, got shape {tuple(values.shape)}")
+            if not values.requires_grad:
+                raise InputError("the score does not depend on the images by a differentiable path")
+            (gradient,) = torch.autograd.grad(values.sum(), images)
+        return values.detach(), gradient
+
+    def _judge(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.criterion(images).detach()
+
+    def _offer(self, images: Tensor, values: Tensor | None = None) -> None:
+        """Keep the points that are accepted and better than all before."""
+        if self.take_all:
+            self.best = images.detach()
+            return
+        values = self._judge(images) if values is None else values
+        better = values > self.value  # false for NaN
+        if self.accept is not None:
+            with torch.no_grad():
+                better &= self.accept(images)
+        self.best = torch.where(better.view(-1, 1, 1, 1), images.detach(), self.best)
+        self.value = torch.where(better, values, self.value)
+
+
+def _budgets(images: Tensor, config: AttackConfig, eps: Tensor | None) -> Tensor:
+    dtype = exact_dtype(images.device)
+    if eps is None:
+        return torch.full((len(images),), config.eps, dtype=dtype, device=images.device)
+    if eps.shape != (len(images),) or not bool(((eps >= 0) & torch.isfinite(eps)).all()):
+        raise InputError(f"eps must be one number of at least 0 for each of {len(images)} images")
+    return eps.to(images.device, dtype)
+
+
+def _in_box(images: Tensor, box: tuple[float, float]) -> bool:
+    low, high = torch.stack(torch.aminmax(images)).tolist()
+    return bool(box[0] <= low and high <= box[1])
