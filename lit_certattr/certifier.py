@@ -1,6 +1,5 @@
 """One pass of noise through the network, every certificate from it."""
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from lit_certattr.attribution import Attribution, Gradient, frozen
 from lit_certattr.certificates import Certificate, PixelCertificate, Result, TopKOverlapCertificate
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import GaussianNoise, MapBlock, Noise, noisy_maps, normal_stream, uniform_levels
+from lit_certattr.smoothing import GaussianNoise, MapBlock, Noise, content_id, noisy_maps, normal_stream, uniform_levels
 from lit_certattr.statistics import doubling_looks
 from lit_certattr.stopping import Look, StoppingRule
 
@@ -162,7 +161,7 @@ class Certifier:
         """
         with torch.inference_mode(False), torch.no_grad(), frozen(model):
             images = _check_images(images, ids)
-            ids = [_content_id(image) for image in images] if ids is None else list(ids)
+            ids = [content_id(image) for image in images] if ids is None else list(ids)
             for image, image_id in zip(images, ids, strict=True):
                 self.noise.check(image, image_id)
             # One by one: the class of an image near a tie must not depend on the images beside it.
@@ -329,10 +328,6 @@ def _map_shape(attribution: Attribution, model: nn.Module, images: Tensor, targe
     if maps.ndim != 3 or len(maps) != 1:
         raise InputError(f"{attribution!r} must return maps [B, H, W], got shape {tuple(maps.shape)} for one image")
     return maps.shape[1], maps.shape[2]
-
-
-def _content_id(image: Tensor) -> str:
-    return "image-" + hashlib.blake2b(image.cpu().contiguous().numpy().tobytes(), digest_size=8).hexdigest()
 
 
 def _precision(model: nn.Module, image: Tensor) -> str:

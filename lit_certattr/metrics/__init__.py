@@ -1,8 +1,9 @@
-"""Torchmetrics of certified results."""
+"""Torchmetrics of certified results and of attribution maps."""
 
 from lit_certattr.metrics.cosine import CertifiedCosine
-from lit_certattr.metrics.image_mean import ImageMean
+from lit_certattr.metrics.image_mean import FixedPointMean, ImageMean, NamedMeans
 from lit_certattr.metrics.lens import CertifiedLENSPrecision, CertifiedLENSRecall
+from lit_certattr.metrics.localisation import EnergyInMask, GridPG, LocalisationMetric, PointingGame
 from lit_certattr.metrics.naming import certified_metrics, cosine_metrics, metric_name, metrics_for, overlap_metrics
 from lit_certattr.metrics.overlap import CertifiedOverlap, CertifiedOverlapCurve
 from lit_certattr.metrics.pixel import CertifiedFraction, CertifiedOneShare, MeanCertifiedRadius
@@ -15,8 +16,14 @@ __all__ = [
     "CertifiedOneShare",
     "CertifiedOverlap",
     "CertifiedOverlapCurve",
+    "EnergyInMask",
+    "FixedPointMean",
+    "GridPG",
     "ImageMean",
+    "LocalisationMetric",
     "MeanCertifiedRadius",
+    "NamedMeans",
+    "PointingGame",
     "certified_metrics",
     "cosine_metrics",
     "metric_name",

@@ -4,7 +4,7 @@ from lit_certattr.smoothing.block import MapBlock, MapKind
 from lit_certattr.smoothing.discrete import DiscreteGaussianNoise, alpha_slack
 from lit_certattr.smoothing.levels import uniform_levels
 from lit_certattr.smoothing.noise import GaussianNoise, Noise, UniformBallNoise
-from lit_certattr.smoothing.normals import normal_stream
+from lit_certattr.smoothing.normals import content_id, normal_stream
 from lit_certattr.smoothing.sparsify import (
     quadratic_map,
     relaxed_top_k,
@@ -22,6 +22,7 @@ __all__ = [
     "Noise",
     "UniformBallNoise",
     "alpha_slack",
+    "content_id",
     "noisy_images",
     "noisy_maps",
     "normal_stream",

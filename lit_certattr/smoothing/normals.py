@@ -21,6 +21,16 @@ def image_key(seed: int, image_id: str) -> int:
     return int.from_bytes(digest, "little")
 
 
+def content_id(image: Tensor) -> str:
+    """Id of an image that has no name: a hash of its pixels.
+
+    Example:
+        >>> content_id(torch.zeros(1, 2, 2))
+        'image-...'
+    """
+    return "image-" + hashlib.blake2b(image.cpu().contiguous().numpy().tobytes(), digest_size=8).hexdigest()
+
+
 class NormalStream(ABC):
     """Random access to the i.i.d. standard normals of one image, one row a sample.
 

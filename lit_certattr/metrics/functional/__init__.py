@@ -1,5 +1,6 @@
-"""Metrics as functions of one or several results."""
+"""Metrics as functions of results, of finished maps, or of a network and maps."""
 
+from lit_certattr.metrics.functional.baselines import centre_map, random_maps, removal_ranks
 from lit_certattr.metrics.functional.certified import (
     certified_fraction,
     certified_one_share,
@@ -13,15 +14,32 @@ from lit_certattr.metrics.functional.certified_lens import (
     worst_lens_precision,
     worst_lens_recall,
 )
+from lit_certattr.metrics.functional.localisation import (
+    Localisation,
+    box_masks,
+    cell_masks,
+    energy_in_mask,
+    gridpg,
+    pointing_game,
+)
 
 __all__ = [
+    "Localisation",
+    "box_masks",
+    "cell_masks",
+    "centre_map",
     "certified_fraction",
     "certified_lens_precision",
     "certified_lens_recall",
     "certified_one_share",
     "certified_overlap",
     "certified_overlap_curve",
+    "energy_in_mask",
+    "gridpg",
     "mean_certified_radius",
+    "pointing_game",
+    "random_maps",
+    "removal_ranks",
     "worst_lens_precision",
     "worst_lens_recall",
 ]
