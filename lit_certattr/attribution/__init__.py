@@ -3,6 +3,7 @@
 from lit_certattr.attribution.base import Attribution, frozen, input_gradient
 from lit_certattr.attribution.gradient import Gradient, InputXGradient
 from lit_certattr.attribution.integrated_gradients import IntegratedGradients
+from lit_certattr.attribution.layers import LayerAttribution, LayerPass, layer_gradient, layer_pass
 from lit_certattr.attribution.max_logit import MaxLogitGradient
 
 __all__ = [
@@ -10,7 +11,11 @@ __all__ = [
     "Gradient",
     "InputXGradient",
     "IntegratedGradients",
+    "LayerAttribution",
+    "LayerPass",
     "MaxLogitGradient",
     "frozen",
     "input_gradient",
+    "layer_gradient",
+    "layer_pass",
 ]

@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal, get_args
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lit_certattr.errors import InputError
 
@@ -84,19 +85,45 @@ def input_gradient(
     Raises:
         InputError: If the network does not return logits. Targets are not checked: that would stop an accelerator.
     """
-    with torch.inference_mode(False), torch.enable_grad():
-        # Tensors made under inference_mode cannot enter a graph, nor can gather save them for its backward.
-        images = images.clone() if images.is_inference() else images
-        targets = targets.clone() if targets.is_inference() else targets
+    with torch.inference_mode(False), torch.enable_grad(), second_order(create_graph):
+        images = images.clone() if images.is_inference() else images  # such tensors cannot enter a graph
         if not (create_graph and images.requires_grad):
             images = images.detach().requires_grad_(True)
-        logits = model(images)
-        if logits.ndim != 2:
-            raise InputError(f"the network must return logits [B, num_classes], got shape {tuple(logits.shape)}")
-        # A sum over the batch has every image's own gradient; gather keeps the targets on the device.
-        score = logits.gather(1, targets.view(-1, 1)).sum()
+        score = target_score(as_logits(model(images)), targets)
         (gradient,) = torch.autograd.grad(score, images, create_graph=create_graph)
     return images, gradient
+
+
+def as_logits(output: Any) -> Tensor:
+    """What a network returned, if it is logits ``[B, num_classes]``.
+
+    Raises:
+        InputError: If it is anything else.
+    """
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        raise InputError(f"the network must return logits [B, num_classes], got {got}")
+    return output
+
+
+def target_score(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sum over the batch of the target's logit: its gradient in one image is that image's own.
+
+    Args:
+        logits: ``[B, num_classes]``.
+        targets: Class indices ``[B]``; they stay on the device.
+
+    Example:
+        >>> target_score(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1, 0]))
+        tensor(5.)
+    """
+    targets = targets.clone() if targets.is_inference() else targets  # gather saves them for its backward
+    return logits.gather(1, targets.view(-1, 1)).sum()
+
+
+def second_order(create_graph: bool) -> AbstractContextManager[None]:
+    """Where a graph is kept for a second derivative, attention in plain arithmetic: the fused kernels have none."""
+    return sdpa_kernel(SDPBackend.MATH) if create_graph else nullcontext()
 
 
 @contextmanager

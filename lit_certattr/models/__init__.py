@@ -3,6 +3,7 @@
 from lit_certattr.models.checkpoint import load_network, load_state_dict, load_weights, network_hash
 from lit_certattr.models.cifar_resnet import CifarResNet
 from lit_certattr.models.efficientnet_lite import EfficientNetLite0
+from lit_certattr.models.final_layer import FinalLayer, final_layer
 from lit_certattr.models.imagenet import IMAGENET_MEAN, IMAGENET_STD, imagenet_classes
 from lit_certattr.models.normalize import Normalize
 from lit_certattr.models.small_cnn import SmallCNN
@@ -15,11 +16,13 @@ __all__ = [
     "IMAGENET_STD",
     "CifarResNet",
     "EfficientNetLite0",
+    "FinalLayer",
     "Normalize",
     "SmallCNN",
     "SmoothActivations",
     "TimmClassifier",
     "TorchvisionClassifier",
+    "final_layer",
     "imagenet_classes",
     "load_network",
     "load_state_dict",

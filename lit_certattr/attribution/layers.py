@@ -1,0 +1,275 @@
+"""Target layers: where they are, what passes through them, and the rest of the network as a function of it.
+
+For a method that works on a feature map, :func:`layer_pass` runs the network once and gives three things:
+
+- ``features`` ``[B, C, h, w]``, whatever the network's own layout: tokens of a transformer come as the grid of
+  their patches, and its class token stays out of reach;
+- ``logits``, with the graph that was asked for;
+- ``head``, the rest of the network: logits of *other* features at that place, of as many variants an image as
+  wanted. At ``layer="final"`` of the known families it costs the head alone, elsewhere a whole forward pass.
+
+:class:`LayerAttribution` holds the two settings that such methods share, and resizes their maps to the image. ::
+
+    with torch.no_grad():
+        at = layer_pass(model, self.layer, images)
+        ablated = at.head(at.features * keep)  # keep [B, C, 1, 1]
+    return self.resize(maps, images)
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lit_certattr.attribution.base import Attribution, ChannelReduction, as_logits, second_order, target_score
+from lit_certattr.attribution.relu import ReluCalls
+from lit_certattr.errors import InputError
+from lit_certattr.models.final_layer import FinalLayer, final_layer
+from lit_certattr.models.names import suggestion
+
+
+class LayerAttribution(Attribution):
+    """A method whose map belongs to one layer of the network.
+
+    Args:
+        layer: ``"input"`` for the pixels, ``"final"`` for the network's last feature map
+            (:func:`~lit_certattr.models.final_layer.final_layer`), or the name of a module whose output it is;
+            the end of the name is enough where it is unique.
+        upsample: Resize the map to the image, bilinearly (half-pixel centres), before anything is ranked.
+            ``False`` leaves it at the layer's resolution: 49 values and 49 tests instead of 50,176 for a ResNet,
+            so a certificate needs fewer votes.
+        channels: Channel reduction, see :class:`Attribution`.
+    """
+
+    def __init__(self, layer: str, upsample: bool, channels: ChannelReduction) -> None:
+        super().__init__(channels)
+        self.layer, self.upsample = layer, upsample
+
+    def resize(self, maps: Tensor, images: Tensor) -> Tensor:
+        """Maps ``[B, h, w]`` at the size of the images ``[B, C, H, W]``, or as they are without ``upsample``."""
+        size = images.shape[-2:]
+        if not self.upsample or maps.shape[-2:] == size:
+            return maps
+        return F.interpolate(maps.unsqueeze(1), size, mode="bilinear", align_corners=False).squeeze(1)
+
+
+@attrs.frozen(eq=False)
+class LayerPass:
+    """One forward pass, cut at a layer.
+
+    Args:
+        features: What passes through the layer, ``[B, C, h, w]``.
+        logits: The network's answer, ``[B, num_classes]``.
+        head: From features ``[m * B, C, h, w]``, in the order of ``features.repeat(m, 1, 1, 1)``, to logits
+            ``[m * B, num_classes]``. Runs under the gradient mode of its caller.
+        final: What is known of the head, if the layer is the final one of a known family and the model adds
+            nothing after that network.
+    """
+
+    features: Tensor
+    logits: Tensor
+    head: Callable[[Tensor], Tensor]
+    final: FinalLayer | None = None
+
+
+def layer_pass(
+    model: nn.Module, layer: str, images: Tensor, graph: Literal["none", "head", "full"] = "none"
+) -> LayerPass:
+    """Run the network once, and keep what passes through a layer.
+
+    Nothing is left on the network, also after an error, and in-place activations cannot overwrite the features.
+
+    Args:
+        model: Network from images in [0, 1] to logits; in eval mode.
+        layer: ``"input"``, ``"final"`` or the name of a module, see :class:`LayerAttribution`.
+        images: Images ``[B, C, H, W]``.
+        graph: ``"head"`` runs the layers below without a graph and makes the features leaves that require a
+            gradient, ``"full"`` keeps the graph down to weights and images, for training.
+
+    Raises:
+        InputError: If there is no such layer, it runs more or less than once, what passes there is no feature
+            map, or the network does not return logits.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+        >>> at = layer_pass(net, "1", torch.rand(5, 3, 8, 8))
+        >>> at.features.shape, bool(torch.allclose(at.head(at.features), at.logits))
+        (torch.Size([5, 4, 6, 6]), True)
+    """
+    model = getattr(model, "_orig_mod", model)  # hooks need the network behind torch.compile
+    # Tensors made under inference_mode cannot enter a graph.
+    images = images.clone() if images.is_inference() else images
+    if layer == "input":
+        if graph != "none" and not (graph == "full" and images.requires_grad):
+            images = images.detach().requires_grad_(True)
+        with torch.set_grad_enabled(graph != "none"):
+            return LayerPass(images, as_logits(model(images)), lambda features: as_logits(model(features)))
+    place = _find(model, layer)
+    passed: list[_Layout] = []
+    answers: list[Any] = []
+
+    def keep(tensor: Any) -> Tensor:
+        layout = _layout(tensor, images, place)
+        if graph == "head":
+            layout = attrs.evolve(layout, features=layout.features.detach())
+            torch.set_grad_enabled(True)  # until the block below ends
+        if graph != "none" and not layout.features.requires_grad:
+            layout.features.requires_grad_(True)
+        passed.append(layout)
+        # A copy goes on: an activation that works in place must not overwrite what is kept.
+        return layout.restore(layout.features.clone())
+
+    with torch.set_grad_enabled(graph == "full"), ExitStack() as stack:
+        stack.enter_context(_tapped(place, keep))
+        if place.final is not None:
+            hook = place.final.network.register_forward_hook(lambda _, __, output: answers.append(output))
+            stack.callback(hook.remove)
+        logits = as_logits(model(images))
+    if len(passed) != 1:
+        raise InputError(
+            f"layer {layer!r} runs {len(passed)} times in a forward pass of {type(model).__name__}: "
+            "name one that runs once"
+        )
+    (layout,) = passed
+    known = place.final if any(answer is logits for answer in answers) else None
+
+    def head(features: Tensor) -> Tensor:
+        if known is not None:
+            return as_logits(known.head(layout.restore(features)))
+        enabled = torch.is_grad_enabled()
+
+        def swap(_: Any) -> Tensor:
+            torch.set_grad_enabled(enabled)
+            return layout.restore(features.clone())
+
+        with torch.set_grad_enabled(False), _tapped(place, swap):
+            return as_logits(model(images.repeat(len(features) // len(images), 1, 1, 1)))
+
+    return LayerPass(layout.features, logits, head, known)
+
+
+def layer_gradient(
+    model: nn.Module, layer: str, images: Tensor, targets: Tensor, create_graph: bool = False
+) -> tuple[LayerPass, Tensor]:
+    """Gradient of each image's target logit with respect to its own features at a layer.
+
+    Only the layers above it are differentiated, unless ``create_graph`` asks for the whole graph. Works under
+    ``torch.no_grad`` and ``torch.inference_mode`` too; ``.grad`` is never touched.
+
+    Args:
+        model: Network to logits ``[B, num_classes]``; in eval mode, so that images do not influence each other.
+        layer: ``"input"``, ``"final"`` or the name of a module, see :class:`LayerAttribution`.
+        images: Images ``[B, C, H, W]``.
+        targets: Class indices ``[B]``.
+        create_graph: Keep the graph for a second derivative.
+
+    Returns:
+        The pass and the gradients ``[B, C, h, w]``.
+
+    Raises:
+        InputError: As :func:`layer_pass`, and if the logits do not depend on the layer through a graph.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), second_order(create_graph):
+        at = layer_pass(model, layer, images, "full" if create_graph else "head")
+        score = target_score(at.logits, targets)
+        gradient = None
+        if score.requires_grad:
+            (gradient,) = torch.autograd.grad(score, at.features, create_graph=create_graph, allow_unused=True)
+    if gradient is None:
+        raise InputError(f"the logits of {type(model).__name__} do not depend on layer {layer!r} through a graph")
+    return at, gradient
+
+
+@attrs.frozen(eq=False)
+class _Place:
+    """A module, and which of the tensors beside it is meant."""
+
+    name: str
+    module: nn.Module
+    place: Literal["output", "input", "relu"] = "output"
+    final: FinalLayer | None = None
+    prefix_tokens: int | None = None
+    channels_last: bool = False
+
+
+def _find(model: nn.Module, layer: str) -> _Place:
+    names = dict(model.named_modules())
+    # What the authors of timm and torchvision say about the layout of their transformers.
+    facts: dict[str, Any] = {
+        "prefix_tokens": max(getattr(m, "num_prefix_tokens", None) or 0 for m in names.values()) or None,
+        "channels_last": any(
+            getattr(m, "output_fmt", "") == "NHWC" or type(m).__name__ == "SwinTransformer" for m in names.values()
+        ),
+    }
+    if layer == "final":
+        final = final_layer(model)
+        return _Place(layer, final.module, final.place, final, **facts)
+    if layer in names and layer:
+        return _Place(layer, names[layer], **facts)
+    ends = [name for name in names if name.endswith(f".{layer}")]
+    if len(ends) == 1 and layer:
+        return _Place(ends[0], names[ends[0]], **facts)
+    if len(ends) > 1 and layer:
+        raise InputError(f"layer {layer!r} is ambiguous in {type(model).__name__}: {', '.join(ends[:4])}, ...")
+    known = ["input", "final", *filter(None, names), *(name.partition(".")[2] for name in names if "." in name)]
+    raise InputError(f"{type(model).__name__} has no layer {layer!r}; {suggestion(layer, known)}")
+
+
+@contextmanager
+def _tapped(place: _Place, through: Callable[[Any], Tensor]) -> Iterator[None]:
+    """Inside the block, what passes at the place goes through a function first."""
+    with ExitStack() as stack:
+        if place.place == "input":
+            hook = place.module.register_forward_pre_hook(lambda _, inputs: (through(inputs[0]), *inputs[1:]))
+        elif place.place == "output":
+            hook = place.module.register_forward_hook(lambda _, __, output: through(output))
+        else:
+            armed: list[bool] = []
+            hook = place.module.register_forward_hook(lambda _, __, ___: armed.append(True))
+            stack.enter_context(ReluCalls(lambda result: through(result) if armed and armed.pop() else result))
+        stack.callback(hook.remove)
+        yield
+
+
+@attrs.frozen(eq=False)
+class _Layout:
+    """Features ``[B, C, h, w]``, and the way back to what the network had."""
+
+    features: Tensor
+    restore: Callable[[Tensor], Tensor]
+
+
+def _layout(tensor: Any, images: Tensor, place: _Place) -> _Layout:
+    if not isinstance(tensor, Tensor) or tensor.ndim not in (3, 4) or len(tensor) != len(images):
+        shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise InputError(f"layer {place.name!r} gives {shape}, not a feature map [B, C, h, w] or tokens [B, T, C]")
+    if tensor.ndim == 3:
+        return _tokens(tensor, images, place)
+    height, width = images.shape[-2:]
+    if place.channels_last and tensor.shape[2] * width != tensor.shape[3] * height:
+        return _Layout(tensor.permute(0, 3, 1, 2), lambda features: features.permute(0, 2, 3, 1))
+    return _Layout(tensor, lambda features: features)
+
+
+def _tokens(tensor: Tensor, images: Tensor, place: _Place) -> _Layout:
+    """The grid of patches has the proportions of the image; class and register tokens come first."""
+    height, width = images.shape[-2:]
+    for prefix in (0, 1) if place.prefix_tokens is None else (place.prefix_tokens, 0):
+        patches = tensor.shape[1] - prefix
+        rows, columns = (round(math.sqrt(max(patches, 0) * share)) for share in (height / width, width / height))
+        if 0 < patches == rows * columns:
+            break
+    else:
+        raise InputError(f"layer {place.name!r} gives {tensor.shape[1]} tokens, which are no grid of patches")
+    first = tensor[:, :prefix]
+
+    def restore(features: Tensor) -> Tensor:
+        grid = features.flatten(2).transpose(1, 2)
+        return torch.cat([first.repeat(len(grid) // len(first), 1, 1), grid], 1)
+
+    return _Layout(tensor[:, prefix:].transpose(1, 2).unflatten(2, (rows, columns)), restore)

@@ -1,0 +1,162 @@
+"""Where the last feature map of a network is, and what the network makes of it."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import attrs
+from torch import Tensor, nn
+
+from lit_certattr.errors import InputError
+
+Head = Callable[[Tensor], Tensor]
+
+
+@attrs.frozen(eq=False)
+class FinalLayer:
+    """The last feature map of a network, as its authors lay it out.
+
+    Args:
+        network: The network of a known family; what wraps it is another matter.
+        module: The module beside which the feature map passes.
+        place: Whether the map is the module's ``"output"``, its ``"input"``, or the result of the first ReLU
+            that runs after it (``"relu"``, where that ReLU is a function and no module).
+        head: The rest of the network: what passes there to the network's logits.
+        pooled: The linear layer, if the head is global average pooling and that layer alone.
+        affine: The head is affine in the feature map, so its gradient is the same for all images.
+    """
+
+    network: nn.Module
+    module: nn.Module
+    head: Head
+    place: Literal["output", "input", "relu"] = "output"
+    pooled: nn.Linear | None = None
+    affine: bool = False
+
+
+def final_layer(model: nn.Module) -> FinalLayer:
+    """The last feature map of a network, or of the one network of a known family inside it.
+
+    Args:
+        model: A ResNet, Wide-ResNet, VGG, DenseNet, EfficientNet, SqueezeNet, ViT or Swin transformer of
+            torchvision or timm, a network of this package, or any module that holds exactly one of these.
+
+    Raises:
+        InputError: If no family is known, or several networks are inside.
+
+    Example:
+        >>> from lit_certattr.models import CifarResNet
+        >>> network = CifarResNet(depth=8)
+        >>> final_layer(nn.Sequential(network)).module is network.stages
+        True
+    """
+    found: list[FinalLayer] = []
+    inside: set[nn.Module] = set()
+    for module in model.modules():
+        if module not in inside and (describe := _family(module)) is not None:
+            found.append(describe(module))
+            inside.update(module.modules())
+    if len(found) == 1:
+        return found[0]
+    name = type(model).__name__
+    if found:
+        raise InputError(f"{name} holds {len(found)} networks, so layer='final' is ambiguous: name a layer")
+    names = [name for name, _ in model.named_modules() if name]
+    example = f"layer={names[len(names) // 2]!r}" if names else "layer='input'"
+    raise InputError(f"the final layer of {name} is not known: name one of its modules, e.g. {example}")
+
+
+def _family(module: nn.Module) -> Callable[[Any], FinalLayer] | None:
+    """How to describe a module; a subclass that computes otherwise is not of the family."""
+    kind = type(module)
+    for ancestor in kind.__mro__:
+        describe = _FAMILIES.get(f"{ancestor.__module__}.{ancestor.__qualname__}")
+        steps = ("forward", "_forward_impl", "forward_features")
+        if describe and all(getattr(kind, step, None) is getattr(ancestor, step, None) for step in steps):
+            return describe
+    return None
+
+
+def _cifar_resnet(net: Any) -> FinalLayer:
+    return FinalLayer(net, net.stages, lambda x: net.classifier(x.mean((2, 3))), pooled=net.classifier, affine=True)
+
+
+def _small_cnn(net: Any) -> FinalLayer:
+    return FinalLayer(net, net.features, lambda x: net.classifier(x.flatten(1)), affine=True)
+
+
+def _resnet(net: Any) -> FinalLayer:
+    return FinalLayer(net, net.layer4, lambda x: net.fc(net.avgpool(x).flatten(1)), pooled=net.fc, affine=True)
+
+
+def _vgg(net: Any) -> FinalLayer:
+    """The last ReLU before the last pooling."""
+    return FinalLayer(net, net.features[-2], lambda x: net.classifier(net.avgpool(net.features[-1](x)).flatten(1)))
+
+
+def _densenet(net: Any) -> FinalLayer:
+    def head(x: Tensor) -> Tensor:
+        return net.classifier(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+    return FinalLayer(net, net.features, head, place="relu", pooled=net.classifier, affine=True)
+
+
+def _efficientnet(net: Any) -> FinalLayer:
+    linear = net.classifier[-1]
+    return FinalLayer(
+        net, net.features, lambda x: net.classifier(net.avgpool(x).flatten(1)), pooled=linear, affine=True
+    )
+
+
+def _squeezenet(net: Any) -> FinalLayer:
+    return FinalLayer(net, net.features, lambda x: net.classifier(x).flatten(1))
+
+
+def _vit(net: Any) -> FinalLayer:
+    """The tokens that enter the last block; what leaves it reaches the logits through the class token alone."""
+    block = net.encoder.layers[-1]
+    return FinalLayer(net, block, lambda x: net.heads(net.encoder.ln(block(x))[:, 0]), place="input")
+
+
+def _swin(net: Any) -> FinalLayer:
+    return FinalLayer(net, net.permute, lambda x: net.head(net.avgpool(x).flatten(1)), pooled=net.head, affine=True)
+
+
+def _timm_pooled(net: Any, module: nn.Module) -> FinalLayer:
+    """A timm network whose head is pooling and one linear layer, unless it was built otherwise."""
+    linear = net.get_classifier()
+    # Dropout is the identity in eval mode; any other pooling than the average is left alone.
+    pooled = linear if isinstance(linear, nn.Linear) and net.global_pool.pool_type == "avg" else None
+    return FinalLayer(net, module, net.forward_head, pooled=pooled, affine=pooled is not None)
+
+
+def _timm_vgg(net: Any) -> FinalLayer:
+    return FinalLayer(net, net.features[-2], lambda x: net.forward_head(net.features[-1](x)))
+
+
+def _timm_vit(net: Any) -> FinalLayer:
+    block = net.blocks[-1]
+    return FinalLayer(net, block, lambda x: net.forward_head(net.norm(block(x))), place="input")
+
+
+def _timm_swin(net: Any) -> FinalLayer:
+    return FinalLayer(net, net.norm, net.forward_head)
+
+
+# By name, so that neither library has to be imported.
+_FAMILIES: dict[str, Callable[[Any], FinalLayer]] = {
+    "lit_certattr.models.cifar_resnet.CifarResNet": _cifar_resnet,
+    "lit_certattr.models.small_cnn.SmallCNN": _small_cnn,
+    "torchvision.models.resnet.ResNet": _resnet,
+    "torchvision.models.vgg.VGG": _vgg,
+    "torchvision.models.densenet.DenseNet": _densenet,
+    "torchvision.models.efficientnet.EfficientNet": _efficientnet,
+    "torchvision.models.squeezenet.SqueezeNet": _squeezenet,
+    "torchvision.models.vision_transformer.VisionTransformer": _vit,
+    "torchvision.models.swin_transformer.SwinTransformer": _swin,
+    "timm.models.resnet.ResNet": lambda net: _timm_pooled(net, net.layer4),
+    "timm.models.vgg.VGG": _timm_vgg,
+    "timm.models.densenet.DenseNet": lambda net: _timm_pooled(net, net.features),
+    "timm.models.efficientnet.EfficientNet": lambda net: _timm_pooled(net, net.bn2),
+    "timm.models.vision_transformer.VisionTransformer": _timm_vit,
+    "timm.models.swin_transformer.SwinTransformer": _timm_swin,
+}

@@ -1,0 +1,99 @@
+"""Small random networks of every family, for tests that run a method on all of them.
+
+Raw networks keep what their libraries give them (activations that work in place); wrapped ones normalise first.
+"""
+
+from functools import cache
+
+import timm
+import torch
+from timm.models.resnet import Bottleneck as TimmBottleneck
+from timm.models.resnet import ResNet as TimmResNet
+from timm.models.vgg import VGG as TimmVGG
+from torch import nn
+from torchvision.models import DenseNet, ResNet, SwinTransformer, VisionTransformer
+from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.models.vgg import VGG, make_layers
+
+from lit_certattr.models import CifarResNet, Normalize, SmallCNN, TimmClassifier, TorchvisionClassifier
+
+CLASSES = 7
+
+
+def _tv_vgg():
+    with torch.device("meta"):  # 120 million weights that are replaced below
+        net = VGG(nn.Identity(), num_classes=CLASSES, init_weights=False)
+    net.features = make_layers([8, "M", 16, "M", 16, "M"])
+    net.classifier = nn.Sequential(nn.Linear(16 * 49, 32), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(32, CLASSES))
+    return net
+
+
+def _tv_vit(**options):
+    net = VisionTransformer(64, 16, 2, 2, 32, 64, num_classes=CLASSES, **options)
+    nn.init.normal_(net.heads[-1].weight)  # torchvision starts it at zero
+    return net
+
+
+def _timm_vit(name="vit_tiny_patch16_224", **options):
+    return timm.create_model(name, num_classes=CLASSES, img_size=64, depth=2, **options)
+
+
+_BUILDERS = {
+    "torchvision resnet": lambda: TorchvisionClassifier("resnet18", num_classes=CLASSES),
+    "torchvision wide resnet": lambda: ResNet(Bottleneck, [1, 1, 1, 1], num_classes=CLASSES, width_per_group=128),
+    "torchvision vgg": _tv_vgg,
+    "torchvision densenet": lambda: DenseNet(8, (2, 2, 2, 2), 16, num_classes=CLASSES),
+    "torchvision efficientnet": lambda: TorchvisionClassifier("efficientnet_b0", num_classes=CLASSES),
+    "torchvision squeezenet": lambda: TorchvisionClassifier("squeezenet1_1", num_classes=CLASSES),
+    "torchvision vit": _tv_vit,
+    "torchvision swin": lambda: SwinTransformer([4, 4], 12, [2, 2], [2, 2], [7, 7], num_classes=CLASSES),
+    "timm resnet": lambda: TimmClassifier("resnet10t", num_classes=CLASSES),
+    "timm wide resnet": lambda: TimmResNet(TimmBottleneck, [1, 1, 1, 1], num_classes=CLASSES, base_width=128),
+    "timm vgg": lambda: TimmVGG([8, "M", 16, "M", 16, "M"], num_classes=CLASSES, mlp_ratio=0.1),
+    "timm densenet": lambda: timm.create_model(
+        "densenet121", num_classes=CLASSES, growth_rate=8, block_config=(2, 2, 2, 2)
+    ),
+    "timm efficientnet": lambda: TimmClassifier("efficientnet_b0", num_classes=CLASSES),
+    "timm efficientnet lite": lambda: TimmClassifier("tf_efficientnet_lite0", num_classes=CLASSES),
+    "timm vit": lambda: nn.Sequential(Normalize([0.5] * 3, [0.5] * 3), _timm_vit()),
+    "timm vit with registers": lambda: _timm_vit("vit_small_patch14_reg4_dinov2", patch_size=16),
+    "timm swin": lambda: timm.create_model(
+        "swin_tiny_patch4_window7_224",
+        num_classes=CLASSES,
+        img_size=64,
+        embed_dim=12,
+        depths=(1, 1, 1, 1),
+        num_heads=(1, 1, 2, 2),
+    ),
+    "cifar resnet": lambda: CifarResNet(8, num_classes=CLASSES),
+    "small cnn": lambda: SmallCNN(in_channels=3, num_classes=CLASSES, image_size=64),
+}
+
+FAMILIES = tuple(_BUILDERS)
+"""Names of all families; :func:`network` builds one."""
+
+
+@cache
+def network(family):
+    """A network for images ``[B, 3, 64, 64]``, in eval mode, the same at every call: leave it as it is."""
+    torch.manual_seed(sum(map(ord, family)))
+    return standardised(_BUILDERS[family]()).eval()
+
+
+def standardised(net):
+    """Batch statistics of random images, without which signals of random weights fade with depth."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        net.train()(images(8, seed=1))
+    return net
+
+
+def images(count=3, seed=0):
+    return torch.rand(count, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
+
+
+def basic_resnet():
+    """A small raw ResNet, new at every call."""
+    return standardised(ResNet(BasicBlock, [1, 1, 1, 1], num_classes=CLASSES)).eval()
