@@ -1,6 +1,7 @@
 """Torchmetrics of certified results and of attribution maps."""
 
 from lit_certattr.metrics.cosine import CertifiedCosine
+from lit_certattr.metrics.deletion import CertifiedDeletion, Deletion, Insertion, RemovalMetric
 from lit_certattr.metrics.image_mean import FixedPointMean, ImageMean, NamedMeans
 from lit_certattr.metrics.lens import CertifiedLENSPrecision, CertifiedLENSRecall
 from lit_certattr.metrics.localisation import EnergyInMask, GridPG, LocalisationMetric, PointingGame
@@ -10,20 +11,24 @@ from lit_certattr.metrics.pixel import CertifiedFraction, CertifiedOneShare, Mea
 
 __all__ = [
     "CertifiedCosine",
+    "CertifiedDeletion",
     "CertifiedFraction",
     "CertifiedLENSPrecision",
     "CertifiedLENSRecall",
     "CertifiedOneShare",
     "CertifiedOverlap",
     "CertifiedOverlapCurve",
+    "Deletion",
     "EnergyInMask",
     "FixedPointMean",
     "GridPG",
     "ImageMean",
+    "Insertion",
     "LocalisationMetric",
     "MeanCertifiedRadius",
     "NamedMeans",
     "PointingGame",
+    "RemovalMetric",
     "certified_metrics",
     "cosine_metrics",
     "metric_name",

@@ -8,12 +8,15 @@ from lit_certattr.metrics.functional.certified import (
     certified_overlap_curve,
     mean_certified_radius,
 )
+from lit_certattr.metrics.functional.certified_deletion import certified_deletion
 from lit_certattr.metrics.functional.certified_lens import (
     certified_lens_precision,
     certified_lens_recall,
     worst_lens_precision,
     worst_lens_recall,
 )
+from lit_certattr.metrics.functional.deletion import Areas, RemovalCurves, deletion, insertion
+from lit_certattr.metrics.functional.fill import Fill, fill_images
 from lit_certattr.metrics.functional.localisation import (
     Localisation,
     box_masks,
@@ -24,18 +27,25 @@ from lit_certattr.metrics.functional.localisation import (
 )
 
 __all__ = [
+    "Areas",
+    "Fill",
     "Localisation",
+    "RemovalCurves",
     "box_masks",
     "cell_masks",
     "centre_map",
+    "certified_deletion",
     "certified_fraction",
     "certified_lens_precision",
     "certified_lens_recall",
     "certified_one_share",
     "certified_overlap",
     "certified_overlap_curve",
+    "deletion",
     "energy_in_mask",
+    "fill_images",
     "gridpg",
+    "insertion",
     "mean_certified_radius",
     "pointing_game",
     "random_maps",

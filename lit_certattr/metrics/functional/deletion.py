@@ -1,0 +1,222 @@
+"""Deletion and insertion: does the prediction follow the pixels that a map calls important?"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lit_certattr.attribution import frozen
+from lit_certattr.errors import InputError
+from lit_certattr.metrics.functional.baselines import centre_map, check_maps, image_ids, random_maps, removal_ranks
+from lit_certattr.metrics.functional.fill import Fill, fill_images
+
+
+class Areas(NamedTuple):
+    """Area under the curve of each image, float32 ``[B]``, for the map and for two rankings that saw no network."""
+
+    map: Tensor
+    centre: Tensor
+    random: Tensor
+
+
+class RemovalCurves(NamedTuple):
+    """Softmax probability of the explained class while pixels are removed, or inserted, in three orders.
+
+    Attributes:
+        position: Where the points lie, float32 ``[P]``: the share of the pixels that is removed or inserted; for
+            certified deletion the level K.
+        map: In the order of the map, float32 ``[B, P]``.
+        centre: From the centre of the image outwards, as many pixels at each point.
+        random: In random order, as many pixels at each point.
+        removed: Share of the pixels that is removed or inserted at each point, float32 ``[B, P]``.
+    """
+
+    position: Tensor
+    map: Tensor
+    centre: Tensor
+    random: Tensor
+    removed: Tensor
+
+    def areas(self) -> Areas:
+        """Area under each curve by the trapezoid rule, over the range of ``position``: a mean probability."""
+        span = self.position[-1] - self.position[0]
+        return Areas(*(torch.trapezoid(curve, self.position) / span for curve in self[1:4]))
+
+
+def deletion(
+    model: nn.Module,
+    images: Tensor,
+    maps: Tensor,
+    targets: Tensor,
+    *,
+    steps: int = 50,
+    fill: Fill = "mean",
+    max_batch: int = 64,
+    seed: int = 0,
+    ids: Sequence[str] | None = None,
+) -> RemovalCurves:
+    """Remove the pixels of each image from the most to the least important, and watch the prediction.
+
+    A small area says that the first pixels mattered most *to this network under this fill*. An image without them is no
+    image the network was trained on, so part of every drop is surprise: the drop of the other two rankings, which
+    remove as many pixels, says how much.
+
+    Args:
+        model: Network from images in [0, 1] to logits; its mode, flags and gradients are left as found.
+        images: Images ``[B, C, H, W]``.
+        maps: Maps ``[B, H, W]`` of the same height and width; ties are removed by pixel index.
+        targets: Explained classes ``[B]``, as in the maps.
+        steps: Parts in which the pixels are removed; the curve has ``steps + 1`` points, the whole image included.
+        fill: What replaces a removed pixel, see :func:`~lit_certattr.metrics.functional.fill_images`.
+        max_batch: Most images evaluated at once.
+        seed: Seed of the random ranking.
+        ids: Ids of the images, which key their random ranking; ``None`` uses a hash of the pixels.
+
+    Returns:
+        The curves; :meth:`RemovalCurves.areas` gives the numbers.
+
+    Raises:
+        InputError: If maps, shapes or settings are unusable.
+
+    Example:
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+        >>> curves = deletion(net, torch.rand(3, 1, 4, 4), torch.rand(3, 4, 4), torch.tensor([0, 1, 1]), steps=4)
+        >>> curves.map.shape, curves.position.tolist()
+        (torch.Size([3, 5]), [0.0, 0.25, 0.5, 0.75, 1.0])
+
+    Reference: Petsiuk, Das, Saenko, "RISE", BMVC 2018; Samek et al., IEEE TNNLS 2017.
+    """
+    rankings = _rankings(images, maps, targets, seed, ids)
+    return _curves(model, images, fill_images(images, fill), rankings, targets, steps, max_batch)
+
+
+def insertion(
+    model: nn.Module,
+    images: Tensor,
+    maps: Tensor,
+    targets: Tensor,
+    *,
+    steps: int = 50,
+    fill: Fill = "blur",
+    max_batch: int = 64,
+    seed: int = 0,
+    ids: Sequence[str] | None = None,
+) -> RemovalCurves:
+    """Insert the pixels of each image into its fill from the most to the least important, and watch the prediction.
+
+    A large area says that the first pixels were enough; read it beside the areas of the other two rankings.
+
+    Args:
+        model: See :func:`deletion`.
+        images: See :func:`deletion`.
+        maps: See :func:`deletion`.
+        targets: See :func:`deletion`.
+        steps: See :func:`deletion`.
+        fill: What the pixels are inserted into, see :func:`~lit_certattr.metrics.functional.fill_images`.
+        max_batch: See :func:`deletion`.
+        seed: See :func:`deletion`.
+        ids: See :func:`deletion`.
+
+    Returns:
+        The curves, from the fill alone to the whole image.
+
+    Raises:
+        InputError: If maps, shapes or settings are unusable.
+
+    Reference: Petsiuk, Das, Saenko, "RISE", BMVC 2018.
+    """
+    rankings = _rankings(images, maps, targets, seed, ids)
+    return _curves(model, fill_images(images, fill), images, rankings, targets, steps, max_batch)
+
+
+def removal_curves(
+    model: nn.Module,
+    start: Tensor,
+    end: Tensor,
+    rankings: Sequence[Tensor],
+    counts: Tensor,
+    targets: Tensor,
+    max_batch: int,
+) -> list[Tensor]:
+    """Probabilities while the pixels of ``start`` are replaced by those of ``end`` in the order of each ranking.
+
+    Args:
+        model: Network to logits.
+        start: Images ``[B, C, H, W]``.
+        end: Images of the same shape.
+        rankings: Places of the pixels, int64 ``[B, H, W]`` each.
+        counts: Pixels replaced at each point, int64 ``[B, P]``.
+        targets: Classes ``[B]``.
+        max_batch: Most images evaluated at once.
+
+    Returns:
+        Softmax probability of each image's class, float32 ``[B, P]`` a ranking.
+    """
+    if max_batch < 1:
+        raise InputError(f"max_batch must be at least 1, got {max_batch}")
+    points, targets, curves = counts.shape[1], targets.to(start.device), []
+    with torch.no_grad(), frozen(model):
+        check_classes(model, start, targets)
+        for ranks in rankings:
+            values = []
+            for pairs in torch.arange(counts.numel(), device=start.device).split(max_batch):
+                image = pairs // points
+                replaced = ranks[image] < counts.flatten()[pairs, None, None]
+                logits = model(torch.where(replaced[:, None], end[image], start[image]))
+                values.append(logits.float().softmax(1).gather(1, targets[image, None])[:, 0])
+            curves.append(torch.cat(values).reshape(-1, points))
+    return curves
+
+
+def baseline_rankings(images: Tensor, seed: int, ids: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """From the centre outwards, and random: places of the pixels, int64 ``[B, H, W]`` each."""
+    height, width = images.shape[2:]
+    centre = removal_ranks(centre_map(height, width)[None]).expand(len(images), -1, -1)
+    random = removal_ranks(random_maps(height, width, ids, seed))
+    return centre.to(images.device), random.to(images.device)
+
+
+def check_removal(images: Tensor, maps: Tensor, targets: Tensor) -> None:
+    """Refuse maps that do not fit the images, and targets that are not one class an image."""
+    if images.ndim != 4 or maps.shape != (len(images), *images.shape[2:]):
+        raise InputError(f"maps must be [B, H, W] of the images, got {tuple(maps.shape)} for {tuple(images.shape)}")
+    if targets.shape != (len(images),) or targets.is_floating_point():
+        raise InputError(f"targets must be {len(images)} classes, got {targets.dtype} {tuple(targets.shape)}")
+
+
+def check_classes(model: nn.Module, images: Tensor, targets: Tensor) -> None:
+    """Refuse a network that does not give logits, and classes that it does not have; costs one image."""
+    logits = model(images[:1])
+    if logits.ndim != 2:
+        raise InputError(f"the network must return logits [B, num_classes], got shape {tuple(logits.shape)}")
+    wrong = (targets < 0) | (targets >= logits.shape[1])
+    if bool(wrong.any()):
+        label = int(targets[wrong][0])
+        raise InputError(f"target class {label} is unknown: the network has classes 0 to {logits.shape[1] - 1}")
+
+
+def _rankings(
+    images: Tensor, maps: Tensor, targets: Tensor, seed: int, ids: Sequence[str] | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    maps = check_maps(maps)
+    check_removal(images, maps, targets)
+    return removal_ranks(maps).to(images.device), *baseline_rankings(images, seed, image_ids(images, ids))
+
+
+def _curves(
+    model: nn.Module,
+    start: Tensor,
+    end: Tensor,
+    rankings: Sequence[Tensor],
+    targets: Tensor,
+    steps: int,
+    max_batch: int,
+) -> RemovalCurves:
+    pixels = start[0, 0].numel()
+    if not 1 <= steps <= pixels:
+        raise InputError(f"steps must be 1 to the number of pixels, {pixels}, got {steps}")
+    counts = (2 * torch.arange(steps + 1, device=start.device) * pixels + steps) // (2 * steps)  # rounded to nearest
+    together = counts.expand(len(start), -1)
+    map_, centre, random = removal_curves(model, start, end, rankings, together, targets, max_batch)
+    return RemovalCurves((counts / pixels).float(), map_, centre, random, (together / pixels).float())
