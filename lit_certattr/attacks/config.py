@@ -1,8 +1,8 @@
 """The settings of an attack: plain data, so that a YAML file can hold them."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -87,6 +87,22 @@ class AttackConfig:
             return None
         first, last = self._betas()
         return float(first * (last / first) ** (step / max(1, self.steps - 1)))
+
+    @property
+    def num_points(self) -> int:
+        """Points that are judged, beside the image itself."""
+        return self.restarts * max(1, self.steps + (self.init != "zero"))
+
+    def random_search(self) -> Self:
+        """The baseline of this attack: the best of as many random points on the boundary, judged by the same criterion.
+
+        In l2 these are points of the sphere, in linf random signs.
+
+        Example:
+            >>> AttackConfig(eps=0.5, steps=9).random_search().num_points
+            10
+        """
+        return replace(self, steps=0, init="boundary", restarts=self.num_points)
 
     def step_length(self, eps: Tensor) -> Tensor:
         """Length of a step for budgets ``eps`` ``[B]``; a given ``step_size`` scales along with the budget."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing.noise import Noise
+from lit_certattr.smoothing.noise import Noise, normals_like
 from lit_certattr.smoothing.normals import NormalStream
 
 _BITS = 64
@@ -146,9 +146,9 @@ class DiscreteGaussianNoise(Noise):
         row[unsure] = np.searchsorted(table.thresholds, bits[unsure], side="right")
         row += table.first
 
-    def sample_like(self, images: Tensor) -> Tensor:
+    def sample_like(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """See :class:`Noise`: rounded Gaussian noise; the images are not asked to lie on the grid."""
-        return (torch.randn_like(images) * (self.sigma * self.levels)).round_() / self.levels
+        return (normals_like(images, generator) * (self.sigma * self.levels)).round_() / self.levels
 
 
 @lru_cache(maxsize=16)

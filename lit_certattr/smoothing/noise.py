@@ -64,8 +64,18 @@ class Noise(ABC):
         return normals.generator
 
     @abstractmethod
-    def sample_like(self, images: Tensor) -> Tensor:
-        """Fresh noise of the shape of ``images`` ``[B, C, H, W]`` from torch's global generator, for training."""
+    def sample_like(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Fresh noise of the shape of ``images`` ``[B, C, H, W]``, for training and attacks.
+
+        Args:
+            images: Their shape, type and device count, not their values.
+            generator: On the device of the images; ``None`` for torch's global one.
+        """
+
+
+def normals_like(images: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard normals of the shape, type and device of ``images`` (``torch.randn_like`` takes no generator)."""
+    return torch.randn(images.shape, dtype=images.dtype, device=images.device, generator=generator)
 
 
 class GaussianNoise(Noise):
@@ -88,9 +98,9 @@ class GaussianNoise(Noise):
         z = normals.fill_(torch.empty(out.shape, dtype=wide, device=normals.device), start).to(out.device)
         return out.copy_(z.mul_(self.sigma).add_(image))
 
-    def sample_like(self, images: Tensor) -> Tensor:
+    def sample_like(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """See :class:`Noise`."""
-        return torch.randn_like(images) * self.sigma
+        return normals_like(images, generator) * self.sigma
 
 
 class UniformBallNoise(Noise):
@@ -121,8 +131,8 @@ class UniformBallNoise(Noise):
         z *= self.ball_radius(dimension) / z.norm(dim=1, keepdim=True)
         return out.copy_(z[:, :dimension].add_(image.to(normals.device, torch.float64)))
 
-    def sample_like(self, images: Tensor) -> Tensor:
+    def sample_like(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """See :class:`Noise`."""
-        z = torch.randn(len(images), images[0].numel() + 2, device=images.device)
+        z = torch.randn(len(images), images[0].numel() + 2, device=images.device, generator=generator)
         ball: Tensor = z[:, :-2] * (self.ball_radius(images[0].numel()) / z.norm(dim=1, keepdim=True))
         return ball.reshape(images.shape).to(images.dtype)

@@ -35,7 +35,7 @@ class Planned(Noise):
     def perturb_(self, out, image, normals, start):
         raise NotImplementedError
 
-    def sample_like(self, images):
+    def sample_like(self, images, generator=None):
         return torch.arange(1.0, len(images) + 1).view(-1, 1, 1, 1).expand_as(images)
 
 

@@ -147,3 +147,11 @@ def test_training_noise_has_the_same_law(noise):
     assert stats.ks_2samp(offset.flatten(1)[:, 3].numpy(), reference.flatten(1)[:, 3].numpy()).pvalue > 1e-3
     assert stats.ks_2samp(offset.flatten(1).norm(dim=1).numpy(), reference.flatten(1).norm(dim=1).numpy()).pvalue > 1e-3
     assert not torch.equal(offset, noise.sample_like(batch))
+
+
+@pytest.mark.parametrize("noise", LAWS)
+def test_training_noise_from_a_generator_of_its_own(noise):
+    batch, state = torch.zeros(2, 1, 4, 5), torch.get_rng_state()
+    first, again = (noise.sample_like(batch, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert torch.equal(torch.get_rng_state(), state)

@@ -1,0 +1,157 @@
+"""Attacks on smoothed explanations: expectation over transformation (EOT) with fresh noise at every step."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from lit_certattr.attacks.config import AttackConfig
+from lit_certattr.attacks.label import same_label
+from lit_certattr.attacks.loop import attack
+from lit_certattr.attribution import Attribution, frozen
+from lit_certattr.errors import InputError
+from lit_certattr.smoothing import Noise
+
+_NOISE_STREAM = 0x5EED_0000_0000
+"""Keeps the noise apart from the random starts, which are drawn from the same seed."""
+
+
+class SmoothedObjective(ABC):
+    """What an attack wants to do to a smoothed map, told from noisy maps of it.
+
+    Both methods take noisy maps ``[draws, B, H, W]`` of ``B`` images and return one number an image, ``[B]``, that
+    grows with the success of the attacker. Nothing in them may depend on the other images.
+    """
+
+    @abstractmethod
+    def surrogate(self, maps: Tensor) -> Tensor:
+        """What gradients follow: differentiable."""
+
+    @abstractmethod
+    def value(self, maps: Tensor) -> Tensor:
+        """What counts: an estimate of the quantity that a certificate bounds, with hard top-K sets."""
+
+
+class NoisyMaps:
+    """Attribution maps of noisy copies of images, with noise that is new at every call.
+
+    Args:
+        model: Network from images in [0, 1] to logits, in eval mode and frozen.
+        attribution: The method whose maps are smoothed.
+        noise: Noise law.
+        targets: Class to explain, ``[B]``.
+        batch_size: Most noisy images that are evaluated at once without a graph.
+        generator: Where the noise comes from; ``None`` for torch's global generator.
+
+    Example:
+        >>> from lit_certattr.attribution import Gradient
+        >>> from lit_certattr.smoothing import GaussianNoise
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+        >>> noisy = NoisyMaps(net, Gradient(), GaussianNoise(0.1), torch.tensor([0, 1, 1]))
+        >>> noisy.draw(torch.rand(3, 1, 2, 2), 5).shape
+        torch.Size([5, 3, 2, 2])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        attribution: Attribution,
+        noise: Noise,
+        targets: Tensor,
+        batch_size: int = 64,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.model, self.attribution, self.noise, self.targets = model, attribution, noise, targets
+        self.batch_size, self.generator = batch_size, generator
+
+    def draw(self, images: Tensor, draws: int, create_graph: bool = False) -> Tensor:
+        """Noisy maps ``[draws, B, H, W]`` of images ``[B, C, H, W]``.
+
+        The bits of the noise do not depend on ``batch_size``.
+
+        Args:
+            images: Images.
+            draws: Noisy copies of each.
+            create_graph: Keep the graph from the images to the maps; all copies are then evaluated at once.
+        """
+        together = draws if create_graph else max(1, self.batch_size // len(images))
+        parts = []
+        for first in range(0, draws, together):
+            count = min(together, draws - first)
+            offsets = [self.noise.sample_like(images, self.generator) for _ in range(count)]
+            noisy = (images + torch.stack(offsets)).flatten(0, 1)
+            maps = self.attribution(self.model, noisy, self.targets.repeat(count), create_graph)
+            parts.append(maps.unflatten(0, (count, len(images))))
+        return torch.cat(parts)
+
+
+def attack_smoothed(
+    model: nn.Module,
+    attribution: Attribution,
+    noise: Noise,
+    images: Tensor,
+    targets: Tensor,
+    objective: SmoothedObjective,
+    config: AttackConfig,
+    *,
+    eps: Tensor | None = None,
+    draws: int = 8,
+    judge_draws: int = 64,
+    keep_label: bool = False,
+    batch_size: int = 64,
+) -> Tensor:
+    r"""Search the ball around each image for the perturbation that changes its *smoothed* map most.
+
+    What is attacked is :math:`h(z) = E\,f(z + \eta)`, the map that a certificate is about, not the map of one image.
+    Each step follows the gradient of the objective's surrogate on the mean over ``draws`` fresh noisy maps
+    (expectation over transformation; Athalye et al., 2018), in the softplus twin of the network where the
+    configuration names one: for ReLU networks the gradient of most maps is zero without. Each point is then judged
+    by ``judge_draws`` other fresh maps of the network as it is. An attack on fixed noise would fit the noise.
+
+    The value by which the best point won is the luckiest of many estimates. Whoever claims something about the point
+    draws new noise for it.
+
+    Random search is the same call with ``config.random_search()``: as many points, judged alike.
+
+    Args:
+        model: Network from images in [0, 1] to logits. Its mode, flags and gradients are left as found.
+        attribution: The method; differentiable (``create_graph``) unless ``config.steps`` is 0.
+        noise: Noise law of the smoothing.
+        images: Clean images ``[B, C, H, W]`` in the box of the configuration.
+        targets: Class to explain, ``[B]``, the same for all noisy copies.
+        objective: What is attacked.
+        config: Settings of the search. Its seed fixes starting points and noise; ``None`` draws both from torch's
+            global generator.
+        eps: Budget of each image, ``[B]``, in place of ``config.eps``.
+        draws: Noisy maps a step; 8 to 16 are usual.
+        judge_draws: Noisy maps that judge a point.
+        keep_label: Whether only points count that the network (without noise) predicts as it predicts the clean
+            image. A certificate does not assume it.
+        batch_size: Most noisy images that are evaluated at once while judging.
+
+    Returns:
+        Perturbed images, detached, in ball and box as measured in float64.
+
+    Raises:
+        InputError: If a number is out of range, or the method cannot be differentiated.
+
+    Reference: Athalye, Engstrom, Ilyas, Kwok, "Synthesizing robust adversarial examples", ICML 2018.
+    """
+    if min(draws, judge_draws, batch_size) < 1:
+        raise InputError(
+            f"draws, judge_draws and batch_size must be at least 1, got {draws}, {judge_draws}, {batch_size}"
+        )
+    generator = None
+    if config.seed is not None:
+        generator = torch.Generator(images.device).manual_seed(_NOISE_STREAM ^ config.seed)
+    noisy = NoisyMaps(model, attribution, noise, targets, batch_size, generator)
+
+    def score(points: Tensor) -> Tensor:
+        return objective.surrogate(noisy.draw(points, draws, create_graph=True))
+
+    def criterion(points: Tensor) -> Tensor:
+        return objective.value(noisy.draw(points, judge_draws))
+
+    with frozen(model):
+        accept = same_label(model, images) if keep_label else None
+        return attack(score, images, config, eps=eps, criterion=criterion, accept=accept)
