@@ -1,6 +1,7 @@
 """Lightning data modules: images in [0, 1], labels, and ids that never change."""
 
 from lit_certattr.data.digits import Digits
+from lit_certattr.data.grids import GridMosaics
 from lit_certattr.data.ids import safe_id
 from lit_certattr.data.image_folder import ImageFolder
 from lit_certattr.data.images import ImageFiles
@@ -14,6 +15,7 @@ from lit_certattr.data.torchvision_data import TorchvisionData
 __all__ = [
     "NO_LABEL",
     "Digits",
+    "GridMosaics",
     "ImageDataModule",
     "ImageError",
     "ImageFiles",

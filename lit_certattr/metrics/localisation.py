@@ -6,6 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lit_certattr.certificates import PixelResult
+from lit_certattr.metrics.functional.certified import check_level, check_radius
+from lit_certattr.metrics.functional.certified_gridpg import certified_gridpg
 from lit_certattr.metrics.functional.localisation import Localisation, energy_in_mask, gridpg, pointing_game
 from lit_certattr.metrics.image_mean import NamedMeans
 
@@ -104,3 +107,32 @@ class EnergyInMask(LocalisationMetric):
     def update(self, maps: Tensor, masks: Tensor) -> None:
         """Add maps ``[B, H, W]`` and the boolean masks ``[B, H, W]`` of their objects."""
         self.add_all(energy_in_mask(maps, masks))
+
+
+class CertifiedGridPG(NamedMeans):
+    """Share of the certified-important pixels that lie in the cell of the explained class, mean over maps.
+
+    ``compute`` gives ``certified_gridpg``, ``certified_gridpg_centre`` (the K pixels nearest to the centre),
+    ``certified_gridpg_uniform`` (chance), ``certified_gridpg_no_support`` (share of the maps without a certified pixel,
+    which count as 0) and ``certified_gridpg_support`` (certified pixels a map). See
+    :func:`~lit_certattr.metrics.functional.certified_gridpg`.
+
+    Args:
+        radius: Budget in pixel l2 units; at 0 every label counts.
+        level: Which of the certificate's ``top_k`` levels.
+        **kwargs: Passed to :class:`torchmetrics.Metric`.
+
+    Raises:
+        InputError: If an argument is out of range; on update, if results and cells do not fit.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, radius: float = 0.0, level: int = 0, **kwargs: Any) -> None:
+        name = "certified_gridpg"
+        super().__init__((name, f"{name}_centre", f"{name}_uniform", f"{name}_no_support", f"{name}_support"), **kwargs)
+        self.radius, self.level = check_radius(radius), check_level(level)
+
+    def update(self, results: PixelResult | Sequence[PixelResult], cells: Tensor | Sequence[int]) -> None:
+        """Add the pixel certificates of some mosaics and the cell whose class each explains."""
+        self.add(torch.stack(certified_gridpg(results, cells, self.radius, self.level), dim=1))

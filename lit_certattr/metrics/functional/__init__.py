@@ -9,6 +9,7 @@ from lit_certattr.metrics.functional.certified import (
     mean_certified_radius,
 )
 from lit_certattr.metrics.functional.certified_deletion import certified_deletion
+from lit_certattr.metrics.functional.certified_gridpg import CertifiedLocalisation, certified_gridpg
 from lit_certattr.metrics.functional.certified_lens import (
     certified_lens_precision,
     certified_lens_recall,
@@ -28,6 +29,7 @@ from lit_certattr.metrics.functional.localisation import (
 
 __all__ = [
     "Areas",
+    "CertifiedLocalisation",
     "Fill",
     "Localisation",
     "RemovalCurves",
@@ -36,6 +38,7 @@ __all__ = [
     "centre_map",
     "certified_deletion",
     "certified_fraction",
+    "certified_gridpg",
     "certified_lens_precision",
     "certified_lens_recall",
     "certified_one_share",

@@ -1,0 +1,171 @@
+"""Mosaics of images whose classes are known: what the grid pointing game is played on."""
+
+import hashlib
+import heapq
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lit_certattr.attribution import frozen
+from lit_certattr.data.module import ImageDataModule
+from lit_certattr.data.sample import NO_LABEL, SampleSet
+from lit_certattr.errors import InputError
+
+CELLS = 4
+
+
+class GridMosaics(ImageDataModule):
+    """2 x 2 mosaics of images of four different classes that a network recognises with confidence.
+
+    Every mosaic appears four times in the test set, once for the class of each cell, in the order of the cells: all
+    four are evaluated, and a preference for a corner shows. Each image is used once. The id of a sample,
+    ``grid-1a2b3c4d5e6f7a8b-cell2``, is made of the ids of its four images and the cell.
+
+    Args:
+        data: A labelled data set; its test images are used.
+        network: Chooses the images: it must predict the label of an image with at least ``min_confidence``. Its mode,
+            flags and gradients are left as found.
+        num_grids: Number of mosaics; ``None`` makes as many as there can be. A larger number adds mosaics to a smaller.
+        min_confidence: Smallest softmax probability of the label, in [0, 1].
+        shrink: Halve the images, so that a mosaic has the size of one image: for networks that take one size only.
+            They then see objects at half the size at which they were asked for their confidence.
+        seed: Chooses which images meet, and in which cell.
+        batch_size: Mosaics a batch.
+        num_workers: Processes that read images.
+
+    Attributes:
+        cells: The cell of each test sample, 0 and 1 above, 2 and 3 below, from the left; known after ``setup``.
+        parts: The ids of the four images of each test sample, in the order of the cells; known after ``setup``.
+
+    Raises:
+        InputError: If a number is out of range; on ``setup``, if the images have no labels or are too few.
+
+    Reference: Boehle, Fritz, Schiele, CVPR 2021; Rao, Boehle, Schiele, CVPR 2022 (probability 0.99, 500 mosaics).
+    """
+
+    cells: list[int]
+    parts: list[tuple[str, ...]]
+
+    def __init__(
+        self,
+        data: ImageDataModule,
+        network: nn.Module,
+        num_grids: int | None = None,
+        min_confidence: float = 0.99,
+        shrink: bool = False,
+        seed: int = 0,
+        batch_size: int = 16,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(batch_size, num_workers)
+        if num_grids is not None and num_grids < 1:
+            raise InputError(f"num_grids must be at least 1 or null for all there can be, got {num_grids}")
+        if not 0 <= min_confidence <= 1:
+            raise InputError(f"min_confidence must lie in [0, 1], got {min_confidence}")
+        self.data, self.network = data, network
+        self.num_grids, self.min_confidence, self.shrink, self.seed = num_grids, min_confidence, shrink, seed
+        self.num_classes, self.class_names = data.num_classes, data.class_names
+        channels, height, width = data.image_shape
+        if shrink and (height % 2 or width % 2):
+            raise InputError(f"shrink halves images, which needs even sides, got {height} x {width}")
+        scale = 1 if shrink else 2
+        self.image_shape = (channels, scale * height, scale * width)
+
+    def prepare_data(self) -> None:
+        """Let the data set fetch what it lacks."""
+        self.data.prepare_data()
+
+    def setup(self, stage: str) -> None:
+        """Ask the network for its confidence in every test image, and put the mosaics together; once."""
+        if self.test_set is not None:
+            return
+        self.data.setup("test")
+        self.class_names = self.data.class_names  # some data sets know them only now
+        images = self.data.predict_set
+        if NO_LABEL in images.targets:
+            raise InputError(f"a mosaic needs labels, but {type(self.data).__name__} has images without one")
+        sure = confident(self.network, self.data, self.min_confidence)
+        grids = mosaics([images.targets[index] for index in sure], self.seed)
+        if not grids or len(grids) < (self.num_grids or 1):
+            raise InputError(
+                f"{self.num_grids or 1} mosaics of 4 classes need more images: {len(grids)} can be made of the "
+                f"{len(sure)} of {len(images)} that are recognised with min_confidence={self.min_confidence:g}"
+            )
+        chosen = [[sure[place] for place in grid] for grid in grids[: self.num_grids]]
+        self.parts = [tuple(images.ids[index] for index in grid) for grid in chosen for _ in range(CELLS)]
+        self.cells = [cell for _ in chosen for cell in range(CELLS)]
+        ids = [f"{_grid_id(part)}-cell{cell}" for part, cell in zip(self.parts, self.cells, strict=True)]
+        targets = [images.targets[grid[cell]] for grid in chosen for cell in range(CELLS)]
+        self.test_set = SampleSet(MosaicImages(images, chosen, self.shrink), targets, ids)
+
+
+class MosaicImages:
+    """Mosaics put together when they are asked for, each one four times in a row.
+
+    Args:
+        images: Where the parts are.
+        grids: Places of the four parts of each mosaic.
+        shrink: Average over 2 x 2 pixels, so that a mosaic has the size of one image.
+    """
+
+    def __init__(self, images: SampleSet, grids: Sequence[Sequence[int]], shrink: bool) -> None:
+        self.images, self.grids, self.shrink = images, grids, shrink
+
+    def __getitem__(self, index: int) -> Tensor:
+        first, second, third, fourth = (self.images[part].image for part in self.grids[index // CELLS])
+        mosaic = torch.cat([torch.cat([first, second], dim=2), torch.cat([third, fourth], dim=2)], dim=1)
+        return F.avg_pool2d(mosaic, 2) if self.shrink else mosaic
+
+
+def confident(network: nn.Module, data: ImageDataModule, min_confidence: float) -> list[int]:
+    """Places of the images of ``data.predict_set`` whose label the network predicts with at least this probability."""
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    found: list[Tensor] = []
+    with torch.inference_mode(False), torch.no_grad(), frozen(network):
+        for batch in data.predict_dataloader():
+            probabilities = network(batch.image.to(device)).float().softmax(1)
+            highest = probabilities.max(1)
+            found.append((highest.values >= min_confidence) & (highest.indices == batch.target.to(device)))
+    return torch.cat(found).nonzero()[:, 0].tolist()
+
+
+def mosaics(targets: Sequence[int], seed: int) -> list[list[int]]:
+    r"""As many groups of four images of different classes as there can be, each image in one at most.
+
+    Taking one image each of the four classes that have most images left gives the largest number m of groups, the
+    largest with :math:`\sum_c \min(n_c, m) \ge 4m` (no class can be in a group twice).
+
+    Args:
+        targets: Class of each image.
+        seed: Chooses the images, their cells and the order of the groups.
+
+    Returns:
+        Indices of the four images of each group, in the order of the cells; the groups in random order.
+
+    Example:
+        >>> len(mosaics([0, 0, 1, 1, 2, 2, 3, 3, 4], seed=0))
+        2
+    """
+    # RandomState is the one generator of NumPy whose stream is frozen; a mosaic must survive upgrades.
+    random = np.random.RandomState(seed)
+    left: dict[int, list[int]] = defaultdict(list)
+    for index in random.permutation(len(targets)).tolist():
+        left[int(targets[index])].append(index)
+    heap = [(-len(left[label]), random.random_sample(), label) for label in sorted(left)]  # ties at random
+    heapq.heapify(heap)
+    groups = []
+    while len(heap) >= CELLS:
+        labels = [heapq.heappop(heap)[2] for _ in range(CELLS)]
+        groups.append([left[labels[place]].pop() for place in random.permutation(CELLS)])
+        for label in labels:
+            if left[label]:
+                heapq.heappush(heap, (-len(left[label]), random.random_sample(), label))
+    return [groups[place] for place in random.permutation(len(groups))]
+
+
+def _grid_id(parts: Sequence[str]) -> str:
+    return "grid-" + hashlib.blake2b("\x00".join(parts).encode(), digest_size=8).hexdigest()
