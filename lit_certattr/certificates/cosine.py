@@ -19,7 +19,7 @@ from lit_certattr.certificates.cosine_bounds import (
     radius_over_sigma,
     total_variation,
 )
-from lit_certattr.certificates.result import Result
+from lit_certattr.certificates.result import Result, check_same_shape
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise, MapBlock, Noise, UniformBallNoise
 from lit_certattr.statistics import betting_lower, vector_margin
@@ -27,6 +27,7 @@ from lit_certattr.statistics import betting_lower, vector_margin
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_NORM = "squared norm of the smoothed map"
 _LAWS = {law.__name__: law for law in (UniformBallNoise, GaussianNoise)}
 
 
@@ -55,6 +56,30 @@ def norm_lower_bound(projections: npt.ArrayLike, alpha: float, nonnegative: bool
     return max(0.0, 2 * betting_lower((np.clip(y, -1, 1) + 1) / 2, alpha) - 1)
 
 
+def squared_norm_upper_bound(products: npt.ArrayLike, level: float, nonnegative: bool) -> float:
+    r"""Upper confidence bound of :math:`\|h(x)\|_2^2` from samples of :math:`\langle g, g' \rangle`.
+
+    Two independent normalised maps have :math:`E \langle g, g' \rangle = \|h(x)\|_2^2`, so the betting bound of the
+    negated products bounds it from above. (No projection can: each only shows what the norm is at least.)
+
+    Args:
+        products: Products ``[m]`` of disjoint pairs of maps, in [-1, 1], or in [0, 1] if ``nonnegative``.
+        level: Probability that the bound is below the squared norm.
+        nonnegative: Whether the maps have no negative values.
+
+    Returns:
+        The bound, in [0, 1].
+
+    Example:
+        >>> round(squared_norm_upper_bound([0.3, 0.5] * 200, level=0.001, nonnegative=True), 3)
+        0.419
+    """
+    y = np.asarray(products, np.float64)
+    if nonnegative:
+        return 1 - betting_lower(1 - np.clip(y, 0, 1), level)
+    return max(0.0, 1 - 2 * betting_lower((1 - np.clip(y, -1, 1)) / 2, level))
+
+
 @attrs.frozen(eq=False)
 class CosineResult(Result):
     """Certified cosine of one smoothed map and that of the perturbed image, at every radius.
@@ -62,6 +87,8 @@ class CosineResult(Result):
     Attributes:
         norm: Lower confidence bound of the norm of the smoothed map, in [0, 1]; everything else follows from it.
         projections: float64 ``[n]``: the samples that the bound was computed from, in their order.
+        products: float64 ``[m]``: products of disjoint pairs of normalised maps, in their order. Their mean is the
+            squared norm; no claim rests on them, but they can contradict one.
         mean: float64 ``[H, W]``: mean of all normalised noisy maps, the estimate of the smoothed map.
         bound: ``"signed"`` or ``"nonnegative"``: which maps the theorem is about.
         dimension: Number of values of the image.
@@ -73,6 +100,7 @@ class CosineResult(Result):
 
     norm: float
     projections: Tensor
+    products: Tensor
     mean: Tensor
     bound: str
     dimension: int
@@ -80,10 +108,12 @@ class CosineResult(Result):
     num_zero: int
 
     def __attrs_post_init__(self) -> None:
-        if self.projections.dtype != torch.float64 or self.mean.dtype != torch.float64:
-            raise ValueError("projections and mean must be float64")
-        if self.projections.ndim != 1 or self.mean.ndim != 2 or self.bound not in ("signed", "nonnegative"):
-            raise ValueError("projections must be [n], mean [H, W], bound signed or nonnegative")
+        if {self.projections.dtype, self.products.dtype, self.mean.dtype} != {torch.float64}:
+            raise ValueError("projections, products and mean must be float64")
+        if (self.projections.ndim, self.products.ndim, self.mean.ndim) != (1, 1, 2):
+            raise ValueError("projections must be [n], products [m], mean [H, W]")
+        if self.bound not in ("signed", "nonnegative"):
+            raise ValueError("bound must be signed or nonnegative")
         if self.noise not in _LAWS:
             raise ValueError(f"unknown noise law {self.noise}")
 
@@ -162,7 +192,18 @@ class CosineResult(Result):
         if not bool(((self.projections >= low) & (self.projections <= 1)).all()):
             raise InputError(f"projections must lie in [{low:g}, 1]")
         norm = norm_lower_bound(self.projections.numpy(), self.spent_alpha, self.nonnegative)
-        return attrs.evolve(self, norm=norm)
+        changes: dict[str, Any] = {"norm": norm, "flags": _flags(self.num_zero, self.num_samples)}
+        return attrs.evolve(self, **changes)
+
+    def claims(self) -> dict[str, Tensor]:
+        """See :class:`Result`: the one number that all cosines follow from."""
+        return {_NORM: torch.tensor(self.norm**2, dtype=torch.float64)}
+
+    def upper_bounds(self, fresh: Self, level: float) -> dict[str, Tensor]:
+        """See :class:`Result`: :func:`squared_norm_upper_bound`."""
+        check_same_shape(self.mean, fresh.mean)
+        upper = squared_norm_upper_bound(fresh.products.numpy(), level, self.nonnegative)
+        return {_NORM: torch.tensor(upper, dtype=torch.float64)}
 
     def statement(self, radius: float | None = None) -> str:
         """See :class:`Result`; with a radius, the cosine at that budget, else the radius of cosine 0.9."""
@@ -225,6 +266,7 @@ cosine_bound_signed`, which is tight, or :func:`~lit_certattr.certificates.cosin
 
     total: Tensor
     projections: list[Tensor]
+    products: list[Tensor]
     num_zero: Tensor
     num_negative: Tensor
 
@@ -240,6 +282,7 @@ cosine_bound_signed`, which is tight, or :func:`~lit_certattr.certificates.cosin
             raise InputError(f"num_selection must be at least 1, got {num_selection}")
         self.nonnegative, self.num_selection = nonnegative, num_selection
         self._direction: Tensor | None = None
+        self._unpaired: Tensor | None = None
         self._seen = 0  # on the host: the loop never waits for an accelerator
         for state in ("num_zero", "num_negative"):
             self.add_state(state, torch.tensor(0), dist_reduce_fx="sum")
@@ -262,12 +305,13 @@ cosine_bound_signed`, which is tight, or :func:`~lit_certattr.certificates.cosin
         if self.num_samples.device.type == "mps":
             raise InputError(f"{type(self).__name__} needs float64, which mps does not have; use cpu or cuda")
         self.add_state("total", torch.zeros(self.num_pixels, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("projections", [], dist_reduce_fx="cat")
+        for state in ("projections", "products"):
+            self.add_state(state, [], dist_reduce_fx="cat")
 
     def reset(self) -> None:
         """Forget all samples."""
         super().reset()
-        self._direction, self._seen = None, 0
+        self._direction, self._unpaired, self._seen = None, None, 0
 
     def count(self, block: MapBlock) -> None:
         """See :class:`Certificate`."""
@@ -276,6 +320,7 @@ cosine_bound_signed`, which is tight, or :func:`~lit_certattr.certificates.cosin
         self.num_zero += (norms == 0).sum()
         self.num_negative += (maps.amin(1) < 0).sum()
         scale = torch.where(norms > 0, 1 / norms, 0.0)
+        self.products.append(self._multiply_pairs(maps, scale))
         projected = [scale.new_empty(0)]
         while len(maps):
             turn = self.num_selection
@@ -291,6 +336,16 @@ cosine_bound_signed`, which is tight, or :func:`~lit_certattr.certificates.cosin
                 self._direction = torch.nn.functional.normalize(self.total, dim=0)
         self.projections.append(torch.cat(projected))
 
+    def _multiply_pairs(self, maps: Tensor, scale: Tensor) -> Tensor:
+        """Products of the 1st and 2nd, 3rd and 4th, ... normalised map of the image, across blocks."""
+        if self._unpaired is not None:
+            maps, scale = torch.cat([self._unpaired, maps]), torch.cat([scale.new_ones(1), scale])
+        self._unpaired = maps[-1:] * scale[-1:, None] if len(maps) % 2 else None
+        even = len(maps) - len(maps) % 2
+        first, second = maps[0:even:2], maps[1:even:2]
+        products: Tensor = torch.linalg.vecdot(first, second) * scale[0:even:2] * scale[1:even:2]
+        return products
+
     def compute(self) -> CosineResult:
         """See :class:`Certificate`."""
         record = self._record()
@@ -300,18 +355,20 @@ cosine_bound_signed`, which is tight, or :func:`~lit_certattr.certificates.cosin
                 "set nonnegative to false, or use an attribution without sign"
             )
         low = 0.0 if self.nonnegative else -1.0
-        stored = self.projections if isinstance(self.projections, list) else [self.projections]
-        projections = torch.cat(stored).clamp(low, 1.0).cpu()  # beyond the range by rounding only
+        projections, products = (
+            torch.cat(values if isinstance(values, list) else [values]).clamp(low, 1.0).cpu()  # beyond it by rounding
+            for values in (self.projections, self.products)
+        )
         if not len(projections):
             raise InputError(
                 f"{record['num_samples']} samples, but num_selection={self.num_selection} of them only choose a "
                 "direction; draw more"
             )
-        if zero := int(self.num_zero):
-            record["flags"].append(f"{zero} of {record['num_samples']} noisy maps are zero; they count as zero")
+        record["flags"] += _flags(int(self.num_zero), record["num_samples"])
         return CosineResult(
             norm=norm_lower_bound(projections.numpy(), self.spent_alpha, self.nonnegative),
             projections=projections,
+            products=products,
             mean=(self.total / record["num_samples"]).view(self.map_shape).cpu(),
             bound="nonnegative" if self.nonnegative else "signed",
             dimension=self.dimension or self.num_pixels,
@@ -319,6 +376,11 @@ cosine_bound_signed`, which is tight, or :func:`~lit_certattr.certificates.cosin
             num_zero=int(self.num_zero),
             **record,
         )
+
+
+def _flags(num_zero: int, num_samples: int) -> tuple[str, ...]:
+    flag = f"{num_zero} of {num_samples} noisy maps are zero; they count as zero"
+    return (flag,) if num_zero else ()
 
 
 def _floor(value: float) -> str:

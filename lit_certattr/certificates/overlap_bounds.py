@@ -130,8 +130,8 @@ def overlap_radii(
     both sides of every pixel (2N bounds); a *fixed* S, chosen on other samples, one side of each (N bounds).
     Bounds may also be allowed to fail. Lemma: changing v coordinates of the maps at :math:`x` and at
     :math:`x + \delta` lowers the overlap of their top-K sets by at most v (one at a time; each change swaps at most
-    one pixel). With 2N bounds at level :math:`a = lpha (v + 1) / 2N` the expected number of failures is at most
-    :math:`lpha (v + 1)`, so more than v pixels fail with probability at most :math:`lpha` (Markov), whatever
+    one pixel). With 2N bounds at level :math:`a = \alpha (v + 1) / 2N` the expected number of failures is at most
+    :math:`\alpha (v + 1)`, so more than v pixels fail with probability at most :math:`\alpha` (Markov), whatever
     the dependence; the overlap is then at least that of the bounds minus v. ``uncovered`` names several v, which
     share alpha equally; all of their statements hold at once, so the best one at each radius does too.
 
@@ -165,8 +165,7 @@ def overlap_radii(
         raise InputError(f"bound must be one of {', '.join(get_args(Bound))}, got {bound!r}")
     size, pixels = int(inside.sum()), votes.size
     if bound == "one_number":
-        share = hoeffding_bentkus_lower(int(votes[inside].sum()) / (size * num_samples), num_samples, alpha)
-        best = displacement_radii_from_mass(share, size, sigma)
+        best = displacement_radii_from_mass(share_lower(votes, inside, num_samples, alpha), size, sigma)
     else:
         best = np.full(size, -np.inf)
         sides = 1 if fixed_set else 2
@@ -180,6 +179,22 @@ def overlap_radii(
             best = np.maximum(best, np.r_[np.full(v, -np.inf), radii[: size - v]])
     best[size - max(0, 2 * size - pixels) :] = np.inf  # two sets of K of N pixels share 2K - N
     return best
+
+
+def share_lower(votes: npt.NDArray, inside: npt.NDArray, num_samples: int, level: float) -> float:
+    """Lower confidence bound of the mean share of S among the top K of a noisy map.
+
+    The share of one map is a mean of 0/1 values that are not independent, so the bound is one for variables in [0, 1]
+    (:func:`~lit_certattr.statistics.hoeffding_bentkus_lower`), not a binomial one.
+
+    Args:
+        votes: Integer counts ``[N]`` of masks of at most K pixels.
+        inside: Mask ``[N]`` of S, with K ones, that does not depend on these counts.
+        num_samples: Number of masks counted.
+        level: Probability that the bound is above the mean.
+    """
+    mean = int(votes[inside].sum()) / (int(inside.sum()) * num_samples)
+    return hoeffding_bentkus_lower(mean, num_samples, level)
 
 
 @lru_cache(maxsize=64)

@@ -10,7 +10,7 @@ import torch
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
-from lit_certattr.certificates.result import Claims, Result, round_down
+from lit_certattr.certificates.result import Result, check_same_shape, round_down, upper_bounds_of_counts
 from lit_certattr.certificates.votes import VoteCertificate, check_votes, vote_flags
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, top_k_size
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ABSTAIN = -1
+_LABELS = {1: "important", 0: "unimportant"}
 Correction = Literal["bonferroni", "holm"]
 
 
@@ -247,13 +248,24 @@ class PixelResult(Result):
         correction = _correction(self.correction)
         return self.from_votes(self.votes, self.num_constant, self.tied, self.top_k, self.tau, correction, record)
 
-    def claims(self) -> dict[str, Claims]:
+    def _label_counts(self) -> dict[int, Tensor]:
+        """Votes for each label."""
+        return {1: self.votes, 0: self.num_samples - self.num_constant - self.votes}
+
+    def claims(self) -> dict[str, Tensor]:
         """See :class:`Result`: the vote that each label is shown to have."""
         shown = torch.from_numpy(_vote_table(self.num_samples, self.threshold, self._vote_level()))
-        counts = {1: self.votes, 0: self.num_samples - self.num_constant - self.votes}
         return {
-            name: Claims(counts[label], torch.where(self.labels == label, shown[counts[label]], 0.0))
-            for name, label in (("important", 1), ("unimportant", 0))
+            f"vote for {_LABELS[label]}": torch.where(self.labels == label, shown[counts], 0.0)
+            for label, counts in self._label_counts().items()
+        }
+
+    def upper_bounds(self, fresh: Self, level: float) -> dict[str, Tensor]:
+        """See :class:`Result`: exact bounds of the votes."""
+        check_same_shape(self.votes, fresh.votes)
+        return {
+            f"vote for {_LABELS[label]}": upper_bounds_of_counts(counts, fresh.num_samples, level)
+            for label, counts in fresh._label_counts().items()
         }
 
     def plot(self) -> "Figure":

@@ -3,32 +3,22 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_origin
 
 import attrs
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from lit_certattr.errors import InputError
+from lit_certattr.statistics import clopper_pearson_upper
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _HEADER = "lit_certattr"
-
-
-class Claims(NamedTuple):
-    """Claims about the probability of one event at each pixel.
-
-    Attributes:
-        counts: How many of the samples had the event, integers of any shape, e.g. ``[K, H, W]``.
-        lower: Float64 of that shape: the probability is claimed to be at least this; 0 claims nothing.
-    """
-
-    counts: Tensor
-    lower: Tensor
 
 
 @attrs.frozen(eq=False)
@@ -100,10 +90,27 @@ class Result:
         """
         raise NotImplementedError
 
-    def claims(self) -> dict[str, "Claims"]:
-        """The claims about probabilities that this result rests on, by event; fresh noise can contradict them.
+    def claims(self) -> dict[str, Tensor]:
+        """What everything that this result says rests on: lower bounds of means over the noise, by what is meant.
 
-        A kind of result without this method is reported as one that fresh noise cannot test.
+        Each is float64 of any shape, e.g. ``[K, H, W]``; 0 claims nothing. Fresh noise can contradict them
+        (:meth:`upper_bounds`). A kind of result without these two methods is reported as one that fresh noise cannot
+        test.
+        """
+        raise NotImplementedError
+
+    def upper_bounds(self, fresh: Self, level: float) -> dict[str, Tensor]:
+        """What independent noise allows at most for each of :meth:`claims`.
+
+        Args:
+            fresh: The same certificate of the same image, from noise that is independent of this result.
+            level: Probability with which one of the bounds is below the mean that it bounds.
+
+        Returns:
+            Upper confidence bounds, float64, of the names and shapes of :meth:`claims`.
+
+        Raises:
+            InputError: If the maps have another shape.
         """
         raise NotImplementedError
 
@@ -196,6 +203,18 @@ def _build(kind: type[Result], plain: dict[str, Any], tensors: dict[str, Tensor]
         if not all(isinstance(value, accepted) and not isinstance(value, bool) for value in values):
             raise TypeError(f"{field.name} must be {expected.__name__}")
     return kind(**fields)
+
+
+def upper_bounds_of_counts(counts: Tensor, num_samples: int, level: float) -> Tensor:
+    """Clopper-Pearson upper bounds, float64, of the probabilities behind counts of any shape."""
+    table = clopper_pearson_upper(np.arange(num_samples + 1), num_samples, level)
+    return torch.from_numpy(np.asarray(table))[counts]
+
+
+def check_same_shape(stored: Tensor, fresh: Tensor) -> None:
+    """Refuse to compare maps of different shapes."""
+    if stored.shape != fresh.shape:
+        raise InputError(f"shape of the maps: stored {tuple(stored.shape)}, derived {tuple(fresh.shape)}")
 
 
 def round_down(values: Any) -> Tensor:

@@ -12,9 +12,10 @@ from lit_certattr.certificates.overlap_bounds import (
     Bound,
     bound_tables,
     overlap_radii,
+    share_lower,
     uncovered_sizes,
 )
-from lit_certattr.certificates.result import Claims, Result, round_down
+from lit_certattr.certificates.result import Result, check_same_shape, round_down, upper_bounds_of_counts
 from lit_certattr.certificates.votes import VoteCertificate, check_votes, vote_flags
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, MapBlock, MapKind, top_k_mask, top_k_size
@@ -24,6 +25,10 @@ from lit_certattr.statistics import exact_share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+_IN, _OUT = "mean of a pixel", "one minus the mean of a pixel"
+_SHARE = "mean share of S in the top K of a noisy map"
 
 
 def _ints(values: Iterable[int]) -> tuple[int, ...]:
@@ -49,6 +54,9 @@ class TopKOverlapResult(Result):
         num_selection: Samples that only chose S.
         uncovered: How many pixels' bounds may fail, see
             :func:`~lit_certattr.certificates.overlap_bounds.overlap_radii`.
+        num_constant: Samples whose map was constant; they vote for nothing.
+        tied: Average share of the pixels that tie across the threshold of a noisy map; 0 where maps are cut at
+            random levels.
     """
 
     kind: ClassVar[str] = "topk_overlap"
@@ -66,6 +74,8 @@ class TopKOverlapResult(Result):
     bound: str
     num_selection: int
     uncovered: tuple[int, ...] = attrs.field(converter=_ints)
+    num_constant: int
+    tied: float
 
     def __attrs_post_init__(self) -> None:
         dtypes = (self.displacement.dtype, self.inside.dtype, self.votes.dtype, self.selection.dtype)
@@ -140,6 +150,8 @@ class TopKOverlapResult(Result):
         map_kind: str,
         bound: Bound,
         uncovered: Sequence[int],
+        num_constant: int,
+        tied: float,
         record: dict[str, Any],
     ) -> Self:
         """The set and the radii that votes give; the one place where :class:`TopKOverlapCertificate` decides.
@@ -179,20 +191,19 @@ class TopKOverlapResult(Result):
             bound=bound,
             num_selection=num_selection,
             uncovered=uncovered,
+            num_constant=num_constant,
+            tied=tied,
             **record,
         )
 
     def rederive(self) -> Self:
-        """See :class:`Result`. Flags on ties are kept as they are: the votes do not show ties."""
-        ties: Ties = "positive" if self.map_kind != "sparsified" else self.sampling.get("ties", "index")
+        """See :class:`Result`."""
+        rule: Ties = self.sampling.get("ties", "index")
+        ties: Ties = "positive" if self.map_kind != "sparsified" else rule
         pixels, record = self.votes.numel(), self._record()
         kept, total = _kept(self.sparsity, self.map_kind, pixels), self.votes + self.selection
-        constant = 0
-        if ties == "index":  # then every other map has given exactly as many votes
-            constant = max(0, self.num_samples - int(total.sum(dtype=torch.int64)) // kept)
-            flags = vote_flags(self.num_samples, constant, 0.0, ties)
-            record["flags"] = tuple(dict.fromkeys((*flags, *self.flags)))
-        check_votes(total, kept, ties, self.num_samples, constant)
+        check_votes(total, kept, ties, self.num_samples, self.num_constant)
+        record["flags"] = vote_flags(self.num_samples, self.num_constant, self.tied, rule)
         for part, samples in (
             (self.selection, self.num_selection),
             (self.votes, self.num_samples - self.num_selection),
@@ -209,22 +220,37 @@ class TopKOverlapResult(Result):
             map_kind=self.map_kind,
             bound=check_bound(self.bound),
             uncovered=self.uncovered,
+            num_constant=self.num_constant,
+            tied=self.tied,
             record=record,
         )
 
-    def claims(self) -> dict[str, Claims]:
-        """See :class:`Result`: the bounds of the pixels' means that all hold at once."""
-        bound = check_bound(self.bound)
+    def claims(self) -> dict[str, Tensor]:
+        """See :class:`Result`: the bounds of the pixels' means that all hold at once, or the one of S."""
+        bound, num_bound = check_bound(self.bound), self.num_samples - self.num_selection
         if bound == "one_number":
-            raise NotImplementedError("one mean of all pixels of S is bounded, not the pixels")
+            share = share_lower(self.votes.numpy(), self.inside.numpy(), num_bound, self.spent_alpha)
+            return {_SHARE: torch.tensor(share, dtype=torch.float64)}
         fixed = self.num_selection > 0
         level = self.spent_alpha / (len(self.uncovered) * (1 if fixed else 2) * self.votes.numel())
-        tables = bound_tables(self.num_samples - self.num_selection, level, bound)
-        lower, upper = (torch.from_numpy(table)[self.votes] for table in tables)
-        count, left_out = self.votes + self.selection, 1 - upper
+        lower, upper = (torch.from_numpy(table)[self.votes] for table in bound_tables(num_bound, level, bound))
+        left_out = 1 - upper
         if fixed:  # one side of each pixel
             lower, left_out = torch.where(self.inside, lower, 0.0), torch.where(self.inside, 0.0, left_out)
-        return {"selected": Claims(count, lower), "left out": Claims(self.num_samples - count, left_out)}
+        return {_IN: lower, _OUT: left_out}
+
+    def upper_bounds(self, fresh: Self, level: float) -> dict[str, Tensor]:
+        """See :class:`Result`: exact bounds of the pixels' means, or one of the share of *this* result's S."""
+        check_same_shape(self.votes, fresh.votes)
+        count = fresh.votes + fresh.selection
+        if self.bound == "one_number":
+            missing = fresh.num_samples - count
+            upper = 1 - share_lower(missing.numpy(), self.inside.numpy(), fresh.num_samples, level)
+            return {_SHARE: torch.tensor(upper, dtype=torch.float64)}
+        return {
+            _IN: upper_bounds_of_counts(count, fresh.num_samples, level),
+            _OUT: upper_bounds_of_counts(fresh.num_samples - count, fresh.num_samples, level),
+        }
 
     def plot(self) -> "Figure":
         """Certified overlap against the radius."""
@@ -405,6 +431,8 @@ class TopKOverlapCertificate(VoteCertificate):
             map_kind=self.map_kind,
             bound=self.bound,
             uncovered=uncovered_sizes(self.uncovered, top_k_size(self.top_k, self.num_pixels)),
+            num_constant=int(self.num_constant),
+            tied=int(self.tied.max()) / (record["num_samples"] * self.num_pixels),
             record=record,
         )
 

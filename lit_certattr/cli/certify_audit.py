@@ -139,11 +139,11 @@ def fresh_findings(directory: RunDirectory, audit: Audit, config: Namespace) -> 
     words = [
         f"{num_claims:,} claims about {len(audit.ids)} image(s) tested with {certifier.num_samples:,} fresh samples an "
         f"image, seed {fresh.seed}.",
-        f"If all claims are true, any is said to fall with probability at most {config.error:g} (Clopper-Pearson at "
-        f"{config.error / num_claims:.2g} a claim).",
+        f"If all claims are true, any is said to fall with probability at most {config.error:g} "
+        f"({config.error / num_claims:.2g} a claim).",
         f"The run itself allows a false claim with probability at most {min(own, 1):g}.",
     ]
-    words += [f"Not tested: {name}. Its claims are not about single pixels' votes." for name in untested]
+    words += [f"Not tested: {name}. Its kind of result has no claims() to test." for name in untested]
     return fresh.findings, words
 
 

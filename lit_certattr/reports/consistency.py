@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import attrs
 import yaml
 
 from lit_certattr.certificates import Result
@@ -13,7 +12,18 @@ from lit_certattr.reports.run_directory import fingerprint
 from lit_certattr.statistics import doubling_looks
 
 _SAMPLING = ("attribution", "noise", "num_samples", "batch_size", "seed", "memory_format", "device")
-_CERTIFICATE = ("alpha", "top_k", "tau", "sparsity", "ties")  # what a result holds as it was asked for
+_CERTIFICATE = (  # what a result holds as it was asked for
+    "alpha",
+    "top_k",
+    "tau",
+    "correction",
+    "sparsity",
+    "map_kind",
+    "bound",
+    "num_selection",
+    "nonnegative",
+    "ties",
+)
 
 
 class Finding(NamedTuple):
@@ -67,11 +77,10 @@ def check_settings(
     yield from (finding._replace(place=place) for finding in _check_looks(result, settings))
     certificates = settings.get("certificates")
     own = certificates.get(name) if isinstance(certificates, Mapping) else None
-    fields = {field.name for field in attrs.fields(type(result))}
     for key, value in (own or {}).items() if isinstance(own, Mapping | None) else ():
         if key not in _CERTIFICATE:
             continue
-        held = getattr(result, key) if key in fields else sampling.get(key)
+        held = getattr(result, key, sampling.get(key))
         held = list(held) if isinstance(held, tuple) else held
         if held != value:
             yield Finding(place, key, show(held), f"{show(value)} (provenance.json)")
@@ -208,6 +217,8 @@ def _same(known: Any, value: Any) -> bool:
 
 def at(index: tuple[int, ...]) -> str:
     """Place in a tensor, in the words of a reader."""
+    if not index:
+        return ""
     if len(index) == 3:
         return f" at level {index[0]}, pixel ({index[1]}, {index[2]})"
     return f" at pixel ({index[0]}, {index[1]})" if len(index) == 2 else f" at {', '.join(map(str, index))}"

@@ -1,14 +1,11 @@
-"""The claims of stored certificates against the votes of fresh noise."""
+"""The claims of stored certificates against fresh noise."""
 
 from collections.abc import Sequence
 
-import numpy as np
-import torch
-
 from lit_certattr.certificates import Result
+from lit_certattr.errors import InputError
 from lit_certattr.reports.consistency import Finding, at
 from lit_certattr.reports.run_directory import RunDirectory
-from lit_certattr.statistics import clopper_pearson_upper
 
 
 def count_claims(directory: RunDirectory, ids: Sequence[str]) -> tuple[int, list[str]]:
@@ -19,13 +16,13 @@ def count_claims(directory: RunDirectory, ids: Sequence[str]) -> tuple[int, list
         ids: Ids of its images.
 
     Returns:
-        The number of pixels, levels and bounds for which a probability is claimed, over all images; and names.
+        The number of lower bounds that are claimed, over all images, pixels and levels; and names.
     """
     total, untested = 0, set()
     for record in directory.records(ids):
         for name, result in record.results.items():
             try:
-                total += sum(int((claims.lower > 0).sum()) for claims in result.claims().values())
+                total += sum(int((lower > 0).sum()) for lower in result.claims().values())
             except NotImplementedError:
                 untested.add(name)
     return total, sorted(untested)
@@ -34,8 +31,9 @@ def count_claims(directory: RunDirectory, ids: Sequence[str]) -> tuple[int, list
 def contradictions(image_id: str, name: str, stored: Result, fresh: Result, level: float) -> list[Finding]:
     r"""The claims of a certificate that fresh noise contradicts.
 
-    A claim :math:`p \ge L` about the probability of an event falls if the Clopper-Pearson upper bound of ``p``
-    from the fresh counts at ``level`` is below ``L``. A true claim falls with probability at most ``level``.
+    A claim :math:`\theta \ge L` falls if the upper confidence bound of :math:`\theta` at ``level`` from the fresh
+    noise is below ``L``: Clopper-Pearson's for votes, one for bounded variables for the others. A true claim falls
+    with probability at most ``level``.
 
     Args:
         image_id: Id of the image.
@@ -45,34 +43,31 @@ def contradictions(image_id: str, name: str, stored: Result, fresh: Result, leve
         level: Probability of error for each claim.
 
     Returns:
-        One finding for each event with a claim that falls: the first pixel, and how many there are.
+        One finding for each kind of claim that falls: the first pixel, and how many there are.
     """
     place = f"{image_id}, {name}"
     before, now = stored.sampling.get("target"), fresh.sampling.get("target")
     if before != now:
         return [Finding(place, "explained class", str(before), str(now))]
+    if type(stored) is not type(fresh):
+        return [Finding(place, "kind of result", stored.kind, fresh.kind)]
     try:
-        claimed, seen = stored.claims(), fresh.claims()
+        claimed, allowed = stored.claims(), stored.upper_bounds(fresh, level)
     except NotImplementedError:
         return []  # counted, and reported by name, by count_claims
-    highest = torch.from_numpy(
-        np.asarray(clopper_pearson_upper(np.arange(fresh.num_samples + 1), fresh.num_samples, level))
-    )
+    except InputError as error:
+        return [Finding(place, str(error))]
     findings = []
-    for event, claims in claimed.items():
-        counts, lower = seen[event].counts, claims.lower
-        if counts.shape != lower.shape:
-            findings.append(Finding(place, "shape of the maps", str(tuple(lower.shape)), str(tuple(counts.shape))))
-            continue
-        falls = highest[counts] < lower
+    for name_of_claim, lower in claimed.items():
+        upper = allowed[name_of_claim]
+        falls = upper < lower
         if not bool(falls.any()):
             continue
         index = tuple(falls.nonzero()[0].tolist())
-        total, count = int((lower > 0).sum()), int(counts[index])
         what = (
-            f"{int(falls.sum())} of {total} claims fall; the first{at(index)}: {event} with probability at least "
-            f"{float(lower[index]):.4f} is claimed, but fresh noise has it in {count} of {fresh.num_samples} samples, "
-            f"so at most {float(highest[count]):.4f}"
+            f"{int(falls.sum())} of {int((lower > 0).sum())} claims fall; the first{at(index)}: {name_of_claim} of at "
+            f"least {float(lower[index]):.4f} is claimed, but {fresh.num_samples} fresh samples allow at most "
+            f"{float(upper[index]):.4f}"
         )
         findings.append(Finding(place, what))
     return findings

@@ -19,7 +19,7 @@ from torch import nn
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import CosineCertificate, CosineResult, load_results, save_results
-from lit_certattr.certificates.cosine import norm_lower_bound
+from lit_certattr.certificates.cosine import norm_lower_bound, squared_norm_upper_bound
 from lit_certattr.certificates.cosine_bounds import cosine_bound, total_variation
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise, MapBlock, UniformBallNoise, noisy_images
@@ -79,6 +79,15 @@ def test_blocks_may_straddle_the_selection(size):
     np.testing.assert_allclose(parts.projections, whole.projections, rtol=1e-12)
     assert parts.norm == pytest.approx(whole.norm, rel=1e-9)
     assert len(parts.projections) == 300 - 32
+    np.testing.assert_allclose(parts.products, whole.products, rtol=1e-12)
+
+
+@pytest.mark.parametrize("count", [33, 34])
+def test_products_are_those_of_disjoint_pairs(count):
+    maps = some_maps(count)
+    unit = torch.nn.functional.normalize(maps.flatten(1).double(), dim=1)
+    expected = [float(unit[i] @ unit[i + 1]) for i in range(0, count - 1, 2)]
+    np.testing.assert_allclose(updated(maps).compute().products, expected, rtol=1e-12)
 
 
 def test_the_length_of_a_map_does_not_matter():
@@ -260,6 +269,8 @@ def test_a_result_is_read_back_bit_by_bit_and_rederived(tmp_path):
         first, second = getattr(EXAMPLE, field.name), getattr(again, field.name)
         assert torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
     assert again.rederive().norm == EXAMPLE.norm
+    zeros = attrs.evolve(EXAMPLE, num_zero=3)
+    assert zeros.rederive().flags == ("3 of 300 noisy maps are zero; they count as zero",)
     altered = attrs.evolve(EXAMPLE, norm=0.999)
     assert altered.rederive().norm == EXAMPLE.norm
     with pytest.raises(InputError, match="more projections than samples"):
@@ -292,9 +303,7 @@ def test_the_figure_shows_the_curve():
 
 def test_the_norm_is_covered():
     """Random unit maps around a pattern with a known mean; a bound without the betting argument fails at once."""
-    rng, misses, naive = np.random.default_rng(0), 0, 0
-    centre = np.zeros(20)
-    centre[0] = 0.4
+    rng, misses, naive, above, naive_above = np.random.default_rng(0), 0, 0, 0, 0
     for _ in range(200):
         side = rng.standard_normal((160, 19))
         side *= math.sqrt(1 - 0.4**2) / np.linalg.norm(side, axis=1, keepdims=True)
@@ -303,6 +312,10 @@ def test_the_norm_is_covered():
         result = updated(torch.from_numpy(maps), num_selection=16).compute()
         misses += result.norm > 0.32
         naive += float(result.mean.norm()) > 0.32
+        above += squared_norm_upper_bound(result.products, 0.05, False) < 0.32**2
+        naive_above += float(result.products.mean()) < 0.32**2
+    assert above <= binom.ppf(0.999, 200, 0.05)
+    assert naive_above > binom.ppf(0.999, 200, 0.05)  # the control: the mean of the products without its error
     assert misses <= binom.ppf(0.999, 200, 0.05)
     assert naive > 100  # the control: the norm of the sample mean is biased upwards
 

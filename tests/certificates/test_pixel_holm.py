@@ -74,9 +74,9 @@ def test_labels_of_all_levels_share_one_family_and_the_radius_is_that_of_tau():
     plain = certify(n, top_k=[0.5, 0.25], alpha=0.01, tau=0.75)
     assert plain.threshold >= threshold
     assert ((plain.labels < 0) | (plain.labels == result.labels)).all()
-    claims = result.claims()["important"]
-    assert set(claims.lower.unique().tolist()) <= {0.0, 0.75}
-    assert (claims.lower > 0).equal(result.labels == 1)
+    lower = result.claims()["vote for important"]
+    assert set(lower.unique().tolist()) <= {0.0, 0.75}
+    assert (lower > 0).equal(result.labels == 1)
     again = result.rederive()
     assert again.threshold == threshold
     assert again.labels.equal(result.labels)

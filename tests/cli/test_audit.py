@@ -322,7 +322,43 @@ def test_a_run_of_invented_votes_falls(run, capsys):
     assert "REFUSED" in out
     lines = [line for line in out.splitlines() if "claims fall" in line]
     assert {line.split(":")[0] for line in lines} == {f"{image_id}, pixel", f"{image_id}, topk_overlap"}
-    assert "important with probability at least" in out
+    assert "vote for important of at least" in out
+
+
+def test_cosine_and_one_number_claims_are_tested_too(honest, tmp_path, capsys):
+    config = yaml.safe_load(CONFIG)
+    certificates = {
+        "CosineCertificate": {"nonnegative": True, "num_selection": 50},
+        "TopKOverlapCertificate": {"top_k": 0.5, "bound": "one_number", "num_selection": 50},
+    }
+    config["certifier"]["certificates"] = [
+        {"class_path": f"lit_certattr.certificates.{kind}", "init_args": settings}
+        for kind, settings in certificates.items()
+    ]
+    (tmp_path / "numbers.yaml").write_text(yaml.safe_dump(config))
+    checkpoint = f"--checkpoint={honest.parent / 'digits.ckpt'}"
+    main(["run", f"--config={tmp_path / 'numbers.yaml'}", checkpoint, f"--output={tmp_path / 'run'}"])
+    run = RunDirectory(tmp_path / "run")
+    status, out = _audit(run, capsys, "--fresh")
+    assert status == 0, out
+    assert "4 claims about 2 image(s) tested with 300 fresh samples" in " ".join(out.split())
+    assert "Not tested" not in out
+
+    def invented(results):
+        cosine, overlap = results["cosine"], results["topk_overlap"]
+        inside = overlap.inside.int()
+        return {
+            "cosine": attrs.evolve(cosine, projections=torch.ones_like(cosine.projections)).rederive(),
+            "topk_overlap": attrs.evolve(overlap, selection=50 * inside, votes=250 * inside).rederive(),
+        }
+
+    image_id = _rewrite(run, invented)
+    status, out = _audit(run, capsys, "--fresh")
+    assert status == 1
+    lines = [line for line in out.splitlines() if "1 of 1 claims fall" in line]
+    assert {line.split(":")[0] for line in lines} == {f"{image_id}, cosine", f"{image_id}, topk_overlap"}
+    _rewrite(run, _evolve("cosine", bound=lambda _: "signed"))
+    assert "cosine: nonnegative: stored False, derived True" in _audit(run, capsys)[1]
 
 
 def test_another_network_is_refused_before_sampling(run, capsys, tmp_path):
