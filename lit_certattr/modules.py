@@ -11,6 +11,7 @@ from lightning import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
 from torch import Tensor, nn
+from torch._dynamo import OptimizedModule
 from torch.nn import functional
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -74,13 +75,16 @@ class RobustClassifier(LightningModule):
         return logits
 
     def setup(self, stage: str) -> None:
-        """Check that the data fit, before anything runs; see :func:`check_data`."""
+        """Check that data and objective fit, before anything runs; see :func:`check_data`, :func:`check_objective`."""
+        if stage == "fit":
+            check_objective(self.net, self.objective, str(self.trainer.precision))
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, ImageDataModule) and stage != "predict":
             check_data(self.net, data)
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """The objective's loss."""
+        self.objective.epoch = self.current_epoch + batch_idx / self.trainer.num_training_batches
         loss, logs = self.objective(self.net, batch.image, torch.as_tensor(batch.target))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.image))
         self.log_dict(
@@ -170,6 +174,27 @@ def check_data(net: nn.Module, data: ImageDataModule) -> None:
         if samples is not None and NO_LABEL in samples.targets:
             unlabelled = samples.ids[samples.targets.index(NO_LABEL)]
             raise InputError(f"image {unlabelled} has no label; training and testing need one for every image")
+
+
+def check_objective(net: nn.Module, objective: Objective, precision: str) -> None:
+    """Check that a network can be trained on an objective that differentiates it twice.
+
+    Args:
+        net: The network.
+        objective: Of first order anything goes.
+        precision: The Trainer's.
+
+    Raises:
+        InputError: If the network is compiled (``torch.compile`` has no second derivative), or the precision is
+            float16, in which gradients of gradients underflow before the gradient scaler sees them.
+    """
+    if objective.order < 2:
+        return
+    name = type(objective).__name__
+    if any(isinstance(part, OptimizedModule) or part._compiled_call_impl is not None for part in net.modules()):
+        raise InputError(f"{name} differentiates the network twice, which torch.compile cannot: train it uncompiled")
+    if precision in ("16-true", "16-mixed", "transformer-engine-float16"):
+        raise InputError(f"{name} differentiates the network twice, too fine for precision {precision}: use bf16-mixed")
 
 
 def _refuse_imports(value: Any, path: Path) -> None:

@@ -12,8 +12,8 @@ from lit_certattr.certificates import PixelCertificate
 from lit_certattr.data import Digits, Sample, SampleSet, collate
 from lit_certattr.errors import InputError
 from lit_certattr.models import SmallCNN
-from lit_certattr.modules import CertificationModule, RobustClassifier, check_data
-from lit_certattr.objectives import CrossEntropy, NoiseAugmentation
+from lit_certattr.modules import CertificationModule, RobustClassifier, check_data, check_objective
+from lit_certattr.objectives import CrossEntropy, NoiseAugmentation, NoiseConsistency, Objective
 from lit_certattr.smoothing import GaussianNoise
 
 
@@ -109,6 +109,53 @@ class TestRobustClassifier:
         torch.save({"state_dict": {}, "net": small_net()}, tmp_path / "pickled.ckpt")
         with pytest.raises(InputError, match="could run code"):
             RobustClassifier.load_from_checkpoint(tmp_path / "pickled.ckpt")
+
+
+class Recorder(Objective):
+    """Remembers the epochs that it was told."""
+
+    def __init__(self) -> None:
+        self.epochs: list[float] = []
+
+    def __call__(self, model, images, targets):
+        self.epochs.append(self.epoch)
+        return model(images).square().mean(), {}
+
+
+class TestObjectives:
+    def second_order(self) -> NoiseConsistency:
+        return NoiseConsistency(GaussianNoise(0.1), Gradient())
+
+    def test_are_told_the_epoch_in_fractions(self, tmp_path):
+        objective = Recorder()
+        trainer = quiet_trainer(tmp_path, max_epochs=2, limit_train_batches=4, limit_val_batches=0)
+        trainer.fit(RobustClassifier(small_net(), objective), datamodule=Digits())
+        assert objective.epochs == [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
+
+    @pytest.mark.parametrize("how", ["function", "method", "part"])
+    def test_of_second_order_refuse_compiled_networks_before_the_first_step(self, tmp_path, how):
+        net = small_net()
+        if how == "function":
+            net = torch.compile(net)
+        else:
+            (net if how == "method" else net.features).compile()
+        module = RobustClassifier(net, self.second_order())
+        with pytest.raises(InputError, match=r"NoiseConsistency differentiates the network twice, .*torch\.compile"):
+            quiet_trainer(tmp_path, max_epochs=1).fit(module, datamodule=Digits())
+        check_objective(net, CrossEntropy(), "32-true")
+
+    @pytest.mark.parametrize("precision", ["16-mixed", "16-true"])
+    def test_of_second_order_refuse_half_precision(self, precision):
+        with pytest.raises(InputError, match=f"too fine for precision {precision}: use bf16-mixed"):
+            check_objective(small_net(), self.second_order(), precision)
+        check_objective(small_net(), CrossEntropy(), precision)
+
+    @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+    def test_of_second_order_train_in_other_precisions(self, tmp_path, precision):
+        module = RobustClassifier(small_net(), self.second_order())
+        trainer = quiet_trainer(tmp_path, max_epochs=1, limit_train_batches=2, limit_val_batches=1, precision=precision)
+        trainer.fit(module, datamodule=Digits())
+        assert trainer.callback_metrics["train/spread"] > 0
 
 
 class TestCheckData:

@@ -1,6 +1,6 @@
 """Attribution methods: networks and images to maps."""
 
-from lit_certattr.attribution.base import Attribution, frozen, input_gradient
+from lit_certattr.attribution.base import Attribution, eval_mode, frozen, input_gradient
 from lit_certattr.attribution.gradient import Gradient, InputXGradient
 from lit_certattr.attribution.integrated_gradients import IntegratedGradients
 from lit_certattr.attribution.layers import LayerAttribution, LayerPass, layer_gradient, layer_pass
@@ -14,6 +14,7 @@ __all__ = [
     "LayerAttribution",
     "LayerPass",
     "MaxLogitGradient",
+    "eval_mode",
     "frozen",
     "input_gradient",
     "layer_gradient",

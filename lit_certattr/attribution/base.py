@@ -127,6 +127,27 @@ def second_order(create_graph: bool) -> AbstractContextManager[None]:
 
 
 @contextmanager
+def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
+    """Eval mode inside the block; every module's own mode as before after it.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2).eval())
+        >>> with eval_mode(net):
+        ...     net.training
+        False
+        >>> net.training, net[1].training
+        (True, False)
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield model
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
 def frozen(model: nn.Module) -> Iterator[nn.Module]:
     """Eval mode and frozen parameters inside the block; every module's mode and flags as before after it.
 
@@ -138,13 +159,10 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
         >>> net.training, net[1].training, net[0].weight.requires_grad
         (True, False, True)
     """
-    modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
-        model.eval().requires_grad_(False)
-        yield model
+        with eval_mode(model):
+            yield model.requires_grad_(False)
     finally:
-        for module, mode in modes:
-            module.training = mode
         for parameter, flag in flags:
             parameter.requires_grad_(flag)

@@ -1,6 +1,7 @@
 """What a training objective is."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -11,10 +12,23 @@ class Objective(ABC):
     A subclass implements ``__call__``. It may call the model on other images than it was given and
     differentiate it twice (``torch.autograd.grad(..., create_graph=True)``). It never calls ``.backward()``,
     never touches ``.grad``, and leaves the model's mode and flags as it found them: the Trainer does the rest.
+    Randomness comes from torch's global generator.
+
+    Attributes:
+        order: Highest derivative of the network that the gradient of the loss needs. From 2 on the Trainer's
+            precision, ``torch.compile`` and attention kernels matter:
+            :class:`~lit_certattr.modules.RobustClassifier` checks them before the first step.
+        epoch: Where the training is, for schedules: 3.5 in the middle of the fourth epoch. ``RobustClassifier``
+            sets it before every step; a loop of your own must too, or a warm-up never ends.
     """
 
+    order: ClassVar[int] = 1
+    epoch: float = 0.0
+
     def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        settings = ", ".join(
+            f"{name}={value!r}" for name, value in vars(self).items() if name != "epoch" and name[0] != "_"
+        )
         return f"{type(self).__name__}({settings})"
 
     @abstractmethod

@@ -60,13 +60,6 @@ class TestConfigurations:
         assert re.fullmatch(r"train\.py: error: CIFAR10 is not in data, .*\n", capsys.readouterr().err)
         assert list(here.iterdir()) == []
 
-    @pytest.mark.parametrize("name", ["cross_entropy", "noise_gaussian", "noise_ball"])
-    def test_objective_layers_replace_the_objective(self, name, here):
-        digits(config(f"objective/{name}"))
-        wanted = yaml.safe_load((ROOT / f"configs/objective/{name}.yaml").read_text())["model"]["objective"]
-        resolved = yaml.safe_load((here / "runs/digits_noise/config.yaml").read_text())
-        assert resolved["model"]["objective"] == wanted
-
     @pytest.mark.parametrize("name", ["cpu", "debug"])
     def test_trainer_layers(self, name, here):
         digits(config(f"trainer/{name}"), *STEPS)

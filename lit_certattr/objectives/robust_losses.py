@@ -1,0 +1,126 @@
+"""Losses of predictions that look at a second image near the first: the bases of adversarial training."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from lit_certattr.attacks.loop import Score
+from lit_certattr.errors import InputError
+from lit_certattr.objectives.base import accuracy
+from lit_certattr.objectives.losses import cross_entropy, kl_divergence, margin_cross_entropy
+
+
+class RobustLoss(ABC):
+    """What is minimised at an image and its neighbour, and what the search for the neighbour maximises.
+
+    Attributes:
+        uses_neighbour: Whether the loss depends on the neighbour at all.
+    """
+
+    uses_neighbour: ClassVar[bool] = True
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({settings})"
+
+    def score(self, model: nn.Module, images: Tensor, targets: Tensor) -> Score:
+        """What the neighbour of each image maximises: cross-entropy, unless a loss has its own.
+
+        Args:
+            model: Network, as it is attacked.
+            images: Clean images ``[B, C, H, W]``.
+            targets: Class indices ``[B]``.
+        """
+        return lambda others: cross_entropy(model(others), targets)
+
+    @abstractmethod
+    def losses(
+        self, model: nn.Module, images: Tensor, neighbours: Tensor, targets: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of each image, ``[B]``, and what to log; arguments as of ``score``, model in training mode."""
+
+
+class CleanLoss(RobustLoss):
+    """Cross-entropy of the image itself."""
+
+    uses_neighbour = False
+
+    def losses(
+        self, model: nn.Module, images: Tensor, neighbours: Tensor, targets: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See :class:`RobustLoss`."""
+        logits = model(images)
+        return cross_entropy(logits, targets), {"accuracy": accuracy(logits, targets)}
+
+
+class AdversarialLoss(RobustLoss):
+    """Cross-entropy of the neighbour (Madry et al., 2018)."""
+
+    def losses(
+        self, model: nn.Module, images: Tensor, neighbours: Tensor, targets: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See :class:`RobustLoss`."""
+        logits = model(neighbours)
+        return cross_entropy(logits, targets), {"adversarial_accuracy": accuracy(logits, targets)}
+
+
+class TradesLoss(RobustLoss):
+    r"""Cross-entropy of the image, and how far the neighbour's prediction is from it (Zhang et al., 2019).
+
+    .. math:: \ell(x, y) + \beta\, \mathrm{KL}(p(x) \,\|\, p(\tilde x))
+
+    The neighbour maximises the divergence. Its search needs a random start: at the image the gradient is zero.
+
+    Args:
+        beta: Weight of the divergence, 0 or more.
+    """
+
+    def __init__(self, beta: float = 6.0) -> None:
+        self.beta = _weight(beta)
+
+    def score(self, model: nn.Module, images: Tensor, targets: Tensor) -> Score:
+        """See :class:`RobustLoss`; the prediction of the image is computed once."""
+        logits = model(images).detach()
+        return lambda others: kl_divergence(logits, model(others))
+
+    def losses(
+        self, model: nn.Module, images: Tensor, neighbours: Tensor, targets: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See :class:`RobustLoss`."""
+        logits, others = model(images), model(neighbours)
+        loss = cross_entropy(logits, targets) + self.beta * kl_divergence(logits, others)
+        return loss, _both_accuracies(logits, others, targets)
+
+
+class MartLoss(RobustLoss):
+    r"""TRADES that attends to misclassified images (Wang et al., 2020, "MART").
+
+    .. math:: -\log p_y(\tilde x) - \log(1 - \max_{k \ne y} p_k(\tilde x))
+              + \beta\, \mathrm{KL}(p(x) \,\|\, p(\tilde x))\,(1 - p_y(x))
+
+    Args:
+        beta: Weight of the divergence, 0 or more.
+    """
+
+    def __init__(self, beta: float = 5.0) -> None:
+        self.beta = _weight(beta)
+
+    def losses(
+        self, model: nn.Module, images: Tensor, neighbours: Tensor, targets: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See :class:`RobustLoss`."""
+        logits, others = model(images), model(neighbours)
+        doubt = 1 - logits.softmax(1).gather(1, targets.view(-1, 1)).squeeze(1)
+        loss = margin_cross_entropy(others, targets) + self.beta * doubt * kl_divergence(logits, others)
+        return loss, _both_accuracies(logits, others, targets)
+
+
+def _both_accuracies(logits: Tensor, others: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    return {"accuracy": accuracy(logits, targets), "adversarial_accuracy": accuracy(others, targets)}
+
+
+def _weight(beta: float) -> float:
+    if not 0 <= beta < float("inf"):
+        raise InputError(f"beta must be a number of at least 0, got {beta}")
+    return float(beta)

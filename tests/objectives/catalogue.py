@@ -1,0 +1,154 @@
+"""Every objective once, with what the contract tests need to know of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from lit_certattr import objectives
+from lit_certattr.attacks import AttackConfig
+from lit_certattr.attribution import Gradient
+from lit_certattr.objectives import (
+    MART,
+    TRADES,
+    AdversarialLoss,
+    AdversarialTraining,
+    Consistency,
+    CrossEntropy,
+    NoiseAugmentation,
+    NoiseConsistency,
+    Objective,
+    RobustTraining,
+    SoftVote,
+    TradesLoss,
+)
+from lit_certattr.objectives.losses import margin_cross_entropy
+from lit_certattr.smoothing import GaussianNoise, UniformBallNoise
+
+NOISE = GaussianNoise(0.1)
+
+
+@dataclass
+class Case:
+    """An objective, made anew for each test.
+
+    ``neutral`` are the arguments that switch its regulariser or its attack off; it must then equal ``base``.
+    ``forwards`` is how often it runs the network in training mode. ``exact_gradient`` is false where the search for a
+    neighbour, which the gradient takes as constant, moves with the parameters.
+    """
+
+    make: Callable[..., Objective]
+    arguments: dict[str, Any] = field(default_factory=dict)
+    neutral: dict[str, Any] | None = None
+    base: Callable[[], Objective] = CrossEntropy
+    forwards: int = 1
+    exact_gradient: bool = True
+    floor: float = 0.85
+
+    def __call__(self) -> Objective:
+        return self.make(**self.arguments)
+
+    def switched_off(self) -> Objective:
+        assert self.neutral is not None
+        return self.make(**self.arguments | self.neutral)
+
+
+class MarginCrossEntropy(Objective):
+    """What is left of MART without its neighbours."""
+
+    def __call__(self, model, images, targets):
+        return margin_cross_entropy(model(images), targets).mean(), {}
+
+
+def linf(eps: float = 0.1, **settings: Any) -> AttackConfig:
+    return AttackConfig(**{"eps": eps, "steps": 3, "norm": "linf"} | settings)
+
+
+def l2(eps: float = 0.3, **settings: Any) -> AttackConfig:
+    return AttackConfig(**{"eps": eps, "steps": 3, "norm": "l2"} | settings)
+
+
+CASES = {
+    "cross_entropy": Case(CrossEntropy, {"label_smoothing": 0.1}, {"label_smoothing": 0.0}),
+    "noise_gaussian": Case(NoiseAugmentation, {"noise": NOISE, "draws": 2}),
+    "noise_ball": Case(NoiseAugmentation, {"noise": UniformBallNoise(0.1), "draws": 2}),
+    "consistency": Case(
+        Consistency,
+        {"noise": NOISE},
+        {"weight": 0, "entropy": 0},
+        lambda: NoiseAugmentation(NOISE, draws=2),
+    ),
+    "adversarial_linf": Case(AdversarialTraining, {"attack": linf()}, {"attack": linf(0.0)}),
+    "adversarial_l2": Case(AdversarialTraining, {"attack": l2()}, {"attack": l2(0.0)}, exact_gradient=False),
+    "fast": Case(AdversarialTraining, {"attack": linf(steps=1, step_size=0.125)}, {"attack": linf(0.0)}),
+    "trades": Case(TRADES, {"attack": linf(init="gaussian"), "beta": 2.0}, {"beta": 0.0}, forwards=2),
+    "mart": Case(
+        MART,
+        {"attack": linf(), "beta": 2.0},
+        {"beta": 0.0, "attack": linf(0.0)},
+        MarginCrossEntropy,
+        forwards=2,
+    ),
+    "robust_training": Case(
+        RobustTraining,
+        {"loss": TradesLoss(2.0), "attack": linf()},
+        {"loss": AdversarialLoss(), "attack": linf(0.0)},
+        forwards=2,
+    ),
+    "noise_consistency": Case(
+        NoiseConsistency,
+        {"noise": NOISE, "attribution": Gradient()},
+        {"weight": 0.0},
+        lambda: NoiseAugmentation(NOISE, draws=2),
+    ),
+    "noise_consistency_signed": Case(
+        NoiseConsistency,
+        {
+            "noise": NOISE,
+            "attribution": Gradient("sum"),
+            "draws": 3,
+            "consistency": 5.0,
+            "entropy": 0.5,
+            "contrast": 0.5,
+            "centred": True,
+        },
+        {"weight": 0.0, "consistency": 0.0, "entropy": 0.0},
+        lambda: NoiseAugmentation(NOISE, draws=3),
+    ),
+    "noise_consistency_vote": Case(
+        NoiseConsistency,
+        {"noise": NOISE, "attribution": Gradient(), "vote": SoftVote(0.25, 0.3)},
+        {"weight": 0.0},
+        lambda: NoiseAugmentation(NOISE, draws=2),
+    ),
+}
+
+
+def abstract_or_plain(name: str) -> bool:
+    """Whether a public name of the room is no objective that one trains on."""
+    kind = getattr(objectives, name)
+    return not (isinstance(kind, type) and issubclass(kind, Objective)) or kind is Objective
+
+
+def tanh_net() -> nn.Module:
+    """Smooth and well bent, float64, with batch normalisation: finite differences are exact to many digits."""
+    net = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(4 * 16, 3),
+    ).double()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter *= 3
+    return net
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    """Five images ``[5, 2, 4, 4]`` in float64, and their classes."""
+    generator = torch.Generator().manual_seed(7)
+    images = torch.rand(5, 2, 4, 4, dtype=torch.float64, generator=generator)
+    return images, torch.tensor([0, 1, 2, 0, 1])
