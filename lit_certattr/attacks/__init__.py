@@ -2,19 +2,30 @@
 
 from lit_certattr.attacks.ball import distance, project
 from lit_certattr.attacks.config import AttackConfig
+from lit_certattr.attacks.explanation import ExplanationObjective, attack_explanation
+from lit_certattr.attacks.explanation_objectives import MassCentre, TargetMap, TargetRegion, TopKMass
 from lit_certattr.attacks.loop import attack
+from lit_certattr.attacks.prediction import attack_prediction, margin
 from lit_certattr.attacks.smoothed import NoisyMaps, SmoothedObjective, attack_smoothed
 from lit_certattr.attacks.smoothed_objectives import PixelVotes, SmoothedCosine, TopKOverlap
 
 __all__ = [
     "AttackConfig",
+    "ExplanationObjective",
+    "MassCentre",
     "NoisyMaps",
     "PixelVotes",
     "SmoothedCosine",
     "SmoothedObjective",
+    "TargetMap",
+    "TargetRegion",
+    "TopKMass",
     "TopKOverlap",
     "attack",
+    "attack_explanation",
+    "attack_prediction",
     "attack_smoothed",
     "distance",
+    "margin",
     "project",
 ]
