@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from lit_certattr.errors import InputError
+from lit_certattr.metrics.fixed_point_mean import FixedPointMean
 from lit_certattr.metrics.functional.deletion import RemovalCurves
-from lit_certattr.metrics.image_mean import FixedPointMean
 
 
 class RemovalMetric(FixedPointMean):
@@ -27,7 +27,9 @@ class RemovalMetric(FixedPointMean):
     axis = "share of the pixels"
 
     def __init__(self, name: str, position: Sequence[float], **kwargs: Any) -> None:
-        super().__init__((4, len(position) + 1), **kwargs)
+        super().__init__(
+            4 * (len(position) + 1), **kwargs
+        )  # three curves and the removed share, a number at the end of each
         self.name, self.position = name, tuple(position)
 
     def update(self, curves: RemovalCurves) -> None:
@@ -37,16 +39,20 @@ class RemovalMetric(FixedPointMean):
             raise InputError(f"{type(self).__name__} averages curves of {len(self.position)} points, got {points}")
         areas = (*curves.areas(), (curves.removed[:, -1] == 0).float())
         values = torch.stack([curves.map, curves.centre, curves.random, curves.removed], dim=1)
-        self.add(torch.cat([values, torch.stack(areas, dim=1)[:, :, None]], dim=2))
+        self.add(torch.cat([values, torch.stack(areas, dim=1)[:, :, None]], dim=2).flatten(1))
 
-    def compute(self) -> dict[str, Tensor]:
+    def means(self) -> Tensor:
+        """Means ``[4, P + 1]``: three curves and the removed share, then their areas and the share of no support."""
+        return super().compute().reshape(4, -1)
+
+    def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
         """Mean area of each ranking, a float32 scalar in [0, 1]; NaN before the first image."""
-        areas = self.mean()[:3, -1]
+        areas = self.means()[:3, -1]
         return dict(zip((self.name, f"{self.name}_centre", f"{self.name}_random"), areas, strict=True))
 
     def curves(self) -> RemovalCurves:
         """The mean curves, as those of a single image."""
-        map_, centre, random, removed = self.mean()[:, None, :-1]
+        map_, centre, random, removed = self.means()[:, None, :-1]
         position = torch.tensor(self.position, device=map_.device)
         return RemovalCurves(position, map_, centre, random, removed)
 
@@ -59,7 +65,7 @@ class RemovalMetric(FixedPointMean):
         figure = Figure(figsize=(4.2, 3.0), layout="constrained") if ax is None else ax.figure
         axes = figure.add_subplot() if ax is None else ax
         styles = {"map": "-", "centre": "--", "random": ":"}
-        curves, areas = self.curves(), self.mean()[:3, -1].tolist()
+        curves, areas = self.curves(), self.means()[:3, -1].tolist()
         for (label, style), area in zip(styles.items(), areas, strict=True):
             curve = getattr(curves, label)[0].cpu().numpy()
             axes.plot(self.position, curve, style, label=f"{label}: area {area:.3f}")
@@ -143,9 +149,9 @@ class CertifiedDeletion(RemovalMetric):
             raise InputError(f"these curves have the levels {found[1:]}, the metric {list(self.position[1:])}")
         super().update(curves)
 
-    def compute(self) -> dict[str, Tensor]:
+    def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
         """Mean areas, the mean share removed, and the share of images without support."""
-        extra = {f"{self.name}_removed": self.mean()[3, -2], f"{self.name}_no_support": self.mean()[3, -1]}
+        extra = {f"{self.name}_removed": self.means()[3, -2], f"{self.name}_no_support": self.means()[3, -1]}
         return super().compute() | extra
 
 

@@ -10,7 +10,7 @@ from lit_certattr.certificates import PixelResult
 from lit_certattr.metrics.functional.certified import check_level, check_radius
 from lit_certattr.metrics.functional.certified_gridpg import certified_gridpg
 from lit_certattr.metrics.functional.localisation import Localisation, energy_in_mask, gridpg, pointing_game
-from lit_certattr.metrics.image_mean import NamedMeans
+from lit_certattr.metrics.named_means import NamedMeans
 
 
 class LocalisationMetric(NamedMeans):

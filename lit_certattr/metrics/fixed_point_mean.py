@@ -1,0 +1,67 @@
+"""A mean over images that no order and no process can change."""
+
+from abc import ABC
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import rank_zero_warn
+
+_ONE = 2**32
+"""1.0 in the fixed-point sums: resolution 2e-10, room for a sum of 2e9."""
+
+
+class FixedPointMean(Metric, ABC):
+    """Mean over images of a number (or several) that each image has.
+
+    The states are integers, a fixed-point sum and counts. Integer addition is exact and commutative, so any order of
+    the images and any number of processes give the same bits; no precision setting touches it; and no map is kept.
+
+    A number that an image does not have is NaN. The mean leaves it out, ``num_undefined`` counts it, and
+    :meth:`compute` warns of it.
+
+    Args:
+        size: Numbers an image; ``None`` for a scalar.
+        **kwargs: Passed to :class:`torchmetrics.Metric`.
+    """
+
+    is_differentiable = False
+    full_state_update = False
+    plot_lower_bound = 0.0
+
+    total: Tensor
+    num_images: Tensor
+    """Images that have the number."""
+    num_undefined: Tensor
+    """Images that do not."""
+
+    def __init__(self, size: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for state in ("total", "num_images", "num_undefined"):
+            zeros = torch.zeros((), dtype=torch.int64) if size is None else torch.zeros(size, dtype=torch.int64)
+            self.add_state(state, zeros, dist_reduce_fx="sum")
+
+    def add(self, values: Tensor) -> None:
+        """Add the numbers of some images, float ``[B]`` or ``[B, size]``."""
+        values = values.detach().to(self.total.device)
+        defined = ~values.isnan()
+        fixed = (values.nan_to_num(0.0) * _ONE).round().long()
+        # Not in place: a state reset under inference_mode would refuse it.
+        self.total = self.total + fixed.sum(0)
+        self.num_images = self.num_images + defined.sum(0)
+        self.num_undefined = self.num_undefined + (~defined).sum(0)
+
+    def compute(self) -> Tensor:
+        """The mean, float32; NaN before the first image that has the number."""
+        if undefined := int(self.num_undefined.max()):
+            rank_zero_warn(f"{type(self).__name__} is not defined for {undefined} images; the mean leaves them out")
+        return self.total.float() / (self.num_images.float() * _ONE)
+
+    def set_dtype(self, dst_type: str | torch.dtype) -> Self:
+        """Does nothing: the states are integers, whatever the precision of the network."""
+        return self
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Plot a value, or one a step; see :meth:`torchmetrics.Metric.plot`."""
+        return self._plot(val, ax)
