@@ -34,7 +34,7 @@ class Linear(nn.Module):
 def test_trains_on_the_worst_image_in_ball_and_box(norm):
     net, (images, _) = Linear(), batch()
     images, targets = 0.3 + 0.4 * images, torch.tensor([0, 1, 0, 1, 1])
-    config = {"linf": linf, "l2": l2}[norm](0.2, steps=100)
+    config = {"linf": linf, "l2": l2}[norm](0.2, steps=100, step_size=0.1)
     loss, logs = AdversarialTraining(config)(net, images, targets)
     (seen,) = net.seen
     assert (distance(seen, images, norm) <= 0.2).all()
