@@ -229,8 +229,8 @@ class Certifier:
             "precision": _precision(model, image),
             "threads": torch.get_num_threads(),
         }
-        if hasattr(self.attribution, "class_rule"):
-            sampling["class_rule"] = self.attribution.class_rule
+        if (class_rule := getattr(self.attribution, "class_rule", None)) is not None:
+            sampling["class_rule"] = class_rule
         if self.stopping:
             sampling["looks"] = list(looks)
         return {

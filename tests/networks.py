@@ -28,6 +28,12 @@ def _tv_vgg():
     return net
 
 
+def _squeezenet():
+    net = TorchvisionClassifier("squeezenet1_1", num_classes=CLASSES)
+    nn.init.ones_(net.network.classifier[1].bias)  # a ReLU follows: without it some logits are 0 for all images
+    return net
+
+
 def _tv_vit(**options):
     net = VisionTransformer(64, 16, 2, 2, 32, 64, num_classes=CLASSES, **options)
     nn.init.normal_(net.heads[-1].weight)  # torchvision starts it at zero
@@ -44,7 +50,7 @@ _BUILDERS = {
     "torchvision vgg": _tv_vgg,
     "torchvision densenet": lambda: DenseNet(8, (2, 2, 2, 2), 16, num_classes=CLASSES),
     "torchvision efficientnet": lambda: TorchvisionClassifier("efficientnet_b0", num_classes=CLASSES),
-    "torchvision squeezenet": lambda: TorchvisionClassifier("squeezenet1_1", num_classes=CLASSES),
+    "torchvision squeezenet": _squeezenet,
     "torchvision vit": _tv_vit,
     "torchvision swin": lambda: SwinTransformer([4, 4], 12, [2, 2], [2, 2], [7, 7], num_classes=CLASSES),
     "timm resnet": lambda: TimmClassifier("resnet10t", num_classes=CLASSES),

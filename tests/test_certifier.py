@@ -192,7 +192,7 @@ def test_the_prediction_is_made_image_by_image(images):
 def test_everything_that_decides_is_recorded(net, images):
     sampling = certifier(seed=5)(net, images[:1], ids=["seven"])[0]["pixel"].sampling
     expected = {
-        "attribution": "Gradient(channels='sum_abs')",
+        "attribution": "Gradient(channels='sum_abs', layer='input', upsample=True)",
         "noise": "GaussianNoise(sigma=0.25)",
         "num_samples": 150,
         "batch_size": 32,

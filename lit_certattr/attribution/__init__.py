@@ -1,19 +1,32 @@
 """Attribution methods: networks and images to maps."""
 
 from lit_certattr.attribution.base import Attribution, eval_mode, frozen, input_gradient
+from lit_certattr.attribution.cam import CAM
+from lit_certattr.attribution.grad_cam import GradCAM
+from lit_certattr.attribution.grad_cam_plus_plus import GradCAMPlusPlus
 from lit_certattr.attribution.gradient import Gradient, InputXGradient
+from lit_certattr.attribution.guided_backprop import GuidedBackprop
 from lit_certattr.attribution.integrated_gradients import IntegratedGradients
-from lit_certattr.attribution.layers import LayerAttribution, LayerPass, layer_gradient, layer_pass
+from lit_certattr.attribution.layer_cam import LayerCAM
+from lit_certattr.attribution.layers import ActivationMap, LayerAttribution, LayerPass, layer_gradient, layer_pass
 from lit_certattr.attribution.max_logit import MaxLogitGradient
+from lit_certattr.attribution.smooth_grad import SmoothGrad
 
 __all__ = [
+    "CAM",
+    "ActivationMap",
     "Attribution",
+    "GradCAM",
+    "GradCAMPlusPlus",
     "Gradient",
+    "GuidedBackprop",
     "InputXGradient",
     "IntegratedGradients",
     "LayerAttribution",
+    "LayerCAM",
     "LayerPass",
     "MaxLogitGradient",
+    "SmoothGrad",
     "eval_mode",
     "frozen",
     "input_gradient",

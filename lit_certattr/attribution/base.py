@@ -1,7 +1,7 @@
 """What an attribution method is, and the two things that all of them need."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, get_args
 
@@ -28,6 +28,9 @@ class Attribution(ABC):
     Raises:
         InputError: If ``channels`` is not one of these.
     """
+
+    class_rule: str | None = None
+    """How the explained class is chosen, where it is not the target; recorded with every certificate."""
 
     def __init__(self, channels: ChannelReduction) -> None:
         if channels not in get_args(ChannelReduction):
@@ -66,7 +69,7 @@ class Attribution(ABC):
 
 
 def input_gradient(
-    model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False
+    model: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor, create_graph: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Gradient of each image's target logit with respect to that image alone.
 

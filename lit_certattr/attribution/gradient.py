@@ -2,15 +2,19 @@
 
 from torch import Tensor, nn
 
-from lit_certattr.attribution.base import Attribution, ChannelReduction, input_gradient
+from lit_certattr.attribution.base import ChannelReduction
+from lit_certattr.attribution.layers import LayerAttribution, layer_gradient
 
 
-class Gradient(Attribution):
-    """Gradient of the target logit with respect to the pixels (saliency; Simonyan et al., 2014).
+class Gradient(LayerAttribution):
+    """Gradient of the target logit with respect to the pixels (saliency; Simonyan et al., 2014), or to features.
 
     Args:
-        channels: Channel reduction, see :class:`Attribution`. The default sums the absolute values; ``"sum"``
-            gives the signed map.
+        channels: Channel reduction, see :class:`~lit_certattr.attribution.Attribution`. The default sums the absolute
+            values; ``"sum"`` gives the signed map.
+        layer: See :class:`~lit_certattr.attribution.LayerAttribution`. A final layer behind which only pooling and a
+            linear layer follow is refused: its gradient is the same for every image.
+        upsample: See :class:`~lit_certattr.attribution.LayerAttribution`.
 
     Example:
         >>> import torch
@@ -20,29 +24,32 @@ class Gradient(Attribution):
         (torch.Size([3, 2, 2]), True)
     """
 
-    def __init__(self, channels: ChannelReduction = "sum_abs") -> None:
-        super().__init__(channels)
+    def __init__(self, channels: ChannelReduction = "sum_abs", layer: str = "input", upsample: bool = True) -> None:
+        super().__init__(layer, upsample, channels)
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`Attribution`."""
-        return self.reduce(input_gradient(model, images, targets, create_graph)[1])
+        """See :class:`~lit_certattr.attribution.Attribution`."""
+        at, gradient = layer_gradient(model, self.layer, images, targets, create_graph)
+        self.refuse_affine_head(at, model)
+        return self.resize(self.reduce(gradient), images)
 
 
-class InputXGradient(Attribution):
-    """Image times gradient of the target logit (Shrikumar et al., 2016).
+class InputXGradient(LayerAttribution):
+    """Image times gradient of the target logit (Shrikumar et al., 2016), or features times their gradient.
 
     Images are those in [0, 1], before the network's own normalisation: black contributes nothing.
 
     Args:
-        channels: Channel reduction, see :class:`Attribution`. The default is the absolute value of the sum
-            over channels, as in Anani et al. (2025); ``"sum"`` gives the signed map.
+        channels: Channel reduction, see :class:`~lit_certattr.attribution.Attribution`. The default is the absolute
+            value of the sum over channels, as in Anani et al. (2025); ``"sum"`` gives the signed map.
+        layer: See :class:`~lit_certattr.attribution.LayerAttribution`.
+        upsample: See :class:`~lit_certattr.attribution.LayerAttribution`.
     """
 
-    def __init__(self, channels: ChannelReduction = "abs_sum") -> None:
-        super().__init__(channels)
+    def __init__(self, channels: ChannelReduction = "abs_sum", layer: str = "input", upsample: bool = True) -> None:
+        super().__init__(layer, upsample, channels)
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`Attribution`."""
-        images, gradient = input_gradient(model, images, targets, create_graph)
-        scores = images * gradient
-        return self.reduce(scores if create_graph else scores.detach())
+        """See :class:`~lit_certattr.attribution.Attribution`."""
+        at, gradient = layer_gradient(model, self.layer, images, targets, create_graph)
+        return self.resize(self.reduce(at.features * gradient), images)

@@ -8,11 +8,12 @@ For a method that works on a feature map, :func:`layer_pass` runs the network on
 - ``head``, the rest of the network: logits of *other* features at that place, of as many variants an image as
   wanted. At ``layer="final"`` of the known families it costs the head alone, elsewhere a whole forward pass.
 
-:class:`LayerAttribution` holds the two settings that such methods share, and resizes their maps to the image. ::
+:class:`LayerAttribution` holds the two settings that such methods share, and resizes their maps to the image;
+:class:`ActivationMap` is the frame of the CAM family. ::
 
     with torch.no_grad():
         at = layer_pass(model, self.layer, images)
-        ablated = at.head(at.features * keep)  # keep [B, C, 1, 1]
+        without = at.head(at.features * kept)  # e.g. kept [B, C, 1, 1] of zeros and ones
     return self.resize(maps, images)
 """
 
@@ -56,6 +57,39 @@ class LayerAttribution(Attribution):
         if not self.upsample or maps.shape[-2:] == size:
             return maps
         return F.interpolate(maps.unsqueeze(1), size, mode="bilinear", align_corners=False).squeeze(1)
+
+    def refuse_affine_head(self, at: "LayerPass", model: nn.Module) -> None:
+        """Refuse a layer whose gradient says nothing about the image.
+
+        Raises:
+            InputError: If what follows the layer is known to be affine, so that all images have one gradient.
+        """
+        if at.final is not None and at.final.affine:
+            raise InputError(
+                f"{type(self).__name__} at layer {self.layer!r} of {type(model).__name__} is one map for all images, "
+                "since only pooling and a linear layer follow: take InputXGradient or GradCAM there"
+            )
+
+
+class ActivationMap(LayerAttribution):
+    r"""A weighted sum of the channels of a feature map, :math:`\mathrm{ReLU}ig(\sum_k w_k A_kig)`.
+
+    A subclass implements ``__call__`` and says what the weights are.
+
+    Args:
+        layer: See :class:`LayerAttribution`.
+        relu: Keep only evidence for the class. ``False`` gives the signed map.
+        upsample: See :class:`LayerAttribution`.
+    """
+
+    def __init__(self, layer: str = "final", relu: bool = True, upsample: bool = True) -> None:
+        super().__init__(layer, upsample, channels="sum")
+        self.relu = relu
+
+    def combine(self, weights: Tensor, features: Tensor, images: Tensor) -> Tensor:
+        """The map ``[B, H, W]`` of features ``[B, C, h, w]`` under weights of that shape or ``[B, C, 1, 1]``."""
+        maps = self.reduce(weights * features)
+        return self.resize(maps.relu() if self.relu else maps, images)
 
 
 @attrs.frozen(eq=False)
@@ -118,6 +152,8 @@ def layer_pass(
         if graph == "head":
             layout = attrs.evolve(layout, features=layout.features.detach())
             torch.set_grad_enabled(True)  # until the block below ends
+        elif graph == "full":  # a node of its own: what others hook on the tensor is not of the layer
+            layout = attrs.evolve(layout, features=layout.features.view_as(layout.features))
         if graph != "none" and not layout.features.requires_grad:
             layout.features.requires_grad_(True)
         passed.append(layout)
@@ -169,7 +205,7 @@ def layer_gradient(
         create_graph: Keep the graph for a second derivative.
 
     Returns:
-        The pass and the gradients ``[B, C, h, w]``.
+        The pass and the gradients ``[B, C, h, w]``, detached unless ``create_graph``.
 
     Raises:
         InputError: As :func:`layer_pass`, and if the logits do not depend on the layer through a graph.
@@ -182,6 +218,8 @@ def layer_gradient(
             (gradient,) = torch.autograd.grad(score, at.features, create_graph=create_graph, allow_unused=True)
     if gradient is None:
         raise InputError(f"the logits of {type(model).__name__} do not depend on layer {layer!r} through a graph")
+    if not create_graph:
+        at = attrs.evolve(at, features=at.features.detach(), logits=at.logits.detach())
     return at, gradient
 
 

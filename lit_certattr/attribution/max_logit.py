@@ -1,14 +1,11 @@
 """The gradient of the largest logit, whichever class it belongs to."""
 
-from typing import cast
-
 from torch import Tensor, nn
 
-from lit_certattr.attribution.base import ChannelReduction, input_gradient
-from lit_certattr.attribution.gradient import Gradient
+from lit_certattr.attribution.base import Attribution, ChannelReduction, input_gradient
 
 
-class MaxLogitGradient(Gradient):
+class MaxLogitGradient(Attribution):
     """Gradient of the largest logit of each image: the class is chosen anew for every image (Levine et al., 2019).
 
     Under noise each draw then explains the class predicted for *its* noisy image. That is one fixed function, so
@@ -20,6 +17,7 @@ class MaxLogitGradient(Gradient):
 
     Example:
         >>> import torch
+        >>> from lit_certattr.attribution import Gradient
         >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
         >>> images = torch.rand(3, 1, 2, 2)
         >>> predicted = Gradient()(net, images, net(images).argmax(1))
@@ -28,7 +26,6 @@ class MaxLogitGradient(Gradient):
     """
 
     class_rule = "predicted at each draw"
-    """Recorded with every certificate: the target that was fixed before sampling is not what is explained."""
 
     def __init__(self, channels: ChannelReduction = "sum_abs") -> None:
         super().__init__(channels)
@@ -41,4 +38,4 @@ class MaxLogitGradient(Gradient):
             return logits.max(1, keepdim=True).values if logits.ndim == 2 else logits  # refused below
 
         first = targets.new_zeros(len(images)).long()
-        return self.reduce(input_gradient(cast(nn.Module, largest), images, first, create_graph)[1])
+        return self.reduce(input_gradient(largest, images, first, create_graph)[1])

@@ -123,9 +123,10 @@ def _swin(net: Any) -> FinalLayer:
 
 def _timm_pooled(net: Any, module: nn.Module) -> FinalLayer:
     """A timm network whose head is pooling and one linear layer, unless it was built otherwise."""
+    pooling = getattr(net.head, "global_pool", None) if hasattr(net, "head") else net.global_pool
     linear = net.get_classifier()
     # Dropout is the identity in eval mode; any other pooling than the average is left alone.
-    pooled = linear if isinstance(linear, nn.Linear) and net.global_pool.pool_type == "avg" else None
+    pooled = linear if isinstance(linear, nn.Linear) and getattr(pooling, "pool_type", "") == "avg" else None
     return FinalLayer(net, module, net.forward_head, pooled=pooled, affine=pooled is not None)
 
 
@@ -136,10 +137,6 @@ def _timm_vgg(net: Any) -> FinalLayer:
 def _timm_vit(net: Any) -> FinalLayer:
     block = net.blocks[-1]
     return FinalLayer(net, block, lambda x: net.forward_head(net.norm(block(x))), place="input")
-
-
-def _timm_swin(net: Any) -> FinalLayer:
-    return FinalLayer(net, net.norm, net.forward_head)
 
 
 # By name, so that neither library has to be imported.
@@ -158,5 +155,5 @@ _FAMILIES: dict[str, Callable[[Any], FinalLayer]] = {
     "timm.models.densenet.DenseNet": lambda net: _timm_pooled(net, net.features),
     "timm.models.efficientnet.EfficientNet": lambda net: _timm_pooled(net, net.bn2),
     "timm.models.vision_transformer.VisionTransformer": _timm_vit,
-    "timm.models.swin_transformer.SwinTransformer": _timm_swin,
+    "timm.models.swin_transformer.SwinTransformer": lambda net: _timm_pooled(net, net.norm),
 }

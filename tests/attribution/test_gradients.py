@@ -208,8 +208,10 @@ def test_settings_are_checked():
 
 
 def test_repr_names_every_setting():
-    assert repr(Gradient()) == "Gradient(channels='sum_abs')"
-    expected = "IntegratedGradients(baseline=0.0, channels='abs_sum', max_batch=64, steps=20)"
+    assert repr(Gradient()) == "Gradient(channels='sum_abs', layer='input', upsample=True)"
+    expected = (
+        "IntegratedGradients(baseline=0.0, channels='abs_sum', layer='input', max_batch=64, steps=20, upsample=True)"
+    )
     assert repr(IntegratedGradients()) == expected
 
 

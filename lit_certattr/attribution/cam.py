@@ -1,0 +1,61 @@
+"""Class activation maps."""
+
+import torch
+from torch import Tensor, nn
+
+from lit_certattr.attribution.base import second_order
+from lit_certattr.attribution.layers import ActivationMap, LayerPass, layer_pass
+from lit_certattr.errors import InputError
+
+
+class CAM(ActivationMap):
+    r"""Class activation map (Zhou et al., 2016): :math:`\mathrm{ReLU}\big(\sum_k w_k^c A_k\big)`.
+
+    :math:`w^c` are the weights of class c in the linear layer that follows global average pooling, so without
+    the ReLU the mean of the map and the bias add up to the logit. One forward pass, no gradient.
+
+    At ``layer="final"`` of the known families that structure is known. Elsewhere it is checked on the values of
+    every batch, which makes an accelerator wait once a call.
+
+    Args:
+        layer: See :class:`~lit_certattr.attribution.LayerAttribution`.
+        relu: Keep only evidence for the class; the authors show the signed map, ``False``.
+        upsample: See :class:`~lit_certattr.attribution.LayerAttribution`.
+
+    Example:
+        >>> from lit_certattr.models import CifarResNet
+        >>> net, images = CifarResNet(8).eval(), torch.rand(2, 3, 32, 32)
+        >>> CAM(upsample=False)(net, images, torch.tensor([3, 5])).shape
+        torch.Size([2, 8, 8])
+    """
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
+        """See :class:`~lit_certattr.attribution.Attribution`.
+
+        Raises:
+            InputError: If anything but global average pooling and one linear layer follows the layer.
+        """
+        with torch.inference_mode(False), torch.set_grad_enabled(create_graph), second_order(create_graph):
+            at = layer_pass(model, self.layer, images, "full" if create_graph else "none")
+            linear = _means_to_logits(model, at) if at.final is None else at.final.pooled
+            if linear is None:
+                raise InputError(
+                    f"CAM needs global average pooling and one linear layer after layer {self.layer!r}, "
+                    f"and {type(model).__name__} has something else there: take GradCAM"
+                )
+            weights = linear.weight[targets.clone() if targets.is_inference() else targets]
+            return self.combine(weights[:, :, None, None], at.features, images)
+
+
+def _means_to_logits(model: nn.Module, at: LayerPass) -> nn.Linear | None:
+    """The linear layer that makes the logits from the features' means, if there is one."""
+    shape = (at.logits.shape[1], at.features.shape[1])
+    with torch.no_grad():
+        means = at.features.mean((2, 3))
+        scale = at.logits.abs().amax() * torch.finfo(at.logits.dtype).eps ** 0.5
+        for linear in model.modules():
+            if isinstance(linear, nn.Linear) and linear.weight.shape == shape:
+                error = (linear(means) - at.logits).abs().amax()
+                if bool(error <= scale):
+                    return linear
+    return None

@@ -1,0 +1,30 @@
+"""Grad-CAM."""
+
+from torch import Tensor, nn
+
+from lit_certattr.attribution.layers import ActivationMap, layer_gradient
+
+
+class GradCAM(ActivationMap):
+    r"""Gradient-weighted class activation map (Selvaraju et al., 2017): :math:`\mathrm{ReLU}\big(\sum_k w_k A_k\big)`.
+
+    :math:`w_k = \frac{1}{hw} \sum_{ij} \partial f_c / \partial A_{k,ij}`, the mean gradient of the target logit. One
+    forward pass, and a backward pass through the layers above the feature map alone.
+
+    Args:
+        layer: See :class:`~lit_certattr.attribution.LayerAttribution`.
+        relu: Keep only evidence for the class, as the authors do.
+        upsample: See :class:`~lit_certattr.attribution.LayerAttribution`.
+
+    Example:
+        >>> import torch
+        >>> from lit_certattr.models import CifarResNet
+        >>> net, images = CifarResNet(8).eval(), torch.rand(2, 3, 32, 32)
+        >>> GradCAM()(net, images, torch.tensor([3, 5])).shape
+        torch.Size([2, 32, 32])
+    """
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
+        """See :class:`~lit_certattr.attribution.Attribution`."""
+        at, gradient = layer_gradient(model, self.layer, images, targets, create_graph)
+        return self.combine(gradient.mean((2, 3), keepdim=True), at.features, images)

@@ -1,0 +1,30 @@
+"""LayerCAM."""
+
+from torch import Tensor, nn
+
+from lit_certattr.attribution.layers import ActivationMap, layer_gradient
+
+
+class LayerCAM(ActivationMap):
+    r"""LayerCAM (Jiang et al., 2021): :math:`\mathrm{ReLU}\big(\sum_k \mathrm{ReLU}(g_k) \odot A_k\big)`.
+
+    :math:`g_k = \partial f_c / \partial A_k`. Every location has weights of its own, so the map is sharp at
+    shallow layers too; behind global average pooling they are equal.
+
+    Args:
+        layer: See :class:`~lit_certattr.attribution.LayerAttribution`.
+        relu: Keep only evidence for the class, as the authors do.
+        upsample: See :class:`~lit_certattr.attribution.LayerAttribution`.
+
+    Example:
+        >>> import torch
+        >>> from lit_certattr.models import SmallCNN
+        >>> net, images = SmallCNN().eval(), torch.rand(2, 1, 28, 28)
+        >>> LayerCAM(layer="features.1", upsample=False)(net, images, torch.tensor([3, 5])).shape
+        torch.Size([2, 14, 14])
+    """
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
+        """See :class:`~lit_certattr.attribution.Attribution`."""
+        at, gradient = layer_gradient(model, self.layer, images, targets, create_graph)
+        return self.combine(gradient.relu(), at.features, images)

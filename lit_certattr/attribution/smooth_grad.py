@@ -1,0 +1,66 @@
+"""SmoothGrad around any method."""
+
+import torch
+from torch import Tensor, nn
+
+from lit_certattr.attribution.base import Attribution
+from lit_certattr.errors import InputError
+from lit_certattr.smoothing import Noise, normal_stream
+
+
+class SmoothGrad(Attribution):
+    r"""The mean map of noisy copies of the image (Smilkov et al., 2017), around any method.
+
+    .. math:: h(x) = \frac{1}{m} \sum_{j=1}^{m} \mathrm{base}(x + e_j)
+
+    The :math:`e_1, \dots, e_m` are drawn once and for all from ``seed``: the same for all images, batches and calls.
+    So h is one fixed function of the image, as certificates demand, and its noise has nothing to do with the noise
+    of the smoothing around it. The maps of ``base`` are averaged as they are, after its channel reduction: a base
+    with ``channels="sum"`` averages signed maps.
+
+    Args:
+        base: The method whose maps are averaged.
+        noise: Noise law of the copies.
+        draws: Number of copies m; the cost is that of m base maps.
+        seed: Seed of the copies' noise.
+        max_batch: Most images evaluated at once, at least one copy of the batch.
+
+    Raises:
+        InputError: If ``draws`` or ``max_batch`` is below 1.
+
+    Example:
+        >>> from lit_certattr.attribution import Gradient
+        >>> from lit_certattr.smoothing import GaussianNoise
+        >>> from lit_certattr.models import SmallCNN
+        >>> net, images = SmallCNN().eval(), torch.rand(2, 1, 28, 28)
+        >>> SmoothGrad(Gradient(), GaussianNoise(0.1), draws=4)(net, images, torch.tensor([3, 5])).shape
+        torch.Size([2, 28, 28])
+    """
+
+    def __init__(self, base: Attribution, noise: Noise, draws: int = 16, seed: int = 0, max_batch: int = 64) -> None:
+        super().__init__(base.channels)
+        if draws < 1 or max_batch < 1:
+            raise InputError(f"draws and max_batch must be at least 1, got draws={draws}, max_batch={max_batch}")
+        self.base, self.noise, self.draws, self.seed, self.max_batch = base, noise, draws, seed, max_batch
+
+    @property
+    def class_rule(self) -> str | None:  # type: ignore[override]
+        """That of the base."""
+        return self.base.class_rule
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
+        """See :class:`~lit_certattr.attribution.Attribution`."""
+        with torch.inference_mode(False), torch.set_grad_enabled(create_graph):
+            images = images.clone() if images.is_inference() else images
+            # No image is called that, so no image's own noise is ever repeated here.
+            normals = normal_stream(self.seed, "\x00SmoothGrad", images.device)
+            zeros = images.new_zeros(images[0].numel())
+            group = max(1, self.max_batch // len(images))
+            total = images.new_zeros(())
+            for first in range(0, self.draws, group):
+                count = min(group, self.draws - first)
+                noise = self.noise.perturb_(zeros.new_empty(count, len(zeros)), zeros, normals, first)
+                copies = images + noise.view(count, 1, *images.shape[1:])
+                maps = self.base(model, copies.flatten(0, 1), targets.repeat(count), create_graph)
+                total = total + maps.unflatten(0, (count, -1)).sum(0)
+            return total / self.draws

@@ -1,0 +1,118 @@
+"""Every method on every network family: it works, or it says in one line why not.
+
+A method is one line in ``METHODS``, and where it refuses a family one line in ``REFUSALS``.
+"""
+
+import networks
+import pytest
+import torch
+
+from lit_certattr.attribution import (
+    CAM,
+    GradCAM,
+    GradCAMPlusPlus,
+    Gradient,
+    GuidedBackprop,
+    InputXGradient,
+    IntegratedGradients,
+    LayerCAM,
+    SmoothGrad,
+)
+from lit_certattr.errors import InputError
+from lit_certattr.smoothing import GaussianNoise
+
+METHODS = {
+    "Gradient": Gradient(),
+    "Gradient at final": Gradient(layer="final"),
+    "GuidedBackprop": GuidedBackprop(),
+    "GuidedBackprop at final": GuidedBackprop(layer="final"),
+    "InputXGradient": InputXGradient(),
+    "InputXGradient at final": InputXGradient(layer="final"),
+    "IntegratedGradients": IntegratedGradients(steps=2),
+    "IntegratedGradients at final": IntegratedGradients(steps=3, layer="final"),
+    "CAM": CAM(relu=False),
+    "GradCAM": GradCAM(relu=False),
+    "GradCAM at input": GradCAM(layer="input", relu=False),
+    "GradCAMPlusPlus": GradCAMPlusPlus(relu=False),
+    "LayerCAM": LayerCAM(relu=False),
+    "SmoothGrad": SmoothGrad(Gradient(), GaussianNoise(0.1), draws=2),
+}
+
+AFFINE = (
+    "torchvision resnet",
+    "torchvision wide resnet",
+    "torchvision densenet",
+    "torchvision efficientnet",
+    "torchvision swin",
+    "timm resnet",
+    "timm wide resnet",
+    "timm densenet",
+    "timm efficientnet",
+    "timm efficientnet lite",
+    "timm swin",
+    "cifar resnet",
+    "small cnn",
+)
+"""Nothing but pooling or flattening and a linear layer behind the final feature map."""
+
+WITHOUT_RELU = (
+    "torchvision efficientnet",
+    "torchvision vit",
+    "torchvision swin",
+    "timm efficientnet",
+    "timm vit",
+    "timm vit with registers",
+    "timm swin",
+)
+NOT_POOLED = (
+    "torchvision vgg",
+    "torchvision squeezenet",
+    "torchvision vit",
+    "timm vgg",
+    "timm vit",
+    "timm vit with registers",
+    "small cnn",
+)
+
+REFUSALS = {
+    "Gradient at final": dict.fromkeys(AFFINE, "is one map for all images"),
+    "GuidedBackprop": dict.fromkeys(WITHOUT_RELU, "needs a ReLU above layer 'input'"),
+    "GuidedBackprop at final": dict.fromkeys(WITHOUT_RELU, "needs a ReLU above layer 'final'")
+    | dict.fromkeys(AFFINE, "is one map for all images"),
+    "CAM": dict.fromkeys(NOT_POOLED, "needs global average pooling and one linear layer"),
+}
+
+TARGETS = torch.tensor([1, 2])
+
+
+def pairs(refused):
+    return [
+        pytest.param(name, family, id=f"{name} / {family}".replace(" ", "_"))
+        for name in METHODS
+        for family in networks.FAMILIES
+        if (family in REFUSALS.get(name, {})) is refused
+    ]
+
+
+@pytest.mark.parametrize(("name", "family"), pairs(refused=False))
+def test_works(name, family):
+    """A map the size of the image, of each image alone, with or without gradient modes, and nothing left behind."""
+    method, net, images = METHODS[name], networks.network(family), networks.images(2)
+    maps = method(net, images, TARGETS)
+    assert maps.shape == (2, 64, 64)
+    assert not maps.requires_grad
+    size = maps.abs().amax((1, 2))
+    assert torch.isfinite(maps).all()
+    assert (maps.flatten(1).std(1) > 1e-3 * size).all()  # no constant map, and none of zeros
+    with torch.inference_mode():
+        alone = method(net, images[1:] * 1, TARGETS[1:] + 0)
+    torch.testing.assert_close(alone[0] / size[1], maps[1] / size[1], rtol=1e-3, atol=1e-3)
+    assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in net.modules())
+    assert all(p.grad is None and p.requires_grad for p in net.parameters())
+
+
+@pytest.mark.parametrize(("name", "family"), pairs(refused=True))
+def test_refuses(name, family):
+    with pytest.raises(InputError, match=REFUSALS[name][family]) as caught:
+        METHODS[name](networks.network(family), networks.images(2), TARGETS)
+    assert "\n" not in str(caught.value)
