@@ -2,6 +2,7 @@
 
 from lit_certattr.smoothing.block import MapBlock, MapKind
 from lit_certattr.smoothing.discrete import DiscreteGaussianNoise, alpha_slack
+from lit_certattr.smoothing.generalised_normal import GeneralisedNormalNoise
 from lit_certattr.smoothing.levels import uniform_levels
 from lit_certattr.smoothing.noise import GaussianNoise, Noise, UniformBallNoise
 from lit_certattr.smoothing.normals import content_id, normal_stream
@@ -17,6 +18,7 @@ from lit_certattr.smoothing.stream import noisy_images, noisy_maps
 __all__ = [
     "DiscreteGaussianNoise",
     "GaussianNoise",
+    "GeneralisedNormalNoise",
     "MapBlock",
     "MapKind",
     "Noise",

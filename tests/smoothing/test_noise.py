@@ -8,9 +8,15 @@ import torch
 from scipy import stats
 
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import GaussianNoise, UniformBallNoise, noisy_images, normal_stream
+from lit_certattr.smoothing import (
+    GaussianNoise,
+    GeneralisedNormalNoise,
+    UniformBallNoise,
+    noisy_images,
+    normal_stream,
+)
 
-LAWS = [GaussianNoise(0.25), UniformBallNoise(0.25)]
+LAWS = [GaussianNoise(0.25), UniformBallNoise(0.25), GeneralisedNormalNoise(0.25, 6)]
 IMAGE = torch.rand(3, 6, 5, generator=torch.Generator().manual_seed(1))
 
 
