@@ -77,7 +77,7 @@ class GeneralisedNormalNoise(Noise):
         node = place.int()
         place -= node
         constant, slope, square, cube = (row.take(node.long()) for row in table)
-        value = cube.mul_(place).add_(square).mul_(place).add_(slope).mul_(place).add_(constant)
+        value: Tensor = cube.mul_(place).add_(square).mul_(place).add_(slope).mul_(place).add_(constant)
         return value.copysign_(z)
 
 
