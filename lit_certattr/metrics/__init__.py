@@ -2,6 +2,7 @@
 
 from lit_certattr.metrics.cosine import CertifiedCosine
 from lit_certattr.metrics.deletion import CertifiedDeletion, Deletion, Insertion, RemovalMetric
+from lit_certattr.metrics.faithfulness import Infidelity, MaxSensitivity
 from lit_certattr.metrics.fixed_point_mean import FixedPointMean
 from lit_certattr.metrics.image_mean import ImageMean
 from lit_certattr.metrics.lens import CertifiedLENSPrecision, CertifiedLENSRecall
@@ -26,8 +27,10 @@ __all__ = [
     "FixedPointMean",
     "GridPG",
     "ImageMean",
+    "Infidelity",
     "Insertion",
     "LocalisationMetric",
+    "MaxSensitivity",
     "MeanCertifiedRadius",
     "NamedMeans",
     "PointingGame",

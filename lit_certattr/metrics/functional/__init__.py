@@ -18,6 +18,7 @@ from lit_certattr.metrics.functional.certified_lens import (
 )
 from lit_certattr.metrics.functional.deletion import Areas, RemovalCurves, deletion, insertion
 from lit_certattr.metrics.functional.fill import Fill, fill_images
+from lit_certattr.metrics.functional.infidelity import GaussianOffset, Infidelities, SquareRemoval, infidelity
 from lit_certattr.metrics.functional.localisation import (
     Localisation,
     box_masks,
@@ -26,13 +27,17 @@ from lit_certattr.metrics.functional.localisation import (
     gridpg,
     pointing_game,
 )
+from lit_certattr.metrics.functional.sensitivity import max_sensitivity
 
 __all__ = [
     "Areas",
     "CertifiedLocalisation",
     "Fill",
+    "GaussianOffset",
+    "Infidelities",
     "Localisation",
     "RemovalCurves",
+    "SquareRemoval",
     "box_masks",
     "cell_masks",
     "centre_map",
@@ -48,7 +53,9 @@ __all__ = [
     "energy_in_mask",
     "fill_images",
     "gridpg",
+    "infidelity",
     "insertion",
+    "max_sensitivity",
     "mean_certified_radius",
     "pointing_game",
     "random_maps",
