@@ -56,6 +56,13 @@ def rank(flat: Tensor) -> Tensor:
     return flat.sort(dim=1).values
 
 
+def _ranked_at(flat: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Rows in which the last ``size`` places hold the largest pixels, the smallest of them first, for each size."""
+    if values_are_free(flat):  # less than half the time of a sort
+        return torch.from_numpy(np.partition(flat.numpy(), [flat.shape[1] - size for size in sizes], axis=1))
+    return rank(flat)
+
+
 def _at_least(flat: Tensor, threshold: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Mask of the ``size`` pixels at or above the threshold of each row, and the number of pixels tied across it."""
     if values_are_free(flat):  # NumPy compares and counts faster, and asking whether there are ties is free
@@ -105,7 +112,7 @@ def top_k_mask(maps: Tensor, sizes: int | Sequence[int], ties: Ties = "index") -
         [[1, 1], [0, 0]]
     """
     flat = flatten_maps(maps)
-    ranked = rank(flat)
+    ranked = _ranked_at(flat, [sizes] if isinstance(sizes, int) else sizes)
     if isinstance(sizes, int):
         return select(flat, ranked, sizes, ties)[0].reshape(maps.shape)
     return torch.stack([select(flat, ranked, size, ties)[0].reshape(maps.shape) for size in sizes])
