@@ -1,18 +1,40 @@
-"""Torchmetrics of certified results and of attribution maps."""
+"""Torchmetrics of certified results, of attribution maps, and of pairs of clean and perturbed maps."""
 
+from lit_certattr.metrics.agreement import (
+    CentreShift,
+    LENSKendall,
+    LENSSpearman,
+    MapCosine,
+    MapKendall,
+    MapL2Distance,
+    MapPearson,
+    MapSpearman,
+    MapSSIM,
+)
+from lit_certattr.metrics.certified_lens import CertifiedLENSPrecision, CertifiedLENSRecall
 from lit_certattr.metrics.cosine import CertifiedCosine
 from lit_certattr.metrics.deletion import CertifiedDeletion, Deletion, Insertion, RemovalMetric
 from lit_certattr.metrics.faithfulness import Infidelity, MaxSensitivity
 from lit_certattr.metrics.fixed_point_mean import FixedPointMean
 from lit_certattr.metrics.image_mean import ImageMean
-from lit_certattr.metrics.lens import CertifiedLENSPrecision, CertifiedLENSRecall
+from lit_certattr.metrics.lens import LENS, DiverseTopKIntersection, LENSPrecision, LENSRecall, TopKIntersection
+from lit_certattr.metrics.lens_curves import (
+    LENSDissimilarity,
+    LENSPrecisionCurve,
+    LENSRecallCurve,
+    MeanLENSDissimilarity,
+    MeanSetDifference,
+)
 from lit_certattr.metrics.localisation import CertifiedGridPG, EnergyInMask, GridPG, LocalisationMetric, PointingGame
+from lit_certattr.metrics.map_pair_mean import MapPairMean, ScoreMean
 from lit_certattr.metrics.named_means import NamedMeans
 from lit_certattr.metrics.naming import certified_metrics, cosine_metrics, metric_name, metrics_for, overlap_metrics
 from lit_certattr.metrics.overlap import CertifiedOverlap, CertifiedOverlapCurve
 from lit_certattr.metrics.pixel import CertifiedFraction, CertifiedOneShare, MeanCertifiedRadius
 
 __all__ = [
+    "LENS",
+    "CentreShift",
     "CertifiedCosine",
     "CertifiedDeletion",
     "CertifiedFraction",
@@ -23,18 +45,37 @@ __all__ = [
     "CertifiedOverlap",
     "CertifiedOverlapCurve",
     "Deletion",
+    "DiverseTopKIntersection",
     "EnergyInMask",
     "FixedPointMean",
     "GridPG",
     "ImageMean",
     "Infidelity",
     "Insertion",
+    "LENSDissimilarity",
+    "LENSKendall",
+    "LENSPrecision",
+    "LENSPrecisionCurve",
+    "LENSRecall",
+    "LENSRecallCurve",
+    "LENSSpearman",
     "LocalisationMetric",
+    "MapCosine",
+    "MapKendall",
+    "MapL2Distance",
+    "MapPairMean",
+    "MapPearson",
+    "MapSSIM",
+    "MapSpearman",
     "MaxSensitivity",
     "MeanCertifiedRadius",
+    "MeanLENSDissimilarity",
+    "MeanSetDifference",
     "NamedMeans",
     "PointingGame",
     "RemovalMetric",
+    "ScoreMean",
+    "TopKIntersection",
     "certified_metrics",
     "cosine_metrics",
     "metric_name",

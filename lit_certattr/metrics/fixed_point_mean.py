@@ -28,7 +28,7 @@ class FixedPointMean(Metric, ABC):
 
     is_differentiable = False
     full_state_update = False
-    plot_lower_bound = 0.0
+    plot_lower_bound: float | None = 0.0
 
     total: Tensor
     num_images: Tensor

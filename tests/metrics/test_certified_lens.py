@@ -16,7 +16,8 @@ from lit_certattr.metrics.functional import (
     worst_lens_precision,
     worst_lens_recall,
 )
-from lit_certattr.metrics.functional.certified_lens import certified_sets, neighbourhood
+from lit_certattr.metrics.functional.certified_lens import certified_sets
+from lit_certattr.metrics.functional.windows import neighbourhood
 from lit_certattr.smoothing import GaussianNoise
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import multiprocessing
 
 from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate
-from lit_certattr.metrics import CertifiedOneShare, CertifiedOverlapCurve
+from lit_certattr.metrics import LENS, CertifiedOneShare, CertifiedOverlapCurve, LENSRecallCurve, MapSpearman
 from lit_certattr.smoothing import GaussianNoise
 
 
@@ -19,12 +19,23 @@ def certified(certificate, seed):
     return certificate.compute()
 
 
+def maps(seed):
+    generator = torch.Generator().manual_seed(seed)
+    clean = torch.rand(1, 8, 9, generator=generator)
+    return clean, clean + torch.rand(1, 8, 9, generator=generator)
+
+
 def values(mine):
-    """Both metrics over the images numbered ``mine``."""
+    """All metrics over the images numbered ``mine``."""
     share, curve = CertifiedOneShare(0.05), CertifiedOverlapCurve([0.0, 0.05, 0.1])
     share.update([certified(PixelCertificate(top_k=[0.25], alpha=0.05), seed) for seed in mine])
     curve.update([certified(TopKOverlapCertificate(top_k=0.25, alpha=0.05), seed) for seed in mine if seed == 0])
-    return [share.compute().item(), *curve.compute().tolist()]
+    lens, recall, rank = LENS(6, [1, 2]), LENSRecallCurve([3, 6, 12]), MapSpearman()
+    for metric in (lens, recall, rank):
+        for seed in mine:
+            metric.update(*maps(seed))
+    pairs = [*(value.item() for value in lens.compute().values()), *recall.compute().tolist(), rank.compute().item()]
+    return [share.compute().item(), *curve.compute().tolist(), *pairs]
 
 
 def worker(rank, address, found):

@@ -1,5 +1,6 @@
-"""Metrics as functions of results, of finished maps, or of a network and maps."""
+"""Metrics as functions of results, of finished maps, of pairs of them, or of a network and maps."""
 
+from lit_certattr.metrics.functional.agreement import centre_shift, l2_distance, ssim
 from lit_certattr.metrics.functional.baselines import centre_map, random_maps, removal_ranks
 from lit_certattr.metrics.functional.certified import (
     certified_fraction,
@@ -16,9 +17,29 @@ from lit_certattr.metrics.functional.certified_lens import (
     worst_lens_precision,
     worst_lens_recall,
 )
+from lit_certattr.metrics.functional.correlation import cosine_similarity, pearson, spearman
 from lit_certattr.metrics.functional.deletion import Areas, RemovalCurves, deletion, insertion
+from lit_certattr.metrics.functional.diverse import diverse_top_k
 from lit_certattr.metrics.functional.fill import Fill, fill_images
 from lit_certattr.metrics.functional.infidelity import GaussianOffset, Infidelities, SquareRemoval, infidelity
+from lit_certattr.metrics.functional.kendall_tau import kendall
+from lit_certattr.metrics.functional.lens import (
+    LENSScores,
+    diverse_top_k_intersection,
+    lens_chance,
+    lens_precision,
+    lens_recall,
+    lens_scores,
+    top_k_intersection,
+)
+from lit_certattr.metrics.functional.lens_correlation import lens_kendall, lens_spearman, smoothed_maps
+from lit_certattr.metrics.functional.lens_curves import (
+    LENSCurves,
+    lens_curves,
+    lens_dissimilarity,
+    mean_lens_dissimilarity,
+    mean_set_difference,
+)
 from lit_certattr.metrics.functional.localisation import (
     Localisation,
     box_masks,
@@ -28,6 +49,7 @@ from lit_certattr.metrics.functional.localisation import (
     pointing_game,
 )
 from lit_certattr.metrics.functional.sensitivity import max_sensitivity
+from lit_certattr.metrics.functional.windows import neighbourhood
 
 __all__ = [
     "Areas",
@@ -35,12 +57,15 @@ __all__ = [
     "Fill",
     "GaussianOffset",
     "Infidelities",
+    "LENSCurves",
+    "LENSScores",
     "Localisation",
     "RemovalCurves",
     "SquareRemoval",
     "box_masks",
     "cell_masks",
     "centre_map",
+    "centre_shift",
     "certified_deletion",
     "certified_fraction",
     "certified_gridpg",
@@ -49,17 +74,38 @@ __all__ = [
     "certified_one_share",
     "certified_overlap",
     "certified_overlap_curve",
+    "cosine_similarity",
     "deletion",
+    "diverse_top_k",
+    "diverse_top_k_intersection",
     "energy_in_mask",
     "fill_images",
     "gridpg",
     "infidelity",
     "insertion",
+    "kendall",
+    "l2_distance",
+    "lens_chance",
+    "lens_curves",
+    "lens_dissimilarity",
+    "lens_kendall",
+    "lens_precision",
+    "lens_recall",
+    "lens_scores",
+    "lens_spearman",
     "max_sensitivity",
     "mean_certified_radius",
+    "mean_lens_dissimilarity",
+    "mean_set_difference",
+    "neighbourhood",
+    "pearson",
     "pointing_game",
     "random_maps",
     "removal_ranks",
+    "smoothed_maps",
+    "spearman",
+    "ssim",
+    "top_k_intersection",
     "worst_lens_precision",
     "worst_lens_recall",
 ]

@@ -4,28 +4,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lit_certattr.certificates import PixelResult, Result
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.functional.certified import as_list, at_level, check_level, check_radius
-
-
-def neighbourhood(mask: Tensor, window: int) -> Tensor:
-    """Pixels at most ``window`` rows and columns away from the mask, cut at the border.
-
-    Args:
-        mask: Boolean ``[H, W]``.
-        window: Chessboard distance in pixels, 0 or more; 1 is the 3x3 window of Kamath et al. (2024).
-
-    Example:
-        >>> neighbourhood(torch.tensor([[True, False, False]]), 1).tolist()
-        [[True, True, False]]
-    """
-    if window < 0:
-        raise InputError(f"window must not be negative, got {window}")
-    near = F.max_pool2d(mask[None].float(), 2 * window + 1, stride=1, padding=window)[0] if window else mask
-    return near > 0
+from lit_certattr.metrics.functional.windows import check_window, neighbourhood
 
 
 def worst_lens_recall(reference: Tensor, kept: Tensor, possible: Tensor, window: int, size: int | None = None) -> float:
@@ -161,13 +144,6 @@ def lens_precision_of(radius: float, window: int, level: int) -> Callable[[Resul
         return torch.tensor(share, dtype=torch.float64)
 
     return value
-
-
-def check_window(window: int) -> int:
-    """``window``, if it is a distance in pixels."""
-    if isinstance(window, bool) or not isinstance(window, int) or window < 0:
-        raise InputError(f"window must be a whole number of pixels, 0 or more, got {window!r}")
-    return window
 
 
 def _mean(results: PixelResult | list[PixelResult], value: Callable[[Result], Tensor]) -> Tensor:

@@ -1,0 +1,69 @@
+"""Metrics of locality-sensitive overlap, guaranteed by pixel certificates."""
+
+from typing import Any
+
+from torch import Tensor
+
+from lit_certattr.certificates import Result
+from lit_certattr.metrics.functional.certified_lens import lens_precision_of, lens_recall_of
+from lit_certattr.metrics.image_mean import ImageMean
+
+
+class CertifiedLENSRecall(ImageMean):
+    """LENS recall that no perturbation up to a radius can undercut, mean over images.
+
+    See :func:`~lit_certattr.metrics.functional.certified_lens_recall` for the statement and its proof.
+
+    Args:
+        radius: Budget in pixel l2 units.
+        window: Distance that a pixel may move, in pixels.
+        level: Which of the certificate's ``top_k`` levels.
+        **kwargs: Passed to :class:`torchmetrics.Metric`.
+
+    Raises:
+        InputError: If an argument is out of range, or on update if the result has no such level.
+
+    Example:
+        >>> import torch
+        >>> from lit_certattr.certificates import PixelCertificate
+        >>> from lit_certattr.smoothing import GaussianNoise
+        >>> certificate = PixelCertificate(top_k=[0.5], alpha=0.01)
+        >>> certificate.bind(GaussianNoise(sigma=0.25), (1, 4))
+        >>> certificate.update(torch.tensor([[[4.0, 3.0, 2.0, 1.0]]]).expand(100, 1, 4))
+        >>> metric = CertifiedLENSRecall(radius=0.1)
+        >>> metric.update(certificate.compute())
+        >>> metric.compute()
+        tensor(1.)
+    """
+
+    higher_is_better = True
+    plot_upper_bound = 1.0
+
+    def __init__(self, radius: float = 0.0, window: int = 1, level: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        lens_recall_of(radius, window, level)  # checks
+        self.radius, self.window, self.level = float(radius), window, level
+
+    def value(self, result: Result) -> Tensor:
+        """See :class:`ImageMean`."""
+        return lens_recall_of(self.radius, self.window, self.level)(result)
+
+
+class CertifiedLENSPrecision(CertifiedLENSRecall):
+    """LENS precision that no perturbation up to a radius can undercut, mean over images.
+
+    See :func:`~lit_certattr.metrics.functional.certified_lens_precision`.
+
+    Args:
+        radius: Budget in pixel l2 units.
+        window: Distance that a pixel may move, in pixels.
+        level: Which of the certificate's ``top_k`` levels.
+        **kwargs: Passed to :class:`torchmetrics.Metric`.
+
+    Raises:
+        InputError: If an argument is out of range, or on update if the result has no such level.
+    """
+
+    def value(self, result: Result) -> Tensor:
+        """See :class:`ImageMean`."""
+        return lens_precision_of(self.radius, self.window, self.level)(result)

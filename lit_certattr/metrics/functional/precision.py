@@ -1,0 +1,8 @@
+"""The widest floating-point type of a device."""
+
+from torch import Tensor
+
+
+def wide(values: Tensor) -> Tensor:
+    """Values as float64, or as float32 on devices that have no float64."""
+    return values.float() if values.device.type == "mps" else values.double()
