@@ -17,6 +17,7 @@ from lit_certattr.metrics.deletion import CertifiedDeletion, Deletion, Insertion
 from lit_certattr.metrics.faithfulness import Infidelity, MaxSensitivity
 from lit_certattr.metrics.fixed_point_mean import FixedPointMean
 from lit_certattr.metrics.image_mean import ImageMean
+from lit_certattr.metrics.informativeness import SameClassOverlap
 from lit_certattr.metrics.lens import LENS, DiverseTopKIntersection, LENSPrecision, LENSRecall, TopKIntersection
 from lit_certattr.metrics.lens_curves import (
     LENSDissimilarity,
@@ -74,6 +75,7 @@ __all__ = [
     "NamedMeans",
     "PointingGame",
     "RemovalMetric",
+    "SameClassOverlap",
     "ScoreMean",
     "TopKIntersection",
     "certified_metrics",

@@ -17,6 +17,7 @@ from lit_certattr.metrics.functional.certified_lens import (
     worst_lens_precision,
     worst_lens_recall,
 )
+from lit_certattr.metrics.functional.class_overlap import ClassOverlap, class_overlap
 from lit_certattr.metrics.functional.correlation import cosine_similarity, pearson, spearman
 from lit_certattr.metrics.functional.deletion import Areas, RemovalCurves, deletion, insertion
 from lit_certattr.metrics.functional.diverse import diverse_top_k
@@ -54,6 +55,7 @@ from lit_certattr.metrics.functional.windows import neighbourhood
 __all__ = [
     "Areas",
     "CertifiedLocalisation",
+    "ClassOverlap",
     "Fill",
     "GaussianOffset",
     "Infidelities",
@@ -74,6 +76,7 @@ __all__ = [
     "certified_one_share",
     "certified_overlap",
     "certified_overlap_curve",
+    "class_overlap",
     "cosine_similarity",
     "deletion",
     "diverse_top_k",
