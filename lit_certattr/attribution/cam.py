@@ -9,18 +9,21 @@ from lit_certattr.errors import InputError
 
 
 class CAM(ActivationMap):
-    r"""Class activation map (Zhou et al., 2016): :math:`\mathrm{ReLU}\big(\sum_k w_k^c A_k\big)`.
+    r"""Class activation map (Zhou et al., 2016).
 
-    :math:`w^c` are the weights of class c in the linear layer that follows global average pooling, so without
-    the ReLU the mean of the map and the bias add up to the logit. One forward pass, no gradient.
+    .. math:: \mathrm{ReLU}\Big(\sum_k w_k^c A_k\Big)
+
+    A are the features of the layer, and :math:`w^c` the weights of class c in the linear layer that follows global
+    average pooling: without the ReLU, the mean of the map and the bias add up to the logit. One forward pass, no
+    gradient.
 
     At ``layer="final"`` of the known families that structure is known. Elsewhere it is checked on the values of
     every batch, which makes an accelerator wait once a call.
 
     Args:
-        layer: See :class:`~lit_certattr.attribution.LayerAttribution`.
+        layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module.
         relu: Keep only evidence for the class; the authors show the signed map, ``False``.
-        upsample: See :class:`~lit_certattr.attribution.LayerAttribution`.
+        upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
 
     Example:
         >>> from lit_certattr.models import CifarResNet

@@ -6,15 +6,18 @@ from lit_certattr.attribution.layers import ActivationMap, layer_gradient
 
 
 class GradCAM(ActivationMap):
-    r"""Gradient-weighted class activation map (Selvaraju et al., 2017): :math:`\mathrm{ReLU}\big(\sum_k w_k A_k\big)`.
+    r"""Gradient-weighted class activation map (Selvaraju et al., 2017).
 
-    :math:`w_k = \frac{1}{hw} \sum_{ij} \partial f_c / \partial A_{k,ij}`, the mean gradient of the target logit. One
-    forward pass, and a backward pass through the layers above the feature map alone.
+    .. math:: \mathrm{ReLU}\Big(\sum_k w_k A_k\Big), \qquad
+              w_k = \frac{1}{hw} \sum_{ij} \frac{\partial f_c}{\partial A_{k,ij}}
+
+    A are the features of the layer; the weight of a channel is the mean gradient of the target logit. One forward
+    pass, and a backward pass through the layers above the feature map alone.
 
     Args:
-        layer: See :class:`~lit_certattr.attribution.LayerAttribution`.
+        layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module.
         relu: Keep only evidence for the class, as the authors do.
-        upsample: See :class:`~lit_certattr.attribution.LayerAttribution`.
+        upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
 
     Example:
         >>> import torch

@@ -7,10 +7,10 @@ from lit_certattr.attribution.layers import ActivationMap, layer_gradient
 
 
 class GradCAMPlusPlus(ActivationMap):
-    r"""Grad-CAM++ (Chattopadhay et al., 2018): :math:`\mathrm{ReLU}\big(\sum_k w_k A_k\big)`.
+    r"""Grad-CAM++ (Chattopadhay et al., 2018).
 
-    With the score :math:`Y = \exp(f_c)` and its gradient's parts :math:`g = \partial f_c / \partial A_k`, the paper's
-    equation 19 and the weights of its equation 4 are
+    Grad-CAM with other weights, :math:`\mathrm{ReLU}\big(\sum_k w_k A_k\big)`. For the score
+    :math:`Y = \exp(f_c)` and with :math:`g = \partial f_c / \partial A_k`, equation 19 of the paper gives
 
     .. math:: \alpha = \frac{g^2}{2 g^2 + g^3 \sum_{ab} A_{k,ab}}, \qquad
               w_k = \sum_{ij} \alpha_{ij} \, \mathrm{ReLU}\big(e^{f_c} g_{ij}\big).
@@ -21,9 +21,9 @@ class GradCAMPlusPlus(ActivationMap):
     underflow. With features that may be negative (SiLU, tokens) the denominator can be zero; that term is left out.
 
     Args:
-        layer: See :class:`~lit_certattr.attribution.LayerAttribution`.
+        layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module.
         relu: Keep only evidence for the class, as the authors do.
-        upsample: See :class:`~lit_certattr.attribution.LayerAttribution`.
+        upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
 
     Example:
         >>> from lit_certattr.models import CifarResNet

@@ -12,9 +12,10 @@ class Gradient(LayerAttribution):
     Args:
         channels: Channel reduction, see :class:`~lit_certattr.attribution.Attribution`. The default sums the absolute
             values; ``"sum"`` gives the signed map.
-        layer: See :class:`~lit_certattr.attribution.LayerAttribution`. A final layer behind which only pooling and a
-            linear layer follow is refused: its gradient is the same for every image.
-        upsample: See :class:`~lit_certattr.attribution.LayerAttribution`.
+        layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module. A final
+            layer behind which only pooling and a linear layer follow is refused: its gradient is the same for
+            every image.
+        upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
 
     Example:
         >>> import torch
@@ -42,8 +43,8 @@ class InputXGradient(LayerAttribution):
     Args:
         channels: Channel reduction, see :class:`~lit_certattr.attribution.Attribution`. The default is the absolute
             value of the sum over channels, as in Anani et al. (2025); ``"sum"`` gives the signed map.
-        layer: See :class:`~lit_certattr.attribution.LayerAttribution`.
-        upsample: See :class:`~lit_certattr.attribution.LayerAttribution`.
+        layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module.
+        upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
     """
 
     def __init__(self, channels: ChannelReduction = "abs_sum", layer: str = "input", upsample: bool = True) -> None:

@@ -19,8 +19,8 @@ class GuidedBackprop(LayerAttribution):
     Args:
         channels: Channel reduction, see :class:`~lit_certattr.attribution.Attribution`. The default sums the absolute
             values.
-        layer: See :class:`~lit_certattr.attribution.LayerAttribution`.
-        upsample: See :class:`~lit_certattr.attribution.LayerAttribution`.
+        layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module.
+        upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
 
     Example:
         >>> import torch

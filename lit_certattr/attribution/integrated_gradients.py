@@ -27,9 +27,9 @@ class IntegratedGradients(LayerAttribution):
         baseline: Grey level of the baseline image ``b`` in [0, 1].
         max_batch: Most images evaluated at once; ``None`` puts all steps of the batch into one.
         channels: Channel reduction, see :class:`~lit_certattr.attribution.Attribution`.
-        layer: See :class:`~lit_certattr.attribution.LayerAttribution`. At ``"final"`` of the known families a step
-            costs the head alone, elsewhere a whole forward pass.
-        upsample: See :class:`~lit_certattr.attribution.LayerAttribution`.
+        layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module. At
+            ``"final"`` of the known families a step costs the head alone, elsewhere a whole forward pass too.
+        upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
 
     Raises:
         InputError: If ``steps`` or ``max_batch`` is below 1.

@@ -6,15 +6,18 @@ from lit_certattr.attribution.layers import ActivationMap, layer_gradient
 
 
 class LayerCAM(ActivationMap):
-    r"""LayerCAM (Jiang et al., 2021): :math:`\mathrm{ReLU}\big(\sum_k \mathrm{ReLU}(g_k) \odot A_k\big)`.
+    r"""LayerCAM (Jiang et al., 2021).
 
-    :math:`g_k = \partial f_c / \partial A_k`. Every location has weights of its own, so the map is sharp at
+    .. math:: \mathrm{ReLU}\Big(\sum_k \mathrm{ReLU}(g_k) \odot A_k\Big), \qquad
+              g_k = \frac{\partial f_c}{\partial A_k}
+
+    Every location has weights of its own, so the map is sharp at
     shallow layers too; behind global average pooling they are equal.
 
     Args:
-        layer: See :class:`~lit_certattr.attribution.LayerAttribution`.
+        layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module.
         relu: Keep only evidence for the class, as the authors do.
-        upsample: See :class:`~lit_certattr.attribution.LayerAttribution`.
+        upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
 
     Example:
         >>> import torch

@@ -28,13 +28,13 @@ def image_panel(
     Image, clean attribution map, smoothed map (share of the votes), certified map over all levels of K, radius
     of the label shown; certified shares against the radius with what pure noise would reach, the certified
     overlap and the certified cosine. What has no certificate is left out, and certificates of other kinds are
-    passed over.
+    passed over. Maps of a lower resolution are drawn over the whole image, one rectangle a pixel.
 
     Args:
         image: Image ``[C, H, W]`` in [0, 1] with one or three channels.
         results: Results of the image by name, as :class:`~lit_certattr.Certifier` returns them.
         title: One line above all; shown as it is, never read as a formula.
-        clean_map: Attribution map ``[H, W]`` of the image without noise.
+        clean_map: Attribution map of the image without noise, of the shape of the certified ones.
 
     Returns:
         A figure that belongs to no window; save it with ``savefig``.
@@ -80,7 +80,7 @@ def image_panel(
         figure.suptitle(title, fontsize=11, color=draw.INK, parse_math=False)
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, row in zip(parts, map_rows, strict=False):
-        _map_row(part, row, len(map_rows[0]))
+        _map_row(part, row, len(map_rows[0]), image)
     for part, row in zip(parts[len(map_rows) :], curve_rows, strict=True):
         slots = part.subplots(1, len(curve_rows[0]), squeeze=False)[0]
         for axes, paint in zip(slots, row, strict=False):
@@ -198,10 +198,14 @@ def _rows(items: Sequence[Any], length: int) -> list[Sequence[Any]]:
     return [items[start : start + length] for start in range(0, len(items), length)]
 
 
-def _map_row(part: "SubFigure", row: Sequence[Any], columns: int) -> None:
+def _map_row(part: "SubFigure", row: Sequence[Any], columns: int, image: Tensor) -> None:
     grid = part.add_gridspec(2, columns, height_ratios=(_MAP, _SLOT))
+    height, width = image.shape[1:]
     for index, paint in enumerate(row):
-        paint(part.add_subplot(grid[0, index]), part.add_subplot(grid[1, index]))
+        axes = part.add_subplot(grid[0, index])
+        paint(axes, part.add_subplot(grid[1, index]))
+        for picture in axes.images:
+            picture.set_extent((-0.5, width - 0.5, height - 0.5, -0.5))
 
 
 def _title(axes: "Axes", text: str) -> None:

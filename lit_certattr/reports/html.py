@@ -153,6 +153,7 @@ def _content(
         "example_radius": f"{radius:g}",
         "example_change": f"{levels:.2g}",
         "shape": " x ".join(str(size) for size in first.image.shape),
+        "cells": _cells(first),
         "tables": [_table(name, result, table) for name, result in results.items()],
         "budget": budget,
         "budget_sum": f"{total:g}",
@@ -385,6 +386,13 @@ def _panel(record: Record, png: str) -> dict[str, Any]:
 def _class(facts: Mapping[str, Any], kind: str, number: Any) -> str:
     name = facts.get(f"{kind}_name")
     return str(number) if name is None or str(name) == str(number) else f"{name} ({number})"
+
+
+def _cells(record: Record) -> str:
+    """Height and width of the maps, where they are not those of the image."""
+    if record.clean_map is None or record.clean_map.shape == record.image.shape[1:]:
+        return ""
+    return " x ".join(str(size) for size in record.clean_map.shape)
 
 
 def _facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:

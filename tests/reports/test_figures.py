@@ -31,6 +31,18 @@ def test_panel_of_gray_and_colour(certified, shape):
     assert plt.get_fignums() == [], "figures must not pile up in pyplot"
 
 
+def test_maps_of_a_lower_resolution_lie_over_the_whole_image(certified):
+    ((_, _, results, clean),) = certified(shape=(1, 4, 3))
+    figure = image_panel(torch.rand(3, 32, 24), results, None, clean)
+    shown = [
+        axes.images[0] for axes in figure.axes if axes.get_title() in ("Image", "Certified", "Radius of that label")
+    ]
+    assert [picture.get_array().shape[:2] for picture in shown] == [(32, 24), (4, 3), (4, 3)]
+    assert {tuple(picture.get_extent()) for picture in shown} == {(-0.5, 23.5, 31.5, -0.5)}
+    assert {tuple(picture.axes.get_xlim()) for picture in shown} == {(-0.5, 23.5)}
+    assert _png(figure)
+
+
 @pytest.mark.parametrize("names", [("pixel",), ("topk_overlap",)])
 def test_panel_with_one_certificate(certified, names):
     ((_, image, results, clean),) = certified(names=names)

@@ -47,6 +47,18 @@ def run(tmp_path_factory, certified):
     return directory, _Page(directory.report.read_text())
 
 
+def test_the_resolution_of_small_maps_is_stated(tmp_path, certified, run):
+    directory = RunDirectory(tmp_path / "small")
+    directory.open({"sigma": 0.25}, provenance={})
+    ((image_id, image, results, clean),) = certified()
+    larger = image.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    directory.write(image_id, results, larger, clean, {"label": 1, "prediction": 2, "target_name": "cat"})
+    directory.write_table([image_id])
+    write_report(directory, [image_id])
+    assert "The maps have 8 x 8 pixels" in directory.report.read_text()
+    assert "The maps have" not in run[1].text
+
+
 def test_nothing_breaks_out(run):
     _, page = run
     scripts = page.all("script")
