@@ -18,8 +18,8 @@ class FixedPointMean(Metric, ABC):
     The states are integers, a fixed-point sum and counts. Integer addition is exact and commutative, so any order of
     the images and any number of processes give the same bits; no precision setting touches it; and no map is kept.
 
-    A number that an image does not have is NaN. The mean leaves it out, ``num_undefined`` counts it, and
-    :meth:`compute` warns of it.
+    A number that an image does not have is NaN, or infinite, which no sum can hold. The mean leaves it out,
+    ``num_undefined`` counts it, and :meth:`compute` warns of it.
 
     Args:
         size: Numbers an image; ``None`` for a scalar.
@@ -45,8 +45,8 @@ class FixedPointMean(Metric, ABC):
     def add(self, values: Tensor) -> None:
         """Add the numbers of some images, float ``[B]`` or ``[B, size]``."""
         values = values.detach().to(self.total.device)
-        defined = ~values.isnan()
-        fixed = (values.nan_to_num(0.0) * _ONE).round().long()
+        defined = values.isfinite()
+        fixed = (torch.where(defined, values, 0.0) * _ONE).round().long()
         # Not in place: a state reset under inference_mode would refuse it.
         self.total = self.total + fixed.sum(0)
         self.num_images = self.num_images + defined.sum(0)

@@ -49,6 +49,7 @@ from lit_certattr.metrics.functional.localisation import (
     gridpg,
     pointing_game,
 )
+from lit_certattr.metrics.functional.randomisation import RandomisationResult, parameter_randomisation
 from lit_certattr.metrics.functional.sensitivity import max_sensitivity
 from lit_certattr.metrics.functional.windows import neighbourhood
 
@@ -62,6 +63,7 @@ __all__ = [
     "LENSCurves",
     "LENSScores",
     "Localisation",
+    "RandomisationResult",
     "RemovalCurves",
     "SquareRemoval",
     "box_masks",
@@ -101,6 +103,7 @@ __all__ = [
     "mean_lens_dissimilarity",
     "mean_set_difference",
     "neighbourhood",
+    "parameter_randomisation",
     "pearson",
     "pointing_game",
     "random_maps",

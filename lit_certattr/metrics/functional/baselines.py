@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lit_certattr.errors import InputError
+from lit_certattr.metrics.functional.ranking import ordinal_ranks
 from lit_certattr.smoothing import content_id, normal_stream
 
 
@@ -55,15 +56,13 @@ def removal_ranks(maps: Tensor) -> Tensor:
         maps: Maps ``[B, H, W]``.
 
     Returns:
-        int64 ``[B, H, W]``, a permutation of 0 .. H * W - 1 a map.
+        int32 ``[B, H, W]``, a permutation of 0 .. H * W - 1 a map.
 
     Example:
         >>> removal_ranks(torch.tensor([[[1.0, 3.0], [3.0, 0.0]]])).tolist()
         [[[2, 0], [1, 3]]]
     """
-    order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
-    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    return torch.empty_like(order).scatter_(1, order, places).reshape(maps.shape)
+    return (ordinal_ranks(maps.flatten(1)) - 1).reshape(maps.shape)
 
 
 def check_maps(maps: Tensor, name: str = "maps") -> Tensor:

@@ -145,7 +145,7 @@ def removal_curves(
         model: Network to logits.
         start: Images ``[B, C, H, W]``.
         end: Images of the same shape.
-        rankings: Places of the pixels, int64 ``[B, H, W]`` each.
+        rankings: Places of the pixels, int32 ``[B, H, W]`` each.
         counts: Pixels replaced at each point, int64 ``[B, P]``.
         targets: Classes ``[B]``.
         max_batch: Most images evaluated at once.
@@ -170,7 +170,7 @@ def removal_curves(
 
 
 def baseline_rankings(images: Tensor, seed: int, ids: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """From the centre outwards, and random: places of the pixels, int64 ``[B, H, W]`` each."""
+    """From the centre outwards, and random: places of the pixels, int32 ``[B, H, W]`` each."""
     height, width = images.shape[2:]
     centre = removal_ranks(centre_map(height, width)[None]).expand(len(images), -1, -1)
     random = removal_ranks(random_maps(height, width, ids, seed))
