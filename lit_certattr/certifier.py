@@ -1,7 +1,7 @@
 """One pass of noise through the network, every certificate from it."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import attrs
@@ -194,28 +194,12 @@ class Certifier:
         history: list[Look] = []
         drawn, begin = 0, time.perf_counter()
         for end in looks:
-            stream = noisy_maps(
-                model,
-                self.attribution,
-                self.noise,
-                image,
-                target,
-                image_id=image_id,
-                num_samples=end - drawn,
-                batch_size=self.batch_size,
-                seed=self.seed,
-                start=drawn,
-                memory_format=getattr(
-                    torch, "channels_last" if self.memory_format == "channels_last" else "contiguous_format"
-                ),
-            )
-            for maps in stream:
-                block = MapBlock(maps, drawn, uniform_levels(self.seed, image_id, drawn, len(maps)))
+            for block in self.blocks(model, image, target, image_id, drawn, end):
                 drawn += len(block)
                 for certificate in self.certificates.values():
                     certificate.update(block)
                 if on_block is not None:
-                    on_block(len(maps))
+                    on_block(len(block))
             results = {name: certificate.compute() for name, certificate in self.certificates.items()}
             history.append(Look(drawn, time.perf_counter() - begin, results))
             if any(stopping.stop(history) for stopping in self.stopping):
@@ -237,6 +221,39 @@ class Certifier:
             name: attrs.evolve(result, sampling=sampling | self.certificates[name].conditions())
             for name, result in history[-1].results.items()
         }
+
+    def blocks(
+        self, model: nn.Module, image: Tensor, target: int, image_id: str, start: int, end: int
+    ) -> Iterator[MapBlock]:
+        """The samples ``start .. end - 1`` of one image, as the certificates count them; they share each block.
+
+        Args:
+            model: Network in eval mode, with frozen parameters.
+            image: Image ``[C, H, W]``.
+            target: Class to explain.
+            image_id: Id of the image; with ``seed`` it fixes the noise.
+            start: Index of the first sample.
+            end: Index behind the last one.
+
+        Yields:
+            Blocks of at most ``batch_size`` maps.
+        """
+        stream = noisy_maps(
+            model,
+            self.attribution,
+            self.noise,
+            image,
+            target,
+            image_id=image_id,
+            num_samples=end - start,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            start=start,
+            memory_format=torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format,
+        )
+        for maps in stream:
+            yield MapBlock(maps, start, uniform_levels(self.seed, image_id, start, len(maps)))
+            start += len(maps)
 
     def settings(self) -> dict[str, Any]:
         """Everything that, beside the network and the image, decides the certificates; plain values."""

@@ -1,16 +1,18 @@
 """Attacks on smoothed explanations: expectation over transformation (EOT) with fresh noise at every step."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from lit_certattr.attacks.config import AttackConfig
+from lit_certattr.attacks.grid import to_grid
 from lit_certattr.attacks.label import same_label
 from lit_certattr.attacks.loop import attack
 from lit_certattr.attribution import Attribution, frozen
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import Noise
+from lit_certattr.smoothing import DiscreteGaussianNoise, Noise
 
 _NOISE_STREAM = 0x5EED_0000_0000
 """Keeps the noise apart from the random starts, which are drawn from the same seed."""
@@ -42,6 +44,7 @@ class NoisyMaps:
         targets: Class to explain, ``[B]``.
         batch_size: Most noisy images that are evaluated at once without a graph.
         generator: Where the noise comes from; ``None`` for torch's global generator.
+        on_maps: Called with the number of maps of each block, and whether they keep their graph, for a progress bar.
 
     Example:
         >>> from lit_certattr.attribution import Gradient
@@ -60,9 +63,10 @@ class NoisyMaps:
         targets: Tensor,
         batch_size: int = 64,
         generator: torch.Generator | None = None,
+        on_maps: Callable[[int, bool], None] | None = None,
     ) -> None:
         self.model, self.attribution, self.noise, self.targets = model, attribution, noise, targets
-        self.batch_size, self.generator = batch_size, generator
+        self.batch_size, self.generator, self.on_maps = batch_size, generator, on_maps
 
     def draw(self, images: Tensor, draws: int, create_graph: bool = False) -> Tensor:
         """Noisy maps ``[draws, B, H, W]`` of images ``[B, C, H, W]``.
@@ -82,6 +86,8 @@ class NoisyMaps:
             noisy = (images + torch.stack(offsets)).flatten(0, 1)
             maps = self.attribution(self.model, noisy, self.targets.repeat(count), create_graph)
             parts.append(maps.unflatten(0, (count, len(images))))
+            if self.on_maps is not None:
+                self.on_maps(len(maps), create_graph)
         return torch.cat(parts)
 
 
@@ -99,6 +105,7 @@ def attack_smoothed(
     judge_draws: int = 64,
     keep_label: bool = False,
     batch_size: int = 64,
+    on_maps: Callable[[int, bool], None] | None = None,
 ) -> Tensor:
     r"""Search the ball around each image for the perturbation that changes its *smoothed* map most.
 
@@ -128,12 +135,15 @@ def attack_smoothed(
         keep_label: Whether only points count that the network (without noise) predicts as it predicts the clean
             image. A certificate does not assume it.
         batch_size: Most noisy images that are evaluated at once while judging.
+        on_maps: See :class:`NoisyMaps`.
 
     Returns:
-        Perturbed images, detached, in ball and box as measured in float64.
+        Perturbed images, detached, in ball and box as measured in float64; on the grid of the noise where it has one
+        (:class:`~lit_certattr.smoothing.DiscreteGaussianNoise`), and the image itself where no other such point counts.
 
     Raises:
-        InputError: If a number is out of range, or the method cannot be differentiated.
+        InputError: If a number is out of range, the noise cannot be added to an image, or the method cannot be
+            differentiated.
 
     Reference: Athalye, Engstrom, Ilyas, Kwok, "Synthesizing robust adversarial examples", ICML 2018.
     """
@@ -141,10 +151,12 @@ def attack_smoothed(
         raise InputError(
             f"draws, judge_draws and batch_size must be at least 1, got {draws}, {judge_draws}, {batch_size}"
         )
+    for index, image in enumerate(images):
+        noise.check(image, str(index))
     generator = None
     if config.seed is not None:
         generator = torch.Generator(images.device).manual_seed(_NOISE_STREAM ^ config.seed)
-    noisy = NoisyMaps(model, attribution, noise, targets, batch_size, generator)
+    noisy = NoisyMaps(model, attribution, noise, targets, batch_size, generator, on_maps)
 
     def score(points: Tensor) -> Tensor:
         return objective.surrogate(noisy.draw(points, draws, create_graph=True))
@@ -154,4 +166,12 @@ def attack_smoothed(
 
     with frozen(model):
         accept = same_label(model, images) if keep_label else None
-        return attack(score, images, config, eps=eps, criterion=criterion, accept=accept)
+        found = attack(score, images, config, eps=eps, criterion=criterion, accept=accept)
+        if not isinstance(noise, DiscreteGaussianNoise):
+            return found
+        budget = torch.full((len(images),), config.eps) if eps is None else eps
+        found = to_grid(found, images, budget.to(images.device), config.norm, noise.levels)
+        if accept is None:
+            return found
+        with torch.no_grad():
+            return torch.where(accept(found).view(-1, 1, 1, 1), found, images)

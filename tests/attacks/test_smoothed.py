@@ -91,6 +91,7 @@ def test_draws_the_smoothed_map(net, images, noise):
 @pytest.mark.parametrize("norm_name", ["l2", "linf"])
 def test_stays_in_ball_and_box_with_a_budget_for_each_image(net, images, noise, norm_name):
     eps = torch.tensor([0.0, 0.05, 0.3], dtype=torch.float64)
+    images = (images * 255).round() / 255  # integer noise asks for whole grey levels
     found = attack_smoothed(
         net,
         Gradient(),
@@ -286,3 +287,5 @@ def test_bad_calls(net, images):
     arguments = (net, Gradient(), GaussianNoise(0.1), images, TARGETS, objective, AttackConfig(eps=0.1, steps=1))
     with pytest.raises(InputError, match="draws"):
         attack_smoothed(*arguments, draws=0)
+    with pytest.raises(InputError, match="no multiple of 1/255"):
+        attack_smoothed(*arguments[:2], DiscreteGaussianNoise(0.1), *arguments[3:])

@@ -1,0 +1,220 @@
+"""One image: attack everything that is certified about it, and judge what was found with fresh noise."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lit_certattr.attacks import AttackConfig, attack_smoothed, distance
+from lit_certattr.attribution import frozen
+from lit_certattr.certificates import Result
+from lit_certattr.certifier import Certifier
+from lit_certattr.errors import InputError
+from lit_certattr.sandwich.evaluate import evaluate
+from lit_certattr.sandwich.quantities import Quantity, Verdict, quantities
+
+SECOND_ORDER = 3
+"""Passes that a noisy map costs whose gradient is followed, about: a backward pass through a backward pass."""
+
+
+class Candidate(NamedTuple):
+    """A perturbed image that was found.
+
+    Attributes:
+        budget: l2 radius of the ball in which it was searched; 0 for the clean image itself.
+        attack: Name of the attack, see :class:`~lit_certattr.sandwich.Quantity`; ``"none"`` for the clean image.
+        random: Whether it comes from the random search.
+        length: l2 length of the perturbation, measured in float64.
+    """
+
+    budget: float
+    attack: str
+    random: bool
+    length: float
+
+
+class ImageSandwich(NamedTuple):
+    """What attacks on one image have found.
+
+    Attributes:
+        candidates: The perturbed images, in the order of ``images``.
+        images: Perturbed images ``[N, C, H, W]``, on the CPU.
+        rows: One a quantity and budget: what is certified, and what is left under the worst perturbation found. See
+            :func:`lit_certattr.reports.attack_table.schema`.
+    """
+
+    candidates: list[Candidate]
+    images: Tensor
+    rows: list[dict[str, Any]]
+
+
+class SandwichAttack:
+    """Attacks the certificates of an image at several budgets.
+
+    For each quantity that a certificate bounds (pixels that keep their label, for each level of K; the overlap; the
+    cosine) and each budget, :func:`~lit_certattr.attacks.attack_smoothed` searches the worst perturbation. Each one
+    that is found, and the clean image, is then sampled anew, and judged for *every* quantity. What is left at a budget
+    is the least over all perturbations found within it; for pixels the union of what they break.
+
+    Args:
+        certifier: That of the run, with the number of samples and the seed of the judging noise; the seed must not be
+            the run's.
+        config: Settings of the search in l2; ``eps`` is replaced by each budget.
+        budgets: l2 radii, positive.
+        draws: Noisy maps a step.
+        judge_draws: Noisy maps that judge a point during the search.
+        keep_label: Whether only points count that the network predicts as the clean image. Certificates do not assume
+            it.
+        random_search: Whether the random search of equally many points is made beside every attack.
+
+    Raises:
+        InputError: If a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        certifier: Certifier,
+        config: AttackConfig,
+        budgets: Sequence[float],
+        *,
+        draws: int = 8,
+        judge_draws: int = 64,
+        keep_label: bool = False,
+        random_search: bool = False,
+    ) -> None:
+        if not budgets or not all(0 < budget < float("inf") for budget in budgets):
+            raise InputError(f"budgets must be positive numbers, at least one, got {list(budgets)}")
+        if config.norm != "l2":
+            raise InputError(f"certificates are about l2 balls: norm must be 'l2', got {config.norm!r}")
+        if min(draws, judge_draws) < 1:
+            raise InputError(f"draws and judge_draws must be at least 1, got {draws} and {judge_draws}")
+        self.certifier, self.config, self.budgets = certifier, config, sorted(set(budgets))
+        self.draws, self.judge_draws, self.keep_label = draws, judge_draws, keep_label
+        self.searches = {False: config} | ({True: config.random_search()} if random_search else {})
+
+    def num_passes(self, results: Mapping[str, Result]) -> int:
+        """Passes through the network that an image with these certificates costs, about."""
+        searched = 0
+        for config in self.searches.values():
+            steps = config.restarts * config.steps * self.draws * SECOND_ORDER
+            searched += steps + (config.num_points + 1) * self.judge_draws
+        attacks = len(_attacks(list(quantities(results)))) * len(self.budgets)
+        judged = attacks * len(self.searches) + 1 + any(q.name == "cosine" for q in quantities(results))
+        return attacks * searched + judged * self.certifier.num_samples
+
+    def __call__(
+        self,
+        model: nn.Module,
+        image: Tensor,
+        results: Mapping[str, Result],
+        image_id: str,
+        error: float,
+        on_passes: Callable[[int], None] | None = None,
+    ) -> ImageSandwich:
+        """Attack one image.
+
+        Args:
+            model: Network from images in [0, 1] to logits; left as found.
+            image: Clean image ``[C, H, W]``, on the network's device.
+            results: Its certificates by name, as a run has them.
+            image_id: Its id, which keys the judging noise.
+            error: Probability that anything that is said here of perturbed images is false, all together.
+            on_passes: Called with the number of passes of each piece of work, for a progress bar.
+
+        Raises:
+            InputError: If nothing is certified that could be attacked, or the explanation cannot be differentiated.
+        """
+        asked = list(quantities(results))
+        if not asked:
+            raise InputError(f"image {image_id}: none of its certificates can be attacked ({', '.join(results)})")
+        target = int(next(iter(results.values())).sampling["target"])
+        with torch.inference_mode(False), torch.no_grad(), frozen(model):
+            image = image.clone() if image.is_inference() else image
+            found = [(Candidate(0.0, "none", False, 0.0), image)]
+            for name, quantity in _attacks(asked).items():
+                for random, config in self.searches.items():
+                    for budget in self.budgets:
+                        point = self._search(model, image, target, quantity, replace(config, eps=budget), on_passes)
+                        length = float(distance(point[None], image[None], "l2"))
+                        found.append((Candidate(budget, name, random, length), point))
+            candidates, points = [one for one, _ in found], [point for _, point in found]
+            evaluations = evaluate(self.certifier, model, image, points, target, image_id, on_passes)
+            level = error / (len(asked) * len(candidates))
+            rows = []
+            for quantity in asked:
+                verdicts = [quantity.judge(evaluation, level) for evaluation in evaluations]
+                rows += [self._row(quantity, candidates, verdicts, budget) for budget in (0.0, *self.budgets)]
+        return ImageSandwich(candidates, torch.stack(points).cpu(), [{"id": image_id} | row for row in rows])
+
+    def _search(
+        self,
+        model: nn.Module,
+        image: Tensor,
+        target: int,
+        quantity: Quantity,
+        config: AttackConfig,
+        on_passes: Callable[[int], None] | None,
+    ) -> Tensor:
+        def spent(maps: int, graph: bool) -> None:
+            if on_passes is not None:
+                on_passes(maps * (SECOND_ORDER if graph else 1))
+
+        return attack_smoothed(
+            model,
+            self.certifier.attribution,
+            self.certifier.noise,
+            image[None],
+            torch.tensor([target], device=image.device),
+            quantity.objective(image.device),
+            config,
+            draws=self.draws,
+            judge_draws=self.judge_draws,
+            keep_label=self.keep_label,
+            batch_size=self.certifier.batch_size,
+            on_maps=spent,
+        )[0]
+
+    def _row(
+        self, quantity: Quantity, candidates: Sequence[Candidate], verdicts: Sequence[Verdict], budget: float
+    ) -> dict[str, Any]:
+        """What is certified at a budget, and the least that is left within it."""
+        within = [(one, verdict) for one, verdict in zip(candidates, verdicts, strict=True) if one.budget <= budget]
+        worst = min(within, key=lambda pair: float(pair[1].kept.sum()))[0]
+        lucky = [verdict for one, verdict in within if one.random or one.attack == "none"]
+        certified = quantity.certified(budget)
+        attacked, upper = (_least([getattr(verdict, part) for _, verdict in within]) for part in ("kept", "upper"))
+        return {
+            "certificate": quantity.certificate,
+            "kind": quantity.kind,
+            "quantity": quantity.name,
+            "level": quantity.level,
+            "top_k": quantity.top_k,
+            "size": quantity.scale,
+            "budget": budget,
+            "certified": quantity.share(certified),
+            "attacked": quantity.share(attacked),
+            "attacked_upper": quantity.share(upper),
+            "gap": quantity.share(upper - certified),
+            "random": quantity.share(_least([verdict.kept for verdict in lucky])) if len(self.searches) > 1 else None,
+            "attack": worst.attack + (" (random)" if worst.random else ""),
+            "contradicted": sum(
+                quantity.contradicted(verdict, one.length) for one, verdict in within if one.budget == budget
+            ),
+            "num_samples": self.certifier.num_samples,
+            "seed": self.certifier.seed,
+        }
+
+
+def _attacks(asked: Sequence[Quantity]) -> dict[str, Quantity]:
+    """The attacks to be made, each by the first quantity that asks for it."""
+    named: dict[str, Quantity] = {}
+    for quantity in asked:
+        named.setdefault(quantity.attack, quantity)
+    return named
+
+
+def _least(kept: Sequence[Tensor]) -> float:
+    """The least that any perturbation leaves: for maps the pixels that all of them leave."""
+    return float(torch.stack(list(kept)).amin(0).sum())

@@ -1,0 +1,257 @@
+r"""The numbers that certificates bound from below, and how a perturbed image bounds them from above.
+
+A certificate says of a number, such as how many pixels stay important, that it is at least c(R) for all perturbations
+up to length R. One perturbation of that length shows that it is at most what is left there. What is left is again known
+from samples only, so it comes as an estimate and as an upper confidence bound: the certificate is contradicted where
+c(R) is above the *bound*.
+
+*Error.* The perturbed image is fixed before its noise is drawn. Let ``error`` be the level of one verdict. Pixels: the
+Clopper-Pearson bounds of the M pixels that a verdict is about are each below their probability with probability at most
+``error / M``. Overlap: of N pixels, those of the set get an upper bound and the others a lower one, at ``error / N``
+each; if all hold, at most as many pixels of the set remain as with every pixel at its bound. Cosine:
+:math:`\langle h, h' \rangle \le U`, :math:`\|h\| \ge L`, :math:`\|h'\| \ge L'`, at ``error / 3`` each, give
+:math:`\cos \le U / L L'`. By the union bound a verdict is wrong with probability at most ``error``. ∎
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_certattr.attacks import PixelVotes, SmoothedCosine, SmoothedObjective, TopKOverlap
+from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
+from lit_certattr.certificates.cosine import norm_lower_bound, squared_norm_upper_bound
+from lit_certattr.sandwich.evaluate import Evaluation
+from lit_certattr.smoothing import top_k_mask
+from lit_certattr.statistics import clopper_pearson_lower, clopper_pearson_upper
+
+
+class Verdict(NamedTuple):
+    """What is left of a quantity at one perturbed image. Both tensors are float64 and of one shape.
+
+    For counts each is a 0/1 map ``[H, W]``, since different perturbations may displace different pixels; for other
+    quantities a number.
+
+    Attributes:
+        kept: As the samples show it.
+        upper: At most, with the stated confidence.
+    """
+
+    kept: Tensor
+    upper: Tensor
+
+
+class Quantity(ABC):
+    """One number that a certificate bounds.
+
+    Attributes:
+        certificate: Name of the certificate.
+        kind: Kind of its result.
+        name: What is counted: ``"important"``, ``"unimportant"``, ``"overlap"`` or ``"cosine"``.
+        level: Index of the level of K; 0 where there is one.
+        top_k: K as it was asked for; ``None`` where there is none.
+        scale: What a share is a share of: K, the number of pixels, or 1.
+        attack: Name of the attack that is made for it; quantities may share one.
+    """
+
+    kind: str
+    name: str
+    level: int = 0
+    top_k: float | None = None
+    scale: int = 1
+
+    def __init__(self, certificate: str) -> None:
+        self.certificate = certificate
+
+    @property
+    def attack(self) -> str:
+        """See above."""
+        return self.certificate
+
+    @abstractmethod
+    def certified(self, radius: float) -> float:
+        """The certified number for all perturbations of at most this l2 length: a count or a cosine."""
+
+    @abstractmethod
+    def objective(self, device: torch.device) -> SmoothedObjective:
+        """What an attack on it follows."""
+
+    @abstractmethod
+    def judge(self, evaluation: Evaluation, error: float) -> Verdict:
+        """What is left at a perturbed image.
+
+        Args:
+            evaluation: Fresh samples of that image.
+            error: Probability with which ``upper`` may be too small.
+        """
+
+    def contradicted(self, verdict: Verdict, length: float) -> int:
+        """How many claims about perturbations of this length the verdict contradicts."""
+        return int(self.certified(length) > float(verdict.upper.sum()))
+
+    def share(self, number: float) -> float:
+        """A number of this quantity as a share."""
+        return number / self.scale
+
+
+class PixelQuantity(Quantity):
+    """Pixels whose majority vote gives them a label: how many keep it.
+
+    Args:
+        certificate: Name of the certificate.
+        result: Its result.
+        level: Index of the level of K.
+        label: 1 for important pixels, 0 for unimportant ones.
+    """
+
+    kind = PixelResult.kind
+
+    def __init__(self, certificate: str, result: PixelResult, level: int, label: int) -> None:
+        super().__init__(certificate)
+        self.result, self.level, self.label = result, level, label
+        self.name = "important" if label else "unimportant"
+        self.top_k, self.size = float(result.top_k[level]), result.sizes[level]
+        self.scale = self.size if label else result.num_pixels
+        self.claimed = result.labels[level] == label
+        self.majority = self._votes(result) > result.num_samples / 2
+        """Pixels that have this label at the clean image, as far as the samples of the run show."""
+
+    @property
+    def attack(self) -> str:
+        """One attack a level pushes both labels."""
+        return f"{self.certificate}/{self.level}"
+
+    def _votes(self, result: PixelResult) -> Tensor:
+        votes = result.votes[self.level]
+        return votes if self.label else result.num_samples - result.num_constant - votes
+
+    def certified(self, radius: float) -> float:
+        """See :class:`Quantity`."""
+        return int((self.claimed & (self.result.radius[self.level] > radius)).sum())
+
+    def objective(self, device: torch.device) -> SmoothedObjective:
+        """See :class:`Quantity`: every pixel with a majority is pushed to the other label."""
+        majority = self.result.votes[self.level] > self.result.num_samples / 2
+        minority = self.result.num_samples - self.result.num_constant - self.result.votes[self.level]
+        change = (minority > self.result.num_samples / 2).int() - majority.int()
+        return PixelVotes(change[None].to(device), self.size)
+
+    def judge(self, evaluation: Evaluation, error: float) -> Verdict:
+        """See :class:`Quantity`; a label is lost where its vote is at most 1/2."""
+        fresh = evaluation.results[self.certificate]
+        assert isinstance(fresh, PixelResult)
+        votes, samples = self._votes(fresh), fresh.num_samples
+        table = clopper_pearson_upper(np.arange(samples + 1), samples, error / max(1, int(self.majority.sum())))
+        possible = torch.from_numpy(np.asarray(table))[votes] > 0.5
+        return Verdict((self.majority & (votes > samples / 2)).double(), (self.majority & possible).double())
+
+    def contradicted(self, verdict: Verdict, length: float) -> int:
+        """See :class:`Quantity`: each pixel has a claim of its own."""
+        claimed = self.claimed & (self.result.radius[self.level] > length)
+        return int((claimed & (verdict.upper == 0)).sum())
+
+
+class OverlapQuantity(Quantity):
+    """Pixels of the released top-K set that stay in the top K of the smoothed map.
+
+    Args:
+        certificate: Name of the certificate.
+        result: Its result.
+    """
+
+    kind = TopKOverlapResult.kind
+    name = "overlap"
+
+    def __init__(self, certificate: str, result: TopKOverlapResult) -> None:
+        super().__init__(certificate)
+        self.result, self.top_k, self.scale = result, float(result.top_k), result.size
+
+    def certified(self, radius: float) -> float:
+        """See :class:`Quantity`."""
+        return self.result.overlap(radius)
+
+    def objective(self, device: torch.device) -> SmoothedObjective:
+        """See :class:`Quantity`."""
+        kind, saturation = self.result.map_kind, max(1, self.result.saturation)
+        return TopKOverlap(self.result.inside[None].to(device), self.result.kept, kind, saturation)  # type: ignore[arg-type]
+
+    def judge(self, evaluation: Evaluation, error: float) -> Verdict:
+        """See :class:`Quantity`."""
+        fresh = evaluation.results[self.certificate]
+        assert isinstance(fresh, TopKOverlapResult)
+        votes, samples, inside = fresh.votes + fresh.selection, fresh.num_samples, self.result.inside
+        counts, level = np.arange(samples + 1), error / inside.numel()
+        upper = clopper_pearson_upper(counts, samples, level)[votes[inside].numpy()]
+        lower = clopper_pearson_lower(counts, samples, level)[votes[~inside].numpy()]
+        # The m-th lowest of the set lies below the m-th highest outsider: m pixels at least are displaced.
+        pairs = min(upper.size, lower.size)
+        displaced = int((np.sort(lower)[::-1][:pairs] > np.sort(upper)[:pairs]).sum())
+        kept = int((top_k_mask(votes, self.result.size) & inside).sum())
+        return Verdict(_number(kept), _number(self.result.size - displaced))
+
+
+class CosineQuantity(Quantity):
+    """Cosine of the smoothed map and that of the clean image.
+
+    Args:
+        certificate: Name of the certificate.
+        result: Its result.
+    """
+
+    kind = CosineResult.kind
+    name = "cosine"
+
+    def __init__(self, certificate: str, result: CosineResult) -> None:
+        super().__init__(certificate)
+        self.result = result
+
+    def certified(self, radius: float) -> float:
+        """See :class:`Quantity`."""
+        return self.result.at(radius)
+
+    def objective(self, device: torch.device) -> SmoothedObjective:
+        """See :class:`Quantity`."""
+        return SmoothedCosine(self.result.mean[None].to(device))
+
+    def judge(self, evaluation: Evaluation, error: float) -> Verdict:
+        """See :class:`Quantity`."""
+        there, here = evaluation.results[self.certificate], evaluation.clean[self.certificate]
+        assert isinstance(there, CosineResult)
+        assert isinstance(here, CosineResult)
+        signless = self.result.nonnegative
+        product = squared_norm_upper_bound(evaluation.products[self.certificate].numpy(), error / 3, signless)
+        norms = [norm_lower_bound(one.projections.numpy(), error / 3, signless) for one in (there, here)]
+        upper = product / (norms[0] * norms[1]) if min(norms) > 0 else 1.0
+        lengths = _squared_norm(there) * _squared_norm(here)
+        cosine = float((there.mean * here.mean).sum()) / lengths**0.5 if lengths > 0 else 1.0
+        return Verdict(_number(min(max(cosine, -1.0), 1.0)), _number(min(upper, 1.0)))
+
+
+def _squared_norm(result: CosineResult) -> float:
+    """Unbiased estimate of the squared norm of the smoothed map: the mean of all products of two different maps."""
+    samples = result.num_samples
+    return (samples * float(result.mean.square().sum()) - (1 - result.num_zero / samples)) / max(1, samples - 1)
+
+
+def _number(value: float) -> Tensor:
+    return torch.tensor(float(value), dtype=torch.float64)
+
+
+def quantities(results: Mapping[str, Result]) -> Iterator[Quantity]:
+    """The quantities of the certificates of one image; kinds of certificate that are not known here have none.
+
+    Args:
+        results: Results by name.
+    """
+    for name, result in results.items():
+        if isinstance(result, PixelResult):
+            for level in range(len(result.top_k)):
+                yield PixelQuantity(name, result, level, 1)
+                yield PixelQuantity(name, result, level, 0)
+        elif isinstance(result, TopKOverlapResult):
+            yield OverlapQuantity(name, result)
+        elif isinstance(result, CosineResult):
+            yield CosineQuantity(name, result)
