@@ -30,3 +30,34 @@ def _no_wandb_run_outlives_its_test():
     if wandb := sys.modules.get("wandb"):
         wandb.finish()
         wandb.teardown()
+
+
+@pytest.fixture(scope="session")
+def trained_digits():
+    """A network trained in a second on scikit-learn's digits at 16x16, test images, and the classes it predicts."""
+    from lit_certattr.data import Digits
+    from lit_certattr.models import SmallCNN
+
+    data = Digits()
+    data.setup("fit")
+
+    def tensors(samples):
+        images = torch.stack([samples[index][0] for index in range(len(samples))])
+        larger = torch.nn.functional.interpolate(images, size=(16, 16), mode="bilinear")
+        return larger.clamp(0, 1), torch.tensor(samples.targets)
+
+    (images, labels), (held_out, _) = tensors(data.train_set), tensors(data.test_set)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = SmallCNN(image_size=16, width=8, mean=(0.3,), std=(0.35,))
+        optimizer = torch.optim.Adam(net.parameters(), 4e-3)
+        for _ in range(8):
+            for batch in torch.randperm(len(images)).split(64):
+                optimizer.zero_grad()
+                noisy = images[batch] + 0.1 * torch.randn_like(images[batch])
+                torch.nn.functional.cross_entropy(net(noisy), labels[batch]).backward()
+                optimizer.step()
+    net.eval().zero_grad()
+    with torch.no_grad():
+        assert (net(images).argmax(1) == labels).float().mean() > 0.95
+        return net, held_out, net(held_out).argmax(1)

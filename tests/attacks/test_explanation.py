@@ -28,8 +28,8 @@ OBJECTIVES = {
 
 
 @pytest.fixture(scope="module")
-def batch(digits):
-    net, images, targets = digits
+def batch(trained_digits):
+    net, images, targets = trained_digits
     return net, images[:12], targets[:12]
 
 

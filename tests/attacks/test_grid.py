@@ -41,8 +41,8 @@ def test_a_perturbation_of_fractions_of_a_level_keeps_most_of_its_length():
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
-def test_attacks_under_integer_noise_end_on_the_grid(digits, norm):
-    net, images, targets = digits
+def test_attacks_under_integer_noise_end_on_the_grid(trained_digits, norm):
+    net, images, targets = trained_digits
     images, targets = (images[:4] * 255).round() / 255, targets[:4]
     noise, objective = DiscreteGaussianNoise(0.1), TopKOverlap(top_k_mask(images[:, 0], 40))
     config = AttackConfig(eps=0.4 if norm == "l2" else 0.05, steps=4, norm=norm, smooth_beta=5.0)

@@ -7,8 +7,8 @@ from lit_certattr.errors import InputError
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 @pytest.mark.parametrize("loss", ["margin", "cross_entropy"])
-def test_pgd_changes_predictions_that_random_noise_does_not(digits, norm, loss):
-    net, images, labels = (part if index == 0 else part[:40] for index, part in enumerate(digits))
+def test_pgd_changes_predictions_that_random_noise_does_not(trained_digits, norm, loss):
+    net, images, labels = (part if index == 0 else part[:40] for index, part in enumerate(trained_digits))
     config = AttackConfig(eps=1.5 if norm == "l2" else 0.15, steps=20, norm=norm)
     found = attack_prediction(net, images, labels, config, loss=loss)
     luck = attack_prediction(net, images, labels, config.random_search(), loss=loss)
@@ -27,9 +27,9 @@ def test_margin_is_positive_exactly_where_the_prediction_is_wrong():
     assert torch.equal(margin(logits, labels) > 0, logits.argmax(1) != labels)
 
 
-def test_a_sure_network_is_attacked_by_its_margin(digits):
+def test_a_sure_network_is_attacked_by_its_margin(trained_digits):
     """Logits a thousand times as large: the cross-entropy is 0 and has no slope, the margin has one."""
-    net, images, labels = (part if index == 0 else part[:10] for index, part in enumerate(digits))
+    net, images, labels = (part if index == 0 else part[:10] for index, part in enumerate(trained_digits))
 
     class Sure(torch.nn.Module):
         def forward(self, z):
@@ -42,8 +42,8 @@ def test_a_sure_network_is_attacked_by_its_margin(digits):
     assert (net(by_loss).argmax(1) == labels).any()
 
 
-def test_nothing_else_moves(digits):
-    net, images, labels = (part if index == 0 else part[:3] for index, part in enumerate(digits))
+def test_nothing_else_moves(trained_digits):
+    net, images, labels = (part if index == 0 else part[:3] for index, part in enumerate(trained_digits))
     state = torch.get_rng_state()
     net.train()
     attack_prediction(net, images, labels, AttackConfig(eps=0.5, steps=2))
@@ -53,7 +53,7 @@ def test_nothing_else_moves(digits):
     assert all(p.requires_grad and p.grad is None for p in net.parameters())
 
 
-def test_bad_loss(digits):
-    net, images, labels = digits
+def test_bad_loss(trained_digits):
+    net, images, labels = trained_digits
     with pytest.raises(InputError, match="loss"):
         attack_prediction(net, images, labels, AttackConfig(eps=0.1), loss="hinge")

@@ -121,8 +121,8 @@ def objectives(maps, size):
 
 @pytest.mark.parametrize("name", ["votes", "overlap", "cosine"])
 @pytest.mark.parametrize("noise", [GaussianNoise(0.1), UniformBallNoise(0.1)], ids=lambda noise: type(noise).__name__)
-def test_beats_random_search_of_equally_many_points(digits, noise, name):
-    net, images, targets = (part if index == 0 else part[:6] for index, part in enumerate(digits))
+def test_beats_random_search_of_equally_many_points(trained_digits, noise, name):
+    net, images, targets = (part if index == 0 else part[:6] for index, part in enumerate(trained_digits))
     objective = objectives(draw(net, images, targets, noise), 51)[name]
     config = AttackConfig(eps=0.5, steps=15, smooth_beta=5.0)
     assert config.random_search().num_points == config.num_points == 16
