@@ -1,31 +1,53 @@
 """Training objectives: one class a published loss."""
 
 from lit_certattr.objectives.adversarial import MART, TRADES, AdversarialTraining, RobustTraining
+from lit_certattr.objectives.art import ART
+from lit_certattr.objectives.attributional import AttributionObjective
 from lit_certattr.objectives.base import Objective, accuracy
+from lit_certattr.objectives.cacr import CACR
 from lit_certattr.objectives.consistency import Consistency
 from lit_certattr.objectives.cross_entropy import CrossEntropy
 from lit_certattr.objectives.directions import SoftVote
+from lit_certattr.objectives.integrated import IGR, IGNorm, IGSumNorm
+from lit_certattr.objectives.maps import AnyMap, GradientMap, NeighbourPath, PathMap, TrainingMap
 from lit_certattr.objectives.noise_augmentation import NoiseAugmentation
 from lit_certattr.objectives.noise_consistency import NoiseConsistency
+from lit_certattr.objectives.pair import Neighbour, PairObjective
 from lit_certattr.objectives.robust_losses import AdversarialLoss, CleanLoss, MartLoss, RobustLoss, TradesLoss
+from lit_certattr.objectives.saliency import FAR, SaliencyConsistency
 from lit_certattr.objectives.schedule import Schedule
 
 __all__ = [
+    "ART",
+    "CACR",
+    "FAR",
+    "IGR",
     "MART",
     "TRADES",
     "AdversarialLoss",
     "AdversarialTraining",
+    "AnyMap",
+    "AttributionObjective",
     "CleanLoss",
     "Consistency",
     "CrossEntropy",
+    "GradientMap",
+    "IGNorm",
+    "IGSumNorm",
     "MartLoss",
+    "Neighbour",
+    "NeighbourPath",
     "NoiseAugmentation",
     "NoiseConsistency",
     "Objective",
+    "PairObjective",
+    "PathMap",
     "RobustLoss",
     "RobustTraining",
+    "SaliencyConsistency",
     "Schedule",
     "SoftVote",
     "TradesLoss",
+    "TrainingMap",
     "accuracy",
 ]

@@ -27,6 +27,12 @@ def neighbours_of(images: Tensor, score: Score, config: AttackConfig, eps: Tenso
     return attack(score, images, replace(config, keep="last", seed=None), eps=eps)
 
 
+def check_start(loss: RobustLoss, attack: AttackConfig) -> None:
+    """Refuse an attack that stands still: one that begins at the image, where the score of this loss is smallest."""
+    if loss.flat_at_image and attack.init == "zero" and attack.steps:
+        raise InputError(f"{type(loss).__name__} needs an attack with a random start: at the image nothing rises")
+
+
 class RobustTraining(Objective):
     """Any loss of predictions at images and their worst neighbours.
 
@@ -37,9 +43,13 @@ class RobustTraining(Objective):
         loss: What is minimised, and what the neighbours maximise.
         attack: How they are searched. ``keep`` and ``seed`` do not count: training takes the last point, and new
             random starts at every step.
+
+    Raises:
+        InputError: If the attack begins where the score of the loss has no slope.
     """
 
     def __init__(self, loss: RobustLoss, attack: AttackConfig) -> None:
+        check_start(loss, attack)
         self.loss = loss
         self.attack = attack
 
@@ -91,8 +101,6 @@ class TRADES(RobustTraining):
     """
 
     def __init__(self, attack: AttackConfig, beta: float = 6.0) -> None:
-        if attack.init == "zero" and attack.steps:
-            raise InputError("TRADES needs an attack with a random start: at the image itself the gradient is zero")
         super().__init__(TradesLoss(beta), attack)
 
 

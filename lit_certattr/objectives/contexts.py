@@ -5,9 +5,9 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lit_certattr.attribution import eval_mode, frozen
+from lit_certattr.attribution.base import second_order
 from lit_certattr.errors import InputError
 from lit_certattr.models import SmoothActivations
 
@@ -33,7 +33,7 @@ def explaining(model: nn.Module, smooth_beta: float | None = None) -> Iterator[N
             "an objective needs gradients, which inference_mode forbids; use Trainer(inference_mode=False)"
         )
     twin = nullcontext() if smooth_beta is None else SmoothActivations(smooth_beta)
-    with eval_mode(model), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), twin:
+    with eval_mode(model), torch.enable_grad(), second_order(True), twin:
         yield
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from lit_certattr.errors import InputError
@@ -53,18 +54,22 @@ class SoftVote:
 
 
 def unit(maps: Tensor, centred: bool = False) -> Tensor:
-    """Maps ``[B, ...]`` as vectors of length 1, ``[B, N]``; a map of zeros stays zero.
+    """Maps ``[B, ...]`` as vectors of length 1, ``[B, N]``; a map without a direction gives zeros, and no slope.
 
     Args:
         maps: Maps of any scale.
-        centred: Subtract the mean of each map first: inner products of the results are Pearson correlations.
+        centred: Subtract the mean of each map first: inner products of the results are Pearson correlations. A
+            constant map then has no direction.
     """
     flat = maps.flatten(1)
+    smallest = flat.detach().abs().amax(1, keepdim=True) * (8 * torch.finfo(flat.dtype).eps)
     if centred:
         flat = flat - flat.mean(1, keepdim=True)
     # Squares of small gradients underflow: bring the map to size first, by a constant.
-    flat = flat / flat.detach().abs().amax(1, keepdim=True).clamp_min(1e-30)
-    return flat / _length(flat).unsqueeze(-1)
+    size = flat.detach().abs().amax(1, keepdim=True)
+    points_somewhere = size > smallest
+    flat = flat / torch.where(points_somewhere, size, 1)
+    return torch.where(points_somewhere, flat / _length(flat).unsqueeze(-1), 0)
 
 
 def spread(directions: Tensor) -> Tensor:

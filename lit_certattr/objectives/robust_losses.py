@@ -16,9 +16,11 @@ class RobustLoss(ABC):
 
     Attributes:
         uses_neighbour: Whether the loss depends on the neighbour at all.
+        flat_at_image: Whether the score has no slope at the image itself, so that a search must begin elsewhere.
     """
 
     uses_neighbour: ClassVar[bool] = True
+    flat_at_image: ClassVar[bool] = False
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
@@ -75,6 +77,8 @@ class TradesLoss(RobustLoss):
     Args:
         beta: Weight of the divergence, 0 or more.
     """
+
+    flat_at_image = True
 
     def __init__(self, beta: float = 6.0) -> None:
         self.beta = _weight(beta)

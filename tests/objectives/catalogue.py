@@ -1,5 +1,6 @@
 """Every objective once, with what the contract tests need to know of it."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,16 +12,29 @@ from lit_certattr import objectives
 from lit_certattr.attacks import AttackConfig
 from lit_certattr.attribution import Gradient
 from lit_certattr.objectives import (
+    ART,
+    CACR,
+    FAR,
+    IGR,
     MART,
     TRADES,
     AdversarialLoss,
     AdversarialTraining,
+    AttributionObjective,
+    CleanLoss,
     Consistency,
     CrossEntropy,
+    IGNorm,
+    IGSumNorm,
+    MartLoss,
+    Neighbour,
     NoiseAugmentation,
     NoiseConsistency,
     Objective,
+    PathMap,
     RobustTraining,
+    SaliencyConsistency,
+    Schedule,
     SoftVote,
     TradesLoss,
 )
@@ -46,13 +60,14 @@ class Case:
     forwards: int = 1
     exact_gradient: bool = True
     floor: float = 0.85
+    also_neutral: dict[str, Any] | None = None
 
     def __call__(self) -> Objective:
         return self.make(**self.arguments)
 
-    def switched_off(self) -> Objective:
-        assert self.neutral is not None
-        return self.make(**self.arguments | self.neutral)
+    def switched_off(self) -> list[Objective]:
+        ways = [way for way in (self.neutral, self.also_neutral) if way is not None]
+        return [self.make(**self.arguments | way) for way in ways]
 
 
 class MarginCrossEntropy(Objective):
@@ -123,13 +138,75 @@ CASES = {
         {"weight": 0.0},
         lambda: NoiseAugmentation(NOISE, draws=2),
     ),
+    "ig_norm": Case(
+        IGNorm, {"attack": linf(), "steps": 4, "search_steps": 2}, {"weight": 0.0}, also_neutral={"attack": linf(0.0)}
+    ),
+    "ig_norm_two_pass": Case(
+        IGNorm,
+        {"attack": linf(), "steps": 4, "search_steps": 2, "two_pass": True, "max_batch": 5},
+        {"weight": 0.0},
+    ),
+    "ig_sum_norm": Case(
+        IGSumNorm,
+        {"attack": linf(), "weight": 0.5, "steps": 4, "search_steps": 2},
+        {"weight": 0.0, "attack": linf(0.0)},
+        also_neutral={"attack": linf(0.0)},
+    ),
+    "igr": Case(
+        IGR,
+        {"attack": linf(), "weight": Schedule(0.5), "steps": 3},
+        {"weight": Schedule(0.0)},
+        lambda: AdversarialTraining(linf()),
+    ),
+    "igr_trades": Case(
+        IGR,
+        {"attack": linf(), "weight": Schedule(0.5), "base": TradesLoss(2.0), "steps": 3, "two_pass": True},
+        {"weight": Schedule(0.0)},
+        lambda: TRADES(linf(), 2.0),
+        forwards=2,
+    ),
+    "aat": Case(FAR, {"attack": linf()}, {"weight": 0.0}, also_neutral={"attack": linf(0.0)}),
+    "adv_aat": Case(FAR, {"attack": linf(), "adversarial": True}, {"attack": linf(0.0)}),
+    "saliency_consistency": Case(
+        SaliencyConsistency, {"attack": linf()}, {"weight": 0.0}, also_neutral={"attack": linf(0.0)}
+    ),
+    "art": Case(ART, {"attack": linf()}, {"weight": 0.0, "attack": linf(0.0)}),
+    "cacr": Case(
+        CACR,
+        {"attack": linf(), "steps": 3, "search_steps": 2},
+        {"weight": 0.0, "attack": linf(0.0)},
+    ),
+    "attribution_objective": Case(
+        AttributionObjective,
+        {
+            "base": MartLoss(1.0),
+            "neighbour": Neighbour(linf(), "both"),
+            "attribution": Gradient(),
+            "distance": "pearson",
+            "smooth_beta": 10.0,
+        },
+        {"weight": 0.0},
+        lambda: MART(linf(), 1.0),
+        forwards=2,
+    ),
+    "attribution_objective_path": Case(
+        AttributionObjective,
+        {
+            "base": CleanLoss(),
+            "neighbour": Neighbour(linf(), "distance"),
+            "attribution": PathMap(steps=3, search_steps=2, of="probability"),
+            "distance": "cosine",
+            "smooth_beta": 10.0,
+        },
+        {"weight": 0.0},
+    ),
 }
 
 
 def abstract_or_plain(name: str) -> bool:
     """Whether a public name of the room is no objective that one trains on."""
     kind = getattr(objectives, name)
-    return not (isinstance(kind, type) and issubclass(kind, Objective)) or kind is Objective
+    return not (isinstance(kind, type) and issubclass(kind, Objective)) or inspect.isabstract(kind)
 
 
 def tanh_net() -> nn.Module:

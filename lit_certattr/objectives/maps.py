@@ -1,0 +1,223 @@
+"""The maps that objectives compare: differentiable, unreduced over channels where a paper has them so."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Literal, Self, cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from lit_certattr.attribution import Attribution, input_gradient
+from lit_certattr.errors import InputError
+
+Explained = Literal["logit", "loss", "probability"]
+"""The function of an image whose gradient is taken: the target's logit, its cross-entropy, or its probability."""
+
+
+class TrainingMap(ABC):
+    """A map of an image, as a sum of terms whose graphs need not be in memory together."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+    @property
+    def search(self) -> Self:
+        """The map that a search for the neighbour differentiates: this one, or a cheaper one like it."""
+        return self
+
+    @abstractmethod
+    def terms(
+        self, model: nn.Module, images: Tensor, targets: Tensor, clean: Tensor, create_graph: bool = True
+    ) -> Iterator[Tensor]:
+        """Terms of the maps ``[B, ...]``, one after the other.
+
+        Args:
+            model: Network, as it is explained.
+            images: Images ``[B, C, H, W]`` whose maps are wanted; the terms depend on them by a differentiable path.
+            targets: Class indices ``[B]``.
+            clean: The clean images of which these are neighbours, of the same shape.
+            create_graph: Keep the graphs of the terms; without, the terms are detached.
+        """
+
+    def pair(
+        self, model: nn.Module, clean: Tensor, images: Tensor, targets: Tensor, create_graph: bool = True
+    ) -> Iterator[Tensor]:
+        """Terms ``[2, B, ...]`` of the maps of clean images and neighbours, from one batch."""
+        both = torch.cat([clean, images])
+        for term in self.terms(model, both, targets.repeat(2), clean.repeat(2, 1, 1, 1), create_graph):
+            yield term.unflatten(0, (2, -1))
+
+
+class AnyMap(TrainingMap):
+    """The map ``[B, H, W]`` of an attribution method, e.g. that of the certificate.
+
+    Args:
+        attribution: A method that keeps its graph on request.
+    """
+
+    def __init__(self, attribution: Attribution) -> None:
+        self.attribution = attribution
+
+    def terms(
+        self, model: nn.Module, images: Tensor, targets: Tensor, clean: Tensor, create_graph: bool = True
+    ) -> Iterator[Tensor]:
+        """See :class:`TrainingMap`."""
+        yield self.attribution(model, images, targets, create_graph=create_graph)
+
+
+class GradientMap(TrainingMap):
+    """The signed gradient of every channel, ``[B, C, H, W]``.
+
+    Args:
+        of: What is differentiated.
+    """
+
+    def __init__(self, of: Explained = "logit") -> None:
+        self.of = _known(of)
+
+    def terms(
+        self, model: nn.Module, images: Tensor, targets: Tensor, clean: Tensor, create_graph: bool = True
+    ) -> Iterator[Tensor]:
+        """See :class:`TrainingMap`."""
+        yield input_gradient(explained(model, self.of), images, targets, create_graph)[1]
+
+
+class PathMap(TrainingMap):
+    """Integrated gradients of every channel, ``[B, C, H, W]``, from a grey image; one term a group of path points.
+
+    Args:
+        steps: Points on the path (midpoint rule).
+        search_steps: Points while the neighbour is searched; ``None`` for as many.
+        of: What is differentiated.
+        baseline: Grey level of the image at which the path begins.
+        max_batch: Most images evaluated at once; ``None`` for all points at once.
+
+    Raises:
+        InputError: If a number of points or images is below 1.
+    """
+
+    def __init__(
+        self,
+        steps: int = 10,
+        search_steps: int | None = None,
+        of: Explained = "logit",
+        baseline: float = 0.0,
+        max_batch: int | None = None,
+    ) -> None:
+        _check_steps(steps, search_steps, max_batch)
+        self.steps, self.search_steps, self.max_batch = steps, search_steps, max_batch
+        self.of = _known(of)
+        self.baseline = baseline
+
+    @property
+    def search(self) -> Self:
+        """The same with ``search_steps`` points."""
+        return self if self.search_steps is None else type(self)(self.search_steps, None, self.of, self.baseline)
+
+    def terms(
+        self, model: nn.Module, images: Tensor, targets: Tensor, clean: Tensor, create_graph: bool = True
+    ) -> Iterator[Tensor]:
+        """See :class:`TrainingMap`."""
+        start = torch.full_like(images, self.baseline)
+        model = explained(model, self.of)
+        yield from path_terms(model, start, images, targets, self.steps, self.max_batch, create_graph)
+
+
+class NeighbourPath(TrainingMap):
+    r"""Integrated gradients of every channel from the clean image to its neighbour, ``[B, C, H, W]``.
+
+    The map of the clean image itself is zero, so the distance of the two maps is the size of the neighbour's. Its sum
+    is the difference of the function: of the loss, :math:`\ell(\tilde x) - \ell(x)`.
+
+    Args:
+        steps: Points on the path (midpoint rule).
+        search_steps: Points while the neighbour is searched; ``None`` for as many.
+        of: What is differentiated.
+        max_batch: Most images evaluated at once; ``None`` for all points at once.
+
+    Raises:
+        InputError: If a number of points or images is below 1.
+    """
+
+    def __init__(
+        self,
+        steps: int = 20,
+        search_steps: int | None = 5,
+        of: Explained = "loss",
+        max_batch: int | None = None,
+    ) -> None:
+        _check_steps(steps, search_steps, max_batch)
+        self.steps, self.search_steps, self.max_batch = steps, search_steps, max_batch
+        self.of = _known(of)
+
+    @property
+    def search(self) -> Self:
+        """The same with ``search_steps`` points."""
+        return self if self.search_steps is None else type(self)(self.search_steps, None, self.of)
+
+    def terms(
+        self, model: nn.Module, images: Tensor, targets: Tensor, clean: Tensor, create_graph: bool = True
+    ) -> Iterator[Tensor]:
+        """See :class:`TrainingMap`."""
+        model = explained(model, self.of)
+        yield from path_terms(model, clean, images, targets, self.steps, self.max_batch, create_graph)
+
+    def pair(
+        self, model: nn.Module, clean: Tensor, images: Tensor, targets: Tensor, create_graph: bool = True
+    ) -> Iterator[Tensor]:
+        """See :class:`TrainingMap`; the zero map costs nothing."""
+        for term in self.terms(model, images, targets, clean, create_graph):
+            yield torch.stack([torch.zeros_like(term), term])
+
+
+def explained(model: nn.Module, of: Explained) -> nn.Module:
+    """The network whose "logits" are what is explained: those of ``model``, each class's loss, or its probability."""
+    if of == "logit":
+        return model
+    if of == "loss":
+        return cast(nn.Module, lambda images: -model(images).log_softmax(1))
+    return cast(nn.Module, lambda images: model(images).softmax(1))
+
+
+def path_terms(
+    model: nn.Module,
+    start: Tensor,
+    end: Tensor,
+    targets: Tensor,
+    steps: int,
+    max_batch: int | None = None,
+    create_graph: bool = True,
+) -> Iterator[Tensor]:
+    r"""Terms of integrated gradients between two images, which add up to
+
+    .. math:: (e - s) \odot \frac1m \sum_{k=1}^m \nabla h\left(s + \tfrac{k - 1/2}{m}(e - s)\right)
+
+    Args:
+        model: Network whose target "logit" is h.
+        start: Images s ``[B, C, H, W]``.
+        end: Images e, of the same shape; the terms depend on them by a differentiable path.
+        targets: Class indices ``[B]``.
+        steps: Number m of points.
+        max_batch: Most images evaluated at once; ``None`` for all points at once.
+        create_graph: Keep the graphs.
+    """  # noqa: D415  (the formula ends the sentence)
+    path = end - start
+    group = steps if max_batch is None else max(1, max_batch // len(end))
+    for first in range(0, steps, group):
+        count = min(group, steps - first)
+        shares = (torch.arange(first, first + count, device=end.device, dtype=end.dtype) + 0.5) / steps
+        points = (start + shares.view(-1, 1, 1, 1, 1) * path).flatten(0, 1)
+        _, gradients = input_gradient(model, points, targets.repeat(count), create_graph)
+        term = path * gradients.unflatten(0, (count, -1)).sum(0) / steps
+        yield term if create_graph else term.detach()
+
+
+def _known(of: Explained) -> Explained:
+    if of not in get_args(Explained):
+        raise InputError(f"of must be one of {', '.join(get_args(Explained))}, got {of!r}")
+    return of
+
+
+def _check_steps(*numbers: int | None) -> None:
+    if any(number is not None and number < 1 for number in numbers):
+        raise InputError(f"steps, search_steps and max_batch must be at least 1, got {', '.join(map(str, numbers))}")
