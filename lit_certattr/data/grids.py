@@ -14,6 +14,7 @@ from lit_certattr.attribution import frozen
 from lit_certattr.data.module import ImageDataModule
 from lit_certattr.data.sample import NO_LABEL, SampleSet
 from lit_certattr.errors import InputError
+from lit_certattr.models import load_network
 
 CELLS = 4
 
@@ -26,9 +27,9 @@ class GridMosaics(ImageDataModule):
     ``grid-1a2b3c4d5e6f7a8b-cell2``, is made of the ids of its four images and the cell.
 
     Args:
-        data: A labelled data set; its test images are used.
+        data: A labelled data set; its test images are used, those without a label are passed over.
         network: Chooses the images: it must predict the label of an image with at least ``min_confidence``. Its mode,
-            flags and gradients are left as found.
+            flags and gradients are left as found. A string is the path of a checkpoint of ``train.py fit``.
         num_grids: Number of mosaics; ``None`` makes as many as there can be. A larger number adds mosaics to a smaller.
         min_confidence: Smallest softmax probability of the label, in [0, 1].
         shrink: Halve the images, so that a mosaic has the size of one image: for networks that take one size only.
@@ -53,7 +54,7 @@ class GridMosaics(ImageDataModule):
     def __init__(
         self,
         data: ImageDataModule,
-        network: nn.Module,
+        network: nn.Module | str,
         num_grids: int | None = None,
         min_confidence: float = 0.99,
         shrink: bool = False,
@@ -66,7 +67,7 @@ class GridMosaics(ImageDataModule):
             raise InputError(f"num_grids must be at least 1 or null for all there can be, got {num_grids}")
         if not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence must lie in [0, 1], got {min_confidence}")
-        self.data, self.network = data, network
+        self.data, self.network = data, load_network(network) if isinstance(network, str) else network
         self.num_grids, self.min_confidence, self.shrink, self.seed = num_grids, min_confidence, shrink, seed
         self.num_classes, self.class_names = data.num_classes, data.class_names
         channels, height, width = data.image_shape
@@ -86,8 +87,8 @@ class GridMosaics(ImageDataModule):
         self.data.setup("test")
         self.class_names = self.data.class_names  # some data sets know them only now
         images = self.data.predict_set
-        if NO_LABEL in images.targets:
-            raise InputError(f"a mosaic needs labels, but {type(self.data).__name__} has images without one")
+        if set(images.targets) <= {NO_LABEL}:
+            raise InputError(f"mosaics need labels, and no image of {type(self.data).__name__} has one")
         sure = confident(self.network, self.data, self.min_confidence)
         grids = mosaics([images.targets[index] for index in sure], self.seed)
         if not grids or len(grids) < (self.num_grids or 1):

@@ -12,10 +12,11 @@ from torch import nn
 from lit_certattr.attribution import InputXGradient
 from lit_certattr.certificates import PixelCertificate
 from lit_certattr.certifier import Certifier
-from lit_certattr.data import GridMosaics, ImageDataModule, SampleSet
+from lit_certattr.data import GridMosaics, ImageDataModule, Photographs, SampleSet
 from lit_certattr.data.grids import mosaics
 from lit_certattr.errors import InputError
 from lit_certattr.metrics import CertifiedGridPG, GridPG
+from lit_certattr.models import EfficientNetLite0, SmallCNN
 from lit_certattr.smoothing import GaussianNoise
 
 
@@ -125,7 +126,7 @@ def test_shrunk_mosaics_have_the_size_of_an_image():
         (lambda: GridMosaics(Channels(EVEN, side=5), ChannelSum(), shrink=True), "even sides"),
         (lambda: GridMosaics(Channels(EVEN), ChannelSum(), num_grids=6), "6 mosaics .* 5 can be made of the 20 of 20"),
         (lambda: GridMosaics(Channels([0, 1, 2] * 9), ChannelSum()), "1 mosaics .* 0 can be made"),
-        (lambda: GridMosaics(Channels(EVEN, labels=[-1] * 20), ChannelSum()), "needs labels, but Channels has"),
+        (lambda: GridMosaics(Channels(EVEN, labels=[-1] * 20), ChannelSum()), "no image of Channels has one"),
     ],
 )
 def test_what_cannot_be_made_is_refused_in_one_line(make, message):
@@ -169,6 +170,29 @@ def test_certified_gridpg_of_the_same_network():
     beyond.update(results, data.cells)
     values = {name.removeprefix("certified_gridpg"): float(value) for name, value in beyond.compute().items()}
     assert (values[""], values["_no_support"], values["_support"]) == (0, 1, 0)
+
+
+def test_images_without_a_label_are_passed_over():
+    data = GridMosaics(Channels(EVEN, labels=[-1] * 5 + EVEN[5:]), ChannelSum())
+    data.setup("test")
+    assert {part for parts in data.parts for part in parts}.isdisjoint({f"image-00{index}" for index in range(5)})
+
+
+@pytest.mark.slow
+def test_the_photographs_make_one_mosaic():
+    data = GridMosaics(Photographs(), EfficientNetLite0(), min_confidence=0.3, shrink=True)
+    data.setup("predict")
+    assert set(data.parts[0]) == {"chelsea", "coffee", "camera", "china"}
+    assert data.predict_set[3].image.shape == (3, 224, 224)
+
+
+def test_the_network_may_be_a_checkpoint(tmp_path):
+    with pytest.raises(InputError, match=r"nothing\.ckpt"):
+        GridMosaics(Channels(EVEN), str(tmp_path / "nothing.ckpt"))
+    spec = {"class_path": "lit_certattr.models.SmallCNN", "init_args": {"image_size": 8, "width": 2}}
+    weights = {f"net.{name}": value for name, value in SmallCNN(image_size=8, width=2).state_dict().items()}
+    torch.save({"hyper_parameters": {"net": spec}, "state_dict": weights}, tmp_path / "last.ckpt")
+    assert isinstance(GridMosaics(Channels(EVEN), str(tmp_path / "last.ckpt")).network, SmallCNN)
 
 
 def test_lightning_predicts_on_mosaics():
