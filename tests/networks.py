@@ -46,7 +46,8 @@ def _timm_vit(name="vit_tiny_patch16_224", **options):
 
 _BUILDERS = {
     "torchvision resnet": lambda: TorchvisionClassifier("resnet18", num_classes=CLASSES),
-    "torchvision wide resnet": lambda: ResNet(Bottleneck, [1, 1, 1, 1], num_classes=CLASSES, width_per_group=128),
+    # Bottlenecks whose width is not the usual one, like those of Wide-ResNets, but narrower: tests run often.
+    "torchvision wide resnet": lambda: ResNet(Bottleneck, [1, 1, 1, 1], num_classes=CLASSES, width_per_group=24),
     "torchvision vgg": _tv_vgg,
     "torchvision densenet": lambda: DenseNet(8, (2, 2, 2, 2), 16, num_classes=CLASSES),
     "torchvision efficientnet": lambda: TorchvisionClassifier("efficientnet_b0", num_classes=CLASSES),
@@ -54,7 +55,7 @@ _BUILDERS = {
     "torchvision vit": _tv_vit,
     "torchvision swin": lambda: SwinTransformer([4, 4], 12, [2, 2], [2, 2], [7, 7], num_classes=CLASSES),
     "timm resnet": lambda: TimmClassifier("resnet10t", num_classes=CLASSES),
-    "timm wide resnet": lambda: TimmResNet(TimmBottleneck, [1, 1, 1, 1], num_classes=CLASSES, base_width=128),
+    "timm wide resnet": lambda: TimmResNet(TimmBottleneck, [1, 1, 1, 1], num_classes=CLASSES, base_width=24),
     "timm vgg": lambda: TimmVGG([8, "M", 16, "M", 16, "M"], num_classes=CLASSES, mlp_ratio=0.1),
     "timm densenet": lambda: timm.create_model(
         "densenet121", num_classes=CLASSES, growth_rate=8, block_config=(2, 2, 2, 2)

@@ -30,8 +30,9 @@ class Gradient(LayerAttribution):
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
         """See :class:`~lit_certattr.attribution.Attribution`."""
+        self.refuse_cancelling_channels(model)
         at, gradient = layer_gradient(model, self.layer, images, targets, create_graph)
-        self.refuse_affine_head(at, model)
+        self.refuse_affine_head(at)
         return self.resize(self.reduce(gradient), images)
 
 
@@ -43,7 +44,8 @@ class InputXGradient(LayerAttribution):
     Args:
         channels: Channel reduction, see :class:`~lit_certattr.attribution.Attribution`. The default is the absolute
             value of the sum over channels, as in Anani et al. (2025); ``"sum"`` gives the signed map.
-        layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module.
+        layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module. At ``"final"`` of a ViT the
+            products add up to zero, and ``channels="sum_abs"`` is needed.
         upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
     """
 
@@ -52,5 +54,6 @@ class InputXGradient(LayerAttribution):
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
         """See :class:`~lit_certattr.attribution.Attribution`."""
+        self.refuse_cancelling_channels(model)
         at, gradient = layer_gradient(model, self.layer, images, targets, create_graph)
         return self.resize(self.reduce(at.features * gradient), images)

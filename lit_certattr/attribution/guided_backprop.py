@@ -54,7 +54,7 @@ class GuidedBackprop(LayerAttribution):
             at, gradient = layer_gradient(model, self.layer, images, targets, create_graph)
         for hook in hooks:  # a second derivative goes through the same ReLUs, and is not guided
             hook.remove()
-        self.refuse_affine_head(at, model)
+        self.refuse_affine_head(at)
         if not guided:
             raise InputError(
                 f"GuidedBackprop needs a ReLU above layer {self.layer!r}, and {type(model).__name__} has none there: "

@@ -58,7 +58,7 @@ class LayerAttribution(Attribution):
             return maps
         return F.interpolate(maps.unsqueeze(1), size, mode="bilinear", align_corners=False).squeeze(1)
 
-    def refuse_affine_head(self, at: "LayerPass", model: nn.Module) -> None:
+    def refuse_affine_head(self, at: "LayerPass") -> None:
         """Refuse a layer whose gradient says nothing about the image.
 
         Raises:
@@ -66,8 +66,23 @@ class LayerAttribution(Attribution):
         """
         if at.final is not None and at.final.affine:
             raise InputError(
-                f"{type(self).__name__} at layer {self.layer!r} of {type(model).__name__} is one map for all images, "
-                "since only pooling and a linear layer follow: take InputXGradient or GradCAM there"
+                f"{type(self).__name__} at layer {self.layer!r} of {type(at.final.network).__name__} is one map for "
+                "all images, since only pooling and a linear layer follow: take InputXGradient or GradCAM there"
+            )
+
+    def refuse_cancelling_channels(self, model: nn.Module) -> None:
+        """Refuse a sum over channels that is zero by construction; for gradients, and features times gradients.
+
+        Raises:
+            InputError: If the channels are added with their signs, and the features are normalised behind the layer.
+        """
+        if self.layer != "final" or self.channels not in ("sum", "abs_sum"):
+            return
+        final = final_layer(model)
+        if final.normalised:
+            raise InputError(
+                f"{type(self).__name__} at layer 'final' of {type(final.network).__name__} adds up to zero over the "
+                "channels, since layer normalisation follows: take channels='sum_abs'"
             )
 
 

@@ -23,6 +23,10 @@ class FinalLayer:
         head: The rest of the network: what passes there to the network's logits.
         pooled: The linear layer, if the head is global average pooling and that layer alone.
         affine: The head is affine in the feature map, so its gradient is the same for all images.
+        normalised: The head normalises the features of each place before it uses them (layer normalisation), so
+            their mean and scale do not matter: over the channels, the gradient adds up to zero, and so does
+            features times gradient, up to the epsilon of the normalisation. Proof: with f(a + t) = f(a) for all
+            constants t and f(sa) = f(a) for all s > 0, differentiate at t = 0 and at s = 1.
     """
 
     network: nn.Module
@@ -31,6 +35,7 @@ class FinalLayer:
     place: Literal["output", "input", "relu"] = "output"
     pooled: nn.Linear | None = None
     affine: bool = False
+    normalised: bool = False
 
 
 def final_layer(model: nn.Module) -> FinalLayer:
@@ -114,7 +119,8 @@ def _squeezenet(net: Any) -> FinalLayer:
 def _vit(net: Any) -> FinalLayer:
     """The tokens that enter the last block; what leaves it reaches the logits through the class token alone."""
     block = net.encoder.layers[-1]
-    return FinalLayer(net, block, lambda x: net.heads(net.encoder.ln(block(x))[:, 0]), place="input")
+    head: Head = lambda x: net.heads(net.encoder.ln(block(x))[:, 0])  # noqa: E731
+    return FinalLayer(net, block, head, place="input", normalised=isinstance(block.ln_1, nn.LayerNorm))
 
 
 def _swin(net: Any) -> FinalLayer:
@@ -136,7 +142,9 @@ def _timm_vgg(net: Any) -> FinalLayer:
 
 def _timm_vit(net: Any) -> FinalLayer:
     block = net.blocks[-1]
-    return FinalLayer(net, block, lambda x: net.forward_head(net.norm(block(x))), place="input")
+    # Past the attention, patches reach the logits where all tokens are pooled, and in other kinds of blocks.
+    plain = type(block).__name__ == "Block" and isinstance(block.norm1, nn.LayerNorm) and net.global_pool == "token"
+    return FinalLayer(net, block, lambda x: net.forward_head(net.norm(block(x))), place="input", normalised=plain)
 
 
 # By name, so that neither library has to be imported.

@@ -1,5 +1,6 @@
 """Target layers: found in every family, cut exactly there, and nothing left behind."""
 
+import copy
 import gc
 
 import networks
@@ -131,6 +132,21 @@ def test_tokens_of_an_image_that_is_not_square():
         at = layer_pass(net, "final", torch.rand(2, 3, 64, 32))
         assert at.features.shape[2:] == (4, 2)
         torch.testing.assert_close(at.head(at.features), at.logits)
+
+
+@pytest.mark.parametrize("family", ["torchvision vit", "timm vit", "timm vit with registers"])
+def test_behind_layer_normalisation_channels_cancel(family):
+    net = copy.deepcopy(networks.network(family)).double()
+    assert final_layer(net).normalised
+    at, gradient = layer_gradient(net, "final", networks.images().double(), TARGETS)
+    for scores in (gradient, at.features * gradient):
+        assert (scores.sum(1).abs() < 1e-3 * scores.abs().sum(1)).all()
+    averaged = timm.create_model(
+        "vit_tiny_patch16_224", num_classes=7, img_size=64, depth=2, global_pool="avg"
+    ).double()
+    assert not final_layer(averaged.eval()).normalised
+    at, gradient = layer_gradient(averaged, "final", networks.images().double(), TARGETS)
+    assert ((at.features * gradient).sum(1).abs() > 1e-2 * (at.features * gradient).abs().sum(1)).any()
 
 
 def test_what_a_wrapper_adds_after_the_network_is_part_of_the_head():

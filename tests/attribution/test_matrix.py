@@ -3,6 +3,8 @@
 A method is one line in ``METHODS``, and where it refuses a family one line in ``REFUSALS``.
 """
 
+from pathlib import Path
+
 import networks
 import pytest
 import torch
@@ -28,6 +30,7 @@ METHODS = {
     "GuidedBackprop at final": GuidedBackprop(layer="final"),
     "InputXGradient": InputXGradient(),
     "InputXGradient at final": InputXGradient(layer="final"),
+    "InputXGradient at final, sum_abs": InputXGradient("sum_abs", layer="final"),
     "IntegratedGradients": IntegratedGradients(steps=2),
     "IntegratedGradients at final": IntegratedGradients(steps=3, layer="final"),
     "CAM": CAM(relu=False),
@@ -64,6 +67,7 @@ WITHOUT_RELU = (
     "timm vit with registers",
     "timm swin",
 )
+VITS = ("torchvision vit", "timm vit", "timm vit with registers")
 NOT_POOLED = (
     "torchvision vgg",
     "torchvision squeezenet",
@@ -79,8 +83,13 @@ REFUSALS = {
     "GuidedBackprop": dict.fromkeys(WITHOUT_RELU, "needs a ReLU above layer 'input'"),
     "GuidedBackprop at final": dict.fromkeys(WITHOUT_RELU, "needs a ReLU above layer 'final'")
     | dict.fromkeys(AFFINE, "is one map for all images"),
+    "InputXGradient at final": dict.fromkeys(VITS, "adds up to zero over the channels.*take channels='sum_abs'"),
+    "IntegratedGradients at final": dict.fromkeys(VITS, "adds up to zero over the channels"),
     "CAM": dict.fromkeys(NOT_POOLED, "needs global average pooling and one linear layer"),
 }
+
+WITHOUT_GRAPH: set[str] = set()
+"""Methods that cannot keep a graph for training."""
 
 TARGETS = torch.tensor([1, 2])
 
@@ -107,6 +116,13 @@ def test_works(name, family):
     with torch.inference_mode():
         alone = method(net, images[1:] * 1, TARGETS[1:] + 0)
     torch.testing.assert_close(alone[0] / size[1], maps[1] / size[1], rtol=1e-3, atol=1e-3)
+    if name not in WITHOUT_GRAPH:
+        graph = method(net, images, TARGETS, create_graph=True)
+        torch.testing.assert_close(graph.detach() / size[:, None, None], maps / size[:, None, None], rtol=0, atol=1e-3)
+        loss = (graph / size[:, None, None]).square().sum()
+        slopes = torch.autograd.grad(loss, list(net.parameters()), allow_unused=True, materialize_grads=True)
+        assert all(torch.isfinite(slope).all() for slope in slopes)
+        assert any(slope.any() for slope in slopes)
     assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in net.modules())
     assert all(p.grad is None and p.requires_grad for p in net.parameters())
 
@@ -116,3 +132,31 @@ def test_refuses(name, family):
     with pytest.raises(InputError, match=REFUSALS[name][family]) as caught:
         METHODS[name](networks.network(family), networks.images(2), TARGETS)
     assert "\n" not in str(caught.value)
+
+
+COLUMNS = {
+    "ResNet": ("torchvision resnet", "timm resnet"),
+    "Wide-ResNet": ("torchvision wide resnet", "timm wide resnet"),
+    "VGG": ("torchvision vgg", "timm vgg"),
+    "DenseNet": ("torchvision densenet", "timm densenet"),
+    "EfficientNet": ("torchvision efficientnet", "timm efficientnet"),
+    "EfficientNet-Lite": ("timm efficientnet lite",),
+    "SqueezeNet": ("torchvision squeezenet",),
+    "ViT": ("torchvision vit", "timm vit", "timm vit with registers"),
+    "Swin": ("torchvision swin", "timm swin"),
+    "CifarResNet": ("cifar resnet",),
+    "SmallCNN": ("small cnn",),
+}
+
+
+def test_the_table_of_the_documentation_is_this_matrix():
+    text = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
+    lines = text[text.index("## What works where") :].splitlines()
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    assert head == ["method", *COLUMNS]
+    assert sorted(family for families in COLUMNS.values() for family in families) == sorted(networks.FAMILIES)
+    assert [row[0].replace("`", "") for row in rows] == list(METHODS)
+    for name, *cells in rows:
+        refused = REFUSALS.get(name.replace("`", ""), {})
+        for cell, families in zip(cells, COLUMNS.values(), strict=True):
+            assert {family in refused for family in families} == {cell != "✓"}, (name, families)
