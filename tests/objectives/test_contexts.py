@@ -21,7 +21,7 @@ def net_with(activation: nn.Module) -> nn.Module:
 
 def slope_of_the_squared_gradient(net: nn.Module) -> torch.Tensor:
     images = IMAGES.clone().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(net(images).gather(1, TARGETS[:, None]).sum(), images, create_graph=True)
+    _, gradient = input_gradient(net, images, TARGETS, create_graph=True)
     (slope,) = torch.autograd.grad(gradient.square().sum(), images, allow_unused=True, materialize_grads=True)
     return slope
 
