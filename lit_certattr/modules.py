@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -19,6 +19,7 @@ from lit_certattr.certificates import Result
 from lit_certattr.certifier import Certifier
 from lit_certattr.data import NO_LABEL, ImageDataModule, Sample
 from lit_certattr.errors import InputError
+from lit_certattr.image_module import ImageModule
 from lit_certattr.models import load_state_dict
 from lit_certattr.objectives import Objective
 
@@ -214,7 +215,7 @@ def _refuse_imports(value: Any, path: Path) -> None:
         )
 
 
-class CertificationModule(LightningModule):
+class CertificationModule(ImageModule):
     """Certifies attribution maps as the Trainer's predict step, which brings devices, precision and progress.
 
     Args:
@@ -242,6 +243,8 @@ class CertificationModule(LightningModule):
         [('new', ['pixel'])]
     """
 
+    doing, done = "certifying", "certified"
+
     def __init__(
         self,
         network: nn.Module,
@@ -249,24 +252,30 @@ class CertificationModule(LightningModule):
         targets: Targets = "predicted",
         skip_ids: Collection[str] = (),
     ) -> None:
-        super().__init__()
+        super().__init__(network, skip_ids)
         if targets not in get_args(Targets):
             raise InputError(f"targets must be 'predicted' or 'label', got {targets!r}")
-        self.network = network.eval().requires_grad_(False)
         self.certifier = certifier
         self.targets: Targets = targets
-        self.skip_ids = frozenset(skip_ids)
-        self.on_block: Callable[[int], None] | None = None
 
     def setup(self, stage: str) -> None:
         """Give the weights the layout that the noisy images will have."""
         if self.certifier.memory_format == "channels_last":
             self.network.to(memory_format=torch.channels_last)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits ``[B, num_classes]`` of images ``[B, C, H, W]`` in [0, 1]."""
-        logits: Tensor = self.network(images)
-        return logits
+    @property
+    def samples_per_image(self) -> int:
+        """See :class:`~lit_certattr.image_module.ImageModule`."""
+        return self.certifier.num_samples
+
+    @property
+    def may_stop_early(self) -> bool:
+        """See :class:`~lit_certattr.image_module.ImageModule`."""
+        return bool(self.certifier.stopping)
+
+    def samples_of(self, outcome: Mapping[str, Result]) -> int:
+        """See :class:`~lit_certattr.image_module.ImageModule`."""
+        return next(iter(outcome.values())).num_samples
 
     def predict_step(self, batch: Sample, batch_idx: int) -> list[tuple[str, dict[str, Result]]]:
         """Certify the images of a batch that are not in ``skip_ids``.

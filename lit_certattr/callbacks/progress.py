@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from lit_certattr.modules import CertificationModule
+from lit_certattr.image_module import ImageModule
 
 _QUIET = 15.0  # seconds between two lines where there is no terminal
 
@@ -31,9 +31,9 @@ def duration(seconds: float) -> str:
 class CertificationProgress(Callback):
     """Progress bar with the time left, counted in noisy samples, and a forecast of the cost after two batches.
 
-    For the predict loop of a :class:`CertificationModule`. With several processes the first one shows its own
-    share. Where output is no terminal (CI logs) there are plain lines instead of a bar: the forecast, then at
-    most one every fifteen seconds.
+    For the predict loop of an :class:`~lit_certattr.image_module.ImageModule`, e.g. a :class:`CertificationModule`.
+    With several processes the first one shows its own share. Where output is no terminal (CI logs) there are plain
+    lines instead of a bar: the forecast, then at most one every fifteen seconds.
 
     Args:
         console: Where to write; ``None`` is stderr.
@@ -43,22 +43,23 @@ class CertificationProgress(Callback):
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar: Progress | None = None
         self._images = self._finished = self._done = self._total = self._per_image = self._blocks = 0
+        self._started_with, self._patience = 0, 2
         self._most = False
         self._processes = 1
         self._clock = self._first = self._spoke = 0.0
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Learn how much there is to do, and listen to the blocks."""
-        if not (trainer.is_global_zero and isinstance(pl_module, CertificationModule)):
+        if not (trainer.is_global_zero and isinstance(pl_module, ImageModule)):
             return
         loader: Any = trainer.predict_dataloaders
         dataset = loader.dataset
         todo = sum(image_id not in pl_module.skip_ids for image_id in dataset.ids)
         self._processes = trainer.world_size
         self._images = -(-todo // self._processes)
-        self._per_image = pl_module.certifier.num_samples
+        self._per_image = pl_module.samples_per_image
         self._total = self._images * self._per_image
-        self._most = bool(pl_module.certifier.stopping)
+        self._most, self._patience = pl_module.may_stop_early, pl_module.blocks_to_forecast
         self._done = self._finished = self._blocks = 0
         self._clock = self._spoke = time.perf_counter()
         if len(dataset) > todo:
@@ -66,7 +67,7 @@ class CertificationProgress(Callback):
         if not todo:
             return
         if self.console.is_terminal:
-            columns = (TextColumn("certifying"), BarColumn(), _Counts(self))
+            columns = (TextColumn(pl_module.doing), BarColumn(), _Counts(self))
             self._bar = Progress(*columns, console=self.console, transient=True, refresh_per_second=4)
             self._bar.add_task("", total=self._total)
             self._bar.start()
@@ -78,12 +79,12 @@ class CertificationProgress(Callback):
         self._done += samples
         self._blocks += 1
         if self._blocks == 1:
-            self._first = now
-        if self._blocks == 2:  # the first batch also pays for start-up
-            self._forecast(samples / max(now - self._first, 1e-9))
+            self._first, self._started_with = now, self._done
+        if self._blocks == self._patience:  # the first batch also pays for start-up
+            self._forecast((self._done - self._started_with) / max(now - self._first, 1e-9))
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=self._done)
-        elif self._blocks > 2 and now - self._spoke >= _QUIET:
+        elif self._blocks > self._patience and now - self._spoke >= _QUIET:
             self._spoke = now
             self._say(self.line())
 
@@ -97,9 +98,10 @@ class CertificationProgress(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Images may stop early: what they did not need is no longer to come."""
-        for _, results in outputs or ():
+        assert isinstance(pl_module, ImageModule)
+        for _, outcome in outputs or ():
             self._finished += 1
-            self._total -= self._per_image - next(iter(results.values())).num_samples
+            self._total -= self._per_image - pl_module.samples_of(outcome)
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], total=self._total)
 
@@ -117,7 +119,8 @@ class CertificationProgress(Callback):
             seconds = time.perf_counter() - self._clock
             rate = self._done / max(seconds, 1e-9)
             share = " in the first process" if self._processes > 1 else ""
-            self._say(f"{_images(self._images)} certified{share} in {duration(seconds)}, {rate:,.0f} samples/s")
+            done = pl_module.done if isinstance(pl_module, ImageModule) else "done"
+            self._say(f"{_images(self._images)} {done}{share} in {duration(seconds)}, {rate:,.0f} samples/s")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave the terminal as it was."""
@@ -136,7 +139,7 @@ class CertificationProgress(Callback):
         self.console.print(text, markup=False)
 
     def _stop(self, pl_module: LightningModule) -> None:
-        if isinstance(pl_module, CertificationModule):
+        if isinstance(pl_module, ImageModule):
             pl_module.on_block = None
         if self._bar is not None:
             self._bar.stop()

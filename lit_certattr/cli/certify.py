@@ -11,6 +11,7 @@ import lit_certattr.certificates
 import lit_certattr.data
 import lit_certattr.models
 import lit_certattr.smoothing  # noqa: F401
+from lit_certattr.cli.certify_attack import ATTACK_HELP, add_attack_arguments, attack_from_config
 from lit_certattr.cli.certify_audit import AUDIT_HELP, add_audit_arguments, audit_from_config
 from lit_certattr.cli.certify_run import RUN_HELP, add_run_arguments, run_from_config
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
@@ -22,6 +23,7 @@ Examples:
   certify.py run --config configs/certify/photographs.yaml
   certify.py run --config configs/certify/mnist5k.yaml --checkpoint runs/mnist5k_noise/checkpoints/best.ckpt
   certify.py audit runs/certify/photographs --fresh
+  certify.py attack runs/certify/mnist5k
 "certify.py run --help" lists every setting."""
 
 
@@ -35,6 +37,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "run": Command(RUN_HELP, add_run_arguments, run_from_config),
+    "attack": Command(ATTACK_HELP, add_attack_arguments, attack_from_config),
     "audit": Command(AUDIT_HELP, add_audit_arguments, audit_from_config),
 }
 

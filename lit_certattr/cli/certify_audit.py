@@ -3,10 +3,8 @@
 import secrets
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import torch
 from jsonargparse import Namespace
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
@@ -15,16 +13,15 @@ from torch.utils.data import DataLoader
 
 from lit_certattr.callbacks.fresh_noise import FreshNoise
 from lit_certattr.callbacks.progress import CertificationProgress
-from lit_certattr.cli.certify_run import add_run_arguments, build_parts, make_trainer, open_network, select_samples
 from lit_certattr.cli.errors import OneLineParser
+from lit_certattr.cli.reopen import reopen
 from lit_certattr.data import collate
 from lit_certattr.errors import InputError
 from lit_certattr.modules import CertificationModule
 from lit_certattr.reports.audit import Audit, audit_run
 from lit_certattr.reports.consistency import Finding
 from lit_certattr.reports.fresh import count_claims
-from lit_certattr.reports.provenance import run_settings
-from lit_certattr.reports.run_directory import RunDirectory, first_difference
+from lit_certattr.reports.run_directory import RunDirectory
 
 AUDIT_HELP = """Check a run: re-derive every certificate, and refuse altered files.
 
@@ -44,7 +41,6 @@ fresh votes contradict it.
 Exit status: 0 if all is well, 1 with a list if not, 2 if the audit could not be done."""
 
 _LISTED = 50
-_FUNCTION = ("attribution", "noise", "memory_format", "certificates", "targets", "precision", "network", "images")
 
 
 def add_audit_arguments(parser: OneLineParser) -> None:
@@ -95,46 +91,27 @@ def fresh_findings(directory: RunDirectory, audit: Audit, config: Namespace) -> 
     Raises:
         InputError: If the run's network or images are not those of the record, or cannot be loaded.
     """
-    run, parts = _parts(directory, config)
     settings = directory.provenance()["settings"]
     seed = secrets.randbits(62) if config.seed is None else config.seed
     if seed == settings["seed"]:
         raise InputError(f"--seed={seed} is the run's own: the same noise again would prove nothing; choose another")
-    if parts.trainer.threads is not None:
-        torch.set_num_threads(parts.trainer.threads)
-    network = open_network(parts.network, config.checkpoint or run.checkpoint)
-    first_process = getattr(rank_zero_only, "rank", 0) == 0
-    if first_process:
-        parts.data.prepare_data()
-    parts.data.setup("predict")
-    samples = select_samples(parts.data.predict_set, run.ids)
-    certifier = parts.certifier
+    if config.samples is not None and config.samples < 1:
+        raise InputError(f"--samples must be at least 1, got {config.samples}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        module = CertificationModule(network, certifier, run.targets)
-        module.allow_zero_length_dataloader_with_multiple_devices = True
-        loop = make_trainer(parts.trainer, None)
-        now = run_settings(
-            certifier,
-            network,
-            samples,
-            targets=run.targets,
-            device=loop.strategy.root_device.type,
-            precision=str(loop.precision),
-        )
-        _check_same(settings, now)
-        if config.samples is not None:
-            if config.samples < 1:
-                raise InputError(f"--samples must be at least 1, got {config.samples}")
-            certifier.num_samples = config.samples
+        run = reopen(directory, checkpoint=config.checkpoint, accelerator=config.accelerator, devices=config.devices)
+        certifier = run.certifier
+        certifier.num_samples = config.samples or certifier.num_samples
         certifier.stopping = ()  # a fixed number, as the exact test needs
         num_claims, untested = count_claims(directory, audit.ids)
         if not num_claims:
             raise InputError(f"{directory.path} makes no claim that fresh noise could test: nothing is certified there")
         fresh = FreshNoise(directory, config.error / num_claims, seed)
-        loop.callbacks += [CertificationProgress(), fresh]  # type: ignore[attr-defined]
-        loader = DataLoader(samples, batch_size=1, num_workers=parts.data.num_workers, collate_fn=collate)
-        loop.predict(module, dataloaders=loader, return_predictions=False)
+        module = CertificationModule(run.network, certifier, run.targets)
+        module.allow_zero_length_dataloader_with_multiple_devices = True
+        run.trainer.callbacks += [CertificationProgress(), fresh]  # type: ignore[attr-defined]
+        loader = DataLoader(run.samples, batch_size=1, num_workers=run.num_workers, collate_fn=collate)
+        run.trainer.predict(module, dataloaders=loader, return_predictions=False)
     own = len(audit.ids) * sum(values["alpha"] for values in settings["certificates"].values())
     words = [
         f"{num_claims:,} claims about {len(audit.ids)} image(s) tested with {certifier.num_samples:,} fresh samples an "
@@ -145,26 +122,6 @@ def fresh_findings(directory: RunDirectory, audit: Audit, config: Namespace) -> 
     ]
     words += [f"Not tested: {name}. Its kind of result has no claims() to test." for name in untested]
     return fresh.findings, words
-
-
-def _parts(directory: RunDirectory, config: Namespace) -> tuple[Namespace, Namespace]:
-    """The run's configuration, and what it names, built; logging and output are left out."""
-    parser = OneLineParser()
-    add_run_arguments(parser)
-    run = parser.parse_args([f"--config={directory.config}"])
-    run.logger = None
-    for name in ("accelerator", "devices"):
-        if config[name] is not None:
-            run.trainer[name] = config[name]
-    return run, build_parts(parser, run)
-
-
-def _check_same(settings: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to test the claims about one function on another."""
-    for key in _FUNCTION:
-        difference = first_difference(settings.get(key), now.get(key), key)
-        if difference is not None:
-            raise InputError(f"this is not what was certified: {difference}; the claims cannot be tested on it")
 
 
 def _print_audit(console: Console, audit: Audit) -> None:

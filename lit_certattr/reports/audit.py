@@ -125,6 +125,8 @@ def audit_run(directory: RunDirectory) -> Audit:
     if table is not None:
         findings += _check_table(table, derived_rows, config.get("radii", RADII))
     notes = ["report.html and figures/ only show these numbers; pictures are not compared."]
+    if directory.attack.exists():
+        notes.append("attack/ holds attacks on these certificates, not certificates; it is not looked at.")
     versions = provenance.get("versions")
     written = versions.get("lit-certattr") if isinstance(versions, Mapping) else None
     if written is not None and written != version("lit-certattr"):
@@ -213,7 +215,7 @@ def _check_files(directory: RunDirectory, ids: Sequence[str]) -> Iterator[Findin
     """Files that are missing, and files that no run leaves."""
     named = (directory.config, directory.provenance_file, directory.table, directory.report)
     folders = (directory.maps, directory.images, directory.figures)
-    top = {path.name for path in (*named, *folders)}
+    top = {path.name for path in (*named, *folders, directory.attack)}
     tensors = {f"{image_id}{_SUFFIX}" for image_id in ids}
     pictures = {"summary.pdf", "summary.png"} | {f"{image_id}.png" for image_id in ids}
     wanted = {directory.maps: tensors, directory.images: tensors}

@@ -1,73 +1,24 @@
 """``report.html``: one file that opens offline and can be mailed to a colleague."""
 
 import base64
-import hashlib
-import io
 import math
 import re
-import warnings
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import jinja2
 import pyarrow as pa
 import pyarrow.parquet as pq
-from markupsafe import Markup
 
 from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
 from lit_certattr.certificates.drawing import name_of
 from lit_certattr.reports.figures import dataset_figure, image_panel
+from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
 from lit_certattr.reports.run_directory import Record, RunDirectory
 from lit_certattr.smoothing import DiscreteGaussianNoise, alpha_slack
 from lit_certattr.statistics import false_certificates
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-# Sorting on a click; a number sorts as a number. Its hash is the only script that the page's policy allows.
-_SCRIPT = """
-for (const table of document.querySelectorAll("table.sortable")) {
-  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
-  heads.forEach((head, column) => {
-    head.tabIndex = 0;
-    const sort = () => {
-      const down = head.getAttribute("aria-sort") === "ascending";
-      heads.forEach(other => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const key = row => row.cells[column].dataset.value;
-      const order = (a, b) => a !== "" && b !== "" && !isNaN(a) && !isNaN(b) ? a - b : a.localeCompare(b);
-      [...body.rows].sort((a, b) => order(key(a), key(b)) * (down ? -1 : 1)).forEach(row => body.append(row));
-    };
-    head.addEventListener("click", sort);
-    head.addEventListener("keydown", event => { if (event.key === "Enter") sort(); });
-  });
-}
-"""
-
-
-class Cell(NamedTuple):
-    """One cell of a table: what is sorted, what is shown."""
-
-    value: str
-    shown: str
-    text: bool = False
-
-
-class Column(NamedTuple):
-    """The head of a column."""
-
-    name: str
-    text: bool = False
-
-
-class Table(NamedTuple):
-    """A table of the report."""
-
-    title: str
-    columns: list[Column]
-    rows: list[list[Cell]]
-    note: str
 
 
 def write_report(directory: RunDirectory, ids: Sequence[str], max_panels: int = 16) -> None:
@@ -97,7 +48,7 @@ def write_report(directory: RunDirectory, ids: Sequence[str], max_panels: int = 
     table = pq.read_table(directory.table)
     provenance = directory.provenance()
     directory.write_report(
-        _template().render(
+        template("report.html.j2").render(
             _content(directory, table, provenance, first, len(ids))
             | {
                 "panels": panels,
@@ -109,24 +60,11 @@ def write_report(directory: RunDirectory, ids: Sequence[str], max_panels: int = 
     )
 
 
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lit_certattr.reports"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template("report.html.j2")
-
-
 def _picture(directory: RunDirectory, name: str, figure: "Figure", dpi: int) -> str:
-    """Save a figure under ``figures/``, and give its bytes for the page; the bytes hold no time."""
-    kind = name.rpartition(".")[2]
-    file = io.BytesIO()
-    metadata = {"Software": None} if kind == "png" else {"CreationDate": None}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font lacks
-        figure.savefig(file, format=kind, dpi=dpi, metadata=metadata)
-    directory.write_figure(name, file.getvalue())
-    return base64.b64encode(file.getvalue()).decode()
+    """Save a figure under ``figures/``, and give its bytes for the page."""
+    data = render(figure, name.rpartition(".")[2], dpi)
+    directory.write_figure(name, data)
+    return base64.b64encode(data).decode()
 
 
 def _content(
@@ -165,8 +103,7 @@ def _content(
         if (provenance.get("settings") or {}).get("targets") == "label"
         else "The explained class is the one that the network predicts for the clean image.",
         "facts": _facts(provenance),
-        "script": Markup(_SCRIPT),  # noqa: S704  (a constant)
-        "script_hash": base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode(),
+        **scripts(),
     }
 
 

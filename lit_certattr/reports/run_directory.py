@@ -21,7 +21,7 @@ from lit_certattr.certificates import Result, load_results, save_results
 from lit_certattr.errors import InputError
 from lit_certattr.reports.table import RADII, rows, schema
 
-_SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 _HEADER = "lit_certattr"
 _SUFFIX = ".safetensors"
 
@@ -48,7 +48,8 @@ class RunDirectory:
     """Layout, atomic writing and resuming of a run.
 
     ``config.yaml``, ``provenance.json``, ``maps/<id>.safetensors`` (certificates, counts included),
-    ``images/<id>.safetensors`` (image and clean map), ``results.parquet``, ``figures/`` and ``report.html``.
+    ``images/<id>.safetensors`` (image and clean map), ``results.parquet``, ``figures/`` and ``report.html``;
+    beside them ``attack/``, what ``certify.py attack`` has found.
 
     Every file appears whole or not at all. The file under ``images/`` is written last and holds the digest of
     the one under ``maps/``; an image counts as finished only if both are undamaged. Times stand in
@@ -70,6 +71,7 @@ class RunDirectory:
         self.maps, self.images, self.figures = (self.path / name for name in ("maps", "images", "figures"))
         self.config, self.provenance_file = self.path / "config.yaml", self.path / "provenance.json"
         self.table, self.report = self.path / "results.parquet", self.path / "report.html"
+        self.attack = self.path / "attack"
 
     def check(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:
         """Refuse a directory that holds something else; writes nothing.
@@ -135,13 +137,13 @@ class RunDirectory:
                 "sessions": sessions,
             }
             self._write_json(record)
-            self._write(self.config, (config or yaml.safe_dump(dict(settings))).encode())
+            write_whole(self.config, (config or yaml.safe_dump(dict(settings))).encode())
         except OSError as error:
             raise InputError(f"{self.path} cannot be written: {error.strerror}") from None
 
     def _delete(self) -> None:
         # Only what a run consists of: a user's own files beside it are not ours to delete.
-        for folder in (self.maps, self.images, self.figures):
+        for folder in (self.maps, self.images, self.figures, self.attack):
             shutil.rmtree(folder, ignore_errors=True)
         for file in (self.table, self.report, self.config, self.provenance_file):
             file.unlink(missing_ok=True)
@@ -175,9 +177,9 @@ class RunDirectory:
         header = {
             "facts": dict(facts or {}),
             "maps": hashlib.blake2b(maps.read_bytes(), digest_size=16).hexdigest(),
-            "tensors": _digest(tensors),
+            "tensors": tensors_digest(tensors),
         }
-        self._write(companion, to_safetensors(tensors, {_HEADER: json.dumps(header, sort_keys=True)}))
+        write_whole(companion, to_safetensors(tensors, {_HEADER: json.dumps(header, sort_keys=True)}))
 
     def read(self, image_id: str) -> Record:
         """Everything about one image.
@@ -190,7 +192,7 @@ class RunDirectory:
             with safe_open(companion, framework="pt") as file:
                 header = json.loads((file.metadata() or {})[_HEADER])
                 tensors = {name: file.get_tensor(name) for name in ("image", "clean_map")}
-            whole = header["tensors"] == _digest(tensors)
+            whole = header["tensors"] == tensors_digest(tensors)
             whole &= header["maps"] == hashlib.blake2b(maps.read_bytes(), digest_size=16).hexdigest()
             facts = dict(header["facts"])
         except FileNotFoundError as error:
@@ -225,16 +227,16 @@ class RunDirectory:
         table = pa.Table.from_pylist(entries, schema=schema(radii))
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
-        self._write(self.table, sink.getvalue().to_pybytes())
+        write_whole(self.table, sink.getvalue().to_pybytes())
         return table
 
     def write_figure(self, name: str, data: bytes) -> None:
         """Write one picture under ``figures/``."""
-        self._write(self.figures / name, data)
+        write_whole(self.figures / name, data)
 
     def write_report(self, html: str) -> None:
         """Write ``report.html``."""
-        self._write(self.report, html.encode())
+        write_whole(self.report, html.encode())
 
     def provenance(self) -> dict[str, Any]:
         """The content of ``provenance.json``.
@@ -265,19 +267,21 @@ class RunDirectory:
         return number
 
     def _files(self, image_id: str) -> tuple[Path, Path]:
-        if not _SAFE_ID.fullmatch(image_id):
+        if not SAFE_ID.fullmatch(image_id):
             raise InputError(
                 f"image id {image_id!r} cannot name a file: at most 200 letters, digits and ._-, no leading dot"
             )
         return self.maps / f"{image_id}{_SUFFIX}", self.images / f"{image_id}{_SUFFIX}"
 
     def _write_json(self, content: Mapping[str, Any]) -> None:
-        self._write(self.provenance_file, (json.dumps(content, indent=2) + "\n").encode())
+        write_whole(self.provenance_file, (json.dumps(content, indent=2) + "\n").encode())
 
-    def _write(self, path: Path, data: bytes) -> None:
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_bytes(data)
-        os.replace(partial, path)  # noqa: PTH105  (the name that says it is atomic)
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)  # noqa: PTH105  (the name that says it is atomic)
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
@@ -290,7 +294,8 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Digest of named tensors: of their types, shapes and bytes."""
     state = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(tensors.items()):
         state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

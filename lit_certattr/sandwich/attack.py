@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lit_certattr.attacks import AttackConfig, attack_smoothed, distance
 from lit_certattr.attribution import frozen
-from lit_certattr.certificates import Result
+from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
 from lit_certattr.certifier import Certifier
 from lit_certattr.errors import InputError
 from lit_certattr.sandwich.evaluate import evaluate
@@ -41,12 +41,15 @@ class ImageSandwich(NamedTuple):
     Attributes:
         candidates: The perturbed images, in the order of ``images``.
         images: Perturbed images ``[N, C, H, W]``, on the CPU.
+        maps: Their smoothed maps as fresh noise shows them, float32 ``[N, H, W]``: the votes of the smallest K as
+            shares of the samples, or the means of normalised maps.
         rows: One a quantity and budget: what is certified, and what is left under the worst perturbation found. See
-            :func:`lit_certattr.reports.attack_table.schema`.
+            :func:`lit_certattr.reports.attack_directory.schema`.
     """
 
     candidates: list[Candidate]
     images: Tensor
+    maps: Tensor
     rows: list[dict[str, Any]]
 
 
@@ -146,7 +149,8 @@ class SandwichAttack:
             for quantity in asked:
                 verdicts = [quantity.judge(evaluation, level) for evaluation in evaluations]
                 rows += [self._row(quantity, candidates, verdicts, budget) for budget in (0.0, *self.budgets)]
-        return ImageSandwich(candidates, torch.stack(points).cpu(), [{"id": image_id} | row for row in rows])
+        maps = torch.stack([_smoothed(evaluation.results) for evaluation in evaluations])
+        return ImageSandwich(candidates, torch.stack(points).cpu(), maps, [{"id": image_id} | row for row in rows])
 
     def _search(
         self,
@@ -218,3 +222,17 @@ def _attacks(asked: Sequence[Quantity]) -> dict[str, Quantity]:
 def _least(kept: Sequence[Tensor]) -> float:
     """The least that any perturbation leaves: for maps the pixels that all of them leave."""
     return float(torch.stack(list(kept)).amin(0).sum())
+
+
+def _smoothed(results: Mapping[str, Result]) -> Tensor:
+    """The smoothed map behind the first certificate that shows one."""
+    for result in results.values():
+        match result:
+            case PixelResult():
+                smallest = min(range(len(result.sizes)), key=lambda level: result.sizes[level])
+                return result.votes[smallest].float() / result.num_samples
+            case TopKOverlapResult():
+                return (result.votes + result.selection).float() / result.num_samples
+            case CosineResult():
+                return result.mean.float()
+    raise AssertionError("there is a quantity, so there is a map")

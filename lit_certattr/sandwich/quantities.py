@@ -76,6 +76,10 @@ class Quantity(ABC):
         """The certified number for all perturbations of at most this l2 length: a count or a cosine."""
 
     @abstractmethod
+    def reach(self) -> float:
+        """Largest l2 length at which something is certified, for a cosine 0.5."""
+
+    @abstractmethod
     def objective(self, device: torch.device) -> SmoothedObjective:
         """What an attack on it follows."""
 
@@ -132,6 +136,10 @@ class PixelQuantity(Quantity):
         """See :class:`Quantity`."""
         return int((self.claimed & (self.result.radius[self.level] > radius)).sum())
 
+    def reach(self) -> float:
+        """See :class:`Quantity`."""
+        return float(torch.where(self.claimed, self.result.radius[self.level], 0.0).max())
+
     def objective(self, device: torch.device) -> SmoothedObjective:
         """See :class:`Quantity`: every pixel with a majority is pushed to the other label."""
         majority = self.result.votes[self.level] > self.result.num_samples / 2
@@ -173,6 +181,10 @@ class OverlapQuantity(Quantity):
         """See :class:`Quantity`."""
         return self.result.overlap(radius)
 
+    def reach(self) -> float:
+        """See :class:`Quantity`."""
+        return max(0.0, float(self.result.displacement.max()))
+
     def objective(self, device: torch.device) -> SmoothedObjective:
         """See :class:`Quantity`."""
         kind, saturation = self.result.map_kind, max(1, self.result.saturation)
@@ -211,6 +223,10 @@ class CosineQuantity(Quantity):
     def certified(self, radius: float) -> float:
         """See :class:`Quantity`."""
         return self.result.at(radius)
+
+    def reach(self) -> float:
+        """See :class:`Quantity`."""
+        return self.result.max_radius(0.5)
 
     def objective(self, device: torch.device) -> SmoothedObjective:
         """See :class:`Quantity`."""

@@ -1,0 +1,100 @@
+"""A finished run again: its network, its images and its certifier, checked against the record."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
+
+from lit_certattr.certifier import Certifier
+from lit_certattr.cli.certify_run import add_run_arguments, build_parts, make_trainer, open_network, select_samples
+from lit_certattr.cli.errors import OneLineParser
+from lit_certattr.data import SampleSet
+from lit_certattr.errors import InputError
+from lit_certattr.modules import Targets
+from lit_certattr.reports.provenance import run_settings
+from lit_certattr.reports.run_directory import RunDirectory, first_difference
+
+_FUNCTION = ("attribution", "noise", "memory_format", "certificates", "targets", "precision", "network", "images")
+
+
+class Reopened(NamedTuple):
+    """What certified the images of a run.
+
+    Attributes:
+        network: In eval mode.
+        certifier: With the run's seed and number of samples.
+        samples: The images.
+        targets: Rule of the explained class.
+        trainer: On the devices asked for.
+        num_workers: Processes that read images.
+        class_names: Names of the classes; empty if unknown.
+    """
+
+    network: nn.Module
+    certifier: Certifier
+    samples: SampleSet
+    targets: Targets
+    trainer: Trainer
+    num_workers: int
+    class_names: list[str]
+
+
+def reopen(
+    directory: RunDirectory,
+    *,
+    checkpoint: str | None = None,
+    accelerator: str | None = None,
+    devices: int | str | None = None,
+) -> Reopened:
+    """Build what the ``config.yaml`` of a run names, and refuse what is not what was certified.
+
+    Classes that the file names are imported: trust the directory as you would trust a script.
+
+    Args:
+        directory: The run.
+        checkpoint: Where the weights are, if not where they were.
+        accelerator: In place of the run's.
+        devices: In place of the run's.
+
+    Raises:
+        InputError: If the network, the images or the settings are not those of the record, or cannot be loaded.
+    """
+    parser = OneLineParser()
+    add_run_arguments(parser)
+    run = parser.parse_args([f"--config={directory.config}"])
+    run.logger = None
+    for name, value in (("accelerator", accelerator), ("devices", devices)):
+        if value is not None:
+            run.trainer[name] = value
+    parts = build_parts(parser, run)
+    if parts.trainer.threads is not None:
+        torch.set_num_threads(parts.trainer.threads)
+    network = open_network(parts.network, checkpoint or run.checkpoint)
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        parts.data.prepare_data()
+    parts.data.setup("predict")
+    samples = select_samples(parts.data.predict_set, run.ids)
+    trainer = make_trainer(parts.trainer, None)
+    now = run_settings(
+        parts.certifier,
+        network,
+        samples,
+        targets=run.targets,
+        device=trainer.strategy.root_device.type,
+        precision=str(trainer.precision),
+    )
+    _check_same(directory.provenance()["settings"], now)
+    return Reopened(
+        network, parts.certifier, samples, run.targets, trainer, parts.data.num_workers, parts.data.class_names
+    )
+
+
+def _check_same(settings: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to test the claims about one function on another."""
+    for key in _FUNCTION:
+        difference = first_difference(settings.get(key), now.get(key), key)
+        if difference is not None:
+            raise InputError(f"this is not what was certified: {difference}; the claims cannot be tested on it")

@@ -1,0 +1,196 @@
+"""The sandwich as a picture: certified from below, attacked from above, what is not known between."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lit_certattr.certificates import Result
+from lit_certattr.certificates import drawing as draw
+from lit_certattr.sandwich import quantities
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = npt.NDArray[np.float64]
+Key = tuple[str, str, int]
+CERTIFIED, ATTACKED, RANDOM, UNKNOWN = "#842E6A", "#1f6f8b", "#888888", "#f1e9d2"
+_TITLES = {
+    "important": "Important pixels, K = {k}",
+    "unimportant": "Unimportant pixels, K = {k}",
+    "overlap": "Overlap of the top {k}",
+    "cosine": "Cosine of the maps",
+}
+_UNITS = {
+    "important": "share of K that keeps its label",
+    "unimportant": "share of all pixels",
+    "overlap": "share of K that stays",
+    "cosine": "cosine",
+}
+
+
+class Series(NamedTuple):
+    """One quantity of one or more images against the budget; arrays are ``[images, points]``.
+
+    Attributes:
+        name: What is counted.
+        title: Of the panel.
+        radii: Where the certified curve is known, ``[points]``.
+        certified: Certified shares there.
+        budgets: Where it was attacked, 0 included.
+        attacked: What is left there.
+        upper: Its upper confidence bounds.
+        random: What random search leaves; ``None`` where it was not asked for.
+    """
+
+    name: str
+    title: str
+    radii: Array
+    certified: Array
+    budgets: Array
+    attacked: Array
+    upper: Array
+    random: Array | None
+
+
+def series(
+    images: Sequence[tuple[Mapping[str, Result], Sequence[Mapping[str, Any]]]],
+) -> dict[Key, Series]:
+    """The curves of some images.
+
+    Args:
+        images: Certificates and rows of each, see :func:`lit_certattr.reports.attack_directory.schema`.
+    """
+    rows: dict[Key, list[list[Mapping[str, Any]]]] = {}
+    for _, entries in images:
+        own: dict[Key, list[Mapping[str, Any]]] = {}
+        for row in entries:
+            own.setdefault((row["certificate"], row["quantity"], row["level"]), []).append(row)
+        for key, one in own.items():
+            rows.setdefault(key, []).append(sorted(one, key=lambda row: row["budget"]))
+    certificates = {name for name, _, _ in rows}
+    first = next(iter(rows.values()))[0]
+    budgets = np.array([row["budget"] for row in first])
+    radii = np.unique(np.concatenate([np.linspace(0, budgets[-1], 160), budgets]))
+    certified: dict[Key, list[list[float]]] = {key: [] for key in rows}
+    for results, _ in images:
+        for quantity in quantities(results):
+            curve = [quantity.share(quantity.certified(float(radius))) for radius in radii]
+            certified[quantity.certificate, quantity.name, quantity.level].append(curve)
+    made = {}
+    for key, table in rows.items():
+        name, top_k = key[1], table[0][0]["top_k"]
+        title = _TITLES[name].format(k="" if top_k is None else draw.name_of(top_k))
+        alike = sum(other[1:] == key[1:] for other in rows)
+        if len(certificates) > 1 and alike > 1:
+            title += f" ({key[0]})"
+
+        def column(label: str, table: list[list[Mapping[str, Any]]] = table) -> Array:
+            return np.array([[row[label] for row in one] for one in table], np.float64)
+
+        random = None if table[0][0]["random"] is None else column("random")
+        made[key] = Series(
+            name,
+            title,
+            radii,
+            np.array(certified[key]),
+            budgets,
+            column("attacked"),
+            column("attacked_upper"),
+            random,
+        )
+    return made
+
+
+def sandwich_figure(curves: Mapping[Key, Series], columns: int = 3) -> "Figure":
+    """Means over the images against the budget, one panel a quantity; thin lines are single images.
+
+    Args:
+        curves: See :func:`series`.
+        columns: Panels in a row, at most.
+
+    Returns:
+        A figure that belongs to no window; save it with ``savefig``.
+    """
+    from matplotlib.figure import Figure
+
+    lines = _arrange(list(curves.values()), columns)
+    width = max(len(line) for line in lines)
+    figure = Figure(figsize=(3.5 * width + 0.2, 2.75 * len(lines) + 0.45), layout="constrained")
+    grid = figure.subplots(len(lines), width, squeeze=False)
+    for line, axes in zip(lines, grid, strict=True):
+        for one, place in zip(line, axes, strict=False):
+            _paint(place, one)
+        for place in axes[len(line) :]:
+            place.axis("off")
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8.5, handlelength=1.8
+    )
+    return figure
+
+
+def _arrange(panels: list[Series], columns: int) -> list[list[Series]]:
+    """Rows of panels: the levels of a quantity side by side, quantities without levels where there is room."""
+    groups = [[one for one in panels if one.name == name] for name in _TITLES]
+    lines = [group[at : at + columns] for group in groups if len(group) > 1 for at in range(0, len(group), columns)]
+    for one in (group[0] for group in groups if len(group) == 1):
+        room = next((line for line in lines if len(line) < columns), None)
+        if room is None:
+            lines.append([one])
+        else:
+            room.append(one)
+    return lines
+
+
+def _paint(axes: "Axes", one: Series) -> None:
+    certified, attacked, upper = one.certified.mean(0), one.attacked.mean(0), one.upper.mean(0)
+    above = np.interp(one.radii, one.budgets, upper)
+    axes.fill_between(one.radii, certified, np.maximum(above, certified), color=UNKNOWN, linewidth=0, label="not known")
+    if (count := len(one.certified)) > 1:
+        faint: dict[str, Any] = {"linewidth": 0.6, "alpha": min(0.3, 2 / count)}
+        axes.plot(one.radii, one.certified.T, color=CERTIFIED, **faint)
+        axes.plot(one.budgets, one.attacked.T, color=ATTACKED, **faint)
+    if one.random is not None:
+        axes.plot(one.budgets, one.random.mean(0), color=RANDOM, linewidth=1.2, linestyle=(0, (1, 1.5)), label="random")
+    axes.plot(one.budgets, upper, color=ATTACKED, linewidth=1.0, linestyle=(0, (3, 2)), label="attacked, at most")
+    style: dict[str, Any] = {"linewidth": 1.7, "marker": "o", "markersize": 3.5, "clip_on": False}
+    axes.plot(one.budgets, attacked, color=ATTACKED, label="attacked", **style)
+    axes.plot(one.radii, certified, color=CERTIFIED, linewidth=1.7, label="certified")
+    draw.style_curve(axes, one.title, _UNITS[one.name], float(one.radii[-1]))
+    axes.set_xlabel("l2 budget (pixel units)", fontsize=8)
+
+
+def perturbation_figure(image: Tensor, perturbed: Tensor, maps: tuple[Tensor, Tensor], caption: str) -> "Figure":
+    """An image and its perturbed copy, the perturbation made visible, and the attribution maps of both.
+
+    Args:
+        image: Clean image ``[C, H, W]`` in [0, 1].
+        perturbed: The other one.
+        maps: Estimates of the smoothed maps of both, ``[H, W]``.
+        caption: What the perturbed image is.
+    """
+    from matplotlib.figure import Figure
+
+    delta = perturbed.double() - image.double()
+    gain = 0.5 / max(float(delta.abs().max()), 1e-12)
+    shown = (0.5 + gain * delta).clamp(0, 1)
+    figure = Figure(figsize=(10.4, 2.5), layout="constrained")
+    axes = figure.subplots(1, 5)
+    titles = ["Image", caption, f"Perturbation, x {gain:.3g}", "Smoothed map", "Smoothed map, perturbed"]
+    for place, tensor, title in zip(axes, (image, perturbed, shown), titles, strict=False):
+        pixels = tensor.float().permute(1, 2, 0).numpy()
+        gray = pixels.shape[2] != 3
+        draw.paint_map(place, pixels[:, :, 0] if gray else pixels, cmap="gray" if gray else None, vmin=0, vmax=1)
+        place.set_title(title, fontsize=9, color=draw.INK, parse_math=False)
+    top = float(torch.quantile(torch.stack(maps).abs().flatten().double(), 0.995)) or 1.0
+    signed = any(bool((one < 0).any()) for one in maps)
+    for place, one, title in zip(axes[3:], maps, titles[3:], strict=True):
+        palette = "RdBu_r" if signed else "gray_r"
+        draw.paint_map(place, one.float().numpy(), cmap=palette, vmin=-top if signed else 0, vmax=top)
+        place.set_title(title, fontsize=9, color=draw.INK, parse_math=False)
+    return figure

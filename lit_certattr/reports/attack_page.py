@@ -1,0 +1,130 @@
+"""``attack.html``: certified beside attacked, in one file that opens offline."""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lit_certattr.certificates.drawing import name_of
+from lit_certattr.reports.attack_directory import AttackDirectory
+from lit_certattr.reports.attack_figure import perturbation_figure, sandwich_figure, series
+from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
+from lit_certattr.reports.run_directory import Record
+from lit_certattr.sandwich import ImageSandwich
+
+_NAMES = {
+    "important": "important",
+    "unimportant": "unimportant",
+    "overlap": "overlap",
+    "cosine": "cosine",
+}
+
+
+def write_attack_page(directory: AttackDirectory, ids: Sequence[str], max_panels: int = 16) -> None:
+    """Draw the figures of finished attacks and write ``attack.html``.
+
+    The page holds its pictures, style and script itself and loads nothing; everything that comes from files or names is
+    escaped.
+
+    Args:
+        directory: Attacks whose images and table are written.
+        ids: Ids of the images, in the order of the table.
+        max_panels: Images that get a panel, the first ones.
+
+    Raises:
+        InputError: If a file is missing or damaged.
+    """
+    panels, curves = [], []
+    for number, (image_id, sandwich) in enumerate(directory.sandwiches(ids)):
+        record = directory.run.read(image_id)
+        curves.append((record.results, sandwich.rows))
+        if number < max_panels:
+            panels.append(_panel(directory, record, sandwich))
+    summary = sandwich_figure(series(curves))
+    directory.write_figure("sandwich.pdf", render(summary, "pdf"))
+    png = render(summary)
+    directory.write_figure("sandwich.png", png)
+    table, settings = pq.read_table(directory.table), directory.settings() or {}
+    content = {
+        "title": directory.run.path.resolve().name,
+        "num_images": len(ids),
+        "tables": [_table(table)],
+        "violations": [violation(row) for row in table.to_pylist() if row["contradicted"]],
+        "summary_png": base64.b64encode(png).decode(),
+        "panels": panels,
+        "settings": [(key.replace("_", " "), str(value)) for key, value in settings.items()],
+        "error": f"{settings.get('error', 0):g}",
+        "samples": f"{settings.get('num_samples', 0):,}",
+        "random": bool(settings.get("random_search")),
+        "keep_label": bool(settings.get("keep_label")),
+        "budgets": ", ".join(f"{budget:g}" for budget in settings.get("budgets", [])),
+        **scripts(),
+    }
+    directory.write_page(template("attack.html.j2").render(content))
+
+
+def violation(row: Mapping[str, Any]) -> str:
+    """One line about a row whose certificate is contradicted."""
+    level = "" if row["top_k"] is None else f", K = {name_of(row['top_k'])}"
+    claims = f" ({row['contradicted']} pixels)" if row["quantity"] in ("important", "unimportant") else ""
+    return (
+        f"{row['id']}, {row['certificate']}: {row['quantity']}{level}, budget {row['budget']:g}: certified "
+        f"{row['certified']:.4f}, but at most {row['attacked_upper']:.4f} is left{claims}"
+    )
+
+
+def _panel(directory: AttackDirectory, record: Record, sandwich: ImageSandwich) -> dict[str, str]:
+    """Curves of one image, and its worst perturbation at the largest budget."""
+    largest = max(one.budget for one in sandwich.candidates)
+    shown = next(index for index, one in enumerate(sandwich.candidates) if one.budget == largest and not one.random)
+    png = render(sandwich_figure(series([(record.results, sandwich.rows)])), dpi=110)
+    directory.write_figure(f"{record.id}.png", png)
+    pair = perturbation_figure(
+        record.image,
+        sandwich.images[shown],
+        (sandwich.maps[0], sandwich.maps[shown]),
+        f"Attacked, budget {largest:g}",
+    )
+    picture = render(pair, dpi=110)
+    directory.write_figure(f"{record.id}-perturbed.png", picture)
+    worst = "; ".join(
+        f"{row['quantity']}: certified {row['certified']:.3f}, attacked {row['attacked']:.3f}"
+        for row in sandwich.rows
+        if row["budget"] == largest
+    )
+    return {
+        "id": record.id,
+        "png": base64.b64encode(png).decode(),
+        "picture": base64.b64encode(picture).decode(),
+        "alt": f"Certified and attacked values of {record.id} against the budget; at {largest:g}: {worst}",
+        "attack": sandwich.candidates[shown].attack,
+    }
+
+
+def _table(table: pa.Table) -> Table:
+    """Means over the images, one row a quantity and budget."""
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in table.to_pylist():
+        groups.setdefault((row["certificate"], row["quantity"], row["level"], row["budget"]), []).append(row)
+    random = any(row["random"] is not None for rows in groups.values() for row in rows)
+    heads = ["budget", "certified", *(["random"] if random else []), "attacked", "attacked, at most", "gap"]
+    columns = [Column("certificate", text=True), Column("what", text=True), *(Column(head) for head in heads)]
+    columns.append(Column("contradicted claims"))
+    cells = []
+    for (certificate, quantity, _, budget), rows in groups.items():
+        top_k = rows[0]["top_k"]
+        what = _NAMES[quantity] + ("" if top_k is None else f", K = {name_of(top_k)}")
+        keys = ["certified", *(["random"] if random else []), "attacked", "attacked_upper", "gap"]
+        means = [math.fsum(row[key] for row in rows) / len(rows) for key in keys]
+        fallen = sum(row["contradicted"] for row in rows)
+        cells.append(
+            [Cell(certificate, certificate, text=True), Cell(what, what, text=True), Cell(repr(budget), f"{budget:g}")]
+            + [Cell(repr(mean), f"{mean:.3f}") for mean in means]
+            + [Cell(str(fallen), str(fallen))]
+        )
+    return Table(
+        "Means over the images", columns, cells, "Click a column to sort. Every image: sandwich.parquet, .csv."
+    )

@@ -1,0 +1,93 @@
+"""What the HTML pages share: style, sorting, tables, pictures."""
+
+import base64
+import hashlib
+import io
+import warnings
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import jinja2
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Sorting on a click; a number sorts as a number. Its hash is the only script that the page's policy allows.
+_SCRIPT = """
+for (const table of document.querySelectorAll("table.sortable")) {
+  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+  heads.forEach((head, column) => {
+    head.tabIndex = 0;
+    const sort = () => {
+      const down = head.getAttribute("aria-sort") === "ascending";
+      heads.forEach(other => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const key = row => row.cells[column].dataset.value;
+      const order = (a, b) => a !== "" && b !== "" && !isNaN(a) && !isNaN(b) ? a - b : a.localeCompare(b);
+      [...body.rows].sort((a, b) => order(key(a), key(b)) * (down ? -1 : 1)).forEach(row => body.append(row));
+    };
+    head.addEventListener("click", sort);
+    head.addEventListener("keydown", event => { if (event.key === "Enter") sort(); });
+  });
+}
+"""
+
+
+class Cell(NamedTuple):
+    """One cell of a table: what is sorted, what is shown."""
+
+    value: str
+    shown: str
+    text: bool = False
+
+
+class Column(NamedTuple):
+    """The head of a column."""
+
+    name: str
+    text: bool = False
+
+
+class Table(NamedTuple):
+    """A table of the report."""
+
+    title: str
+    columns: list[Column]
+    rows: list[list[Cell]]
+    note: str
+
+
+def template(name: str) -> jinja2.Template:
+    """A template of this package; everything that is put into it is escaped."""
+    return _environment().get_template(name)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    loader = jinja2.PackageLoader("lit_certattr.reports")
+    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+
+
+def scripts() -> dict[str, str]:
+    """The one script of a page, and its hash for the page's policy."""
+    return {
+        "script": Markup(_SCRIPT),  # noqa: S704  (a constant)
+        "script_hash": base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode(),
+    }
+
+
+def render(figure: "Figure", kind: str = "png", dpi: int = 150) -> bytes:
+    """A figure as a file, which holds no time: equal figures give equal bytes.
+
+    Args:
+        figure: The figure.
+        kind: ``"png"`` or ``"pdf"``.
+        dpi: Dots per inch.
+    """
+    file = io.BytesIO()
+    metadata = {"Software": None} if kind == "png" else {"CreationDate": None}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font lacks
+        figure.savefig(file, format=kind, dpi=dpi, metadata=metadata)
+    return file.getvalue()
