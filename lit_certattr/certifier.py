@@ -78,8 +78,7 @@ class Certifier:
         for name, certificate in named.items():
             if not name.isidentifier():
                 raise InputError(f"certificate name {name!r} must be letters, digits and underscores")
-            if not isinstance(noise, certificate.laws):
-                certificate.bind(noise, (1, 1))  # raises, naming the laws it covers
+            certificate.check_noise(noise)
         self.attribution, self.noise, self.certificates = attribution, noise, named
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
         self.memory_format: MemoryFormat = memory_format

@@ -21,7 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from lit_certattr.certificates import Certificate, Result, TopKOverlapCertificate, TopKOverlapResult
+from lit_certattr.certificates import Certificate, OverlapResult, Result, TopKOverlapCertificate
 from lit_certattr.certificates.votes import VoteCertificate
 from lit_certattr.errors import InputError
 
@@ -93,7 +93,7 @@ class AllDecided(_CountingRule):
 
     Args:
         share: Share in (0, 1] of the pixels (over all levels; for an overlap: of K) that is enough.
-        radius: Only what is certified at this l2 radius, in pixel units, counts.
+        radius: Only what is certified at this radius counts (pixel units, norm of the result).
 
     Raises:
         InputError: If a setting is out of range.
@@ -119,9 +119,9 @@ class Futility(_CountingRule):
     Args:
         gain: Stop when the certified pixels have grown by less than this share since the last look, for every
             certificate that counts pixels; 0.05 is 5 %. While nothing is certified, sampling goes on.
-        radius: Only what is certified at this l2 radius, in pixel units, counts. At 0 a pixel counts as soon as
-            it is certified at all, and its radius would still grow with more samples; give the radius that
-            matters to you.
+        radius: Only what is certified at this radius counts (pixel units, norm of the result). At 0 a pixel
+            counts as soon as it is certified at all, and its radius would still grow with more samples; give the
+            radius that matters to you.
 
     Raises:
         InputError: If a setting is out of range.
@@ -150,7 +150,8 @@ class OverlapStable(_CountingRule):
 
     Args:
         tolerance: Change, as a share of K, that counts as none.
-        radius: The l2 radius, in pixel units, at which the overlap is read. While it is 0 there, sampling goes on.
+        radius: Radius at which the overlap is read (pixel units, norm of the result). While it is 0 there, sampling
+            goes on.
 
     Raises:
         InputError: If a setting is out of range, or no certificate gives an overlap.
@@ -175,7 +176,7 @@ class OverlapStable(_CountingRule):
         if len(looks) < 2:
             return False
         before, now = self.counts(looks[-2]), self.counts(looks[-1])
-        overlaps = [name for name, result in looks[-1].results.items() if isinstance(result, TopKOverlapResult)]
+        overlaps = [name for name, result in looks[-1].results.items() if isinstance(result, OverlapResult)]
         return all(now[name][0] and self._settled(before[name][0], *now[name]) for name in overlaps)
 
     def _settled(self, old: int, new: int, size: int) -> bool:

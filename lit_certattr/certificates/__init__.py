@@ -3,10 +3,12 @@
 from lit_certattr.certificates.base import Certificate
 from lit_certattr.certificates.cosine import CosineCertificate, CosineResult
 from lit_certattr.certificates.overlap_bounds import displacement_radii
+from lit_certattr.certificates.overlap_result import OverlapResult
 from lit_certattr.certificates.pixel import ABSTAIN, PixelCertificate, PixelResult
-from lit_certattr.certificates.renyi import RenyiCertificate
+from lit_certattr.certificates.renyi import RenyiCertificate, RenyiResult
 from lit_certattr.certificates.result import Result, load_results, save_results
-from lit_certattr.certificates.topk_overlap import TopKOverlapCertificate, TopKOverlapResult
+from lit_certattr.certificates.topk_overlap import TopKOverlapCertificate
+from lit_certattr.certificates.topk_overlap_result import TopKOverlapResult
 from lit_certattr.certificates.votes import VoteCertificate
 
 __all__ = [
@@ -14,9 +16,11 @@ __all__ = [
     "Certificate",
     "CosineCertificate",
     "CosineResult",
+    "OverlapResult",
     "PixelCertificate",
     "PixelResult",
     "RenyiCertificate",
+    "RenyiResult",
     "Result",
     "TopKOverlapCertificate",
     "TopKOverlapResult",

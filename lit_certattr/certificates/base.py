@@ -108,6 +108,16 @@ class Certificate(Metric, ABC):
         """Pixels of the maps that this certificate is bound to."""
         return self.map_shape[0] * self.map_shape[1]
 
+    def check_noise(self, noise: Noise) -> None:
+        """Refuse a noise law that the theorem, with the settings of this certificate, does not cover.
+
+        Raises:
+            InputError: Naming what is covered.
+        """
+        if not isinstance(noise, self.laws):
+            covered = " or ".join(law.__name__ for law in self.laws)
+            raise InputError(f"{type(self).__name__} is proved for {covered}, not for {type(noise).__name__}")
+
     def bind(self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None) -> None:
         """Fix the noise law and the shape ``(H, W)`` of the maps; forgets all samples.
 
@@ -119,9 +129,7 @@ class Certificate(Metric, ABC):
         Raises:
             InputError: If the theorem does not cover the noise, or the maps are too small for the settings.
         """
-        if not isinstance(noise, self.laws):
-            covered = " or ".join(law.__name__ for law in self.laws)
-            raise InputError(f"{type(self).__name__} is proved for {covered}, not for {type(noise).__name__}")
+        self.check_noise(noise)
         height, width = map_shape
         self.bound_to, self.map_shape, self.dimension = noise, (height, width), dimension
         device = self.num_samples.device

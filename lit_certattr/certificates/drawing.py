@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lit_certattr.certificates.cosine import CosineResult
 from lit_certattr.certificates.cosine_bounds import radius_over_sigma
+from lit_certattr.certificates.overlap_result import OverlapResult
 from lit_certattr.certificates.pixel import PixelResult
-from lit_certattr.certificates.topk_overlap import TopKOverlapResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -187,10 +187,10 @@ def _ticks(count: int) -> Any:
     return MaxNLocator(count)
 
 
-def style_curve(axes: "Axes", title: str, ylabel: str, end: float) -> None:
-    """Axes of a curve of shares against the radius."""
+def style_curve(axes: "Axes", title: str, ylabel: str, end: float, norm: str = "l2") -> None:
+    """Axes of a curve of shares against the radius, in a norm."""
     axes.set_title(title, fontsize=9, color=INK)
-    axes.set_xlabel("l2 radius (pixel units)", fontsize=8)
+    axes.set_xlabel(f"{norm} radius (pixel units)", fontsize=8)
     axes.set_ylabel(ylabel, fontsize=8)
     axes.set_xlim(0, end)
     axes.set_ylim(-0.02, 1.02)
@@ -225,14 +225,14 @@ def paint_shares(axes: "Axes", result: PixelResult, label: int) -> None:
         axes.legend(fontsize=7, frameon=False, loc="upper right", handlelength=1.6)
 
 
-def paint_overlap(axes: "Axes", result: TopKOverlapResult, title: str = "Certified overlap") -> None:
+def paint_overlap(axes: "Axes", result: OverlapResult, title: str = "Certified overlap") -> None:
     """Certified overlap of the top K against the radius, as a share of K."""
     finite = result.displacement[torch.isfinite(result.displacement)]
     radii = radius_grid(float(finite.max()) if finite.numel() else 0.0, result.sigma)
     curve = result.curve(radii.tolist()).numpy()
     axes.plot(radii, curve, color=OVERLAP, linewidth=1.6)
     axes.fill_between(radii, curve, color=OVERLAP, alpha=0.12, linewidth=0)
-    style_curve(axes, title, f"share of K = {name_of(result.top_k)}", radii[-1])
+    style_curve(axes, title, f"share of K = {name_of(result.top_k)}", radii[-1], result.radius_norm)
 
 
 def cosine_radii(result: CosineResult) -> npt.NDArray[np.float64]:
@@ -280,7 +280,7 @@ def draw_pixel(result: PixelResult) -> "Figure":
     return figure
 
 
-def draw_overlap(result: TopKOverlapResult) -> "Figure":
+def draw_overlap(result: OverlapResult) -> "Figure":
     """Certified overlap of the top K against the radius.
 
     Args:

@@ -1,6 +1,6 @@
 """From counts to certified top-K overlaps: pure functions, one a theorem."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Literal, get_args
 
@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from lit_certattr.certificates.renyi_bounds import renyi_displacement_radii
 from lit_certattr.errors import InputError
 from lit_certattr.statistics import (
     clopper_pearson_lower,
@@ -18,7 +17,9 @@ from lit_certattr.statistics import (
 )
 
 Array = npt.NDArray[np.float64]
-Bound = Literal["clopper_pearson", "one_number", "published_hoeffding", "renyi"]
+Bound = Literal["clopper_pearson", "one_number", "published_hoeffding"]
+Rule = Callable[[Array, Array], Array]
+"""From lower and upper bounds ``[N]`` to displacement radii ``[K]``."""
 
 
 def displacement_radii(lower: npt.ArrayLike, upper: npt.ArrayLike, inside: npt.ArrayLike, sigma: float) -> Array:
@@ -120,7 +121,7 @@ def overlap_radii(
     bound: Bound = "clopper_pearson",
     fixed_set: bool = False,
     uncovered: Sequence[int] = (0,),
-    mass: float | None = None,
+    rule: Rule | None = None,
 ) -> Array:
     r"""Radii at which pixels of S can be displaced, from the counts of i.i.d. masks; all hold at once.
 
@@ -141,8 +142,8 @@ def overlap_radii(
 
     ``"published_hoeffding"`` is the authors' rule, with Hoeffding's bound for all 2N sides.
 
-    ``"renyi"`` takes the exact binomial bounds and Renyi divergences in place of Neyman and Pearson's lemma; see
-    :func:`~lit_certattr.certificates.renyi_bounds.renyi_displacement_radii`.
+    Bounds of pixels are turned into radii by Neyman and Pearson's lemma (:func:`displacement_radii`), or by the theorem
+    ``rule`` about the same bounds.
 
     Args:
         votes: Integer counts ``[N]``.
@@ -153,7 +154,7 @@ def overlap_radii(
         bound: Which bound.
         fixed_set: S does not depend on these counts.
         uncovered: Numbers of pixels in 0..K-1 whose bounds may fail.
-        mass: Largest sum of a map; ``"renyi"`` needs it.
+        rule: Another theorem than :func:`displacement_radii`.
 
     Returns:
         Float64 ``[K]``, increasing: fewer than m pixels of S are displaced below the m-th radius.
@@ -167,15 +168,13 @@ def overlap_radii(
     if bound == "one_number":
         best = displacement_radii_from_mass(share_lower(votes, inside, num_samples, alpha), size, sigma)
     else:
+        rule = rule or (lambda lower, upper: displacement_radii(lower, upper, inside, sigma))
         best = np.full(size, -np.inf)
         sides = 1 if fixed_set else 2
         for v in uncovered:
             level = alpha * (v + 1) / (len(uncovered) * sides * pixels)
             lower, upper = bound_tables(num_samples, level, bound)
-            if bound == "renyi" and mass is not None:
-                radii = renyi_displacement_radii(lower[votes] / mass, upper[votes] / mass, inside, sigma)
-            else:
-                radii = displacement_radii(lower[votes], upper[votes], inside, sigma)
+            radii = rule(lower[votes], upper[votes])
             best = np.maximum(best, np.r_[np.full(v, -np.inf), radii[: size - v]])
     best[size - max(0, 2 * size - pixels) :] = np.inf  # two sets of K of N pixels share 2K - N
     return best

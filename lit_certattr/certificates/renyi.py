@@ -1,35 +1,109 @@
-"""Certified top-K overlap of rank-scored smoothing, by Renyi divergences."""
+"""Certified top-K overlap of rank-scored smoothing, by Renyi divergences, in l2 and other norms."""
 
+import re
 from collections.abc import Sequence
-from typing import Literal, get_args
+from functools import partial
+from typing import Any, ClassVar, Literal, get_args
 
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from lit_certattr.certificates.overlap_bounds import Rule
+from lit_certattr.certificates.renyi_bounds import Reach, renyi_displacement_radii, shortest_shift, swap_radius
 from lit_certattr.certificates.topk_overlap import TopKOverlapCertificate
+from lit_certattr.certificates.topk_overlap_result import TopKOverlapResult
 from lit_certattr.errors import InputError
+from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, GeneralisedNormalNoise, Noise
 from lit_certattr.smoothing.sparsify import Ties
 
 Scores = Literal["linear", "uniform"]
+
+
+def order_of_norm(name: str) -> float:
+    """P of the norm ``"lp"``, at least 2.
+
+    Raises:
+        InputError: If it is no such name.
+
+    Example:
+        >>> order_of_norm("l2"), order_of_norm("linf")
+        (2.0, inf)
+    """
+    if not re.fullmatch(r"l(inf|\d+(\.\d+)?)", name) or float(name[1:]) < 2:
+        raise InputError(f"radius_norm must be l2, l4, ... or linf, got {name!r}")
+    return float(name[1:])
+
+
+@attrs.frozen(eq=False)
+class RenyiResult(TopKOverlapResult):
+    """Certified overlap of the top-K sets of one map of rank scores, at every radius *in the norm that it names*.
+
+    Attributes:
+        radius_norm: Norm of all radii: ``"l2"``, ``"l8"``, ``"linf"``, ...
+        s: Exponent of the noise, 2 for Gaussian noise.
+        dimension: Number of values of the image, channels included.
+    """
+
+    kind: ClassVar[str] = "renyi"
+
+    radius_norm: str
+    s: int
+    dimension: int
+
+    def noise_in_words(self) -> str:
+        """See :class:`Result`."""
+        exponent = f" and exponent s = {self.s}" if self.noise == GeneralisedNormalNoise.__name__ else ""
+        return super().noise_in_words() + exponent
+
+    @property
+    def law(self) -> Noise:
+        """The noise law; for noise on a grid the Gaussian one, whose theorems cover it."""
+        gaussian = self.noise != GeneralisedNormalNoise.__name__
+        return GaussianNoise(self.sigma) if gaussian else GeneralisedNormalNoise(self.sigma, self.s)
+
+    def longest_radius(self) -> float:
+        """See :class:`OverlapResult`: that of half of K, with votes that all agree."""
+        vote, half = self.unanimous(), -(-self.size // 2)
+        insiders, outsiders = np.full(half, vote / self.kept), np.full(half, (1 - vote) / self.kept)
+        return swap_radius(insiders, outsiders, _reach(self.law, self.radius_norm, self.dimension))
+
+    def _rule(self, inside: npt.NDArray) -> Rule:
+        """See :class:`TopKOverlapResult`."""
+        mass = (self.kept + 1) / 2 if self.map_kind == "ranked" else self.kept
+        reach = _reach(self.law, self.radius_norm, self.dimension)
+        return lambda lower, upper: renyi_displacement_radii(lower / mass, upper / mass, inside, reach)
+
+
+def _reach(law: Noise, norm: str, dimension: int) -> Reach:
+    return partial(shortest_shift, law=law, norm=order_of_norm(norm), dimension=dimension)
 
 
 class RenyiCertificate(TopKOverlapCertificate):
     r"""Certified top-K overlap by Renyi divergences, of maps scored by rank (after Liu et al., 2021).
 
     Each noisy map is replaced by scores of its ranks that sum to one: linear over the top ``sparsity`` pixels, or
-    uniform on them. The mean is a distribution :math:`m(x)` over pixels. Moving the image by :math:`\delta` moves it
-    by a Renyi divergence of at most :math:`\alpha \|\delta\|^2 / 2\sigma^2` in either direction, and displacing pixels
-    of the top K costs a divergence that :func:`~lit_certattr.certificates.renyi_bounds.swap_divergence` bounds from
-    below for every order; the best order and direction give the radius. Means are bounded by exact binomial bounds of
-    all pixels, as in :class:`TopKOverlapCertificate`: linear scores are counted as masks of a random size.
+    uniform on them. The mean is a distribution :math:`m(x)` over pixels. Moving the image by :math:`\delta` moves it by
+    at most the Renyi divergence of the shifted noise, in either direction, and displacing pixels of the top K costs a
+    divergence that :func:`~lit_certattr.certificates.renyi_bounds.swap_divergence` bounds from below for every order;
+    :func:`~lit_certattr.certificates.renyi_bounds.shortest_shift` of the best order and direction is the radius. Means
+    are bounded by exact binomial bounds of all pixels, as in :class:`TopKOverlapCertificate`: linear scores are counted
+    as masks of a random size.
 
-    It says the same kind of thing as :class:`TopKOverlapCertificate` and holds for the same noise. A divergence counts
-    the probability that moves, so radii are smaller where the scores are spread over many pixels, the usual case;
-    but the scores add up to one, which Neyman and Pearson's lemma does not know, so they can be larger where few pixels
-    hold most of them.
+    For l2 it says the same kind of thing as :class:`TopKOverlapCertificate`. A divergence counts the probability that
+    moves, so radii are smaller where the scores are spread over many pixels, the usual case; but the scores add up to
+    one, which Neyman and Pearson's lemma does not know, so they can be larger where few pixels hold most of them.
+
+    What only this theorem has is other norms. With noise of exponent s (2 for Gaussian noise, or that of
+    :class:`~lit_certattr.smoothing.GeneralisedNormalNoise`) its radii are l_s lengths, or l_p lengths for any larger p,
+    up to ``"linf"``. Results name the norm wherever they show a radius.
 
     Args:
         top_k: K, as a share of the pixels or a pixel count.
         alpha: Probability of any false statement about one image.
         sparsity: Share or count of pixels that score in each noisy map; ``None`` takes K.
         scores: ``"linear"`` or ``"uniform"``.
+        radius_norm: Norm of the perturbations: ``"l2"``, ``"l4"``, ..., ``"linf"``; at least that of the noise.
         uncovered: See :class:`TopKOverlapCertificate`.
         ties: Tie rule of uniform scores.
         sync_on_compute: Add the samples of all processes.
@@ -39,7 +113,6 @@ class RenyiCertificate(TopKOverlapCertificate):
 
     Example:
         >>> import torch
-        >>> from lit_certattr.smoothing import GaussianNoise
         >>> certificate = RenyiCertificate(top_k=1, alpha=0.05, scores="uniform")
         >>> certificate.bind(GaussianNoise(sigma=0.5), (1, 2))
         >>> certificate.update(torch.tensor([[[2.0, 1.0]]]).expand(100, 1, 2))
@@ -48,6 +121,8 @@ class RenyiCertificate(TopKOverlapCertificate):
     """
 
     name = "renyi"
+    result = RenyiResult
+    laws = (GaussianNoise, DiscreteGaussianNoise, GeneralisedNormalNoise)
 
     def __init__(
         self,
@@ -55,19 +130,45 @@ class RenyiCertificate(TopKOverlapCertificate):
         alpha: float = 0.001,
         sparsity: float | None = None,
         scores: Scores = "linear",
+        radius_norm: str = "l2",
         uncovered: Sequence[float] | None = None,
         ties: Ties = "index",
         sync_on_compute: bool = False,
     ) -> None:
         if scores not in get_args(Scores):
             raise InputError(f"scores must be one of {', '.join(get_args(Scores))}, got {scores!r}")
+        order_of_norm(radius_norm)  # checks
         super().__init__(
             top_k,
             alpha,
             sparsity,
-            bound="renyi",
             map_kind="ranked" if scores == "linear" else "sparsified",
             uncovered=uncovered,
             ties=ties,
             sync_on_compute=sync_on_compute,
         )
+        self.scores, self.radius_norm = scores, radius_norm
+
+    def check_noise(self, noise: Noise) -> None:
+        """See :class:`Certificate`: the norm must not be below that of the noise."""
+        super().check_noise(noise)
+        if order_of_norm(self.radius_norm) < (s := _exponent(noise)):
+            raise InputError(
+                f"with {noise!r} {type(self).__name__} is proved for radius_norm l{s} and above, up to linf, "
+                f"not for {self.radius_norm}"
+            )
+
+    def allocate(self) -> None:
+        """See :class:`Certificate`."""
+        super().allocate()
+        if self.dimension is None and self.radius_norm != "l2":
+            raise InputError(f"{type(self).__name__}: {self.radius_norm} needs bind(noise, map_shape, dimension)")
+
+    def _theorem(self) -> dict[str, Any]:
+        assert self.bound_to is not None
+        dimension = self.dimension or self.num_pixels  # l2 radii do not depend on it
+        return {"radius_norm": self.radius_norm, "s": _exponent(self.bound_to), "dimension": dimension}
+
+
+def _exponent(noise: Noise) -> int:
+    return noise.s if isinstance(noise, GeneralisedNormalNoise) else 2

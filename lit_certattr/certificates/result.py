@@ -1,7 +1,7 @@
 """What a certificate gives back: a frozen, self-contained record that can be saved and re-read bit by bit."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_origin
 
@@ -60,6 +60,11 @@ class Result:
         raise NotImplementedError
 
     @property
+    def radius_norm(self) -> str:
+        """Norm of the perturbations that all radii of this result are about; ``"l2"`` for most kinds."""
+        return "l2"
+
+    @property
     def spent_alpha(self) -> float:
         """What the bounds of this result may err with: ``alpha`` times its share."""
         return self.alpha * self.alpha_share
@@ -70,7 +75,7 @@ class Result:
         A kind of result without this method cannot be stopped early by what it has certified.
 
         Args:
-            radius: Budget in pixel l2 units.
+            radius: Budget in pixel units, in the norm of :attr:`radius_norm`.
         """
         raise NotImplementedError
 
@@ -175,7 +180,7 @@ def load_results(path: str | Path) -> dict[str, Result]:
     Raises:
         InputError: If the file is missing, damaged, or not one of ours.
     """
-    kinds = {kind.__name__: kind for kind in Result.__subclasses__()}
+    kinds = {kind.__name__: kind for kind in _kinds(Result)}
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[_HEADER])
@@ -190,6 +195,13 @@ def load_results(path: str | Path) -> dict[str, Result]:
     except (SafetensorError, LookupError, ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a file of certified results, or damaged ({reason})") from None
+
+
+def _kinds(base: type[Result]) -> Iterator[type[Result]]:
+    """Every class below ``base``."""
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _kinds(kind)
 
 
 def _build(kind: type[Result], plain: dict[str, Any], tensors: dict[str, Tensor]) -> Result:

@@ -72,13 +72,14 @@ def certified_metrics(radii: Sequence[float], top_k: Sequence[float]) -> MetricC
     return MetricCollection(metrics, compute_groups=False)  # type: ignore[arg-type]
 
 
-def overlap_metrics(radii: Sequence[float], top_k: float, name: str = "overlap") -> MetricCollection:
+def overlap_metrics(radii: Sequence[float], top_k: float, name: str = "overlap", norm: str = "l2") -> MetricCollection:
     """The metrics of a :class:`~lit_certattr.certificates.TopKOverlapCertificate`, without compute groups.
 
     Args:
-        radii: Budgets in pixel l2 units.
+        radii: Budgets in pixel units.
         top_k: The certificate's K.
         name: First word of the metrics' names.
+        norm: Norm of the budgets; named in the metrics where it is not l2.
 
     Raises:
         InputError: If a radius is negative or given twice.
@@ -86,9 +87,12 @@ def overlap_metrics(radii: Sequence[float], top_k: float, name: str = "overlap")
     Example:
         >>> list(overlap_metrics(radii=[0.05, 0.1], top_k=0.2))
         ['overlap_k20_r0_05', 'overlap_k20_r0_10']
+        >>> list(overlap_metrics(radii=[0.01], top_k=0.2, norm="linf"))
+        ['overlap_linf_k20_r0_01']
     """
+    name = name if norm == "l2" else f"{name}_{norm}"
     metrics: dict[str, Metric] = {
-        metric_name(name, radius, top_k): CertifiedOverlap(radius) for radius in _distinct(radii)
+        metric_name(name, radius, top_k): CertifiedOverlap(radius, norm) for radius in _distinct(radii)
     }
     return MetricCollection(metrics, compute_groups=False)  # type: ignore[arg-type]
 
@@ -116,7 +120,7 @@ def metrics_for(certificate: Certificate, radii: Sequence[float]) -> MetricColle
         case PixelCertificate():
             return certified_metrics(radii, certificate.top_k)
         case RenyiCertificate():  # beside the other theorem of the same statement
-            return overlap_metrics(radii, certificate.top_k, "renyi_overlap")
+            return overlap_metrics(radii, certificate.top_k, "renyi_overlap", certificate.radius_norm)
         case TopKOverlapCertificate():
             return overlap_metrics(radii, certificate.top_k)
         case CosineCertificate():

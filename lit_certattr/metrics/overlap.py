@@ -16,7 +16,8 @@ class CertifiedOverlap(ImageMean):
     """Certified top-K overlap as a share of K at a radius, mean over images.
 
     Args:
-        radius: Budget in pixel l2 units.
+        radius: Budget in pixel units.
+        norm: Norm of the budget; results whose radii have another are refused.
         **kwargs: Passed to :class:`torchmetrics.Metric`.
 
     Raises:
@@ -37,21 +38,22 @@ class CertifiedOverlap(ImageMean):
     higher_is_better = True
     plot_upper_bound = 1.0
 
-    def __init__(self, radius: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, radius: float = 0.0, norm: str = "l2", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         overlap_of([radius])  # checks
-        self.radius = float(radius)
+        self.radius, self.norm = float(radius), norm
 
     def value(self, result: Result) -> Tensor:
         """See :class:`ImageMean`."""
-        return overlap_of([self.radius])(result)[0]
+        return overlap_of([self.radius], self.norm)(result)[0]
 
 
 class CertifiedOverlapCurve(ImageMean):
     """Certified top-K overlap as a share of K at several radii, mean over images.
 
     Args:
-        radii: Budgets in pixel l2 units.
+        radii: Budgets in pixel units.
+        norm: Norm of the budgets; results whose radii have another are refused.
         **kwargs: Passed to :class:`torchmetrics.Metric`.
 
     Raises:
@@ -61,19 +63,19 @@ class CertifiedOverlapCurve(ImageMean):
     higher_is_better = True
     plot_upper_bound = 1.0
 
-    def __init__(self, radii: Sequence[float], **kwargs: Any) -> None:
+    def __init__(self, radii: Sequence[float], norm: str = "l2", **kwargs: Any) -> None:
         super().__init__(size=len(radii), **kwargs)
         overlap_of(radii)  # checks
-        self.radii = tuple(float(radius) for radius in radii)
+        self.radii, self.norm = tuple(float(radius) for radius in radii), norm
 
     def value(self, result: Result) -> Tensor:
         """See :class:`ImageMean`."""
-        return overlap_of(self.radii)(result)
+        return overlap_of(self.radii, self.norm)(result)
 
     def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> Any:
         """Plot the overlap against the radius; ``val`` is one curve of :meth:`compute` or several, default now's."""
         curves = self.compute() if val is None else val
-        radii, names = torch.tensor(self.radii), ("l2 radius", "certified overlap / K")
+        radii, names = torch.tensor(self.radii), (f"{self.norm} radius", "certified overlap / K")
         if isinstance(curves, Tensor):
             return plot_curve((radii, curves, radii), ax=ax, label_names=names, name=type(self).__name__)
         repeated = [radii] * len(curves)

@@ -23,6 +23,7 @@ _CERTIFICATE = (  # what a result holds as it was asked for
     "num_selection",
     "nonnegative",
     "ties",
+    "radius_norm",
 )
 
 

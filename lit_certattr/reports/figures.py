@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import ndtri
 from torch import Tensor
 
-from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
+from lit_certattr.certificates import CosineResult, OverlapResult, PixelResult, Result, TopKOverlapResult
 from lit_certattr.certificates import drawing as draw
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def image_panel(
     from matplotlib.figure import Figure
 
     pixel = {name: result for name, result in results.items() if isinstance(result, PixelResult)}
-    overlap = {name: result for name, result in results.items() if isinstance(result, TopKOverlapResult)}
+    overlap = {name: result for name, result in results.items() if isinstance(result, OverlapResult)}
     cosine = {name: result for name, result in results.items() if isinstance(result, CosineResult)}
     maps: list[Any] = [lambda axes, slot: _image(axes, slot, image)]
     if clean_map is not None:
@@ -55,7 +55,8 @@ def image_panel(
             lambda axes, slot, r=result, s=suffix: _radius(axes, slot, r, s),
         ]
     if not pixel:
-        maps += [lambda axes, slot, r=masks: _top(axes, slot, r) for masks in overlap.values()]
+        counted = [masks for masks in overlap.values() if isinstance(masks, TopKOverlapResult)]
+        maps += [lambda axes, slot, r=masks: _top(axes, slot, r) for masks in counted]
     maps += [lambda axes, slot, r=vector: _mean(axes, slot, r) for vector in cosine.values()]
     curves: list[Any] = []
     for result in pixel.values():
@@ -112,7 +113,7 @@ def dataset_figure(results: Iterable[Mapping[str, Result]]) -> "Figure":
                 radii = _pixel_radii(first.setdefault(name, result))
                 for label in (1, 0):
                     curves.setdefault((name, label), []).append(draw.share_curves(result, label, radii))
-            elif isinstance(result, TopKOverlapResult):
+            elif isinstance(result, OverlapResult):
                 radii = _overlap_radii(first.setdefault(name, result))
                 curves.setdefault((name, 1), []).append(result.curve(radii.tolist()).numpy()[:, None])
             elif isinstance(result, CosineResult):
@@ -121,7 +122,7 @@ def dataset_figure(results: Iterable[Mapping[str, Result]]) -> "Figure":
                 curves.setdefault((name, 1), []).append(draw.cosine_curve(result, radii)[:, None])
 
     rows = max(1, sum(isinstance(result, PixelResult) for result in first.values()))
-    overlaps = sum(isinstance(result, TopKOverlapResult) for result in first.values())
+    overlaps = sum(isinstance(result, OverlapResult) for result in first.values())
     cosines = sum(isinstance(result, CosineResult) for result in first.values())
     pixels = rows if len(first) > overlaps + cosines else 0
     columns = (2 if pixels else 0) + (-(-(overlaps + cosines) // rows))
@@ -147,18 +148,14 @@ def dataset_figure(results: Iterable[Mapping[str, Result]]) -> "Figure":
 
 
 def _pixel_radii(result: PixelResult) -> Any:
-    return _common_radii(result, result.level)
-
-
-def _overlap_radii(result: TopKOverlapResult) -> Any:
-    return _common_radii(result, result.alpha / 2 / result.votes.numel())
-
-
-def _common_radii(result: Result, level: float) -> Any:
     """A grid up to the largest radius that unanimous votes can certify: the same for all images of a run."""
     num_samples = result.sampling.get("num_samples", result.num_samples)  # the most that an image of the run can get
-    sigma = result.sigma
-    return np.linspace(0, 1.02 * sigma * max(float(ndtri(level ** (1 / num_samples))), 0.1), 120)
+    longest = max(float(ndtri(result.level ** (1 / num_samples))), 0.1)
+    return np.linspace(0, 1.02 * result.sigma * longest, 120)
+
+
+def _overlap_radii(result: OverlapResult) -> Any:
+    return np.linspace(0, 1.02 * result.longest_radius(), 120)
 
 
 def _band(axes: "Axes", radii: Any, curves: Any, colour: str, label: str) -> None:
@@ -182,10 +179,11 @@ def _mean_shares(axes: "Axes", result: PixelResult, curves: Any, label: int, suf
         axes.legend(fontsize=7.5, frameon=False, loc="upper right", handlelength=1.6)
 
 
-def _mean_overlap(axes: "Axes", result: TopKOverlapResult, curves: Any, suffix: str) -> None:
+def _mean_overlap(axes: "Axes", result: OverlapResult, curves: Any, suffix: str) -> None:
     radii = _overlap_radii(result)
     _band(axes, radii, curves[:, :, 0], draw.OVERLAP, "")
-    draw.style_curve(axes, f"Certified overlap{suffix}", f"share of K = {draw.name_of(result.top_k)}", radii[-1])
+    ylabel = f"share of K = {draw.name_of(result.top_k)}"
+    draw.style_curve(axes, f"Certified overlap{suffix}", ylabel, radii[-1], result.radius_norm)
 
 
 def _mean_cosine(axes: "Axes", result: CosineResult, curves: Any, suffix: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
+from lit_certattr.certificates import CosineResult, OverlapResult, PixelResult, Result
 from lit_certattr.certificates.drawing import name_of
 from lit_certattr.reports.figures import dataset_figure, image_panel
 from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
@@ -53,7 +53,7 @@ def write_report(directory: RunDirectory, ids: Sequence[str], max_panels: int = 
             | {
                 "panels": panels,
                 "summary_png": summary_png,
-                "summary_alt": "Certified shares and overlap against the l2 radius, means over the images: "
+                "summary_alt": "Certified shares and overlap against the radius, means over the images: "
                 + "; ".join(f"{tile['label']} {tile['value']}" for tile in _tiles(table, provenance)),
             }
         )
@@ -88,6 +88,9 @@ def _content(
         "tiles": _tiles(table, provenance),
         "warnings": _warnings(table),
         "statements": [{"name": name, "text": _general(result)} for name, result in results.items()],
+        "other_norms": [
+            {"name": name, "norm": result.radius_norm} for name, result in results.items() if result.radius_norm != "l2"
+        ],
         "example_radius": f"{radius:g}",
         "example_change": f"{levels:.2g}",
         "shape": " x ".join(str(size) for size in first.image.shape),
@@ -145,11 +148,11 @@ def _general(result: Result) -> str:
             "pixel's certified radius can change whether that pixel belongs to the top K of the attribution map, by "
             "majority vote under the noise."
         )
-    if isinstance(result, TopKOverlapResult):
+    if isinstance(result, OverlapResult):
         return (
-            f"{sure}for all radii at once: under every perturbation of the image up to a radius, at least the share "
-            f"stated there of the K = {name_of(result.top_k)} most important pixels of the smoothed map stays in its "
-            "top K."
+            f"{sure}for all radii at once: under every perturbation of the image up to a radius"
+            f"{_in_norm(result)}, at least the share stated there of the K = {name_of(result.top_k)} most important "
+            "pixels of the smoothed map stays in its top K."
         )
     if isinstance(result, CosineResult):
         return (
@@ -158,6 +161,11 @@ def _general(result: Result) -> str:
             "stated there."
         )
     return result.statement()
+
+
+def _in_norm(result: Result) -> str:
+    """A remark on radii that are no l2 lengths, as all others are."""
+    return "" if result.radius_norm == "l2" else f" (an {result.radius_norm} length, not an l2 length)"
 
 
 def _tiles(table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -175,7 +183,7 @@ def _tiles(table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str
             _tile(_share(largest.certified.mean()), f"of the pixels certified at K = {widest}{suffix}, mean"),
             _tile(f"{group.mean_radius.mean():.3f}", f"mean certified radius{suffix}, pixel l2 units"),
         ]
-    overlap = data[data.kind == TopKOverlapResult.kind]
+    overlap = data[data.overlap.notna()]
     for name, group in overlap.groupby("certificate", sort=False):
         suffix = f" ({name})" if overlap.certificate.nunique() > 1 else ""
         label = f"certified overlap of the top {name_of(group.top_k.iloc[0])} at radius → 0{suffix}"
@@ -198,6 +206,12 @@ def _tile(value: str, label: str) -> dict[str, str]:
 
 def _share(value: float) -> str:
     return f"{100 * value:.1f} %"
+
+
+def _floor(value: float) -> str:
+    """A radius with three decimals, or three digits where it is small; never above what is proven."""
+    digits = 2 - math.floor(math.log10(value)) if 0 < value < 0.01 else 3
+    return f"{math.floor(value * 10**digits) / 10**digits:.{digits}f}"
 
 
 def _warnings(table: pa.Table) -> list[str]:
@@ -231,7 +245,7 @@ def _table(name: str, result: Result, table: pa.Table) -> Table:
         columns.append(Column(head))
         for image_id in images:
             value = rows[image_id, level][key]
-            shown = _share(value) if share else f"{math.floor(1000 * value) / 1000:.3f}"  # never above what is proven
+            shown = _share(value) if share else _floor(value)
             cells[image_id].append(Cell(repr(value), shown))
 
     note = "Click a column to sort."
@@ -245,13 +259,16 @@ def _table(name: str, result: Result, table: pa.Table) -> Table:
         meaning = "Important: as a share of K. Certified: important and unimportant, as a share of all pixels."
         note = f"{meaning} Radius: mean over all pixels, 0 where the certificate abstains. {note}"
         title = "Certified pixels"
-    elif isinstance(result, TopKOverlapResult):
+    elif isinstance(result, OverlapResult):
         add("radius → 0", 0, "overlap")
-        for column in table.column_names:
-            if column.startswith("overlap_r"):
-                add(f"radius {column.removeprefix('overlap_r').replace('_', '.')}", 0, column)
-        add("radius of 50 %", 0, "half_radius", share=False)
-        meaning = f"Share of K = {name_of(result.top_k)} that stays in the top K at each radius"
+        if result.radius_norm == "l2":
+            for column in table.column_names:
+                if column.startswith("overlap_r"):
+                    add(f"radius {column.removeprefix('overlap_r').replace('_', '.')}", 0, column)
+            add("radius of 50 %", 0, "half_radius", share=False)
+        else:
+            add(f"{result.radius_norm} radius of 50 %", 0, "lp_half_radius", share=False)
+        meaning = f"Share of K = {name_of(result.top_k)} that stays in the top K at each radius{_in_norm(result)}"
         note = f"{meaning}, and the radius below which half of it does. {note}"
         title = "Certified overlap"
     elif isinstance(result, CosineResult):
@@ -301,7 +318,7 @@ def _panel(record: Record, png: str) -> dict[str, Any]:
         + [
             f"{name}: {_share(result.overlap(0) / result.size)} certified overlap"
             for name, result in record.results.items()
-            if isinstance(result, TopKOverlapResult)
+            if isinstance(result, OverlapResult)
         ]
         + [
             f"{name}: cosine of 0.9 certified up to radius {result.max_radius(0.9):.3f}"

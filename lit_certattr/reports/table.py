@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
+from lit_certattr.certificates import CosineResult, OverlapResult, PixelResult, Result
 
 RADII = (0.05, 0.1, 0.2, 0.3, 0.5)
 """Radii of the table's columns, in pixel l2 units."""
@@ -29,8 +29,10 @@ def schema(radii: Sequence[float] = RADII) -> pa.Schema:
     ``one_share`` and ``overlap`` shares of K, ``null_*`` what pure noise would reach, ``cosine`` certified cosines
     and ``cosine90_radius`` the largest radius of a cosine of 0.9, ``samples_saved`` the share of the samples that an
     image did not need, where sampling may stop early. Columns of the other kinds of certificate are null.
+
+    All radii are l2 lengths but ``lp_half_radius``, that of half the overlap in the norm ``radius_norm`` of its row.
     """
-    text: tuple[str, ...] = ("id", "certificate", "kind", "noise", "attribution", "target_rule", "flags")
+    text: tuple[str, ...] = ("id", "certificate", "kind", "noise", "radius_norm", "attribution", "target_rule", "flags")
     whole = (
         "level",
         "size",
@@ -44,7 +46,7 @@ def schema(radii: Sequence[float] = RADII) -> pa.Schema:
     )
     real: tuple[str, ...] = ("top_k", "alpha", "sigma", "tau", "tied", "mean_radius", "max_radius", "half_radius")
     real += ("one", "zero", "certified", "abstain", "one_share", "null_one", "null_zero", "overlap")
-    real += ("norm", "cosine90_radius", "samples_saved")
+    real += ("norm", "cosine90_radius", "samples_saved", "lp_half_radius")
     real += tuple(at(name, radius) for name in ("one_share", "certified", "overlap", "cosine") for radius in radii)
     order = ("id", "certificate", "kind", "level", "top_k", "size", "num_pixels", "target", "prediction", "label")
     types = dict.fromkeys(text, pa.string()) | dict.fromkeys(whole, pa.int64()) | dict.fromkeys(real, pa.float64())
@@ -79,13 +81,14 @@ def rows(
             "num_samples": result.num_samples,
             "samples_saved": 1 - result.num_samples / result.sampling.get("num_samples", result.num_samples),
             "noise": result.noise,
+            "radius_norm": result.radius_norm,
             "attribution": result.sampling.get("attribution"),
             "target_rule": result.sampling.get("target_rule"),
             "flags": "; ".join(result.flags),
         }
         if isinstance(result, PixelResult):
             yield from (common | row for row in _pixel_rows(result, radii))
-        elif isinstance(result, TopKOverlapResult):
+        elif isinstance(result, OverlapResult):
             yield common | _overlap_row(result, radii)
         elif isinstance(result, CosineResult):
             yield common | _cosine_row(result, radii)
@@ -120,16 +123,18 @@ def _pixel_rows(result: PixelResult, radii: Sequence[float]) -> Iterator[dict[st
         yield row
 
 
-def _overlap_row(result: TopKOverlapResult, radii: Sequence[float]) -> dict[str, Any]:
-    curve = result.curve(radii).tolist()
-    return {
+def _overlap_row(result: OverlapResult, radii: Sequence[float]) -> dict[str, Any]:
+    row: dict[str, Any] = {
         "level": 0,
         "top_k": float(result.top_k),
         "size": result.size,
-        "num_pixels": result.votes.numel(),
+        "num_pixels": result.inside.numel(),
         "overlap": result.overlap(0) / result.size,
-        "half_radius": result.max_radius(0.5),
-    } | {at("overlap", radius): value for radius, value in zip(radii, curve, strict=True)}
+    }
+    if result.radius_norm != "l2":  # no column of l2 radii may hold another length
+        return row | {"lp_half_radius": result.max_radius(0.5)}
+    row["half_radius"] = result.max_radius(0.5)
+    return row | {at("overlap", radius): float(value) for radius, value in zip(radii, result.curve(radii), strict=True)}
 
 
 def _cosine_row(result: CosineResult, radii: Sequence[float]) -> dict[str, Any]:
@@ -148,7 +153,7 @@ def means(table: pa.Table) -> dict[str, float]:
     levels has none in its names.
     """
     numbers: tuple[str, ...] = ("one_share", "one", "zero", "certified", "mean_radius", "overlap", "half_radius")
-    numbers += ("norm", "cosine90_radius")
+    numbers += ("norm", "cosine90_radius", "lp_half_radius")
     at_radius = re.compile(r"(one_share|certified|overlap|cosine)_r\d[\dem_]*")
     wanted = [name for name in table.column_names if name in numbers or at_radius.fullmatch(name)]
     collected: dict[str, list[float]] = {}
@@ -156,5 +161,6 @@ def means(table: pa.Table) -> dict[str, float]:
         level = "" if row["size"] is None else f"k{row['size']}/"
         for name in wanted:
             if row[name] is not None:
-                collected.setdefault(f"certified/{row['certificate']}/{level}{name}", []).append(row[name])
+                own = name.replace("lp_", f"{row['radius_norm']}_")
+                collected.setdefault(f"certified/{row['certificate']}/{level}{own}", []).append(row[name])
     return {name: sum(values) / len(values) for name, values in collected.items()}

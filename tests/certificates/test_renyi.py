@@ -1,5 +1,6 @@
 """The Renyi certificate: the cost of a swap against a general optimiser, and against random distributions."""
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -11,25 +12,35 @@ from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import (
     RenyiCertificate,
+    RenyiResult,
     TopKOverlapCertificate,
-    TopKOverlapResult,
     displacement_radii,
+    renyi_bounds,
 )
 from lit_certattr.certificates.renyi_bounds import (
     ORDERS,
-    gaussian_radius,
     renyi_displacement_radii,
+    shortest_shift,
     swap_divergence,
+    swap_radius,
 )
 from lit_certattr.errors import InputError
 from lit_certattr.metrics import metrics_for
-from lit_certattr.smoothing import GaussianNoise, MapBlock, uniform_levels
+from lit_certattr.smoothing import GaussianNoise, GeneralisedNormalNoise, MapBlock, uniform_levels
+
+
+def reach(needed):
+    """Gaussian noise of sigma 1, l2."""
+    return shortest_shift(needed, GaussianNoise(1.0), 2, 784)
+
 
 V16 = np.array([0.2, 0.15, 0.12, 0.11, 0.10, 0.09, 0.08, 0.07, 0.05, 0.03])
 
 
 def divergence(order, p, q):
     """D_order(p || q)."""
+    if order == 1:
+        return float(np.sum(p * np.log(p / q)))
     with np.errstate(divide="ignore", over="ignore"):
         return float(np.log(np.sum(p**order * q ** (1 - order))) / (order - 1))
 
@@ -65,7 +76,7 @@ def test_radius_vectors():
     grid = 1 + np.logspace(-3, 3, 241)
     forward = np.sqrt(2 * swap_divergence(V16[1:3], V16[3:5], grid) / grid).max()
     assert forward == pytest.approx(0.105127859, abs=1e-9)
-    assert gaussian_radius(V16[1:3], V16[3:5]) > forward  # the reverse divergence is the better one here
+    assert swap_radius(V16[1:3], V16[3:5], reach) > forward  # the reverse divergence is the better one here
     h = 0.002 + 0.9 * np.exp(-np.arange(1000) / 210)
     m = h / h.sum()
     forward = np.sqrt(2 * swap_divergence(m[99:200], m[200:301], grid) / grid).max()
@@ -77,12 +88,14 @@ def test_radius_vectors():
 @pytest.mark.parametrize("seed", range(6))
 def test_the_cost_is_the_minimum_over_all_distributions(seed, reverse):
     rng = np.random.default_rng(seed)
-    order = float(rng.choice([1.3, 2.0, 4.0]))
+    order = float(rng.choice([1.0, 1.3, 2.0, 4.0]))
     p = np.sort(rng.dirichlet(np.full(7, 0.8)))[::-1] + 1e-3
     p /= p.sum()
 
     def cost(z):
         q = np.exp(np.clip(z, -30, 5))
+        if order == 1:
+            return np.exp(divergence(1, p, q) if reverse else divergence(1, q, p))
         return np.sum(p**order * q ** (1 - order)) if reverse else np.sum(q**order * p ** (1 - order))
 
     swaps = [{"type": "ineq", "fun": lambda z, a=a, b=b: z[b] - z[a]} for a in (1, 2) for b in (3, 4)]
@@ -90,11 +103,11 @@ def test_the_cost_is_the_minimum_over_all_distributions(seed, reverse):
     starts = [np.log(rng.dirichlet(np.ones(7)) + 1e-3) for _ in range(4)]
     options = {"maxiter": 500, "ftol": 1e-13}
     found = [minimize(cost, z, constraints=[total, *swaps], method="SLSQP", options=options) for z in starts]
-    best = min(np.log(result.fun) / (order - 1) for result in found if result.success)
+    best = min(np.log(result.fun) / max(order - 1, order == 1) for result in found if result.success)
     assert swap_divergence(p[1:3], p[3:5], [order], reverse)[0] == pytest.approx(best, rel=1e-5, abs=1e-9)
 
 
-@given(st.integers(4, 9), st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from([1.001, 1.5, 2.0, 8.0]))
+@given(st.integers(4, 9), st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from([1.0, 1.001, 1.5, 2.0, 8.0]))
 @settings(max_examples=150, deadline=None)
 def test_no_distribution_swaps_for_less(n, seed, reverse, order):
     rng = np.random.default_rng(seed)
@@ -127,24 +140,24 @@ def test_neither_theorem_contains_the_other():
     few = np.array([0.44, 0.42, 0.41, 0.38, 0.25, 0.07, 0.06, 0.06, 0.03, 0.02, 0.02, 0.02])
     for h, size, swaps, better in ((spread, 20, 10, False), (few, 4, 4, True)):
         inside = np.arange(h.size) < size
-        renyi = renyi_displacement_radii(h / h.sum(), h / h.sum(), inside, 1.0)[swaps - 1]
+        renyi = renyi_displacement_radii(h / h.sum(), h / h.sum(), inside, reach)[swaps - 1]
         assert (renyi > displacement_radii(h, h, inside, 1.0)[swaps - 1]) == better
 
 
 def test_outcomes_without_probability():
-    assert gaussian_radius([0.5], [0.0]) > 0.8
-    assert gaussian_radius([0.0], [0.0]) == 0
-    assert gaussian_radius([0.1], [0.1]) == 0
-    radii = renyi_displacement_radii([0.3, 0.3, 0.2], [0.3, 0.3, 0.2], [True, True, False], 1.0)
+    assert swap_radius([0.5], [0.0], reach) > 0.8
+    assert swap_radius([0.0], [0.0], reach) == 0
+    assert swap_radius([0.1], [0.1], reach) == 0
+    radii = renyi_displacement_radii([0.3, 0.3, 0.2], [0.3, 0.3, 0.2], [True, True, False], reach)
     assert radii[0] > 0
     assert radii[1] == np.inf  # one outsider cannot displace two pixels
 
 
 def test_many_pixels_are_rounded_down_to_a_grid(monkeypatch):
     m = np.sort(np.random.default_rng(0).dirichlet(np.full(100, 0.5)))[::-1]
-    exact = renyi_displacement_radii(m, m, np.arange(100) < 40, 1.0)
-    monkeypatch.setattr("lit_certattr.certificates.renyi_bounds._STEPS", 10)
-    coarse = renyi_displacement_radii(m, m, np.arange(100) < 40, 1.0)
+    exact = renyi_displacement_radii(m, m, np.arange(100) < 40, reach)
+    monkeypatch.setattr(renyi_bounds, "_STEPS", 10)
+    coarse = renyi_displacement_radii(m, m, np.arange(100) < 40, reach)
     assert (coarse <= exact).all()
     assert (coarse == exact).sum() >= 9
     assert (np.diff(coarse[np.isfinite(coarse)]) >= 0).all()
@@ -164,7 +177,7 @@ def test_a_result_is_an_overlap_that_can_be_saved_and_re_derived(scores, tmp_pat
     assert result.overlap(0.0) > 0
     assert result.displacement[-1] > 0
     result.save(tmp_path / "one")
-    again = TopKOverlapResult.load(tmp_path / "one").rederive()
+    again = RenyiResult.load(tmp_path / "one").rederive()
     assert torch.equal(again.displacement, result.displacement)
     assert ("linearly over the top 6 ranks" in again.statement()) == (scores == "linear")
 
@@ -183,7 +196,55 @@ def test_in_a_run():
     run = Certifier(Gradient(), GaussianNoise(0.25), [RenyiCertificate(0.25, 0.05)], 200)
     result = run(net, torch.rand(1, 1, 4, 4))[0]["renyi"]
     assert result.overlap(0.01) == 4  # the map of a linear network does not change
-    assert result.bound == "renyi"
+    assert result.kind == "renyi"
+    assert result.dimension == 16
+
+
+def test_a_finer_grid_of_orders_gives_hardly_larger_radii(monkeypatch):
+    rng, fine = np.random.default_rng(0), 1 + np.r_[0, np.logspace(-4, 4, 400)]
+    for _ in range(50):
+        m = np.sort(rng.dirichlet(np.full(12, rng.choice([0.3, 1.0]))))[::-1]
+        radius = swap_radius(m[1:4], m[4:7], reach)
+        with monkeypatch.context() as patch:
+            patch.setattr(renyi_bounds, "ORDERS", fine)
+            divergences = (swap_divergence(m[1:4], m[4:7], fine, side) for side in (False, True))
+            finer = reach(np.maximum(*divergences))
+        assert radius <= finer * (1 + 1e-4)
+        assert finer <= 1.006 * radius
+
+
+@pytest.mark.parametrize(("noise", "norm"), [(GeneralisedNormalNoise(0.25, 4), "l4"), (GaussianNoise(0.25), "linf")])
+def test_a_result_of_another_norm_says_so_and_comes_back(noise, norm, tmp_path):
+    certificate = RenyiCertificate(top_k=6, alpha=0.05, radius_norm=norm)
+    certificate.bind(noise, (5, 6), 90)
+    certificate.update(MapBlock(some_maps(), 0, uniform_levels(0, "image", 0, 500)))
+    result = certificate.compute()
+    assert (result.radius_norm, result.s, result.dimension) == (norm, getattr(noise, "s", 2), 90)
+    result.save(tmp_path / "one")
+    again = RenyiResult.load(tmp_path / "one").rederive()
+    assert torch.equal(again.displacement, result.displacement)
+    assert (again.radius_norm, again.law.sigma) == (norm, 0.25)
+    assert f"with {norm} norm below" in again.statement()
+    assert ("exponent s = 4" in again.statement()) == (norm == "l4")
+    relabelled = attrs.evolve(result, radius_norm="l8").rederive()  # another name gives other radii
+    assert not torch.equal(relabelled.displacement, result.displacement)
+
+
+def test_norms_below_that_of_the_noise_are_refused():
+    certificate = RenyiCertificate()  # l2
+    with pytest.raises(
+        InputError, match=r"s=4\) RenyiCertificate is proved for radius_norm l4 and above, up to linf, not"
+    ):
+        Certifier(Gradient(), GeneralisedNormalNoise(0.25, 4), [certificate])
+    RenyiCertificate(radius_norm="linf").bind(GeneralisedNormalNoise(0.25, 4), (5, 6), 30)
+    with pytest.raises(InputError, match=r"linf needs bind\(noise, map_shape, dimension\)"):
+        RenyiCertificate(radius_norm="linf").bind(GaussianNoise(0.25), (5, 6))
+
+
+@pytest.mark.parametrize("norm", ["l1", "2", "l0.5", "linfinity", "max", "l-2"])
+def test_unknown_norms_are_refused(norm):
+    with pytest.raises(InputError, match="radius_norm must be l2, l4"):
+        RenyiCertificate(radius_norm=norm)
 
 
 def test_settings_out_of_range_are_refused():

@@ -413,6 +413,21 @@ def test_the_cosine_config(tmp_path):
     assert "Certified cosine" in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_the_renyi_config(tmp_path):
+    checkpoint = _checkpoint(tmp_path / "mnist.ckpt", image_size=28)
+    config = ROOT / "configs" / "certify" / "mnist5k_renyi.yaml"
+    small = ["--certifier.num_samples=200", "--data.init_args.max_images=2", "--max_panels=1"]
+    main(["run", f"--config={config}", f"--checkpoint={checkpoint}", f"--output={tmp_path / 'run'}", *small])
+    rows = pq.read_table(tmp_path / "run" / "results.parquet").to_pylist()
+    assert [(row["certificate"], row["radius_norm"]) for row in rows] == [
+        ("renyi_l4", "l4"),
+        ("renyi_linf", "linf"),
+    ] * 2
+    results = load_results(tmp_path / "run" / "maps" / f"{rows[0]['id']}.safetensors")
+    assert [(result.s, result.dimension) for result in results.values()] == [(4, 784)] * 2
+    main(["audit", str(tmp_path / "run")])
+
+
 @pytest.mark.slow
 def test_the_photographs_config(tmp_path):
     config = ROOT / "configs" / "certify" / "photographs.yaml"

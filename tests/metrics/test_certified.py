@@ -283,7 +283,7 @@ def test_higher_is_better():
         (lambda: CertifiedOverlap(float("inf")), "radius must be"),
         (lambda: MeanCertifiedRadius(2).update(PIXEL[0]), "level 2 is unknown: the result has levels 0 to 1"),
         (lambda: CertifiedOneShare().update(OVERLAP[0]), "needs a PixelResult, got TopKOverlapResult"),
-        (lambda: CertifiedOverlap().update(PIXEL[0]), "needs a TopKOverlapResult, got PixelResult"),
+        (lambda: CertifiedOverlap().update(PIXEL[0]), "needs an OverlapResult, got PixelResult"),
         (lambda: certified_fraction([]), "at least one result"),
         (lambda: certified_metrics([0.1, 0.1], [0.5]), "different numbers"),
         (lambda: overlap_metrics([], 0.5), "at least one"),

@@ -13,7 +13,7 @@ import torch
 from oracles import overlap
 from scipy.stats import binom, norm
 
-from lit_certattr.certificates import TopKOverlapCertificate, displacement_radii, overlap_bounds
+from lit_certattr.certificates import RenyiCertificate, TopKOverlapCertificate, displacement_radii, overlap_bounds
 from lit_certattr.smoothing import (
     GaussianNoise,
     MapBlock,
@@ -50,7 +50,7 @@ BOUNDS = {
     "failures of fresh samples": {"uncovered": [0.3], "num_selection": 30},
     "one number": {"bound": "one_number", "num_selection": 30},
     "published": {"bound": "published_hoeffding"},
-    "renyi": {"bound": "renyi", "uncovered": [0.0]},
+    "renyi": {"uncovered": [0.0]},
 }
 ALLOWED = int(binom.ppf(0.999, REPEATS, ALPHA))
 
@@ -65,8 +65,12 @@ def smoothed(kind, step=0.0):
 
 @cache
 def bound_certificate(kind, bound):
-    saturation = 2 if kind == "relaxed" else 0.01
-    certificate = TopKOverlapCertificate(SIZE, ALPHA, map_kind=kind, saturation=saturation, **BOUNDS[bound])
+    if bound == "renyi":
+        scores = "linear" if kind == "ranked" else "uniform"
+        certificate = RenyiCertificate(SIZE, ALPHA, scores=scores, **BOUNDS[bound])
+    else:
+        saturation = 2 if kind == "relaxed" else 0.01
+        certificate = TopKOverlapCertificate(SIZE, ALPHA, map_kind=kind, saturation=saturation, **BOUNDS[bound])
     certificate.bind(GaussianNoise(SIGMA), (3, 4))
     return certificate
 

@@ -7,12 +7,12 @@ from typing import Literal, TypeVar, get_args
 import torch
 from torch import Tensor
 
-from lit_certattr.certificates import PixelResult, Result, TopKOverlapResult
+from lit_certattr.certificates import OverlapResult, PixelResult, Result
 from lit_certattr.errors import InputError
 
 Part = Literal["certified", "one", "zero", "abstain", "null"]
 PixelResults = PixelResult | Sequence[PixelResult]
-OverlapResults = TopKOverlapResult | Sequence[TopKOverlapResult]
+OverlapResults = OverlapResult | Sequence[OverlapResult]
 
 R = TypeVar("R", bound=Result)
 
@@ -84,28 +84,30 @@ def mean_certified_radius(results: PixelResults, level: int = 0) -> Tensor:
     return _mean(results, radius_of(level))
 
 
-def certified_overlap(results: OverlapResults, radius: float = 0.0) -> Tensor:
+def certified_overlap(results: OverlapResults, radius: float = 0.0, norm: str = "l2") -> Tensor:
     """Certified top-K overlap as a share of K at a radius, mean over images (Levine et al., 2019).
 
     Args:
         results: One overlap result, or one an image.
-        radius: Budget in pixel l2 units.
+        radius: Budget in pixel units.
+        norm: Norm of the budget; results whose radii have another are refused.
 
     Returns:
         Scalar in [0, 1].
 
     Raises:
-        InputError: If the radius is negative, or a result is of another kind.
+        InputError: If the radius is negative, or a result is of another kind or norm.
     """
-    return certified_overlap_curve(results, [radius])[0]
+    return certified_overlap_curve(results, [radius], norm)[0]
 
 
-def certified_overlap_curve(results: OverlapResults, radii: Sequence[float]) -> Tensor:
+def certified_overlap_curve(results: OverlapResults, radii: Sequence[float], norm: str = "l2") -> Tensor:
     """Certified top-K overlap as a share of K at several radii, mean over images.
 
     Args:
         results: One overlap result, or one an image.
-        radii: Budgets in pixel l2 units.
+        radii: Budgets in pixel units.
+        norm: Norm of the budgets; results whose radii have another are refused.
 
     Returns:
         One share in [0, 1] a radius, ``[len(radii)]``.
@@ -113,7 +115,7 @@ def certified_overlap_curve(results: OverlapResults, radii: Sequence[float]) -> 
     Raises:
         InputError: As :func:`certified_overlap`.
     """
-    return _mean(results, overlap_of(radii))
+    return _mean(results, overlap_of(radii, norm))
 
 
 def fraction_of(radius: float, level: int, part: Part) -> Callable[[Result], Tensor]:
@@ -141,12 +143,19 @@ def radius_of(level: int) -> Callable[[Result], Tensor]:
     return lambda result: at_level(result, level).radius[level].double().mean()
 
 
-def overlap_of(radii: Sequence[float]) -> Callable[[Result], Tensor]:
+def overlap_of(radii: Sequence[float], norm: str = "l2") -> Callable[[Result], Tensor]:
     """The values of one image behind :func:`certified_overlap_curve`."""
     if not len(radii):
         raise InputError("radii must name at least one radius")
     radii = [check_radius(radius) for radius in radii]
-    return lambda result: of_kind(result, TopKOverlapResult).curve(radii)
+
+    def value(result: Result) -> Tensor:
+        overlap = of_kind(result, OverlapResult)
+        if overlap.radius_norm != norm:
+            raise InputError(f"needs a result with {norm} radii, got one with {overlap.radius_norm} radii")
+        return overlap.curve(radii)
+
+    return value
 
 
 def as_list(results: Result | Sequence[Result]) -> list[Result]:
@@ -157,7 +166,8 @@ def as_list(results: Result | Sequence[Result]) -> list[Result]:
 def of_kind(result: Result, kind: type[R]) -> R:
     """``result``, if it is of this kind."""
     if not isinstance(result, kind):
-        raise InputError(f"needs a {kind.__name__}, got {type(result).__name__}")
+        article = "an" if kind.__name__.startswith(("A", "E", "I", "O")) else "a"
+        raise InputError(f"needs {article} {kind.__name__}, got {type(result).__name__}")
     return result
 
 

@@ -1,0 +1,92 @@
+"""What every certificate of a top-K overlap gives back, whatever its theorem."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+import torch
+from torch import Tensor
+
+from lit_certattr.certificates.result import Result
+from lit_certattr.errors import InputError
+from lit_certattr.statistics import exact_share
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@attrs.frozen(eq=False)
+class OverlapResult(Result):
+    """Certified overlap of the top-K sets of one map, at every radius.
+
+    Attributes:
+        displacement: float32 ``[K]``, increasing: radius below which at most 0, 1, 2, ... pixels are displaced, in the
+            norm of :attr:`~Result.radius_norm`.
+        inside: bool ``[H, W]``: the certified top-K set S.
+        top_k: The K asked for, a share or a pixel count.
+        size: K in pixels.
+    """
+
+    displacement: Tensor
+    inside: Tensor
+    top_k: float
+    size: int
+
+    def __attrs_post_init__(self) -> None:
+        if (self.displacement.dtype, self.inside.dtype) != (torch.float32, torch.bool):
+            raise ValueError("displacement and inside must be float32 and bool")
+        if self.displacement.shape != (self.size,) or self.inside.ndim != 2:
+            raise ValueError("displacement must be [K], inside [H, W]")
+
+    def overlap(self, radius: float) -> int:
+        """Number of the K pixels that no perturbation with a norm up to ``radius`` can displace, in 0..K."""
+        if radius < 0:
+            raise InputError(f"radius must not be negative, got {radius}")
+        return int((self.displacement > radius).sum())
+
+    def certified_count(self, radius: float = 0.0) -> tuple[int, int]:
+        """See :class:`Result`: the certified overlap, and K."""
+        return self.overlap(radius), self.size
+
+    def curve(self, radii: Sequence[float] | Tensor) -> Tensor:
+        """Certified overlap as a share of K at each radius, float64 in [0, 1]."""
+        return torch.tensor([self.overlap(float(radius)) / self.size for radius in radii], dtype=torch.float64)
+
+    def max_radius(self, share: float) -> float:
+        """Largest radius, not included itself, below which at least ``share`` of K is kept; 0 where none is."""
+        needed = -exact_share(-share, self.size)  # rounded up, without floating-point surprises
+        if not 1 <= needed <= self.size:
+            raise InputError(f"share must lie in (0, 1], got {share}")
+        return max(0.0, float(self.displacement[self.size - needed]))
+
+    def longest_radius(self) -> float:
+        """A radius that hardly any image of the run can exceed: the end of axes that several images share."""
+        raise NotImplementedError
+
+    def map_in_words(self) -> str:
+        """The smoothed map, to follow "the smoothed map is"."""
+        raise NotImplementedError
+
+    def statement(self, radius: float | None = None) -> str:
+        """See :class:`Result`; with a radius, the overlap at that budget."""
+        at = self.max_radius(0.5) if radius is None else radius
+        count = self.overlap(at) if radius is not None else -(-self.size // 2) if at > 0 else 0
+        edge = "below" if radius is None else "at most"
+        return (
+            f"With probability at least {1 - self.alpha:.4g}: for every perturbation of the image with "
+            f"{self.radius_norm} norm {edge} {at:.4g}, at least {count} of the K = {self.size} most important pixels "
+            f"of this smoothed map are among the K most important pixels of the smoothed map of the perturbed image. "
+            f"The smoothed map is {self.map_in_words()}; the statement holds for all radii at once. A map of the "
+            f"perturbed image that is itself estimated from samples, and the predicted class, are not covered."
+            f"{self._classes()}"
+        )
+
+    def _classes(self) -> str:
+        rule = self.sampling.get("class_rule")
+        return "" if rule is None else f" The explained class is {rule}: the smoothed map is a mixture of classes."
+
+    def plot(self) -> "Figure":
+        """Certified overlap against the radius."""
+        from lit_certattr.certificates.drawing import draw_overlap
+
+        return draw_overlap(self)

@@ -1,0 +1,211 @@
+"""What the certificate of a top-K overlap gives back, and how it follows from the votes."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, get_args
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.special import ndtri
+from torch import Tensor
+
+from lit_certattr.certificates.overlap_bounds import (
+    Bound,
+    Rule,
+    bound_tables,
+    overlap_radii,
+    share_lower,
+)
+from lit_certattr.certificates.overlap_result import OverlapResult
+from lit_certattr.certificates.result import check_same_shape, round_down, upper_bounds_of_counts
+from lit_certattr.certificates.votes import check_votes, vote_flags
+from lit_certattr.errors import InputError
+from lit_certattr.smoothing import top_k_mask, top_k_size
+from lit_certattr.smoothing.sparsify import Ties
+
+if TYPE_CHECKING:
+    pass
+
+
+_IN, _OUT = "mean of a pixel", "one minus the mean of a pixel"
+_SHARE = "mean share of S in the top K of a noisy map"
+
+
+def _ints(values: Iterable[int]) -> tuple[int, ...]:
+    return tuple(values)
+
+
+@attrs.frozen(eq=False)
+class TopKOverlapResult(OverlapResult):
+    """Certified overlap of the top-K sets of one map, at every radius.
+
+    Attributes:
+        votes: int32 ``[H, W]``: how many samples put the pixel in their mask, without those that chose S.
+        selection: int32 ``[H, W]``: the same counts of the samples that chose S; zeros if none were set aside.
+        sparsity: Kept share (or count) of each noisy map.
+        kept: Pixels that can be non-zero in each noisy map.
+        saturation: Pixels of a relaxed map that saturate at 1; 0 for the other kinds.
+        map_kind: From a noisy map to the map in [0, 1] that is averaged.
+        bound: The confidence bound that was used.
+        num_selection: Samples that only chose S.
+        uncovered: How many pixels' bounds may fail, see
+            :func:`~lit_certattr.certificates.overlap_bounds.overlap_radii`.
+        num_constant: Samples whose map was constant; they vote for nothing.
+        tied: Average share of the pixels that tie across the threshold of a noisy map; 0 where maps are cut at
+            random levels.
+    """
+
+    kind: ClassVar[str] = "topk_overlap"
+
+    votes: Tensor
+    selection: Tensor
+    sparsity: float
+    kept: int
+    saturation: int
+    map_kind: str
+    bound: str
+    num_selection: int
+    uncovered: tuple[int, ...] = attrs.field(converter=_ints)
+    num_constant: int
+    tied: float
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        if {self.votes.dtype, self.selection.dtype} != {torch.int32}:
+            raise ValueError("votes and selection must be int32")
+        if {self.votes.shape, self.selection.shape} != {self.inside.shape}:
+            raise ValueError("inside, votes and selection must agree in shape")
+
+    def unanimous(self) -> float:
+        """Lower bound of the mean of a pixel that is in every mask, as large as a run like this one can give it."""
+        num_samples = self.sampling.get("num_samples", self.num_samples)
+        return float((self.alpha / 2 / self.votes.numel()) ** (1 / num_samples))
+
+    def longest_radius(self) -> float:
+        """See :class:`OverlapResult`."""
+        return self.sigma * max(float(ndtri(self.unanimous())), 0.1)
+
+    def map_in_words(self) -> str:
+        """See :class:`OverlapResult`."""
+        match self.map_kind:
+            case "ranked":
+                maps = f"maps that fall linearly over the top {self.kept} ranks"
+            case "relaxed":
+                maps = f"relaxed top-{self.kept} maps (saturated on the top {self.saturation})"
+            case "scaled":
+                maps = "maps |a| / max |a|"
+            case "quadratic":
+                maps = "maps a^2 / max a^2"
+            case _:
+                maps = f"top-{self.kept} masks"
+        return f"the mean of {maps} under {self.noise_in_words()}, as its expectation"
+
+    @classmethod
+    def from_votes(cls, votes: Tensor, selection: Tensor, **fields: Any) -> Self:
+        """The result that votes give; the one place where :class:`TopKOverlapCertificate` decides.
+
+        Args:
+            votes: See the attributes.
+            selection: See the attributes.
+            **fields: The other attributes, without those that follow: S, its radii, and sizes in pixels.
+
+        Raises:
+            InputError: If no samples are left for the bounds.
+        """
+        size = top_k_size(fields["top_k"], votes.numel())
+        blank = cls(
+            displacement=torch.zeros(size),
+            inside=top_k_mask(selection if fields["num_selection"] else votes, size),
+            votes=votes,
+            selection=selection,
+            size=size,
+            kept=kept_size(fields["sparsity"], fields["map_kind"], votes.numel()),
+            **fields,
+        )
+        if blank.num_bound < 1:
+            raise InputError(f"num_selection={blank.num_selection} leaves no samples of {blank.num_samples} for bounds")
+        return attrs.evolve(blank, displacement=round_down(blank._radii()))
+
+    @property
+    def num_bound(self) -> int:
+        """Samples that are left for the bounds."""
+        return self.num_samples - self.num_selection
+
+    def _radii(self) -> npt.NDArray[np.float64]:
+        inside = self.inside.numpy().ravel()
+        return overlap_radii(
+            self.votes.numpy().ravel(),
+            inside,
+            self.num_bound,
+            self.sigma,
+            self.spent_alpha,
+            check_bound(self.bound),
+            self.num_selection > 0,
+            self.uncovered,
+            self._rule(inside),
+        )
+
+    def _rule(self, inside: npt.NDArray) -> Rule | None:
+        """Another theorem than :func:`displacement_radii` that turns the same bounds into radii, where there is one."""
+        return None
+
+    def rederive(self) -> Self:
+        """See :class:`Result`."""
+        rule: Ties = self.sampling.get("ties", "index")
+        ties: Ties = "positive" if self.map_kind != "sparsified" else rule
+        pixels = self.votes.numel()
+        kept, total = kept_size(self.sparsity, self.map_kind, pixels), self.votes + self.selection
+        check_votes(total, kept, ties, self.num_samples, self.num_constant)
+        for part, samples in ((self.selection, self.num_selection), (self.votes, self.num_bound)):
+            check_votes(part, kept, "positive", samples, 0)
+        check_uncovered(self.uncovered, top_k_size(self.top_k, pixels))
+        follow = ("displacement", "inside", "size", "kept", "flags")
+        fields = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
+        flags = vote_flags(self.num_samples, self.num_constant, self.tied, rule)
+        return self.from_votes(**{name: fields[name] for name in fields if name not in follow}, flags=flags)
+
+    def claims(self) -> dict[str, Tensor]:
+        """See :class:`Result`: the bounds of the pixels' means that all hold at once, or the one of S."""
+        bound, num_bound = check_bound(self.bound), self.num_bound
+        if bound == "one_number":
+            share = share_lower(self.votes.numpy(), self.inside.numpy(), num_bound, self.spent_alpha)
+            return {_SHARE: torch.tensor(share, dtype=torch.float64)}
+        fixed = self.num_selection > 0
+        level = self.spent_alpha / (len(self.uncovered) * (1 if fixed else 2) * self.votes.numel())
+        lower, upper = (torch.from_numpy(table)[self.votes] for table in bound_tables(num_bound, level, bound))
+        left_out = 1 - upper
+        if fixed:  # one side of each pixel
+            lower, left_out = torch.where(self.inside, lower, 0.0), torch.where(self.inside, 0.0, left_out)
+        return {_IN: lower, _OUT: left_out}
+
+    def upper_bounds(self, fresh: Self, level: float) -> dict[str, Tensor]:
+        """See :class:`Result`: exact bounds of the pixels' means, or one of the share of *this* result's S."""
+        check_same_shape(self.votes, fresh.votes)
+        count = fresh.votes + fresh.selection
+        if self.bound == "one_number":
+            missing = fresh.num_samples - count
+            upper = 1 - share_lower(missing.numpy(), self.inside.numpy(), fresh.num_samples, level)
+            return {_SHARE: torch.tensor(upper, dtype=torch.float64)}
+        return {
+            _IN: upper_bounds_of_counts(count, fresh.num_samples, level),
+            _OUT: upper_bounds_of_counts(fresh.num_samples - count, fresh.num_samples, level),
+        }
+
+
+def kept_size(sparsity: float, map_kind: str, num_pixels: int) -> int:
+    """Pixels that can be non-zero in a map of this kind."""
+    return num_pixels if map_kind in ("scaled", "quadratic") else top_k_size(sparsity, num_pixels)
+
+
+def check_bound(name: str) -> Bound:
+    """``name``, if it is a bound."""
+    if name not in get_args(Bound):
+        raise InputError(f"bound must be one of {', '.join(get_args(Bound))}, got {name!r}")
+    return cast(Bound, name)
+
+
+def check_uncovered(counts: Sequence[int], size: int) -> None:
+    """Refuse a file whose numbers of failing bounds could not come from a certificate."""
+    if not counts or list(counts) != sorted(set(counts)) or not 0 <= counts[0] <= counts[-1] < size:
+        raise InputError(f"uncovered must be different numbers in 0..{size - 1}, increasing, got {list(counts)}")
