@@ -170,12 +170,11 @@ class OverlapQuantity(Quantity):
         result: Its result.
     """
 
-    kind = TopKOverlapResult.kind
     name = "overlap"
 
     def __init__(self, certificate: str, result: TopKOverlapResult) -> None:
         super().__init__(certificate)
-        self.result, self.top_k, self.scale = result, float(result.top_k), result.size
+        self.result, self.top_k, self.scale, self.kind = result, float(result.top_k), result.size, result.kind
 
     def certified(self, radius: float) -> float:
         """See :class:`Quantity`."""
@@ -257,12 +256,17 @@ def _number(value: float) -> Tensor:
 
 
 def quantities(results: Mapping[str, Result]) -> Iterator[Quantity]:
-    """The quantities of the certificates of one image; kinds of certificate that are not known here have none.
+    """The quantities of the certificates of one image.
+
+    Kinds of certificate that are not known here have none, and neither have those of other norms than that of the
+    attacks, l2.
 
     Args:
         results: Results by name.
     """
     for name, result in results.items():
+        if result.radius_norm != "l2":
+            continue
         if isinstance(result, PixelResult):
             for level in range(len(result.top_k)):
                 yield PixelQuantity(name, result, level, 1)

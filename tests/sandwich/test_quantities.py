@@ -7,7 +7,7 @@ from torch import nn
 
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
-from lit_certattr.certificates import CosineCertificate, PixelCertificate, TopKOverlapCertificate
+from lit_certattr.certificates import CosineCertificate, PixelCertificate, RenyiCertificate, TopKOverlapCertificate
 from lit_certattr.sandwich import Evaluation, evaluate, quantities
 from lit_certattr.smoothing import GaussianNoise, MapBlock, top_k_mask
 
@@ -183,3 +183,13 @@ def test_the_set_that_is_judged_is_the_released_one():
     other = certificate_of(TopKOverlapCertificate, maps.flip(2), top_k=3)
     kept = int((top_k_mask(other.votes, 3) & result.inside).sum())
     assert float(quantity.judge(Evaluation({"overlap": other}, {}, {}), 0.1).kept) == kept
+
+
+def test_radii_of_another_norm_are_left_to_attacks_of_that_norm():
+    """An l2 attack of length r says nothing about an l-infinity radius r."""
+    maps = torch.rand(50, 2, 2, generator=torch.Generator().manual_seed(0))
+    stored = {
+        norm: certificate_of(RenyiCertificate, maps, top_k=2, scores="uniform", radius_norm=norm)
+        for norm in ("l2", "linf")
+    }
+    assert [(one.certificate, one.kind) for one in quantities(stored)] == [("l2", "renyi")]
