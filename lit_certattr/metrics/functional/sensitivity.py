@@ -33,9 +33,8 @@ def max_sensitivity(
     .. math:: \max_{j \le m} \|\Phi(x + \delta_j) - \Phi(x)\|_2 \,/\, \|\Phi(x)\|_2, \quad
               \delta_j \text{ uniform in the ball } \|\delta\| \le r
 
-    A lower bound of the true maximum: an attack finds more, a certificate bounds it from above. It says nothing about
-    what the map shows: one that ignores image and network has sensitivity 0. Perturbed images are not clipped to
-    [0, 1].
+    A lower bound of the true maximum: an attack finds more. It says nothing about what the map shows: one that ignores
+    image and network has sensitivity 0. Perturbed images are not clipped to [0, 1].
 
     Args:
         model: Network from images in [0, 1] to logits; its mode, flags and gradients are left as found.
