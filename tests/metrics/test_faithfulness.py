@@ -213,6 +213,13 @@ def test_classes_are_means_over_images():
     assert [float(value) for value in errors.compute().values()] == pytest.approx([float(v) for v in other])
 
 
+def test_infinite_numbers_do_not_enter_the_sum():
+    metric = MaxSensitivity()
+    metric.update(torch.tensor([0.5, torch.inf, torch.nan, -torch.inf]))
+    with pytest.warns(UserWarning, match="not defined for 3 images"):
+        assert float(metric.compute()) == 0.5
+
+
 NETWORK, IMAGES, TARGETS = case()
 MAPS = torch.randn(3, 8, 8)
 
