@@ -20,17 +20,22 @@ _SHAPES = {
     "FashionMNIST": (10, (1, 28, 28)),
     "CIFAR10": (10, (3, 32, 32)),
     "CIFAR100": (100, (3, 32, 32)),
+    "GTSRB": (43, (3, 32, 32)),
+    "Flowers102": (102, (3, 128, 128)),
     "ImageNet": (1000, (3, 224, 224)),
 }
+_CROP = {"GTSRB": 1.0, "Flowers102": 1.0, "ImageNet": 0.875}
+"""The sets that are picture files of any size: side of the central square in use, as a share of the short side."""
 
 
 class TorchvisionData(ImageDataModule):
-    """MNIST, FashionMNIST, CIFAR-10, CIFAR-100 or ImageNet through torchvision.
+    """MNIST, FashionMNIST, CIFAR-10, CIFAR-100, GTSRB, Flowers102 or ImageNet through torchvision.
 
     The test set is torchvision's (for ImageNet its ``val``); validation images are held out of its training
-    set by a fixed class-balanced choice. The id ``cifar10-test-00042`` is the image's place in torchvision's
-    order; ImageNet's ids are paths below the root. ImageNet images are the central 224 x 224 pixels after
-    scaling the short side to 256.
+    set (for Flowers102 its ``train`` and ``val``) by a fixed class-balanced choice. The id ``cifar10-test-00042`` is
+    the image's place in torchvision's order; ids of sets that are picture files are paths below the root. ImageNet
+    images are the central 224 x 224 pixels after scaling the short side to 256; traffic signs and flowers are
+    central squares, 32 and 128 pixels wide as in the literature on robust attributions.
 
     Args:
         name: The data set.
@@ -51,7 +56,7 @@ class TorchvisionData(ImageDataModule):
 
     def __init__(
         self,
-        name: Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "ImageNet"],
+        name: Literal["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "GTSRB", "Flowers102", "ImageNet"],
         root: str = "data",
         download: bool = False,
         val_size: int = 5000,
@@ -83,7 +88,8 @@ class TorchvisionData(ImageDataModule):
             return
         kind = getattr(datasets, self.dataset)
         try:
-            kind(self.root, download=True)
+            for split in ("train", "test") if self.dataset == "GTSRB" else ("",):  # the others come whole
+                kind(self.root, download=True, **({"split": split} if split else {}))
         except Exception as error:  # whatever the transport raises
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise InputError(
@@ -104,26 +110,57 @@ class TorchvisionData(ImageDataModule):
             self.test_set = self._read(train=False)
 
     def _read(self, train: bool) -> SampleSet:
-        kind = getattr(datasets, self.dataset)
-        which = {"split": "train" if train else "val"} if self.dataset == "ImageNet" else {"train": train}
         try:
-            dataset: Any = kind(self.root, **which)
+            parts = [self._part(split) for split in self._splits(train)]
         except Exception as error:  # absent, cut short or changed files end in many kinds of exceptions
             raise InputError(f"{self.dataset} is not in {self.root}, or damaged: {self._fix()}") from error
-        if self.dataset == "ImageNet":
-            self.class_names = imagenet_classes()
-            paths = [Path(path) for path, _ in dataset.samples]
+        if self.dataset in _CROP:
+            paths, labels = [], []
+            for dataset in parts:
+                files, targets = _files(dataset)
+                paths += files
+                labels += targets
             ids = [safe_id(path.relative_to(self.root).as_posix()) for path in paths]
-            return SampleSet(ImageFiles(paths, 224, crop=0.875), [label for _, label in dataset.samples], ids)
+            self.class_names = self._names(parts[0])
+            return SampleSet(ImageFiles(paths, self.image_shape[1], crop=_CROP[self.dataset]), labels, ids)
+        (dataset,) = parts
         self.class_names = [name.split(" - ")[0] for name in dataset.classes]  # MNIST says "0 - zero"
         channels, height, width = self.image_shape
         pixels = torch.as_tensor(dataset.data).reshape(-1, height, width, channels)
         ids = [f"{self.dataset.lower()}-{'train' if train else 'test'}-{place:05d}" for place in range(len(pixels))]
         return SampleSet(PixelArray(pixels.permute(0, 3, 1, 2)), [int(label) for label in dataset.targets], ids)
 
+    def _splits(self, train: bool) -> list[dict[str, Any]]:
+        """What torchvision calls the parts of the training or the test set."""
+        match self.dataset:
+            case "ImageNet":
+                return [{"split": "train" if train else "val"}]
+            case "GTSRB":
+                return [{"split": "train" if train else "test"}]
+            case "Flowers102":
+                return [{"split": "train"}, {"split": "val"}] if train else [{"split": "test"}]
+            case _:
+                return [{"train": train}]
+
+    def _part(self, split: dict[str, Any]) -> Any:
+        return getattr(datasets, self.dataset)(self.root, **split)
+
+    def _names(self, dataset: Any) -> list[str]:
+        """Names of the classes; GTSRB has none but its numbers."""
+        if self.dataset == "ImageNet":
+            return imagenet_classes()
+        names = getattr(dataset, "classes", None)
+        return list(names) if names else [f"sign {label}" for label in range(self.num_classes)]
+
     def _archives(self) -> str:
         """Addresses of the original files, and where torchvision looks for them."""
         kind = getattr(datasets, self.dataset)
+        if self.dataset == "GTSRB":
+            files = "GTSRB-Training_fixed.zip, GTSRB_Final_Test_Images.zip, GTSRB_Final_Test_GT.zip"
+            return f"{files} from https://benchmark.ini.rub.de, unpacked into {self.root / 'gtsrb'}"
+        if self.dataset == "Flowers102":
+            files = ", ".join(file for file, _ in kind._file_dict.values())
+            return f"{files} from {kind._download_url_prefix} into {self.root / 'flowers-102'}"
         if self.dataset.startswith("CIFAR"):
             return f"{kind.url} into {self.root}"
         files = ", ".join(file for file, _ in kind.resources)
@@ -133,6 +170,14 @@ class TorchvisionData(ImageDataModule):
         if self.dataset == "ImageNet":
             return _imagenet_files(str(self.root))
         return f"set download: true, or without a network fetch {self._archives()} and set download: true"
+
+
+def _files(dataset: Any) -> tuple[list[Path], list[int]]:
+    """Paths and labels of a data set of picture files."""
+    if isinstance(dataset, datasets.Flowers102):
+        return [Path(path) for path in dataset._image_files], [int(label) for label in dataset._labels]
+    samples = dataset.samples if isinstance(dataset, datasets.ImageNet) else dataset._samples
+    return [Path(path) for path, _ in samples], [int(label) for _, label in samples]
 
 
 def _imagenet_files(root: str) -> str:

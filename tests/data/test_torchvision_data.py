@@ -8,6 +8,7 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from scipy.io import savemat
 from torchvision import datasets
 
 from lit_certattr.data import TorchvisionData
@@ -61,6 +62,33 @@ def write_imagenet(root):
             for number in range(count):
                 path = root / split / wnid / f"ILSVRC2012_{split}_{label}{number}.JPEG"
                 Image.new("RGB", (300, 280), (label * 200, 0, 0)).save(path)
+
+
+def write_gtsrb(root):
+    for label in (0, 7):
+        folder = root / "gtsrb" / "GTSRB" / "Training" / f"{label:05d}"
+        folder.mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (40, 33), (label * 30, 0, 0)).save(folder / f"{number}.ppm")
+    for label in range(43):
+        (root / "gtsrb" / "GTSRB" / "Training" / f"{label:05d}").mkdir(exist_ok=True)
+        if label not in (0, 7):
+            Image.new("RGB", (20, 20)).save(root / "gtsrb" / "GTSRB" / "Training" / f"{label:05d}" / "0.ppm")
+    images = root / "gtsrb" / "GTSRB" / "Final_Test" / "Images"
+    images.mkdir(parents=True)
+    for number in range(2):
+        Image.new("RGB", (25, 31), (0, 210, 0)).save(images / f"{number:05d}.ppm")
+    (root / "gtsrb" / "GT-final_test.csv").write_text("Filename;ClassId\n00000.ppm;7\n00001.ppm;42\n")
+
+
+def write_flowers(root, monkeypatch):
+    monkeypatch.setattr(datasets.Flowers102, "_check_integrity", lambda self: True)  # the files' md5 cannot match
+    folder = root / "flowers-102"
+    (folder / "jpg").mkdir(parents=True)
+    for number in range(1, 7):
+        Image.new("RGB", (150, 130 + number), (number * 40, 0, 0)).save(folder / "jpg" / f"image_{number:05d}.jpg")
+    savemat(folder / "imagelabels.mat", {"labels": [[1, 2, 1, 2, 102, 2]]})
+    savemat(folder / "setid.mat", {"trnid": [[1, 2]], "valid": [[3, 4]], "tstid": [[5, 6]]})
 
 
 def all_sets(**options):
@@ -123,7 +151,27 @@ def test_imagenet_folders(tmp_path):
     assert (len(module.class_names), module.class_names[1]) == (1000, "goldfish")
 
 
-@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "ImageNet"])
+def test_traffic_signs(tmp_path):
+    write_gtsrb(tmp_path)
+    module, (train, val, test) = all_sets(name="GTSRB", root=str(tmp_path), val_size=5)
+    assert (len(train) + len(val), len(val)) == (47, 5)
+    assert test.targets == [7, 42]
+    assert test[1].image.shape == module.image_shape == (3, 32, 32)
+    assert test[1].image[1].eq(210 / 255).all()
+    assert test.ids[0] == "gtsrb__GTSRB__Final_Test__Images__00000.ppm"
+    assert (module.num_classes, len(module.class_names)) == (43, 43)
+
+
+def test_flowers(tmp_path, monkeypatch):
+    write_flowers(tmp_path, monkeypatch)
+    module, (train, val, test) = all_sets(name="Flowers102", root=str(tmp_path), val_size=2)
+    assert sorted(train.targets + val.targets) == [0, 0, 1, 1]  # training and validation split of the authors
+    assert test.targets == [101, 1]
+    assert test[0].image.shape == module.image_shape == (3, 128, 128)
+    assert (module.num_classes, len(module.class_names)) == (102, 102)
+
+
+@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "GTSRB", "Flowers102", "ImageNet"])
 @pytest.mark.parametrize("stage", ["fit", "predict"])
 def test_absent_files_and_the_fix(tmp_path, name, stage):
     module = TorchvisionData(name, root=str(tmp_path))
@@ -136,7 +184,7 @@ def test_absent_files_and_the_fix(tmp_path, name, stage):
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("name", ["MNIST", "CIFAR10"])
+@pytest.mark.parametrize("name", ["MNIST", "CIFAR10", "GTSRB", "Flowers102"])
 def test_failed_downloads_and_the_fix(tmp_path, name):
     with pytest.raises(InputError, match=r"cannot be downloaded.*with a network fetch .*https://.*run again") as caught:
         TorchvisionData(name, root=str(tmp_path), download=True).prepare_data()
