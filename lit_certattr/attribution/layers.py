@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from lit_certattr.attribution.base import Attribution, ChannelReduction, as_logits, second_order, target_score
 from lit_certattr.attribution.relu import ReluCalls
 from lit_certattr.errors import InputError
-from lit_certattr.models.final_layer import FinalLayer, final_layer
+from lit_certattr.models.final_layer import FinalLayer, final_layer, final_layers
 from lit_certattr.models.names import suggestion
 
 
@@ -116,8 +116,8 @@ class LayerPass:
         logits: The network's answer, ``[B, num_classes]``.
         head: From features ``[m * B, C, h, w]``, in the order of ``features.repeat(m, 1, 1, 1)``, to logits
             ``[m * B, num_classes]``. Runs under the gradient mode of its caller.
-        final: What is known of the head, if the layer is the final one of a known family and the model adds
-            nothing after that network.
+        final: What is known of the head, if the layer is the final one of a known family, by whatever name, and
+            the model adds nothing after that network.
     """
 
     features: Tensor
@@ -262,12 +262,13 @@ def _find(model: nn.Module, layer: str) -> _Place:
     if layer == "final":
         final = final_layer(model)
         return _Place(layer, final.module, final.place, final, **facts)
-    if layer in names and layer:
-        return _Place(layer, names[layer], **facts)
-    ends = [name for name in names if name.endswith(f".{layer}")]
-    if len(ends) == 1 and layer:
-        return _Place(ends[0], names[ends[0]], **facts)
-    if len(ends) > 1 and layer:
+    ends = [name for name in names if layer and f".{name}".endswith(f".{layer}")]
+    ends = [layer] if layer in ends else ends
+    if len(ends) == 1:
+        module = names[ends[0]]
+        same = (final for final in final_layers(model) if final.module is module and final.place == "output")
+        return _Place(layer, module, final=next(same, None), **facts)
+    if len(ends) > 1:
         raise InputError(f"layer {layer!r} is ambiguous in {type(model).__name__}: {', '.join(ends[:4])}, ...")
     known = ["input", "final", *filter(None, names), *(name.partition(".")[2] for name in names if "." in name)]
     raise InputError(f"{type(model).__name__} has no layer {layer!r}; {suggestion(layer, known)}")

@@ -54,12 +54,7 @@ def final_layer(model: nn.Module) -> FinalLayer:
         >>> final_layer(nn.Sequential(network)).module is network.stages
         True
     """
-    found: list[FinalLayer] = []
-    inside: set[nn.Module] = set()
-    for module in model.modules():
-        if module not in inside and (describe := _family(module)) is not None:
-            found.append(describe(module))
-            inside.update(module.modules())
+    found = final_layers(model)
     if len(found) == 1:
         return found[0]
     name = type(model).__name__
@@ -68,6 +63,17 @@ def final_layer(model: nn.Module) -> FinalLayer:
     names = [name for name, _ in model.named_modules() if name]
     example = f"layer={names[len(names) // 2]!r}" if names else "layer='input'"
     raise InputError(f"the final layer of {name} is not known: name one of its modules, e.g. {example}")
+
+
+def final_layers(model: nn.Module) -> list[FinalLayer]:
+    """The last feature maps of all networks of known families inside a module."""
+    found: list[FinalLayer] = []
+    inside: set[nn.Module] = set()
+    for module in model.modules():
+        if module not in inside and (describe := _family(module)) is not None:
+            found.append(describe(module))
+            inside.update(module.modules())
+    return found
 
 
 def _family(module: nn.Module) -> Callable[[Any], FinalLayer] | None:

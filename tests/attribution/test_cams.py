@@ -171,8 +171,14 @@ def test_cam_finds_the_structure_of_other_networks(images):
     for last in (torch.sin, torch.tanh):
         with pytest.raises(InputError, match="Mine has something else there"):
             CAM("body")(Mine(last).double(), images, TARGETS)
-    named = CAM("network.layer4")(networks.network("torchvision resnet"), images.float(), TARGETS)
-    torch.testing.assert_close(named, CAM()(networks.network("torchvision resnet"), images.float(), TARGETS))
+
+
+def test_the_final_layer_may_be_called_by_its_name(images):
+    net = exact("torchvision resnet")
+    for name in ("network.layer4", "layer4"):
+        torch.testing.assert_close(CAM(name)(net, images, TARGETS), CAM()(net, images, TARGETS))
+        with pytest.raises(InputError, match=f"Gradient at layer '{name}' of ResNet is one map for all images"):
+            Gradient(layer=name)(net, images, TARGETS)
 
 
 # Guided backpropagation ----------------------------------------------------------------------------------------------
@@ -266,6 +272,17 @@ class Curved(nn.Module):
         return self.out(self.last(x).mean((2, 3)))
 
 
+class Explained(nn.Module):
+    """The map as a function of the weights too."""
+
+    def __init__(self, method, net):
+        super().__init__()
+        self.method, self.net = method, net
+
+    def forward(self, images, targets):
+        return self.method(self.net, images, targets, create_graph=True)
+
+
 DIFFERENTIABLE = [
     CAM("last", relu=False),
     Gradient("sum", "below", upsample=False),
@@ -289,9 +306,9 @@ def test_second_derivatives_are_right(method):
     assert torch.autograd.gradcheck(lambda z: method(net, z, targets, create_graph=True), (images,), atol=1e-6)
 
     def of_the_weights(weight):
-        swapped = copy.copy(dict(net.named_parameters())) | {"below.weight": weight}
-        with torch.nn.utils.stateless._reparametrize_module(net, swapped):
-            return method(net, images.detach(), targets, create_graph=True)
+        return torch.func.functional_call(
+            Explained(method, net), {"net.below.weight": weight}, (images.detach(), targets)
+        )
 
     weight = net.below.weight.detach().clone().requires_grad_(True)
     assert torch.autograd.gradcheck(of_the_weights, (weight,), atol=1e-6)

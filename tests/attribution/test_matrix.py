@@ -3,6 +3,7 @@
 A method is one line in ``METHODS``, and where it refuses a family one line in ``REFUSALS``.
 """
 
+import copy
 from pathlib import Path
 
 import networks
@@ -88,6 +89,9 @@ REFUSALS = {
     "CAM": dict.fromkeys(NOT_POOLED, "needs global average pooling and one linear layer"),
 }
 
+WAITING = {"SmoothGrad"}
+"""Methods that draw numbers on the CPU, or read one from the device."""
+
 WITHOUT_GRAPH: set[str] = set()
 """Methods that cannot keep a graph for training."""
 
@@ -132,6 +136,30 @@ def test_refuses(name, family):
     with pytest.raises(InputError, match=REFUSALS[name][family]) as caught:
         METHODS[name](networks.network(family), networks.images(2), TARGETS)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("family", ["torchvision resnet", "torchvision densenet", "timm vgg", "timm vit"])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in WAITING])
+def test_values_stay_on_the_device(name, family):
+    """Tensors without values: whoever asks for one, or makes a tensor on another device, fails."""
+    if family not in REFUSALS.get(name, {}):
+        net = copy.deepcopy(networks.network(family)).to("meta")
+        maps = METHODS[name](net, networks.images(2).to("meta"), TARGETS.to("meta"))
+        assert maps.shape == (2, 64, 64)
+        assert maps.is_meta
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("family", ["torchvision resnet", "torchvision densenet", "timm vgg", "timm vit"])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in WAITING])
+def test_devices_agree(name, family):
+    if family not in REFUSALS.get(name, {}):
+        net, images = networks.network(family), networks.images(2)
+        here = METHODS[name](net, images, TARGETS)
+        there = METHODS[name](copy.deepcopy(net).cuda(), images.cuda(), TARGETS.cuda()).cpu()
+        size = here.abs().amax((1, 2))[:, None, None]
+        torch.testing.assert_close(there / size, here / size, rtol=0, atol=2e-2)  # convolutions round to TF32 there
 
 
 COLUMNS = {

@@ -429,12 +429,13 @@ def test_the_renyi_config(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_photographs_config(tmp_path):
-    config = ROOT / "configs" / "certify" / "photographs.yaml"
+@pytest.mark.parametrize(("name", "num_pixels"), [("photographs", 224 * 224), ("photographs_gradcam", 7 * 7)])
+def test_the_photographs_configs(tmp_path, name, num_pixels):
+    config = ROOT / "configs" / "certify" / f"{name}.yaml"
     small = ["--certifier.num_samples=40", "--ids=[chelsea]", "--max_panels=1"]
     main(["run", f"--config={config}", f"--output={tmp_path / 'run'}", *small])
     rows = pq.read_table(tmp_path / "run" / "results.parquet").to_pylist()
-    assert {row["num_pixels"] for row in rows} == {224 * 224}
+    assert {row["num_pixels"] for row in rows} == {num_pixels}
     assert (tmp_path / "run" / "report.html").exists()
 
 
