@@ -17,9 +17,8 @@ For a method that works on a feature map, :func:`layer_pass` runs the network on
     return self.resize(maps, images)
 """
 
-import math
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Literal
 
 import attrs
@@ -28,10 +27,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_certattr.attribution.base import Attribution, ChannelReduction, as_logits, second_order, target_score
-from lit_certattr.attribution.relu import ReluCalls
+from lit_certattr.attribution.places import Layout, find_place, layout_of, tapped
 from lit_certattr.errors import InputError
-from lit_certattr.models.final_layer import FinalLayer, final_layer, final_layers
-from lit_certattr.models.names import suggestion
+from lit_certattr.models.final_layer import FinalLayer, final_layer
 
 
 class LayerAttribution(Attribution):
@@ -158,12 +156,12 @@ def layer_pass(
             images = images.detach().requires_grad_(True)
         with torch.set_grad_enabled(graph != "none"):
             return LayerPass(images, as_logits(model(images)), lambda features: as_logits(model(features)))
-    place = _find(model, layer)
-    passed: list[_Layout] = []
+    place = find_place(model, layer)
+    passed: list[Layout] = []
     answers: list[Any] = []
 
     def keep(tensor: Any) -> Tensor:
-        layout = _layout(tensor, images, place)
+        layout = layout_of(tensor, images, place)
         if graph == "head":
             layout = attrs.evolve(layout, features=layout.features.detach())
             torch.set_grad_enabled(True)  # until the block below ends
@@ -176,7 +174,7 @@ def layer_pass(
         return layout.restore(layout.features.clone())
 
     with torch.set_grad_enabled(graph == "full"), ExitStack() as stack:
-        stack.enter_context(_tapped(place, keep))
+        stack.enter_context(tapped(place, keep))
         if place.final is not None:
             hook = place.final.network.register_forward_hook(lambda _, __, output: answers.append(output))
             stack.callback(hook.remove)
@@ -198,7 +196,7 @@ def layer_pass(
             torch.set_grad_enabled(enabled)
             return layout.restore(features.clone())
 
-        with torch.set_grad_enabled(False), _tapped(place, swap):
+        with torch.set_grad_enabled(False), tapped(place, swap):
             return as_logits(model(images.repeat(len(features) // len(images), 1, 1, 1)))
 
     return LayerPass(layout.features, logits, head, known)
@@ -236,94 +234,3 @@ def layer_gradient(
     if not create_graph:
         at = attrs.evolve(at, features=at.features.detach(), logits=at.logits.detach())
     return at, gradient
-
-
-@attrs.frozen(eq=False)
-class _Place:
-    """A module, and which of the tensors beside it is meant."""
-
-    name: str
-    module: nn.Module
-    place: Literal["output", "input", "relu"] = "output"
-    final: FinalLayer | None = None
-    prefix_tokens: int | None = None
-    channels_last: bool = False
-
-
-def _find(model: nn.Module, layer: str) -> _Place:
-    names = dict(model.named_modules())
-    # What the authors of timm and torchvision say about the layout of their transformers.
-    facts: dict[str, Any] = {
-        "prefix_tokens": max(getattr(m, "num_prefix_tokens", None) or 0 for m in names.values()) or None,
-        "channels_last": any(
-            getattr(m, "output_fmt", "") == "NHWC" or type(m).__name__ == "SwinTransformer" for m in names.values()
-        ),
-    }
-    if layer == "final":
-        final = final_layer(model)
-        return _Place(layer, final.module, final.place, final, **facts)
-    ends = [name for name in names if layer and f".{name}".endswith(f".{layer}")]
-    ends = [layer] if layer in ends else ends
-    if len(ends) == 1:
-        module = names[ends[0]]
-        same = (final for final in final_layers(model) if final.module is module and final.place == "output")
-        return _Place(layer, module, final=next(same, None), **facts)
-    if len(ends) > 1:
-        raise InputError(f"layer {layer!r} is ambiguous in {type(model).__name__}: {', '.join(ends[:4])}, ...")
-    known = ["input", "final", *filter(None, names), *(name.partition(".")[2] for name in names if "." in name)]
-    raise InputError(f"{type(model).__name__} has no layer {layer!r}; {suggestion(layer, known)}")
-
-
-@contextmanager
-def _tapped(place: _Place, through: Callable[[Any], Tensor]) -> Iterator[None]:
-    """Inside the block, what passes at the place goes through a function first."""
-    with ExitStack() as stack:
-        if place.place == "input":
-            hook = place.module.register_forward_pre_hook(lambda _, inputs: (through(inputs[0]), *inputs[1:]))
-        elif place.place == "output":
-            hook = place.module.register_forward_hook(lambda _, __, output: through(output))
-        else:
-            armed: list[bool] = []
-            hook = place.module.register_forward_hook(lambda _, __, ___: armed.append(True))
-            stack.enter_context(ReluCalls(lambda result: through(result) if armed and armed.pop() else result))
-        stack.callback(hook.remove)
-        yield
-
-
-@attrs.frozen(eq=False)
-class _Layout:
-    """Features ``[B, C, h, w]``, and the way back to what the network had."""
-
-    features: Tensor
-    restore: Callable[[Tensor], Tensor]
-
-
-def _layout(tensor: Any, images: Tensor, place: _Place) -> _Layout:
-    if not isinstance(tensor, Tensor) or tensor.ndim not in (3, 4) or len(tensor) != len(images):
-        shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
-        raise InputError(f"layer {place.name!r} gives {shape}, not a feature map [B, C, h, w] or tokens [B, T, C]")
-    if tensor.ndim == 3:
-        return _tokens(tensor, images, place)
-    height, width = images.shape[-2:]
-    if place.channels_last and tensor.shape[2] * width != tensor.shape[3] * height:
-        return _Layout(tensor.permute(0, 3, 1, 2), lambda features: features.permute(0, 2, 3, 1))
-    return _Layout(tensor, lambda features: features)
-
-
-def _tokens(tensor: Tensor, images: Tensor, place: _Place) -> _Layout:
-    """The grid of patches has the proportions of the image; class and register tokens come first."""
-    height, width = images.shape[-2:]
-    for prefix in (0, 1) if place.prefix_tokens is None else (place.prefix_tokens, 0):
-        patches = tensor.shape[1] - prefix
-        rows, columns = (round(math.sqrt(max(patches, 0) * share)) for share in (height / width, width / height))
-        if 0 < patches == rows * columns:
-            break
-    else:
-        raise InputError(f"layer {place.name!r} gives {tensor.shape[1]} tokens, which are no grid of patches")
-    first = tensor[:, :prefix]
-
-    def restore(features: Tensor) -> Tensor:
-        grid = features.flatten(2).transpose(1, 2)
-        return torch.cat([first.repeat(len(grid) // len(first), 1, 1), grid], 1)
-
-    return _Layout(tensor[:, prefix:].transpose(1, 2).unflatten(2, (rows, columns)), restore)
