@@ -4,6 +4,7 @@ from lit_certattr.models.checkpoint import load_network, load_state_dict, load_w
 from lit_certattr.models.cifar_resnet import CifarResNet
 from lit_certattr.models.efficientnet_lite import EfficientNetLite0
 from lit_certattr.models.final_layer import FinalLayer, final_layer
+from lit_certattr.models.fold import fold_batch_norm
 from lit_certattr.models.imagenet import IMAGENET_MEAN, IMAGENET_STD, imagenet_classes
 from lit_certattr.models.normalize import Normalize
 from lit_certattr.models.small_cnn import SmallCNN
@@ -23,6 +24,7 @@ __all__ = [
     "TimmClassifier",
     "TorchvisionClassifier",
     "final_layer",
+    "fold_batch_norm",
     "imagenet_classes",
     "load_network",
     "load_state_dict",
