@@ -1,5 +1,6 @@
 """Attribution methods: networks and images to maps."""
 
+from lit_certattr.attribution.ablation_cam import AblationCAM
 from lit_certattr.attribution.base import Attribution, eval_mode, frozen, input_gradient
 from lit_certattr.attribution.cam import CAM
 from lit_certattr.attribution.grad_cam import GradCAM
@@ -9,11 +10,21 @@ from lit_certattr.attribution.guided_backprop import GuidedBackprop
 from lit_certattr.attribution.integrated_gradients import IntegratedGradients
 from lit_certattr.attribution.layer_cam import LayerCAM
 from lit_certattr.attribution.layers import ActivationMap, LayerAttribution, LayerPass, layer_gradient, layer_pass
+from lit_certattr.attribution.lime import LIME
+from lit_certattr.attribution.lrp import LRP
 from lit_certattr.attribution.max_logit import MaxLogitGradient
+from lit_certattr.attribution.moreau import MoreauGrad
+from lit_certattr.attribution.occlusion import Occlusion
+from lit_certattr.attribution.rise import RISE
+from lit_certattr.attribution.score_cam import ScoreCAM
 from lit_certattr.attribution.smooth_grad import SmoothGrad
 
 __all__ = [
     "CAM",
+    "LIME",
+    "LRP",
+    "RISE",
+    "AblationCAM",
     "ActivationMap",
     "Attribution",
     "GradCAM",
@@ -26,6 +37,9 @@ __all__ = [
     "LayerCAM",
     "LayerPass",
     "MaxLogitGradient",
+    "MoreauGrad",
+    "Occlusion",
+    "ScoreCAM",
     "SmoothGrad",
     "eval_mode",
     "frozen",

@@ -38,7 +38,8 @@ class Attribution(ABC):
         self.channels = channels
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={value!r}" for name, value in sorted(vars(self).items()))
+        public = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        settings = ", ".join(f"{name}={value!r}" for name, value in sorted(public.items()))
         return f"{type(self).__name__}({settings})"
 
     @abstractmethod
@@ -88,8 +89,8 @@ def input_gradient(
     Raises:
         InputError: If the network does not return logits. Targets are not checked: that would stop an accelerator.
     """
-    with torch.inference_mode(False), torch.enable_grad(), second_order(create_graph):
-        images = images.clone() if images.is_inference() else images  # such tensors cannot enter a graph
+    with graph_mode(True), second_order(create_graph):
+        images = ordinary(images)
         if not (create_graph and images.requires_grad):
             images = images.detach().requires_grad_(True)
         score = target_score(as_logits(model(images)), targets)
@@ -120,13 +121,24 @@ def target_score(logits: Tensor, targets: Tensor) -> Tensor:
         >>> target_score(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1, 0]))
         tensor(5.)
     """
-    targets = targets.clone() if targets.is_inference() else targets  # gather saves them for its backward
-    return logits.gather(1, targets.view(-1, 1)).sum()
+    return logits.gather(1, ordinary(targets).view(-1, 1)).sum()  # gather saves them for its backward
 
 
 def second_order(create_graph: bool) -> AbstractContextManager[None]:
     """Where a graph is kept for a second derivative, attention in plain arithmetic: the fused kernels have none."""
     return sdpa_kernel(SDPBackend.MATH) if create_graph else nullcontext()
+
+
+@contextmanager
+def graph_mode(create_graph: bool) -> Iterator[None]:
+    """Ordinary tensors, with a graph or without one, inside the block; whatever mode the caller is in."""
+    with torch.inference_mode(False), torch.set_grad_enabled(create_graph):
+        yield
+
+
+def ordinary(tensor: Tensor) -> Tensor:
+    """The tensor, or its copy if it was made under inference_mode: such a one cannot enter a graph."""
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 @contextmanager

@@ -1,14 +1,12 @@
 """Integrated gradients."""
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
-from lit_certattr.attribution.base import ChannelReduction, input_gradient
-from lit_certattr.attribution.layers import LayerAttribution, layer_pass
+from lit_certattr.attribution.base import ChannelReduction, graph_mode, input_gradient, ordinary
+from lit_certattr.attribution.batching import check_max_batch, tiled
+from lit_certattr.attribution.layers import LayerAttribution, LayerPasses
 from lit_certattr.errors import InputError
-from lit_certattr.models.final_layer import Head
 
 
 class IntegratedGradients(LayerAttribution):
@@ -17,7 +15,7 @@ class IntegratedGradients(LayerAttribution):
     .. math:: (x - b) \odot \frac{1}{m} \sum_{k=1}^{m} \nabla f_c\left(b + \tfrac{k - 1/2}{m} (x - b)\right)
 
     The midpoint rule makes the attributions add up to :math:`f_c(x) - f_c(b)` with an error of order
-    :math:`1/m^2`. Path points are evaluated in groups, so memory does not grow with ``steps``.
+    :math:`1/m^2`. Model evaluations an image: ``steps`` gradients.
 
     At another layer, x are its features, b features that all have the value ``baseline``, and f the rest of the
     network. With the default of 0 and an affine head that is ``InputXGradient`` there.
@@ -25,7 +23,7 @@ class IntegratedGradients(LayerAttribution):
     Args:
         steps: Number of path points ``m``.
         baseline: Grey level of the baseline image ``b`` in [0, 1].
-        max_batch: Most images evaluated at once; ``None`` puts all steps of the batch into one.
+        max_batch: Most images evaluated at once; ``None`` finds what fits.
         channels: Channel reduction, see :class:`~lit_certattr.attribution.Attribution`.
         layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module. At
             ``"final"`` of the known families a step costs the head alone, elsewhere a whole forward pass too.
@@ -39,34 +37,34 @@ class IntegratedGradients(LayerAttribution):
         self,
         steps: int = 20,
         baseline: float = 0.0,
-        max_batch: int | None = 64,
+        max_batch: int | None = None,
         channels: ChannelReduction = "abs_sum",
         layer: str = "input",
         upsample: bool = True,
     ) -> None:
         super().__init__(layer, upsample, channels)
-        if steps < 1 or (max_batch is not None and max_batch < 1):
-            raise InputError(f"steps and max_batch must be at least 1, got steps={steps}, max_batch={max_batch}")
+        if steps < 1:
+            raise InputError(f"steps must be at least 1, got {steps}")
+        check_max_batch(max_batch)
         self.steps, self.baseline, self.max_batch = steps, baseline, max_batch
 
     def scores(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
         """Signed attributions of every channel, ``[B, C, h, w]`` of the layer, before the channels are reduced."""
-        with torch.inference_mode(False), torch.enable_grad():
-            features, head = images.clone() if images.is_inference() else images, cast(Head, model)
-            if self.layer != "input":
-                at = layer_pass(model, self.layer, images, "full" if create_graph else "none")
-                features, head = at.features, at.head
-            path = features - self.baseline
-            group = self.steps if self.max_batch is None else max(1, self.max_batch // len(images))
+        with graph_mode(create_graph):
+            images, targets = ordinary(images), ordinary(targets)
+            passes = LayerPasses(model, self.layer, images, "full" if create_graph else "none")
+            path = passes.features - self.baseline
+            shares = (torch.arange(self.steps, device=path.device, dtype=path.dtype) + 0.5) / self.steps
             total = torch.zeros_like(path)
-            for first in range(0, self.steps, group):
-                count = min(group, self.steps - first)
-                share = (torch.arange(first, first + count, device=path.device, dtype=path.dtype) + 0.5) / self.steps
-                points = (self.baseline + share.view(-1, 1, 1, 1, 1) * path).flatten(0, 1)
-                _, gradients = input_gradient(head, points, targets.repeat(count), create_graph)
-                total = total + gradients.unflatten(0, (count, -1)).sum(0)
-            scores = path * total / self.steps
-        return scores if create_graph else scores.detach()
+
+            def add(rows: slice, steps: slice) -> None:
+                points = self.baseline + shares[steps].view(-1, 1, 1, 1, 1) * path[rows]
+                labels = targets[rows].repeat(len(points))
+                _, gradients = input_gradient(passes.head(rows), points.flatten(0, 1), labels, create_graph)
+                total[rows] += gradients.view_as(points).sum(0)
+
+            tiled(add, len(images), self.steps, model=model, images=images, max_batch=self.max_batch)
+            return path * total / self.steps
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
         """See :class:`Attribution`."""

@@ -202,6 +202,45 @@ def layer_pass(
     return LayerPass(layout.features, logits, head, known)
 
 
+class LayerPasses:
+    """:func:`layer_pass` for slices of a batch; the last one is kept, for methods that evaluate in tiles.
+
+    Nothing runs before it is asked for: at ``"input"`` features and head are known without a pass.
+
+    Args:
+        model: See :func:`layer_pass`.
+        layer: See :func:`layer_pass`.
+        images: The whole batch ``[B, C, H, W]``.
+        graph: See :func:`layer_pass`.
+    """
+
+    def __init__(
+        self, model: nn.Module, layer: str, images: Tensor, graph: Literal["none", "head", "full"] = "none"
+    ) -> None:
+        self.model, self.layer, self.images, self.graph = model, layer, images, graph
+        self._last: tuple[slice, LayerPass] | None = None
+
+    @property
+    def whole(self) -> LayerPass:
+        """The pass of all images."""
+        return self.at(slice(0, len(self.images)))
+
+    @property
+    def features(self) -> Tensor:
+        """Features of all images, ``[B, C, h, w]``."""
+        return self.images if self.layer == "input" else self.whole.features
+
+    def at(self, rows: slice) -> LayerPass:
+        """The pass of a slice of the images."""
+        if self._last is None or self._last[0] != rows:
+            self._last = rows, layer_pass(self.model, self.layer, self.images[rows], self.graph)
+        return self._last[1]
+
+    def head(self, rows: slice) -> Callable[[Tensor], Tensor]:
+        """What makes logits of features of these images."""
+        return self.model if self.layer == "input" else self.at(rows).head
+
+
 def layer_gradient(
     model: nn.Module, layer: str, images: Tensor, targets: Tensor, create_graph: bool = False
 ) -> tuple[LayerPass, Tensor]:

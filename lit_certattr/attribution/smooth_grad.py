@@ -1,9 +1,9 @@
 """SmoothGrad around any method."""
 
-import torch
 from torch import Tensor, nn
 
-from lit_certattr.attribution.base import Attribution
+from lit_certattr.attribution.base import Attribution, graph_mode, ordinary
+from lit_certattr.attribution.batching import check_max_batch, tiled
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import Noise, normal_stream
 
@@ -23,12 +23,13 @@ class SmoothGrad(Attribution):
         noise: Noise law of the copies.
         draws: Number of copies m; the cost is that of m base maps.
         seed: Seed of the copies' noise.
-        max_batch: Most images evaluated at once, at least one copy of the batch.
+        max_batch: Most images given to ``base`` at once; ``None`` finds what fits.
 
     Raises:
         InputError: If ``draws`` or ``max_batch`` is below 1.
 
     Example:
+        >>> import torch
         >>> from lit_certattr.attribution import Gradient
         >>> from lit_certattr.smoothing import GaussianNoise
         >>> from lit_certattr.models import SmallCNN
@@ -37,10 +38,13 @@ class SmoothGrad(Attribution):
         torch.Size([2, 28, 28])
     """
 
-    def __init__(self, base: Attribution, noise: Noise, draws: int = 16, seed: int = 0, max_batch: int = 64) -> None:
+    def __init__(
+        self, base: Attribution, noise: Noise, draws: int = 16, seed: int = 0, max_batch: int | None = None
+    ) -> None:
         super().__init__(base.channels)
-        if draws < 1 or max_batch < 1:
-            raise InputError(f"draws and max_batch must be at least 1, got draws={draws}, max_batch={max_batch}")
+        if draws < 1:
+            raise InputError(f"draws must be at least 1, got {draws}")
+        check_max_batch(max_batch)
         self.base, self.noise, self.draws, self.seed, self.max_batch = base, noise, draws, seed, max_batch
 
     @property
@@ -50,17 +54,21 @@ class SmoothGrad(Attribution):
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
         """See :class:`~lit_certattr.attribution.Attribution`."""
-        with torch.inference_mode(False), torch.set_grad_enabled(create_graph):
-            images = images.clone() if images.is_inference() else images
+        with graph_mode(create_graph):
+            images, targets = ordinary(images), ordinary(targets)
             # No image is called that, so no image's own noise is ever repeated here.
             normals = normal_stream(self.seed, "\x00SmoothGrad", images.device)
             zeros = images.new_zeros(images[0].numel())
-            group = max(1, self.max_batch // len(images))
-            total = images.new_zeros(())
-            for first in range(0, self.draws, group):
-                count = min(group, self.draws - first)
-                noise = self.noise.perturb_(zeros.new_empty(count, len(zeros)), zeros, normals, first)
-                copies = images + noise.view(count, 1, *images.shape[1:])
-                maps = self.base(model, copies.flatten(0, 1), targets.repeat(count), create_graph)
-                total = total + maps.unflatten(0, (count, -1)).sum(0)
-            return total / self.draws
+            total: list[Tensor] = []
+
+            def add(rows: slice, draws: slice) -> None:
+                count = draws.stop - draws.start
+                noise = self.noise.perturb_(zeros.new_empty(count, len(zeros)), zeros, normals, draws.start)
+                copies = images[rows] + noise.view(count, 1, *images.shape[1:])
+                maps = self.base(model, copies.flatten(0, 1), targets[rows].repeat(count), create_graph)
+                if not total:
+                    total.append(maps.new_zeros(len(images), *maps.shape[1:]))
+                total[0][rows] += maps.unflatten(0, (count, -1)).sum(0)
+
+            tiled(add, len(images), self.draws, model=model, images=images, max_batch=self.max_batch)
+            return total[0] / self.draws

@@ -203,14 +203,14 @@ def test_settings_are_checked():
     with pytest.raises(InputError, match="channels must be one of sum_abs"):
         Gradient("mean")
     for wrong in ({"steps": 0}, {"max_batch": 0}):
-        with pytest.raises(InputError, match="at least 1"):
+        with pytest.raises(InputError, match="must be at least 1"):
             IntegratedGradients(**wrong)
 
 
 def test_repr_names_every_setting():
     assert repr(Gradient()) == "Gradient(channels='sum_abs', layer='input', upsample=True)"
     expected = (
-        "IntegratedGradients(baseline=0.0, channels='abs_sum', layer='input', max_batch=64, steps=20, upsample=True)"
+        "IntegratedGradients(baseline=0.0, channels='abs_sum', layer='input', max_batch=None, steps=20, upsample=True)"
     )
     assert repr(IntegratedGradients()) == expected
 

@@ -12,6 +12,10 @@ import torch
 
 from lit_certattr.attribution import (
     CAM,
+    LIME,
+    LRP,
+    RISE,
+    AblationCAM,
     GradCAM,
     GradCAMPlusPlus,
     Gradient,
@@ -19,6 +23,9 @@ from lit_certattr.attribution import (
     InputXGradient,
     IntegratedGradients,
     LayerCAM,
+    MoreauGrad,
+    Occlusion,
+    ScoreCAM,
     SmoothGrad,
 )
 from lit_certattr.errors import InputError
@@ -39,6 +46,14 @@ METHODS = {
     "GradCAM at input": GradCAM(layer="input", relu=False),
     "GradCAMPlusPlus": GradCAMPlusPlus(relu=False),
     "LayerCAM": LayerCAM(relu=False),
+    "ScoreCAM": ScoreCAM(relu=False),
+    "AblationCAM": AblationCAM(relu=False),
+    "Occlusion": Occlusion(window=32, stride=32),
+    "Occlusion at final": Occlusion(window=1, stride=1, fill=0.0, layer="final"),
+    "RISE": RISE(num_masks=8, cells=3),
+    "LIME": LIME(segments=2, num_samples=12, score="logit"),
+    "LRP": LRP(),
+    "MoreauGrad": MoreauGrad(steps=2, average=1, num_samples=2, step_size=1e-4),
     "SmoothGrad": SmoothGrad(Gradient(), GaussianNoise(0.1), draws=2),
 }
 
@@ -86,6 +101,9 @@ REFUSALS = {
     | dict.fromkeys(AFFINE, "is one map for all images"),
     "InputXGradient at final": dict.fromkeys(VITS, "adds up to zero over the channels.*take channels='sum_abs'"),
     "IntegratedGradients at final": dict.fromkeys(VITS, "adds up to zero over the channels"),
+    "LRP": dict.fromkeys(("torchvision densenet", "timm densenet"), "no rule for the batch normalisations that do not")
+    | dict.fromkeys(("torchvision vit", "timm vit", "timm vit with registers"), "no rule for a constant that is added")
+    | dict.fromkeys(("torchvision swin", "timm swin"), "no rule for torch.nn.functional.layer_norm"),
     "CAM": dict.fromkeys(NOT_POOLED, "needs global average pooling and one linear layer"),
 }
 
@@ -98,9 +116,22 @@ WITHOUT_GRAPH: set[str] = set()
 TARGETS = torch.tensor([1, 2])
 
 
+MANY_CHANNELS = ("wide resnet", "efficientnet", "torchvision resnet")
+"""Final layers of up to 2048 channels, for each of which Score-CAM evaluates the network, in graphs of many GiB."""
+
+
+def is_heavy(name, family):
+    return name == "ScoreCAM" and any(word in family for word in MANY_CHANNELS)
+
+
 def pairs(refused):
     return [
-        pytest.param(name, family, id=f"{name} / {family}".replace(" ", "_"))
+        pytest.param(
+            name,
+            family,
+            id=f"{name} / {family}".replace(" ", "_"),
+            marks=[pytest.mark.slow] if is_heavy(name, family) else [],
+        )
         for name in METHODS
         for family in networks.FAMILIES
         if (family in REFUSALS.get(name, {})) is refused
@@ -120,7 +151,7 @@ def test_works(name, family):
     with torch.inference_mode():
         alone = method(net, images[1:] * 1, TARGETS[1:] + 0)
     torch.testing.assert_close(alone[0] / size[1], maps[1] / size[1], rtol=1e-3, atol=1e-3)
-    if name not in WITHOUT_GRAPH:
+    if name not in WITHOUT_GRAPH and not is_heavy(name, family):
         graph = method(net, images, TARGETS, create_graph=True)
         torch.testing.assert_close(graph.detach() / size[:, None, None], maps / size[:, None, None], rtol=0, atol=1e-3)
         loss = (graph / size[:, None, None]).square().sum()

@@ -1,0 +1,42 @@
+"""Random numbers that belong to a method: drawn from its seed, the same for every image."""
+
+from collections.abc import Callable, Hashable
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+
+class Fixed(dict[Hashable, Any]):
+    """What a method makes once a shape and keeps; a copy or a pickle of it is empty, and fills again as it was.
+
+    Example:
+        >>> import pickle
+        >>> kept = Fixed()
+        >>> kept.get_or_make((2, 2), lambda: torch.ones(2, 2)).sum(), len(pickle.loads(pickle.dumps(kept)))
+        (tensor(4.), 0)
+    """
+
+    def get_or_make(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """The value of a key, made by ``make`` the first time."""
+        if key not in self:
+            # Made under inference_mode it could not enter a graph later.
+            with torch.inference_mode(False), torch.no_grad():
+                self[key] = make()
+        return self[key]
+
+    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
+        return type(self), ()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return type(self)()
+
+
+def uniforms(seed: int, *shape: int) -> Tensor:
+    """Uniform numbers in [0, 1) from a generator of their own, float64 on the CPU: the same for every device."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def normals(seed: int, *shape: int) -> Tensor:
+    """Standard normal numbers from a generator of their own, float64 on the CPU."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

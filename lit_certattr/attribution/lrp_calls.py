@@ -1,0 +1,214 @@
+"""Which rule of relevance propagation belongs to a call of a PyTorch function."""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+from torch.overrides import resolve_name
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from lit_certattr.attribution.lrp_rules import (
+    Rule,
+    Signed,
+    epsilon_rule,
+    passed,
+    rearranged,
+    shared,
+    z_box_rule,
+    z_plus_rule,
+)
+from lit_certattr.errors import InputError
+
+# Functions by name, without the underscores that only tell who calls them: relu_, _max_pool2d, __iadd__.
+_GATES = {"sigmoid", "hardsigmoid"}
+_POSITIVE = {"relu", "relu6", "softplus"} | _GATES
+_ACTIVATIONS = _POSITIVE | {
+    *("hardtanh", "leaky_relu", "elu", "selu", "celu", "silu", "gelu", "mish", "hardswish", "tanh"),
+}
+_AVERAGES = {
+    *("avg_pool1d", "avg_pool2d", "avg_pool3d", "mean"),
+    *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
+}
+_REARRANGEMENTS = {
+    *("flatten", "unflatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "movedim"),
+    *("contiguous", "clone", "to", "float", "double", "half", "bfloat16", "type_as"),
+    *("getitem", "narrow", "select", "chunk", "split", "cat", "concat", "stack", "pad", "expand", "flip", "roll"),
+    *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"),
+    *("max_pool1d", "max_pool2d", "max_pool3d", "channel_shuffle", "pixel_shuffle"),
+    *("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"),
+}
+_SUMS = {"add", "iadd", "radd"}
+_SHIFTS = _SUMS | {"sub", "isub", "subtract"}
+_FACTORS = {"mul", "imul", "rmul", "multiply"}
+_QUOTIENTS = {"div", "itruediv", "truediv", "divide"}
+
+
+@attrs.frozen(eq=False)
+class Traced:
+    """A tensor that depends on the images, and what is known of it.
+
+    Args:
+        tensor: The tensor.
+        nonnegative: It has no negative values.
+        gate: It lies between 0 and 1 to scale something else, as in squeeze and excitation.
+        image: It is still an image: normalised, padded or cut, but no layer has seen it.
+        box: For an image, values between which it lies, of its shape.
+    """
+
+    tensor: Tensor
+    nonnegative: bool = False
+    gate: bool = False
+    image: bool = False
+    box: tuple[Tensor, Tensor] | None = None
+
+
+@attrs.frozen(eq=False)
+class Call:
+    """A call of a function with arguments that depend on the images.
+
+    Args:
+        func: The function.
+        args: Its positional arguments.
+        kwargs: Its other arguments.
+        inputs: What is known of the arguments that depend on the images, by their places among all leaves.
+    """
+
+    func: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: dict[int, Traced]
+
+    @property
+    def name(self) -> str:
+        """Name of the function, without underscores."""
+        return self._own_name.strip("_")
+
+    @property
+    def _own_name(self) -> str:
+        return str(getattr(self.func, "__name__", self.func))
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The arguments that depend on the images."""
+        return tuple(traced.tensor for traced in self.inputs.values())
+
+    def argument(self, place: int, name: str, default: Any = None) -> Any:
+        """An argument, however it was passed."""
+        return self.args[place] if len(self.args) > place else self.kwargs.get(name, default)
+
+    def again(self, *tensors: Tensor) -> Any:
+        """The same call with other tensors, which are not written to even if the function works in place."""
+        own = self._own_name
+        writes = own.startswith("__i") or (own.endswith("_") and not own.endswith("__")) or self.kwargs.get("inplace")
+        leaves, structure = tree_flatten((self.args, self.kwargs))
+        for place, tensor in zip(self.inputs, tensors, strict=True):
+            leaves[place] = tensor.clone() if writes else tensor
+        args, kwargs = tree_unflatten(leaves, structure)
+        return self.func(*args, **kwargs)
+
+
+@attrs.frozen(eq=False)
+class Rules:
+    """The composite: a rule for every function that it knows.
+
+    Args:
+        epsilon: Stabilises the divisions.
+        signed: From a weight to its positive and negative part.
+        network: Name of the network, for errors.
+    """
+
+    epsilon: float
+    signed: Callable[[Tensor], Signed]
+    network: str
+
+    def of(self, call: Call, output: Tensor, index: int) -> tuple[tuple[Tensor, ...], Rule, Traced]:
+        """Rule of one output of a call.
+
+        Args:
+            call: The call.
+            output: The output.
+            index: Which of the outputs it is.
+
+        Returns:
+            The inputs that get relevance, the rule that gives it to them, and what is known of the output.
+
+        Raises:
+            InputError: If there is no rule.
+        """
+        name, inputs = call.name, list(call.inputs.values())
+        places = tuple(call.inputs)
+        if name in ("linear", "conv1d", "conv2d", "conv3d") and places == (0,):
+            return call.tensors, self._layer(call, inputs[0]), Traced(output)
+        if name in _ACTIVATIONS:
+            positive = name in _POSITIVE or (name == "hardtanh" and call.argument(1, "min_val", -1.0) >= 0)
+            return call.tensors, passed, Traced(output, nonnegative=positive, gate=name in _GATES)
+        if name in _AVERAGES or (name in _SUMS and len(inputs) == 2):
+            return call.tensors, self._sum(call), Traced(output, nonnegative=all(known.nonnegative for known in inputs))
+        if name in _REARRANGEMENTS:
+            return call.tensors, _rearrangement(call, index), _moved(call, output, index)
+        if len(inputs) == 1 and output.shape == inputs[0].tensor.shape:
+            shift = name in _SHIFTS and inputs[0].image  # elsewhere a constant would take a share, like a bias
+            if name in _FACTORS or ((shift or name in _QUOTIENTS) and places == (0,)):
+                return call.tensors, passed, Traced(output, **_image_facts(call, 0))
+        signals = [known.tensor for known in inputs if not known.gate]
+        if name in _FACTORS and len(inputs) == 2 and len(signals) == 1 and output.shape == signals[0].shape:
+            return tuple(signals), passed, Traced(output)  # the signal takes all (Arras et al., 2017)
+        raise InputError(f"LRP has no rule for {self._described(call)} of {self.network}")
+
+    def _described(self, call: Call) -> str:
+        if call.name == "batch_norm":
+            return "the batch normalisations that do not directly follow a convolution or linear layer"
+        if call.name in _SHIFTS and len(call.inputs) == 1:
+            return "a constant that is added inside the network"
+        if call.name in _FACTORS and len(call.inputs) == 2:
+            return "a product of two activations"
+        try:
+            return str(resolve_name(call.func) or call.name)
+        except Exception:  # it is only for the message
+            return call.name
+
+    def _sum(self, call: Call) -> Rule:
+        return lambda relevance: shared(call.again, call.tensors, relevance, self.epsilon)
+
+    def _layer(self, call: Call, known: Traced) -> Rule:
+        weight, bias = call.argument(1, "weight"), call.argument(2, "bias")
+        rest = {key: value for key, value in call.kwargs.items() if key not in ("input", "weight", "bias")}
+
+        def layer(inputs: Tensor, weight: Tensor) -> Tensor:
+            return call.func(inputs, weight, None, *call.args[3:], **rest)  # type: ignore[no-any-return]
+
+        if call.name == "linear":
+            return lambda relevance: epsilon_rule(layer, weight, bias, known.tensor, relevance, self.epsilon)
+        if known.box is not None:
+            box = known.box
+            return lambda relevance: z_box_rule(layer, self.signed(weight), box, known.tensor, relevance, self.epsilon)
+        constant = None if bias is None else bias.view(-1, *[1] * (weight.ndim - 2))
+        return lambda relevance: z_plus_rule(
+            layer, self.signed(weight), constant, known.tensor, relevance, self.epsilon, known.nonnegative
+        )
+
+
+def _rearrangement(call: Call, index: int) -> Rule:
+    def one(*tensors: Tensor) -> Tensor:
+        return tree_leaves(call.again(*tensors))[index]  # type: ignore[no-any-return]
+
+    return lambda relevance: rearranged(one, call.tensors, relevance)
+
+
+def _moved(call: Call, output: Tensor, index: int) -> Traced:
+    inputs = call.inputs.values()
+    padded_below_zero = call.name == "pad" and (call.argument(3, "value") or 0) < 0
+    nonnegative = all(known.nonnegative for known in inputs) and not padded_below_zero
+    facts = _image_facts(call, index) if len(inputs) == 1 else {}
+    return Traced(output, nonnegative=nonnegative, gate=all(known.gate for known in inputs), **facts)
+
+
+def _image_facts(call: Call, index: int) -> dict[str, Any]:
+    """What a function that keeps an image an image makes of its box."""
+    (known,) = call.inputs.values()
+    if known.box is None:
+        return {"image": known.image}
+    ends = [tree_leaves(call.again(end))[index] for end in known.box]
+    return {"image": True, "box": (torch.minimum(*ends), torch.maximum(*ends))}
