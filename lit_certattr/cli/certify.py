@@ -6,6 +6,7 @@ from typing import NamedTuple
 from jsonargparse import Namespace
 
 # Imported so that short class names are legal: --network=EfficientNetLite0, --data=Photographs.
+import lit_certattr.attacks
 import lit_certattr.attribution
 import lit_certattr.certificates
 import lit_certattr.data
@@ -13,6 +14,7 @@ import lit_certattr.models
 import lit_certattr.smoothing  # noqa: F401
 from lit_certattr.cli.certify_attack import ATTACK_HELP, add_attack_arguments, attack_from_config
 from lit_certattr.cli.certify_audit import AUDIT_HELP, add_audit_arguments, audit_from_config
+from lit_certattr.cli.certify_evaluate import EVALUATE_HELP, add_evaluate_arguments, evaluate_from_config
 from lit_certattr.cli.certify_run import RUN_HELP, add_run_arguments, run_from_config
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
 from lit_certattr.cli.help import ReadableHelp
@@ -24,6 +26,7 @@ Examples:
   certify.py run --config configs/certify/mnist5k.yaml --checkpoint runs/mnist5k_noise/checkpoints/best.ckpt
   certify.py audit runs/certify/photographs --fresh
   certify.py attack runs/certify/mnist5k
+  certify.py evaluate --config configs/protocol/mnist5k.yaml
 "certify.py run --help" lists every setting."""
 
 
@@ -39,6 +42,7 @@ COMMANDS = {
     "run": Command(RUN_HELP, add_run_arguments, run_from_config),
     "attack": Command(ATTACK_HELP, add_attack_arguments, attack_from_config),
     "audit": Command(AUDIT_HELP, add_audit_arguments, audit_from_config),
+    "evaluate": Command(EVALUATE_HELP, add_evaluate_arguments, evaluate_from_config),
 }
 
 

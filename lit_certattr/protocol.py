@@ -1,0 +1,208 @@
+"""The evaluation of the literature on robust attributions: accuracy, adversarial accuracy, agreement of maps."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from lit_certattr.attacks import (
+    AttackConfig,
+    ExplanationObjective,
+    TopKMass,
+    attack_explanation,
+    attack_prediction,
+    distance,
+)
+from lit_certattr.attribution import Attribution, frozen
+from lit_certattr.errors import InputError
+from lit_certattr.metrics.functional import (
+    centre_shift,
+    cosine_similarity,
+    kendall,
+    lens_kendall,
+    lens_spearman,
+    spearman,
+    top_k_intersection,
+)
+from lit_certattr.metrics.lens import LENS
+
+Criterion = Literal["kendall", "top_k_intersection", "objective"]
+
+
+class RobustnessProtocol:
+    """Natural accuracy, adversarial accuracy, and how far the map of each image can be turned.
+
+    For every image that is classified correctly the worst perturbation that keeps its label is searched, and the maps
+    of the clean and of the perturbed image are compared (Chen et al., 2019; Singh et al., 2020; Kamath et al., 2024).
+    Beside the attack stands random search of equally many points: top-k intersection falls under random perturbations
+    too, so an attack means what it adds to them. Beside every number that has one stands its chance level.
+
+    A perturbation that does not lower the criterion is not kept: the clean image stands for a failed attack, which
+    counts as perfect agreement; ``moved`` says how often that was not so.
+
+    Args:
+        attribution: The map.
+        search: How the map is attacked.
+        objective: What the attack wants; ``None`` is :class:`~lit_certattr.attacks.TopKMass` at ``top_k``.
+        prediction_search: How predictions are attacked (PGD on the margin); ``None`` leaves adversarial accuracy out.
+        top_k: K of top-k intersection and LENS: a share in (0, 1) or a count of pixels.
+        windows: Windows of LENS, in pixels.
+        criterion: Which of the points of a search counts: that of the least Kendall tau-b, as in the protocol of Chen
+            et al. (2019), of the least top-k intersection, or the one the objective prefers.
+        random_search: Also make the random search.
+
+    Raises:
+        InputError: If a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        attribution: Attribution,
+        search: AttackConfig,
+        objective: ExplanationObjective | None = None,
+        prediction_search: AttackConfig | None = None,
+        top_k: float = 0.1,
+        windows: Sequence[int] = (1, 2, 3),
+        criterion: Criterion = "kendall",
+        random_search: bool = True,
+    ) -> None:
+        if criterion not in get_args(Criterion):
+            raise InputError(f"criterion must be one of {', '.join(get_args(Criterion))}, got {criterion!r}")
+        self.attribution, self.search = attribution, search
+        self.objective = TopKMass(top_k) if objective is None else objective
+        self.prediction_search = prediction_search
+        self._lens = [LENS(top_k, windows, diverse) for diverse in (False, True)]  # checks both
+        self.top_k, self.windows = top_k, tuple(windows)
+        self.criterion: Criterion = criterion
+        self.searches = {"attack": search} | ({"random": search.random_search()} if random_search else {})
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that, beside the network and the images, decides the numbers; plain values."""
+        return {
+            "attribution": repr(self.attribution),
+            "searches": {name: repr(search) for name, search in self.searches.items()},
+            "objective": repr(self.objective),
+            "prediction_search": repr(self.prediction_search),
+            "top_k": self.top_k,
+            "windows": list(self.windows),
+            "criterion": self.criterion,
+        }
+
+    @property
+    def points_per_image(self) -> int:
+        """Points that the searches of one image look at, for a progress bar."""
+        searches = [*self.searches.values(), self.prediction_search]
+        return sum(search.num_points for search in searches if search is not None)
+
+    def __call__(
+        self, model: nn.Module, images: Tensor, labels: Tensor, on_block: Callable[[int], None] | None = None
+    ) -> list[dict[str, float | int | bool | None]]:
+        """Evaluate a batch; the network's mode, flags and gradients are left as found.
+
+        Random starting points are drawn for the batch as a whole: the numbers of an image depend, within the noise of a
+        search, on the batch that it is in.
+
+        Args:
+            model: Network from images in [0, 1] to logits.
+            images: Images ``[B, C, H, W]`` in [0, 1].
+            labels: True classes ``[B]``.
+            on_block: Called with the number of points of each finished search, for a progress bar.
+
+        Returns:
+            One row an image: ``prediction``, ``correct``, ``adversarial_correct`` (``None`` without that search), and
+            for each search its numbers, ``None`` where the image is misclassified or a number is undefined.
+        """
+        report = on_block or (lambda _: None)
+        with frozen(model), torch.inference_mode(False), torch.no_grad():
+            images, labels = images.clone(), labels.clone()
+            predictions = model(images).argmax(1)
+            right = predictions == labels
+            rows: list[dict[str, float | int | bool | None]] = [
+                {"prediction": int(prediction), "correct": bool(correct), "adversarial_correct": None}
+                for prediction, correct in zip(predictions.tolist(), right.tolist(), strict=True)
+            ]
+            chosen = right.nonzero()[:, 0].tolist()
+            if self.prediction_search is not None:
+                robust = torch.zeros_like(right)
+                if chosen:
+                    found = attack_prediction(model, images[right], labels[right], self.prediction_search)
+                    robust[right] = model(found).argmax(1) == labels[right]
+                for row, survives in zip(rows, robust.tolist(), strict=True):
+                    row["adversarial_correct"] = survives
+                report(len(images) * self.prediction_search.num_points)
+            for name, search in self.searches.items():
+                numbers = self._attack(model, images[right], labels[right], search) if chosen else {}
+                for place, index in enumerate(chosen):
+                    rows[index] |= {f"{name}_{key}": _plain(values[place]) for key, values in numbers.items()}
+                report(len(images) * search.num_points)
+        return rows
+
+    def check(self, model: nn.Module, image: Tensor) -> None:
+        """Refuse what could not be compared, from the map of one image ``[C, H, W]``.
+
+        Raises:
+            InputError: If the method cannot explain it, or ``top_k`` does not fit the map.
+        """
+        with frozen(model), torch.no_grad():
+            maps = self.attribution(model, image[None], torch.zeros(1, dtype=torch.long, device=image.device))
+            self._compare(maps, maps)
+            self.objective.criterion(maps, maps)
+
+    def _attack(self, model: nn.Module, images: Tensor, labels: Tensor, search: AttackConfig) -> dict[str, Tensor]:
+        criteria = {"kendall": kendall, "top_k_intersection": self._intersection, "objective": None}
+        found = attack_explanation(
+            model, self.attribution, images, labels, self.objective, search, criterion=criteria[self.criterion]
+        )
+        clean, turned = (self.attribution(model, points, labels).abs() for points in (images, found))
+        lengths = distance(found, images, search.norm)
+        return {"distance": lengths, "moved": lengths > 0} | self._compare(clean, turned)
+
+    def _compare(self, clean: Tensor, turned: Tensor) -> dict[str, Tensor]:
+        numbers = {"kendall": kendall(clean, turned), "spearman": spearman(clean, turned)}
+        numbers |= {"cosine": cosine_similarity(clean, turned), "centre_shift": centre_shift(clean, turned)}
+        for lens in self._lens:
+            values = lens.value(clean, turned)
+            numbers |= {column.name: values[:, place] for place, column in enumerate(lens.columns)}
+        for window in self.windows:
+            numbers[f"lens_kendall_w{window}"] = lens_kendall(clean, turned, window)
+            numbers[f"lens_spearman_w{window}"] = lens_spearman(clean, turned, window)
+        return numbers
+
+    def _intersection(self, clean: Tensor, perturbed: Tensor) -> Tensor:
+        return top_k_intersection(clean.abs(), perturbed.abs(), self.top_k)
+
+
+def _plain(value: Tensor) -> float | bool | None:
+    number: float | bool = value.item()
+    return None if number != number else number  # NaN: not a number of this image
+
+
+def column_names(protocol: RobustnessProtocol) -> dict[str, str]:
+    """Names of the numbers of a search, and what each is in words.
+
+    Example:
+        >>> from lit_certattr.attribution import Gradient
+        >>> names = column_names(RobustnessProtocol(Gradient(), AttackConfig(eps=0.1), top_k=0.2, windows=[1]))
+        >>> names["lens_recall_w1"]
+        'LENS recall, w = 1'
+    """
+    names = {
+        "top_k_intersection": "top-k intersection",
+        "kendall": "Kendall tau-b",
+        "spearman": "Spearman",
+        "cosine": "cosine",
+        "centre_shift": "shift of the centre, pixels",
+        "distance": "length of the perturbation",
+        "moved": "attack found something",
+    }
+    for first, words in (("", ""), ("diverse_", ", diverse")):
+        for window in protocol.windows:
+            if first:
+                names[f"{first}top_k_intersection_w{window}"] = f"top-k intersection{words}, w = {window}"
+            names[f"{first}lens_precision_w{window}"] = f"LENS precision{words}, w = {window}"
+            names[f"{first}lens_recall_w{window}"] = f"LENS recall{words}, w = {window}"
+    for window in protocol.windows:
+        names[f"lens_kendall_w{window}"] = f"LENS-Kendall, w = {window}"
+        names[f"lens_spearman_w{window}"] = f"LENS-Spearman, w = {window}"
+    return names
