@@ -1,6 +1,8 @@
 """The metric classes of two maps: one tester for all of them, class against function against loops."""
 
 import pickle
+import re
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -273,6 +275,15 @@ def test_names_of_all_numbers():
         assert values[f"val/{name}"] == metric.compute()
     made = F.diverse_top_k(CLEAN, 3, 2).sum((1, 2)).float().mean()
     assert values["val/diverse_picks_clean_w2"] == made
+
+
+def test_the_example_of_the_documentation():
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    names = {"clean_maps": CLEAN, "perturbed_maps": PERTURBED}
+    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1] + "\nvalues = metrics.compute()", names)
+    assert {"lens_precision_w1", "lens_precision_w1_chance", "lens_precision_w1_adjusted", "tau"} <= set(
+        names["values"]
+    )
 
 
 def test_undefined_pairs_are_left_out_counted_and_reported():

@@ -39,19 +39,18 @@ def diverse_top_k(maps: Tensor, k: float, window: int) -> Tensor:
         ([[1, 0, 1, 0, 0]], 2)
     """
     rows = checked_rows(maps)
-    size = set_size(k, rows.shape[1]) if len(rows) else 1
-    return diverse_masks(rows.view(maps.shape), size, check_window(window))
+    size = set_size(k, rows.shape[1])
+    return diverse_masks(rows.unflatten(1, maps.shape[-2:]), size, check_window(window)).view(maps.shape)
 
 
 def diverse_masks(maps: Tensor, size: int, window: int) -> Tensor:
-    """:func:`diverse_top_k` of checked maps: a scan on a CPU, rounds of local winners on an accelerator."""
-    flat = maps.reshape(-1, *maps.shape[-2:])
-    if not values_are_free(flat):
-        return peel(flat, size, window).view(maps.shape)
-    picks = np.zeros(flat.shape, dtype=bool)
-    for values, mask in zip(flat.numpy(), picks, strict=True):
+    """Diverse sets of checked maps ``[B, H, W]``: a scan on a CPU, rounds of local winners on an accelerator."""
+    if not values_are_free(maps):
+        return peel(maps, size, window)
+    picks = np.zeros(maps.shape, dtype=bool)
+    for values, mask in zip(maps.numpy(), picks, strict=True):
         scan(values, size, window, mask)
-    return torch.from_numpy(picks).view(maps.shape)
+    return torch.from_numpy(picks)
 
 
 def scan(values: np.ndarray, size: int, window: int, mask: np.ndarray) -> None:
@@ -73,7 +72,7 @@ def scan(values: np.ndarray, size: int, window: int, mask: np.ndarray) -> None:
         if not len(free):
             break
         level = flat[free]
-        count = min(len(free), 2 * (size - len(picks)) + len(flat) // 16)
+        count = min(len(free), 2 * (size - len(picks)) + len(flat) // 64)
         best = free[level >= np.partition(level, len(free) - count)[len(free) - count]]
         best = best[np.argsort(-flat[best], kind="stable")]
         home = (best // width + window) * pitch + best % width + window
@@ -96,7 +95,7 @@ def peel(maps: Tensor, size: int, window: int) -> Tensor:
     undecided pixel of every map.
     """
     ranks = ordinal_ranks(maps.flatten(1)).view(maps.shape)
-    none = ranks[0].numel() + 1 if len(ranks) else 1
+    none = maps.shape[-1] * maps.shape[-2] + 1
     undecided, picks = ranks.clone(), torch.zeros_like(ranks, dtype=torch.bool)
     while True:
         best = undecided.amin((1, 2), keepdim=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lit_certattr.metrics.functional.diverse import diverse_masks
-from lit_certattr.metrics.functional.pairs import Part, check_part, checked_pair, part_of, set_size
+from lit_certattr.metrics.functional.pairs import Part, check_part, checked_maps, part_of, set_size
 from lit_certattr.metrics.functional.windows import check_window, check_windows, neighbourhoods
 from lit_certattr.smoothing import top_k_mask
 from lit_certattr.smoothing.sparsify import values_are_free
@@ -74,21 +74,22 @@ def lens_scores(
         >>> scores.precision, scores.precision_chance
         (tensor([0., 1.]), tensor([0.1250, 0.3750]))
     """
-    both, windows = checked_pair(clean, perturbed), check_windows(windows)
-    size = set_size(k, both[0, 0].numel()) if both.shape[1] else 1
-    columns = [_counts(masks, near) for masks, near in _sets(both, size, windows, diverse)]
-    counts = torch.stack(columns, dim=-1).reshape(7, *clean.shape[:-2], len(windows))
-    picks_clean, picks_perturbed, shared, near_clean, near_perturbed, found_clean, found_perturbed = counts.float()
+    pair, windows = checked_maps(clean, perturbed), check_windows(windows)
     num_pixels = clean.shape[-1] * clean.shape[-2]
+    size = set_size(k, num_pixels)
+    columns = [_counts(masks, near) for masks, near in _sets(pair, size, windows, diverse)]
+    counts = torch.stack(columns, dim=-1).float().reshape(7, *clean.shape[:-2], len(windows))
+    picks, shared, near, found = counts.split([2, 1, 2, 2])
+    scores, chance = found / picks, near.flip(0) / num_pixels
     return LENSScores(
-        intersection=shared / torch.maximum(picks_clean, picks_perturbed),
-        precision=found_clean / picks_clean,
-        recall=found_perturbed / picks_perturbed,
-        intersection_chance=torch.minimum(picks_clean, picks_perturbed) / num_pixels,
-        precision_chance=near_perturbed / num_pixels,
-        recall_chance=near_clean / num_pixels,
-        picks_clean=picks_clean,
-        picks_perturbed=picks_perturbed,
+        intersection=shared[0] / picks.amax(0),
+        precision=scores[0],
+        recall=scores[1],
+        intersection_chance=picks.amin(0) / num_pixels,
+        precision_chance=chance[0],
+        recall_chance=chance[1],
+        picks_clean=picks[0],
+        picks_perturbed=picks[1],
     )
 
 
@@ -225,27 +226,22 @@ def _window_sizes(side: int, window: int) -> np.ndarray:
     return np.minimum(side, i + window + 1) - np.maximum(0, i - window)
 
 
-def _sets(both: Tensor, size: int, windows: Sequence[int], diverse: bool) -> Iterator[tuple[Tensor, Tensor]]:
+def _sets(pair: list[Tensor], size: int, windows: Sequence[int], diverse: bool) -> Iterator[tuple[Tensor, Tensor]]:
     """The sets of both maps ``[2, B, H, W]`` and their neighbourhoods, for each window."""
     if diverse:
         for window in windows:
-            masks = diverse_masks(both, size, window)
+            masks = torch.stack([diverse_masks(maps, size, window) for maps in pair])
             yield masks, next(neighbourhoods(masks, [window]))
     else:
-        masks = top_k_mask(both, size)
+        masks = torch.stack([top_k_mask(maps, size) for maps in pair])
         for near in neighbourhoods(masks, windows):
             yield masks, near
 
 
 def _counts(masks: Tensor, near: Tensor) -> Tensor:
     """Counts ``[7, B]``: both sets, their intersection, both neighbourhoods, and each set inside the other's."""
-    shared = masks[:1] & masks[1:]
-    return torch.cat([_count(masks), _count(shared), _count(near), _count(masks & near.flip(0))])
-
-
-def _count(masks: Tensor) -> Tensor:
-    rows = masks.flatten(-2)
-    if values_are_free(rows):  # counting bytes row by row is ten times as fast as a sum of booleans
-        counts = [np.count_nonzero(row) for row in rows.flatten(0, 1).numpy()]
-        return torch.tensor(counts, dtype=torch.int64).view(rows.shape[:-1])
-    return rows.sum(-1)
+    parts = masks, masks[:1] & masks[1:], near, masks & near.flip(0)
+    if values_are_free(masks):  # counting bytes row by row is ten times as fast as a sum of booleans
+        counts = [np.count_nonzero(row) for part in parts for row in part.flatten(0, 1).numpy()]
+        return torch.tensor(counts, dtype=torch.int64).view(7, -1 if counts else 0)
+    return torch.cat([part.sum((-2, -1)) for part in parts])

@@ -20,11 +20,17 @@ def checked_pair(clean: Tensor, perturbed: Tensor) -> Tensor:
     Raises:
         InputError: If their shapes differ, they have no pixel, or a value is NaN or infinite.
     """
+    pair = checked_maps(clean, perturbed)
+    wider = torch.promote_types(pair[0].dtype, pair[1].dtype)
+    return torch.stack([maps.to(wider) for maps in pair])
+
+
+def checked_maps(clean: Tensor, perturbed: Tensor) -> list[Tensor]:
+    """Both maps as ``[B, H, W]``, at least float32; not copied if they are. Raises as :func:`checked_pair`."""
     if clean.shape != perturbed.shape:
         raise InputError(f"clean {list(clean.shape)} and perturbed {list(perturbed.shape)} must have the same shape")
-    rows = [checked_rows(maps, name) for name, maps in (("clean", clean), ("perturbed", perturbed))]
-    wider = torch.promote_types(rows[0].dtype, rows[1].dtype)
-    return torch.stack([row.to(wider) for row in rows]).view(2, len(rows[0]), *clean.shape[-2:])
+    pair = {"clean": clean, "perturbed": perturbed}
+    return [checked_rows(maps, name).unflatten(1, maps.shape[-2:]) for name, maps in pair.items()]
 
 
 def checked_rows(maps: Tensor, name: str = "maps") -> Tensor:

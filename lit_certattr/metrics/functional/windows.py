@@ -1,6 +1,6 @@
 """Windows around pixels: unions of them, and minima over them, at the cost of a few shifted copies of the map.
 
-A square pool would do on an accelerator, but it is forty times slower on a CPU, knows no booleans, and knows
+A square pool would do on an accelerator, but it is thirty times slower on a CPU, knows no booleans, and knows
 integers only there; shifts are one short code for all devices.
 """
 
