@@ -38,11 +38,11 @@ def agreement_figure(found: Sequence[Mean], searches: Sequence[str], words: Mapp
             label = "chance" if name == shown[0] else None
             axes.plot([chance.mean] * 2, [index - 0.45, index + 0.45], color="black", linestyle=":", label=label)
     axes.set_yticks(range(len(shown)), [words[name] for name in shown])
-    axes.invert_yaxis()
+    axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(min(0, *axes.get_xlim()), 1)
     axes.set_xlabel("agreement of the maps of clean and perturbed images; 1 = unchanged")
     axes.set_title(title, fontsize=10)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06 - 0.6 / len(shown)), ncols=3, frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120, metadata={"Software": None})
     return picture.getvalue()
