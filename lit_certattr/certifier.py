@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from lit_certattr.attribution import Attribution, Gradient, frozen
+from lit_certattr.attribution.batching import starting_batch, tiled
 from lit_certattr.certificates import Certificate, PixelCertificate, Result, TopKOverlapCertificate
 from lit_certattr.errors import InputError
+from lit_certattr.models import fold_batch_norm
 from lit_certattr.smoothing import GaussianNoise, MapBlock, Noise, content_id, noisy_maps, normal_stream, uniform_levels
 from lit_certattr.statistics import doubling_looks
 from lit_certattr.stopping import Look, StoppingRule
@@ -32,9 +34,14 @@ class Certifier:
         certificates: Certificates to compute; a mapping names them, a sequence uses their own names. Each has
             its own ``alpha``; statements of several certificates hold together at the sum of theirs.
         num_samples: Noisy samples an image; the most an image can get if ``stopping`` is given.
-        batch_size: Samples evaluated at once. 8 to 32 is fastest at 224x224 on a CPU, 64 to 256 at 28x28.
+        batch_size: Samples evaluated at once. 8 to 32 is fastest at 224x224 on a CPU, 64 to 256 at 28x28. ``"auto"``
+            takes 32 images of 224x224 on a CPU and 512 on an accelerator, in proportion for other sizes, and evaluates
+            them in halves, quarters, ... when memory runs out.
         seed: Seed of the noise.
         memory_format: Layout of the noisy images; recorded, since it changes the rounding inside the network.
+        fold_batch_norm: Certify the network with its batch normalisation folded into the layers before it
+            (:func:`~lit_certattr.models.fold_batch_norm`): fewer steps, the same function to rounding. Another
+            rounding is another explainer, so it is recorded; the prediction is that of the folded network too.
         stopping: Rules that may end the sampling of an image early; the first that says so does. They are asked
             at looks, when the number of samples reaches a power of two. Each look spends an equal share of alpha,
             so all statements stay valid whatever the rules are (:mod:`lit_certattr.stopping`), and a pixel needs
@@ -58,12 +65,13 @@ class Certifier:
         noise: Noise,
         certificates: Sequence[Certificate] | Mapping[str, Certificate],
         num_samples: int = 1000,
-        batch_size: int = 64,
+        batch_size: int | Literal["auto"] = 64,
         seed: int = 0,
         memory_format: MemoryFormat = "channels_last",
         stopping: Sequence[StoppingRule] = (),
+        fold_batch_norm: bool = False,
     ) -> None:
-        if num_samples < 1 or batch_size < 1:
+        if num_samples < 1 or (batch_size != "auto" and batch_size < 1):
             raise InputError(f"num_samples and batch_size must be at least 1, got {num_samples} and {batch_size}")
         if memory_format not in get_args(MemoryFormat):
             raise InputError(f"memory_format must be one of {', '.join(get_args(MemoryFormat))}, got {memory_format!r}")
@@ -82,6 +90,7 @@ class Certifier:
         self.attribution, self.noise, self.certificates = attribution, noise, named
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
         self.memory_format: MemoryFormat = memory_format
+        self.fold_batch_norm = fold_batch_norm
         self.stopping = tuple(stopping)
         for rule in self.stopping:
             rule.check(named)
@@ -160,6 +169,7 @@ class Certifier:
         """
         with torch.inference_mode(False), torch.no_grad(), frozen(model):
             images = _check_images(images, ids)
+            model = self.network(model, images[:1])
             ids = [content_id(image) for image in images] if ids is None else list(ids)
             for image, image_id in zip(images, ids, strict=True):
                 self.noise.check(image, image_id)
@@ -174,6 +184,26 @@ class Certifier:
                 self._certify(model, image, label, image_id, map_shape, rule, on_block)
                 for image, label, image_id in zip(images, labels, ids, strict=True)
             ]
+
+    def network(self, model: nn.Module, image: Tensor) -> nn.Module:
+        """The network that is certified: the one that was given, or its folded copy.
+
+        Args:
+            model: The network.
+            image: An image ``[1, C, H, W]`` that it takes.
+
+        Raises:
+            InputError: If it cannot be folded.
+        """
+        return fold_batch_norm(model, image) if self.fold_batch_norm else model
+
+    def block_size(self, image: Tensor) -> int:
+        """Samples of a block.
+
+        Args:
+            image: Image ``[C, H, W]``, on its device.
+        """
+        return starting_batch(image.shape, image.device) if self.batch_size == "auto" else self.batch_size
 
     def _certify(
         self,
@@ -227,7 +257,7 @@ class Certifier:
         """The samples ``start .. end - 1`` of one image, as the certificates count them; they share each block.
 
         Args:
-            model: Network in eval mode, with frozen parameters.
+            model: What :meth:`network` gave, in eval mode, with frozen parameters.
             image: Image ``[C, H, W]``.
             target: Class to explain.
             image_id: Id of the image; with ``seed`` it fixes the noise.
@@ -235,17 +265,17 @@ class Certifier:
             end: Index behind the last one.
 
         Yields:
-            Blocks of at most ``batch_size`` maps.
+            Blocks of at most :meth:`block_size` maps.
         """
         stream = noisy_maps(
             model,
-            self.attribution,
+            self._explain_what_fits if self.batch_size == "auto" else self.attribution,
             self.noise,
             image,
             target,
             image_id=image_id,
             num_samples=end - start,
-            batch_size=self.batch_size,
+            batch_size=self.block_size(image),
             seed=self.seed,
             start=start,
             memory_format=torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format,
@@ -254,16 +284,28 @@ class Certifier:
             yield MapBlock(maps, start, uniform_levels(self.seed, image_id, start, len(maps)))
             start += len(maps)
 
+    def _explain_what_fits(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        maps: list[Tensor] = []
+
+        def explain(rows: slice, _: slice) -> None:
+            maps.append(self.attribution(model, images[rows], targets[rows]))
+
+        tiled(explain, len(images), 1, model=model, images=images)
+        return torch.cat(maps)
+
     def settings(self) -> dict[str, Any]:
         """Everything that, beside the network and the image, decides the certificates; plain values."""
-        return {
+        optional: dict[str, Any] = {"stopping": [repr(rule) for rule in self.stopping]} if self.stopping else {}
+        if self.fold_batch_norm:
+            optional["fold_batch_norm"] = True
+        return optional | {
             "attribution": repr(self.attribution),
             "noise": repr(self.noise),
             "num_samples": self.num_samples,
             "batch_size": self.batch_size,
             "seed": self.seed,
             "memory_format": self.memory_format,
-        } | ({"stopping": [repr(rule) for rule in self.stopping]} if self.stopping else {})
+        }
 
 
 def certify(

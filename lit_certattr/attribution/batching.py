@@ -86,7 +86,7 @@ def tiled(
         images 0:2, samples 3:5
     """
     check_max_batch(max_batch)
-    key = (tuple(images.shape[1:]), images.dtype, images.device, torch.is_grad_enabled())
+    key = (tuple(images.shape[1:]), images.dtype, images.device)
     limit = max_batch or _fits.get(model, {}).get(key) or starting_batch(images.shape[1:], images.device)
     pending = [(0, num_images, 0, num_samples)]
     while pending:

@@ -33,8 +33,9 @@ class LIME(Attribution):
     Model evaluations an image: ``num_samples``.
 
     Args:
-        segments: Superpixels in each direction of a regular grid, or the segmentation itself: an integer tensor
-            ``[H, W]`` of labels 0, 1, ... for images of that size.
+        segments: Superpixels in each direction of a regular grid.
+        segmentation: Superpixels of your own in place of the grid: rows of labels 0, 1, ..., one a pixel, the same for
+            all images, which must be of that size.
         num_samples: Number of perturbed images; the first is the image itself.
         kernel_width: Width :math:`w` of the kernel, in cosine distance.
         ridge: Penalty :math:`\alpha`.
@@ -57,7 +58,7 @@ class LIME(Attribution):
 
     def __init__(
         self,
-        segments: int | Tensor = 7,
+        segments: int = 7,
         num_samples: int = 1000,
         kernel_width: float = 0.25,
         ridge: float = 1.0,
@@ -66,6 +67,7 @@ class LIME(Attribution):
         seed: int = 0,
         max_batch: int | None = None,
         channels: ChannelReduction = "sum",
+        segmentation: list[list[int]] | None = None,
     ) -> None:
         super().__init__(channels)
         if num_samples < 2 or not kernel_width > 0 or not ridge > 0:
@@ -77,27 +79,28 @@ class LIME(Attribution):
             check_fill(fill)
         check_score(score)
         check_max_batch(max_batch)
-        self._given = segments if isinstance(segments, Tensor) else None
-        self.segments = segments if isinstance(segments, int) else _describe(segments)
-        if isinstance(segments, int) and segments < 1:
+        if segments < 1:
             raise InputError(f"segments must be at least 1 in each direction, got {segments}")
+        self.segments = segments
+        self._labels = None if segmentation is None else _labels(segmentation)
+        self.segmentation = None if self._labels is None else _describe(self._labels)
         self.num_samples, self.kernel_width, self.ridge, self.fill = num_samples, kernel_width, ridge, fill
         self.score, self.seed, self.max_batch = score, seed, max_batch
         self._kept = Fixed()
 
-    def segmentation(self, height: int, width: int) -> Tensor:
+    def superpixels(self, height: int, width: int) -> Tensor:
         """Label of the superpixel of each pixel, int64 ``[height, width]``.
 
         Raises:
             InputError: If a segmentation was given for another size, or there are more superpixels than pixels.
         """
-        if self._given is not None:
-            if self._given.shape != (height, width):
+        if self._labels is not None:
+            if self._labels.shape != (height, width):
                 raise InputError(
-                    f"the segmentation is for images of {tuple(self._given.shape)}, got images of {(height, width)}"
+                    f"the segmentation is for images of {tuple(self._labels.shape)}, got images of {(height, width)}"
                 )
-            return self._given.long()
-        number = int(self.segments)
+            return self._labels
+        number = self.segments
         if number > min(height, width):
             raise InputError(f"images of {height} x {width} have no {number} x {number} superpixels")
         row, column = (torch.arange(length) * number // length for length in (height, width))
@@ -119,7 +122,7 @@ class LIME(Attribution):
         dtype = torch.promote_types(images.dtype, torch.float32)
 
         def make() -> tuple[Tensor, Tensor, Tensor]:
-            labels = self.segmentation(height, width)
+            labels = self.superpixels(height, width)
             shown = self.perturbations(int(labels.max()) + 1)
             fit = _ridge_operator(shown, self.kernel_width, self.ridge)
             return labels.to(images.device), shown.to(images.device), fit.to(images.device, dtype)
@@ -151,20 +154,30 @@ class LIME(Attribution):
         """Images with every superpixel hidden."""
         if self.fill is not None:
             return torch.full_like(images, self.fill)
-        member = nn.functional.one_hot(labels.flatten(), num_segments).to(images.dtype)
+        # Not one_hot, which asks the device for the largest label.
+        member = (labels.flatten()[:, None] == torch.arange(num_segments, device=labels.device)).to(images.dtype)
         means = images.flatten(2) @ (member / member.sum(0))
         return means[:, :, labels]
 
 
-def _describe(labels: Tensor) -> str:
-    """What a certificate records of a segmentation."""
-    if labels.ndim != 2 or labels.is_floating_point() or not labels.numel():
-        raise InputError(f"segments must be an integer tensor [H, W], got {labels.dtype} {tuple(labels.shape)}")
+def _labels(segmentation: list[list[int]]) -> Tensor:
+    try:
+        labels = torch.as_tensor(segmentation)
+    except (ValueError, TypeError) as error:
+        raise InputError("segmentation must be rows of labels, all of one length") from error
+    if labels.ndim != 2 or not labels.numel() or labels.dtype not in (torch.int64, torch.int32, torch.uint8):
+        raise InputError(f"segmentation must be whole numbers [H, W], got {labels.dtype} {tuple(labels.shape)}")
     found = labels.unique().tolist()
     if found != list(range(len(found))):
-        raise InputError(f"segments must have the labels 0, 1, ..., got {found[:3]} to {found[-1]}")
-    digest = hashlib.sha256(labels.long().cpu().contiguous().numpy().tobytes()).hexdigest()
-    return f"{len(found)} of {labels.shape[0]}x{labels.shape[1]} pixels, sha256 {digest[:16]}"
+        raise InputError(f"segmentation must have the labels 0, 1, ..., got {found[0]} to {found[-1]} with gaps")
+    return labels.long().cpu()
+
+
+def _describe(labels: Tensor) -> str:
+    """What a certificate records of a segmentation."""
+    digest = hashlib.sha256(labels.contiguous().numpy().tobytes()).hexdigest()
+    height, width = labels.shape
+    return f"{int(labels.max()) + 1} of {height} x {width} pixels, sha256 {digest[:16]}"
 
 
 def _ridge_operator(shown: Tensor, kernel_width: float, ridge: float) -> Tensor:

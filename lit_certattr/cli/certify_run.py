@@ -240,7 +240,7 @@ def _check(certifier: Certifier, network: nn.Module, samples: SampleSet, targets
             ) from None
         if logits.ndim != 2:
             raise InputError(f"{type(network).__name__} must return logits [B, num_classes], got {tuple(logits.shape)}")
-        maps = certifier.attribution(network, image[None], logits.argmax(1))
+        maps = certifier.attribution(certifier.network(network, image[None]), image[None], logits.argmax(1))
     certifier.check_sample_size((maps.shape[1], maps.shape[2]))
     if type(certifier.noise).check is not Noise.check:
         for image, _, image_id in (samples[index] for index in range(len(samples))):

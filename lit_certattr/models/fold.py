@@ -116,7 +116,7 @@ def _fold(network: nn.Module, image: Tensor) -> Folded:
         ) from error
     folded.eval().requires_grad_(False)
     keep_inputs(folded)
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(image.device.type, enabled=False):
         pairs, before = _pairs(folded, image)
         for layer, norm in pairs:
             linear, normalisation = folded.get_submodule(layer), folded.get_submodule(norm)

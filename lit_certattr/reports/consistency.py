@@ -11,7 +11,7 @@ from lit_certattr.certificates import Result
 from lit_certattr.reports.run_directory import fingerprint
 from lit_certattr.statistics import doubling_looks
 
-_SAMPLING = ("attribution", "noise", "num_samples", "batch_size", "seed", "memory_format", "device")
+_SAMPLING = ("attribution", "noise", "num_samples", "batch_size", "seed", "memory_format", "fold_batch_norm", "device")
 _CERTIFICATE = (  # what a result holds as it was asked for
     "alpha",
     "top_k",
@@ -158,6 +158,8 @@ def _config_differences(config: Mapping[str, Any], settings: Mapping[str, Any]) 
 
     for key in ("num_samples", "batch_size", "seed", "memory_format"):
         yield from compare(f"certifier.{key}", certifier.get(key), settings.get(key))
+    folded = [bool(place.get("fold_batch_norm")) for place in (certifier, settings)]
+    yield from compare("certifier.fold_batch_norm", *folded)
     for key in ("noise", "attribution"):
         kind, arguments = _class(certifier.get(key))
         law, known = _call(settings.get(key))

@@ -135,6 +135,7 @@ class SandwichAttack:
         target = int(next(iter(results.values())).sampling["target"])
         with torch.inference_mode(False), torch.no_grad(), frozen(model):
             image = image.clone() if image.is_inference() else image
+            model = self.certifier.network(model, image[None])
             found = [(Candidate(0.0, "none", False, 0.0), image)]
             for name, quantity in _attacks(asked).items():
                 for random, config in self.searches.items():
@@ -176,7 +177,7 @@ class SandwichAttack:
             draws=self.draws,
             judge_draws=self.judge_draws,
             keep_label=self.keep_label,
-            batch_size=self.certifier.batch_size,
+            batch_size=self.certifier.block_size(image),
             on_maps=spent,
         )[0]
 

@@ -130,11 +130,12 @@ def test_a_constant_score_gives_the_mean_mask(images):
 
 @pytest.mark.parametrize(
     ("segments", "fill", "score"),
-    [(4, None, "softmax"), (3, 0.5, "logit"), (torch.arange(144).view(12, 12) % 5, None, "logit")],
+    [(4, None, "softmax"), (3, 0.5, "logit"), ((torch.arange(144).view(12, 12) % 5).tolist(), None, "logit")],
 )
 def test_lime_equals_weighted_ridge_regression(net, images, segments, fill, score):
-    method = LIME(segments, 60, 0.4, 0.7, fill, score, seed=2)
-    labels = method.segmentation(12, 12)
+    chosen = {"segments": segments} if isinstance(segments, int) else {"segmentation": segments}
+    method = LIME(**chosen, num_samples=60, kernel_width=0.4, ridge=0.7, fill=fill, score=score, seed=2)
+    labels = method.superpixels(12, 12)
     shown = method.perturbations(int(labels.max()) + 1)
     expected = per_image(lime, net, images, labels, shown, 0.4, 0.7, fill, score)
     torch.testing.assert_close(method(net, images, TARGETS), expected)
@@ -160,7 +161,7 @@ class _Ridge(SkLearnLasso):
 def test_lime_equals_captum_with_the_same_perturbations(family):
     net, batch = networks.network(family), networks.images()
     method = LIME(segments=4, num_samples=40, kernel_width=0.5, fill=0.5, score="logit")
-    labels = method.segmentation(64, 64)
+    labels = method.superpixels(64, 64)
     drawn = iter(method.perturbations(16))
 
     def weight(original, perturbed, interpretable, **kwargs):
@@ -179,14 +180,14 @@ def test_lime_equals_captum_with_the_same_perturbations(family):
 def test_lime_of_a_linear_network_is_closed(linear, images):
     """Without a penalty the surrogate is exact: a coefficient is what its superpixel adds to the logit."""
     method = LIME(3, 200, ridge=1e-9, fill=0.25, score="logit")
-    labels = method.segmentation(12, 12)
+    labels = method.superpixels(12, 12)
     products = (linear[1].weight[TARGETS].view_as(images) * (images - 0.25)).sum(1)
     sums = torch.stack([(products * (labels == label)).sum((1, 2)) for label in range(9)], 1)
     torch.testing.assert_close(method(linear, images, TARGETS), sums[:, labels].detach(), rtol=1e-6, atol=1e-7)
 
 
 def test_the_grid_of_superpixels_covers_any_size():
-    labels = LIME(segments=3).segmentation(10, 7)
+    labels = LIME(segments=3).superpixels(10, 7)
     assert labels.unique().tolist() == list(range(9))
     assert labels.flatten().bincount().max() <= 4 * 3
     assert (labels[:, 1:] >= labels[:, :-1]).all()
@@ -262,8 +263,10 @@ def test_the_seed_decides(net, images, seeded):
         (lambda: LIME(num_samples=1), "num_samples must be at least 2"),
         (lambda: LIME(ridge=0.0), "kernel_width and ridge must be positive"),
         (lambda: LIME(segments=0), "segments must be at least 1"),
-        (lambda: LIME(segments=torch.zeros(4)), r"segments must be an integer tensor \[H, W\]"),
-        (lambda: LIME(segments=torch.tensor([[0, 2]])), "segments must have the labels 0, 1"),
+        (lambda: LIME(segmentation=[0, 1]), r"segmentation must be whole numbers \[H, W\]"),
+        (lambda: LIME(segmentation=[[0.5]]), r"segmentation must be whole numbers \[H, W\]"),
+        (lambda: LIME(segmentation=[[0, 1], [0]]), "segmentation must be rows of labels, all of one length"),
+        (lambda: LIME(segmentation=[[0, 2]]), "segmentation must have the labels 0, 1, ..., got 0 to 2 with gaps"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(make, message):
@@ -276,7 +279,7 @@ def test_settings_that_cannot_work_are_refused(make, message):
     [
         (Occlusion(window=13, stride=1), r"window of \(13, 13\) does not fit into the 12 x 12 of layer 'input'"),
         (LIME(segments=13), "images of 12 x 12 have no 13 x 13 superpixels"),
-        (LIME(segments=torch.zeros(4, 4, dtype=torch.int)), r"the segmentation is for images of \(4, 4\)"),
+        (LIME(segmentation=torch.zeros(4, 4, dtype=torch.int).tolist()), r"the segmentation is for images of \(4, 4\)"),
     ],
 )
 def test_images_that_do_not_fit_are_refused(net, images, method, message):
@@ -285,6 +288,6 @@ def test_images_that_do_not_fit_are_refused(net, images, method, message):
 
 
 def test_a_segmentation_is_recorded():
-    one, other = (LIME(segments=torch.arange(6).view(2, 3) % k) for k in (2, 3))
-    assert "2 of 2x3 pixels, sha256" in repr(one)
+    one, other = (LIME(segmentation=(torch.arange(6).view(2, 3) % k).tolist()) for k in (2, 3))
+    assert "segmentation='2 of 2 x 3 pixels, sha256" in repr(one)
     assert repr(one) != repr(other)
