@@ -13,7 +13,7 @@ from lit_certattr.models import SmoothActivations
 
 
 @contextmanager
-def explaining(model: nn.Module, smooth_beta: float | None = None) -> Iterator[None]:
+def explaining(model: nn.Module, smooth_beta: float | None = None, graph: bool = True) -> Iterator[None]:
     """Run the network as it is explained, in such a way that a loss of its gradient can be differentiated.
 
     All modules are in eval mode inside the block: in training mode batch normalisation would make every gradient
@@ -24,6 +24,7 @@ def explaining(model: nn.Module, smooth_beta: float | None = None) -> Iterator[N
         model: The network; its parameters stay trainable, and its modes are as before afterwards.
         smooth_beta: Sharpness of the softplus twin in which it is explained, see
             :class:`~lit_certattr.models.SmoothActivations`; ``None`` takes the network as it is.
+        graph: Whether gradients will be differentiated again.
 
     Raises:
         InputError: Under ``torch.inference_mode``, where nothing can be differentiated.
@@ -33,7 +34,7 @@ def explaining(model: nn.Module, smooth_beta: float | None = None) -> Iterator[N
             "an objective needs gradients, which inference_mode forbids; use Trainer(inference_mode=False)"
         )
     twin = nullcontext() if smooth_beta is None else SmoothActivations(smooth_beta)
-    with eval_mode(model), torch.enable_grad(), second_order(True), twin:
+    with eval_mode(model), torch.enable_grad(), second_order(graph), twin:
         yield
 
 

@@ -1,5 +1,7 @@
 """Losses of logits, one number an image: what objectives are made of."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -36,6 +38,17 @@ def margin_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return cross_entropy(logits, targets) + logits.logsumexp(1) - rest
 
 
+def log_mean_softmax(logits: Tensor) -> Tensor:
+    """Logarithm of the mean prediction ``[B, num_classes]`` of logits ``[m, B, num_classes]`` of m copies.
+
+    Example:
+        >>> log_mean_softmax(torch.tensor([[[500.0, 0.0]], [[0.0, 500.0]]])).exp()
+        tensor([[0.5000, 0.5000]])
+    """
+    log_mean: Tensor = logits.log_softmax(2).logsumexp(0) - math.log(len(logits))
+    return log_mean
+
+
 def prediction_spread(logits: Tensor) -> tuple[Tensor, Tensor]:
     """How much the predictions of several noisy copies of an image differ, and how undecided they are together.
 
@@ -55,7 +68,7 @@ def prediction_spread(logits: Tensor) -> tuple[Tensor, Tensor]:
         (0.0, 1.3863)
     """
     log_p = logits.log_softmax(2)
-    log_mean = log_p.logsumexp(0) - torch.tensor(float(len(logits))).log().to(log_p)
+    log_mean = log_mean_softmax(logits)
     mean = log_mean.exp()
     spread = (mean * (log_mean - log_p)).sum(2).mean(0)
     return spread, -(mean * log_mean).sum(1)
