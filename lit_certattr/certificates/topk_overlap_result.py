@@ -1,7 +1,7 @@
 """What the certificate of a top-K overlap gives back, and how it follows from the votes."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast, get_args
+from typing import Any, ClassVar, Self, cast, get_args
 
 import attrs
 import numpy as np
@@ -18,17 +18,22 @@ from lit_certattr.certificates.overlap_bounds import (
     share_lower,
 )
 from lit_certattr.certificates.overlap_result import OverlapResult
+from lit_certattr.certificates.pair_bounds import (
+    ALPHA_OF_PAIRS,
+    check_joint,
+    choose_band,
+    displacement_radii_with_pairs,
+    pair_bounds,
+    pair_radii,
+)
 from lit_certattr.certificates.result import check_same_shape, round_down, upper_bounds_of_counts
 from lit_certattr.certificates.votes import check_votes, vote_flags
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import top_k_mask, top_k_size
 from lit_certattr.smoothing.sparsify import Ties
 
-if TYPE_CHECKING:
-    pass
-
-
 _IN, _OUT = "mean of a pixel", "one minus the mean of a pixel"
+_FIRST, _SECOND = "share of masks with the insider of a pair alone", "share of masks without the outsider alone"
 _SHARE = "mean share of S in the top K of a noisy map"
 
 
@@ -43,6 +48,9 @@ class TopKOverlapResult(OverlapResult):
     Attributes:
         votes: int32 ``[H, W]``: how many samples put the pixel in their mask, without those that chose S.
         selection: int32 ``[H, W]``: the same counts of the samples that chose S; zeros if none were set aside.
+        joint: int32 ``[b, c]``: how many samples put both pixels of a pair in their mask, for the insiders and
+            outsiders of :func:`~lit_certattr.certificates.pair_bounds.choose_band`; empty where no pairs were tested.
+        pairs: Pixels on each side of the threshold that were asked to be tested pair by pair.
         sparsity: Kept share (or count) of each noisy map.
         kept: Pixels that can be non-zero in each noisy map.
         saturation: Pixels of a relaxed map that saturate at 1; 0 for the other kinds.
@@ -60,6 +68,8 @@ class TopKOverlapResult(OverlapResult):
 
     votes: Tensor
     selection: Tensor
+    joint: Tensor
+    pairs: int
     sparsity: float
     kept: int
     saturation: int
@@ -72,8 +82,8 @@ class TopKOverlapResult(OverlapResult):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        if {self.votes.dtype, self.selection.dtype} != {torch.int32}:
-            raise ValueError("votes and selection must be int32")
+        if {self.votes.dtype, self.selection.dtype, self.joint.dtype} != {torch.int32}:
+            raise ValueError("votes, selection and joint must be int32")
         if {self.votes.shape, self.selection.shape} != {self.inside.shape}:
             raise ValueError("inside, votes and selection must agree in shape")
 
@@ -128,6 +138,21 @@ class TopKOverlapResult(OverlapResult):
         return attrs.evolve(blank, displacement=round_down(blank._radii()))
 
     @property
+    def pixel_alpha(self) -> float:
+        """What the bounds of single pixels may err with, all together."""
+        return self.spent_alpha * (1 - ALPHA_OF_PAIRS if self.pairs else 1)
+
+    def band(self) -> tuple[Tensor, Tensor]:
+        """Flat indices of the insiders and outsiders that were tested pair by pair."""
+        return choose_band(self.selection, self.size, self.pairs)
+
+    def pair_bounds(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """See :func:`~lit_certattr.certificates.pair_bounds.pair_bounds`."""
+        insiders, outsiders = (self.votes.flatten()[side].numpy() for side in self.band())
+        alpha = self.spent_alpha * ALPHA_OF_PAIRS
+        return pair_bounds(self.joint.numpy(), insiders, outsiders, self.num_bound, alpha)
+
+    @property
     def num_bound(self) -> int:
         """Samples that are left for the bounds."""
         return self.num_samples - self.num_selection
@@ -139,7 +164,7 @@ class TopKOverlapResult(OverlapResult):
             inside,
             self.num_bound,
             self.sigma,
-            self.spent_alpha,
+            self.pixel_alpha,
             check_bound(self.bound),
             self.num_selection > 0,
             self.uncovered,
@@ -148,7 +173,13 @@ class TopKOverlapResult(OverlapResult):
 
     def _rule(self, inside: npt.NDArray) -> Rule | None:
         """Another theorem than :func:`displacement_radii` that turns the same bounds into radii, where there is one."""
-        return None
+        if not self.pairs:
+            return None
+        first, second = (side.numpy() for side in self.band())
+        radii = pair_radii(*self.pair_bounds(), self.sigma)
+        return lambda lower, upper: displacement_radii_with_pairs(
+            lower, upper, inside, self.sigma, (first, second), radii
+        )
 
     def rederive(self) -> Self:
         """See :class:`Result`."""
@@ -160,6 +191,8 @@ class TopKOverlapResult(OverlapResult):
         for part, samples in ((self.selection, self.num_selection), (self.votes, self.num_bound)):
             check_votes(part, kept, "positive", samples, 0)
         check_uncovered(self.uncovered, top_k_size(self.top_k, pixels))
+        first, second = (self.votes.flatten()[side] for side in self.band())
+        check_joint(self.joint, first, second, self.num_bound)
         follow = ("displacement", "inside", "size", "kept", "flags")
         fields = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
         flags = vote_flags(self.num_samples, self.num_constant, self.tied, rule)
@@ -172,12 +205,16 @@ class TopKOverlapResult(OverlapResult):
             share = share_lower(self.votes.numpy(), self.inside.numpy(), num_bound, self.spent_alpha)
             return {_SHARE: torch.tensor(share, dtype=torch.float64)}
         fixed = self.num_selection > 0
-        level = self.spent_alpha / (len(self.uncovered) * (1 if fixed else 2) * self.votes.numel())
+        level = self.pixel_alpha / (len(self.uncovered) * (1 if fixed else 2) * self.votes.numel())
         lower, upper = (torch.from_numpy(table)[self.votes] for table in bound_tables(num_bound, level, bound))
         left_out = 1 - upper
         if fixed:  # one side of each pixel
             lower, left_out = torch.where(self.inside, lower, 0.0), torch.where(self.inside, 0.0, left_out)
-        return {_IN: lower, _OUT: left_out}
+        bounds = {_IN: lower, _OUT: left_out}
+        if self.pairs:
+            first, second = (torch.from_numpy(side) for side in self.pair_bounds())
+            bounds |= {_FIRST: first, _SECOND: 1 - second}
+        return bounds
 
     def upper_bounds(self, fresh: Self, level: float) -> dict[str, Tensor]:
         """See :class:`Result`: exact bounds of the pixels' means, or one of the share of *this* result's S."""
@@ -187,10 +224,26 @@ class TopKOverlapResult(OverlapResult):
             missing = fresh.num_samples - count
             upper = 1 - share_lower(missing.numpy(), self.inside.numpy(), fresh.num_samples, level)
             return {_SHARE: torch.tensor(upper, dtype=torch.float64)}
-        return {
+        bounds = {
             _IN: upper_bounds_of_counts(count, fresh.num_samples, level),
             _OUT: upper_bounds_of_counts(fresh.num_samples - count, fresh.num_samples, level),
         }
+        return bounds | (self._upper_bounds_of_pairs(fresh, level) if self.pairs else {})
+
+    def _upper_bounds_of_pairs(self, fresh: Self, level: float) -> dict[str, Tensor]:
+        """Of the pairs that the fresh samples have tested, too; 1 for the others."""
+        sides = list(zip(self.band(), fresh.band(), strict=True))
+        (rows, fresh_rows), (columns, fresh_columns) = [
+            (own[:, None] == other[None]).nonzero(as_tuple=True) for own, other in sides
+        ]
+        joint = fresh.joint[fresh_rows][:, fresh_columns]
+        first = fresh.votes.flatten()[self.band()[0][rows]][:, None] - joint
+        second = fresh.votes.flatten()[self.band()[1][columns]][None] - joint
+        bounds = {}
+        for name, count in ((_FIRST, first), (_SECOND, fresh.num_bound - second)):
+            bounds[name] = torch.ones(self.joint.shape, dtype=torch.float64)
+            bounds[name][rows[:, None], columns] = upper_bounds_of_counts(count, fresh.num_bound, level)
+        return bounds
 
 
 def kept_size(sparsity: float, map_kind: str, num_pixels: int) -> int:

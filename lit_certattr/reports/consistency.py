@@ -24,6 +24,7 @@ _CERTIFICATE = (  # what a result holds as it was asked for
     "nonnegative",
     "ties",
     "radius_norm",
+    "pairs",
 )
 
 

@@ -413,6 +413,17 @@ def test_the_cosine_config(tmp_path):
     assert "Certified cosine" in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_the_config_with_pairs(tmp_path):
+    checkpoint = _checkpoint(tmp_path / "mnist.ckpt", image_size=28)
+    config = ROOT / "configs" / "certify" / "mnist5k_pairs.yaml"
+    small = ["--certifier.num_samples=300", "--data.init_args.max_images=2", "--max_panels=1"]
+    main(["run", f"--config={config}", f"--checkpoint={checkpoint}", f"--output={tmp_path / 'run'}", *small])
+    for path in (tmp_path / "run" / "maps").glob("*"):
+        result = load_results(path)["topk_overlap"]
+        assert (result.pairs, result.num_selection, tuple(result.joint.shape)) == (156, 100, (156, 156))
+    main(["audit", str(tmp_path / "run")])
+
+
 def test_the_renyi_config(tmp_path):
     checkpoint = _checkpoint(tmp_path / "mnist.ckpt", image_size=28)
     config = ROOT / "configs" / "certify" / "mnist5k_renyi.yaml"

@@ -13,7 +13,13 @@ import torch
 from oracles import overlap
 from scipy.stats import binom, norm
 
-from lit_certattr.certificates import RenyiCertificate, TopKOverlapCertificate, displacement_radii, overlap_bounds
+from lit_certattr.certificates import (
+    RenyiCertificate,
+    TopKOverlapCertificate,
+    displacement_radii,
+    overlap_bounds,
+    pair_bounds,
+)
 from lit_certattr.smoothing import (
     GaussianNoise,
     MapBlock,
@@ -49,6 +55,8 @@ BOUNDS = {
     "failures": {"uncovered": [0.3]},
     "failures of fresh samples": {"uncovered": [0.3], "num_selection": 30},
     "one number": {"bound": "one_number", "num_selection": 30},
+    "pairs": {"uncovered": [0.0], "num_selection": 30, "pairs": 4},
+    "pairs and failures": {"uncovered": [0.3], "num_selection": 30, "pairs": 4},
     "published": {"bound": "published_hoeffding"},
     "renyi": {"uncovered": [0.0]},
 }
@@ -86,8 +94,16 @@ def certify(kind, bound, seed, num_samples=SAMPLES, levels=None):
 
 
 def true_radii(kind, result):
-    h = smoothed(kind)
-    return displacement_radii(h, h, result.inside.numpy().ravel(), SIGMA)
+    h, inside = smoothed(kind), result.inside.numpy().ravel()
+    if not result.pairs:
+        return displacement_radii(h, h, inside, SIGMA)
+    weight = np.diff(np.r_[0.0, norm.cdf(CUTS), 1.0])
+    masks = KINDS[kind](PATTERNS).double().numpy().reshape(4, -1)  # 0/1: sparsified
+    band = [side.numpy() for side in result.band()]
+    first, second = (masks[:, side] for side in band)
+    alone = np.einsum("w,wi,wj->ij", weight, first, 1 - second), np.einsum("w,wi,wj->ij", weight, 1 - first, second)
+    radii = pair_bounds.pair_radii(*alone, SIGMA)
+    return pair_bounds.displacement_radii_with_pairs(h, h, inside, SIGMA, band, radii)
 
 
 def true_overlap(kind, result, radius):
@@ -107,6 +123,7 @@ def failures(kind, bound, **settings):
             "split",
             "published",
             "renyi",
+            "pairs",
         ):  # every bound is claimed, so no radius may exceed the true one
             wrong += bool((result.displacement.double().numpy() > true_radii(kind, result) + 1e-9).any())
     return wrong
@@ -126,6 +143,27 @@ def test_the_check_catches_bounds_without_correction(monkeypatch):
     exact = overlap_bounds.bound_tables
     monkeypatch.setattr(overlap_bounds, "bound_tables", lambda n, level, bound: exact(n, 0.3, bound))
     assert failures("sparsified", "exact") > ALLOWED
+
+
+def test_the_check_catches_pairs_without_correction(monkeypatch):
+    """The control: exact bounds of pixels, bounds of pairs that each fail every third time."""
+    monkeypatch.setattr(pair_bounds, "bound_tables", lambda n, level, bound: overlap_bounds.bound_tables(n, 0.3, bound))
+    assert failures("sparsified", "pairs") > ALLOWED
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.4, 0.1), (0.25, 0.02), (0.03, 0.001)])
+def test_the_radius_of_a_pair_is_attained(first, second):
+    """The insider alone on one half-space, the outsider alone on the other: along u both move as fast as they can."""
+    radius = float(pair_bounds.pair_radii(first, second, SIGMA))
+
+    def difference(step):
+        """h_i - h_j where u . z has moved by ``step``; what both choose or neither does cancels."""
+        return norm.cdf(norm.ppf(first) - step / SIGMA) - norm.cdf(norm.ppf(second) + step / SIGMA)
+
+    assert difference(0.999 * radius) > 0 > difference(1.001 * radius)
+    for both in np.linspace(0, 1 - first - second, 7):
+        single = displacement_radii([first + both, 0], [0, second + both], [True, False], SIGMA)
+        assert radius >= single[0] - 1e-12
 
 
 def test_the_check_catches_one_level_for_all_samples():
