@@ -20,19 +20,16 @@ from collections.abc import Mapping, Sequence
 import attrs
 import numpy as np
 import torch
-from torch import nn
 
+from benchmarks.networks import SIGMA, network_and_data
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient, frozen
 from lit_certattr.certificates import Certificate, PixelCertificate, Result, TopKOverlapCertificate
-from lit_certattr.data import ImageDataModule, MNIST5k, Photographs
-from lit_certattr.models import EfficientNetLite0, SmallCNN
-from lit_certattr.objectives import NoiseAugmentation
+from lit_certattr.models import EfficientNetLite0
 from lit_certattr.smoothing import GaussianNoise, noisy_images
 from lit_certattr.statistics import kt_lower
 from lit_certattr.stopping import AllDecided, Futility, Look, OverlapStable, StoppingRule
 
-SIGMA = 0.25
 CERTIFICATES: Mapping[str, Certificate] = {
     "pixels, tau 0.75": PixelCertificate(top_k=[0.2], tau=0.75),
     "pixels, tau 0.75, Holm": PixelCertificate(top_k=[0.2], tau=0.75, correction="holm"),
@@ -57,25 +54,6 @@ class Recorder(StoppingRule):
         """Keep them."""
         self.looks = list(looks)
         return False
-
-
-def network_and_data(name: str) -> tuple[nn.Module, ImageDataModule, int]:
-    """Network, images and batch size of a comparison; the small one is trained here, with noise."""
-    if name == "photographs":
-        return EfficientNetLite0().eval(), Photographs(), 16
-    torch.manual_seed(0)
-    data, network = MNIST5k(batch_size=64), SmallCNN(image_size=28, num_classes=10)
-    data.setup("fit")
-    objective, optimizer = (
-        NoiseAugmentation(GaussianNoise(SIGMA), draws=1),
-        torch.optim.Adam(network.parameters(), 1e-3),
-    )
-    for _ in range(4):
-        for batch in data.train_dataloader():
-            optimizer.zero_grad()
-            objective(network, batch.image, torch.as_tensor(batch.target))[0].backward()
-            optimizer.step()
-    return network.eval(), data, 128
 
 
 def record(name: str, num_images: int, num_samples: int) -> list[list[Look]]:

@@ -56,28 +56,29 @@ def norm_lower_bound(projections: npt.ArrayLike, alpha: float, nonnegative: bool
     return max(0.0, 2 * betting_lower((np.clip(y, -1, 1) + 1) / 2, alpha) - 1)
 
 
-def squared_norm_upper_bound(products: npt.ArrayLike, level: float, nonnegative: bool) -> float:
-    r"""Upper confidence bound of :math:`\|h(x)\|_2^2` from samples of :math:`\langle g, g' \rangle`.
+def inner_product_upper_bound(products: npt.ArrayLike, level: float, nonnegative: bool) -> float:
+    r"""Upper confidence bound of :math:`\langle h(x), h(x') \rangle` from samples of :math:`\langle g, g' \rangle`.
 
-    Two independent normalised maps have :math:`E \langle g, g' \rangle = \|h(x)\|_2^2`, so the betting bound of the
-    negated products bounds it from above. (No projection can: each only shows what the norm is at least.)
+    Independent normalised maps g, g' at x and x' have :math:`E \langle g, g' \rangle = \langle h(x), h(x') \rangle`, so
+    the betting bound of one minus the products bounds it from above. At :math:`x' = x` it bounds the squared norm,
+    which no projection can: each only shows what the norm is at least.
 
     Args:
         products: Products ``[m]`` of disjoint pairs of maps, in [-1, 1], or in [0, 1] if ``nonnegative``.
-        level: Probability that the bound is below the squared norm.
+        level: Probability that the bound is too low.
         nonnegative: Whether the maps have no negative values.
 
     Returns:
-        The bound, in [0, 1].
+        The bound, in [-1, 1].
 
     Example:
-        >>> round(squared_norm_upper_bound([0.3, 0.5] * 200, level=0.001, nonnegative=True), 3)
+        >>> round(inner_product_upper_bound([0.3, 0.5] * 200, level=0.001, nonnegative=True), 3)
         0.419
     """
     y = np.asarray(products, np.float64)
     if nonnegative:
         return 1 - betting_lower(1 - np.clip(y, 0, 1), level)
-    return max(0.0, 1 - 2 * betting_lower((1 - np.clip(y, -1, 1)) / 2, level))
+    return 1 - 2 * betting_lower((1 - np.clip(y, -1, 1)) / 2, level)
 
 
 @attrs.frozen(eq=False)
@@ -200,10 +201,10 @@ class CosineResult(Result):
         return {_NORM: torch.tensor(self.norm**2, dtype=torch.float64)}
 
     def upper_bounds(self, fresh: Self, level: float) -> dict[str, Tensor]:
-        """See :class:`Result`: :func:`squared_norm_upper_bound`."""
+        """See :class:`Result`: :func:`inner_product_upper_bound`."""
         check_same_shape(self.mean, fresh.mean)
-        upper = squared_norm_upper_bound(fresh.products.numpy(), level, self.nonnegative)
-        return {_NORM: torch.tensor(upper, dtype=torch.float64)}
+        upper = inner_product_upper_bound(fresh.products.numpy(), level, self.nonnegative)
+        return {_NORM: torch.tensor(max(0.0, upper), dtype=torch.float64)}
 
     def statement(self, radius: float | None = None) -> str:
         """See :class:`Result`; with a radius, the cosine at that budget, else the radius of cosine 0.9."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_origin
 
@@ -219,8 +220,12 @@ def _build(kind: type[Result], plain: dict[str, Any], tensors: dict[str, Tensor]
 
 def upper_bounds_of_counts(counts: Tensor, num_samples: int, level: float) -> Tensor:
     """Clopper-Pearson upper bounds, float64, of the probabilities behind counts of any shape."""
-    table = clopper_pearson_upper(np.arange(num_samples + 1), num_samples, level)
-    return torch.from_numpy(np.asarray(table))[counts]
+    return _upper_table(num_samples, level)[counts]
+
+
+@lru_cache(maxsize=64)
+def _upper_table(num_samples: int, level: float) -> Tensor:
+    return torch.from_numpy(np.asarray(clopper_pearson_upper(np.arange(num_samples + 1), num_samples, level)))
 
 
 def check_same_shape(stored: Tensor, fresh: Tensor) -> None:

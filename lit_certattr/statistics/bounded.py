@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 from scipy.special import rel_entr
-from scipy.stats import binom
+
+from lit_certattr.statistics.binomial import binomial_tail
 
 
 def hoeffding_margin(num_samples: int, level: float) -> float:
@@ -44,7 +45,7 @@ def hoeffding_bentkus_lower(mean: float, num_samples: int, level: float) -> floa
     count = math.floor(num_samples * mean + 1e-9)
 
     def plausible(m: float) -> bool:
-        bentkus = math.e * float(binom.sf(count - 1, num_samples, m))
+        bentkus = math.e * float(binomial_tail(count, num_samples, m))
         return min(math.exp(-num_samples * _kl(mean, m)), bentkus) > level
 
     return _smallest(mean, plausible)

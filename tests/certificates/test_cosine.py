@@ -19,7 +19,7 @@ from torch import nn
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import CosineCertificate, CosineResult, load_results, save_results
-from lit_certattr.certificates.cosine import norm_lower_bound, squared_norm_upper_bound
+from lit_certattr.certificates.cosine import inner_product_upper_bound, norm_lower_bound
 from lit_certattr.certificates.cosine_bounds import cosine_bound, total_variation
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise, MapBlock, UniformBallNoise, noisy_images
@@ -312,7 +312,7 @@ def test_the_norm_is_covered():
         result = updated(torch.from_numpy(maps), num_selection=16).compute()
         misses += result.norm > 0.32
         naive += float(result.mean.norm()) > 0.32
-        above += squared_norm_upper_bound(result.products, 0.05, False) < 0.32**2
+        above += inner_product_upper_bound(result.products, 0.05, False) < 0.32**2
         naive_above += float(result.products.mean()) < 0.32**2
     assert above <= binom.ppf(0.999, 200, 0.05)
     assert naive_above > binom.ppf(0.999, 200, 0.05)  # the control: the mean of the products without its error

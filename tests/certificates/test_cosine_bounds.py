@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from oracles import cosine as oracle
 from scipy.special import betaincinv
 
+from benchmarks.soundness.closed_form import worst_parts
 from lit_certattr.certificates.cosine_bounds import (
     cosine_bound,
     cosine_bound_nonnegative,
@@ -132,7 +133,7 @@ def test_the_signed_bound_is_what_brute_force_finds(norm, q):
 @given(norms, st.floats(1e-3, 0.5))  # below, the oracle itself loses its digits
 def test_the_signed_bound_is_attained(norm, q):
     assume(norm > 2 * q)
-    common, before, after = oracle.worst_parts(norm, q)
+    common, before, after = worst_parts(norm, q)
     assert max(np.linalg.norm(part) for part in (common, before, after)) <= 1 + 1e-7
     h, moved = (1 - q) * common + q * before, (1 - q) * common + q * after
     assert np.linalg.norm(h) == pytest.approx(norm, abs=1e-9)
@@ -211,7 +212,7 @@ def test_the_published_formula_promises_something_where_a_map_may_reverse():
 
 @pytest.mark.parametrize(("norm", "q"), [(0.5, 0.2), (0.5, 0.24), (0.6, 0.15), (0.8, 0.1)])
 def test_the_published_formula_exceeds_what_maps_attain(norm, q):
-    common, before, after = oracle.worst_parts(norm, q)
+    common, before, after = worst_parts(norm, q)
     h, moved = (1 - q) * common + q * before, (1 - q) * common + q * after
     found = h @ moved / np.linalg.norm(h) / np.linalg.norm(moved)
     assert published_bound(norm, q) > published_bound(norm, 2 * q) > found + 1e-3

@@ -33,16 +33,6 @@ def smallest_cosine(norm, variation, steps=400):
     return worst
 
 
-def worst_parts(norm, variation):
-    """Means (c, a, b) in the plane that attain the smallest cosine for maps of any sign; needs norm > 2 q > 0."""
-    k, q = norm, variation
-    rho = np.sqrt(k * k - 3 * q * q) if k * k <= 1 - 2 * q + 4 * q * q else 1 - q
-    alpha = np.arccos(min(1.0, (k * k + rho * rho - q * q) / (2 * k * rho)))
-    p = rho * _unit(alpha)
-    b = _unit(alpha + np.arcsin(q / rho) + np.pi / 2)
-    return p / (1 - q), (np.array([k, 0.0]) - p) / q, b
-
-
 def random_cosine(rng, variation, nonnegative, size=None):
     """A random (||h||, cos(h, h')) that some map in the unit ball has at this variation."""
     size = size or int(rng.integers(2, 6))

@@ -15,8 +15,8 @@ import pytest
 import torch
 from oracles import overlap
 from scipy.stats import binom, norm
-from torch import nn
 
+from benchmarks.soundness.closed_form import Pairs
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import (
@@ -32,35 +32,13 @@ from lit_certattr.statistics import clopper_pearson_lower, two_label_test
 SIGMA, ALPHA, PAIRS, SAMPLES, REPEATS = 0.25, 0.05, 5, 120, 400
 
 
-class Pairs(nn.Module):
-    """The network above: images ``[B, 1, 2, PAIRS]`` to two logits."""
-
-    def __init__(self, curvature, slope):
-        super().__init__()
-        self.register_buffer("curvature", torch.as_tensor(curvature, dtype=torch.float32))
-        self.register_buffer("slope", torch.as_tensor(slope, dtype=torch.float32))
-
-    def forward(self, images):
-        t = images[:, 0, 0] - images[:, 0, 1]
-        logit = (self.curvature * t.square() / 2 + self.slope * t).sum(1)
-        return torch.stack([logit, -logit], 1)
-
-    def votes(self, image):
-        """True votes ``[2, PAIRS]`` at an image, float64."""
-        t = (image[0, 0] - image[0, 1]).double().numpy()
-        a, b = self.curvature.double().numpy(), self.slope.double().numpy()
-        p = norm.cdf((a * t + b) / (np.abs(a) * SIGMA * 2**0.5))
-        return np.stack([p, 1 - p])
-
-
 IMAGE = torch.linspace(0.2, 0.8, 2 * PAIRS).view(1, 2, PAIRS)
 
 
 def with_votes(p):
     """The network whose pixels have these votes at IMAGE."""
     curvature = np.linspace(0.5, 2, PAIRS) * np.array([1, -1, 1, 1, -1])
-    t = (IMAGE[0, 0] - IMAGE[0, 1]).numpy()
-    return Pairs(curvature, np.abs(curvature) * SIGMA * 2**0.5 * norm.ppf(p) - curvature * t)
+    return Pairs.with_votes(IMAGE, p, curvature, SIGMA)
 
 
 def certify(network, repeats=1, num_samples=SAMPLES, start=0, tau=0.5, levels=(0.5,)):

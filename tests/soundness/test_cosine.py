@@ -10,17 +10,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from oracles.cosine import worst_parts
 from scipy.stats import binom
 from torch import nn
 
+from benchmarks.soundness.closed_form import ThreeRegions
 from lit_certattr import Certifier
-from lit_certattr.attribution import Attribution, Gradient
+from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import CosineCertificate
 from lit_certattr.certificates.cosine_bounds import (
     cosine_bound_signed,
     published_bound,
-    radius_over_sigma,
     total_variation,
 )
 from lit_certattr.smoothing import GaussianNoise, UniformBallNoise, noisy_images
@@ -33,43 +32,6 @@ BALL, GAUSS = UniformBallNoise(0.25), GaussianNoise(0.25)
 class Classes(nn.Module):
     def forward(self, images):
         return images.flatten(1)[:, :2]
-
-
-class ThreeRegions(Attribution):
-    """Maps of length 1 whose means over the regions are the worst possible: mean + (random sign) * rest."""
-
-    def __init__(self, law, norm, variation):
-        super().__init__("sum")
-        self.law, self.norm, self.variation = law, norm, variation
-        self.shift = law.sigma * radius_over_sigma(law, variation, D)
-        self.parts = [torch.as_tensor(part) for part in worst_parts(norm, variation)]
-
-    def region(self, images):
-        """0 where both balls are, 1 in that of x alone, 2 in that of x + delta alone."""
-        before = images.flatten(1).double() - 0.5
-        after = before.clone()
-        after[:, 0] -= self.shift
-        first, second = before.norm(dim=1), after.norm(dim=1)
-        radius = self.law.ball_radius(D)
-        return torch.where(second > radius, 1, torch.where(first > radius, 2, 0))
-
-    def __call__(self, model, images, targets, create_graph=False):
-        plane = torch.stack(self.parts)[self.region(images)]
-        maps = torch.zeros(len(images), D, dtype=torch.float64)
-        maps[:, :2] = plane
-        # The sign of an orthogonal coordinate is fair and independent of the region: the rest averages out.
-        sign = torch.where(images.flatten(1)[:, 1] >= 0.5, 1.0, -1.0).double()
-        maps[:, 2] = sign * (1 - plane.square().sum(1)).clamp(min=0).sqrt()
-        return maps.view(-1, *SHAPE[1:])
-
-    def smoothed(self):
-        """The smoothed maps at x and at x + delta, in the plane."""
-        (common, before, after), q = (part.numpy() for part in self.parts), self.variation
-        return (1 - q) * common + q * before, (1 - q) * common + q * after
-
-    def cosine(self):
-        h, moved = self.smoothed()
-        return float(h @ moved / np.linalg.norm(h) / np.linalg.norm(moved))
 
 
 WORST = [(0.5, 0.2), (0.5, 0.24), (0.8, 0.15), (0.95, 0.1)]
@@ -85,7 +47,7 @@ def certified(attribution, num_samples, seed=0, image=IMAGE, alpha=0.05, noise=B
 @pytest.mark.parametrize(("norm", "variation"), WORST)
 def test_the_closed_form_is_the_closed_form(norm, variation):
     """The sampled means at x and at x + delta are the ones that the comparison below takes for granted."""
-    worst, n = ThreeRegions(BALL, norm, variation), 40_000
+    worst, n = ThreeRegions(BALL, norm, variation, SHAPE), 40_000
     moved = IMAGE.clone()
     moved[0, 0, 0] += worst.shift
     for point, expected in zip((IMAGE, moved), worst.smoothed(), strict=True):
@@ -97,7 +59,7 @@ def test_the_closed_form_is_the_closed_form(norm, variation):
 
 @pytest.mark.parametrize(("norm", "variation"), WORST)
 def test_the_certificate_comes_close_to_the_worst_map_and_the_published_formula_exceeds_it(norm, variation):
-    worst = ThreeRegions(BALL, norm, variation)
+    worst = ThreeRegions(BALL, norm, variation, SHAPE)
     attained = worst.cosine()
     assert attained == pytest.approx(cosine_bound_signed(norm, variation), abs=1e-9)
     result = certified(worst, 20_000)
@@ -112,7 +74,7 @@ def test_the_certificate_comes_close_to_the_worst_map_and_the_published_formula_
 
 def test_false_promises_are_rarer_than_alpha():
     """At the hardest point, where nothing but the sampling error separates the promise from the truth."""
-    worst, repeats, false, naive = ThreeRegions(BALL, 0.5, 0.2), 150, 0, 0
+    worst, repeats, false, naive = ThreeRegions(BALL, 0.5, 0.2, SHAPE), 150, 0, 0
     for seed in range(repeats):
         result = certified(worst, 300, seed)
         false += result.at(worst.shift) > worst.cosine() + 1e-12

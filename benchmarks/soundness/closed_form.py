@@ -1,0 +1,161 @@
+"""Maps whose smoothed values are known exactly at every point: there the worst attack is known, too.
+
+Votes that move as fast as the theorems allow, overlaps whose every pixel moves at once, and maps that turn as far as
+the noise lets them: the hardest functions there are. So the certificates are compared with the truth, not with an
+estimate of it.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.stats import norm
+from torch import Tensor, nn
+
+from lit_certattr.attribution import Attribution
+from lit_certattr.certificates.cosine_bounds import radius_over_sigma
+from lit_certattr.smoothing import UniformBallNoise
+
+Array = npt.NDArray[np.float64]
+
+
+class Pairs(nn.Module):
+    r"""A quadratic network on pairs of pixels :math:`z_i, z'_i`, whose votes are known.
+
+    The logit of class 0 is :math:`\sum_i a_i t_i^2 / 2 + b_i t_i` with :math:`t_i = z_i - z'_i`. Its gradient is
+    :math:`a_i t_i + b_i` at one pixel of a pair and its negative at the other. The signed map has exactly one positive
+    pixel in each pair; the top half of the map *is* the positive pixels, and the vote of a pixel under Gaussian noise
+    is :math:`p_i = \Phi((a_i t_i + b_i) / (|a_i| \sigma \sqrt 2))`, exactly, at every point. Moving along
+    :math:`(1, -1) / \sqrt 2` in the pair moves :math:`\Phi^{-1}(p_i)` by the distance over sigma: the fastest that any
+    function allows.
+
+    Args:
+        curvature: :math:`a_i`, ``[P]``, not zero.
+        slope: :math:`b_i`, ``[P]``.
+        sigma: Standard deviation of the noise under which the votes are meant.
+    """
+
+    curvature: Tensor
+    slope: Tensor
+
+    def __init__(self, curvature: Array, slope: Array, sigma: float) -> None:
+        super().__init__()
+        self.register_buffer("curvature", torch.as_tensor(curvature, dtype=torch.float32))
+        self.register_buffer("slope", torch.as_tensor(slope, dtype=torch.float32))
+        self.sigma = sigma
+
+    @classmethod
+    def with_votes(cls, image: Tensor, votes: Array, curvature: Array, sigma: float) -> "Pairs":
+        """The network whose first pixels of the pairs have these votes ``[P]`` at an image ``[1, 2, P]``."""
+        t = (image[0, 0] - image[0, 1]).double().numpy()
+        return cls(curvature, np.abs(curvature) * sigma * 2**0.5 * norm.ppf(votes) - curvature * t, sigma)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[B, 2]`` of images ``[B, 1, 2, P]``."""
+        t = images[:, 0, 0] - images[:, 0, 1]
+        logit = (self.curvature * t.square() / 2 + self.slope * t).sum(1)
+        return torch.stack([logit, -logit], 1)
+
+    def votes(self, image: Tensor) -> Array:
+        """True votes ``[2, P]`` at an image, float64."""
+        t = (image[0, 0] - image[0, 1]).double().numpy()
+        a, b = self.curvature.double().numpy(), self.slope.double().numpy()
+        p = norm.cdf((a * t + b) / (np.abs(a) * self.sigma * 2**0.5))
+        return np.stack([p, 1 - p])
+
+
+class HalfSpaces(Attribution):
+    """0/1 maps with K ones, by the first value of the image alone: as it grows, insiders leave and outsiders enter.
+
+    Every pixel moves as fast as any function can, and all of them at once: at distance r along the first value each
+    mean is at the end of what Neyman and Pearson leave of it, so no perturbation displaces more pixels. An outsider
+    takes the place of each insider that leaves.
+
+    Args:
+        means: Means ``[K]`` of the insiders, in (0, 1), at the image whose first value is 0.
+        sigma: Standard deviation of the Gaussian noise.
+    """
+
+    def __init__(self, means: Array, sigma: float) -> None:
+        super().__init__("sum")
+        self.sigma = sigma
+        self.cut = torch.from_numpy(sigma * norm.ppf(means)).float()
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
+        """See :class:`Attribution`; maps ``[B, 2, K]``: insiders, outsiders."""
+        stays = images[:, 0, 0, :1] <= self.cut
+        return torch.stack([stays, ~stays], 1).float()
+
+    def smoothed(self, distance: float) -> Array:
+        """The smoothed map ``[2, K]`` at this signed distance along the first value, exact."""
+        p = norm.cdf((self.cut.double().numpy() - distance) / self.sigma)
+        return np.stack([p, 1 - p])
+
+
+class ThreeRegions(Attribution):
+    """Maps of length 1 whose smoothed map turns as far as any can when the noise moves by one certain shift.
+
+    The map depends on where the noisy image lies: in the ball of noise around the image alone, in that around the
+    shifted image alone, or in both. With the means of :func:`worst_parts` in these regions the cosine is smallest.
+
+    Args:
+        law: Noise law.
+        length: Norm of the smoothed map at the image.
+        variation: Total variation of the shift.
+        shape: Shape ``(1, H, W)`` of the images, all of whose values are 0.5 at the image in question.
+    """
+
+    def __init__(self, law: UniformBallNoise, length: float, variation: float, shape: tuple[int, int, int]) -> None:
+        super().__init__("sum")
+        self.law, self.norm, self.variation, self.shape = law, length, variation, shape
+        self.dimension = math.prod(shape)
+        self.shift = law.sigma * radius_over_sigma(law, variation, self.dimension)
+        self.parts = [torch.as_tensor(part) for part in worst_parts(length, variation)]
+
+    def region(self, images: Tensor) -> Tensor:
+        """0 where both balls are, 1 in that of x alone, 2 in that of x + delta alone."""
+        before = images.flatten(1).double() - 0.5
+        after = before.clone()
+        after[:, 0] -= self.shift
+        first, second = before.norm(dim=1), after.norm(dim=1)
+        radius = self.law.ball_radius(self.dimension)
+        return torch.where(second > radius, 1, torch.where(first > radius, 2, 0))
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
+        """See :class:`Attribution`."""
+        plane = torch.stack(self.parts)[self.region(images)]
+        maps = torch.zeros(len(images), self.dimension, dtype=torch.float64)
+        maps[:, :2] = plane
+        # The sign of an orthogonal coordinate is fair and independent of the region: the rest averages out.
+        sign = torch.where(images.flatten(1)[:, 1] >= 0.5, 1.0, -1.0).double()
+        maps[:, 2] = sign * (1 - plane.square().sum(1)).clamp(min=0).sqrt()
+        return maps.view(-1, *self.shape[1:])
+
+    def smoothed(self) -> tuple[Array, Array]:
+        """The smoothed maps at x and at x + delta, in the plane."""
+        (common, before, after), q = (part.numpy() for part in self.parts), self.variation
+        return (1 - q) * common + q * before, (1 - q) * common + q * after
+
+    def cosine(self) -> float:
+        """Their cosine: the smallest that there is."""
+        h, moved = self.smoothed()
+        return float(h @ moved / np.linalg.norm(h) / np.linalg.norm(moved))
+
+
+def worst_parts(length: float, variation: float) -> tuple[Array, Array, Array]:
+    """Means in the plane (in both regions, in that of x alone, in that of x + delta alone) of the worst signed map.
+
+    Args:
+        length: Norm of the smoothed map, above twice the variation.
+        variation: Total variation, positive.
+    """
+
+    def unit(angle: float) -> Array:
+        return np.array([math.cos(angle), math.sin(angle)])
+
+    k, q = length, variation
+    rho = math.sqrt(k * k - 3 * q * q) if k * k <= 1 - 2 * q + 4 * q * q else 1 - q
+    alpha = math.acos(min(1.0, (k * k + rho * rho - q * q) / (2 * k * rho)))
+    p = rho * unit(alpha)
+    return p / (1 - q), (np.array([k, 0.0]) - p) / q, unit(alpha + math.asin(q / rho) + math.pi / 2)

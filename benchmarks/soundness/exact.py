@@ -1,0 +1,130 @@
+"""Certificates of the closed-form models against their exact worst attacks: no sampling in the verdict."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from scipy.stats import norm
+from torch import Tensor, nn
+
+from benchmarks.soundness.closed_form import HalfSpaces, Pairs, ThreeRegions
+from benchmarks.soundness.verdicts import Verdict, count_claims
+from lit_certattr import Certifier
+from lit_certattr.attribution import Attribution, Gradient
+from lit_certattr.certificates import (
+    Certificate,
+    CosineCertificate,
+    CosineResult,
+    PixelCertificate,
+    PixelResult,
+    RenyiCertificate,
+    Result,
+    TopKOverlapCertificate,
+    TopKOverlapResult,
+)
+from lit_certattr.smoothing import GaussianNoise, Noise, UniformBallNoise
+
+SIGMA, ALPHA, SAMPLES, PIXELS = 0.25, 0.05, 500, 32
+"""Samples that are few, and an alpha that is large, so that errors are frequent enough to be counted."""
+SHAPE = (1, 5, 10)
+
+Row = tuple[str, float, Verdict]
+"""Certificate, share of the radius that is used, verdict."""
+
+
+def attack_exactly(seed: int, factors: Sequence[float]) -> Iterator[Row]:
+    """Certificates of new maps and new noise, each attacked by the worst perturbation of each length.
+
+    Args:
+        seed: Fixes maps and noise.
+        factors: Lengths as shares of each claim's own radius.
+    """
+    rng = np.random.default_rng(seed)
+    yield from _pixels(rng, seed, factors)
+    yield from _overlaps(rng, seed, factors)
+    yield from _cosine(rng, seed, factors)
+
+
+def _certify(
+    attribution: Attribution,
+    noise: Noise,
+    certificates: dict[str, Certificate],
+    image: Tensor,
+    seed: int,
+    network: nn.Module | None = None,
+    num_samples: int = SAMPLES,
+) -> dict[str, Result]:
+    certifier = Certifier(attribution, noise, certificates, num_samples, num_samples, seed)
+    return certifier(network or TwoValues(), image[None], [0], ids=["image"])[0]
+
+
+class TwoValues(nn.Module):
+    """A network that nobody looks at."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[B, 2]``."""
+        return images.flatten(1)[:, :2]
+
+
+def _pixels(rng: np.random.Generator, seed: int, factors: Sequence[float]) -> Iterator[Row]:
+    """The worst attack on a pixel lowers the quantile of its vote by the distance over sigma."""
+    image = torch.from_numpy(rng.uniform(0.2, 0.8, (1, 2, PIXELS))).float()
+    votes = np.where(rng.random(PIXELS) < 0.5, rng.uniform(0.5, 0.75, PIXELS), rng.beta(6, 1, PIXELS).clip(0.01, 0.999))
+    curvature = rng.choice([-1.0, 1.0], PIXELS) * rng.uniform(0.5, 2, PIXELS)
+    network = Pairs.with_votes(image, votes, curvature, SIGMA)
+    certificates = {"pixel": PixelCertificate([0.5], ALPHA)}
+    result = _certify(Gradient("sum"), GaussianNoise(SIGMA), certificates, image, seed, network)["pixel"]
+    assert isinstance(result, PixelResult)
+    label = result.labels[0].numpy()
+    own = np.where(label == 1, network.votes(image), 1 - network.votes(image))[label >= 0]
+    radius = result.radius[0].double().numpy()[label >= 0]
+    for factor in factors:
+        moved = norm.cdf(norm.ppf(own) - factor * radius / SIGMA)
+        yield "pixel", factor, _own_claims(radius, moved < 0.5, factor)
+
+
+def _overlaps(rng: np.random.Generator, seed: int, factors: Sequence[float]) -> Iterator[Row]:
+    maps = HalfSpaces(rng.uniform(0.4, 0.98, PIXELS), SIGMA)
+    certificates = {
+        "overlap": TopKOverlapCertificate(PIXELS, ALPHA),
+        "overlap, one number": TopKOverlapCertificate(PIXELS, ALPHA, bound="one_number", num_selection=50),
+        "overlap, renyi": RenyiCertificate(PIXELS, ALPHA, scores="uniform"),
+    }
+    keys = {f"c{index}": name for index, name in enumerate(certificates)}
+    named = dict(zip(keys, certificates.values(), strict=True))
+    results = _certify(maps, GaussianNoise(SIGMA), named, torch.zeros(1, 1, 2), seed)
+    for key, result in results.items():
+        assert isinstance(result, TopKOverlapResult)
+        for factor in factors:
+            real = (result.displacement > 0) & torch.isfinite(result.displacement)
+            radius = result.displacement.double().numpy()
+            broken = [_displaced(maps, result, factor * radius[index]) > index for index in np.flatnonzero(real)]
+            yield keys[key], factor, _own_claims(radius[real.numpy()], np.array(broken, bool), factor)
+
+
+def _displaced(maps: HalfSpaces, result: TopKOverlapResult, distance: float) -> int:
+    """Pixels of the released set that the worst perturbation of this length displaces; ties go to the adversary."""
+    inside, most = result.inside.numpy(), 0
+    for step in (distance, -distance):
+        h = maps.smoothed(step) - 1e-12 * inside
+        top = np.zeros(h.size, bool)
+        top[np.argsort(-h.ravel(), kind="stable")[: result.size]] = True
+        most = max(most, result.size - int((top.reshape(h.shape) & inside).sum()))
+    return most
+
+
+def _cosine(rng: np.random.Generator, seed: int, factors: Sequence[float]) -> Iterator[Row]:
+    """The map is the worst one for one shift: what is claimed there, and for longer and shorter ones, is compared."""
+    law, length = UniformBallNoise(SIGMA), rng.uniform(0.4, 0.95)
+    maps = ThreeRegions(law, length, rng.uniform(0.1, 0.45) * length, SHAPE)
+    certificates = {"cosine": CosineCertificate(ALPHA, num_selection=50)}
+    result = _certify(maps, law, certificates, torch.full(SHAPE, 0.5), seed)["cosine"]
+    assert isinstance(result, CosineResult)
+    for factor in factors:
+        broken = np.array([maps.cosine() < result.at(maps.shift / factor) - 1e-12])
+        yield "cosine", factor, _own_claims(np.array([maps.shift / factor]), broken, factor)
+
+
+def _own_claims(radius: np.ndarray, broken: np.ndarray, factor: float) -> Verdict:
+    """Each claim attacked at the same share of its own radius."""
+    return count_claims(torch.from_numpy(radius), torch.from_numpy(broken), factor * torch.from_numpy(radius))

@@ -1,0 +1,361 @@
+"""Certificates of trained networks under attacks that search: EOT gradients, and the best of as many random points.
+
+Every point that an attack finds is judged by all certificates of its image, with noise that neither the certificate
+nor the attack has seen. Points may leave the box [0, 1], as the theorems allow, and need not keep the label.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.soundness.verdicts import Point, Verdict, judge
+from lit_certattr import Certifier
+from lit_certattr.attacks import (
+    AttackConfig,
+    PixelVotes,
+    SmoothedCosine,
+    SmoothedObjective,
+    TopKOverlap,
+    attack_smoothed,
+)
+from lit_certattr.attribution import Gradient, frozen
+from lit_certattr.certificates import (
+    Certificate,
+    CosineCertificate,
+    CosineResult,
+    PixelCertificate,
+    PixelResult,
+    RenyiCertificate,
+    Result,
+    TopKOverlapCertificate,
+    TopKOverlapResult,
+)
+from lit_certattr.certificates.cosine import norm_lower_bound
+from lit_certattr.data import Sample
+from lit_certattr.smoothing import GaussianNoise, MapBlock, noisy_maps, uniform_levels
+
+ATTRIBUTION = Gradient()
+_CERTIFY, _CLEAN, _POINTS = 1, 2, 1000
+"""Seeds of the noise: of certificates, of fresh samples at the image, of fresh samples at the points."""
+
+
+class Settings(NamedTuple):
+    """What a run does; everything that decides its outcome.
+
+    Attributes:
+        sigma: Noise.
+        samples: Samples behind each certificate.
+        fresh: Samples behind each verdict.
+        steps: Gradient steps of an attack.
+        factors: Budgets of the gradient attack, as shares of a radius.
+        random_factors: Those of the random attack.
+        level: Probability that one true claim is called broken.
+    """
+
+    sigma: float
+    samples: int
+    fresh: int
+    steps: int
+    factors: tuple[float, ...]
+    random_factors: tuple[float, ...]
+    level: float
+
+    def attacks(self) -> list[tuple[str, float]]:
+        """Kind and budget of every attack on one aim."""
+        gradient = [("gradient", factor) for factor in self.factors]
+        return gradient + [("random", factor) for factor in self.random_factors]
+
+
+class Entry(NamedTuple):
+    """One line of the outcome.
+
+    Attributes:
+        aim: What the attack wanted.
+        kind: ``"gradient"`` or ``"random"``.
+        factor: Its budget, as a share of the radius that it aimed at.
+        certificate: Whose claims were judged.
+        points: How many points.
+        verdict: Sum over the points.
+    """
+
+    aim: str
+    kind: str
+    factor: float
+    certificate: str
+    points: int
+    verdict: Verdict
+
+
+def certificates() -> dict[str, Certificate]:
+    """What is attacked."""
+    return {
+        "pixel": PixelCertificate(),
+        "overlap": TopKOverlapCertificate(0.25),
+        "one_number": TopKOverlapCertificate(0.25, bound="one_number", num_selection=100),
+        "renyi": RenyiCertificate(0.25),
+        "cosine": CosineCertificate(nonnegative=True),
+    }
+
+
+class Aim(ABC):
+    """What an attack on a batch of images wants, and the radius at which that is certified.
+
+    Args:
+        results: Certificates of each image.
+        rng: Chooses among what is certified.
+
+    Attributes:
+        radius: For each image; 0 where there is nothing to attack.
+    """
+
+    radius: list[float]
+
+    @abstractmethod
+    def objective(self) -> SmoothedObjective:
+        """The objective of the attack."""
+
+
+class SomePixels(Aim):
+    """Pixels of nearly one radius, which is drawn from those of all certified pixels of a level."""
+
+    def __init__(self, results: Sequence[Mapping[str, Result]], rng: np.random.Generator) -> None:
+        pixels = [result["pixel"] for result in results]
+        level = int(rng.integers(len(certificates()["pixel"].top_k)))
+        change, self.radius = [], []
+        for result in pixels:
+            assert isinstance(result, PixelResult)
+            labels, radius = result.labels[level], result.radius[level]
+            self.radius.append(_drawn(radius[labels >= 0], rng))
+            low = self.radius[-1]
+            chosen = (labels >= 0) & (radius >= low) & (radius <= 1.1 * low) & (low > 0)
+            change.append(torch.where(chosen, 1 - 2 * labels.int(), 0))
+            self.size = result.sizes[level]
+        self.change = torch.stack(change)
+
+    def objective(self) -> SmoothedObjective:
+        """See :class:`Aim`."""
+        return PixelVotes(self.change, self.size)
+
+
+class SomeOverlap(Aim):
+    """The released set of an overlap certificate, at the radius of one of its pixels."""
+
+    def __init__(
+        self, results: Sequence[Mapping[str, Result]], rng: np.random.Generator, name: str = "overlap"
+    ) -> None:
+        self.results = [result[name] for result in results]
+        self.radius = [_drawn(result.displacement, rng) for result in self._overlaps()]
+
+    def _overlaps(self) -> Iterator[TopKOverlapResult]:
+        for result in self.results:
+            assert isinstance(result, TopKOverlapResult)
+            yield result
+
+    def objective(self) -> SmoothedObjective:
+        """See :class:`Aim`."""
+        first = next(self._overlaps())
+        inside = torch.stack([result.inside for result in self._overlaps()])
+        return TopKOverlap(inside, first.kept, first.map_kind)  # type: ignore[arg-type]
+
+
+class SomeRanks(SomeOverlap):
+    """The same for the maps of the Renyi certificate."""
+
+    def __init__(self, results: Sequence[Mapping[str, Result]], rng: np.random.Generator) -> None:
+        super().__init__(results, rng, "renyi")
+
+
+class Direction(Aim):
+    """The direction of the map, at the radius of a cosine of 0.9 or 0.7."""
+
+    def __init__(self, results: Sequence[Mapping[str, Result]], rng: np.random.Generator) -> None:
+        self.radius, means = [], []
+        for result in (entry["cosine"] for entry in results):
+            assert isinstance(result, CosineResult)
+            self.radius.append(result.max_radius(float(rng.choice([0.9, 0.7]))))
+            means.append(result.mean)
+        self.mean = torch.stack(means)
+
+    def objective(self) -> SmoothedObjective:
+        """See :class:`Aim`."""
+        return SmoothedCosine(self.mean)
+
+
+AIMS: Mapping[str, type[SomePixels | SomeOverlap | SomeRanks | Direction]] = {
+    "pixels": SomePixels,
+    "overlap": SomeOverlap,
+    "ranks": SomeRanks,
+    "cosine": Direction,
+}
+
+
+def _drawn(radii: Tensor, rng: np.random.Generator) -> float:
+    """One of the positive, finite radii; 0 if there is none."""
+    usable = radii[(radii > 0) & torch.isfinite(radii)]
+    return float(usable[int(rng.integers(len(usable)))]) if len(usable) else 0.0
+
+
+def attack_images(network: nn.Module, samples: Sequence[Sample], settings: Settings, seed: int) -> "Outcome":
+    """Certify, attack and judge a few images.
+
+    Args:
+        network: The network.
+        samples: The images.
+        settings: What is done.
+        seed: Fixes the attacks; every batch of images has its own.
+    """
+    noise, kinds = GaussianNoise(settings.sigma), certificates()
+    images, ids = torch.stack([sample.image for sample in samples]), [str(sample.id) for sample in samples]
+    run = Certifier(ATTRIBUTION, noise, kinds, settings.samples, settings.samples, _CERTIFY)
+    results = run(network, images, None, ids)
+    targets = torch.tensor([result["pixel"].sampling["target"] for result in results])
+    judges = [
+        Judge(network, noise, kinds, image, int(target), image_id, result, settings)
+        for image, target, image_id, result in zip(images, targets, ids, results, strict=True)
+    ]
+    rng, entries, points = np.random.default_rng(seed), [], 0
+    for name, aim in AIMS.items():
+        aimed = aim(results, rng)
+        for kind, factor in settings.attacks():
+            config = AttackConfig(
+                eps=1.0, steps=settings.steps, smooth_beta=10.0, clamp=None, seed=int(rng.integers(2**31))
+            )
+            eps = factor * torch.tensor(aimed.radius, dtype=torch.float64)
+            moved = attack_smoothed(
+                network,
+                ATTRIBUTION,
+                noise,
+                images,
+                targets,
+                aimed.objective(),
+                config if kind == "gradient" else config.random_search(),
+                eps=eps,
+                judge_draws=32,
+                batch_size=1024,
+            )
+            sums: dict[str, Verdict] = {}
+            attacked = [index for index, radius in enumerate(aimed.radius) if radius > 0]
+            for index in attacked:
+                points += 1
+                for certificate, verdict in judges[index].verdicts(moved[index], float(eps[index]), points).items():
+                    sums[certificate] = sums.get(certificate, Verdict()) + verdict
+            entries += [Entry(name, kind, factor, key, len(attacked), verdict) for key, verdict in sums.items()]
+    return Outcome(
+        len(samples),
+        sum(judge.attacked for judge in judges),
+        sum(int((judge.results["pixel"].labels >= 0).sum()) for judge in judges),  # type: ignore[attr-defined]
+        entries,
+    )
+
+
+class Outcome(NamedTuple):
+    """Of a few images, or of many.
+
+    Attributes:
+        images: How many.
+        attacked: Certified pixels, over all levels, that some point attacked within their radius.
+        certified: Certified pixels.
+        entries: What became of all claims.
+    """
+
+    images: int
+    attacked: int
+    certified: int
+    entries: list[Entry]
+
+
+class Judge:
+    """Judges points near one image.
+
+    Args:
+        network: The network.
+        noise: Noise law of the certificates.
+        kinds: Certificates, which count the fresh samples.
+        image: The image.
+        target: Explained class.
+        image_id: Its id.
+        results: Its certificates.
+        settings: Numbers of samples and levels.
+
+    Attributes:
+        attacked: Certified pixels, over all levels, that a point has attacked within their radius so far.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        noise: GaussianNoise,
+        kinds: Mapping[str, Certificate],
+        image: Tensor,
+        target: int,
+        image_id: str,
+        results: Mapping[str, Result],
+        settings: Settings,
+    ) -> None:
+        self.network, self.noise, self.kinds, self.target, self.image_id = network, noise, kinds, target, image_id
+        self.image, self.results, self.settings = image, results, settings
+        self._reached = torch.zeros_like(results["pixel"].labels, dtype=torch.bool)  # type: ignore[attr-defined]
+        self.unit, fresh = self._sample(image, _CLEAN)
+        cosine = fresh["cosine"]
+        assert isinstance(cosine, CosineResult)
+        self.norm = norm_lower_bound(cosine.projections, settings.level / 3, cosine.nonnegative)
+
+    @property
+    def attacked(self) -> int:
+        """See :class:`Judge`."""
+        return int(self._reached.sum())
+
+    def verdicts(self, point: Tensor, budget: float, number: int) -> dict[str, Verdict]:
+        """The verdict on each certificate at a point ``[C, H, W]``; its noise is that of the number."""
+        assert float((point.double() - self.image.double()).norm()) <= budget
+        unit, fresh = self._sample(point, _POINTS + number)
+        pixel = self.results["pixel"]
+        assert isinstance(pixel, PixelResult)
+        self._reached |= (pixel.labels >= 0) & (pixel.radius > budget)
+        there = Point(budget, fresh, (self.unit * unit).sum(1))
+        return {
+            name: judge(result, fresh[name], there, self.norm, self.settings.level)
+            for name, result in self.results.items()
+        }
+
+    def _sample(self, point: Tensor, seed: int) -> tuple[Tensor, dict[str, Result]]:
+        """Normalised fresh maps ``[n, H * W]``, and the certificates with their counts in the place of the old ones."""
+        n, parts = self.settings.fresh, []
+        for certificate in self.kinds.values():
+            certificate.reset()
+        with frozen(self.network):
+            stream = noisy_maps(
+                self.network,
+                ATTRIBUTION,
+                self.noise,
+                point,
+                self.target,
+                image_id=self.image_id,
+                num_samples=n,
+                batch_size=min(n, 1000),
+                seed=seed,
+            )
+            drawn = 0
+            for maps in stream:
+                block = MapBlock(maps, drawn, uniform_levels(seed, self.image_id, drawn, len(maps)))
+                drawn += len(maps)
+                parts.append(torch.nn.functional.normalize(maps.flatten(1).double(), dim=1))
+                for certificate in self.kinds.values():
+                    certificate.update(block)
+        return torch.cat(parts), {name: self._with_counts(name) for name in self.kinds}
+
+    def _with_counts(self, name: str) -> Result:
+        """The stored result with the fresh counts; what it concludes from them is not asked."""
+        result, state, n = self.results[name], self.kinds[name], self.settings.fresh
+        if isinstance(result, CosineResult):
+            values = {key: torch.cat(getattr(state, key)).clamp(0, 1) for key in ("projections", "products")}
+            return attrs.evolve(result, num_samples=n, **values)
+        votes = state.votes.int()
+        if isinstance(result, PixelResult):
+            return attrs.evolve(result, num_samples=n, votes=votes, num_constant=int(state.num_constant))
+        return attrs.evolve(result, num_samples=n, votes=votes[0] + state.selection, selection=0 * state.selection)
