@@ -12,19 +12,17 @@ from lit_certattr.attribution import Gradient, frozen
 from lit_certattr.smoothing import GaussianNoise, MapBlock, noisy_maps, top_k_size
 
 EVERY = 64
-LEVELS = (0.5, 0.25, 0.2, 0.1)
+LEVELS = (0.5, 0.25, 0.2, 0.1, 0.05, 0.02)
 
 
 class Counts(NamedTuple):
     """Votes of one image.
 
     Attributes:
-        image_id: Its id.
         votes: Integers ``[T, K, H, W]``: votes of the first 64, 128, ... samples at the levels ``LEVELS``.
         num_constant: Constant maps among all samples.
     """
 
-    image_id: str
     votes: npt.NDArray[np.int32]
     num_constant: int
 
@@ -46,22 +44,24 @@ def counts(data: str, num_images: int, num_samples: int, cache: Path) -> list[Co
         num_samples: Samples an image, a multiple of 64.
         cache: Folder to keep the votes in.
     """
-    network, module, batch_size = network_and_data(data)
-    module.setup("predict")
-    samples, found = module.predict_set, []
     cache.mkdir(parents=True, exist_ok=True)
-    for index in range(min(num_images, len(samples))):
-        image, _, image_id = samples[index]
-        file = cache / f"{data}-{image_id}-{num_samples}.npz"
-        if not file.exists():
-            with torch.no_grad(), frozen(network):
-                votes, constant = _draw(network, image, image_id, num_samples, batch_size)
-            partial = file.with_suffix(".partial.npz")
-            np.savez(partial, votes=votes, num_constant=constant)
-            partial.replace(file)
-            print(f"{image_id}: {num_samples:,} samples drawn", flush=True)
+    files = [cache / f"{data}-{index}-{num_samples}.npz" for index in range(num_images)]
+    if not all(file.exists() for file in files):
+        network, module, batch_size = network_and_data(data)
+        module.setup("predict")
+        for index, file in enumerate(files):
+            if not file.exists():
+                image, _, image_id = module.predict_set[index]
+                with torch.no_grad(), frozen(network):
+                    votes, constant = _draw(network, image, image_id, num_samples, batch_size)
+                partial = file.with_suffix(".partial.npz")
+                np.savez(partial, votes=votes, num_constant=constant)
+                partial.replace(file)
+                print(f"{image_id}: {num_samples:,} samples drawn", flush=True)
+    found = []
+    for file in files:
         with np.load(file) as stored:
-            found.append(Counts(image_id, stored["votes"], int(stored["num_constant"])))
+            found.append(Counts(stored["votes"], int(stored["num_constant"])))
     return found
 
 

@@ -80,10 +80,14 @@ def with_all_of_alpha(result: Result) -> Result:
     return attrs.evolve(result, alpha_share=1.0).rederive()
 
 
-def print_table(arguments: argparse.Namespace) -> None:
-    """Print one table a certificate."""
-    images = record(arguments.data, arguments.images, arguments.samples)
-    print(f"{arguments.data}: {len(images)} images, at most {arguments.samples} samples, sigma = {SIGMA}")
+def print_table(data: str, images: Sequence[Sequence[Look]]) -> None:
+    """Print one table a certificate.
+
+    Args:
+        data: Name of the images.
+        images: The looks at each.
+    """
+    print(f"{data}: {len(images)} images, at most {images[0][-1].num_samples} samples, sigma = {SIGMA}")
     for index, title in enumerate(CERTIFICATES):
         name = f"c{index}"
         runs = [[look._replace(results={name: look.results[name]}) for look in looks] for looks in images]
@@ -127,7 +131,7 @@ def print_bounds(runs: Sequence[Sequence[Look]], name: str) -> None:
         print(f"| {n:,} | " + " | ".join(f"{value:,}" for value in np.sum(shares, 0)) + " |")
 
 
-def print_cost(arguments: argparse.Namespace) -> None:
+def print_cost() -> None:
     """Print the time of the statistics at 224x224 against that of the samples."""
     torch.set_num_threads(1)
     network, noise, n = EfficientNetLite0().eval().requires_grad_(False), GaussianNoise(SIGMA), 1000
@@ -181,7 +185,10 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=50)
     parser.add_argument("--samples", type=int, default=2048)
     arguments = parser.parse_args()
-    {"table": print_table, "cost": print_cost}[arguments.what](arguments)
+    if arguments.what == "cost":
+        print_cost()
+    else:
+        print_table(arguments.data, record(arguments.data, arguments.images, arguments.samples))
 
 
 if __name__ == "__main__":
