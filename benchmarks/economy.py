@@ -74,7 +74,7 @@ def overlap(
     return TopKOverlapResult.from_votes(
         votes - selection,
         selection,
-        num_selection,
+        num_selection=num_selection,
         top_k=TOP_K,
         sparsity=sparsity,
         saturation=0,
@@ -83,7 +83,7 @@ def overlap(
         uncovered=uncovered_sizes(uncovered if exact else [0.0], int(TOP_K * votes.numel())),
         num_constant=0,
         tied=0.0,
-        record=_record(num_samples, share),
+        **_record(num_samples, share),
     )
 
 

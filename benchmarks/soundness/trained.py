@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.soundness.verdicts import Point, Verdict, judge
+from benchmarks.soundness.verdicts import Verdict, judge
 from lit_certattr import Certifier
 from lit_certattr.attacks import (
     AttackConfig,
@@ -35,8 +35,8 @@ from lit_certattr.certificates import (
     TopKOverlapCertificate,
     TopKOverlapResult,
 )
-from lit_certattr.certificates.cosine import norm_lower_bound
 from lit_certattr.data import Sample
+from lit_certattr.sandwich.evaluate import Evaluation
 from lit_certattr.smoothing import GaussianNoise, MapBlock, noisy_maps, uniform_levels
 
 ATTRIBUTION = Gradient()
@@ -300,10 +300,7 @@ class Judge:
         self.network, self.noise, self.kinds, self.target, self.image_id = network, noise, kinds, target, image_id
         self.image, self.results, self.settings = image, results, settings
         self._reached = torch.zeros_like(results["pixel"].labels, dtype=torch.bool)  # type: ignore[attr-defined]
-        self.unit, fresh = self._sample(image, _CLEAN)
-        cosine = fresh["cosine"]
-        assert isinstance(cosine, CosineResult)
-        self.norm = norm_lower_bound(cosine.projections, settings.level / 3, cosine.nonnegative)
+        self.unit, self.clean = self._sample(image, _CLEAN)
 
     @property
     def attacked(self) -> int:
@@ -317,11 +314,8 @@ class Judge:
         pixel = self.results["pixel"]
         assert isinstance(pixel, PixelResult)
         self._reached |= (pixel.labels >= 0) & (pixel.radius > budget)
-        there = Point(budget, fresh, (self.unit * unit).sum(1))
-        return {
-            name: judge(result, fresh[name], there, self.norm, self.settings.level)
-            for name, result in self.results.items()
-        }
+        there = Evaluation(fresh, self.clean, {"cosine": (self.unit * unit).sum(1)})
+        return {name: judge(name, result, there, budget, self.settings.level) for name, result in self.results.items()}
 
     def _sample(self, point: Tensor, seed: int) -> tuple[Tensor, dict[str, Result]]:
         """Normalised fresh maps ``[n, H * W]``, and the certificates with their counts in the place of the old ones."""

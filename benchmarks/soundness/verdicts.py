@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
-from lit_certattr.certificates.cosine import inner_product_upper_bound, norm_lower_bound
-from lit_certattr.certificates.result import upper_bounds_of_counts
-from lit_certattr.smoothing import top_k_mask
+from lit_certattr.sandwich.evaluate import Evaluation
+from lit_certattr.sandwich.quantities import CosineQuantity, OverlapQuantity
 from lit_certattr.statistics import shift
 
 NEAR = 0.9
@@ -43,42 +42,28 @@ class Verdict(NamedTuple):
         return Verdict(*(one + two for one, two in zip(self, other, strict=True)))
 
 
-class Point(NamedTuple):
-    """Fresh samples at a perturbed image.
-
-    Attributes:
-        budget: l2 distance from the image, at least that of the point.
-        results: The certificates computed from the fresh samples, by name; only their counts are used.
-        products: ``[n]``: products of fresh normalised maps at the image and at the point.
-    """
-
-    budget: float
-    results: dict[str, Result]
-    products: Tensor
-
-
-def judge(stored: Result, fresh: Result, point: Point, norm: float, level: float) -> Verdict:
-    """The verdict on one certificate.
+def judge(name: str, stored: Result, evaluation: Evaluation, budget: float, level: float) -> Verdict:
+    """The verdict on one certificate at one point.
 
     Args:
+        name: Its name.
         stored: The certificate.
-        fresh: The same kind of result from fresh samples at the point.
-        point: The point.
-        norm: Lower confidence bound, at ``level / 3``, of the norm of the smoothed map at the image.
+        evaluation: Fresh samples at the point and at the image; of their results only the counts are used.
+        budget: l2 length of the perturbation, or more.
         level: Probability that one true claim is called broken.
     """
+    fresh = evaluation.results[name]
     match stored, fresh:
         case PixelResult(), PixelResult():
-            verdict = judge_pixels(stored, fresh, point.budget, level)
+            verdict = judge_pixels(stored, fresh, budget, level)
         case TopKOverlapResult(), TopKOverlapResult():
-            verdict = judge_overlap(stored, fresh, point.budget, level)
+            verdict = judge_overlap(stored, fresh, budget, level)
         case CosineResult(), CosineResult():
-            lower = norm_lower_bound(fresh.projections, level / 3, stored.nonnegative)
-            upper = inner_product_upper_bound(point.products, level / 3, stored.nonnegative)
-            return judge_cosine(stored, upper, norm * lower, point.budget)
+            upper = CosineQuantity(name, stored).judge(evaluation, level).upper
+            return judge_cosine(stored, float(upper), budget)
         case _:
             raise TypeError(f"{type(stored).__name__} against {type(fresh).__name__}")
-    return verdict._replace(weaker=weaker_means(stored, fresh, point.budget, level))
+    return verdict._replace(weaker=weaker_means(stored, fresh, budget, level))
 
 
 def judge_pixels(stored: PixelResult, fresh: PixelResult, budget: float, level: float) -> Verdict:
@@ -89,36 +74,21 @@ def judge_pixels(stored: PixelResult, fresh: PixelResult, budget: float, level: 
 
 
 def judge_overlap(stored: TopKOverlapResult, fresh: TopKOverlapResult, budget: float, level: float) -> Verdict:
-    """The m-th claim, that fewer than m pixels of S are displaced, is broken where m or more are for certain.
-
-    The means of all pixels have bounds that hold at once; S is best off with its upper ones and the lower ones outside.
-    """
-    votes, n = fresh.votes + fresh.selection, fresh.num_samples
-    each = level / votes.numel()
-    upper, lower = upper_bounds_of_counts(votes, n, each), 1 - upper_bounds_of_counts(n - votes, n, each)
-    below = torch.nextafter(lower, torch.full_like(lower, -1))  # ties go to S
-    best = torch.where(stored.inside, upper, below)
-    kept = int((top_k_mask(best, stored.size) & stored.inside).sum())
+    """The m-th claim, that fewer than m pixels of S are displaced, is broken where m or more are for certain."""
+    kept = int(OverlapQuantity("overlap", stored).judge(Evaluation({"overlap": fresh}, {}, {}), level).upper)
     broken = torch.arange(stored.size) < stored.size - kept
     real = (stored.displacement > 0) & torch.isfinite(stored.displacement)
     return count_claims(stored.displacement[real], broken[real], budget)
 
 
-def judge_cosine(stored: CosineResult, product: float, norms: float, budget: float) -> Verdict:
+def judge_cosine(stored: CosineResult, upper: float, budget: float) -> Verdict:
     """The cosine at a radius is broken where its upper confidence bound is below it.
 
     Claims beyond are those of a quarter and of a half of the budget.
-
-    Args:
-        stored: The certificate.
-        product: Upper bound of the product of the two smoothed maps.
-        norms: Lower bound of the product of their norms.
-        budget: l2 distance.
     """
-    cosine = product if product <= 0 else min(1.0, product / norms) if norms > 0 else 1.0
     shorter = [stored.at(budget / 4), stored.at(budget / 2)]
-    violated = int(cosine < stored.at(budget))
-    return Verdict(inside=1, near=1, violated=violated, beyond=2, broken=sum(cosine < claim for claim in shorter))
+    violated = int(upper < stored.at(budget))
+    return Verdict(inside=1, near=1, violated=violated, beyond=2, broken=sum(upper < claim for claim in shorter))
 
 
 def weaker_means(stored: Result, fresh: Result, budget: float, level: float) -> int:

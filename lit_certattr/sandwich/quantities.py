@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lit_certattr.attacks import PixelVotes, SmoothedCosine, SmoothedObjective, TopKOverlap
 from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
-from lit_certattr.certificates.cosine import norm_lower_bound, squared_norm_upper_bound
+from lit_certattr.certificates.cosine import inner_product_upper_bound, norm_lower_bound
 from lit_certattr.sandwich.evaluate import Evaluation
 from lit_certattr.smoothing import top_k_mask
 from lit_certattr.statistics import clopper_pearson_lower, clopper_pearson_upper
@@ -237,9 +237,10 @@ class CosineQuantity(Quantity):
         assert isinstance(there, CosineResult)
         assert isinstance(here, CosineResult)
         signless = self.result.nonnegative
-        product = squared_norm_upper_bound(evaluation.products[self.certificate].numpy(), error / 3, signless)
+        product = inner_product_upper_bound(evaluation.products[self.certificate].numpy(), error / 3, signless)
         norms = [norm_lower_bound(one.projections.numpy(), error / 3, signless) for one in (there, here)]
-        upper = product / (norms[0] * norms[1]) if min(norms) > 0 else 1.0
+        # Norms are at most 1, so a negative product is itself the bound: their lower bounds would be of no use.
+        upper = product if product <= 0 else product / (norms[0] * norms[1]) if min(norms) > 0 else 1.0
         lengths = _squared_norm(there) * _squared_norm(here)
         cosine = float((there.mean * here.mean).sum()) / lengths**0.5 if lengths > 0 else 1.0
         return Verdict(_number(min(max(cosine, -1.0), 1.0)), _number(min(upper, 1.0)))

@@ -8,14 +8,16 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from benchmarks.soundness import exact, trained, verdicts
+from benchmarks.soundness import exact, trained
 from benchmarks.soundness.__main__ import main
 from benchmarks.soundness.closed_form import HalfSpaces, Pairs
-from benchmarks.soundness.verdicts import Verdict, judge_cosine, judge_overlap, judge_pixels, weaker_means
+from benchmarks.soundness.verdicts import Verdict, judge, judge_cosine, judge_overlap, judge_pixels, weaker_means
 from lit_certattr import Certifier
 from lit_certattr.attacks import AttackConfig, PixelVotes, attack_smoothed
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import CosineCertificate, PixelCertificate, TopKOverlapCertificate
+from lit_certattr.certificates.result import upper_bounds_of_counts
+from lit_certattr.sandwich.evaluate import Evaluation
 from lit_certattr.smoothing import GaussianNoise
 
 SIGMA, PAIRS = 0.25, 6
@@ -104,8 +106,8 @@ def test_the_overlap_that_fresh_counts_allow_is_that_of_brute_force(seed):
     stored = certified(network, image, TopKOverlapCertificate(3), attribution=maps)
     fresh = certified(network, image + torch.tensor([0.3, 0.0]), TopKOverlapCertificate(3), 300, 1, maps)
     level, n, most = 0.1, fresh.num_samples, 0
-    upper = verdicts.upper_bounds_of_counts(fresh.votes, n, level / 6).numpy().ravel()
-    lower = 1 - verdicts.upper_bounds_of_counts(n - fresh.votes, n, level / 6).numpy().ravel()
+    upper = upper_bounds_of_counts(fresh.votes, n, level / 6).numpy().ravel()
+    lower = 1 - upper_bounds_of_counts(n - fresh.votes, n, level / 6).numpy().ravel()
     inside = stored.inside.numpy().ravel()
     for corner in range(2**6):
         values = np.where([corner >> bit & 1 for bit in range(6)], upper, lower)
@@ -122,11 +124,14 @@ def test_a_cosine_is_broken_where_its_upper_bound_is_below():
     certificate.update(torch.tensor([[[2.0, 1.0], [1.0, 1.0]]]).expand(500, 2, 2))
     stored = certificate.compute()
     claim = stored.at(0.1)
-    assert judge_cosine(stored, claim * 0.9 + 1e-9, 0.9, 0.1).violated == 0
-    assert judge_cosine(stored, claim * 0.9 - 1e-9, 0.9, 0.1).violated == 1
-    assert judge_cosine(stored, -0.5, 0.0, 0.1).violated == 1  # a negative product is a negative cosine
-    assert judge_cosine(stored, 0.5, 0.0, 0.1).violated == 0  # nothing is known of the norms
-    assert judge_cosine(stored, claim * 0.9 - 1e-9, 0.9, 0.1).broken == 2
+    assert judge_cosine(stored, claim + 1e-9, 0.1) == Verdict(inside=1, near=1, beyond=2, broken=2)
+    assert judge_cosine(stored, claim - 1e-9, 0.1).violated == 1
+    products = {"cosine": torch.full((500,), 0.05, dtype=torch.float64)}
+    turned = judge("cosine", stored, Evaluation({"cosine": stored}, {"cosine": stored}, products), 0.01, 1e-6)
+    assert turned.violated == 1  # a product of 0.05 of maps of norm 1
+    unknown = attrs.evolve(stored, projections=stored.projections * 0)
+    evaluation = Evaluation({"cosine": unknown}, {"cosine": stored}, products)
+    assert judge("cosine", stored, evaluation, 0.01, 1e-6).violated == 0  # nothing is known of one norm
 
 
 # The run.
