@@ -93,23 +93,27 @@ def spread(directions: Tensor) -> Tensor:
     return 1 - _length(directions.mean(0))
 
 
-def sameness(directions: Tensor) -> Tensor:
-    """Mean inner product of the mean directions of *different* images: what is not about the image.
+def sameness(directions: Tensor, targets: Tensor) -> Tensor:
+    """Mean inner product of the mean directions of *different* images of one class: what is not about the image.
+
+    Images of different classes need no help to have different maps: a template of each class would do.
 
     Args:
         directions: Unit vectors ``[m, B, N]``.
+        targets: Classes ``[B]``.
 
     Returns:
-        A scalar in [-1, 1]; 0 for a single image.
+        A scalar in [-1, 1], the mean over all pairs of a class; 0 if there is no pair.
 
     Example:
         >>> import torch
-        >>> sameness(torch.tensor([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]]))
+        >>> directions = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]])
+        >>> sameness(directions, torch.tensor([0, 0, 0, 1]))
         tensor(0.3333)
     """
     means = unit(directions.mean(0))
-    count = len(means)
-    return ((means.sum(0).square().sum() - means.square().sum()) / max(1, count * (count - 1))).to(means.dtype)
+    pairs = (targets[:, None] == targets).triu(1)  # a sum of no terms has no slope, and no NaN
+    return ((means @ means.T) * pairs).sum() / pairs.sum().clamp_min(1)
 
 
 def _length(vectors: Tensor) -> Tensor:

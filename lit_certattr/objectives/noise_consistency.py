@@ -24,9 +24,10 @@ class NoiseConsistency(Objective):
     nearer to what a pixel certificate counts; with ``centred`` their mean is subtracted first, since non-negative
     maps agree by being non-negative.
 
-    A network can reach agreement by giving all images the same map. ``sameness``, logged beside the loss, is the mean
-    cosine between maps of different images of the batch: if it rises with the certified share, the certificate is
-    about the network, not about the image. ``contrast`` punishes it.
+    A network can reach agreement by giving all images of a class the same map. ``sameness``, logged beside the loss, is
+    the mean cosine between maps of different images of a class in the batch: if it rises with the certified share, the
+    certificate is about the class, not about the image. ``contrast`` punishes it. A little is enough: where it
+    outweighs the spread the maps become those of noise.
 
     Logs ``accuracy`` (of the noisy copies), ``spread`` (the penalty) and ``sameness``. Cost: ``draws`` times a
     forward and backward pass, and ``draws`` times one with a second derivative (about two more).
@@ -98,7 +99,7 @@ class NoiseConsistency(Objective):
         weight = self.weight.at(self.epoch)
         if weight:
             directions = self._directions(model, copies, targets)
-            apart, alike = spread(directions).mean(), sameness(directions)
+            apart, alike = spread(directions).mean(), sameness(directions, targets[: len(images)])
             loss = loss + weight * (apart + self.contrast * alike)
             logs |= {"spread": apart.detach(), "sameness": alike.detach()}
         return loss, logs

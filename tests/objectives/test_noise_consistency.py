@@ -160,13 +160,19 @@ class TestDirections:
         first, second = unit(maps, centred=True)
         assert (first * second).sum() == pytest.approx(torch.corrcoef(maps.flatten(1))[0, 1].item())
 
-    def test_sameness_is_the_mean_cosine_of_different_images(self):
+    def test_sameness_is_the_mean_cosine_of_different_images_of_a_class(self):
         torch.manual_seed(0)
-        directions = torch.stack([unit(torch.randn(4, 6, dtype=torch.float64)) for _ in range(2)])
-        means = directions.mean(0)
-        pairs = [functional.cosine_similarity(means[i], means[j], dim=0) for i in range(4) for j in range(4) if i != j]
-        torch.testing.assert_close(sameness(directions), torch.stack(pairs).mean())
-        assert sameness(directions[:, :1]) == pytest.approx(0, abs=1e-12)
+        directions = torch.stack([unit(torch.randn(5, 6, dtype=torch.float64)) for _ in range(2)])
+        means, targets = directions.mean(0), torch.tensor([0, 1, 0, 1, 0])
+        same = [(0, 2), (0, 4), (2, 4), (1, 3)]
+        pairs = [functional.cosine_similarity(means[i], means[j], dim=0) for i, j in same]
+        torch.testing.assert_close(sameness(directions, targets), torch.stack(pairs).mean())
+
+    def test_images_of_different_classes_are_not_compared(self):
+        directions = unit(torch.rand(3, 4, dtype=torch.float64)).expand(2, 3, 4).clone().requires_grad_(True)
+        alike = sameness(directions, torch.arange(3))
+        assert alike == 0
+        assert (torch.autograd.grad(alike, directions)[0] == 0).all()
 
 
 class TestSoftVote:

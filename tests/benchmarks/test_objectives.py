@@ -1,0 +1,92 @@
+"""The comparison of training objectives, at sizes that say nothing, and what its tables are made of."""
+
+import json
+
+import pytest
+import torch
+import yaml
+
+from benchmarks import objective_runs, objectives
+
+TINY = ["--epochs=1", "--width=4", "--train-images=64", "--images=4", "--steps=2", "--restarts=1", "--samples=64"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("study")
+
+
+def study(what: str, folder, *more: str) -> None:
+    presets = ["--only", "cross_entropy", "noise_consistency"]
+    objectives.main([what, f"--output={folder}", "--seeds", "0", *presets, "--rounds=1", *TINY, *more])
+
+
+def test_run_table_and_plot(folder, capsys):
+    study("run", folder)
+    files = {path: path.read_text() for path in folder.glob("*.json")}
+    found = {json.loads(text)["label"]: json.loads(text)["numbers"] for text in files.values()}
+    assert set(found) == {"cross_entropy", "noise_consistency"}
+    for numbers in found.values():
+        shares = [value for name, value in numbers.items() if "kendall" not in name]
+        assert all(0 <= value <= 1 for value in shares)
+        assert numbers["pgd_accuracy"] <= numbers["accuracy"]
+    costs = json.loads((folder / "steps/costs.json").read_text())
+    assert costs["noise_consistency"] > 1
+
+    capsys.readouterr()
+    study("table", folder)
+    out = capsys.readouterr().out
+    share = f"{100 * found['cross_entropy']['certified_share']:.1f}"
+    (line,) = [line for line in out.splitlines() if line.startswith("| `cross_entropy`") and line.count("|") == 9]
+    assert line.split("|")[3].strip() == share
+
+    study("plot", folder, f"--figure={folder}/points.png")
+    assert (folder / "points.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_finished_runs_are_kept_and_others_are_not(folder, monkeypatch, capsys):
+    study("run", folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*.json")}
+    trained = []
+    real = objectives.train
+    monkeypatch.setattr(objectives, "train", lambda *args: trained.append(args) or real(*args))
+    study("run", folder, "--rounds=0")
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*.json")} == before
+    assert not trained
+    study("run", folder, "--rounds=0", "--epochs=2")  # another budget is another study
+    assert len(trained) == 2
+    capsys.readouterr()
+    study("table", folder)
+    assert "2 runs" in capsys.readouterr().out
+
+
+def test_variations_change_one_argument_and_are_named():
+    plain, varied = objectives.cases(["noise_consistency"], ["{}", "{weight: 7.5}"])
+    assert varied.label == "noise_consistency {weight: 7.5}"
+    assert varied.settings["init_args"] == plain.settings["init_args"] | {"weight": 7.5}
+    assert objective_runs.build(varied.settings).weight.at(9) == 7.5
+
+
+def test_presets_are_those_that_ship_unless_the_table_says_otherwise():
+    for name in objective_runs.presets():
+        shipped = yaml.safe_load((objective_runs.CONFIGS / f"{name}.yaml").read_text())["model"]["objective"]
+        assert (objectives.cases([name], [])[0].settings == shipped) == (name not in objectives.REDUCED)
+        assert objectives.named(name).endswith("*") == (name in objectives.REDUCED)
+
+
+def test_seed_decides_the_network():
+    budget = objective_runs.Budget(epochs=1, width=4, train_images=64)
+    objective = objective_runs.build(objective_runs.preset("noise_gaussian", {}))
+    first, again, other = (
+        torch.cat([value.flatten() for value in objective_runs.train(objective, budget, seed).parameters()])
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_spread_is_that_of_seeds():
+    runs = [{"numbers": {"share": value}} for value in (0.2, 0.4)]
+    assert objectives.spread(runs, "share") == pytest.approx((0.3, 0.1414213562))
+    assert objectives.cell(runs, "share") == "30.0 ± 14.1"
+    assert objectives.cell(runs[:1], "share") == "20.0"
