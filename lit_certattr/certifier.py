@@ -13,6 +13,7 @@ from lit_certattr.attribution.batching import starting_batch, tiled
 from lit_certattr.certificates import Certificate, PixelCertificate, Result, TopKOverlapCertificate
 from lit_certattr.errors import InputError
 from lit_certattr.models import fold_batch_norm
+from lit_certattr.processes import Share
 from lit_certattr.smoothing import GaussianNoise, MapBlock, Noise, content_id, noisy_maps, normal_stream, uniform_levels
 from lit_certattr.statistics import doubling_looks
 from lit_certattr.stopping import Look, StoppingRule
@@ -27,6 +28,9 @@ class Certifier:
     certificates and only counts are kept, so memory does not grow with ``num_samples``. The noise is a
     function of (seed, image id, sample index): the same bits whatever the batch size, the order of the images,
     the number of devices, or the point at which a run was resumed.
+
+    The processes of a group certify images of their own. With certificates of ``sync_on_compute=True`` they certify the
+    same images together: each draws its share of the samples, and all have the result.
 
     Args:
         attribution: The method whose map is certified.
@@ -185,6 +189,19 @@ class Certifier:
                 for image, label, image_id in zip(images, labels, ids, strict=True)
             ]
 
+    def check_images_apart(self) -> None:
+        """Refuse certificates that add the samples of all processes, where these certify different images.
+
+        Raises:
+            InputError: Naming the certificate.
+        """
+        for name, certificate in self.certificates.items():
+            if certificate.sync_on_compute:
+                raise InputError(
+                    f"certificate {name!r} has sync_on_compute=True, which would add the votes of different images; "
+                    "each process certifies its own here"
+                )
+
     def network(self, model: nn.Module, image: Tensor) -> nn.Module:
         """The network that is certified: the one that was given, or its folded copy.
 
@@ -217,21 +234,23 @@ class Certifier:
     ) -> dict[str, Result]:
         looks = self.looks(map_shape)
         self._spend(1 / len(looks))
+        own = Share.of_this_process(self.certificates)
+        own.check_same({"seed": self.seed, "target": target, "image_id": image_id, "image": content_id(image)})
         for certificate in self.certificates.values():
             certificate.to(image.device)
             certificate.bind(self.noise, map_shape, image.numel())
         history: list[Look] = []
         drawn, begin = 0, time.perf_counter()
         for end in looks:
-            for block in self.blocks(model, image, target, image_id, drawn, end):
-                drawn += len(block)
+            for block in self.blocks(model, image, target, image_id, *own.of(drawn, end)):
                 for certificate in self.certificates.values():
                     certificate.update(block)
                 if on_block is not None:
                     on_block(len(block))
+            drawn = end
             results = {name: certificate.compute() for name, certificate in self.certificates.items()}
             history.append(Look(drawn, time.perf_counter() - begin, results))
-            if any(stopping.stop(history) for stopping in self.stopping):
+            if own.decided_by_first(any(stopping.stop(history) for stopping in self.stopping)):
                 break
         sampling = self.settings() | {
             "image_id": image_id,

@@ -229,7 +229,7 @@ class CertificationModule(ImageModule):
         on_block: Called with the number of samples of each finished block, for a progress bar; ``None`` at first.
 
     Raises:
-        InputError: If ``targets`` is neither of the two.
+        InputError: If ``targets`` is neither of the two, or a certificate would add the samples of several images.
 
     Example:
         >>> from lit_certattr.attribution import Gradient
@@ -255,6 +255,7 @@ class CertificationModule(ImageModule):
         super().__init__(network, skip_ids)
         if targets not in get_args(Targets):
             raise InputError(f"targets must be 'predicted' or 'label', got {targets!r}")
+        certifier.check_images_apart()
         self.certifier = certifier
         self.targets: Targets = targets
 

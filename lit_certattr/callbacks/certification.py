@@ -104,12 +104,7 @@ class CertificationCallback(Callback):
             raise InputError(f"num_panels must lie in 0 to {MAX_PICTURES}, got {num_panels}")
         if targets not in get_args(Targets):
             raise InputError(f"targets must be one of {', '.join(get_args(Targets))}, got {targets!r}")
-        for name, certificate in certifier.certificates.items():
-            if certificate.sync_on_compute:
-                raise InputError(
-                    f"certificate {name!r} has sync_on_compute=True, which would add the votes of different images; "
-                    "each process certifies its own here"
-                )
+        certifier.check_images_apart()
         self.certifier = certifier
         self.num_images = num_images
         self.every_n_epochs = every_n_epochs

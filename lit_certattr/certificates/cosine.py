@@ -297,7 +297,9 @@ cosine_bound_signed`, which is tight, or :func:`~lit_certattr.certificates.cosin
         perfect = (
             n for n in itertools.count(1) if norm_lower_bound(np.ones(n), self.spent_alpha, self.nonnegative) > 0
         )
-        return self.num_selection + next(perfect)
+        # With sync_on_compute each process chooses a direction of its own.
+        together = self.sync_on_compute and torch.distributed.is_available() and torch.distributed.is_initialized()
+        return self.num_selection * (torch.distributed.get_world_size() if together else 1) + next(perfect)
 
     def allocate(self) -> None:
         """See :class:`Certificate`."""

@@ -219,12 +219,14 @@ class TopKOverlapCertificate(VoteCertificate):
         """See :class:`Certificate`."""
         record = self._record()
         # A sum over processes promotes to int64.
-        votes, selection = (state.cpu().to(torch.int32, copy=True) for state in (self.votes[0], self.selection))
+        votes, selection, joint = (
+            state.cpu().to(torch.int32, copy=True) for state in (self.votes[0], self.selection, self.joint)
+        )
         return self.result.from_votes(
             votes,
             selection,
             num_selection=int(self.num_selected),
-            joint=self.joint.cpu().clone(),
+            joint=joint,
             pairs=self.pairs,
             top_k=self.top_k,
             sparsity=self.sparsity,

@@ -468,13 +468,20 @@ def _command(*arguments: str) -> list[str]:
     return [sys.executable, str(ROOT / "certify.py"), *arguments]
 
 
+EARLY = "--certifier.stopping=[{class_path: Futility, init_args: {gain: 0.5, radius: 0.1}}]"
+
+
 @pytest.mark.slow
-def test_two_processes_write_the_same_bytes(arguments, tmp_path):
-    main([*arguments, "--data.init_args.max_images=5"])  # uneven: three images and two
-    two = [*arguments[:-1], f"--output={tmp_path / 'two'}", "--data.init_args.max_images=5", "--trainer.devices=2"]
+@pytest.mark.parametrize("settings", [[], [EARLY, "--certifier.num_samples=2000"]], ids=["fixed", "stopping"])
+def test_two_processes_write_the_same_bytes(arguments, tmp_path, settings):
+    settings = [*settings, "--data.init_args.max_images=5"]  # uneven: three images and two
+    main([*arguments, *settings])
+    two = [*arguments[:-1], f"--output={tmp_path / 'two'}", *settings, "--trainer.devices=2"]
     done = subprocess.run(_command(*two), capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert _files(tmp_path / "two") == _files(tmp_path / "run")
+    drawn = pq.read_table(tmp_path / "two" / "results.parquet").column("num_samples").to_pylist()
+    assert EARLY not in settings or min(drawn) < 2000
 
 
 @pytest.mark.slow
