@@ -71,8 +71,6 @@ class Share(NamedTuple):
         Raises:
             InputError: Naming what differs.
         """
-        if self.world == 1:
-            return
         everywhere: list[Any] = [None] * self.world
         distributed.all_gather_object(everywhere, dict(image))
         for key, value in image.items():

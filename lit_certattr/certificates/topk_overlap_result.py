@@ -125,7 +125,7 @@ class TopKOverlapResult(OverlapResult):
         """
         size = top_k_size(fields["top_k"], votes.numel())
         blank = cls(
-            displacement=torch.zeros(size),
+            displacement=torch.zeros(size, dtype=torch.float32),  # whatever the default type of the run
             inside=top_k_mask(selection if fields["num_selection"] else votes, size),
             votes=votes,
             selection=selection,
