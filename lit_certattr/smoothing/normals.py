@@ -28,7 +28,10 @@ def content_id(image: Tensor) -> str:
         >>> content_id(torch.zeros(1, 2, 2))
         'image-...'
     """
-    return "image-" + hashlib.blake2b(image.cpu().contiguous().view(torch.uint8).numpy(), digest_size=8).hexdigest()
+    return (
+        "image-"
+        + hashlib.blake2b(image.cpu().contiguous().view(torch.uint8).numpy().tobytes(), digest_size=8).hexdigest()
+    )
 
 
 class NormalStream(ABC):
