@@ -86,6 +86,7 @@ def add_attack_arguments(parser: OneLineParser) -> None:
         help="Probability that anything said of perturbed images is false, all together.",
     )
     parser.add_argument("--ids", type=list[str] | None, help="Attack these images only.")
+    parser.add_argument("--max_images", type=int | None, help="Attack no more than the first of them.")
     parser.add_argument("--max_panels", type=int, default=16, help="Images that get a panel on the page.")
     parser.add_argument("--overwrite", action="store_true", help="Delete attacks of other settings that are there.")
     parser.add_argument("--checkpoint", type=str | None, help="Where the weights are, if not where they were.")
@@ -139,6 +140,8 @@ def attack_run(directory: RunDirectory, config: Namespace) -> list[str]:
         raise InputError(f"--error must lie strictly between 0 and 1, got {config.error}")
     if config.samples is not None and config.samples < 1:
         raise InputError(f"--samples must be at least 1, got {config.samples}")
+    if config.max_images is not None and config.max_images < 1:
+        raise InputError(f"--max_images must be at least 1, got {config.max_images}")
     audit = audit_run(directory)
     if audit.findings:
         raise InputError(
@@ -153,6 +156,7 @@ def attack_run(directory: RunDirectory, config: Namespace) -> list[str]:
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         run = reopen(directory, checkpoint=config.checkpoint, accelerator=config.accelerator, devices=config.devices)
         samples = select_samples(run.samples, config.ids)
+        samples = samples.subset(list(range(len(samples)))[: config.max_images])
         first = directory.read(samples.ids[0])
         asked = list(quantities(first.results))
         if not asked:

@@ -186,7 +186,8 @@ class SandwichAttack:
     ) -> dict[str, Any]:
         """What is certified at a budget, and the least that is left within it."""
         within = [(one, verdict) for one, verdict in zip(candidates, verdicts, strict=True) if one.budget <= budget]
-        worst = min(within, key=lambda pair: float(pair[1].kept.sum()))[0]
+        clean = verdicts[0].kept
+        worst = min(within, key=lambda pair: _least([clean, pair[1].kept]))[0]
         lucky = [verdict for one, verdict in within if one.random or one.attack == "none"]
         certified = quantity.certified(budget)
         attacked, upper = (_least([getattr(verdict, part) for _, verdict in within]) for part in ("kept", "upper"))

@@ -6,9 +6,10 @@ from samples only, so it comes as an estimate and as an upper confidence bound: 
 c(R) is above the *bound*.
 
 *Error.* The perturbed image is fixed before its noise is drawn. Let ``error`` be the level of one verdict. Pixels: the
-Clopper-Pearson bounds of the M pixels that a verdict is about are each below their probability with probability at most
-``error / M``. Overlap: of N pixels, those of the set get an upper bound and the others a lower one, at ``error / N``
-each; if all hold, at most as many pixels of the set remain as with every pixel at its bound. Cosine:
+Clopper-Pearson bound of each of the N pixels is below its probability with probability at most ``error / N``; a pixel
+that has a majority for its label at the clean image and at all perturbed ones is then in every map of possible ones.
+Overlap: pixels of the set get an upper bound and the others a lower one, at ``error / N`` each; if all hold, at most as
+many pixels of the set remain as with every pixel at its bound. Cosine:
 :math:`\langle h, h' \rangle \le U`, :math:`\|h\| \ge L`, :math:`\|h'\| \ge L'`, at ``error / 3`` each, give
 :math:`\cos \le U / L L'`. By the union bound a verdict is wrong with probability at most ``error``. ∎
 """
@@ -32,8 +33,8 @@ from lit_certattr.statistics import clopper_pearson_lower, clopper_pearson_upper
 class Verdict(NamedTuple):
     """What is left of a quantity at one perturbed image. Both tensors are float64 and of one shape.
 
-    For counts each is a 0/1 map ``[H, W]``, since different perturbations may displace different pixels; for other
-    quantities a number.
+    For pixels each is a 0/1 map ``[H, W]``, since different perturbations may break different pixels; for other
+    quantities a number. What is left under several images, the clean one among them, is the least, element by element.
 
     Attributes:
         kept: As the samples show it.
@@ -102,7 +103,7 @@ class Quantity(ABC):
 
 
 class PixelQuantity(Quantity):
-    """Pixels whose majority vote gives them a label: how many keep it.
+    """Pixels whose majority vote gives them a label, at the clean image and at every perturbed one.
 
     Args:
         certificate: Name of the certificate.
@@ -120,8 +121,6 @@ class PixelQuantity(Quantity):
         self.top_k, self.size = float(result.top_k[level]), result.sizes[level]
         self.scale = self.size if label else result.num_pixels
         self.claimed = result.labels[level] == label
-        self.majority = self._votes(result) > result.num_samples / 2
-        """Pixels that have this label at the clean image, as far as the samples of the run show."""
 
     @property
     def attack(self) -> str:
@@ -148,13 +147,12 @@ class PixelQuantity(Quantity):
         return PixelVotes(change[None].to(device), self.size)
 
     def judge(self, evaluation: Evaluation, error: float) -> Verdict:
-        """See :class:`Quantity`; a label is lost where its vote is at most 1/2."""
+        """See :class:`Quantity`; a pixel has a label where the vote for it is above 1/2."""
         fresh = evaluation.results[self.certificate]
         assert isinstance(fresh, PixelResult)
         votes, samples = self._votes(fresh), fresh.num_samples
-        table = clopper_pearson_upper(np.arange(samples + 1), samples, error / max(1, int(self.majority.sum())))
-        possible = torch.from_numpy(np.asarray(table))[votes] > 0.5
-        return Verdict((self.majority & (votes > samples / 2)).double(), (self.majority & possible).double())
+        table = clopper_pearson_upper(np.arange(samples + 1), samples, error / votes.numel())
+        return Verdict((votes > samples / 2).double(), (torch.from_numpy(np.asarray(table))[votes] > 0.5).double())
 
     def contradicted(self, verdict: Verdict, length: float) -> int:
         """See :class:`Quantity`: each pixel has a claim of its own."""

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import attrs
 import pyarrow.csv
@@ -16,6 +17,7 @@ from lit_certattr.models import SmallCNN
 from lit_certattr.reports import RunDirectory
 from lit_certattr.reports.attack_directory import AttackDirectory
 
+ROOT = Path(__file__).parents[2]
 CONFIG = """
 data:
   class_path: lit_certattr.data.Digits
@@ -248,6 +250,7 @@ def test_a_run_that_fails_its_audit_is_not_attacked(plain, capsys):
         (("--draws=0",), "draws and judge_draws must be at least 1"),
         (("--search.steps=-1",), "steps must be at least 0"),
         (("--search.stepz=1",), "search.stepz"),
+        (("--max_images=0",), "--max_images must be at least 1"),
         (("--ids=[nobody]",), "no image 'nobody'"),
         (("--checkpoint=nowhere.ckpt",), "nowhere.ckpt does not exist"),
     ],
@@ -271,6 +274,15 @@ def test_damaged_settings_are_named(attacked, capsys):
     status, _, error = _attack(attacked, capsys, *QUICK)
     assert status == 2
     assert "settings.json is damaged" in error
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs/attack").glob("*.yaml")), ids=lambda path: path.stem)
+def test_configurations_are_understood(finished, tmp_path, capsys, path):
+    """Each with the settings that cost time cut short."""
+    run = RunDirectory(shutil.copytree(finished.parent / "plain", tmp_path / "run"))
+    status, out, error = _attack(run, capsys, f"--config={path}", *QUICK, "--max_images=1", "--samples=100")
+    assert status == 0, error
+    assert "1 image(s)" in out
 
 
 def test_help_teaches(capsys):

@@ -11,7 +11,7 @@ from lit_certattr.certificates import CosineCertificate, PixelCertificate, Renyi
 from lit_certattr.sandwich import Evaluation, evaluate, quantities
 from lit_certattr.smoothing import GaussianNoise, MapBlock, top_k_mask
 
-TRIALS = 300
+TRIALS = 150
 SAMPLES = 60
 ERROR = 0.2
 
@@ -40,15 +40,19 @@ def rate_of_errors(probability, name, truth):
     quantity = next(one for one in quantities(stored) if one.name == name)
     wrong = decided = 0
     for _ in range(TRIALS):
-        maps = two_masks(probability, generator, SAMPLES)
-        fresh = {
-            "pixel": certificate_of(PixelCertificate, maps, top_k=(2,)),
-            "overlap": certificate_of(TopKOverlapCertificate, maps, top_k=2, uncovered=[0]),
-        }
-        verdict = quantity.judge(Evaluation(fresh, {}, {}), ERROR)
-        assert (verdict.kept <= verdict.upper).all()
-        wrong += float(verdict.upper.sum()) < truth
-        decided += float(verdict.upper.sum()) <= truth
+        upper = []
+        for law in (0.9, probability):  # the clean image, and a perturbed one
+            maps = two_masks(law, generator, SAMPLES)
+            fresh = {
+                "pixel": certificate_of(PixelCertificate, maps, top_k=(2,)),
+                "overlap": certificate_of(TopKOverlapCertificate, maps, top_k=2, uncovered=[0]),
+            }
+            verdict = quantity.judge(Evaluation(fresh, {}, {}), ERROR / 2)
+            assert (verdict.kept <= verdict.upper).all()
+            upper.append(verdict.upper)
+        least = float(torch.stack(upper).amin(0).sum())
+        wrong += least < truth
+        decided += least <= truth
     return wrong / TRIALS, decided / TRIALS
 
 
