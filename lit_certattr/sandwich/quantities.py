@@ -180,7 +180,8 @@ class OverlapQuantity(Quantity):
 
     def reach(self) -> float:
         """See :class:`Quantity`."""
-        return max(0.0, float(self.result.displacement.max()))
+        radii = self.result.displacement
+        return max([0.0, *radii[torch.isfinite(radii)].tolist()])
 
     def objective(self, device: torch.device) -> SmoothedObjective:
         """See :class:`Quantity`."""
