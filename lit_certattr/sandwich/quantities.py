@@ -14,6 +14,7 @@ many pixels of the set remain as with every pixel at its bound. Cosine:
 :math:`\cos \le U / L L'`. By the union bound a verdict is wrong with probability at most ``error``. ∎
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -180,8 +181,8 @@ class OverlapQuantity(Quantity):
 
     def reach(self) -> float:
         """See :class:`Quantity`."""
-        radii = self.result.displacement
-        return max([0.0, *radii[torch.isfinite(radii)].tolist()])
+        radii: list[float] = self.result.displacement.tolist()
+        return max([0.0, *filter(math.isfinite, radii)])
 
     def objective(self, device: torch.device) -> SmoothedObjective:
         """See :class:`Quantity`."""
