@@ -1,0 +1,108 @@
+"""What the statistics of each certificate cost beside the samples of one image.
+
+    python -m benchmarks.statistics_cost --network efficientnet_lite0 --batch 16 --samples 1000
+
+Samples: forward pass and input gradient of noisy images. Statistics: ranking the maps, counting (`count`), and the
+result with all its bounds (`conclude`), for one certificate alone, and for several that share the ranked maps. One
+thread, CPU time, in turn, medians of the ratios of each round; tables that all images share are made in a round before.
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable, Mapping
+
+import torch
+
+from benchmarks.throughput import NETWORKS
+from benchmarks.timing import interleaved, ratios
+from lit_certattr.attribution import Gradient, frozen
+from lit_certattr.certificates import (
+    Certificate,
+    CosineCertificate,
+    PixelCertificate,
+    RenyiCertificate,
+    TopKOverlapCertificate,
+)
+from lit_certattr.smoothing import GaussianNoise, MapBlock, noisy_images, uniform_levels
+
+CERTIFICATES: Mapping[str, Callable[[], list[Certificate]]] = {
+    "pixels, 3 levels": lambda: [PixelCertificate()],
+    "pixels, Holm": lambda: [PixelCertificate(tau=0.75, correction="holm")],
+    "overlap": lambda: [TopKOverlapCertificate()],
+    "overlap, S chosen on 128": lambda: [TopKOverlapCertificate(num_selection=128)],
+    "overlap, one number": lambda: [TopKOverlapCertificate(bound="one_number", num_selection=128)],
+    "overlap, relaxed maps": lambda: [TopKOverlapCertificate(map_kind="relaxed")],
+    "Renyi": lambda: [RenyiCertificate()],
+    "cosine": lambda: [CosineCertificate(nonnegative=True)],
+    "pixels and overlap": lambda: [PixelCertificate(), TopKOverlapCertificate()],
+    "pixels, overlap, Renyi, cosine": lambda: [
+        PixelCertificate(),
+        TopKOverlapCertificate(),
+        RenyiCertificate(),
+        CosineCertificate(nonnegative=True),
+    ],
+}
+
+
+def main() -> None:
+    """Read the command line and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=sorted(NETWORKS), default="efficientnet_lite0")
+    parser.add_argument("--batch", type=int, default=16, help="samples evaluated at once")
+    parser.add_argument("--samples", type=int, default=1000, help="samples an image")
+    parser.add_argument("--repetitions", type=int, default=5, help="rounds that are counted")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    build, shape = NETWORKS[arguments.network]
+    network = build().eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    noise, batch = GaussianNoise(0.25), arguments.batch
+    noisy = next(noisy_images(torch.rand(shape), noise, image_id="cost", num_samples=batch, batch_size=batch)).clone()
+    targets = torch.zeros(batch, dtype=torch.long)
+    pattern = torch.rand(shape[1:]) * 2  # votes of all sizes
+    maps = [(pattern + torch.randn(batch, *shape[1:])).abs() for _ in range(4)]
+    bound: dict[str, list[Certificate]] = {}
+    for name, make in CERTIFICATES.items():
+        bound[name] = make()
+        for certificate in bound[name]:
+            certificate.bind(noise, shape[1:], noisy[0].numel())
+
+    def sample() -> None:
+        Gradient()(network, noisy, targets)
+
+    def count(name: str) -> None:
+        for certificate in bound[name]:
+            certificate.reset()
+        for start in range(0, arguments.samples, batch):
+            size = min(batch, arguments.samples - start)
+            levels = uniform_levels(0, "cost", start, size)
+            block = MapBlock(maps[start // batch % len(maps)][:size], start, levels)
+            for certificate in bound[name]:
+                certificate.update(block)
+
+    def conclude(name: str) -> None:
+        for certificate in bound[name]:
+            certificate._computed = None  # torchmetrics keeps the last result
+            certificate.compute()
+
+    cases: dict[str, Callable[[], object]] = {"samples": sample}
+    for name in CERTIFICATES:
+        cases[f"{name}: count"] = lambda name=name: count(name)  # type: ignore[misc]
+        cases[f"{name}: conclude"] = lambda name=name: conclude(name)  # type: ignore[misc]
+    with frozen(network):
+        seconds = interleaved(cases, arguments.repetitions)
+    blocks = arguments.samples / batch
+    shares = {name: ratio / blocks for name, ratio in ratios(seconds, "samples").items()}
+    print(
+        f"{arguments.network}, {arguments.samples} samples of {statistics.median(seconds['samples']) / batch:.4f} s\n"
+    )
+    print("| certificate | count | conclude | together, share of the samples |")
+    print("|---|---|---|---|")
+    for name in CERTIFICATES:
+        parts = [f"{name}: count", f"{name}: conclude"]
+        times = [f"{statistics.median(seconds[part]):.2f} s" for part in parts]
+        print(f"| {name} | " + " | ".join(times) + f" | {sum(shares[part] for part in parts):.2%} |")
+
+
+if __name__ == "__main__":
+    main()
