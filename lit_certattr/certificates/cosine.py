@@ -231,6 +231,9 @@ class CosineResult(Result):
 class CosineCertificate(Certificate):
     r"""Certified cosine of a uniformly smoothed map (after Wang & Kong, 2024), with a valid bound.
 
+    What it says: with probability at least :math:`1 - \alpha`, for all radii r at once, under every perturbation with
+    an l2 norm up to r the cosine of the smoothed map and that of the perturbed image is at least T(r).
+
     The smoothed map is :math:`h(x) = E\,g(x + \eta)`, with g the attribution map divided by its l2 norm (zero where
     the map is zero), so :math:`\|g\|_2 \le 1` by construction. How far h can turn depends only on its norm and on
     the total variation q of the noise under the shift: :func:`~lit_certattr.certificates.cosine_bounds.\

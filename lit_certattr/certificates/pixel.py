@@ -278,6 +278,10 @@ class PixelResult(Result):
 class PixelCertificate(VoteCertificate):
     r"""Pixel-level certificate of top-K sparsified maps under Gaussian smoothing (Anani et al., 2025).
 
+    What it says: with probability at least :math:`1 - \alpha`, for all pixels and levels of K at once, no perturbation
+    with an l2 norm below the certified radius of a pixel changes the majority vote of that pixel: whether it belongs to
+    the top K of the map of the noisy image.
+
     Let :math:`b_i(z) \in \{0, 1\}` say whether pixel i is among the top K of the map of the noisy image
     :math:`z`, and :math:`p_{i,c}` the probability of :math:`b_i(x + \sigma Z) = c`.
 

@@ -82,6 +82,10 @@ def _reach(law: Noise, norm: str, dimension: int) -> Reach:
 class RenyiCertificate(TopKOverlapCertificate):
     r"""Certified top-K overlap by Renyi divergences, of maps scored by rank (after Liu et al., 2021).
 
+    What it says: with probability at least :math:`1 - \alpha`, for all radii r at once, under every perturbation with a
+    norm (``radius_norm``) up to r at least R(r) of the K pixels of the released set stay among the K largest of the
+    smoothed map.
+
     Each noisy map is replaced by scores of its ranks that sum to one: linear over the top ``sparsity`` pixels, or
     uniform on them. The mean is a distribution :math:`m(x)` over pixels. Moving the image by :math:`\delta` moves it by
     at most the Renyi divergence of the shifted noise, in either direction, and displacing pixels of the top K costs a

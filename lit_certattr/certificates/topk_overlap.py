@@ -24,6 +24,9 @@ from lit_certattr.statistics import exact_share
 class TopKOverlapCertificate(VoteCertificate):
     r"""Certified top-K overlap of smoothed saliency maps (Levine, Singla & Feizi, 2019).
 
+    What it says: with probability at least :math:`1 - \alpha`, for all radii r at once, under every perturbation with
+    an l2 norm up to r at least R(r) of the K pixels of the released set stay among the K largest of the smoothed map.
+
     The smoothed map is :math:`h(x) = E f(x + \sigma Z)` with :math:`f \in [0, 1]` made of the map of one noisy image:
 
     - ``"sparsified"``: the 0/1 mask of its top ``sparsity`` pixels;

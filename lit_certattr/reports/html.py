@@ -144,21 +144,21 @@ def _general(result: Result) -> str:
     if isinstance(result, PixelResult):
         levels = ", ".join(name_of(top_k) for top_k in result.top_k)
         return (
-            f"{sure}for all pixels and for K = {levels} at once: no perturbation of the image shorter than a "
+            f"{sure}for all pixels and for K = {levels} at once: no perturbation of the image with an l2 norm below a "
             "pixel's certified radius can change whether that pixel belongs to the top K of the attribution map, by "
             "majority vote under the noise."
         )
     if isinstance(result, OverlapResult):
         return (
-            f"{sure}for all radii at once: under every perturbation of the image up to a radius"
-            f"{_in_norm(result)}, at least the share stated there of the K = {name_of(result.top_k)} most important "
-            "pixels of the smoothed map stays in its top K."
+            f"{sure}for all radii at once: under every perturbation of the image with an {result.radius_norm} norm up "
+            f"to a radius{_in_norm(result)}, at least the share stated there of the K = {name_of(result.top_k)} most "
+            "important pixels of the smoothed map stays in its top K."
         )
     if isinstance(result, CosineResult):
         return (
-            f"{sure}for all radii at once: under every perturbation of the image up to a radius, the cosine between "
-            "the smoothed map of the image and that of the perturbed image, as expectations, is at least the number "
-            "stated there."
+            f"{sure}for all radii at once: under every perturbation of the image with an l2 norm up to a radius, the "
+            "cosine between the smoothed map of the image and that of the perturbed image, as expectations, is at "
+            "least the number stated there."
         )
     return result.statement()
 
