@@ -83,6 +83,8 @@ def overlap(
         uncovered=uncovered_sizes(uncovered if exact else [0.0], int(TOP_K * votes.numel())),
         num_constant=0,
         tied=0.0,
+        joint=torch.zeros(0, 0, dtype=torch.int32),
+        pairs=0,
         **_record(num_samples, share),
     )
 
@@ -101,10 +103,10 @@ def pixels(
     return PixelResult.from_votes(votes, 0, [0.0] * len(levels), levels, tau, correction, record)  # type: ignore[arg-type]
 
 
-def print_overlap(images: Sequence[Counts], num_samples: int) -> None:
+def print_overlap(images: Sequence[Counts], num_samples: int, masks: Sequence[float]) -> None:
     """Means over the images of what each bound says, and the samples that each needs to say as much as Hoeffding's."""
     sizes = [size for size in (256, 512, 1024, 2048, 4096, 8192) if size <= num_samples]
-    for sparsity in (0.2, 0.1, 0.05, 0.02):
+    for sparsity in masks:
         print(f"\nK = {TOP_K:.0%}, masks of {sparsity:.0%}\n\n| bound | samples | " + " | ".join(READINGS) + " |")
         print("|---" * (2 + len(READINGS)) + "|")
         for name, settings in BOUNDS.items():
@@ -195,6 +197,7 @@ def main() -> None:
     parser.add_argument("--data", choices=["mnist5k", "photographs"], default="photographs")
     parser.add_argument("--images", type=int, default=2)
     parser.add_argument("--samples", type=int, default=8192, help="samples an image, a multiple of 64")
+    parser.add_argument("--masks", type=float, nargs="+", default=[0.2, 0.1, 0.05, 0.02], help="sizes of the masks")
     parser.add_argument("--cache", type=Path, default=Path("runs/economy"), help="folder for the votes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -204,7 +207,7 @@ def main() -> None:
     print(f"{arguments.data}: {len(images)} images, {arguments.samples:,} samples, sigma = {SIGMA}, alpha = {ALPHA}")
     match arguments.what:
         case "overlap":
-            print_overlap(images, arguments.samples)
+            print_overlap(images, arguments.samples, arguments.masks)
         case "stopping":
             print_stopping(arguments.data, images, arguments.samples)
         case _:
