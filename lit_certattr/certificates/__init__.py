@@ -1,7 +1,8 @@
 """Certificates: statistics of noisy maps, and the theorems that turn them into guarantees."""
 
 from lit_certattr.certificates.base import Certificate
-from lit_certattr.certificates.cosine import CosineCertificate, CosineResult
+from lit_certattr.certificates.cosine import CosineCertificate
+from lit_certattr.certificates.cosine_result import CosineResult
 from lit_certattr.certificates.overlap_bounds import displacement_radii
 from lit_certattr.certificates.overlap_result import OverlapResult
 from lit_certattr.certificates.pixel import ABSTAIN, PixelCertificate, PixelResult

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lit_certattr.certificates.cosine import CosineResult
 from lit_certattr.certificates.cosine_bounds import radius_over_sigma
+from lit_certattr.certificates.cosine_result import CosineResult
 from lit_certattr.certificates.overlap_result import OverlapResult
 from lit_certattr.certificates.pixel import PixelResult
 

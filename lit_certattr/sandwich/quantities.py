@@ -25,7 +25,7 @@ from torch import Tensor
 
 from lit_certattr.attacks import PixelVotes, SmoothedCosine, SmoothedObjective, TopKOverlap
 from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
-from lit_certattr.certificates.cosine import inner_product_upper_bound, norm_lower_bound
+from lit_certattr.certificates.cosine_result import inner_product_upper_bound, norm_lower_bound
 from lit_certattr.sandwich.evaluate import Evaluation
 from lit_certattr.smoothing import top_k_mask
 from lit_certattr.statistics import clopper_pearson_lower, clopper_pearson_upper

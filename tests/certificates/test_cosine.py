@@ -19,8 +19,8 @@ from torch import nn
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import CosineCertificate, CosineResult, load_results, save_results
-from lit_certattr.certificates.cosine import inner_product_upper_bound, norm_lower_bound
 from lit_certattr.certificates.cosine_bounds import cosine_bound, total_variation
+from lit_certattr.certificates.cosine_result import inner_product_upper_bound, norm_lower_bound
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise, MapBlock, UniformBallNoise, noisy_images
 from lit_certattr.stopping import StoppingRule

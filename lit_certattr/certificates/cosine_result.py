@@ -1,0 +1,237 @@
+"""What the cosine certificate gives back, and the bounds that it follows from."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lit_certattr.certificates.cosine_bounds import (
+    cosine_bound,
+    diameter_bound,
+    max_variation,
+    radius_over_sigma,
+    total_variation,
+)
+from lit_certattr.certificates.result import Result, check_same_shape
+from lit_certattr.errors import InputError
+from lit_certattr.smoothing import GaussianNoise, Noise, UniformBallNoise
+from lit_certattr.statistics import betting_lower, vector_margin
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_NORM = "squared norm of the smoothed map"
+_LAWS = {law.__name__: law for law in (UniformBallNoise, GaussianNoise)}
+
+
+def norm_lower_bound(projections: npt.ArrayLike, alpha: float, nonnegative: bool) -> float:
+    r"""Lower confidence bound of :math:`\|h(x)\|_2` from samples :math:`y_t = \langle u_t, g_t \rangle`.
+
+    The unit vector :math:`u_t` may depend on earlier samples, so the conditional mean of :math:`y_t` is
+    :math:`\langle u_t, h(x) \rangle \le \|h(x)\|_2`, and the betting bound of these means bounds the norm. No
+    dimension enters. The norm of the sample mean itself is no lower bound: it is biased upwards.
+
+    Args:
+        projections: Values :math:`y_t`, ``[n]``, in [-1, 1], or in [0, 1] if ``nonnegative``.
+        alpha: Probability that the bound is above the norm.
+        nonnegative: Whether the maps have no negative values.
+
+    Returns:
+        The bound, in [0, 1].
+
+    Example:
+        >>> round(norm_lower_bound([0.9, 0.7, 0.95, 0.85] * 64, alpha=0.001, nonnegative=False), 9)
+        0.793023844
+    """
+    y = np.asarray(projections, np.float64)
+    if nonnegative:
+        return betting_lower(np.clip(y, 0, 1), alpha)
+    return max(0.0, 2 * betting_lower((np.clip(y, -1, 1) + 1) / 2, alpha) - 1)
+
+
+def inner_product_upper_bound(products: npt.ArrayLike, level: float, nonnegative: bool) -> float:
+    r"""Upper confidence bound of :math:`\langle h(x), h(x') \rangle` from samples of :math:`\langle g, g' \rangle`.
+
+    Independent normalised maps g, g' at x and x' have :math:`E \langle g, g' \rangle = \langle h(x), h(x') \rangle`, so
+    the betting bound of one minus the products bounds it from above. At :math:`x' = x` it bounds the squared norm,
+    which no projection can: each only shows what the norm is at least.
+
+    Args:
+        products: Products ``[m]`` of disjoint pairs of maps, in [-1, 1], or in [0, 1] if ``nonnegative``.
+        level: Probability that the bound is too low.
+        nonnegative: Whether the maps have no negative values.
+
+    Returns:
+        The bound, in [-1, 1].
+
+    Example:
+        >>> round(inner_product_upper_bound([0.3, 0.5] * 200, level=0.001, nonnegative=True), 3)
+        0.419
+    """
+    y = np.asarray(products, np.float64)
+    if nonnegative:
+        return 1 - betting_lower(1 - np.clip(y, 0, 1), level)
+    return 1 - 2 * betting_lower((1 - np.clip(y, -1, 1)) / 2, level)
+
+
+@attrs.frozen(eq=False)
+class CosineResult(Result):
+    """Certified cosine of one smoothed map and that of the perturbed image, at every radius.
+
+    Attributes:
+        norm: Lower confidence bound of the norm of the smoothed map, in [0, 1]; everything else follows from it.
+        projections: float64 ``[n]``: the samples that the bound was computed from, in their order.
+        products: float64 ``[m]``: products of disjoint pairs of normalised maps, in their order. Their mean is the
+            squared norm; no claim rests on them, but they can contradict one.
+        mean: float64 ``[H, W]``: mean of all normalised noisy maps, the estimate of the smoothed map.
+        bound: ``"signed"`` or ``"nonnegative"``: which maps the theorem is about.
+        dimension: Number of values of the image.
+        num_selection: Samples that were used to choose a direction only.
+        num_zero: Noisy maps that are zero everywhere; they count as zero.
+    """
+
+    kind: ClassVar[str] = "cosine"
+
+    norm: float
+    projections: Tensor
+    products: Tensor
+    mean: Tensor
+    bound: str
+    dimension: int
+    num_selection: int
+    num_zero: int
+
+    def __attrs_post_init__(self) -> None:
+        if {self.projections.dtype, self.products.dtype, self.mean.dtype} != {torch.float64}:
+            raise ValueError("projections, products and mean must be float64")
+        if (self.projections.ndim, self.products.ndim, self.mean.ndim) != (1, 1, 2):
+            raise ValueError("projections must be [n], products [m], mean [H, W]")
+        if self.bound not in ("signed", "nonnegative"):
+            raise ValueError("bound must be signed or nonnegative")
+        if self.noise not in _LAWS:
+            raise ValueError(f"unknown noise law {self.noise}")
+
+    @property
+    def nonnegative(self) -> bool:
+        """Whether the theorem for maps without negative values is used."""
+        return self.bound == "nonnegative"
+
+    @property
+    def law(self) -> Noise:
+        """The noise law."""
+        return _LAWS[self.noise](self.sigma)
+
+    def at(self, radius: float) -> float:
+        """Certified cosine for every perturbation with l2 norm up to ``radius``; -1 (signed) or 0 if there is none."""
+        return cosine_bound(self.norm, total_variation(self.law, radius, self.dimension), self.nonnegative)
+
+    def curve(self, radii: Sequence[float] | Tensor) -> Tensor:
+        """Certified cosine at each radius, float64; they hold all at once."""
+        return torch.tensor([self.at(float(radius)) for radius in radii], dtype=torch.float64)
+
+    def max_radius(self, cosine: float) -> float:
+        """Largest l2 radius up to which at least this cosine, in (0, 1], is certified; 0 where none is."""
+        variation = max_variation(cosine, self.norm, self.nonnegative)
+        radius = self.sigma * radius_over_sigma(self.law, variation, self.dimension)
+        slack = 1e-13
+        while radius > 0 and self.at(radius) < cosine:  # the inverse is rounded: step back until it holds
+            radius *= 1 - slack
+            slack = min(2 * slack, 1.0)
+        return radius
+
+    def min_sigma(self, cosine: float, radius: float) -> float:
+        """Noise that would certify ``cosine`` at ``radius`` *if* the norm stayed what it is: no certificate.
+
+        The norm depends on sigma itself, so this is a fixed-point condition. Iterate: certify at the returned
+        sigma, ask again; then certify once more at the final sigma with fresh samples (another seed). Only that
+        last result is a certificate.
+
+        Args:
+            cosine: Cosine to keep, in (0, 1].
+            radius: l2 radius, positive.
+
+        Returns:
+            Standard deviation of the noise; ``inf`` where the norm is too small for any.
+        """
+        if not radius > 0:
+            raise InputError(f"radius must be positive, got {radius}")
+        reach = radius_over_sigma(self.law, max_variation(cosine, self.norm, self.nonnegative), self.dimension)
+        return radius / reach if reach > 0 else float("inf")
+
+    def displayed(self, radius: float, num_samples: int | None = None) -> float:
+        r"""Certified cosine of two *displayed* maps: ``mean`` of this image, and that of a perturbed image.
+
+        For each fixed perturbation with l2 norm up to ``radius``, whose map is the mean of ``num_samples`` maps under
+        noise that is independent of it, with probability at least :math:`1 - 2\alpha`: :math:`\alpha` for
+        the samples of each of the two. It fails for a perturbation that was fitted to the noise of its map.
+
+        Args:
+            radius: l2 radius.
+            num_samples: Samples of the other map; as many as here if left out.
+        """
+        diameter, floor = (2**0.5, 0.0) if self.nonnegative else (2.0, -1.0)
+        samples = self.num_samples if num_samples is None else num_samples
+        if samples < 1:
+            raise InputError(f"num_samples must be at least 1, got {samples}")
+        moved = diameter * total_variation(self.law, radius, self.dimension)
+        moved += vector_margin(self.num_samples, self.spent_alpha, diameter)
+        moved += vector_margin(samples, self.alpha, diameter)
+        return diameter_bound(float(self.mean.norm()), moved, 1.0, floor)
+
+    def rederive(self) -> Self:
+        """The result that the stored projections give; see :class:`Result`."""
+        if not 0 < self.projections.numel() <= self.num_samples - self.num_selection:
+            raise InputError("there are more projections than samples to project")
+        low = 0.0 if self.nonnegative else -1.0
+        if not bool(((self.projections >= low) & (self.projections <= 1)).all()):
+            raise InputError(f"projections must lie in [{low:g}, 1]")
+        norm = norm_lower_bound(self.projections.numpy(), self.spent_alpha, self.nonnegative)
+        changes: dict[str, Any] = {"norm": norm, "flags": zero_flags(self.num_zero, self.num_samples)}
+        return attrs.evolve(self, **changes)
+
+    def claims(self) -> dict[str, Tensor]:
+        """See :class:`Result`: the one number that all cosines follow from."""
+        return {_NORM: torch.tensor(self.norm**2, dtype=torch.float64)}
+
+    def upper_bounds(self, fresh: Self, level: float) -> dict[str, Tensor]:
+        """See :class:`Result`: :func:`inner_product_upper_bound`."""
+        check_same_shape(self.mean, fresh.mean)
+        upper = inner_product_upper_bound(fresh.products.numpy(), level, self.nonnegative)
+        return {_NORM: torch.tensor(max(0.0, upper), dtype=torch.float64)}
+
+    def statement(self, radius: float | None = None) -> str:
+        """See :class:`Result`; with a radius, the cosine at that budget, else the radius of cosine 0.9."""
+        at = self.max_radius(0.9) if radius is None else radius
+        cosine = self.at(at)
+        budget = _floor(at) if radius is None else f"{at:g}"
+        maps = "never negative (checked on every sample)" if self.nonnegative else "of any sign"
+        return (
+            f"With probability at least {1 - self.alpha:.4g}: for every perturbation of the image with l2 norm at "
+            f"most {budget}, the cosine between the smoothed map of the image and that of the perturbed image is at "
+            f"least {_floor(cosine)}. The smoothed map is the mean of attribution maps, each scaled to length 1 and "
+            f"{maps}, under {self.noise} with sigma = {self.sigma:g}, as its expectation; the statement holds for "
+            f"all radii at once. A map of the perturbed image that is itself estimated from samples, the ranking of "
+            f"its pixels, and the predicted class are not covered."
+        )
+
+    def plot(self) -> "Figure":
+        """Certified cosine against the radius."""
+        from lit_certattr.certificates.drawing import draw_cosine
+
+        return draw_cosine(self)
+
+
+def zero_flags(num_zero: int, num_samples: int) -> tuple[str, ...]:
+    """What a reader must know of maps that are zero everywhere."""
+    flag = f"{num_zero} of {num_samples} noisy maps are zero; they count as zero"
+    return (flag,) if num_zero else ()
+
+
+def _floor(value: float) -> str:
+    """A number with four decimals, rounded down: no printed claim may exceed the proven one."""
+    return f"{math.floor(value * 1e4) / 1e4:g}"
