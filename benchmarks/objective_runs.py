@@ -38,8 +38,8 @@ class Budget:
     learning_rate: float = 3e-3
     train_images: int = 10_000  # more than there are: all
     split: Literal["val", "test"] = "test"
-    images: int = 150  # attacked and certified; accuracies are of the whole split
-    steps: int = 20
+    images: int = 120  # attacked and certified; accuracies are of the whole split
+    steps: int = 10
     restarts: int = 2
     samples: int = 256
     radius: float = 0.15

@@ -27,9 +27,9 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
-from matplotlib import pyplot
 
-from benchmarks.objective_runs import Budget, build, images_of, measure, preset, presets, train
+from benchmarks.objective_runs import EPS, Budget, build, images_of, measure, preset, presets, train
+from benchmarks.objectives_plot import draw
 from benchmarks.timing import interleaved, ratios
 from lit_certattr.models import SmallCNN
 
@@ -39,7 +39,8 @@ REDUCED: Mapping[str, Mapping[str, Any]] = {
     "ig_sum_norm": {"steps": 5, "search_steps": 2},
     "cacr": {"steps": 3, "search_steps": 1},
 }
-EMPIRICAL = ("accuracy", "PGD", "top-k", "Kendall", "LENS (chance)")
+BASELINE = "noise_gaussian"
+EMPIRICAL = ("seeds", "accuracy", "PGD", "top-k", "Kendall", "LENS (chance)")
 CERTIFIED = ("accuracy", "certified", "overlap", "radius", "same class, maps", "same class, certified", "step")
 Row = dict[str, Any]
 
@@ -154,7 +155,7 @@ def table(arguments: argparse.Namespace, budget: Budget) -> None:
         chance = f"({mean(values(runs, 'attack_lens_precision_w1_chance')):.2f})"
         lens = f"{cell(runs, 'attack_lens_precision_w1', 2, 1.0)} {chance}"
         accuracies = [cell(runs, name) for name in ("accuracy", "pgd_accuracy")]
-        print(f"| {named(label)} | {' | '.join([*accuracies, *pairs, lens])} |")
+        print(f"| {named(label)} | {' | '.join([str(len(runs)), *accuracies, *pairs, lens])} |")
     print(f"\n| objective | {' | '.join(CERTIFIED)} |\n|---|{'---|' * len(CERTIFIED)}")
     for label, runs in found.items():
         shares = [cell(runs, name) for name in ("accuracy", "certified_share", "certified_overlap")]
@@ -162,8 +163,25 @@ def table(arguments: argparse.Namespace, budget: Budget) -> None:
         radius = cell(runs, "certified_radius", 3, 1.0)
         step = f"{steps[label]:.1f}" if label in steps else ""
         print(f"| {named(label)} | {' | '.join([*shares, radius, *alike, step])} |")
+    for label in found:
+        if label.startswith("noise_consistency"):
+            print(
+                f"\n{named(label)} against `{BASELINE}`, seed by seed: {gains(found[label], found.get(BASELINE, []))}"
+            )
     spent = [run["cpu_seconds"] for runs in found.values() for run in runs]
     print(f"\n{len(spent)} runs, median {median(spent):.1f} s of CPU, {sum(spent) / 60:.1f} minutes in all.")
+
+
+def gains(runs: Sequence[Row], base: Sequence[Row]) -> str:
+    """Differences to the runs of another objective with the same seeds, in points."""
+    floors = {run["seed"]: run["numbers"] for run in base}
+    pairs = [(run["numbers"], floors[run["seed"]]) for run in runs if run["seed"] in floors]
+    found = []
+    for name in ("accuracy", "certified_share", "same_class_overlap", "same_class_overlap_votes"):
+        points = [100 * (own[name] - floor[name]) for own, floor in pairs]
+        width = f" ± {stdev(points):.1f}" if len(points) > 1 else ""
+        found.append(f"{name} {mean(points):+.1f}{width}" if points else f"{name} unknown")
+    return ", ".join(found)
 
 
 def named(label: str) -> str:
@@ -172,21 +190,17 @@ def named(label: str) -> str:
 
 
 def plot(arguments: argparse.Namespace, budget: Budget) -> None:
-    """Draw certified against empirical robustness, one point an objective."""
-    figure, axes = pyplot.subplots(figsize=(9, 6.5))
-    for label, runs in rows(arguments.output, budget).items():
-        (x, dx), (y, dy) = (spread(runs, name) for name in ("attack_top_k_intersection", "certified_share"))
-        shade = mean(values(runs, "same_class_overlap"))
-        axes.errorbar(x, y, dy, dx, color="0.75", linewidth=0.8, zorder=1)
-        points = axes.scatter(x, y, c=[shade], vmin=0.5, vmax=1.0, cmap="viridis_r", s=45, zorder=2)
-        axes.annotate(label, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7)
-    axes.set_xlabel(f"top-k intersection under attack (linf {0.1:g})")
-    axes.set_ylabel(f"certified share of the top K at l2 radius {budget.radius:g}")
-    figure.colorbar(points, label="same-class overlap of maps (dark: uninformative)")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    arguments.figure.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(arguments.figure, dpi=150)
+    """Draw certified against empirical robustness."""
+    names = ("attack_top_k_intersection", "certified_share")
+    points = {
+        label: (*(spread(runs, name) for name in names), mean(values(runs, "same_class_overlap")))
+        for label, runs in rows(arguments.output, budget).items()
+    }
+    axes = (
+        f"top-k intersection of clean and attacked map (linf {EPS:g})",
+        f"share of the top K certified at l2 radius {budget.radius:g}",
+    )
+    draw(points, axes, "same-class overlap of maps (dark: maps say less about the image)", arguments.figure)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -90,3 +90,11 @@ def test_spread_is_that_of_seeds():
     assert objectives.spread(runs, "share") == pytest.approx((0.3, 0.1414213562))
     assert objectives.cell(runs, "share") == "30.0 ± 14.1"
     assert objectives.cell(runs[:1], "share") == "20.0"
+
+
+def test_gains_compare_runs_of_the_same_seed():
+    names = ("accuracy", "certified_share", "same_class_overlap", "same_class_overlap_votes")
+    base = [{"seed": seed, "numbers": dict.fromkeys(names, value)} for seed, value in ((0, 0.5), (1, 0.1), (2, 0.9))]
+    runs = [{"seed": seed, "numbers": dict.fromkeys(names, value)} for seed, value in ((1, 0.2), (0, 0.7))]
+    assert objectives.gains(runs, base).split(", ")[1] == "certified_share +15.0 ± 7.1"
+    assert objectives.gains(runs, []).split(", ")[0] == "accuracy unknown"

@@ -1,0 +1,80 @@
+"""Certified against empirical robustness of training objectives, one point each."""
+
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
+
+Spread = tuple[float, float]
+"""Mean and standard deviation over seeds; the deviation may be NaN."""
+
+
+def draw(
+    points: Mapping[str, tuple[Spread, Spread, float]], axis_labels: tuple[str, str], shade_label: str, path: Path
+) -> None:
+    """Draw points with error bars, their names beside them, and a colour each.
+
+    Args:
+        points: By name: horizontal and vertical position with spread, and the number that is the colour.
+        axis_labels: What is on the axes.
+        shade_label: What the colour is.
+        path: Image file.
+    """
+    figure, axes = pyplot.subplots(figsize=(10, 7.5))
+    (across, up, shades) = zip(*points.values(), strict=True)
+    (x, dx), (y, dy) = zip(*across, strict=True), zip(*up, strict=True)
+    axes.errorbar(x, y, dy, dx, fmt="none", color="0.8", linewidth=0.8, zorder=1)
+    dots = axes.scatter(x, y, c=shades, cmap="viridis_r", s=36, zorder=2)
+    axes.margins(0.12)
+    axes.set_xlabel(axis_labels[0])
+    axes.set_ylabel(axis_labels[1])
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.colorbar(dots, label=shade_label)
+    figure.tight_layout()
+    place_names(axes, dict(zip(points, zip(x, y, strict=True), strict=True)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
+
+
+def place_names(axes: Axes, places: Mapping[str, tuple[float, float]]) -> None:
+    """Write each name where it covers the least of points and of names that are there already."""
+    figure = axes.figure
+    figure.draw_without_rendering()
+    dots = [Bbox.from_bounds(u - 5, v - 5, 10, 10) for u, v in axes.transData.transform(list(places.values()))]
+    taken: list[Bbox] = []
+    for name, place in places.items():
+        best, least = None, float("inf")
+        for distance, side, height in product((6, 14, 24, 36), (1, 0, -1), (0, 1, -1, 2, -2)):
+            if side == 0 and height == 0:
+                continue
+            text = axes.annotate(
+                name,
+                place,
+                xytext=(distance * side, distance * height / 2),
+                textcoords="offset points",
+                fontsize=7,
+                ha={1: "left", 0: "center", -1: "right"}[side],
+                va="center",
+                arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.5} if distance > 6 else None,
+            )
+            box = text.get_window_extent()
+            outside = not axes.bbox.padded(4).contains(box.x0, box.y0) or not axes.bbox.contains(box.x1, box.y1)
+            covered = sum(area(box, other) for other in [*dots, *taken]) + distance + (1e6 if outside else 0)
+            if covered < least:
+                if best is not None:
+                    best.remove()
+                best, least = text, covered
+            else:
+                text.remove()
+        assert best is not None
+        taken.append(best.get_window_extent())
+
+
+def area(first: Bbox, second: Bbox) -> float:
+    """Area, in square pixels, that two boxes share."""
+    shared = Bbox.intersection(first, second)
+    return 0.0 if shared is None else float(shared.width * shared.height)
