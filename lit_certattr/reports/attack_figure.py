@@ -137,7 +137,10 @@ def sandwich_figure(curves: Mapping[Key, Series], columns: int = 3) -> "Figure":
 def _arrange(panels: list[Series], columns: int) -> list[list[Series]]:
     """Rows of panels: the levels of a quantity side by side, quantities without levels where there is room."""
     groups = [[one for one in panels if one.name == name] for name in _TITLES]
-    lines = [group[at : at + columns] for group in groups if len(group) > 1 for at in range(0, len(group), columns)]
+    if max(map(len, groups)) > columns:
+        ordered = [one for group in groups for one in group]
+        return [ordered[at : at + columns] for at in range(0, len(ordered), columns)]
+    lines = [group for group in groups if len(group) > 1]
     for one in (group[0] for group in groups if len(group) == 1):
         room = next((line for line in lines if len(line) < columns), None)
         if room is None:
@@ -162,6 +165,7 @@ def _paint(axes: "Axes", one: Series) -> None:
     axes.plot(one.budgets, attacked, color=ATTACKED, label="attacked", **style)
     axes.plot(one.radii, certified, color=CERTIFIED, linewidth=1.7, label="certified")
     draw.style_curve(axes, one.title, _UNITS[one.name], float(one.radii[-1]))
+    axes.set_ylim(top=max(1.02, 1.03 * float(upper.max())))  # of K pixels more than K may have a majority
     axes.set_xlabel("l2 budget (pixel units)", fontsize=8)
 
 
