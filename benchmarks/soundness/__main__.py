@@ -139,7 +139,9 @@ def _trained_table(data: str, outcomes: Sequence[Any]) -> bool:
             points[key] += count
     total = sum(count for (name, _, _), count in points.items() if name == "pixel")
     print(f"\n{data}: {images:,} images, {total:,} points; {attacked:,} of {certified:,} certified pixels attacked\n")
-    print("| certificate | attack | budget | points | must hold | near | broken | means too low | may break | broken |")
+    print(
+        "| certificate | attack | budget | points | must hold | near | violated | means too low | may break | broken |"
+    )
     print("|---" * 10 + "|")
     order = list(certificates())
     for (name, kind, factor), v in sorted(sums.items(), key=lambda item: order.index(item[0][0])):
