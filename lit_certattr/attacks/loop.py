@@ -113,7 +113,10 @@ class _Search:
             if values.shape != (len(images),):
                 raise InputError(f"a score must return one number an image, got shape {tuple(values.shape)}")
             if not values.requires_grad:
-                raise InputError("the score does not depend on the images by a differentiable path")
+                raise InputError(
+                    "the score does not depend on the images by a differentiable path; steps=0, init='boundary' and "
+                    "restarts search without gradients"
+                )
             (gradient,) = torch.autograd.grad(values.sum(), images)
         return values.detach(), gradient
 

@@ -93,6 +93,7 @@ class SandwichAttack:
             raise InputError(f"certificates are about l2 balls: norm must be 'l2', got {config.norm!r}")
         if min(draws, judge_draws) < 1:
             raise InputError(f"draws and judge_draws must be at least 1, got {draws} and {judge_draws}")
+        certifier.check_images_apart()
         self.certifier, self.config, self.budgets = certifier, config, sorted(set(budgets))
         self.draws, self.judge_draws, self.keep_label = draws, judge_draws, keep_label
         self.searches = {False: config} | ({True: config.random_search()} if random_search else {})

@@ -99,6 +99,12 @@ def test_keeps_the_label(trained_digits):
     assert (net(found).argmax(1) == targets[0]).all()
 
 
+def test_processes_attack_different_images():
+    shared = [TopKOverlapCertificate(0.2, sync_on_compute=True)]
+    with pytest.raises(InputError, match="sync_on_compute"):
+        SandwichAttack(certifier(GaussianNoise(0.1), shared, 1), CONFIG, BUDGETS)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
