@@ -1,13 +1,18 @@
-"""What the certifier costs beside the passes that no certifier can avoid.
+"""What certified sampling costs beside the passes that it cannot avoid, and beside other software.
 
-    python -m benchmarks.throughput time   --network small_cnn --batch 64
-    python -m benchmarks.throughput time   --network efficientnet_lite0 --batch 8 --samples 64
-    python -m benchmarks.throughput memory --network small_cnn
+    python -m benchmarks.throughput time   --network resnet18 --batch 8 --samples 32 --repetitions 7
+    python -m benchmarks.throughput peers  --network resnet18 --batch 8 --samples 64 --repetitions 7
+    python -m benchmarks.throughput cams   --network resnet18 --batch 8 --samples 16 --repetitions 7
+    python -m benchmarks.throughput memory --network small_cnn --batch 10
 
-`time` compares the certifier (fresh noise, gradients, top-K counts for three levels and the overlap, result)
-with the bare loop: forward and input gradient of a fixed noisy batch of the same size and layout. One thread,
-CPU time, interleaved, medians of the ratios of each round. `memory` is the peak of a fresh process for each
-number of samples, above what it had before sampling.
+`time` compares the sampling of the certifier (fresh noise, gradients, top-K counts for three levels and the overlap,
+results) with the bare loop: forward and input gradient of a fixed noisy batch of the same size and layout. Noise and
+counting stand alone too, and what the certifier does once an image, which the number of samples divides: the class and
+the shape of the map, from the clean image. `peers` puts Captum's NoiseTunnel around Saliency beside the same sampling,
+with its defaults (all samples in one batch, the network in its usual layout) and batched by hand; it neither ranks nor
+counts. `cams` certifies Grad-CAM; Captum and pytorch-grad-cam explain the same noisy images, batch by batch. All of
+these: one thread, CPU time, interleaved, medians of the ratios of each round. `memory` is the peak of a fresh process
+for each number of samples.
 """
 
 import argparse
@@ -15,92 +20,200 @@ import resource
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import partial
 
 import torch
+from captum.attr import LayerGradCam, NoiseTunnel, Saliency
+from pytorch_grad_cam import GradCAM as PeerGradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
 
 from benchmarks.timing import interleaved, ratios
 from lit_certattr import Certifier
-from lit_certattr.attribution import Gradient, frozen
-from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate
-from lit_certattr.models import EfficientNetLite0, SmallCNN, TorchvisionClassifier
-from lit_certattr.smoothing import GaussianNoise, noisy_images
+from lit_certattr.attribution import Attribution, GradCAM, Gradient
+from lit_certattr.certificates import PixelCertificate, Result, TopKOverlapCertificate
+from lit_certattr.models import EfficientNetLite0, SmallCNN, TorchvisionClassifier, final_layer
+from lit_certattr.smoothing import GaussianNoise, MapBlock, noisy_images
 
 NETWORKS = {
     "small_cnn": (lambda: SmallCNN(), (1, 28, 28)),
     "efficientnet_lite0": (lambda: EfficientNetLite0(), (3, 224, 224)),
     "resnet18": (lambda: TorchvisionClassifier("resnet18"), (3, 224, 224)),
 }
+SIGMA = 0.25
 
 
-def setting(arguments: argparse.Namespace) -> tuple[torch.nn.Module, torch.Tensor, Certifier]:
-    """Network, image and certifier of one comparison."""
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    build, shape = NETWORKS[arguments.network]
-    model = build().eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    certifier = Certifier(
-        attribution=Gradient(),
-        noise=GaussianNoise(sigma=0.25),
-        certificates=[PixelCertificate(top_k=(0.5, 0.25, 0.1)), TopKOverlapCertificate(top_k=0.2)],
-        num_samples=arguments.samples,
-        batch_size=arguments.batch,
+class Setting:
+    """Network, image and certifier of one comparison.
+
+    Args:
+        arguments: The command line.
+        attribution: The method.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, attribution: Attribution) -> None:
+        torch.manual_seed(0)
+        torch.set_num_threads(1)
+        build, shape = NETWORKS[arguments.network]
+        self.samples, self.batch, self.image = arguments.samples, arguments.batch, torch.rand(shape)
+        self.usual = build().eval().requires_grad_(False)
+        self.model: nn.Module = deepcopy(self.usual).to(memory_format=torch.channels_last)
+        self.certifier = Certifier(
+            attribution=attribution,
+            noise=GaussianNoise(SIGMA),
+            certificates=[PixelCertificate(top_k=(0.5, 0.25, 0.1)), TopKOverlapCertificate(top_k=0.2)],
+            num_samples=self.samples,
+            batch_size=self.batch,
+        )
+        self.target = torch.zeros(self.batch, dtype=torch.long)
+        self.noisy: Tensor = next(self.blocks()).clone(memory_format=torch.preserve_format)
+        self.steps = self.samples // self.batch
+        self.maps = attribution(self.model, self.noisy, self.target)
+        self.map_shape = (self.maps.shape[1], self.maps.shape[2])
+
+    def blocks(self) -> Iterator[Tensor]:
+        """Blocks of noisy images, as the certifier draws them."""
+        sizes = {"num_samples": self.samples, "batch_size": self.batch}
+        return noisy_images(self.image, self.certifier.noise, image_id="bench", **sizes)
+
+    def sample(self) -> dict[str, Result]:
+        """What the certifier does for every sample, and the results."""
+        with torch.no_grad():
+            self.bind()
+            for block in self.certifier.blocks(self.model, self.image, 0, "bench", 0, self.samples):
+                for certificate in self.certifier.certificates.values():
+                    certificate.update(block)
+            return self.compute()
+
+    def once(self) -> None:
+        """What it does once an image: the class, and the shape of the map."""
+        with torch.no_grad():
+            self.model(self.image[None]).argmax(1)
+        self.certifier.attribution(self.model, self.image[None], self.target[:1])
+
+    def bind(self) -> None:
+        """Make the certificates forget all samples."""
+        for certificate in self.certifier.certificates.values():
+            certificate.bind(self.certifier.noise, self.map_shape, self.image.numel())
+
+    def compute(self) -> dict[str, Result]:
+        """The results of the samples so far."""
+        return {name: certificate.compute() for name, certificate in self.certifier.certificates.items()}
+
+    def bare(self) -> None:
+        """The passes that cannot be avoided for gradients."""
+        for _ in range(self.steps):
+            images = self.noisy.detach().requires_grad_(True)
+            torch.autograd.grad(self.model(images).gather(1, self.target[:, None]).sum(), images)
+
+    def noise(self) -> None:
+        """Fresh noise alone."""
+        for _ in self.blocks():
+            pass
+
+    def count(self) -> dict[str, Result]:
+        """Ranking, counting and statistics alone, of the same maps again and again."""
+        self.bind()
+        for _ in range(self.steps):
+            block = MapBlock(self.maps)
+            for certificate in self.certifier.certificates.values():
+                certificate.update(block)
+        return self.compute()
+
+
+def compare(title: str, cases: dict[str, Callable[[], object]], base: str, arguments: argparse.Namespace) -> None:
+    """Print the median time and the ratio of each case."""
+    seconds = interleaved(cases, arguments.repetitions)
+    shares = ratios(seconds, base)
+    print(
+        f"{title}: {arguments.network}, batch {arguments.batch}, {arguments.samples} samples, torch {torch.__version__}"
     )
-    return model, torch.rand(shape), certifier
+    for name, values in seconds.items():
+        milliseconds = 1e3 * statistics.median(values) / arguments.samples
+        speed = f"{shares[name]:7.4f} x its time, {1 / shares[name]:7.3f} x its speed"
+        print(f"  {name:40s} {milliseconds:9.4f} ms of CPU a sample   {base}: {speed}", flush=True)
 
 
 def compare_time(arguments: argparse.Namespace) -> None:
-    """Print the medians and the ratio."""
-    model, image, certifier = setting(arguments)
-    sizes = {"image_id": "bench", "num_samples": arguments.samples, "batch_size": arguments.batch}
-    noisy = next(noisy_images(image, certifier.noise, **sizes)).clone(memory_format=torch.preserve_format)
-    target = torch.zeros(arguments.batch, dtype=torch.long)
+    """Sampling and its parts beside the bare loop."""
+    setting = Setting(arguments, Gradient())
+    cases = {
+        "bare loop": setting.bare,
+        "noise alone": setting.noise,
+        "counting and statistics alone": setting.count,
+        "once an image": setting.once,
+        "sampling": setting.sample,
+    }
+    compare("time", cases, "bare loop", arguments)
 
-    def bare() -> None:
-        for _ in range(arguments.samples // arguments.batch):
-            images = noisy.detach().requires_grad_(True)
-            torch.autograd.grad(model(images).gather(1, target[:, None]).sum(), images)
 
-    def noise() -> None:
-        for _ in noisy_images(image, certifier.noise, **sizes):
-            pass
+def compare_peers(arguments: argparse.Namespace) -> None:
+    """The certifier beside Captum's smoothing of the same method, which gives no certificate."""
+    setting = Setting(arguments, Gradient())
+    tunnel = NoiseTunnel(Saliency(setting.usual))
+    smooth = partial(tunnel.attribute, nt_type="smoothgrad", nt_samples=setting.samples, stdevs=SIGMA, target=0)
 
-    def certify() -> None:
-        certifier(model, image[None], [0])
+    def half() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            setting.sample()
 
-    with frozen(model):
-        seconds = interleaved({"bare": bare, "noise alone": noise, "certifier": certify}, arguments.repetitions)
-    shares = ratios(seconds, "bare")
-    print(f"{arguments.network}, batch {arguments.batch}, {arguments.samples} samples, torch {torch.__version__}")
-    for name, values in seconds.items():
-        milliseconds = 1e3 * statistics.median(values) / arguments.samples
-        print(f"  {name:12s} {milliseconds:9.4f} ms of CPU a sample   {shares[name]:6.3f} x the bare loop")
+    cases = {
+        "NoiseTunnel": lambda: smooth(setting.image[None].clone()),
+        "NoiseTunnel batched by hand": lambda: smooth(setting.image[None].clone(), nt_samples_batch_size=setting.batch),
+        "sampling": setting.sample,
+        "sampling, bfloat16": half,
+    }
+    compare("peers", cases, "NoiseTunnel", arguments)
+
+
+def compare_cams(arguments: argparse.Namespace) -> None:
+    """Certified Grad-CAM beside Grad-CAM of Captum and pytorch-grad-cam, which rank and count nothing."""
+    setting = Setting(arguments, GradCAM())
+    layer = final_layer(setting.model).module
+    method = LayerGradCam(setting.model, layer)
+
+    def captum() -> None:
+        for block in setting.blocks():
+            method.attribute(block, 0)
+
+    def peer() -> None:
+        with PeerGradCAM(setting.model, [layer]) as cam:
+            for block in setting.blocks():
+                cam(block, [ClassifierOutputTarget(0)] * len(block))
+
+    cases = {"Captum": captum, "pytorch-grad-cam": peer, "sampling": setting.sample}
+    compare("cams", cases, "Captum", arguments)
 
 
 def measure_memory(arguments: argparse.Namespace) -> None:
     """Print the peak of a fresh process for 10, 1,000 and 10,000 samples."""
     if not arguments.child:
-        for samples in (arguments.batch, 10 * arguments.batch, 100 * arguments.batch):
+        for samples in (10, 1_000, 10_000):
             options = ["--network", arguments.network, "--batch", str(arguments.batch), "--samples", str(samples)]
             subprocess.run([sys.executable, "-m", "benchmarks.throughput", "memory", "--child", *options], check=True)
         return
-    model, image, certifier = setting(arguments)
+    setting = Setting(arguments, Gradient())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    certifier(model, image[None], [0])
+    setting.sample()  # not through Certifier, which refuses 10 samples: they certify nothing
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{arguments.samples:6d} samples: peak {(peak - before) / 1024:7.1f} MiB above the start", flush=True)
+    above = (peak - before) / 1024
+    print(f"{arguments.samples:6d} samples: peak {peak / 1024:7.1f} MiB, {above:5.1f} MiB above the start", flush=True)
 
 
 def main() -> None:
     """Read the command line and run one comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["time", "memory"])
+    commands = {"time": compare_time, "peers": compare_peers, "cams": compare_cams, "memory": measure_memory}
+    parser.add_argument("what", choices=list(commands))
     parser.add_argument("--network", choices=sorted(NETWORKS), default="small_cnn")
     parser.add_argument("--batch", type=int, default=64, help="samples evaluated at once")
     parser.add_argument("--samples", type=int, default=1024, help="samples an image")
     parser.add_argument("--repetitions", type=int, default=9, help="rounds that are counted")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    {"time": compare_time, "memory": measure_memory}[arguments.what](arguments)
+    commands[arguments.what](arguments)
 
 
 if __name__ == "__main__":
