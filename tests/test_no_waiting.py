@@ -37,8 +37,17 @@ from lit_certattr.attribution import (
 )
 from lit_certattr.attribution import __all__ as names
 from lit_certattr.certificates import CosineCertificate, PixelCertificate, RenyiCertificate, TopKOverlapCertificate
+from lit_certattr.certifier import Certifier
 from lit_certattr.models import CifarResNet
-from lit_certattr.smoothing import GaussianNoise, MapBlock, UniformBallNoise, noisy_images, sparsify, uniform_levels
+from lit_certattr.smoothing import (
+    GaussianNoise,
+    MapBlock,
+    UniformBallNoise,
+    noisy_images,
+    sparsify,
+    stream,
+    uniform_levels,
+)
 from lit_certattr.smoothing.normals import NormalStream
 
 HAND_OVER = {
@@ -202,3 +211,19 @@ def test_certificates(noise, certificate):
 def test_the_watch_can_fail(ask):
     with pytest.raises(Waiting):
         watched(lambda: ask(torch.rand(3)))
+
+
+def test_the_certifier(net):
+    """The loop itself, noise included: from an image to counts, as on an accelerator that draws its own normals."""
+    certificates = [PixelCertificate([0.5, 0.1]), TopKOverlapCertificate(0.2)]
+    certifier = Certifier(GradCAM(), GaussianNoise(0.25), certificates, num_samples=10, batch_size=5)
+    image = torch.rand(3, 16, 16)
+    for certificate in certificates:
+        certificate.bind(certifier.noise, (16, 16), image.numel())
+    with torch.no_grad(), mock.patch.object(stream, "normal_stream", DeviceNormals):
+        blocks = certifier.blocks(net, image, 2, "a", 0, 10)
+        for _ in range(2):
+            block = watched(lambda: next(blocks))
+            for certificate in certificates:
+                watched(lambda c=certificate, b=block: c.update(b))
+    assert int(certificates[0].num_samples) == 10
