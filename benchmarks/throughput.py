@@ -171,15 +171,16 @@ def compare_peers(arguments: argparse.Namespace) -> None:
 def compare_cams(arguments: argparse.Namespace) -> None:
     """Certified Grad-CAM beside Grad-CAM of Captum and pytorch-grad-cam, which rank and count nothing."""
     setting = Setting(arguments, GradCAM())
-    layer = final_layer(setting.model).module
-    method = LayerGradCam(setting.model, layer)
+    method = LayerGradCam(setting.model, final_layer(setting.model).module)
+    trainable = deepcopy(setting.model).requires_grad_(True)  # pytorch-grad-cam cannot work with frozen parameters
+    layer = final_layer(trainable).module
 
     def captum() -> None:
         for block in setting.blocks():
             method.attribute(block, 0)
 
     def peer() -> None:
-        with PeerGradCAM(setting.model, [layer]) as cam:
+        with PeerGradCAM(trainable, [layer]) as cam:
             for block in setting.blocks():
                 cam(block, [ClassifierOutputTarget(0)] * len(block))
 
