@@ -8,13 +8,23 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from lit_certattr.attribution import Attribution, Gradient, frozen
+from lit_certattr.attribution import Attribution, Gradient, ProbabilityGradient, frozen
 from lit_certattr.attribution.batching import starting_batch, tiled
 from lit_certattr.certificates import Certificate, PixelCertificate, Result, TopKOverlapCertificate
 from lit_certattr.errors import InputError
 from lit_certattr.models import fold_batch_norm
 from lit_certattr.processes import Share
-from lit_certattr.smoothing import GaussianNoise, MapBlock, Noise, content_id, noisy_maps, normal_stream, uniform_levels
+from lit_certattr.smoothing import (
+    Draw,
+    GaussianNoise,
+    MapBlock,
+    Noise,
+    content_id,
+    noisy_images,
+    normal_stream,
+    uniform_levels,
+)
+from lit_certattr.smoothing.draw import Explain
 from lit_certattr.statistics import doubling_looks
 from lit_certattr.stopping import Look, StoppingRule
 
@@ -91,6 +101,8 @@ class Certifier:
             if not name.isidentifier():
                 raise InputError(f"certificate name {name!r} must be letters, digits and underscores")
             certificate.check_noise(noise)
+            if certificate.needs_score and not isinstance(attribution, ProbabilityGradient):
+                raise InputError(f"{name} is about the gradient of a probability: use attribution ProbabilityGradient")
         self.attribution, self.noise, self.certificates = attribution, noise, named
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
         self.memory_format: MemoryFormat = memory_format
@@ -287,12 +299,9 @@ class Certifier:
         Yields:
             Blocks of at most :meth:`block_size` maps.
         """
-        stream = noisy_maps(
-            model,
-            self._explain_what_fits if self.batch_size == "auto" else self.attribution,
-            self.noise,
+        stream = noisy_images(
             image,
-            target,
+            self.noise,
             image_id=image_id,
             num_samples=end - start,
             batch_size=self.block_size(image),
@@ -300,18 +309,29 @@ class Certifier:
             start=start,
             memory_format=torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format,
         )
-        for maps in stream:
-            yield MapBlock(maps, start, uniform_levels(self.seed, image_id, start, len(maps)))
-            start += len(maps)
+        explain, score = self._what_fits(self.attribution), None
+        if isinstance(self.attribution, ProbabilityGradient):
+            score = self._what_fits(self.attribution.score)
+        for images in stream:
+            draw = Draw(model, images, target, image, self.noise.sigma, explain, score)
+            yield MapBlock(draw, start, uniform_levels(self.seed, image_id, start, len(images)))
+            start += len(images)
 
-    def _explain_what_fits(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        maps: list[Tensor] = []
+    def _what_fits(self, function: Explain) -> Explain:
+        """The function itself, or in parts of a batch that fit into memory where the batch size is to be found."""
+        if self.batch_size != "auto":
+            return function
 
-        def explain(rows: slice, _: slice) -> None:
-            maps.append(self.attribution(model, images[rows], targets[rows]))
+        def in_parts(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+            parts: list[Tensor] = []
 
-        tiled(explain, len(images), 1, model=model, images=images)
-        return torch.cat(maps)
+            def add(rows: slice, _: slice) -> None:
+                parts.append(function(model, images[rows], targets[rows]))
+
+            tiled(add, len(images), 1, model=model, images=images)
+            return torch.cat(parts)
+
+        return in_parts
 
     def settings(self) -> dict[str, Any]:
         """Everything that, beside the network and the image, decides the certificates; plain values."""

@@ -31,15 +31,23 @@ from lit_certattr.attribution import (
     MaxLogitGradient,
     MoreauGrad,
     Occlusion,
+    ProbabilityGradient,
     ScoreCAM,
     SmoothGrad,
     smooth_grad,
 )
 from lit_certattr.attribution import __all__ as names
-from lit_certattr.certificates import CosineCertificate, PixelCertificate, RenyiCertificate, TopKOverlapCertificate
+from lit_certattr.certificates import (
+    CosineCertificate,
+    PixelCertificate,
+    RenyiCertificate,
+    SmoothGradCertificate,
+    TopKOverlapCertificate,
+)
 from lit_certattr.certifier import Certifier
 from lit_certattr.models import CifarResNet
 from lit_certattr.smoothing import (
+    Draw,
     GaussianNoise,
     MapBlock,
     UniformBallNoise,
@@ -116,6 +124,7 @@ def watched(function: Any) -> Any:
 METHODS = [
     Gradient(),
     MaxLogitGradient(),
+    ProbabilityGradient(),
     GuidedBackprop(),
     InputXGradient(),
     IntegratedGradients(3),
@@ -177,6 +186,8 @@ def _sample(net, method):
         (GaussianNoise(0.25), PixelCertificate([0.5, 0.1])),
         (GaussianNoise(0.25), PixelCertificate([0.5], ties="positive")),
         (GaussianNoise(0.25), TopKOverlapCertificate(0.2)),
+        (GaussianNoise(0.25), TopKOverlapCertificate(0.2, num_selection=4, pairs=3)),
+        (GaussianNoise(0.25), SmoothGradCertificate(0.2, num_selection=4)),
         (GaussianNoise(0.25), RenyiCertificate(0.2)),
         (UniformBallNoise(0.25), CosineCertificate(num_selection=4)),
     ],
@@ -184,8 +195,10 @@ def _sample(net, method):
 )
 def test_certificates(noise, certificate):
     certificate.bind(noise, (8, 8), 64)
+    method, network = ProbabilityGradient(), nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     for start in (0, 6):
-        block = MapBlock(torch.rand(6, 8, 8), start, uniform_levels(0, "a", start, 6))
+        draw = Draw(network, torch.rand(6, 1, 8, 8), 2, torch.zeros(1, 8, 8), 0.25, method, method.score)
+        block = MapBlock(draw, start, uniform_levels(0, "a", start, 6))
         watched(lambda block=block: certificate.update(block))
 
 

@@ -10,7 +10,7 @@ import torch
 from lit_certattr import certificates
 from lit_certattr.certificates import Certificate
 from lit_certattr.reports.html import _general
-from lit_certattr.smoothing import GaussianNoise, MapBlock, uniform_levels
+from lit_certattr.smoothing import Draw, GaussianNoise, MapBlock, uniform_levels
 
 ROOT = Path(__file__).parents[1]
 KINDS = [
@@ -23,8 +23,12 @@ KINDS = [
 def result(kind):
     certificate = kind()
     certificate.bind(GaussianNoise(0.25), (8, 8), 64)
-    maps = torch.linspace(-1, 1, 64).view(8, 8) + torch.zeros(300, 1, 1)
-    certificate.update(MapBlock(maps, 0, uniform_levels(0, "image", 0, 300)))
+    images = torch.linspace(-1, 1, 64).view(1, 8, 8) + torch.zeros(2000, 1, 1, 1)
+    probability = torch.full((2000,), 0.5)
+    draw = Draw(
+        torch.nn.Flatten(), images, 0, images[0], 0.25, lambda _, images, __: images[:, 0], lambda *_: probability
+    )
+    certificate.update(MapBlock(draw, 0, uniform_levels(0, "image", 0, 2000)))
     return certificate.compute()
 
 
@@ -55,4 +59,5 @@ def test_all_kinds_are_checked():
         "TopKOverlapCertificate",
         "CosineCertificate",
         "RenyiCertificate",
+        "SmoothGradCertificate",
     }

@@ -15,6 +15,7 @@ from lit_certattr.attribution.lrp import LRP
 from lit_certattr.attribution.max_logit import MaxLogitGradient
 from lit_certattr.attribution.moreau import MoreauGrad
 from lit_certattr.attribution.occlusion import Occlusion
+from lit_certattr.attribution.probability import ProbabilityGradient
 from lit_certattr.attribution.rise import RISE
 from lit_certattr.attribution.score_cam import ScoreCAM
 from lit_certattr.attribution.smooth_grad import SmoothGrad
@@ -39,6 +40,7 @@ __all__ = [
     "MaxLogitGradient",
     "MoreauGrad",
     "Occlusion",
+    "ProbabilityGradient",
     "ScoreCAM",
     "SmoothGrad",
     "eval_mode",

@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lit_certattr.errors import InputError
 
-ChannelReduction = Literal["sum_abs", "abs_sum", "max_abs", "sum"]
+ChannelReduction = Literal["sum_abs", "abs_sum", "max_abs", "sum", "l2"]
 
 
 class Attribution(ABC):
@@ -23,7 +23,7 @@ class Attribution(ABC):
     Args:
         channels: How the scores of the channels of a pixel become one number. ``"sum_abs"``: sum of absolute
             values; ``"abs_sum"``: absolute value of the sum; ``"max_abs"``: largest absolute value; ``"sum"``:
-            signed sum, so that only evidence *for* the class ranks high.
+            signed sum, so that only evidence *for* the class ranks high; ``"l2"``: root of the sum of squares.
 
     Raises:
         InputError: If ``channels`` is not one of these.
@@ -65,6 +65,9 @@ class Attribution(ABC):
                 return scores.sum(1).abs()
             case "max_abs":
                 return scores.abs().amax(1)
+            case "l2":
+                length: Tensor = torch.linalg.vector_norm(scores, dim=1)
+                return length
             case _:
                 return scores.sum(1)
 

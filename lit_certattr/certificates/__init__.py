@@ -8,6 +8,8 @@ from lit_certattr.certificates.overlap_result import OverlapResult
 from lit_certattr.certificates.pixel import ABSTAIN, PixelCertificate, PixelResult
 from lit_certattr.certificates.renyi import RenyiCertificate, RenyiResult
 from lit_certattr.certificates.result import Result, load_results, save_results
+from lit_certattr.certificates.smoothgrad import SmoothGradCertificate
+from lit_certattr.certificates.smoothgrad_result import SmoothGradResult
 from lit_certattr.certificates.topk_overlap import TopKOverlapCertificate
 from lit_certattr.certificates.topk_overlap_result import TopKOverlapResult
 from lit_certattr.certificates.votes import VoteCertificate
@@ -23,6 +25,8 @@ __all__ = [
     "RenyiCertificate",
     "RenyiResult",
     "Result",
+    "SmoothGradCertificate",
+    "SmoothGradResult",
     "TopKOverlapCertificate",
     "TopKOverlapResult",
     "VoteCertificate",

@@ -42,6 +42,8 @@ class Certificate(Metric, ABC):
     """Key of the result when none is given."""
     laws: ClassVar[tuple[type[Noise], ...]]
     """Noise laws that the theorem covers."""
+    needs_score: ClassVar[bool] = False
+    """Whether the attribution method must be the gradient of a score in [0, 1]."""
     anytime: ClassVar[bool] = False
     """Whether ``compute`` may be called at several looks, each with its own share of alpha (:meth:`spend`)."""
 
@@ -149,11 +151,20 @@ class Certificate(Metric, ABC):
         if self.bound_to is None:
             raise InputError(f"{type(self).__name__}: call bind(noise, map_shape) before update(maps)")
         block = maps if isinstance(maps, MapBlock) else MapBlock(maps)
-        if tuple(block.maps.shape[1:]) != self.map_shape:
-            raise InputError(f"maps of shape {tuple(block.maps.shape[1:])}, but bound to {self.map_shape}")
+        shape = self.shape_of(block)
+        if shape != self.map_shape:
+            raise InputError(f"maps of shape {shape}, but bound to {self.map_shape}")
         self.count(block)
         self.num_samples += len(block)
-        self.num_invalid += block.num_invalid
+        self.num_invalid += self.invalid(block)
+
+    def shape_of(self, block: MapBlock) -> tuple[int, ...]:
+        """Height and width of what is counted."""
+        return tuple(block.maps.shape[1:])
+
+    def invalid(self, block: MapBlock) -> Tensor:
+        """How many samples of a block hold NaN or infinity, scalar."""
+        return block.num_invalid
 
     def _record(self) -> dict[str, Any]:
         """The fields that every result has; also refuses what no theorem covers."""

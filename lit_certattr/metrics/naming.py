@@ -10,6 +10,7 @@ from lit_certattr.certificates import (
     CosineCertificate,
     PixelCertificate,
     RenyiCertificate,
+    SmoothGradCertificate,
     TopKOverlapCertificate,
 )
 from lit_certattr.errors import InputError
@@ -123,6 +124,8 @@ def metrics_for(certificate: Certificate, radii: Sequence[float]) -> MetricColle
             return overlap_metrics(radii, certificate.top_k, "renyi_overlap", certificate.radius_norm)
         case TopKOverlapCertificate():
             return overlap_metrics(radii, certificate.top_k)
+        case SmoothGradCertificate():
+            return overlap_metrics(radii, certificate.top_k, "smoothgrad_overlap")
         case CosineCertificate():
             return cosine_metrics(radii)
         case _:

@@ -7,7 +7,14 @@ import numpy as np
 from scipy.special import ndtri
 from torch import Tensor
 
-from lit_certattr.certificates import CosineResult, OverlapResult, PixelResult, Result, TopKOverlapResult
+from lit_certattr.certificates import (
+    CosineResult,
+    OverlapResult,
+    PixelResult,
+    Result,
+    SmoothGradResult,
+    TopKOverlapResult,
+)
 from lit_certattr.certificates import drawing as draw
 
 if TYPE_CHECKING:
@@ -57,6 +64,8 @@ def image_panel(
     if not pixel:
         counted = [masks for masks in overlap.values() if isinstance(masks, TopKOverlapResult)]
         maps += [lambda axes, slot, r=masks: _top(axes, slot, r) for masks in counted]
+    gradients = [result for result in overlap.values() if isinstance(result, SmoothGradResult)]
+    maps += [lambda axes, slot, r=gradient: _gradient(axes, slot, r) for gradient in gradients]
     maps += [lambda axes, slot, r=vector: _mean(axes, slot, r) for vector in cosine.values()]
     curves: list[Any] = []
     for result in pixel.values():
@@ -252,6 +261,14 @@ def _top(axes: "Axes", slot: "Axes", result: TopKOverlapResult) -> None:
     _title(axes, f"Smoothed, top {draw.name_of(result.sparsity)}")
     shown = draw.paint_map(axes, share, cmap="magma", vmin=0, vmax=1)
     draw.paint_bar(slot, shown, f"votes / {result.num_samples} samples")
+
+
+def _gradient(axes: "Axes", slot: "Axes", result: SmoothGradResult) -> None:
+    _title(axes, "Smoothed gradient, absolute")
+    values = result.smoothed.numpy()
+    top = float(np.quantile(values, 0.995)) or 1.0
+    shown = draw.paint_map(axes, values, cmap="gray_r", vmin=0, vmax=top)
+    draw.paint_bar(slot, shown, "estimate (clipped at 99.5 %)")
 
 
 def _mean(axes: "Axes", slot: "Axes", result: CosineResult) -> None:

@@ -2,6 +2,7 @@
 
 from lit_certattr.smoothing.block import MapBlock, MapKind
 from lit_certattr.smoothing.discrete import DiscreteGaussianNoise, alpha_slack
+from lit_certattr.smoothing.draw import Draw
 from lit_certattr.smoothing.generalised_normal import GeneralisedNormalNoise
 from lit_certattr.smoothing.levels import uniform_levels
 from lit_certattr.smoothing.noise import GaussianNoise, Noise, UniformBallNoise
@@ -17,6 +18,7 @@ from lit_certattr.smoothing.stream import noisy_images, noisy_maps
 
 __all__ = [
     "DiscreteGaussianNoise",
+    "Draw",
     "GaussianNoise",
     "GeneralisedNormalNoise",
     "MapBlock",

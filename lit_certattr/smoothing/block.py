@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lit_certattr.errors import InputError
+from lit_certattr.smoothing.draw import Draw
 from lit_certattr.smoothing.sparsify import (
     Ties,
     break_ties,
@@ -31,7 +32,7 @@ class MapBlock:
     pixel, and it is counted, so that a certificate can give it a vote for neither label.
 
     Args:
-        maps: Maps ``[b, H, W]`` of fresh samples.
+        maps: Maps ``[b, H, W]`` of fresh samples, or the draw that gives them when they are asked for.
         start: Index of the first sample; ``None`` if the caller keeps no count.
         levels: One uniform level in [0, 1) a map, float32 ``[b]``; see
             :func:`~lit_certattr.smoothing.uniform_levels`. Only :meth:`level_masks` needs them.
@@ -42,13 +43,29 @@ class MapBlock:
         ([[1, 0]], 1)
     """
 
-    def __init__(self, maps: Tensor, start: int | None = None, levels: Tensor | None = None) -> None:
-        self.maps, self.start, self.levels = maps, start, levels
+    def __init__(self, maps: Tensor | Draw, start: int | None = None, levels: Tensor | None = None) -> None:
+        self._source, self.start, self.levels = maps, start, levels
         self._masks: dict[tuple[int, Ties], tuple[Tensor, Tensor]] = {}
         self._counts: dict[tuple[int, Ties], tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
-        return len(self.maps)
+        return len(self._source)
+
+    @property
+    def maps(self) -> Tensor:
+        """The maps ``[b, H, W]``."""
+        return self._source.maps if isinstance(self._source, Draw) else self._source
+
+    @property
+    def draw(self) -> Draw:
+        """The noisy images behind the maps.
+
+        Raises:
+            InputError: If the block was made of maps alone.
+        """
+        if not isinstance(self._source, Draw):
+            raise InputError("this certificate needs the noisy images, not only their maps: use a Certifier")
+        return self._source
 
     @cached_property
     def _flat(self) -> Tensor:

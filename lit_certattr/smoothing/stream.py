@@ -1,14 +1,13 @@
 """The stream of noisy maps: the one loop in which all the time goes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
+from lit_certattr.smoothing.draw import Explain
 from lit_certattr.smoothing.noise import Noise
 from lit_certattr.smoothing.normals import normal_stream
-
-Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 def noisy_images(

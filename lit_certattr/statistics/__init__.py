@@ -18,11 +18,13 @@ from lit_certattr.statistics.bounded import (
 )
 from lit_certattr.statistics.gaussian import shift
 from lit_certattr.statistics.joint import false_certificates
+from lit_certattr.statistics.moments import bennett_margin, raw_moment_margin, second_moment_upper
 from lit_certattr.statistics.multiple import holm_threshold, two_label_holm
 from lit_certattr.statistics.sequences import doubling_looks, kt_interval, kt_lower, look_share, union_lower
 from lit_certattr.statistics.shares import exact_share
 
 __all__ = [
+    "bennett_margin",
     "betting_lower",
     "binomial_tail",
     "chernoff_lower",
@@ -38,6 +40,8 @@ __all__ = [
     "kt_interval",
     "kt_lower",
     "look_share",
+    "raw_moment_margin",
+    "second_moment_upper",
     "shift",
     "smallest_sample_size",
     "smallest_significant_count",

@@ -25,6 +25,7 @@ from lit_certattr.attribution import (
     LayerCAM,
     MoreauGrad,
     Occlusion,
+    ProbabilityGradient,
     ScoreCAM,
     SmoothGrad,
 )
@@ -54,6 +55,7 @@ METHODS = {
     "LIME": LIME(segments=2, num_samples=12, score="logit"),
     "LRP": LRP(),
     "MoreauGrad": MoreauGrad(steps=2, average=1, num_samples=2, step_size=1e-4),
+    "ProbabilityGradient": ProbabilityGradient(temperature=3.0),
     "SmoothGrad": SmoothGrad(Gradient(), GaussianNoise(0.1), draws=2),
 }
 

@@ -424,6 +424,20 @@ def test_the_config_with_pairs(tmp_path):
     main(["audit", str(tmp_path / "run")])
 
 
+def test_the_smoothgrad_config(tmp_path):
+    config = ROOT / "configs" / "certify" / "digits_smoothgrad.yaml"
+    small = ["--certifier.num_samples=20000", "--data.init_args.max_images=2", "--max_panels=1"]
+    small.append("--certifier.attribution.init_args.temperature=0.02")  # a network that was not trained is flat
+    checkpoint = _checkpoint(tmp_path / "digits.ckpt")
+    main(["run", f"--config={config}", f"--checkpoint={checkpoint}", f"--output={tmp_path / 'run'}", *small])
+    rows = pq.read_table(tmp_path / "run" / "results.parquet").to_pylist()
+    assert [(row["kind"], row["radius_norm"], row["num_samples"]) for row in rows] == [("smoothgrad", "l2", 20000)] * 2
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "gradient of the probability of the class (ProbabilityGradient(" in page
+    main(["audit", str(tmp_path / "run")])
+    main(["audit", str(tmp_path / "run"), "--fresh"])
+
+
 def test_the_renyi_config(tmp_path):
     checkpoint = _checkpoint(tmp_path / "mnist.ckpt", image_size=28)
     config = ROOT / "configs" / "certify" / "mnist5k_renyi.yaml"

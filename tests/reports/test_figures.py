@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from lit_certattr.certificates import PixelResult, TopKOverlapResult
+from lit_certattr.certificates import PixelResult, SmoothGradResult, TopKOverlapResult
 from lit_certattr.certificates import drawing as draw
 from lit_certattr.reports.figures import dataset_figure, image_panel
 
@@ -147,3 +147,29 @@ def test_dataset_figure_shows_the_mean(certified):
     assert line.get_ydata() == pytest.approx(expected)
     assert isinstance(results[0]["topk_overlap"], TopKOverlapResult)
     assert _png(figure)
+
+
+def test_a_panel_of_smoothgrad_shows_its_map_and_its_curve():
+    result = SmoothGradResult(
+        displacement=torch.tensor([0.01, 0.02]),
+        inside=torch.tensor([[True, True], [False, False]]),
+        top_k=2,
+        size=2,
+        total=torch.tensor([[[3.0, 2.0], [-1.0, 0.0]]], dtype=torch.float64),
+        square=torch.ones(1, 2, 2, dtype=torch.float64),
+        spread=1.0,
+        reference=0.5,
+        num_selection=10,
+        truncation=5.0,
+        num_samples=110,
+        alpha=0.001,
+        sigma=0.5,
+        noise="GaussianNoise",
+    )
+    figure = image_panel(torch.rand(1, 2, 2), {"smoothgrad": result})
+    titles = [axes.get_title() for axes in figure.axes]
+    assert "Smoothed gradient, absolute" in titles
+    assert "Certified overlap" in titles
+    shown = next(axes for axes in figure.axes if axes.get_title() == "Smoothed gradient, absolute")
+    np.testing.assert_allclose(shown.images[0].get_array(), [[0.06, 0.04], [0.02, 0.0]])
+    assert "Certified overlap" in [axes.get_title() for axes in dataset_figure([{"smoothgrad": result}]).axes]

@@ -1,0 +1,141 @@
+"""Certified top-K overlap of SmoothGrad of a class probability, from a bound of its curvature."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_certattr.certificates.base import Certificate
+from lit_certattr.certificates.smoothgrad_bounds import (
+    ALPHA_OF_SPREAD,
+    mean_margins,
+    normal_density,
+)
+from lit_certattr.certificates.smoothgrad_result import SmoothGradResult, flatness_flags
+from lit_certattr.errors import InputError
+from lit_certattr.smoothing import GaussianNoise, MapBlock, top_k_size
+
+
+class SmoothGradCertificate(Certificate):
+    r"""Certified top-K overlap of plain SmoothGrad of a class probability, with no constant of the network.
+
+    What it says: with probability at least :math:`1 - \alpha`, for all radii r at once, under every perturbation with
+    an l2 norm up to r at least R(r) of the K pixels of the released set stay among the K largest of the smoothed map.
+
+    The smoothed map is what is usually shown: gradients of the probability p of the class averaged under Gaussian
+    noise, with their signs, and the absolute value (the l2 norm over the channels) taken after. As p lies in [0, 1],
+    the averaged gradient :math:`h` is :math:`2\phi(1)/\sigma^2 = .484/\sigma^2`-Lipschitz whatever the network is, and
+    less where p varies little under the noise (:func:`~lit_certattr.certificates.smoothgrad_bounds.curvature`). For
+    pixels to leave the top K the map must move by the distance of
+    :func:`~lit_certattr.certificates.smoothgrad_bounds.swap_distances`; that distance over the Lipschitz constant is
+    the radius. (The Lipschitz bound of smoothed functions: Zhang & Farnia, 2023.)
+
+    **From samples.** A gradient can be arbitrarily large, so no average of gradients bounds h. By Stein's identity
+    :math:`h = E[Z (p(x + \sigma Z) - b)]/\sigma` needs forward passes only, and is a mean of bounded variables once the
+    noise is truncated; see :func:`~lit_certattr.certificates.smoothgrad_bounds.mean_margins`. The price is its noise:
+    of the order of 100,000 samples say something about maps of 28x28 pixels, a million something useful. Images of
+    which the network is sure have a flat probability, of whose gradient little can be known; a temperature of the
+    attribution method helps.
+
+    The attribution method must be :class:`~lit_certattr.attribution.ProbabilityGradient`; its channel reduction is for
+    other certificates and the picture of the clean map.
+
+    Args:
+        top_k: K, as a share of the pixels or a pixel count. alpha: Probability of any false statement about one image.
+        num_selection: Samples that only choose the reference b, the mean probability. truncation: Noise further from 0
+        than this, in units of sigma, counts as 0; what that leaves out is accounted for.
+
+    Raises:
+        InputError: If a setting is out of range.
+    """
+
+    name = "smoothgrad"
+    laws = (GaussianNoise,)
+    anytime = True
+    needs_score = True
+
+    total: Tensor
+    square: Tensor
+    spread: Tensor
+    selection: Tensor
+    num_selected: Tensor
+
+    def __init__(
+        self, top_k: float = 0.2, alpha: float = 0.001, num_selection: int = 1000, truncation: float = 5.0
+    ) -> None:
+        super().__init__(alpha)
+        if num_selection < 1:
+            raise InputError(f"num_selection must be at least 1, got {num_selection}")
+        if not 1 <= truncation < math.inf:
+            raise InputError(f"truncation must be at least 1, got {truncation}")
+        self.top_k, self.num_selection, self.truncation = top_k, num_selection, float(truncation)
+        self._reference: Tensor | None = None
+
+    def smallest_num_samples(self, num_pixels: int) -> int:
+        """See :class:`Certificate`: enough for the steepest smoothed probability there is, along one pixel."""
+        top_k_size(self.top_k, num_pixels)
+        steepest, alpha = normal_density(0.0), self.spent_alpha * (1 - ALPHA_OF_SPREAD)
+        num_samples = 1
+        while 2 * mean_margins(np.full(num_pixels, 0.25), num_samples, alpha, 0.5, self.truncation)[0] >= steepest:
+            num_samples += max(1, num_samples // 50)
+        return self.num_selection + num_samples
+
+    def allocate(self) -> None:
+        """See :class:`Certificate`."""
+        if self.dimension is None or self.dimension % self.num_pixels:
+            raise InputError(f"{type(self).__name__} needs bind(noise, map_shape, dimension) with maps like the image")
+        if self.num_samples.device.type == "mps":
+            raise InputError(f"{type(self).__name__} needs float64, which mps does not have; use cpu or cuda")
+        for state in ("total", "square"):
+            self.add_state(state, torch.zeros(self.dimension, dtype=torch.float64), dist_reduce_fx="sum")
+        for state in ("spread", "selection"):
+            self.add_state(state, torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("num_selected", torch.tensor(0), dist_reduce_fx="sum")
+
+    def reset(self) -> None:
+        """Forget all samples."""
+        super().reset()
+        self._reference = None
+
+    def shape_of(self, block: MapBlock) -> tuple[int, ...]:
+        """See :class:`Certificate`."""
+        return tuple(block.draw.images.shape[2:])
+
+    def invalid(self, block: MapBlock) -> Tensor:
+        """See :class:`Certificate`."""
+        return (~torch.isfinite(block.draw.scores)).sum()
+
+    def count(self, block: MapBlock) -> None:
+        """See :class:`Certificate`."""
+        scores = block.draw.scores
+        start = block.start if block.start is not None else int(self.num_samples)
+        chosen = min(max(self.num_selection - start, 0), len(block))
+        self.selection += scores[:chosen].sum()
+        self.num_selected += chosen
+        if chosen == len(block):
+            return
+        if self._reference is None:  # the first samples after the selection: it is complete
+            self._reference = self.selection / self.num_selected
+        rest, noise = scores[chosen:] - self._reference, block.draw.noise[chosen:].flatten(1)
+        noise = torch.where(noise.abs() <= self.truncation, noise, 0.0)
+        self.total += rest @ noise
+        self.square += rest.square() @ noise.square()
+        self.spread += rest.square().sum()
+
+    def compute(self) -> SmoothGradResult:
+        """See :class:`Certificate`."""
+        record = self._record()
+        shape = (-1, *self.map_shape)
+        spread, selected = float(self.spread), int(self.num_selected)
+        record["flags"] += flatness_flags(spread, record["num_samples"] - selected)
+        return SmoothGradResult.from_sums(
+            self.total.view(shape).cpu().clone(),
+            self.square.view(shape).cpu().clone(),
+            spread=spread,
+            reference=float(self.selection) / max(1, selected),
+            top_k=self.top_k,
+            num_selection=selected,
+            truncation=self.truncation,
+            **record,
+        )

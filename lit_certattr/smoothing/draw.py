@@ -1,0 +1,79 @@
+"""Noisy images of one block, and what certificates may want of them, each computed when it is asked for."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from lit_certattr.errors import InputError
+
+Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+class Draw:
+    """The noisy images of a block: their maps, their scores, and the noise itself.
+
+    A pass through the network is made only for what a certificate asks for. To be used before the next block is drawn,
+    which may overwrite the images.
+
+    Args:
+        model: Network in eval mode, with frozen parameters.
+        images: Noisy images ``[b, C, H, W]``.
+        target: Class that is explained.
+        clean: The image without noise, ``[C, H, W]``.
+        sigma: Standard deviation of the noise.
+        explain: From network, images and targets to maps ``[b, H, W]``.
+        score: From the same to numbers ``[b]`` in [0, 1] whose gradient the maps are, where there is such a score.
+
+    Example:
+        >>> network, zeros = nn.Flatten(), torch.zeros(1, 1, 2)
+        >>> draw = Draw(network, zeros[None] + 0.5, 0, zeros, 0.25, lambda model, images, targets: images[:, 0])
+        >>> draw.maps.tolist(), draw.noise.tolist()
+        ([[[0.5, 0.5]]], [[[[2.0, 2.0]]]])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        target: int,
+        clean: Tensor,
+        sigma: float,
+        explain: Explain,
+        score: Explain | None = None,
+    ) -> None:
+        self.model, self.images, self.clean, self.sigma = model, images, clean, sigma
+        self.explain, self.score = explain, score
+        self.targets = torch.full((len(images),), target, device=images.device)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def maps(self) -> Tensor:
+        """Attribution maps ``[b, H, W]``, detached."""
+        return self.explain(self.model, self.images, self.targets).detach()
+
+    @cached_property
+    def scores(self) -> Tensor:
+        """Scores ``[b]`` in [0, 1], float64.
+
+        Raises:
+            InputError: If the attribution method is not the gradient of a score.
+        """
+        if self.score is None:
+            raise InputError("the attribution method has no score in [0, 1]; ProbabilityGradient has")
+        with torch.no_grad():
+            return self.score(self.model, self.images, self.targets).double()
+
+    @cached_property
+    def noise(self) -> Tensor:
+        """The noise in units of sigma, float64 ``[b, C, H, W]``, as the network has received it.
+
+        Raises:
+            InputError: In half precision, where it is rounded too coarsely to be read off the images.
+        """
+        if self.images.element_size() < 4:
+            raise InputError(f"images of {self.images.dtype} do not show their noise; use 32-bit precision")
+        return (self.images.double() - self.clean.double()) / self.sigma
