@@ -32,8 +32,9 @@ def schema() -> pa.Schema:
 
     ``quantity`` is ``important`` or ``unimportant`` (pixels that keep this label), ``overlap`` or ``cosine``. Numbers
     are shares of ``size`` (K; all pixels; K; 1). ``certified`` is the certified lower bound at the l2 length
-    ``budget``; ``attacked`` is what the worst perturbation found within it leaves (for pixels, all of them together),
-    as fresh noise estimates it; ``attacked_upper`` its upper confidence bound, ``gap`` that minus ``certified``;
+    ``budget``; ``attacked`` is what the worst perturbation found within it leaves (for each pixel its own worst one),
+    picked by one half of the fresh samples and estimated by the other; ``attacked_upper`` an upper confidence bound
+    from all of them, ``gap`` that minus ``certified``;
     ``random`` what random search of equally many points leaves (null where it was not asked for). ``attack`` names the
     attack that found the worst perturbation, ``contradicted`` counts the claims that fall.
     """

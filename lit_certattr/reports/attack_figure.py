@@ -75,7 +75,8 @@ def series(
     certificates = {name for name, _, _ in rows}
     first = next(iter(rows.values()))[0]
     budgets = np.array([row["budget"] for row in first])
-    radii = np.unique(np.concatenate([np.linspace(0, budgets[-1], 160), budgets]))
+    even, steps = np.linspace(0, budgets[-1], 160), np.linspace(budgets[:-1], budgets[1:], 40).ravel()
+    radii = np.unique(np.concatenate([even, steps]))
     certified: dict[Key, list[list[float]]] = {key: [] for key in rows}
     for results, _ in images:
         for quantity in quantities(results):
@@ -122,9 +123,14 @@ def sandwich_figure(curves: Mapping[Key, Series], columns: int = 3) -> "Figure":
     width = max(len(line) for line in lines)
     figure = Figure(figsize=(3.5 * width + 0.2, 2.75 * len(lines) + 0.45), layout="constrained")
     grid = figure.subplots(len(lines), width, squeeze=False)
+    reach = max(float(one.radii[one.certified.max(0) > 0].max(initial=0)) for one in curves.values())
     for line, axes in zip(lines, grid, strict=True):
         for one, place in zip(line, axes, strict=False):
             _paint(place, one)
+            if 0 < reach < one.budgets[-1] / 8:  # far beyond what is certified: linear up to there, then logarithmic
+                place.set_xscale("symlog", linthresh=reach, linscale=1.5)
+                place.set_xticks(one.budgets, [f"{budget:g}" for budget in one.budgets])
+                place.minorticks_off()
         for place in axes[len(line) :]:
             place.axis("off")
     handles, labels = grid[0][0].get_legend_handles_labels()

@@ -12,7 +12,7 @@ from lit_certattr.attribution import frozen
 from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
 from lit_certattr.certifier import Certifier
 from lit_certattr.errors import InputError
-from lit_certattr.sandwich.evaluate import evaluate
+from lit_certattr.sandwich.evaluate import Evaluation, evaluate
 from lit_certattr.sandwich.quantities import Quantity, Verdict, quantities
 
 SECOND_ORDER = 3
@@ -59,7 +59,7 @@ class SandwichAttack:
     For each quantity that a certificate bounds (pixels that keep their label, for each level of K; the overlap; the
     cosine) and each budget, :func:`~lit_certattr.attacks.attack_smoothed` searches the worst perturbation. Each one
     that is found, and the clean image, is then sampled anew, and judged for *every* quantity. What is left at a budget
-    is the least over all perturbations found within it; for pixels the union of what they break.
+    is the least over all perturbations found within it; for pixels what none of them breaks.
 
     Args:
         certifier: That of the run, with the number of samples and the seed of the judging noise; the seed must not be
@@ -94,6 +94,12 @@ class SandwichAttack:
         if min(draws, judge_draws) < 1:
             raise InputError(f"draws and judge_draws must be at least 1, got {draws} and {judge_draws}")
         certifier.check_images_apart()
+        for name, certificate in certifier.certificates.items():
+            if (chosen := getattr(certificate, "num_selection", 0)) >= certifier.num_samples // 2:
+                raise InputError(
+                    f"{name}: num_selection={chosen} must be less than half of the {certifier.num_samples} samples "
+                    "that judge; draw more"
+                )
         self.certifier, self.config, self.budgets = certifier, config, sorted(set(budgets))
         self.draws, self.judge_draws, self.keep_label = draws, judge_draws, keep_label
         self.searches = {False: config} | ({True: config.random_search()} if random_search else {})
@@ -150,7 +156,8 @@ class SandwichAttack:
             rows = []
             for quantity in asked:
                 verdicts = [quantity.judge(evaluation, level) for evaluation in evaluations]
-                rows += [self._row(quantity, candidates, verdicts, budget) for budget in (0.0, *self.budgets)]
+                judged = list(zip(candidates, verdicts, evaluations, strict=True))
+                rows += [self._row(quantity, judged, budget) for budget in (0.0, *self.budgets)]
         maps = torch.stack([_smoothed(evaluation.results) for evaluation in evaluations])
         return ImageSandwich(candidates, torch.stack(points).cpu(), maps, [{"id": image_id} | row for row in rows])
 
@@ -183,15 +190,15 @@ class SandwichAttack:
         )[0]
 
     def _row(
-        self, quantity: Quantity, candidates: Sequence[Candidate], verdicts: Sequence[Verdict], budget: float
+        self, quantity: Quantity, judged: Sequence[tuple[Candidate, Verdict, Evaluation]], budget: float
     ) -> dict[str, Any]:
         """What is certified at a budget, and the least that is left within it."""
-        within = [(one, verdict) for one, verdict in zip(candidates, verdicts, strict=True) if one.budget <= budget]
-        clean = verdicts[0].kept
-        worst = min(within, key=lambda pair: _least([clean, pair[1].kept]))[0]
-        lucky = [verdict for one, verdict in within if one.random or one.attack == "none"]
+        within = [entry for entry in judged if entry[0].budget <= budget]
+        clean = judged[0][1].kept
+        worst = min(within, key=lambda entry: float(torch.minimum(clean, entry[1].kept).sum()))[0]
+        lucky = [evaluation for one, _, evaluation in within if one.random or one.attack == "none"]
         certified = quantity.certified(budget)
-        attacked, upper = (_least([getattr(verdict, part) for _, verdict in within]) for part in ("kept", "upper"))
+        upper = float(torch.stack([verdict.upper for _, verdict, _ in within]).amin(0).sum())
         return {
             "certificate": quantity.certificate,
             "kind": quantity.kind,
@@ -201,13 +208,13 @@ class SandwichAttack:
             "size": quantity.scale,
             "budget": budget,
             "certified": quantity.share(certified),
-            "attacked": quantity.share(attacked),
+            "attacked": quantity.share(quantity.least([evaluation for *_, evaluation in within])),
             "attacked_upper": quantity.share(upper),
             "gap": quantity.share(upper - certified),
-            "random": quantity.share(_least([verdict.kept for verdict in lucky])) if len(self.searches) > 1 else None,
+            "random": quantity.share(quantity.least(lucky)) if len(self.searches) > 1 else None,
             "attack": worst.attack + (" (random)" if worst.random else ""),
             "contradicted": sum(
-                quantity.contradicted(verdict, one.length) for one, verdict in within if one.budget == budget
+                quantity.contradicted(verdict, one.length) for one, verdict, _ in within if one.budget == budget
             ),
             "num_samples": self.certifier.num_samples,
             "seed": self.certifier.seed,
@@ -220,11 +227,6 @@ def _attacks(asked: Sequence[Quantity]) -> dict[str, Quantity]:
     for quantity in asked:
         named.setdefault(quantity.attack, quantity)
     return named
-
-
-def _least(kept: Sequence[Tensor]) -> float:
-    """The least that any perturbation leaves: for maps the pixels that all of them leave."""
-    return float(torch.stack(list(kept)).amin(0).sum())
 
 
 def _smoothed(results: Mapping[str, Result]) -> Tensor:

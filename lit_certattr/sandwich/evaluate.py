@@ -19,11 +19,14 @@ class Evaluation(NamedTuple):
         clean: Those of the clean image, from noise that is independent, where a cosine needs them.
         products: For each cosine certificate the inner products of the normalised maps of both images, sample by
             sample, float64 ``[n]``; their mean is that of the two smoothed maps.
+        halves: ``results`` and ``clean`` of the first half of the samples, and of the second: who picks the worst of
+            many images by the one may estimate what is left there by the other.
     """
 
     results: Mapping[str, Result]
     clean: Mapping[str, Result]
     products: Mapping[str, Tensor]
+    halves: Sequence[tuple[Mapping[str, Result], Mapping[str, Result]]] = ()
 
 
 def evaluate(
@@ -55,30 +58,38 @@ def evaluate(
     images = {f"{image_id}+{index}": candidate for index, candidate in enumerate(candidates)}
     if turned:  # a cosine is about both maps
         images[image_id] = image
-    certificates = {name: copy.deepcopy(certifier.certificates) for name in images}
-    for certificate in (one for named in certificates.values() for one in named.values()):
+    # All samples, the first half and the second.
+    parts = [{name: copy.deepcopy(certifier.certificates) for name in images} for _ in range(3)]
+    for certificate in (one for part in parts for named in part.values() for one in named.values()):
         certificate.spend(1.0)
         certificate.to(image.device)
         certificate.bind(certifier.noise, (maps.shape[1], maps.shape[2]), image.numel())
     products: dict[str, list[Tensor]] = {name: [] for name in images}
-    streams = [certifier.blocks(model, one, target, name, 0, certifier.num_samples) for name, one in images.items()]
-    for blocks in zip(*streams, strict=True):
-        for named, block in zip(certificates.values(), blocks, strict=True):
-            for certificate in named.values():
-                certificate.update(block)
-            if on_block is not None:
-                on_block(len(block))
-        if turned:
-            clean = _normalised(blocks[-1].maps)
-            for product, block in zip(products.values(), blocks, strict=True):
-                product.append((clean * _normalised(block.maps)).sum(1))
-    results = {
-        name: {key: certificate.compute() for key, certificate in named.items()} for name, named in certificates.items()
-    }
-    here = results.pop(image_id, {})
+    middle = certifier.num_samples // 2
+    for half, (start, end) in enumerate(((0, middle), (middle, certifier.num_samples)), start=1):
+        streams = [certifier.blocks(model, one, target, name, start, end) for name, one in images.items()]
+        for blocks in zip(*streams, strict=True):
+            for name, block in zip(images, blocks, strict=True):
+                for certificate in (*parts[0][name].values(), *parts[half][name].values()):
+                    certificate.update(block)
+                if on_block is not None:
+                    on_block(len(block))
+            if turned:
+                clean = _normalised(blocks[-1].maps)
+                for product, block in zip(products.values(), blocks, strict=True):
+                    product.append((clean * _normalised(block.maps)).sum(1))
+    results = [
+        {name: {key: one.compute() for key, one in named.items()} for name, named in part.items()} for part in parts
+    ]
+    here = [part.pop(image_id, {}) for part in results]
     return [
-        Evaluation(there, here, {key: torch.cat(products[name]).cpu() for key in turned})
-        for name, there in results.items()
+        Evaluation(
+            there,
+            here[0],
+            {key: torch.cat(products[name]).cpu() for key in turned},
+            [(results[half][name], here[half]) for half in (1, 2)],
+        )
+        for name, there in results[0].items()
     ]
 
 

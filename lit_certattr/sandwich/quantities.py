@@ -16,7 +16,7 @@ many pixels of the set remain as with every pixel at its bound. Cosine:
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -86,6 +86,30 @@ class Quantity(ABC):
         """What an attack on it follows."""
 
     @abstractmethod
+    def measure(self, results: Mapping[str, Result], clean: Mapping[str, Result]) -> Tensor:
+        """What tells perturbed images apart, smaller where more is lost: vote shares ``[H, W]``, or a number.
+
+        Args:
+            results: Certificates of samples of a perturbed image.
+            clean: Those of the clean image.
+        """
+
+    def left(self, measured: Tensor) -> float:
+        """The number that remains, from :meth:`measure`."""
+        return float(measured)
+
+    def least(self, evaluations: Sequence[Evaluation]) -> float:
+        """What is left under the worst of several perturbed images; for pixels each under its own worst one.
+
+        The first half of the samples picks the worst image, the second half estimates what is left there. The least of
+        many estimates would be too small: noise picks it.
+        """
+        first, second = (
+            torch.stack([self.measure(*one.halves[half]).double() for one in evaluations]) for half in (0, 1)
+        )
+        return self.left(second.gather(0, first.argmin(0, keepdim=True))[0])
+
+    @abstractmethod
     def judge(self, evaluation: Evaluation, error: float) -> Verdict:
         """What is left at a perturbed image.
 
@@ -147,6 +171,16 @@ class PixelQuantity(Quantity):
         change = (minority > self.result.num_samples / 2).int() - majority.int()
         return PixelVotes(change[None].to(device), self.size)
 
+    def measure(self, results: Mapping[str, Result], clean: Mapping[str, Result]) -> Tensor:
+        """See :class:`Quantity`."""
+        fresh = results[self.certificate]
+        assert isinstance(fresh, PixelResult)
+        return self._votes(fresh) / fresh.num_samples
+
+    def left(self, measured: Tensor) -> float:
+        """See :class:`Quantity`: pixels with a majority."""
+        return int((measured > 0.5).sum())
+
     def judge(self, evaluation: Evaluation, error: float) -> Verdict:
         """See :class:`Quantity`; a pixel has a label where the vote for it is above 1/2."""
         fresh = evaluation.results[self.certificate]
@@ -189,6 +223,13 @@ class OverlapQuantity(Quantity):
         kind, saturation = self.result.map_kind, max(1, self.result.saturation)
         return TopKOverlap(self.result.inside[None].to(device), self.result.kept, kind, saturation)  # type: ignore[arg-type]
 
+    def measure(self, results: Mapping[str, Result], clean: Mapping[str, Result]) -> Tensor:
+        """See :class:`Quantity`."""
+        fresh = results[self.certificate]
+        assert isinstance(fresh, TopKOverlapResult)
+        votes = fresh.votes + fresh.selection
+        return _number(int((top_k_mask(votes, self.result.size) & self.result.inside).sum()))
+
     def judge(self, evaluation: Evaluation, error: float) -> Verdict:
         """See :class:`Quantity`."""
         fresh = evaluation.results[self.certificate]
@@ -200,8 +241,8 @@ class OverlapQuantity(Quantity):
         # The m-th lowest of the set lies below the m-th highest outsider: m pixels at least are displaced.
         pairs = min(upper.size, lower.size)
         displaced = int((np.sort(lower)[::-1][:pairs] > np.sort(upper)[:pairs]).sum())
-        kept = int((top_k_mask(votes, self.result.size) & inside).sum())
-        return Verdict(_number(kept), _number(self.result.size - displaced))
+        kept = self.measure(evaluation.results, evaluation.clean)
+        return Verdict(kept, _number(self.result.size - displaced))
 
 
 class CosineQuantity(Quantity):
@@ -231,6 +272,15 @@ class CosineQuantity(Quantity):
         """See :class:`Quantity`."""
         return SmoothedCosine(self.result.mean[None].to(device))
 
+    def measure(self, results: Mapping[str, Result], clean: Mapping[str, Result]) -> Tensor:
+        """See :class:`Quantity`."""
+        there, here = results[self.certificate], clean[self.certificate]
+        assert isinstance(there, CosineResult)
+        assert isinstance(here, CosineResult)
+        lengths = _squared_norm(there) * _squared_norm(here)
+        cosine = float((there.mean * here.mean).sum()) / lengths**0.5 if lengths > 0 else 1.0
+        return _number(min(max(cosine, -1.0), 1.0))
+
     def judge(self, evaluation: Evaluation, error: float) -> Verdict:
         """See :class:`Quantity`."""
         there, here = evaluation.results[self.certificate], evaluation.clean[self.certificate]
@@ -241,9 +291,7 @@ class CosineQuantity(Quantity):
         norms = [norm_lower_bound(one.projections.numpy(), error / 3, signless) for one in (there, here)]
         # Norms are at most 1, so a negative product is itself the bound: their lower bounds would be of no use.
         upper = product if product <= 0 else product / (norms[0] * norms[1]) if min(norms) > 0 else 1.0
-        lengths = _squared_norm(there) * _squared_norm(here)
-        cosine = float((there.mean * here.mean).sum()) / lengths**0.5 if lengths > 0 else 1.0
-        return Verdict(_number(min(max(cosine, -1.0), 1.0)), _number(min(upper, 1.0)))
+        return Verdict(self.measure(evaluation.results, evaluation.clean), _number(min(upper, 1.0)))
 
 
 def _squared_norm(result: CosineResult) -> float:
