@@ -3,7 +3,7 @@
 import copy
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -84,7 +84,7 @@ _kept: WeakKeyDictionary[nn.Module, tuple[Any, Folded]] = WeakKeyDictionary()
 
 
 def folded_copy(network: nn.Module, image: Tensor) -> Folded:
-    """:func:`fold_batch_norm`, kept as long as the network lives and its tensors stay as they are.
+    """:func:`fold_batch_norm`, kept as long as the network lives and its tensors and modules stay as they are.
 
     Writing through ``tensor.data`` is not seen; everything that PyTorch counts as a change is.
 
@@ -101,9 +101,12 @@ def folded_copy(network: nn.Module, image: Tensor) -> Folded:
 
 
 def _versions(network: nn.Module) -> tuple[Any, ...]:
-    """What changes when a tensor of the network is written, replaced or moved."""
+    """What changes when a tensor of the network is written, replaced or moved, or a module is replaced."""
     tensors = [*network.named_parameters(), *network.named_buffers()]
-    return tuple((name, id(t), t.data_ptr(), None if t.is_inference() else t._version, t.dtype) for name, t in tensors)
+    return (
+        *((name, id(t), t.data_ptr(), None if t.is_inference() else t._version, t.dtype) for name, t in tensors),
+        *((name, id(module), type(module)) for name, module in network.named_modules()),
+    )
 
 
 def _fold(network: nn.Module, image: Tensor) -> Folded:
@@ -116,7 +119,9 @@ def _fold(network: nn.Module, image: Tensor) -> Folded:
         ) from error
     folded.eval().requires_grad_(False)
     keep_inputs(folded)
-    with torch.inference_mode(False), torch.no_grad(), torch.autocast(image.device.type, enabled=False):
+    kind = image.device.type
+    exact = torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+    with torch.inference_mode(False), torch.no_grad(), exact:
         pairs, before = _pairs(folded, image)
         for layer, norm in pairs:
             linear, normalisation = folded.get_submodule(layer), folded.get_submodule(norm)

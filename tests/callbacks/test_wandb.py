@@ -49,6 +49,7 @@ def records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
 
 def read(folder: Path) -> SimpleNamespace:
     """Config, history, defined metrics and the folder of media files of the one run below ``folder``."""
+    wandb.teardown()  # the service writes on its own: the file is whole when it has ended
     (path,) = folder.rglob("*.wandb")
     run = SimpleNamespace(config={}, history=[], metrics=[], files=path.parent / "files")
     for record in records(path):

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+import wandb
 import yaml
 from PIL import Image
 
@@ -547,8 +548,9 @@ def test_a_csv_logger_receives_the_means(arguments, tmp_path):
 
 @pytest.mark.slow
 def test_wandb_offline_receives_config_means_panels_and_table(arguments, tmp_path):
-    wandb = ["--logger=WandbLogger", "--logger.offline=true", f"--logger.save_dir={tmp_path}", "--max_panels=2"]
-    main([*arguments, *wandb])
+    logger = ["--logger=WandbLogger", "--logger.offline=true", f"--logger.save_dir={tmp_path}", "--max_panels=2"]
+    main([*arguments, *logger])
+    wandb.teardown()  # the service writes on its own: the file is whole when it has ended
     (run,) = tmp_path.glob("wandb/offline-run-*")
     assert len(list(run.glob("files/media/images/certified/*.png"))) == 2
     (table,) = run.glob("files/media/table/certified/*.json")

@@ -184,6 +184,7 @@ def test_the_copy_is_frozen_in_eval_mode_and_the_network_as_it_was():
         lambda net: net.load_state_dict({name: value + 1 for name, value in net.state_dict().items()}),
         lambda net: setattr(net[4], "bias", nn.Parameter(torch.ones(2))),
         lambda net: net.double(),
+        lambda net: net.__setitem__(2, nn.Softplus()),
     ],
 )
 def test_a_changed_network_is_folded_again(change):
