@@ -85,7 +85,7 @@ class LayerAttribution(Attribution):
 
 
 class ActivationMap(LayerAttribution):
-    r"""A weighted sum of the channels of a feature map, :math:`\mathrm{ReLU}ig(\sum_k w_k A_kig)`.
+    r"""A weighted sum of the channels of a feature map, :math:`\mathrm{ReLU}(\sum_k w_k A_k)`.
 
     A subclass implements ``__call__`` and says what the weights are.
 

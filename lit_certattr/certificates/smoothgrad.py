@@ -7,11 +7,7 @@ import torch
 from torch import Tensor
 
 from lit_certattr.certificates.base import Certificate
-from lit_certattr.certificates.smoothgrad_bounds import (
-    ALPHA_OF_SPREAD,
-    mean_margins,
-    normal_density,
-)
+from lit_certattr.certificates.smoothgrad_bounds import ALPHA_OF_SPREAD, mean_margins, normal_density
 from lit_certattr.certificates.smoothgrad_result import SmoothGradResult, flatness_flags
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise, MapBlock, top_k_size
@@ -42,9 +38,11 @@ class SmoothGradCertificate(Certificate):
     other certificates and the picture of the clean map.
 
     Args:
-        top_k: K, as a share of the pixels or a pixel count. alpha: Probability of any false statement about one image.
-        num_selection: Samples that only choose the reference b, the mean probability. truncation: Noise further from 0
-        than this, in units of sigma, counts as 0; what that leaves out is accounted for.
+        top_k: K, as a share of the pixels or a pixel count.
+        alpha: Probability of any false statement about one image.
+        num_selection: Samples that only choose the reference b, the mean probability.
+        truncation: Noise further from 0 than this, in units of sigma, counts as 0; what that leaves out is accounted
+            for.
 
     Raises:
         InputError: If a setting is out of range.

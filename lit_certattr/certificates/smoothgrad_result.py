@@ -119,7 +119,12 @@ class SmoothGradResult(OverlapResult):
         """
         size, shape = top_k_size(fields["top_k"], total[0].numel()), total.shape[1:]
         blank = cls(
-            torch.zeros(size), torch.zeros(shape, dtype=torch.bool), size=size, total=total, square=square, **fields
+            displacement=torch.zeros(size, dtype=torch.float32),  # whatever the default type of the run
+            inside=torch.zeros(shape, dtype=torch.bool),
+            size=size,
+            total=total,
+            square=square,
+            **fields,
         )
         if blank.num_bound < 1:
             raise InputError(f"num_selection={blank.num_selection} leaves no samples of {blank.num_samples} for bounds")

@@ -65,7 +65,7 @@ class Draw:
         if self.score is None:
             raise InputError("the attribution method has no score in [0, 1]; ProbabilityGradient has")
         with torch.no_grad():
-            return self.score(self.model, self.images, self.targets).double()
+            return self.score(self.model, self.images, self.targets).double().clamp(0, 1)  # beyond it by rounding
 
     @cached_property
     def noise(self) -> Tensor:
