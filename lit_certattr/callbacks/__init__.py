@@ -1,7 +1,8 @@
 """Callbacks for the Lightning Trainer."""
 
 from lit_certattr.callbacks.certification import CertificationCallback
+from lit_certattr.callbacks.metric_gate import MetricGate
 from lit_certattr.callbacks.progress import CertificationProgress
 from lit_certattr.callbacks.result_writer import ResultWriter
 
-__all__ = ["CertificationCallback", "CertificationProgress", "ResultWriter"]
+__all__ = ["CertificationCallback", "CertificationProgress", "MetricGate", "ResultWriter"]

@@ -79,6 +79,15 @@ class TestContract:
         first, again = (loss_of(case(), net, seed=1) for _ in range(2))
         assert torch.equal(first, again)
 
+    def test_runs_under_bfloat16(self, case):
+        images, targets = batch()
+        net = tanh_net().float()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss, _ = case()(net, images.float(), targets)
+        gradients = torch.autograd.grad(loss, list(net.parameters()))
+        assert loss.isfinite()
+        assert all(gradient.isfinite().all() and gradient.dtype == torch.float32 for gradient in gradients)
+
     def test_overfits_one_batch(self, case):
         data = Digits()
         data.setup("fit")

@@ -1,0 +1,98 @@
+"""Checkpoints selected by what is certified; checkpoints certified by what they say of themselves."""
+
+import csv
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from lit_certattr.cli import certify, train
+
+ROOT = Path(__file__).parents[2]
+QUICK = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+LAYERS = ["train/digits", "objective/noise_consistency", "trainer/certified"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    return tmp_path
+
+
+def fit(*args: str) -> None:
+    layers = [f"--config={ROOT}/configs/{name}.yaml" for name in LAYERS]
+    train.main(["fit", *layers, *QUICK, "--trainer.log_every_n_steps=1", *args])
+
+
+def validations(run: Path) -> list[dict[str, float]]:
+    with (run / "metrics.csv").open() as lines:
+        rows = [row for row in csv.DictReader(lines) if row.get("val/accuracy")]
+    return [{name: float(value) for name, value in row.items() if value} for row in rows]
+
+
+def certified_layer(here: Path, **changes: float) -> str:
+    """The layer with fewer images and samples, and other numbers."""
+    text = (ROOT / "configs/trainer/certified.yaml").read_text()
+    for name, value in {"num_images": 3, "num_samples": 150, **changes}.items():
+        before, _, after = text.partition(f"{name}: ")
+        assert after, name
+        text = f"{before}{name}: {value}{after[after.index(chr(10)) :]}"
+    (here / "certified.yaml").write_text(text)
+    return f"--config={here / 'certified.yaml'}"
+
+
+@pytest.mark.slow
+def test_best_checkpoint_is_that_of_the_largest_share_among_the_accurate(here):
+    fit(certified_layer(here, at_least=0.5), "--trainer.max_epochs=8", "--trainer.limit_train_batches=5")
+    run = here / "runs/digits"
+    rows = validations(run)
+    share, accuracy = "certified/one_share_k25_r0_10", "val/accuracy"
+    assert min(row[accuracy] for row in rows) < 0.5 <= max(row[accuracy] for row in rows)
+    selected = [row[share] if row[accuracy] >= 0.5 else 0.0 for row in rows]
+    assert [row["certified/selected"] for row in rows] == pytest.approx(selected)
+    state = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    (watching,) = [state for name, state in state["callbacks"].items() if name.startswith("ModelCheckpoint")]
+    assert watching["monitor"] == "certified/selected"
+    assert watching["best_model_score"].item() == pytest.approx(max(selected))
+    assert state["epoch"] == selected.index(max(selected))
+
+
+def test_training_stops_when_the_share_no_longer_grows(here):
+    layer = certified_layer(here, at_least=2.0, patience=2)  # never passed: the metric stays at zero
+    fit(layer, "--trainer.max_epochs=9", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1")
+    assert [row["certified/selected"] for row in validations(here / "runs/digits")] == [0.0] * 3
+
+
+def test_gate_names_a_metric_that_nobody_logs(here, capsys):
+    layer = certified_layer(here, metric="certified/fraction_k99")
+    with pytest.raises(SystemExit) as stop:
+        fit(layer, "--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1")
+    assert stop.value.code == 2
+    assert (
+        "MetricGate looks for the metric 'certified/fraction_k99', which nothing has logged" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("objective", ["noise_consistency_vote", "attribution_objective", "igr", "free_adversarial"])
+def test_checkpoint_is_certified_from_the_command_line_alone(objective, here):
+    layers = [f"--config={ROOT}/configs/{name}.yaml" for name in ("train/digits", f"objective/{objective}")]
+    steps = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1"]
+    train.main(["fit", *layers, *QUICK, *steps, "--trainer.log_every_n_steps=1"])
+    checkpoint = here / "runs/digits/checkpoints/last.ckpt"
+    torch.load(checkpoint, weights_only=True)
+    certify.main(
+        [
+            "run",
+            f"--config={ROOT}/configs/certify/mnist5k.yaml",
+            f"--checkpoint={checkpoint}",
+            "--data=Digits",
+            "--data.init_args.max_images=1",
+            "--certifier.num_samples=200",
+            "--trainer.accelerator=cpu",
+            "--output=runs/certified",
+        ]
+    )
+    assert len(pq.read_table(here / "runs/certified/results.parquet")) == 4 + 1  # levels of two certificates

@@ -1,0 +1,92 @@
+"""Every layer of configs/paper, below the layers that its first lines name, on data that need no download."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from lit_certattr.cli.train import main
+
+ROOT = Path(__file__).parents[2]
+PAPER = sorted(path.stem for path in (ROOT / "configs/paper").glob("*.yaml"))
+QUICK = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+LOADER = ["--data.init_args.batch_size=2", "--data.init_args.num_workers=0"]
+STEPS = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1"]
+SMALLER = {
+    "cifar_resnet20": ["--model.net.init_args.depth=8"],
+    "torchvision_resnet50": ["--model.net.init_args.name=resnet18", "--model.net.init_args.weights=null"],
+}
+"""The same kinds of networks, but smaller."""
+
+
+def command(name: str) -> list[str]:
+    """The command in the first lines of a layer."""
+    text = re.sub(r"\n#\s*", " ", (ROOT / f"configs/paper/{name}.yaml").read_text())
+    found = re.search(r"train\.py (fit(?: --config configs/\S+)+)", text)
+    assert found, f"{name} does not say how it is run"
+    return [str(ROOT / part) if part.startswith("configs/") else part for part in found[1].split()]
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory) -> Path:
+    """Colour images of three classes, the smallest data that every network takes."""
+    root, generator = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
+    for split, count in (("train", 8), ("test", 1)):
+        for label in "abc":
+            (root / split / label).mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / label / f"{number}.png")
+    return root
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, colours):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+
+    def run(name: str, *args: str) -> None:
+        data = ["--data=lit_certattr.data.MNIST5k"]
+        if "mnist" not in name:
+            data = ["--data=lit_certattr.data.ImageFolder", f"--data.init_args.root={colours}"]
+            data += ["--data.init_args.size=32"]
+        layers = command(name)
+        model = next(Path(layer).stem for layer in layers if "/configs/model/" in layer)
+        main([*layers, *data, *LOADER, *SMALLER.get(model, []), *QUICK, *args])
+
+    return run
+
+
+@pytest.mark.parametrize("name", PAPER)
+class TestLayers:
+    def test_fast_dev_run_writes_nothing(self, name, run):
+        run(name, "--trainer.fast_dev_run=1")
+        assert [path for path in Path().rglob("*") if path.is_file()] == []
+
+    def test_two_steps_fill_the_run_directory_of_that_name(self, name, run):
+        run(name, *STEPS, "--trainer.log_every_n_steps=1")
+        assert [path.name for path in Path("runs").iterdir()] == [name]
+        torch.load(f"runs/{name}/checkpoints/last.ckpt", weights_only=True)
+        wanted = yaml.safe_load((ROOT / f"configs/paper/{name}.yaml").read_text())["model"]
+        found = yaml.safe_load(Path(f"runs/{name}/config.yaml").read_text())["model"]
+        for part in ("objective", "optimizer"):
+            assert found[part]["class_path"] == wanted[part]["class_path"]
+            arguments = wanted[part]["init_args"].items()
+            assert all(contains(found[part]["init_args"][key], value) for key, value in arguments)
+
+    def test_command_names_data_and_layer(self, name, run):
+        layers = [Path(part).relative_to(ROOT).as_posix() for part in command(name) if part.endswith(".yaml")]
+        assert layers[-1] == f"configs/paper/{name}.yaml"
+        assert any(name.startswith(f"{Path(layer).stem}_") for layer in layers if layer.startswith("configs/data/"))
+
+
+def contains(found: object, wanted: object) -> bool:
+    """Whether every setting of ``wanted`` is in ``found``, which also has defaults."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(contains(found.get(key), value) for key, value in wanted.items())
+    return found == wanted
