@@ -22,7 +22,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import correlation, mean, median, stdev
 from typing import Any, NamedTuple
 
 import torch
@@ -168,8 +168,18 @@ def table(arguments: argparse.Namespace, budget: Budget) -> None:
             print(
                 f"\n{named(label)} against `{BASELINE}`, seed by seed: {gains(found[label], found.get(BASELINE, []))}"
             )
+    if len(found) > 2:
+        print(f"\nCorrelation with the certified share over {len(found)} objectives: {correlations(found)}")
     spent = [run["cpu_seconds"] for runs in found.values() for run in runs]
     print(f"\n{len(spent)} runs, median {median(spent):.1f} s of CPU, {sum(spent) / 60:.1f} minutes in all.")
+
+
+def correlations(found: Mapping[str, Sequence[Row]]) -> str:
+    """Pearson correlations of the objectives' means with their certified shares."""
+    certified = [mean(values(runs, "certified_share")) for runs in found.values()]
+    names = ("attack_top_k_intersection", "same_class_overlap", "accuracy", "pgd_accuracy")
+    pairs = {name: correlation([mean(values(runs, name)) for runs in found.values()], certified) for name in names}
+    return ", ".join(f"{name} {value:+.2f}" for name, value in pairs.items())
 
 
 def gains(runs: Sequence[Row], base: Sequence[Row]) -> str:
