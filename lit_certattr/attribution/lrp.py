@@ -44,8 +44,10 @@ class LRP(Attribution):
     conserved. The map is one fixed function of the image, as certificates need.
 
     Relevance adds up to the logit, up to the shares of biases and ``epsilon``; that of a value without any positive
-    contribution is lost in z+, as published. Model evaluations an image: about two gradients, three where activations
-    may be negative.
+    contribution is lost in z+, as published. Through many layers the biases take nearly all of it (of a logit of 9.2
+    of EfficientNet-Lite0 the pixels got 0.002): read maps by their ranks.
+
+    Model evaluations an image: about two gradients, three where activations may be negative.
 
     Args:
         composite: ``"epsilon_plus_box"`` or ``"epsilon_plus"``.
