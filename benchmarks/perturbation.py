@@ -1,6 +1,6 @@
 """What the methods that evaluate the network many times cost beside those evaluations, and LRP.
 
-    python -m benchmarks.perturbation --network resnet18 --size 64 --batch 4
+    python -m benchmarks.perturbation --network resnet18 --size 128 --batch 4
 
 Every method explains the same batch; one thread, CPU time, interleaved with a bare forward pass of 32 images without a
 graph, medians of the ratios of each round. A method's figure is in forward passes an image; beside it stand the
@@ -46,7 +46,7 @@ def main() -> None:
     """Print one line a method."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="resnet18", help="a ResNet of torchvision, with random weights")
-    parser.add_argument("--size", type=int, default=64, help="height and width of the images")
+    parser.add_argument("--size", type=int, default=128, help="height and width of the images")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--repetitions", type=int, default=3)
     arguments = parser.parse_args()
