@@ -2,6 +2,7 @@
 
     python -m benchmarks.attacks
     python -m benchmarks.attacks --attribution IntegratedGradients --images 32
+    python -m benchmarks.attacks --objective top-k --smooth_beta 1 1
 
 A small network is trained on MNIST 5k (seconds), then the maps of test images are attacked in l2 and in linf. Each
 attack keeps the label and the best of its points by its own criterion. The table, in Markdown: how many points were
@@ -57,6 +58,8 @@ def main() -> None:
     """Train, attack, print one line an attack."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--attribution", default="Gradient", help="a class of lit_certattr.attribution")
+    parser.add_argument("--objective", help="one of the objectives of the table; default all")
+    parser.add_argument("--smooth_beta", type=float, nargs=2, default=(3.0, 30.0), help="first and last sharpness")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=8)
@@ -96,10 +99,12 @@ def main() -> None:
         print(f"| {config.norm}, {config.eps:g} | {name} | {config.num_points} | {means} |", flush=True)
 
     for norm, eps in (("l2", 1.0), ("linf", 0.05)):
-        steps = AttackConfig(eps=eps, steps=arguments.steps, norm=norm, smooth_beta=(3.0, 30.0))
+        steps = AttackConfig(eps=eps, steps=arguments.steps, norm=norm, smooth_beta=tuple(arguments.smooth_beta))
         one = AttackConfig(eps=eps, steps=0, norm=norm, init="boundary", keep="last")
         line("random, one", objectives["top-k"], one)
         for name, objective in objectives.items():
+            if arguments.objective not in (None, name):
+                continue
             line(f"random for {name}", objective, steps.random_search())
             line(name, objective, steps)
 
