@@ -7,15 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from lit_certattr.attacks.config import AttackConfig
-from lit_certattr.attacks.grid import to_grid
-from lit_certattr.attacks.label import same_label
-from lit_certattr.attacks.loop import attack
-from lit_certattr.attribution import Attribution, frozen
-from lit_certattr.errors import InputError
-from lit_certattr.smoothing import DiscreteGaussianNoise, Noise
-
-_NOISE_STREAM = 0x5EED_0000_0000
-"""Keeps the noise apart from the random starts, which are drawn from the same seed."""
+from lit_certattr.attacks.through_noise import attack_through_noise, check_counts, noise_generator
+from lit_certattr.attribution import Attribution
+from lit_certattr.smoothing import Noise
 
 
 class SmoothedObjective(ABC):
@@ -147,16 +141,8 @@ def attack_smoothed(
 
     Reference: Athalye, Engstrom, Ilyas, Kwok, "Synthesizing robust adversarial examples", ICML 2018.
     """
-    if min(draws, judge_draws, batch_size) < 1:
-        raise InputError(
-            f"draws, judge_draws and batch_size must be at least 1, got {draws}, {judge_draws}, {batch_size}"
-        )
-    for index, image in enumerate(images):
-        noise.check(image, str(index))
-    generator = None
-    if config.seed is not None:
-        generator = torch.Generator(images.device).manual_seed(_NOISE_STREAM ^ config.seed)
-    noisy = NoisyMaps(model, attribution, noise, targets, batch_size, generator, on_maps)
+    check_counts(draws, judge_draws, batch_size)
+    noisy = NoisyMaps(model, attribution, noise, targets, batch_size, noise_generator(config, images), on_maps)
 
     def score(points: Tensor) -> Tensor:
         return objective.surrogate(noisy.draw(points, draws, create_graph=True))
@@ -164,14 +150,4 @@ def attack_smoothed(
     def criterion(points: Tensor) -> Tensor:
         return objective.value(noisy.draw(points, judge_draws))
 
-    with frozen(model):
-        accept = same_label(model, images) if keep_label else None
-        found = attack(score, images, config, eps=eps, criterion=criterion, accept=accept)
-        if not isinstance(noise, DiscreteGaussianNoise):
-            return found
-        budget = torch.full((len(images),), config.eps) if eps is None else eps
-        found = to_grid(found, images, budget.to(images.device), config.norm, noise.levels)
-        if accept is None:
-            return found
-        with torch.no_grad():
-            return torch.where(accept(found).view(-1, 1, 1, 1), found, images)
+    return attack_through_noise(model, noise, images, config, score, criterion, eps=eps, keep_label=keep_label)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lit_certattr.attacks import AttackConfig, attack_smoothed, distance
+from lit_certattr.attacks import AttackConfig, attack_noisy_prediction, attack_smoothed, distance
 from lit_certattr.attribution import frozen
 from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
 from lit_certattr.certifier import Certifier
@@ -17,6 +17,8 @@ from lit_certattr.sandwich.quantities import Quantity, Verdict, quantities
 
 SECOND_ORDER = 3
 """Passes that a noisy map costs whose gradient is followed, about: a backward pass through a backward pass."""
+PREDICTION = "the prediction"
+"""Name of the attack on it; no certificate can have it."""
 
 
 class Candidate(NamedTuple):
@@ -57,9 +59,11 @@ class SandwichAttack:
     """Attacks the certificates of an image at several budgets.
 
     For each quantity that a certificate bounds (pixels that keep their label, for each level of K; the overlap; the
-    cosine) and each budget, :func:`~lit_certattr.attacks.attack_smoothed` searches the worst perturbation. Each one
-    that is found, and the clean image, is then sampled anew, and judged for *every* quantity. What is left at a budget
-    is the least over all perturbations found within it; for pixels what none of them breaks.
+    cosine) and each budget, :func:`~lit_certattr.attacks.attack_smoothed` searches the worst perturbation, and
+    :func:`~lit_certattr.attacks.attack_noisy_prediction` one that the noisy network mistakes for another class (unless
+    the label is to be kept). Each one that is found, and the clean image, is then sampled anew, and judged for *every*
+    quantity. What is left at a budget is the least over all perturbations found within it; for pixels what none of them
+    breaks.
 
     Args:
         certifier: That of the run, with the number of samples and the seed of the judging noise; the seed must not be
@@ -106,13 +110,16 @@ class SandwichAttack:
 
     def num_passes(self, results: Mapping[str, Result]) -> int:
         """Passes through the network that an image with these certificates costs, about."""
+        attacks = self._attacks(list(quantities(results)))
         searched = 0
-        for config in self.searches.values():
-            steps = config.restarts * config.steps * self.draws * SECOND_ORDER
-            searched += steps + (config.num_points + 1) * self.judge_draws
-        attacks = len(_attacks(list(quantities(results)))) * len(self.budgets)
-        judged = attacks * len(self.searches) + 1 + any(q.name == "cosine" for q in quantities(results))
-        return attacks * searched + judged * self.certifier.num_samples
+        for quantity in attacks.values():
+            order = 1 if quantity is None else SECOND_ORDER
+            for config in self.searches.values():
+                searched += config.restarts * config.steps * self.draws * order
+                searched += (config.num_points + 1) * self.judge_draws
+        judged = len(attacks) * len(self.budgets) * len(self.searches) + 1
+        judged += any(q.name == "cosine" for q in quantities(results))
+        return len(self.budgets) * searched + judged * self.certifier.num_samples
 
     def __call__(
         self,
@@ -144,7 +151,7 @@ class SandwichAttack:
             image = image.clone() if image.is_inference() else image
             model = self.certifier.network(model, image[None])
             found = [(Candidate(0.0, "none", False, 0.0), image)]
-            for name, quantity in _attacks(asked).items():
+            for name, quantity in self._attacks(asked).items():
                 for random, config in self.searches.items():
                     for budget in self.budgets:
                         point = self._search(model, image, target, quantity, replace(config, eps=budget), on_passes)
@@ -161,31 +168,52 @@ class SandwichAttack:
         maps = torch.stack([_smoothed(evaluation.results) for evaluation in evaluations])
         return ImageSandwich(candidates, torch.stack(points).cpu(), maps, [{"id": image_id} | row for row in rows])
 
+    def _attacks(self, asked: Sequence[Quantity]) -> dict[str, Quantity | None]:
+        """The attacks to be made, each by the first quantity that asks for it; ``None``: the prediction."""
+        named: dict[str, Quantity | None] = {}
+        for quantity in asked:
+            named.setdefault(quantity.attack, quantity)
+        return named if self.keep_label else named | {PREDICTION: None}
+
     def _search(
         self,
         model: nn.Module,
         image: Tensor,
         target: int,
-        quantity: Quantity,
+        quantity: Quantity | None,
         config: AttackConfig,
         on_passes: Callable[[int], None] | None,
     ) -> Tensor:
-        def spent(maps: int, graph: bool) -> None:
+        def spent(maps: int, graph: bool = False) -> None:
             if on_passes is not None:
                 on_passes(maps * (SECOND_ORDER if graph else 1))
 
+        noise, images, targets = self.certifier.noise, image[None], torch.tensor([target], device=image.device)
+        together = self.certifier.block_size(image)
+        if quantity is None:
+            return attack_noisy_prediction(
+                model,
+                noise,
+                images,
+                targets,
+                replace(config, smooth_beta=None),
+                draws=self.draws,
+                judge_draws=self.judge_draws,
+                batch_size=together,
+                on_images=spent,
+            )[0]
         return attack_smoothed(
             model,
             self.certifier.attribution,
-            self.certifier.noise,
-            image[None],
-            torch.tensor([target], device=image.device),
+            noise,
+            images,
+            targets,
             quantity.objective(image.device),
             config,
             draws=self.draws,
             judge_draws=self.judge_draws,
             keep_label=self.keep_label,
-            batch_size=self.certifier.block_size(image),
+            batch_size=together,
             on_maps=spent,
         )[0]
 
@@ -219,14 +247,6 @@ class SandwichAttack:
             "num_samples": self.certifier.num_samples,
             "seed": self.certifier.seed,
         }
-
-
-def _attacks(asked: Sequence[Quantity]) -> dict[str, Quantity]:
-    """The attacks to be made, each by the first quantity that asks for it."""
-    named: dict[str, Quantity] = {}
-    for quantity in asked:
-        named.setdefault(quantity.attack, quantity)
-    return named
 
 
 def _smoothed(results: Mapping[str, Result]) -> Tensor:

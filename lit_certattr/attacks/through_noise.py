@@ -1,0 +1,76 @@
+"""What all attacks through the noise share."""
+
+import torch
+from torch import Tensor, nn
+
+from lit_certattr.attacks.config import AttackConfig
+from lit_certattr.attacks.grid import to_grid
+from lit_certattr.attacks.label import same_label
+from lit_certattr.attacks.loop import Score, attack
+from lit_certattr.attribution import frozen
+from lit_certattr.errors import InputError
+from lit_certattr.smoothing import DiscreteGaussianNoise, Noise
+
+_NOISE_STREAM = 0x5EED_0000_0000
+"""Keeps the noise apart from the random starts, which are drawn from the same seed."""
+
+
+def check_counts(draws: int, judge_draws: int, batch_size: int) -> None:
+    """Refuse numbers below 1.
+
+    Raises:
+        InputError: Naming all three.
+    """
+    if min(draws, judge_draws, batch_size) < 1:
+        raise InputError(
+            f"draws, judge_draws and batch_size must be at least 1, got {draws}, {judge_draws}, {batch_size}"
+        )
+
+
+def noise_generator(config: AttackConfig, images: Tensor) -> torch.Generator | None:
+    """Where the noise of an attack comes from: the seed of the configuration; ``None`` is torch's global generator."""
+    return None if config.seed is None else torch.Generator(images.device).manual_seed(_NOISE_STREAM ^ config.seed)
+
+
+def attack_through_noise(
+    model: nn.Module,
+    noise: Noise,
+    images: Tensor,
+    config: AttackConfig,
+    score: Score,
+    criterion: Score,
+    *,
+    eps: Tensor | None,
+    keep_label: bool,
+) -> Tensor:
+    """The attack loop on a frozen network, ending on the grid of the noise where it has one.
+
+    Args:
+        model: Network from images in [0, 1] to logits.
+        noise: Noise law that ``score`` and ``criterion`` draw from.
+        images: Clean images ``[B, C, H, W]``.
+        config: Settings of the search.
+        score: What is raised, under fresh noise.
+        criterion: What the points are judged by, under fresh noise.
+        eps: Budget of each image, ``[B]``, in place of ``config.eps``.
+        keep_label: Whether only points count that the network (without noise) predicts as the clean image.
+
+    Returns:
+        Perturbed images; the image itself where no other point counts.
+
+    Raises:
+        InputError: If the noise cannot be added to an image, or as :func:`~lit_certattr.attacks.attack`.
+    """
+    for index, image in enumerate(images):
+        noise.check(image, str(index))
+    with frozen(model):
+        accept = same_label(model, images) if keep_label else None
+        found = attack(score, images, config, eps=eps, criterion=criterion, accept=accept)
+        if not isinstance(noise, DiscreteGaussianNoise):
+            return found
+        budget = torch.full((len(images),), config.eps) if eps is None else eps
+        found = to_grid(found, images, budget.to(images.device), config.norm, noise.levels)
+        if accept is None:
+            return found
+        with torch.no_grad():
+            return torch.where(accept(found).view(-1, 1, 1, 1), found, images)
