@@ -19,7 +19,7 @@ def test_finds_the_worst_case_of_a_linear_network():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
     images, labels = torch.full((2, 1, 4, 4), 0.5), torch.tensor([0, 1])
-    config = AttackConfig(eps=0.3, steps=20, keep="last")
+    config = AttackConfig(eps=0.3, steps=30, step_size=0.3, keep="last")
     found = attack_noisy_prediction(net, GaussianNoise(0.2), images, labels, config)
     along = (net[1].weight[1] - net[1].weight[0]).view(1, 4, 4)
     worst = images + 0.3 * torch.stack([along, -along]) / along.norm()

@@ -138,7 +138,7 @@ def test_perturbed_images_are_kept(finished):
     attacks = AttackDirectory(run)
     for image_id in sorted(attacks.finished()):
         sandwich, image = attacks.read(image_id), run.read(image_id).image
-        assert len(sandwich.candidates) == 1 + 3 * 2 * 2
+        assert len(sandwich.candidates) == 1 + (3 + 1) * 2 * 2  # the prediction is attacked too
         for one, point in zip(sandwich.candidates, sandwich.images, strict=True):
             assert float((point.double() - image.double()).norm()) == pytest.approx(one.length)
             assert one.length <= one.budget
