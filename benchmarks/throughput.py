@@ -1,8 +1,8 @@
 """What certified sampling costs beside the passes that it cannot avoid, and beside other software.
 
-    python -m benchmarks.throughput time   --network resnet18 --batch 8 --samples 32 --repetitions 7
+    python -m benchmarks.throughput time   --network resnet18 --batch 8 --samples 64 --repetitions 15
     python -m benchmarks.throughput peers  --network resnet18 --batch 8 --samples 64 --repetitions 7
-    python -m benchmarks.throughput cams   --network resnet18 --batch 8 --samples 16 --repetitions 7
+    python -m benchmarks.throughput cams   --network resnet18 --batch 8 --samples 64 --repetitions 7
     python -m benchmarks.throughput memory --network small_cnn --batch 10
 
 `time` compares the sampling of the certifier (fresh noise, gradients, top-K counts for three levels and the overlap,
@@ -10,9 +10,9 @@ results) with the bare loop: forward and input gradient of a fixed noisy batch o
 counting stand alone too, and what the certifier does once an image, which the number of samples divides: the class and
 the shape of the map, from the clean image. `peers` puts Captum's NoiseTunnel around Saliency beside the same sampling,
 with its defaults (all samples in one batch, the network in its usual layout) and batched by hand; it neither ranks nor
-counts. `cams` certifies Grad-CAM; Captum and pytorch-grad-cam explain the same noisy images, batch by batch. All of
-these: one thread, CPU time, interleaved, medians of the ratios of each round. `memory` is the peak of a fresh process
-for each number of samples.
+counts. The bare loop shows what is possible at all. `cams` certifies Grad-CAM; Captum and pytorch-grad-cam explain the
+same noisy images, batch by batch. All of these: one thread, CPU time, interleaved, medians of the ratios of each round.
+`memory` is the peak of a fresh process for each number of samples.
 """
 
 import argparse
@@ -162,6 +162,7 @@ def compare_peers(arguments: argparse.Namespace) -> None:
     cases = {
         "NoiseTunnel": lambda: smooth(setting.image[None].clone()),
         "NoiseTunnel batched by hand": lambda: smooth(setting.image[None].clone(), nt_samples_batch_size=setting.batch),
+        "bare loop": setting.bare,
         "sampling": setting.sample,
         "sampling, bfloat16": half,
     }

@@ -40,7 +40,7 @@ class CertifiedLENSRecall(ImageMean):
     plot_upper_bound = 1.0
 
     def __init__(self, radius: float = 0.0, window: int = 1, level: int = 0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(radius, window, level, **kwargs)
         lens_recall_of(radius, window, level)  # checks
         self.radius, self.window, self.level = float(radius), window, level
 

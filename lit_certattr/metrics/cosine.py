@@ -36,7 +36,7 @@ class CertifiedCosine(ImageMean):
     plot_upper_bound = 1.0
 
     def __init__(self, radius: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(radius, **kwargs)
         self.radius = check_radius(radius)
 
     def value(self, result: Result) -> Tensor:

@@ -27,9 +27,8 @@ class RemovalMetric(FixedPointMean):
     axis = "share of the pixels"
 
     def __init__(self, name: str, position: Sequence[float], **kwargs: Any) -> None:
-        super().__init__(
-            4 * (len(position) + 1), **kwargs
-        )  # three curves and the removed share, a number at the end of each
+        numbers = 4 * (len(position) + 1)  # three curves and the removed share, a number at the end of each
+        super().__init__(tuple(position), size=numbers, **kwargs)
         self.name, self.position = name, tuple(position)
 
     def update(self, curves: RemovalCurves) -> None:

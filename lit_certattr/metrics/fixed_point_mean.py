@@ -12,16 +12,27 @@ _ONE = 2**32
 """1.0 in the fixed-point sums: resolution 2e-10, room for a sum of 2e9."""
 
 
+def name_of(kind: type, *settings: object) -> str:
+    """Name of the empty state of a metric with these settings: an identifier, different for different settings."""
+    return f"settings_{kind.__name__}" + "".join(
+        sign if sign.isalnum() else f"_{ord(sign):x}_" for sign in repr(settings)
+    )
+
+
 class FixedPointMean(Metric, ABC):
     """Mean over images of a number (or several) that each image has.
 
     The states are integers, a fixed-point sum and counts. Integer addition is exact and commutative, so any order of
     the images and any number of processes give the same bits; no precision setting touches it; and no map is kept.
 
+    torchmetrics' collections let metrics share one state for good if their states agree after the first batch, as two
+    radii often do. So every metric has an empty state that is named after its settings: only equal metrics share.
+
     A number that an image does not have is NaN, or infinite, which no sum can hold. The mean leaves it out,
     ``num_undefined`` counts it, and :meth:`compute` warns of it.
 
     Args:
+        settings: All settings that the number depends on.
         size: Numbers an image; ``None`` for a scalar.
         **kwargs: Passed to :class:`torchmetrics.Metric`.
     """
@@ -36,8 +47,9 @@ class FixedPointMean(Metric, ABC):
     num_undefined: Tensor
     """Images that do not."""
 
-    def __init__(self, size: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, *settings: object, size: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.add_state(name_of(type(self), *settings), torch.tensor(0), dist_reduce_fx="sum")
         for state in ("total", "num_images", "num_undefined"):
             zeros = torch.zeros((), dtype=torch.int64) if size is None else torch.zeros(size, dtype=torch.int64)
             self.add_state(state, zeros, dist_reduce_fx="sum")

@@ -14,6 +14,7 @@ class ImageMean(FixedPointMean):
     """Mean over images of a number (or several) that each result has.
 
     Args:
+        settings: All settings that the number depends on.
         size: Numbers a result; ``None`` for a scalar.
         **kwargs: Passed to :class:`torchmetrics.Metric`.
     """

@@ -21,14 +21,15 @@ class LocalisationMetric(NamedMeans):
 
     Args:
         name: Name of the number.
+        settings: All settings that the number depends on.
         **kwargs: Passed to :class:`torchmetrics.Metric`.
     """
 
     higher_is_better = True
     plot_upper_bound = 1.0
 
-    def __init__(self, name: str, **kwargs: Any) -> None:
-        super().__init__((name, f"{name}_centre", f"{name}_uniform", f"{name}_empty"), **kwargs)
+    def __init__(self, name: str, *settings: object, **kwargs: Any) -> None:
+        super().__init__((name, f"{name}_centre", f"{name}_uniform", f"{name}_empty"), *settings, **kwargs)
 
     def add_all(self, found: Localisation) -> None:
         """Add the numbers of some images."""
@@ -79,7 +80,7 @@ class PointingGame(LocalisationMetric):
     """
 
     def __init__(self, tolerance: int = 0, **kwargs: Any) -> None:
-        super().__init__("pointing_game", **kwargs)
+        super().__init__("pointing_game", tolerance, **kwargs)
         pointing_game(torch.ones(1, 1, 1), torch.ones(1, 1, 1, dtype=torch.bool), tolerance)  # checks
         self.tolerance = tolerance
 
@@ -130,7 +131,8 @@ class CertifiedGridPG(NamedMeans):
 
     def __init__(self, radius: float = 0.0, level: int = 0, **kwargs: Any) -> None:
         name = "certified_gridpg"
-        super().__init__((name, f"{name}_centre", f"{name}_uniform", f"{name}_no_support", f"{name}_support"), **kwargs)
+        names = (name, f"{name}_centre", f"{name}_uniform", f"{name}_no_support", f"{name}_support")
+        super().__init__(names, radius, level, **kwargs)
         self.radius, self.level = check_radius(radius), check_level(level)
 
     def update(self, results: PixelResult | Sequence[PixelResult], cells: Tensor | Sequence[int]) -> None:

@@ -1,10 +1,8 @@
 """What all metrics of two maps share: a mean over images of a number that each pair of maps has."""
 
-import re
 from abc import abstractmethod
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lit_certattr.metrics.fixed_point_mean import FixedPointMean
@@ -14,19 +12,11 @@ from lit_certattr.metrics.functional.pairs import Part, check_part
 class MapPairMean(FixedPointMean):
     """Mean over images of a number (or several) of a clean and a perturbed map.
 
-    torchmetrics' collections let metrics share one state for good if their states agree after the first batch, as two
-    windows often do. So every metric has an empty state that is named after its settings: only equal metrics share.
-
     Args:
         settings: All settings that the number depends on.
         size: Numbers a pair; ``None`` for a scalar.
         **kwargs: Passed to :class:`torchmetrics.Metric`.
     """
-
-    def __init__(self, *settings: object, size: int | None = None, **kwargs: Any) -> None:
-        super().__init__(size, **kwargs)
-        name = re.sub(r"\W+", "_", "_".join(map(repr, (type(self).__name__, *settings))))
-        self.add_state(f"settings{name}", torch.tensor(0), dist_reduce_fx="sum")
 
     @abstractmethod
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:

@@ -13,11 +13,12 @@ class NamedMeans(FixedPointMean):
 
     Args:
         names: Names of the numbers, in their order.
+        settings: All settings that the numbers depend on.
         **kwargs: Passed to :class:`torchmetrics.Metric`.
     """
 
-    def __init__(self, names: Sequence[str], **kwargs: Any) -> None:
-        super().__init__(len(names), **kwargs)
+    def __init__(self, names: Sequence[str], *settings: object, **kwargs: Any) -> None:
+        super().__init__(*settings, size=len(names), **kwargs)
         self.names = tuple(names)
 
     def compute(self) -> dict[str, Tensor]:  # type: ignore[override]

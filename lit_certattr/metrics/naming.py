@@ -49,9 +49,6 @@ def certified_metrics(radii: Sequence[float], top_k: Sequence[float]) -> MetricC
     ``null_k25_r0_10`` (the same for independent random maps) and ``one_share_k25_r0_10`` (certified-important
     pixels as a share of K).
 
-    The collection has no compute groups: torchmetrics merges metrics whose states agree after the first batch
-    for good, and two radii often do.
-
     Args:
         radii: Budgets in pixel l2 units.
         top_k: The certificate's levels, in its order.
@@ -70,11 +67,11 @@ def certified_metrics(radii: Sequence[float], top_k: Sequence[float]) -> MetricC
             metrics[metric_name("fraction", radius, share)] = CertifiedFraction(radius, level)
             metrics[metric_name("null", radius, share)] = CertifiedFraction(radius, level, part="null")
             metrics[metric_name("one_share", radius, share)] = CertifiedOneShare(radius, level)
-    return MetricCollection(metrics, compute_groups=False)  # type: ignore[arg-type]
+    return MetricCollection(metrics)  # type: ignore[arg-type]
 
 
 def overlap_metrics(radii: Sequence[float], top_k: float, name: str = "overlap", norm: str = "l2") -> MetricCollection:
-    """The metrics of a :class:`~lit_certattr.certificates.TopKOverlapCertificate`, without compute groups.
+    """The metrics of a :class:`~lit_certattr.certificates.TopKOverlapCertificate`.
 
     Args:
         radii: Budgets in pixel units.
@@ -95,11 +92,11 @@ def overlap_metrics(radii: Sequence[float], top_k: float, name: str = "overlap",
     metrics: dict[str, Metric] = {
         metric_name(name, radius, top_k): CertifiedOverlap(radius, norm) for radius in _distinct(radii)
     }
-    return MetricCollection(metrics, compute_groups=False)  # type: ignore[arg-type]
+    return MetricCollection(metrics)  # type: ignore[arg-type]
 
 
 def cosine_metrics(radii: Sequence[float]) -> MetricCollection:
-    """The metrics of a :class:`~lit_certattr.certificates.CosineCertificate`, without compute groups.
+    """The metrics of a :class:`~lit_certattr.certificates.CosineCertificate`.
 
     Args:
         radii: Budgets in pixel l2 units.
@@ -112,7 +109,7 @@ def cosine_metrics(radii: Sequence[float]) -> MetricCollection:
         ['cosine_r0_05', 'cosine_r0_10']
     """
     metrics: dict[str, Metric] = {metric_name("cosine", radius): CertifiedCosine(radius) for radius in _distinct(radii)}
-    return MetricCollection(metrics, compute_groups=False)  # type: ignore[arg-type]
+    return MetricCollection(metrics)  # type: ignore[arg-type]
 
 
 def metrics_for(certificate: Certificate, radii: Sequence[float]) -> MetricCollection | None:

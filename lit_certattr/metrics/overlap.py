@@ -39,7 +39,7 @@ class CertifiedOverlap(ImageMean):
     plot_upper_bound = 1.0
 
     def __init__(self, radius: float = 0.0, norm: str = "l2", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(radius, norm, **kwargs)
         overlap_of([radius])  # checks
         self.radius, self.norm = float(radius), norm
 
@@ -64,7 +64,7 @@ class CertifiedOverlapCurve(ImageMean):
     plot_upper_bound = 1.0
 
     def __init__(self, radii: Sequence[float], norm: str = "l2", **kwargs: Any) -> None:
-        super().__init__(size=len(radii), **kwargs)
+        super().__init__(tuple(radii), norm, size=len(radii), **kwargs)
         overlap_of(radii)  # checks
         self.radii, self.norm = tuple(float(radius) for radius in radii), norm
 

@@ -41,7 +41,7 @@ class CertifiedFraction(ImageMean):
     plot_upper_bound = 1.0
 
     def __init__(self, radius: float = 0.0, level: int = 0, part: Part = "certified", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(radius, level, part, **kwargs)
         fraction_of(radius, level, part)  # checks
         self.radius, self.level, self.part = float(radius), level, part
 
@@ -71,7 +71,7 @@ class CertifiedOneShare(ImageMean):
     plot_upper_bound = 1.0
 
     def __init__(self, radius: float = 0.0, level: int = 0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(radius, level, **kwargs)
         one_share_of(radius, level)  # checks
         self.radius, self.level = float(radius), level
 
@@ -94,7 +94,7 @@ class MeanCertifiedRadius(ImageMean):
     higher_is_better = True
 
     def __init__(self, level: int = 0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(level, **kwargs)
         radius_of(level)  # checks
         self.level = level
 

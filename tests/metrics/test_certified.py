@@ -16,12 +16,21 @@ from torch import Tensor
 from lit_certattr.certificates import PixelCertificate, PixelResult, TopKOverlapCertificate, TopKOverlapResult
 from lit_certattr.errors import InputError
 from lit_certattr.metrics import (
+    CertifiedCosine,
+    CertifiedDeletion,
     CertifiedFraction,
+    CertifiedGridPG,
+    CertifiedLENSPrecision,
+    CertifiedLENSRecall,
     CertifiedOneShare,
     CertifiedOverlap,
     CertifiedOverlapCurve,
+    Deletion,
     ImageMean,
+    Insertion,
     MeanCertifiedRadius,
+    PointingGame,
+    SameClassOverlap,
     certified_metrics,
     metric_name,
     overlap_metrics,
@@ -233,15 +242,45 @@ def _agree_on_first_only() -> tuple[PixelResult, PixelResult]:
     return first, PIXEL[0]
 
 
-def test_compute_groups_would_have_merged_them():
-    """The trap is real: the same metrics in torchmetrics' default collection report one number."""
+def test_collections_keep_metrics_apart_that_agree_on_the_first_image_only():
+    """Torchmetrics merges metrics whose states agree after the first update; the name of an empty one forbids it."""
     from torchmetrics import MetricCollection
 
-    default = MetricCollection({"a": CertifiedFraction(0.05), "b": CertifiedFraction(0.1)})
-    for result in _agree_on_first_only():
-        default.update(result)
-    values = default.compute()
-    assert values["a"] == values["b"]
+    class Careless(CertifiedFraction):
+        def __init__(self, radius):
+            super().__init__(radius)
+            self._defaults = {name: state for name, state in self._defaults.items() if "settings" not in name}
+
+    for kind, apart in ((Careless, False), (CertifiedFraction, True)):
+        default = MetricCollection({"a": kind(0.05), "b": kind(0.1), "c": kind(0.1)})
+        for result in _agree_on_first_only():
+            default.update(result)
+        values = default.compute()
+        assert (values["a"] != values["b"]) == apart
+        assert values["b"] == values["c"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (lambda: CertifiedOneShare(0.1, 2), lambda: CertifiedOneShare(0.1, 0)),
+        (lambda: MeanCertifiedRadius(0), lambda: MeanCertifiedRadius(1)),
+        (lambda: CertifiedFraction(0.1, part="one"), lambda: CertifiedFraction(0.1, part="zero")),
+        (lambda: CertifiedOverlap(0.1), lambda: CertifiedOverlap(0.1, "linf")),
+        (lambda: CertifiedOverlapCurve([0.1]), lambda: CertifiedOverlapCurve([0.2])),
+        (lambda: CertifiedCosine(1e-16), lambda: CertifiedCosine(1e16)),
+        (lambda: CertifiedLENSRecall(0.1, 2), lambda: CertifiedLENSRecall(0, 1, 2)),
+        (lambda: CertifiedLENSRecall(0.1), lambda: CertifiedLENSPrecision(0.1)),
+        (lambda: CertifiedGridPG(0.1), lambda: CertifiedGridPG(0.2)),
+        (lambda: PointingGame(1), lambda: PointingGame(2)),
+        (lambda: SameClassOverlap(3, (4, 4), 0.5), lambda: SameClassOverlap(3, (4, 4), 0.25)),
+        (lambda: Deletion(5), lambda: Insertion(5)),
+        (lambda: CertifiedDeletion((0.5,)), lambda: CertifiedDeletion((0.25,))),
+    ],
+)
+def test_different_settings_have_different_states(first, second):
+    assert first()._defaults.keys() != second()._defaults.keys()
+    assert first()._defaults.keys() == first()._defaults.keys()
 
 
 def test_collections_route_prefix_and_flatten():

@@ -153,9 +153,7 @@ def test_classes_are_means_over_images_whatever_the_batches():
 
 def test_in_a_collection_the_names_stay_apart():
     maps, masks = random_case(2)
-    collection = MetricCollection(
-        {"near": PointingGame(0), "far": PointingGame(5), "energy": EnergyInMask()}, compute_groups=False
-    )
+    collection = MetricCollection({"near": PointingGame(0), "far": PointingGame(5), "energy": EnergyInMask()})
     collection.update(maps, masks)
     values = collection.compute()
     assert values["far_pointing_game"] >= values["near_pointing_game"]
