@@ -69,11 +69,17 @@ def _thresholds(flat: Tensor, sizes: Sequence[int]) -> Tensor:
 
 def _at_least(flat: Tensor, threshold: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Mask of the ``size`` pixels at or above the threshold of each row, and the number of pixels tied across it."""
-    if values_are_free(flat):  # NumPy compares and counts faster, and asking whether there are ties is free
-        selected = flat.numpy() >= threshold.numpy()
-        if np.count_nonzero(selected) == size * len(flat):
-            return torch.from_numpy(selected), torch.zeros(len(flat), dtype=torch.int64)
-    return break_ties(flat, threshold, size)
+    if not values_are_free(flat):
+        return break_ties(flat, threshold, size)
+    values, at = flat.numpy(), threshold.numpy()  # NumPy compares and counts faster, and asking for ties is free
+    selected, tied = values >= at, np.zeros(len(values), np.int64)
+    if np.count_nonzero(selected) != size * len(values):
+        for row, mask in enumerate(selected):
+            if (surplus := np.count_nonzero(mask) - size) > 0:
+                equal = np.flatnonzero(values[row] == at[row])
+                mask[equal[-surplus:]] = False
+                tied[row] = len(equal)
+    return torch.from_numpy(selected), torch.from_numpy(tied)
 
 
 def votes_without_ties(flat: Tensor, ranked: Tensor, sizes: Sequence[int]) -> Tensor | None:
