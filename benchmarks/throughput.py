@@ -10,9 +10,9 @@ results) with the bare loop: forward and input gradient of a fixed noisy batch o
 counting stand alone too, and what the certifier does once an image, which the number of samples divides: the class and
 the shape of the map, from the clean image. `peers` puts Captum's NoiseTunnel around Saliency beside the same sampling,
 with its defaults (all samples in one batch, the network in its usual layout) and batched by hand; it neither ranks nor
-counts. The bare loop shows what is possible at all. `cams` certifies Grad-CAM; Captum and pytorch-grad-cam explain the
-same noisy images, batch by batch. All of these: one thread, CPU time, interleaved, medians of the ratios of each round.
-`memory` is the peak of a fresh process for each number of samples.
+counts. The bare loop shows what is possible at all. `cams` certifies Grad-CAM, resized and as it is; Captum (as it is)
+and pytorch-grad-cam (resized) explain the same noisy images, batch by batch. All of these: one thread, CPU time,
+interleaved, medians of the ratios of each round. `memory` is the peak of a fresh process for each number of samples.
 """
 
 import argparse
@@ -171,7 +171,7 @@ def compare_peers(arguments: argparse.Namespace) -> None:
 
 def compare_cams(arguments: argparse.Namespace) -> None:
     """Certified Grad-CAM beside Grad-CAM of Captum and pytorch-grad-cam, which rank and count nothing."""
-    setting = Setting(arguments, GradCAM())
+    setting, native = Setting(arguments, GradCAM()), Setting(arguments, GradCAM(upsample=False))
     method = LayerGradCam(setting.model, final_layer(setting.model).module)
     trainable = deepcopy(setting.model).requires_grad_(True)  # pytorch-grad-cam cannot work with frozen parameters
     layer = final_layer(trainable).module
@@ -185,7 +185,7 @@ def compare_cams(arguments: argparse.Namespace) -> None:
             for block in setting.blocks():
                 cam(block, [ClassifierOutputTarget(0)] * len(block))
 
-    cases = {"Captum": captum, "pytorch-grad-cam": peer, "sampling": setting.sample}
+    cases = {"Captum": captum, "pytorch-grad-cam": peer, "sampling": setting.sample, "sampling, 7 x 7": native.sample}
     compare("cams", cases, "Captum", arguments)
 
 
