@@ -1,4 +1,6 @@
 from lit_certattr.cli.certify import main
+from lit_certattr.host_memory import keep_freed_memory
 
 if __name__ == "__main__":
+    keep_freed_memory()
     main()

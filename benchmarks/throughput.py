@@ -3,6 +3,7 @@
     python -m benchmarks.throughput time   --network resnet18 --batch 8 --samples 64 --repetitions 15
     python -m benchmarks.throughput peers  --network resnet18 --batch 8 --samples 64 --repetitions 7
     python -m benchmarks.throughput cams   --network resnet18 --batch 8 --samples 64 --repetitions 7
+    python -m benchmarks.throughput kept   --network efficientnet_lite0 --batch 32 --samples 64 --repetitions 7
     python -m benchmarks.throughput memory --network small_cnn --batch 10
 
 `time` compares the sampling of the certifier (fresh noise, gradients, top-K counts for three levels and the overlap,
@@ -10,9 +11,10 @@ results) with the bare loop: forward and input gradient of a fixed noisy batch o
 counting stand alone too, and what the certifier does once an image, which the number of samples divides: the class and
 the shape of the map, from the clean image. `peers` puts Captum's NoiseTunnel around Saliency beside the same sampling,
 with its defaults (all samples in one batch, the network in its usual layout) and batched by hand; it neither ranks nor
-counts. The bare loop shows what is possible at all. `cams` certifies Grad-CAM, resized and as it is; Captum (as it is)
-and pytorch-grad-cam (resized) explain the same noisy images, batch by batch. All of these: one thread, CPU time,
-interleaved, medians of the ratios of each round. `memory` is the peak of a fresh process for each number of samples.
+counts. `cams` certifies Grad-CAM, as it is and resized; Captum (as it is) and pytorch-grad-cam (resized) explain the
+same noisy images, batch by batch. Other software and ours run in processes of their own, ours with the memory settings
+of certify.py; `kept` shows what these save. All of these: one thread, CPU time, interleaved, medians of the ratios of
+each round. `memory` is the peak of a fresh process for each number of samples.
 """
 
 import argparse
@@ -21,7 +23,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from copy import deepcopy
+from copy import copy, deepcopy
 from functools import partial
 
 import torch
@@ -30,11 +32,11 @@ from pytorch_grad_cam import GradCAM as PeerGradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from benchmarks.timing import interleaved, ratios
+from benchmarks.timing import Cases, in_turn, interleaved, process_of_its_own, ratios
 from lit_certattr import Certifier
 from lit_certattr.attribution import Attribution, GradCAM, Gradient
 from lit_certattr.certificates import PixelCertificate, Result, TopKOverlapCertificate
-from lit_certattr.models import EfficientNetLite0, SmallCNN, TorchvisionClassifier, final_layer
+from lit_certattr.models import EfficientNetLite0, SmallCNN, TorchvisionClassifier, final_layer, fold_batch_norm
 from lit_certattr.smoothing import GaussianNoise, MapBlock, noisy_images
 
 NETWORKS = {
@@ -43,6 +45,7 @@ NETWORKS = {
     "resnet18": (lambda: TorchvisionClassifier("resnet18"), (3, 224, 224)),
 }
 SIGMA = 0.25
+Builder = Callable[[argparse.Namespace], Cases]
 
 
 class Setting:
@@ -123,9 +126,8 @@ class Setting:
         return self.compute()
 
 
-def compare(title: str, cases: dict[str, Callable[[], object]], base: str, arguments: argparse.Namespace) -> None:
+def report(title: str, seconds: dict[str, list[float]], base: str, arguments: argparse.Namespace) -> None:
     """Print the median time and the ratio of each case."""
-    seconds = interleaved(cases, arguments.repetitions)
     shares = ratios(seconds, base)
     print(
         f"{title}: {arguments.network}, batch {arguments.batch}, {arguments.samples} samples, torch {torch.__version__}"
@@ -146,32 +148,42 @@ def compare_time(arguments: argparse.Namespace) -> None:
         "once an image": setting.once,
         "sampling": setting.sample,
     }
-    compare("time", cases, "bare loop", arguments)
+    report("time", interleaved(cases, arguments.repetitions), "bare loop", arguments)
 
 
-def compare_peers(arguments: argparse.Namespace) -> None:
-    """The certifier beside Captum's smoothing of the same method, which gives no certificate."""
+def tunnel_cases(arguments: argparse.Namespace) -> Cases:
+    """Captum's smoothing of the same method, which gives no certificate."""
     setting = Setting(arguments, Gradient())
     tunnel = NoiseTunnel(Saliency(setting.usual))
     smooth = partial(tunnel.attribute, nt_type="smoothgrad", nt_samples=setting.samples, stdevs=SIGMA, target=0)
-
-    def half() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
-            setting.sample()
-
-    cases = {
+    return {
         "NoiseTunnel": lambda: smooth(setting.image[None].clone()),
         "NoiseTunnel batched by hand": lambda: smooth(setting.image[None].clone(), nt_samples_batch_size=setting.batch),
+    }
+
+
+def sampling_cases(arguments: argparse.Namespace) -> Cases:
+    """The certifier's sampling in its modes of arithmetic, and the passes that it cannot avoid."""
+    setting = Setting(arguments, Gradient())
+    folded = copy(setting)
+    folded.model = fold_batch_norm(setting.model, setting.image[None])
+
+    def half(mode: Setting) -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            mode.sample()
+
+    return {
         "bare loop": setting.bare,
         "sampling": setting.sample,
-        "sampling, bfloat16": half,
+        "sampling, folded": folded.sample,
+        "sampling, bfloat16": partial(half, setting),
+        "sampling, folded, bfloat16": partial(half, folded),
     }
-    compare("peers", cases, "NoiseTunnel", arguments)
 
 
-def compare_cams(arguments: argparse.Namespace) -> None:
-    """Certified Grad-CAM beside Grad-CAM of Captum and pytorch-grad-cam, which rank and count nothing."""
-    setting, native = Setting(arguments, GradCAM()), Setting(arguments, GradCAM(upsample=False))
+def peer_cam_cases(arguments: argparse.Namespace) -> Cases:
+    """Grad-CAM of Captum and pytorch-grad-cam, which rank and count nothing."""
+    setting = Setting(arguments, GradCAM())
     method = LayerGradCam(setting.model, final_layer(setting.model).module)
     trainable = deepcopy(setting.model).requires_grad_(True)  # pytorch-grad-cam cannot work with frozen parameters
     layer = final_layer(trainable).module
@@ -185,8 +197,46 @@ def compare_cams(arguments: argparse.Namespace) -> None:
             for block in setting.blocks():
                 cam(block, [ClassifierOutputTarget(0)] * len(block))
 
-    cases = {"Captum": captum, "pytorch-grad-cam": peer, "sampling": setting.sample, "sampling, 7 x 7": native.sample}
-    compare("cams", cases, "Captum", arguments)
+    return {"Captum": captum, "pytorch-grad-cam": peer}
+
+
+def cam_cases(arguments: argparse.Namespace) -> Cases:
+    """Certified Grad-CAM."""
+    resized, native = Setting(arguments, GradCAM()), Setting(arguments, GradCAM(upsample=False))
+    return {"sampling, 7 x 7": native.sample, "sampling, resized": resized.sample}
+
+
+def compare_peers(theirs: Builder, ours: Builder, base: str, arguments: argparse.Namespace) -> None:
+    """Other software as it comes, beside ours as ``certify.py`` runs it, each in a process of its own."""
+    with (
+        process_of_its_own(partial(theirs, arguments), keeps_memory=False) as peers,
+        process_of_its_own(partial(ours, arguments), keeps_memory=True) as own,
+    ):
+        report(arguments.what, in_turn({**peers, **own}, arguments.repetitions), base, arguments)
+
+
+def pass_cases(arguments: argparse.Namespace) -> Cases:
+    """Sampling of gradients, and passes without a graph."""
+    setting = Setting(arguments, Gradient())
+
+    def forward() -> None:
+        with torch.no_grad():
+            for _ in range(setting.steps):
+                setting.model(setting.noisy)
+
+    return {"sampling": setting.sample, "forward passes": forward}
+
+
+def compare_kept(arguments: argparse.Namespace) -> None:
+    """What it saves that ``certify.py`` keeps freed memory."""
+    build = partial(pass_cases, arguments)
+    with (
+        process_of_its_own(build, keeps_memory=False) as returned,
+        process_of_its_own(build, keeps_memory=True) as kept,
+    ):
+        for name in returned:
+            pair = {f"{name}, memory returned": returned[name], f"{name}, kept": kept[name]}
+            report("kept", in_turn(pair, arguments.repetitions), f"{name}, memory returned", arguments)
 
 
 def measure_memory(arguments: argparse.Namespace) -> None:
@@ -207,7 +257,13 @@ def measure_memory(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Read the command line and run one comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = {"time": compare_time, "peers": compare_peers, "cams": compare_cams, "memory": measure_memory}
+    commands = {
+        "time": compare_time,
+        "peers": partial(compare_peers, tunnel_cases, sampling_cases, "NoiseTunnel"),
+        "cams": partial(compare_peers, peer_cam_cases, cam_cases, "Captum"),
+        "kept": compare_kept,
+        "memory": measure_memory,
+    }
     parser.add_argument("what", choices=list(commands))
     parser.add_argument("--network", choices=sorted(NETWORKS), default="small_cnn")
     parser.add_argument("--batch", type=int, default=64, help="samples evaluated at once")
