@@ -23,7 +23,7 @@ def draw(
         shade_label: What the colour is.
         path: Image file.
     """
-    figure, axes = pyplot.subplots(figsize=(10, 7.5))
+    figure, axes = pyplot.subplots(figsize=(12, 9))
     (across, up, shades) = zip(*points.values(), strict=True)
     (x, dx), (y, dy) = zip(*across, strict=True), zip(*up, strict=True)
     axes.errorbar(x, y, dy, dx, fmt="none", color="0.8", linewidth=0.8, zorder=1)
@@ -48,7 +48,7 @@ def place_names(axes: Axes, places: Mapping[str, tuple[float, float]]) -> None:
     taken: list[Bbox] = []
     for name, place in places.items():
         best, least = None, float("inf")
-        for distance, side, height in product((6, 14, 24, 36), (1, 0, -1), (0, 1, -1, 2, -2)):
+        for distance, side, height in product((6, 14, 24, 36, 52, 72), (1, 0, -1), (0, 1, -1, 2, -2)):
             if side == 0 and height == 0:
                 continue
             text = axes.annotate(
