@@ -44,6 +44,7 @@ from lit_certattr.attribution import (
 )
 from lit_certattr.certificates import PixelCertificate, PixelResult, load_results, save_results
 from lit_certattr.data import GridMosaics, Photographs, SampleSet
+from lit_certattr.host_memory import keep_freed_memory
 from lit_certattr.metrics import CertifiedDeletion, CertifiedGridPG
 from lit_certattr.metrics.functional import certified_deletion
 from lit_certattr.models import EfficientNetLite0
@@ -188,6 +189,7 @@ def removal(network: nn.Module, photographs: SampleSet, found: dict[str, PixelRe
 
 def main() -> None:
     """Read the command line; certify, or print the table."""
+    keep_freed_memory()  # as certify.py does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "table"])
     parser.add_argument("--output", type=Path, default=Path("runs/methods_table"))
