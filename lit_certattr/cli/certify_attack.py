@@ -40,8 +40,9 @@ Examples:
 
 Every certified number (pixels that stay important or unimportant, overlap of the top K, cosine) is a lower bound over
 all perturbations of an l2 length. Here the worst perturbation is searched, by gradient ascent through the noise
-(expectation over transformation, fresh noise at every step), and what it leaves is an upper bound: the truth lies
-between. What is found is sampled again with noise that no search has seen, and judged with a confidence bound.
+(expectation over transformation, fresh noise at every step), of each number and, unless --keep_label is given, of the
+prediction; what it leaves is an upper bound: the truth lies between. What is found is sampled again with noise that no
+search has seen, and judged with a confidence bound.
 
 Written beside the run, image by image, so that the same command goes on after an interruption: attack/attack.html,
 sandwich.parquet, sandwich.csv, figures/ and the perturbed images. The run is audited first, and its network and images
