@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from lit_certattr.attribution.image_convolution import ImageConvolutions
 from lit_certattr.errors import InputError
 
 ChannelReduction = Literal["sum_abs", "abs_sum", "max_abs", "sum", "l2"]
@@ -92,7 +93,7 @@ def input_gradient(
     Raises:
         InputError: If the network does not return logits. Targets are not checked: that would stop an accelerator.
     """
-    with graph_mode(True), second_order(create_graph):
+    with graph_mode(True), second_order(create_graph), nullcontext() if create_graph else ImageConvolutions():
         images = ordinary(images)
         if not (create_graph and images.requires_grad):
             images = images.detach().requires_grad_(True)
