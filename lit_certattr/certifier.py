@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from lit_certattr.attribution import Attribution, Gradient, ProbabilityGradient, frozen
+from lit_certattr.attribution.base import as_logits
 from lit_certattr.attribution.batching import starting_batch, tiled
 from lit_certattr.certificates import Certificate, PixelCertificate, Result, TopKOverlapCertificate
 from lit_certattr.errors import InputError
+from lit_certattr.inputs import check_images, check_targets
 from lit_certattr.models import fold_batch_norm
 from lit_certattr.processes import Share
 from lit_certattr.smoothing import (
@@ -184,15 +186,15 @@ class Certifier:
             InputError: If an image, target or the number of samples is unusable; nothing is sampled then.
         """
         with torch.inference_mode(False), torch.no_grad(), frozen(model):
-            images = _check_images(images, ids)
+            images = check_images(images, ids)
             model = self.network(model, images[:1])
             ids = [content_id(image) for image in images] if ids is None else list(ids)
             for image, image_id in zip(images, ids, strict=True):
                 self.noise.check(image, image_id)
             # One by one: the class of an image near a tie must not depend on the images beside it.
-            logits = torch.cat([_logits(model, image) for image in images.split(1)])
+            logits = torch.cat([as_logits(model(image)) for image in images.split(1)])
             classes = logits.argmax(1) if targets is None else torch.as_tensor(targets, device=images.device)
-            labels = _check_targets(classes, len(images), logits.shape[1])
+            labels = check_targets(classes, len(images), logits.shape[1])
             rule = "predicted" if targets is None else "given"
             map_shape = _map_shape(self.attribution, model, images, classes)
             self.check_sample_size(map_shape)
@@ -386,38 +388,6 @@ def certify(
         seed=seed,
     )
     return certifier(model, image.unsqueeze(0), None if target is None else [target])[0]
-
-
-def _check_images(images: Tensor, ids: Sequence[str] | None) -> Tensor:
-    if images.ndim != 4 or not images.numel() or not torch.is_floating_point(images):
-        raise InputError(f"images must be a float tensor [B, C, H, W], got {images.dtype} {tuple(images.shape)}")
-    if ids is not None and (len(ids) != len(images) or len(set(ids)) < len(ids)):
-        raise InputError(f"ids must be {len(images)} different names, got {len(ids)} ({len(set(ids))} different)")
-    low, high = torch.aminmax(images.flatten(1), dim=1)
-    for index, (least, most) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
-        name = index if ids is None else ids[index]
-        if not least - least == most - most == 0:  # NaN or infinite
-            raise InputError(f"image {name}: holds NaN or infinite pixels")
-        if least < 0 or most > 1:
-            raise InputError(f"image {name}: pixels must lie in [0, 1], found {least:g} to {most:g}")
-    return images.clone() if images.is_inference() else images.detach()
-
-
-def _logits(model: nn.Module, image: Tensor) -> Tensor:
-    logits: Tensor = model(image)
-    if logits.ndim != 2:
-        raise InputError(f"the network must return logits [B, num_classes], got shape {tuple(logits.shape)}")
-    return logits
-
-
-def _check_targets(targets: Tensor, num_images: int, num_classes: int) -> list[int]:
-    if targets.shape != (num_images,) or targets.is_floating_point():
-        raise InputError(f"targets must be {num_images} class indices, got {targets.dtype} {tuple(targets.shape)}")
-    labels: list[int] = targets.tolist()
-    for label in labels:
-        if not 0 <= label < num_classes:
-            raise InputError(f"target class {label} is unknown: the network has classes 0 to {num_classes - 1}")
-    return labels
 
 
 def _map_shape(attribution: Attribution, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[int, int]:

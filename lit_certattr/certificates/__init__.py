@@ -5,7 +5,8 @@ from lit_certattr.certificates.cosine import CosineCertificate
 from lit_certattr.certificates.cosine_result import CosineResult
 from lit_certattr.certificates.overlap_bounds import displacement_radii
 from lit_certattr.certificates.overlap_result import OverlapResult
-from lit_certattr.certificates.pixel import ABSTAIN, PixelCertificate, PixelResult
+from lit_certattr.certificates.pixel import PixelCertificate
+from lit_certattr.certificates.pixel_result import ABSTAIN, PixelResult
 from lit_certattr.certificates.renyi import RenyiCertificate, RenyiResult
 from lit_certattr.certificates.result import Result, load_results, save_results
 from lit_certattr.certificates.smoothgrad import SmoothGradCertificate

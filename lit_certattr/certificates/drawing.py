@@ -10,7 +10,7 @@ from torch import Tensor
 from lit_certattr.certificates.cosine_bounds import radius_over_sigma
 from lit_certattr.certificates.cosine_result import CosineResult
 from lit_certattr.certificates.overlap_result import OverlapResult
-from lit_certattr.certificates.pixel import PixelResult
+from lit_certattr.certificates.pixel_result import PixelResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

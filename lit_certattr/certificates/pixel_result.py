@@ -1,0 +1,310 @@
+"""What the pixel-level certificate found: labels and radii of the pixels of one map."""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, cast, get_args
+
+import attrs
+import numpy as np
+import torch
+from scipy.special import ndtr, ndtri
+from torch import Tensor
+
+from lit_certattr.certificates.result import Result, check_same_shape, round_down, upper_bounds_of_counts
+from lit_certattr.certificates.votes import check_votes, vote_flags
+from lit_certattr.errors import InputError
+from lit_certattr.smoothing import top_k_size
+from lit_certattr.statistics import (
+    binomial_tail,
+    clopper_pearson_lower,
+    smallest_sample_size,
+    two_label_holm,
+    two_label_test,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ABSTAIN = -1
+_LABELS = {1: "important", 0: "unimportant"}
+Correction = Literal["bonferroni", "holm"]
+
+
+def check_correction(name: str) -> Correction:
+    """The correction of this name.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if name not in get_args(Correction):
+        raise InputError(f"correction must be one of {', '.join(get_args(Correction))}, got {name!r}")
+    return cast(Correction, name)
+
+
+class Fixed(NamedTuple):
+    """The vote that Holm shows, one for all labels, where Bonferroni has a level of Clopper-Pearson bounds."""
+
+    vote: float
+
+
+def _floats(values: Iterable[float]) -> tuple[float, ...]:
+    return tuple(values)
+
+
+def _ints(values: Iterable[int]) -> tuple[int, ...]:
+    return tuple(values)
+
+
+@attrs.frozen(eq=False)
+class PixelResult(Result):
+    """Certified labels and radii of the pixels of one map, for ``K`` levels of sparsity.
+
+    Attributes:
+        labels: int8 ``[K, H, W]``: 1 important (in the top K), 0 unimportant, -1 abstain.
+        radius: float32 ``[K, H, W]``: l2 radius, in pixel units, within which the label is kept; 0 where none.
+        votes: int32 ``[K, H, W]``: how many of the samples put the pixel in the top K.
+        top_k: The levels as they were asked for, shares or pixel counts.
+        sizes: Pixels in the top K at each level.
+        tau: Vote level that every label is shown to reach.
+        threshold: Votes needed for a label; ``num_samples + 1`` if no number is enough.
+        level: Level of the Clopper-Pearson bound behind each radius; with Holm the p-value at the threshold.
+        correction: ``"bonferroni"``, or ``"holm"``: then every radius is that of tau.
+        num_constant: Samples whose map was constant; they vote for neither label.
+        tied: For each level, the average share of pixels that tie across the threshold of a noisy map.
+    """
+
+    kind: ClassVar[str] = "pixel"
+
+    labels: Tensor
+    radius: Tensor
+    votes: Tensor
+    top_k: tuple[float, ...] = attrs.field(converter=_floats)
+    sizes: tuple[int, ...] = attrs.field(converter=_ints)
+    tau: float
+    threshold: int
+    level: float
+    num_constant: int
+    tied: tuple[float, ...] = attrs.field(converter=_floats)
+    correction: str = "bonferroni"
+
+    def __attrs_post_init__(self) -> None:
+        dtypes = (self.labels.dtype, self.radius.dtype, self.votes.dtype)
+        if dtypes != (torch.int8, torch.float32, torch.int32) or self.labels.ndim != 3:
+            raise ValueError("labels, radius and votes must be int8, float32 and int32 [K, H, W]")
+        levels = {len(self.labels), len(self.top_k), len(self.sizes), len(self.tied)}
+        if len({self.labels.shape, self.radius.shape, self.votes.shape}) > 1 or len(levels) > 1:
+            raise ValueError("labels, radius, votes, top_k, sizes and tied must agree in shape")
+
+    @property
+    def num_pixels(self) -> int:
+        """Pixels of the map."""
+        return self.labels[0].numel()
+
+    def shares(self, radius: float = 0.0) -> dict[str, Tensor]:
+        """Shares of the pixels at a radius, for each level.
+
+        Args:
+            radius: Budget in pixel l2 units; a label counts if its radius is larger, or at 0 if it has one.
+
+        Returns:
+            ``"one"``, ``"zero"``, ``"certified"`` (their sum) and ``"abstain"``, each float64 ``[K]``.
+        """
+        kept = (self.labels != ABSTAIN) & (self.radius > radius)
+        one = (kept & (self.labels == 1)).flatten(1).double().mean(1)
+        zero = (kept & (self.labels == 0)).flatten(1).double().mean(1)
+        return {"one": one, "zero": zero, "certified": one + zero, "abstain": 1 - one - zero}
+
+    def certified_count(self, radius: float = 0.0) -> tuple[int, int]:
+        """See :class:`Result`: labels of either kind, and pixels times levels."""
+        return int(((self.labels != ABSTAIN) & (self.radius > radius)).sum()), self.labels.numel()
+
+    def _vote_level(self) -> "float | Fixed":
+        return Fixed(self.tau) if self.correction == "holm" else self.level
+
+    def one_share(self, radius: float = 0.0) -> Tensor:
+        """Certified-important pixels as a share of the K that can be important, float64 ``[K]`` in [0, 1]."""
+        sizes = torch.tensor(self.sizes, dtype=torch.float64)
+        return self.shares(radius)["one"] * self.num_pixels / sizes
+
+    def null_shares(self, radius: float = 0.0) -> dict[str, Tensor]:
+        """Shares that independent random maps would be expected to reach, for each level.
+
+        Pure noise leaves a pixel out of the top K with probability ``1 - K``, so for small K it is "certified"
+        unimportant. A share means something only beyond this baseline.
+
+        Args:
+            radius: Budget in pixel l2 units.
+
+        Returns:
+            ``"one"``, ``"zero"`` and ``"certified"``, each float64 ``[K]``.
+        """
+        counts = np.arange(self.num_samples + 1)
+        radii = _radius_table(self.num_samples, self.threshold, self._vote_level(), self.sigma)
+        enough = np.flatnonzero((counts >= self.threshold) & (radii > radius))
+        need = int(enough[0]) if enough.size else self.num_samples + 1
+        share = np.array(self.sizes) / self.num_pixels
+        one, zero = (
+            binomial_tail(need, self.num_samples, share),
+            binomial_tail(need, self.num_samples, 1 - share),
+        )
+        shares = {"one": one, "zero": zero, "certified": one + zero}
+        return {key: torch.from_numpy(np.asarray(value)) for key, value in shares.items()}
+
+    def power(self, vote: float) -> float:
+        """Probability that a pixel whose true vote is ``vote`` gets a label with this number of samples."""
+        return float(binomial_tail(self.threshold, self.num_samples, vote))
+
+    def power_note(self) -> str:
+        """One line that keeps an abstention from being read as instability."""
+        if self.threshold > self.num_samples:
+            return f"No vote of {self.num_samples} is enough for a label."
+        return (
+            f"A label needs {self.threshold} of {self.num_samples} votes; a pixel whose true vote is 95 % "
+            f"gets one with probability {self.power(0.95):.1%}."
+        )
+
+    def composition(self) -> Tensor:
+        """Degree map over the levels, int64 ``[H, W]``: ``j`` if certified important down to the j-th largest K.
+
+        0 where the pixel is certified important at no level. All levels share one alpha, so the whole map
+        holds at once.
+        """
+        degree = torch.zeros(self.labels.shape[1:], dtype=torch.int64)
+        for j, level in enumerate(np.argsort([-size for size in self.sizes], kind="stable"), start=1):
+            degree[self.labels[level] == 1] = j
+        return degree
+
+    def statement(self, radius: float | None = None) -> str:
+        """See :class:`Result`; with a radius, counted at that budget."""
+        budget = 0.0 if radius is None else radius
+        shares = self.shares(budget)
+        levels = ", ".join(
+            f"{float(one):.1%} certified important and {float(zero):.1%} certified unimportant "
+            f"at K = {_percent(size, self.num_pixels)}"
+            for one, zero, size in zip(shares["one"], shares["zero"], self.sizes, strict=True)
+        )
+        within = "its certified radius (see the radius map)" if radius is None else f"{radius:g}"
+        return (
+            f"With probability at least {1 - self.alpha:.4g}, for all {self.num_pixels} pixels and "
+            f"{len(self.sizes)} level(s) of K at once: no perturbation of the image with l2 norm below {within} "
+            f"can change the majority vote of a certified pixel, i.e. whether it belongs to the top K of the "
+            f"attribution map under {self.noise_in_words()}. Here {levels} of the pixels. "
+            f"Nothing is claimed about the other pixels or about the predicted class."
+        )
+
+    @classmethod
+    def from_votes(
+        cls,
+        votes: Tensor,
+        num_constant: int,
+        tied: Sequence[float],
+        top_k: Sequence[float],
+        tau: float,
+        correction: Correction,
+        record: dict[str, Any],
+    ) -> Self:
+        """The labels and radii that votes give; the one place where :class:`PixelCertificate` decides.
+
+        Args:
+            votes: int32 ``[K, H, W]``, see :class:`PixelResult`.
+            num_constant: Samples whose map was constant.
+            tied: Share of tied pixels of each level.
+            top_k: Levels of sparsity.
+            tau: Vote level of the labels.
+            correction: How the pixels share alpha.
+            record: The fields that every result has; a flag is added where no label can be given.
+        """
+        n, pixels = record["num_samples"], votes[0].numel()
+        alpha = record["alpha"] * record["alpha_share"]
+        zeros = n - num_constant - votes
+        winner = torch.where(votes >= zeros, votes, zeros)
+        claimed: float | Fixed
+        if correction == "holm":
+            threshold = two_label_holm(np.bincount(winner.numpy().ravel(), minlength=n + 1), n, tau, alpha)
+            level, claimed = float(binomial_tail(threshold, n, tau)), Fixed(tau)
+        else:
+            threshold, level = two_label_test(n, tau, alpha / votes.numel())
+            claimed = level
+        needed = smallest_sample_size(tau, alpha / votes.numel())
+        if n < needed:
+            record["flags"] = [*record["flags"], f"{n} samples cannot give a label to any pixel; {needed} can"]
+        radii = round_down(_radius_table(n, threshold, claimed, record["sigma"]))
+        labels = torch.full(votes.shape, ABSTAIN, dtype=torch.int8)
+        labels[votes >= threshold] = 1
+        labels[zeros >= threshold] = 0
+        return cls(
+            labels=labels,
+            radius=radii[winner],  # the table is 0 below the threshold
+            votes=votes,
+            top_k=top_k,
+            sizes=[top_k_size(size, pixels) for size in top_k],
+            tau=tau,
+            threshold=threshold,
+            level=level,
+            num_constant=num_constant,
+            tied=tied,
+            correction=correction,
+            **record,
+        )
+
+    def rederive(self) -> Self:
+        """See :class:`Result`."""
+        ties = self.sampling.get("ties", "index")
+        for votes, top_k in zip(self.votes, self.top_k, strict=True):
+            size = top_k_size(top_k, self.num_pixels)
+            check_votes(votes, size, ties, self.num_samples, self.num_constant)
+        record = self._record()
+        record["flags"] = vote_flags(self.num_samples, self.num_constant, max(self.tied), ties)
+        correction = check_correction(self.correction)
+        return self.from_votes(self.votes, self.num_constant, self.tied, self.top_k, self.tau, correction, record)
+
+    def _label_counts(self) -> dict[int, Tensor]:
+        """Votes for each label."""
+        return {1: self.votes, 0: self.num_samples - self.num_constant - self.votes}
+
+    def claims(self) -> dict[str, Tensor]:
+        """See :class:`Result`: the vote that each label is shown to have."""
+        shown = torch.from_numpy(_vote_table(self.num_samples, self.threshold, self._vote_level()))
+        return {
+            f"vote for {_LABELS[label]}": torch.where(self.labels == label, shown[counts], 0.0)
+            for label, counts in self._label_counts().items()
+        }
+
+    def upper_bounds(self, fresh: Self, level: float) -> dict[str, Tensor]:
+        """See :class:`Result`: exact bounds of the votes."""
+        check_same_shape(self.votes, fresh.votes)
+        return {
+            f"vote for {_LABELS[label]}": upper_bounds_of_counts(counts, fresh.num_samples, level)
+            for label, counts in fresh._label_counts().items()
+        }
+
+    def plot(self) -> "Figure":
+        """Composition over the levels and radius map of the smallest K."""
+        from lit_certattr.certificates.drawing import draw_pixel
+
+        return draw_pixel(self)
+
+
+@lru_cache(maxsize=64)
+def _vote_table(num_samples: int, threshold: int, level: "float | Fixed") -> np.ndarray:
+    """Vote that a label with each of the ``num_samples + 1`` counts is shown to have; 0 below the threshold."""
+    counts = np.arange(num_samples + 1)
+    if threshold > num_samples:
+        return np.zeros(num_samples + 1)
+    vote = level.vote if isinstance(level, Fixed) else clopper_pearson_lower(counts, num_samples, level)
+    return np.where(counts >= threshold, vote, 0.0)
+
+
+@lru_cache(maxsize=64)
+def _radius_table(num_samples: int, threshold: int, level: "float | Fixed", sigma: float) -> np.ndarray:
+    """Radius of a label with each of the ``num_samples + 1`` counts; 0 below the threshold."""
+    counts = np.arange(num_samples + 1)
+    vote = _vote_table(num_samples, threshold, level)
+    # ndtr(ndtri(p)) may exceed p in the last bit; one step down keeps the stored radius on the safe side.
+    radius = sigma * ndtri(np.clip(vote, 0.5, np.nextafter(1, 0)))
+    radius = np.where(ndtr(radius / sigma) > vote, np.nextafter(radius, 0), radius)
+    return np.where(counts >= threshold, radius, 0.0)
+
+
+def _percent(size: int, num_pixels: int) -> str:
+    return f"{100 * size / num_pixels:.3g} %"
