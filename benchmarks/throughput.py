@@ -1,18 +1,19 @@
 """What certified sampling costs beside the passes that it cannot avoid, and beside other software.
 
     python -m benchmarks.throughput time   --network resnet18 --batch 8 --samples 64 --repetitions 15
-    python -m benchmarks.throughput peers  --network resnet18 --batch 8 --samples 64 --repetitions 7
+    python -m benchmarks.throughput peers  --network resnet18 --batch 64 --samples 128 --repetitions 7
     python -m benchmarks.throughput cams   --network resnet18 --batch 8 --samples 64 --repetitions 7
     python -m benchmarks.throughput kept   --network efficientnet_lite0 --batch 32 --samples 64 --repetitions 7
     python -m benchmarks.throughput memory --network small_cnn --batch 10
 
 `time` compares the sampling of the certifier (fresh noise, gradients, top-K counts for three levels and the overlap,
-results) with the bare loop: forward and input gradient of a fixed noisy batch of the same size and layout. Noise and
-counting stand alone too, and what the certifier does once an image, which the number of samples divides: the class and
-the shape of the map, from the clean image. `peers` puts Captum's NoiseTunnel around Saliency beside the same sampling,
-with its defaults (all samples in one batch, the network in its usual layout) and batched by hand; it neither ranks nor
-counts. `cams` certifies Grad-CAM, as it is and resized; Captum (as it is) and pytorch-grad-cam (resized) explain the
-same noisy images, batch by batch. Other software and ours run in processes of their own, ours with the memory settings
+results) with the bare loop: forward and input gradient of a fixed noisy batch of the same size and layout, as PyTorch
+makes them; and as our gradients are made, another way through the first convolution. Noise and counting stand alone
+too, and what the certifier does once an image, which the number of samples divides: the class and the shape of the map,
+from the clean image. `peers` puts Captum's NoiseTunnel around Saliency beside the same sampling, with its defaults (all
+samples in one batch, the network in its usual layout) and batched by hand; it neither ranks nor counts. `cams`
+certifies Grad-CAM, as it is and resized; Captum (as it is) and pytorch-grad-cam (resized) explain the same noisy
+images, batch by batch. Other software and ours run in processes of their own, ours with the memory settings
 of certify.py; `kept` shows what these save. All of these: one thread, CPU time, interleaved, medians of the ratios of
 each round. `memory` is the peak of a fresh process for each number of samples.
 """
@@ -35,6 +36,7 @@ from torch import Tensor, nn
 from benchmarks.timing import Cases, in_turn, interleaved, process_of_its_own, ratios
 from lit_certattr import Certifier
 from lit_certattr.attribution import Attribution, GradCAM, Gradient
+from lit_certattr.attribution.image_convolution import ImageConvolutions
 from lit_certattr.certificates import PixelCertificate, Result, TopKOverlapCertificate
 from lit_certattr.models import EfficientNetLite0, SmallCNN, TorchvisionClassifier, final_layer, fold_batch_norm
 from lit_certattr.smoothing import GaussianNoise, MapBlock, noisy_images
@@ -111,6 +113,11 @@ class Setting:
             images = self.noisy.detach().requires_grad_(True)
             torch.autograd.grad(self.model(images).gather(1, self.target[:, None]).sum(), images)
 
+    def dense(self) -> None:
+        """The same passes, as our gradients make them."""
+        with ImageConvolutions():
+            self.bare()
+
     def noise(self) -> None:
         """Fresh noise alone."""
         for _ in self.blocks():
@@ -143,6 +150,7 @@ def compare_time(arguments: argparse.Namespace) -> None:
     setting = Setting(arguments, Gradient())
     cases = {
         "bare loop": setting.bare,
+        "bare loop, our first convolution": setting.dense,
         "noise alone": setting.noise,
         "counting and statistics alone": setting.count,
         "once an image": setting.once,
