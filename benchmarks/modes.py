@@ -1,10 +1,10 @@
 """What the named modes of arithmetic save, and how many votes they move.
 
-    python -m benchmarks.modes --network resnet18 --batch 16 --samples 64 --repetitions 5
+    python -m benchmarks.modes --network resnet18 --batch 8 --samples 256 --repetitions 5
 
 The certifier with the gradient map in float32, with batch normalisation folded, under bf16 autocast, and both; one
-thread, CPU time, interleaved, medians of the ratios of each round. A mode is another explainer: the votes that differ
-from those of float32, with the same noise, are counted.
+thread, CPU time, interleaved, medians of the ratios of each round, in a process that keeps freed memory. A mode is
+another explainer: the votes that differ from those of float32, with the same noise, are counted.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from benchmarks.timing import interleaved, ratios
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import PixelCertificate
+from lit_certattr.host_memory import keep_freed_memory
 from lit_certattr.models import EfficientNetLite0, TorchvisionClassifier
 from lit_certattr.smoothing import GaussianNoise
 
@@ -33,6 +34,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
+    keep_freed_memory()
     lite = arguments.network == "efficientnet_lite0"
     network = EfficientNetLite0() if lite else TorchvisionClassifier(arguments.network)
     network.eval().requires_grad_(False).to(memory_format=torch.channels_last)

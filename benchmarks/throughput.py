@@ -13,8 +13,8 @@ too, and what the certifier does once an image, which the number of samples divi
 from the clean image. `peers` puts Captum's NoiseTunnel around Saliency beside the same sampling, with its defaults (all
 samples in one batch, the network in its usual layout) and batched by hand; it neither ranks nor counts. `cams`
 certifies Grad-CAM, as it is and resized; Captum (as it is) and pytorch-grad-cam (resized) explain the same noisy
-images, batch by batch. Other software and ours run in processes of their own, ours with the memory settings
-of certify.py; `kept` shows what these save. All of these: one thread, CPU time, interleaved, medians of the ratios of
+images, batch by batch. Other software and ours run in processes of their own. Ours keep freed memory, as certify.py
+does; `kept` shows what that saves. All of these: one thread, CPU time, interleaved, medians of the ratios of
 each round. `memory` is the peak of a fresh process for each number of samples.
 """
 
@@ -38,6 +38,7 @@ from lit_certattr import Certifier
 from lit_certattr.attribution import Attribution, GradCAM, Gradient
 from lit_certattr.attribution.image_convolution import ImageConvolutions
 from lit_certattr.certificates import PixelCertificate, Result, TopKOverlapCertificate
+from lit_certattr.host_memory import keep_freed_memory
 from lit_certattr.models import EfficientNetLite0, SmallCNN, TorchvisionClassifier, final_layer, fold_batch_norm
 from lit_certattr.smoothing import GaussianNoise, MapBlock, noisy_images
 
@@ -146,7 +147,8 @@ def report(title: str, seconds: dict[str, list[float]], base: str, arguments: ar
 
 
 def compare_time(arguments: argparse.Namespace) -> None:
-    """Sampling and its parts beside the bare loop."""
+    """Sampling and its parts beside the bare loop, in a process that keeps freed memory."""
+    keep_freed_memory()
     setting = Setting(arguments, Gradient())
     cases = {
         "bare loop": setting.bare,
