@@ -157,8 +157,7 @@ class _Blocks:
         meets = torch.arange(first, last + 1)
         taps = torch.arange(side)[:, None] + padding - stride * meets
         taps = torch.where((taps >= 0) & (taps < kernel), taps, kernel)
-        behind = factor * (ceil(size / side) - 1) + last - (outputs - 1)  # outputs that the last block would meet
-        skipped = max(
-            0, ceil((max(0, behind) + first) / factor)
-        )  # blocks before the image, since zeros are on both sides
+        # Zeros are on both sides alike: those that the last block needs may make room for blocks before the first.
+        behind = factor * (ceil(size / side) - 1) + last - (outputs - 1)
+        skipped = max(0, ceil((max(0, behind) + first) / factor))
         return cls(taps, factor * skipped - first, slice(skipped * side, skipped * side + size))
