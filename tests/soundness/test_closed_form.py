@@ -24,7 +24,7 @@ from lit_certattr.certificates import (
     TopKOverlapCertificate,
     displacement_radii,
     overlap_bounds,
-    pixel,
+    pixel_result,
 )
 from lit_certattr.smoothing import GaussianNoise
 from lit_certattr.statistics import clopper_pearson_lower, two_label_test
@@ -107,7 +107,7 @@ def test_family_wise_error_where_labels_are_a_coin_toss():
 
 def test_the_check_catches_a_pixel_bound_without_correction(monkeypatch):
     """The control: alpha for each pixel instead of for the map."""
-    monkeypatch.setattr(pixel, "two_label_test", lambda n, tau, level: two_label_test(n, tau, level * 2 * PAIRS))
+    monkeypatch.setattr(pixel_result, "two_label_test", lambda n, tau, level: two_label_test(n, tau, level * 2 * PAIRS))
     votes = two_label_test(SAMPLES, 0.5, ALPHA)
     hard = clopper_pearson_lower(votes[0] + np.arange(PAIRS), SAMPLES, votes[1]) - 1e-6
     assert failures(hard)["radius"] > ALLOWED
