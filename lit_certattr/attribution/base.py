@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, get_args
 
 import torch
@@ -93,7 +93,7 @@ def input_gradient(
     Raises:
         InputError: If the network does not return logits. Targets are not checked: that would stop an accelerator.
     """
-    with graph_mode(True), second_order(create_graph), nullcontext() if create_graph else ImageConvolutions():
+    with graph_mode(True), kernels(create_graph):
         images = ordinary(images)
         if not (create_graph and images.requires_grad):
             images = images.detach().requires_grad_(True)
@@ -128,9 +128,12 @@ def target_score(logits: Tensor, targets: Tensor) -> Tensor:
     return logits.gather(1, ordinary(targets).view(-1, 1)).sum()  # gather saves them for its backward
 
 
-def second_order(create_graph: bool) -> AbstractContextManager[None]:
-    """Where a graph is kept for a second derivative, attention in plain arithmetic: the fused kernels have none."""
-    return sdpa_kernel(SDPBackend.MATH) if create_graph else nullcontext()
+def kernels(create_graph: bool) -> AbstractContextManager[object]:
+    """Where a graph is kept for a second derivative, attention in plain arithmetic: the fused kernels have none.
+
+    Elsewhere the fast way through the first convolution.
+    """
+    return sdpa_kernel(SDPBackend.MATH) if create_graph else ImageConvolutions()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lit_certattr.attribution.base import second_order
+from lit_certattr.attribution.base import kernels
 from lit_certattr.attribution.layers import ActivationMap, LayerPass, layer_pass
 from lit_certattr.errors import InputError
 
@@ -38,7 +38,7 @@ class CAM(ActivationMap):
         Raises:
             InputError: If anything but global average pooling and one linear layer follows the layer.
         """
-        with torch.inference_mode(False), torch.set_grad_enabled(create_graph), second_order(create_graph):
+        with torch.inference_mode(False), torch.set_grad_enabled(create_graph), kernels(create_graph):
             at = layer_pass(model, self.layer, images, "full" if create_graph else "none")
             linear = _means_to_logits(model, at) if at.final is None else at.final.pooled
             if linear is None:

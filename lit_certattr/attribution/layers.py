@@ -18,7 +18,7 @@ For a method that works on a feature map, :func:`layer_pass` runs the network on
 """
 
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from typing import Any, Literal
 
 import attrs
@@ -26,8 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lit_certattr.attribution.base import Attribution, ChannelReduction, as_logits, second_order, target_score
-from lit_certattr.attribution.image_convolution import ImageConvolutions
+from lit_certattr.attribution.base import Attribution, ChannelReduction, as_logits, kernels, target_score
 from lit_certattr.attribution.places import Layout, find_place, layout_of, tapped
 from lit_certattr.errors import InputError
 from lit_certattr.models.final_layer import FinalLayer, final_layer
@@ -155,7 +154,7 @@ def layer_pass(
     if layer == "input":
         if graph != "none" and not (graph == "full" and images.requires_grad):
             images = images.detach().requires_grad_(True)
-        with torch.set_grad_enabled(graph != "none"), ImageConvolutions() if graph == "head" else nullcontext():
+        with torch.set_grad_enabled(graph != "none"):
             return LayerPass(images, as_logits(model(images)), lambda features: as_logits(model(features)))
     place = find_place(model, layer)
     passed: list[Layout] = []
@@ -263,7 +262,7 @@ def layer_gradient(
     Raises:
         InputError: As :func:`layer_pass`, and if the logits do not depend on the layer through a graph.
     """
-    with torch.inference_mode(False), torch.enable_grad(), second_order(create_graph):
+    with torch.inference_mode(False), torch.enable_grad(), kernels(create_graph):
         at = layer_pass(model, layer, images, "full" if create_graph else "head")
         score = target_score(at.logits, targets)
         gradient = None

@@ -1,7 +1,6 @@
 """Layer-wise relevance propagation."""
 
 import math
-from contextlib import nullcontext
 from typing import Literal, get_args
 from weakref import WeakKeyDictionary
 
@@ -9,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lit_certattr.attribution.base import Attribution, ChannelReduction, as_logits, graph_mode, ordinary
+from lit_certattr.attribution.base import Attribution, ChannelReduction, as_logits, graph_mode, kernels, ordinary
 from lit_certattr.attribution.batching import check_max_batch, tiled
-from lit_certattr.attribution.image_convolution import ImageConvolutions
 from lit_certattr.attribution.lrp_calls import Rules
 from lit_certattr.attribution.lrp_rules import Signed
 from lit_certattr.attribution.lrp_tape import Tape
@@ -110,7 +108,7 @@ class LRP(Attribution):
                 as_logits(logits)
                 labels = targets[rows].view(-1, 1)
                 start = torch.zeros_like(logits).scatter(1, labels, logits.gather(1, labels))
-                with nullcontext() if create_graph else ImageConvolutions():
+                with kernels(create_graph):
                     relevance[rows] = tape.propagate(logits, start)
 
             tiled(propagate, len(images), 1, model=model, images=images, max_batch=self.max_batch)

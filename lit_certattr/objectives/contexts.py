@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_certattr.attribution import eval_mode, frozen
-from lit_certattr.attribution.base import second_order
+from lit_certattr.attribution.base import kernels
 from lit_certattr.errors import InputError
 from lit_certattr.models import SmoothActivations
 
@@ -34,7 +34,7 @@ def explaining(model: nn.Module, smooth_beta: float | None = None, graph: bool =
             "an objective needs gradients, which inference_mode forbids; use Trainer(inference_mode=False)"
         )
     twin = nullcontext() if smooth_beta is None else SmoothActivations(smooth_beta)
-    with eval_mode(model), torch.enable_grad(), second_order(graph), twin:
+    with eval_mode(model), torch.enable_grad(), kernels(graph), twin:
         yield
 
 
