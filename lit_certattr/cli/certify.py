@@ -1,5 +1,7 @@
 """``certify.py``: certify attribution maps, one subcommand a job."""
 
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ from lit_certattr.cli.certify_evaluate import EVALUATE_HELP, add_evaluate_argume
 from lit_certattr.cli.certify_run import RUN_HELP, add_run_arguments, run_from_config
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
 from lit_certattr.cli.help import ReadableHelp
+from lit_certattr.cli.signals import stop_on_signals
 
 DESCRIPTION = """Certify what no small perturbation of an image can change in its explanation.
 
@@ -31,18 +34,20 @@ Examples:
 
 
 class Command(NamedTuple):
-    """One subcommand: its help, its arguments, what it does with them."""
+    """One subcommand: its help, its arguments, what it does with them, and what is left of it when it is stopped."""
 
     help: str
     arguments: Callable[[OneLineParser], None]
     execute: Callable[[OneLineParser, Namespace], None]
+    kept: str
 
 
+_IMAGES = "Finished images are kept; to resume, run"
 COMMANDS = {
-    "run": Command(RUN_HELP, add_run_arguments, run_from_config),
-    "attack": Command(ATTACK_HELP, add_attack_arguments, attack_from_config),
-    "audit": Command(AUDIT_HELP, add_audit_arguments, audit_from_config),
-    "evaluate": Command(EVALUATE_HELP, add_evaluate_arguments, evaluate_from_config),
+    "run": Command(RUN_HELP, add_run_arguments, run_from_config, _IMAGES),
+    "attack": Command(ATTACK_HELP, add_attack_arguments, attack_from_config, _IMAGES),
+    "audit": Command(AUDIT_HELP, add_audit_arguments, audit_from_config, "Nothing was changed; to start again, run"),
+    "evaluate": Command(EVALUATE_HELP, add_evaluate_arguments, evaluate_from_config, _IMAGES),
 }
 
 
@@ -53,9 +58,18 @@ def main(args: Sequence[str] | None = None) -> None:
         args: Arguments in place of the command line's.
 
     Raises:
-        SystemExit: With status 2 and one line on stderr after a user's mistake.
+        SystemExit: With status 2 and one line on stderr after a user's mistake or a fault of the machine; with 128 plus
+            the number of the signal after one that stops.
     """
-    with one_line_errors("certify.py"):
+    typed = list(sys.argv[1:] if args is None else args)
+    script = sys.argv[0] if args is None else "certify.py"
+    config = Namespace()
+
+    def advice() -> str:
+        command = COMMANDS.get(str(config.get("command")), COMMANDS["run"])
+        return f"{command.kept}: {shlex.join(['python', script, *_again(typed, config)])}"
+
+    with one_line_errors("certify.py"), stop_on_signals("certify.py", advice):
         parser = OneLineParser(prog="certify.py", description=DESCRIPTION, formatter_class=ReadableHelp)
         subcommands = parser.add_subcommands(title="commands", dest="command", help=None)
         below = {}
@@ -63,5 +77,14 @@ def main(args: Sequence[str] | None = None) -> None:
             below[name] = OneLineParser(description=command.help, formatter_class=ReadableHelp)
             command.arguments(below[name])
             subcommands.add_subcommand(name, below[name], help=command.help.splitlines()[0])
-        config = parser.parse_args(args)
+        config = parser.parse_args(typed)
         COMMANDS[config.command].execute(below[config.command], config[config.command])
+
+
+def _again(typed: Sequence[str], config: Namespace) -> list[str]:
+    """The arguments of the command that goes on: the same, but it deletes nothing."""
+    if not config.get(f"{config.get('command')}.overwrite"):
+        return list(typed)
+    if config.command == "attack":  # a switch, which no later argument turns off
+        return [argument for argument in typed if argument != "--overwrite"]
+    return [*typed, "--overwrite=false"]

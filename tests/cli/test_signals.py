@@ -1,0 +1,129 @@
+"""What a signal does to a command: in this process with a real signal, and to a command of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from lightning import Trainer
+
+from lit_certattr.cli.errors import one_line_errors
+from lit_certattr.cli.signals import stop_on_signals
+
+
+def _advice():
+    return "Run it again."
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129)])
+def test_a_signal_is_one_line_and_its_status(name, status, capsys):
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGHUP)
+    closed = []
+    with pytest.raises(SystemExit) as stopped, one_line_errors("train.py"), stop_on_signals("train.py", _advice):
+        try:
+            signal.raise_signal(getattr(signal, name))
+        finally:
+            closed.append(True)
+    assert stopped.value.code == status
+    assert closed == [True]
+    assert capsys.readouterr() == ("", f"train.py: stopped by {name}. Run it again.\n")
+    assert (
+        signal.getsignal(signal.SIGTERM),
+        signal.getsignal(signal.SIGINT),
+        signal.getsignal(signal.SIGHUP),
+    ) == before
+
+
+def test_what_the_signal_breaks_does_not_hide_it(capsys):
+    """A library that is interrupted may raise something of its own."""
+    with pytest.raises(SystemExit) as stopped, one_line_errors("train.py"), stop_on_signals("train.py", _advice):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except SystemExit:
+            raise RuntimeError("the other process is gone") from None
+    assert stopped.value.code == 143
+    assert capsys.readouterr().err == "train.py: stopped by SIGTERM. Run it again.\n"
+
+
+def test_without_a_signal_nothing_changes():
+    with stop_on_signals("train.py", _advice):
+        pass
+    with pytest.raises(ValueError, match="a bug"), stop_on_signals("train.py", _advice):
+        raise ValueError("a bug")
+
+
+def test_a_signal_that_is_sent_twice_at_once_counts_once(capsys):
+    """As timeout(1) does: to the process, and to its group."""
+    with pytest.raises(SystemExit) as stopped, stop_on_signals("train.py", _advice):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+    assert stopped.value.code == 143
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_trainer_ends_in_order(name, status, capsys):
+    """Lightning installs handlers of its own; callbacks hear of the end."""
+    import lightning
+
+    heard = []
+
+    class Hears(lightning.Callback):
+        def on_exception(self, trainer, pl_module, exception):
+            heard.append(type(exception).__name__)
+
+    class Module(lightning.LightningModule):
+        def predict_step(self, batch, batch_idx):
+            signal.raise_signal(getattr(signal, name))
+
+    trainer = Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, callbacks=[Hears()],
+        enable_model_summary=False,
+    )  # fmt: skip
+    with pytest.raises(SystemExit) as stopped, stop_on_signals("certify.py", _advice):
+        trainer.predict(Module(), torch.utils.data.DataLoader([0, 1]))
+    assert stopped.value.code == status
+    assert heard == ["Stopped"]
+    assert capsys.readouterr().err.splitlines()[-1] == f"certify.py: stopped by {name}. Run it again."
+
+
+def test_a_second_signal_ends_a_command_that_hangs():
+    script = (
+        "import time\n"
+        "from lit_certattr.cli.signals import stop_on_signals\n"
+        "with stop_on_signals('train.py', lambda: 'never said'):\n"
+        "    print('ready', flush=True)\n"
+        "    try:\n"
+        "        time.sleep(60)\n"
+        "    finally:\n"
+        "        print('hangs', flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "hangs\n"
+    time.sleep(1.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == -signal.SIGTERM
+    assert process.stderr.read() == ""
+    process.stdout.close()
+    process.stderr.close()
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 7), ("SIGTERM", -signal.SIGTERM)])
+def test_a_forked_worker_ends_when_its_parent_says_so(name, status):
+    """Ctrl+C reaches all processes of a terminal; the parent ends its workers with SIGTERM."""
+    with stop_on_signals("train.py", _advice):
+        pid = os.fork()
+        if pid == 0:
+            signal.raise_signal(getattr(signal, name))
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status
