@@ -22,18 +22,30 @@ class Attribution(ABC):
     batch, no look at any other image, no state between calls; otherwise certificates do not hold.
 
     Args:
-        channels: How the scores of the channels of a pixel become one number. ``"sum_abs"``: sum of absolute
+        channels: For methods that call :meth:`reduce`, how the scores of the channels of a pixel become one number;
+            ``None`` for those that give one number a pixel anyway. ``"sum_abs"``: sum of absolute
             values; ``"abs_sum"``: absolute value of the sum; ``"max_abs"``: largest absolute value; ``"sum"``:
             signed sum, so that only evidence *for* the class ranks high; ``"l2"``: root of the sum of squares.
 
     Raises:
         InputError: If ``channels`` is not one of these.
+
+    Example:
+        >>> class Brightness(Attribution):
+        ...     def __call__(self, model, images, targets, create_graph=False):
+        ...         return images.mean(1)
+        >>> Brightness()(nn.Identity(), torch.ones(2, 3, 4, 4), torch.tensor([0, 1])).shape
+        torch.Size([2, 4, 4])
     """
+
+    channels: ChannelReduction | None = None
 
     class_rule: str | None = None
     """How the explained class is chosen, where it is not the target; recorded with every certificate."""
 
-    def __init__(self, channels: ChannelReduction) -> None:
+    def __init__(self, channels: ChannelReduction | None = None) -> None:
+        if channels is None:
+            return
         if channels not in get_args(ChannelReduction):
             raise InputError(f"channels must be one of {', '.join(get_args(ChannelReduction))}, got {channels!r}")
         self.channels = channels
@@ -58,8 +70,17 @@ class Attribution(ABC):
         """
 
     def reduce(self, scores: Tensor) -> Tensor:
-        """Reduce scores ``[B, C, H, W]`` to maps ``[B, H, W]`` as ``channels`` says."""
+        """Reduce scores ``[B, C, H, W]`` to maps ``[B, H, W]`` as ``channels`` says.
+
+        Raises:
+            InputError: If the method was made without ``channels``.
+        """
         match self.channels:
+            case None:
+                raise InputError(
+                    f"{type(self).__name__} reduces channels but was made without a rule: "
+                    "call super().__init__(channels='sum_abs') in its __init__"
+                )
             case "sum_abs":
                 return scores.abs().sum(1)
             case "abs_sum":

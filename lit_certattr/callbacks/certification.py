@@ -56,7 +56,7 @@ class CertificationCallback(Callback):
     ========================================  ==================================================================
     ``certified/fraction_k25_r0_10``          pixels certified important or unimportant, share of all pixels
     ``certified/null_k25_r0_10``              the same for independent random maps: what is not worth having
-    ``certified/one_share_k25_r0_10``         pixels certified important, as a share of K
+    ``certified/one_share_k25_r0_10``         pixels certified important, as a share of K; may exceed 1
     ``certified/mean_radius_k25``             certified radius, 0 where the certificate abstains
     ``certified/overlap_k20_r0_10``           certified top-K overlap, as a share of K
     ========================================  ==================================================================

@@ -99,7 +99,7 @@ def radius_grid(largest: float, sigma: float) -> npt.NDArray[np.float64]:
 
 
 def share_curves(result: PixelResult, label: int, radii: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Certified shares at many radii, ``[len(radii), K]``: label 1 as a share of K, label 0 of all pixels."""
+    """Certified shares at many radii, ``[len(radii), K]``: label 1 of K (may exceed 1), label 0 of all pixels."""
     curves = []
     for level, size in enumerate(result.sizes):
         kept = np.sort(result.radius[level][result.labels[level] == label].numpy())
@@ -221,6 +221,7 @@ def paint_shares(axes: "Axes", result: PixelResult, label: int) -> None:
     axes.plot([], [], color=FRAME, linewidth=1.0, linestyle=(0, (3, 2)), label="pure noise")
     title = "Certified important" if label else "Certified unimportant"
     style_curve(axes, title, "share of K" if label else "share of all pixels", radii[-1])
+    axes.set_ylim(top=max(1.02, 1.03 * float(shares.max())))  # more than K pixels may have a majority
     if label:  # the other one has the same colours, and less room
         axes.legend(fontsize=7, frameon=False, loc="upper right", handlelength=1.6)
 

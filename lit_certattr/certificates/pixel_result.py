@@ -122,7 +122,12 @@ class PixelResult(Result):
         return Fixed(self.tau) if self.correction == "holm" else self.level
 
     def one_share(self, radius: float = 0.0) -> Tensor:
-        """Certified-important pixels as a share of the K that can be important, float64 ``[K]`` in [0, 1]."""
+        r"""Certified-important pixels as a share of K, float64 ``[K]``, from 0 to less than :math:`1 / \tau`.
+
+        A map has K pixels in its top K, but more than K pixels can be there in most of the noisy maps: with
+        probabilities :math:`p_i` that add up to K, fewer than :math:`K / \tau` of them exceed :math:`\tau`. So the
+        share may exceed 1, as it does on coarse maps, and is below 2 at :math:`\tau = 1/2`.
+        """
         sizes = torch.tensor(self.sizes, dtype=torch.float64)
         return self.shares(radius)["one"] * self.num_pixels / sizes
 

@@ -47,7 +47,7 @@ def certified_metrics(radii: Sequence[float], top_k: Sequence[float]) -> MetricC
 
     For each level: ``mean_radius_k25``, and for each radius ``fraction_k25_r0_10`` (certified pixels),
     ``null_k25_r0_10`` (the same for independent random maps) and ``one_share_k25_r0_10`` (certified-important
-    pixels as a share of K).
+    pixels as a share of K, which may exceed 1).
 
     Args:
         radii: Budgets in pixel l2 units.

@@ -56,7 +56,10 @@ class CertifiedFraction(ImageMean):
 
 
 class CertifiedOneShare(ImageMean):
-    """Certified-important pixels as a share of the K that can be important, mean over images.
+    """Certified-important pixels as a share of K, mean over images; it may exceed 1.
+
+    More than K pixels can be in the top K of most noisy maps, see
+    :func:`~lit_certattr.metrics.functional.certified_one_share`.
 
     Args:
         radius: Budget in pixel l2 units; at 0 every label counts.
@@ -68,7 +71,7 @@ class CertifiedOneShare(ImageMean):
     """
 
     higher_is_better = True
-    plot_upper_bound = 1.0
+    plot_lower_bound = 0.0
 
     def __init__(self, radius: float = 0.0, level: int = 0, **kwargs: Any) -> None:
         super().__init__(radius, level, **kwargs)

@@ -227,6 +227,21 @@ def test_a_users_method_needs_one_function(images):
     assert torch.equal(Brightness()(None, images, TARGETS), images.sum(1))
 
 
+def test_a_users_method_needs_no_channels(images):
+    class Brightness(Attribution):
+        def __call__(self, model, images, targets, create_graph=False):
+            return images.mean(1)
+
+    class Forgetful(Attribution):
+        def __call__(self, model, images, targets, create_graph=False):
+            return self.reduce(images)
+
+    assert torch.equal(Brightness()(None, images, TARGETS), images.mean(1))
+    assert repr(Brightness()) == "Brightness()"
+    with pytest.raises(InputError, match="Forgetful reduces channels but was made without a rule: call super"):
+        Forgetful()(None, images, TARGETS)
+
+
 # frozen ---------------------------------------------------------------------------------------------------------------
 
 

@@ -128,6 +128,14 @@ def test_shares_add_up():
         torch.testing.assert_close(result.one_share(radius), ones)
 
 
+def test_more_than_k_pixels_can_have_a_majority_but_fewer_than_two_k():
+    """Three of four pixels are among the two largest of two maps in three each; K is 2."""
+    result = certify_counts([[0, 0, 0, 0], [2000, 2000, 2000, 0]], 3000)
+    assert result.one_share()[1] == 1.5
+    most = certify_counts([[0] * 10] * 4 + [[11111] * 9 + [0]], 20000)  # K is 5 of 10
+    assert most.one_share()[4] == 9 / 5 < 2
+
+
 @pytest.mark.parametrize("radius", [0.0, 0.05, 0.2])
 def test_null_baseline_is_that_of_random_maps(radius):
     result = sampled(1000, spread=0, top_k=(0.5, 0.02))

@@ -50,9 +50,11 @@ def certified_fraction(results: PixelResults, radius: float = 0.0, level: int = 
 
 
 def certified_one_share(results: PixelResults, radius: float = 0.0, level: int = 0) -> Tensor:
-    """Certified-important pixels as a share of the K that can be important, mean over images.
+    """Certified-important pixels as a share of K, mean over images.
 
-    Unlike :func:`certified_fraction` it cannot be earned by an empty map.
+    Unlike :func:`certified_fraction` it cannot be earned by an empty map. It may exceed 1, since more than K pixels can
+    be in the top K of most noisy maps: see :meth:`PixelResult.one_share
+    <lit_certattr.certificates.PixelResult.one_share>`.
 
     Args:
         results: One pixel result, or one an image.
@@ -60,7 +62,7 @@ def certified_one_share(results: PixelResults, radius: float = 0.0, level: int =
         level: Which of the certificate's ``top_k`` levels.
 
     Returns:
-        Scalar in [0, 1].
+        Scalar, 0 or more; below 2 for certificates with ``tau=0.5``, the default.
 
     Raises:
         InputError: As :func:`certified_fraction`.

@@ -62,6 +62,10 @@ def deletion(
     image the network was trained on, so part of every drop is surprise: the drop of the other two rankings, which
     remove as many pixels, says how much.
 
+    Conventions of the area: the trapezoid rule over the share of removed pixels, so its width is 1 and it is a mean
+    probability; both end points count, the whole image (0) and the image without any pixel (1). Implementations that
+    leave out the first point, sum without a width, or divide the curve by its first value give other numbers.
+
     Args:
         model: Network from images in [0, 1] to logits; its mode, flags and gradients are left as found.
         images: Images ``[B, C, H, W]``.
@@ -105,7 +109,8 @@ def insertion(
 ) -> RemovalCurves:
     """Insert the pixels of each image into its fill from the most to the least important, and watch the prediction.
 
-    A large area says that the first pixels were enough; read it beside the areas of the other two rankings.
+    A large area says that the first pixels were enough; read it beside the areas of the other two rankings. The
+    conventions are those of :func:`deletion`: width 1, from the fill alone to the whole image, both included.
 
     Args:
         model: See :func:`deletion`.

@@ -31,6 +31,9 @@ class Localisation(NamedTuple):
 def energy_in_mask(maps: Tensor, masks: Tensor) -> Localisation:
     r"""Share of the positive mass of a map that lies in a mask, :math:`\sum_{p \in M} a_p^+ / \sum_p a_p^+`.
 
+    Convention: negative values count as 0. Libraries that take absolute values, or first shift a map so that its
+    smallest value is 0, give other numbers for signed maps.
+
     Args:
         maps: Maps ``[B, H, W]``; negative values do not count.
         masks: Where the object is, boolean ``[B, H, W]``, no mask empty; :func:`box_masks` makes them of boxes.
@@ -87,6 +90,9 @@ def gridpg(maps: Tensor, cells: Tensor | Sequence[int]) -> Localisation:
 
 def pointing_game(maps: Tensor, masks: Tensor, tolerance: int = 0) -> Localisation:
     """Whether the largest value of a map lies on the object, or near it.
+
+    Conventions: of tied maxima the first pixel counts, in reading order (elsewhere a hit of *any* tied pixel may
+    count, which favours maps with many ties); the tolerance is a Euclidean distance; a constant map is a miss.
 
     Args:
         maps: Maps ``[B, H, W]``; of tied maxima the first pixel counts.
