@@ -71,7 +71,7 @@ class CertifiedOneShare(ImageMean):
     """
 
     higher_is_better = True
-    plot_lower_bound = 0.0
+    plot_upper_bound = 2.0  # at tau = 1/2
 
     def __init__(self, radius: float = 0.0, level: int = 0, **kwargs: Any) -> None:
         super().__init__(radius, level, **kwargs)
