@@ -16,6 +16,7 @@ from lit_certattr.errors import InputError
 from lit_certattr.inputs import check_images, check_targets
 from lit_certattr.models import fold_batch_norm
 from lit_certattr.processes import Share
+from lit_certattr.rounding import exact
 from lit_certattr.smoothing import (
     Draw,
     GaussianNoise,
@@ -154,7 +155,7 @@ class Certifier:
         if self.num_samples < needed[name]:
             raise InputError(
                 f"num_samples={self.num_samples} cannot certify even a pixel that always votes the same "
-                f"({name}, alpha={self.certificates[name].alpha:g}, {pixels} pixels): "
+                f"({name}, alpha={exact(self.certificates[name].alpha)}, {pixels} pixels): "
                 f"at least {needed[name]} samples are needed"
             )
 

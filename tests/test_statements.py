@@ -2,13 +2,25 @@
 
 import inspect
 import re
+from functools import cache
 from pathlib import Path
 
+import attrs
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lit_certattr import certificates
-from lit_certattr.certificates import Certificate
+from lit_certattr.certificates import (
+    Certificate,
+    CosineCertificate,
+    PixelCertificate,
+    RenyiCertificate,
+    SmoothGradCertificate,
+    TopKOverlapCertificate,
+)
+from lit_certattr.errors import InputError
 from lit_certattr.reports.html import _general
 from lit_certattr.smoothing import Draw, GaussianNoise, MapBlock, uniform_levels
 
@@ -20,6 +32,7 @@ KINDS = [
 ]
 
 
+@cache
 def result(kind):
     certificate = kind()
     certificate.bind(GaussianNoise(0.25), (8, 8), 64)
@@ -61,3 +74,96 @@ def test_all_kinds_are_checked():
         "RenyiCertificate",
         "SmoothGradCertificate",
     }
+
+
+# The numbers in the text. What is printed must be certified, whatever the numbers are.
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def radii(size, seed):
+    """Radii of many sizes, some of them zero."""
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.rand(size, generator=generator) ** torch.randint(1, 9, size, generator=generator)
+    return torch.where(torch.rand(size, generator=generator) < torch.rand(1, generator=generator), values, 0.0)
+
+
+OVERLAPS = (TopKOverlapCertificate, RenyiCertificate, SmoothGradCertificate)
+
+
+def claimed_overlap(text):
+    found = re.search(r"norm (below|at most) (\S+), at least (\d+) of the K", text)
+    return found and (found[1], float(found[2]), int(found[3]))
+
+
+@pytest.mark.parametrize("kind", OVERLAPS, ids=lambda kind: kind.__name__)
+@given(SEEDS, st.floats(1e-6, 3))
+def test_an_overlap_is_certified_at_the_radius_that_is_printed(kind, seed, budget):
+    blank = result(kind)
+    found = attrs.evolve(blank, displacement=radii([blank.size], seed).sort().values)
+    claim = claimed_overlap(found.statement())
+    if claim is None:
+        assert found.overlap(0) == 0
+        assert found.statement().startswith("Nothing is certified at any positive l2 radius")
+    else:
+        word, radius, count = claim
+        assert (word, count) == ("below", min(-(-found.size // 2), found.overlap(0)))
+        assert 0 < radius <= float(found.displacement[found.size - count])
+    assert claimed_overlap(found.statement(budget)) == ("at most", budget, found.overlap(budget))
+
+
+@given(SEEDS, st.floats(1e-6, 3))
+def test_a_share_of_certified_pixels_is_no_smaller_than_what_is_printed(seed, budget):
+    blank = result(PixelCertificate)
+    radius = radii(blank.radius.shape, seed)
+    labels = torch.randint(-1, 2, radius.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.int8)
+    found = attrs.evolve(blank, labels=torch.where(radius > 0, labels, -1), radius=radius)
+    for at in (None, budget):
+        text = found.statement(at)
+        shares = found.shares(at or 0.0)
+        printed = re.findall(r"([\d.]+)% certified important and ([\d.]+)% certified unimportant", text)
+        if bool(shares["certified"].any()):
+            for level, (one, zero) in enumerate(printed):
+                assert float(one) <= 100 * float(shares["one"][level]) + 1e-9
+                assert float(zero) <= 100 * float(shares["zero"][level]) + 1e-9
+            assert len(printed) == 3
+        else:
+            assert not printed
+            assert "nothing is certified at" in text
+        assert at is None or float(re.search(r"l2 norm below (\S+) can", text)[1]) == at
+
+
+@given(st.floats(0, 1), st.floats(1e-6, 3), st.sampled_from(["signed", "nonnegative"]))
+def test_a_cosine_is_certified_at_the_radius_that_is_printed(norm, budget, bound):
+    found = attrs.evolve(result(CosineCertificate), norm=norm, bound=bound)
+    for at in (None, budget):
+        text = found.statement(at)
+        claim = re.search(r"norm at most (\S+), the cosine .* at least ([\d.-]+)\. ", text)
+        if claim is None:
+            assert found.max_radius(0.9) == 0
+            assert text.startswith("Nothing is certified at any positive l2 radius")
+        else:
+            radius, cosine = float(claim[1]), float(claim[2])
+            assert radius == at if at else 0 < radius <= found.max_radius(0.9)
+            assert cosine <= found.at(radius)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_nothing_is_said_of_a_ball_of_radius_zero(kind):
+    found = result(kind)
+    assert found.statement(0.0) == found.statement()
+    for radius in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="finite number of at least 0"):
+            found.statement(radius)
+
+
+@pytest.mark.parametrize(("alpha", "text"), [(1e-7, "0.9999999"), (0.0004, "0.9996"), (0.05, "0.95")])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_confidence_is_never_rounded_to_one(kind, alpha, text):
+    found = attrs.evolve(result(kind), alpha=alpha)
+    assert f"robability at least {text}" in found.statement(1e-9)
+    assert f"robability at least {text}" in _general(found)
+
+
+def test_a_power_is_never_rounded_to_certainty():
+    assert "with probability 99.9%" in result(PixelCertificate).power_note()

@@ -1,6 +1,5 @@
 """What the cosine certificate gives back, and the bounds that it follows from."""
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -17,8 +16,9 @@ from lit_certattr.certificates.cosine_bounds import (
     radius_over_sigma,
     total_variation,
 )
-from lit_certattr.certificates.result import Result, check_same_shape
+from lit_certattr.certificates.result import Result, budget_of, check_same_shape
 from lit_certattr.errors import InputError
+from lit_certattr.rounding import at_least, exact
 from lit_certattr.smoothing import GaussianNoise, Noise, UniformBallNoise
 from lit_certattr.statistics import betting_lower, vector_margin
 
@@ -206,15 +206,26 @@ class CosineResult(Result):
 
     def statement(self, radius: float | None = None) -> str:
         """See :class:`Result`; with a radius, the cosine at that budget, else the radius of cosine 0.9."""
-        at = self.max_radius(0.9) if radius is None else radius
-        cosine = self.at(at)
-        budget = _floor(at) if radius is None else f"{at:g}"
+        budget = budget_of(radius)
+        at = self.max_radius(0.9) if budget is None else budget
+        within = at_least(at) if budget is None else exact(at)
+        cosine = self.at(float(within))
+        nothing = " Nothing is certified at this radius." if cosine <= (0.0 if self.nonnegative else -1.0) else ""
         maps = "never negative (checked on every sample)" if self.nonnegative else "of any sign"
+        if at > 0:
+            what = (
+                f"{self._surely()}: for every perturbation of the image with l2 norm at most {within}, the cosine "
+                f"between the smoothed map of the image and that of the perturbed image is at least {at_least(cosine)}."
+                f"{nothing}"
+            )
+        else:
+            what = (
+                "Nothing is certified at any positive l2 radius: the samples do not show that the smoothed map of the "
+                "image is other than zero."
+            )
         return (
-            f"With probability at least {1 - self.alpha:.4g}: for every perturbation of the image with l2 norm at "
-            f"most {budget}, the cosine between the smoothed map of the image and that of the perturbed image is at "
-            f"least {_floor(cosine)}. The smoothed map is the mean of attribution maps, each scaled to length 1 and "
-            f"{maps}, under {self.noise} with sigma = {self.sigma:g}, as its expectation; the statement holds for "
+            f"{what} The smoothed map is the mean of attribution maps, each scaled to length 1 and "
+            f"{maps}, under {self.noise_in_words()}, as its expectation; the statement holds for "
             f"all radii at once. A map of the perturbed image that is itself estimated from samples, the ranking of "
             f"its pixels, and the predicted class are not covered."
         )
@@ -230,8 +241,3 @@ def zero_flags(num_zero: int, num_samples: int) -> tuple[str, ...]:
     """What a reader must know of maps that are zero everywhere."""
     flag = f"{num_zero} of {num_samples} noisy maps are zero; they count as zero"
     return (flag,) if num_zero else ()
-
-
-def _floor(value: float) -> str:
-    """A number with four decimals, rounded down: no printed claim may exceed the proven one."""
-    return f"{math.floor(value * 1e4) / 1e4:g}"

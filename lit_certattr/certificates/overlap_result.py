@@ -7,8 +7,9 @@ import attrs
 import torch
 from torch import Tensor
 
-from lit_certattr.certificates.result import Result
+from lit_certattr.certificates.result import Result, budget_of
 from lit_certattr.errors import InputError
+from lit_certattr.rounding import at_least, exact
 from lit_certattr.statistics import exact_share
 
 if TYPE_CHECKING:
@@ -69,16 +70,29 @@ class OverlapResult(Result):
 
     def statement(self, radius: float | None = None) -> str:
         """See :class:`Result`; with a radius, the overlap at that budget."""
-        at = self.max_radius(0.5) if radius is None else radius
-        count = self.overlap(at) if radius is not None else -(-self.size // 2) if at > 0 else 0
-        edge = "below" if radius is None else "at most"
+        budget = budget_of(radius)
+        count = min(-(-self.size // 2), self.overlap(0)) if budget is None else self.overlap(budget)
+        if budget is not None:
+            within = f"at most {exact(budget)}"
+        else:  # half of K, or as many pixels as there are
+            within = f"below {at_least(float(self.displacement[self.size - count]))}" if count else ""
+        kept = f"of the K = {self.size} most important pixels of this smoothed map"
+        if within:
+            what = (
+                f"{self._surely()}: for every perturbation of the image with {self.radius_norm} norm {within}, at "
+                f"least {count} {kept} are among the K most important pixels of the smoothed map of the perturbed "
+                "image."
+            )
+        else:
+            what = (
+                f"Nothing is certified at any positive {self.radius_norm} radius: the samples do not show that even "
+                f"one {kept} is among the K most important pixels of the smoothed map of every slightly perturbed "
+                "image."
+            )
         return (
-            f"With probability at least {1 - self.alpha:.4g}: for every perturbation of the image with "
-            f"{self.radius_norm} norm {edge} {at:.4g}, at least {count} of the K = {self.size} most important pixels "
-            f"of this smoothed map are among the K most important pixels of the smoothed map of the perturbed image. "
-            f"The smoothed map is {self.map_in_words()}; the statement holds for all radii at once. A map of the "
-            f"perturbed image that is itself estimated from samples, and the predicted class, are not covered."
-            f"{self._classes()}"
+            f"{what}{'' if count or not within else ' Nothing is certified at this radius.'} The smoothed map is "
+            f"{self.map_in_words()}; the statement holds for all radii at once. A map of the perturbed image that is "
+            f"itself estimated from samples, and the predicted class, are not covered.{self._classes()}"
         )
 
     def _classes(self) -> str:

@@ -10,9 +10,10 @@ import torch
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
-from lit_certattr.certificates.result import Result, check_same_shape, round_down, upper_bounds_of_counts
+from lit_certattr.certificates.result import Result, budget_of, check_same_shape, round_down, upper_bounds_of_counts
 from lit_certattr.certificates.votes import check_votes, vote_flags
 from lit_certattr.errors import InputError
+from lit_certattr.rounding import exact, percent_at_least
 from lit_certattr.smoothing import top_k_size
 from lit_certattr.statistics import (
     binomial_tail,
@@ -163,9 +164,10 @@ class PixelResult(Result):
         """One line that keeps an abstention from being read as instability."""
         if self.threshold > self.num_samples:
             return f"No vote of {self.num_samples} is enough for a label."
+        power = min(self.power(0.95), float(np.nextafter(1, 0)))  # a probability below 1, also where the float is not
         return (
             f"A label needs {self.threshold} of {self.num_samples} votes; a pixel whose true vote is 95 % "
-            f"gets one with probability {self.power(0.95):.1%}."
+            f"gets one with probability {percent_at_least(power)}%."
         )
 
     def composition(self) -> Tensor:
@@ -181,19 +183,24 @@ class PixelResult(Result):
 
     def statement(self, radius: float | None = None) -> str:
         """See :class:`Result`; with a radius, counted at that budget."""
-        budget = 0.0 if radius is None else radius
-        shares = self.shares(budget)
+        budget = budget_of(radius)
+        shares = self.shares(budget or 0.0)
         levels = ", ".join(
-            f"{float(one):.1%} certified important and {float(zero):.1%} certified unimportant "
-            f"at K = {_percent(size, self.num_pixels)}"
+            f"{percent_at_least(float(one))}% certified important and {percent_at_least(float(zero))}% certified "
+            f"unimportant at K = {_percent(size, self.num_pixels)}"
             for one, zero, size in zip(shares["one"], shares["zero"], self.sizes, strict=True)
         )
-        within = "its certified radius (see the radius map)" if radius is None else f"{radius:g}"
+        within = "its certified radius (see the radius map)" if budget is None else exact(budget)
+        if not bool(shares["certified"].any()):
+            at = "any positive radius" if budget is None else f"radius {within}"
+            found = f"nothing is certified at {at}: all pixels abstain at every level of K"
+        else:
+            found = f"{levels} of the pixels"
         return (
-            f"With probability at least {1 - self.alpha:.4g}, for all {self.num_pixels} pixels and "
+            f"{self._surely()}, for all {self.num_pixels} pixels and "
             f"{len(self.sizes)} level(s) of K at once: no perturbation of the image with l2 norm below {within} "
             f"can change the majority vote of a certified pixel, i.e. whether it belongs to the top K of the "
-            f"attribution map under {self.noise_in_words()}. Here {levels} of the pixels. "
+            f"attribution map under {self.noise_in_words()}. Here {found}. "
             f"Nothing is claimed about the other pixels or about the predicted class."
         )
 

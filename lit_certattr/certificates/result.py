@@ -1,6 +1,7 @@
 """What a certificate gives back: a frozen, self-contained record that can be saved and re-read bit by bit."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from lit_certattr.errors import InputError
+from lit_certattr.rounding import confidence, exact
 from lit_certattr.statistics import clopper_pearson_upper
 
 if TYPE_CHECKING:
@@ -53,7 +55,17 @@ class Result:
     sampling: dict[str, Any] = attrs.field(kw_only=True, factory=dict, converter=dict)
 
     def statement(self, radius: float | None = None) -> str:
-        """What is certified, in plain words: what is preserved, for which budget, at which confidence."""
+        """What is certified, in plain words: what is preserved, for which budget, at which confidence.
+
+        Certified numbers are rounded down where they are not printed in full, so the text is as true as the result.
+
+        Args:
+            radius: Budget in pixel units, in the norm of :attr:`radius_norm`; ``None`` for the radius that suits the
+                kind of result. 0 is read like ``None``, since no claim is about a ball of radius 0.
+
+        Raises:
+            InputError: If the radius is negative or not a finite number.
+        """
         raise NotImplementedError
 
     def plot(self) -> "Figure":
@@ -70,6 +82,10 @@ class Result:
         """What the bounds of this result may err with: ``alpha`` times its share."""
         return self.alpha * self.alpha_share
 
+    def _surely(self) -> str:
+        """At which confidence; the start of a statement."""
+        return f"With probability at least {confidence(self.alpha)}"
+
     def certified_count(self, radius: float = 0.0) -> tuple[int, int]:
         """Pixels, over all levels, that are certified at a radius, and how many there could be.
 
@@ -83,7 +99,7 @@ class Result:
     def noise_in_words(self) -> str:
         """The noise in words, with the perturbed images that it covers where these are not all."""
         grid = " (perturbed images of whole grey levels)" if self.noise == "DiscreteGaussianNoise" else ""
-        return f"{self.noise} with sigma = {self.sigma:g}{grid}"
+        return f"{self.noise} with sigma = {exact(self.sigma)}{grid}"
 
     def rederive(self) -> Self:
         """The result that the counts and settings held here give, by the function that certifies.
@@ -232,6 +248,19 @@ def check_same_shape(stored: Tensor, fresh: Tensor) -> None:
     """Refuse to compare maps of different shapes."""
     if stored.shape != fresh.shape:
         raise InputError(f"shape of the maps: stored {tuple(stored.shape)}, derived {tuple(fresh.shape)}")
+
+
+def budget_of(radius: float | None) -> float | None:
+    """The budget of a statement; ``None`` where it chooses its own.
+
+    Raises:
+        InputError: If the radius is negative or not a finite number.
+    """
+    if radius is None:
+        return None
+    if not 0 <= radius < math.inf:
+        raise InputError(f"radius must be a finite number of at least 0, got {radius}")
+    return float(radius) or None
 
 
 def round_down(values: Any) -> Tensor:

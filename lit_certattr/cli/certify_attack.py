@@ -29,6 +29,7 @@ from lit_certattr.reports.attack_directory import AttackDirectory
 from lit_certattr.reports.attack_page import violation
 from lit_certattr.reports.audit import audit_run
 from lit_certattr.reports.run_directory import RunDirectory
+from lit_certattr.rounding import at_least, at_most, exact, total
 from lit_certattr.sandwich import SandwichAttack, quantities
 
 ATTACK_HELP = """Attack the certified explanations of a run: lower and upper bound side by side.
@@ -106,11 +107,13 @@ def attack_from_config(parser: OneLineParser, config: Namespace) -> None:
     settings = attacks.settings() or {}
     rows = pq.read_table(attacks.table).to_pylist()
     _print_means(console, rows)
-    own = len(ids) * sum(values["alpha"] for values in directory.provenance()["settings"]["certificates"].values())
+    certificates = directory.provenance()["settings"]["certificates"]
+    own = total((values["alpha"] for values in certificates.values()), len(ids))
     console.print(
         f"{len(ids)} image(s); each perturbed image judged by {settings['num_samples']:,} fresh samples, seed "
         f"{settings['seed']}. If all certificates are true, any is said to be contradicted with probability at most "
-        f"{settings['error']:g}; the run itself allows a false statement with probability at most {min(own, 1):g}."
+        f"{exact(settings['error'])}; the run itself allows a false statement with probability at most "
+        f"{exact(min(own, 1))}."
     )
     console.print(f"{attacks.page}\n{attacks.table}", markup=False)
     fallen = [row for row in rows if row["contradicted"]]
@@ -236,7 +239,8 @@ def _print_means(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
         what = f"{certificate}: {quantity}" + ("" if top_k is None else f", K = {name_of(top_k)}")
         if before not in (None, what):
             table.add_section()
-        means = (sum(row[key] for row in own) / len(own) for key in ("certified", "attacked", "attacked_upper"))
-        table.add_row("" if what == before else what, f"{budget:g}", *(f"{mean:.3f}" for mean in means))
+        means = {key: sum(row[key] for row in own) / len(own) for key in ("certified", "attacked", "attacked_upper")}
+        cells = [(at_least if key == "certified" else at_most)(mean, 3) for key, mean in means.items()]
+        table.add_row("" if what == before else what, exact(budget), *cells)
         before = what
     console.print(table)

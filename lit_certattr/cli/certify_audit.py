@@ -22,6 +22,7 @@ from lit_certattr.reports.audit import Audit, audit_run
 from lit_certattr.reports.consistency import Finding
 from lit_certattr.reports.fresh import count_claims
 from lit_certattr.reports.run_directory import RunDirectory
+from lit_certattr.rounding import at_most, exact, total
 
 AUDIT_HELP = """Check a run: re-derive every certificate, and refuse altered files.
 
@@ -112,13 +113,13 @@ def fresh_findings(directory: RunDirectory, audit: Audit, config: Namespace) -> 
         run.trainer.callbacks += [CertificationProgress(), fresh]  # type: ignore[attr-defined]
         loader = DataLoader(run.samples, batch_size=1, num_workers=run.num_workers, collate_fn=collate)
         run.trainer.predict(module, dataloaders=loader, return_predictions=False)
-    own = len(audit.ids) * sum(values["alpha"] for values in settings["certificates"].values())
+    own = total((values["alpha"] for values in settings["certificates"].values()), len(audit.ids))
     words = [
         f"{num_claims:,} claims about {len(audit.ids)} image(s) tested with {certifier.num_samples:,} fresh samples an "
         f"image, seed {fresh.seed}.",
-        f"If all claims are true, any is said to fall with probability at most {config.error:g} "
-        f"({config.error / num_claims:.2g} a claim).",
-        f"The run itself allows a false claim with probability at most {min(own, 1):g}.",
+        f"If all claims are true, any is said to fall with probability at most {exact(config.error)} "
+        f"({at_most(config.error / num_claims, 2)} a claim).",
+        f"The run itself allows a false claim with probability at most {exact(min(own, 1))}.",
     ]
     words += [f"Not tested: {name}. Its kind of result has no claims() to test." for name in untested]
     return fresh.findings, words

@@ -36,6 +36,7 @@ from lit_certattr.reports.agreement_figure import agreement_figure
 from lit_certattr.reports.evaluation_directory import EvaluationDirectory, Mean, table_rows
 from lit_certattr.reports.provenance import data_hash
 from lit_certattr.reports.run_directory import write_whole
+from lit_certattr.rounding import exact
 
 EVALUATE_HELP = """Evaluate the robustness of plain attributions, as the literature does.
 
@@ -173,7 +174,8 @@ def _finish(directory: EvaluationDirectory, protocol: RobustnessProtocol, sample
     found = directory.finish(samples.ids, searches, words, numbers)
     if any(mean.search for mean in found):
         title = (
-            f"{len(samples)} images, {protocol.search.norm} budget {protocol.search.eps:.4g}, k = {protocol.top_k:g}"
+            f"{len(samples)} images, {protocol.search.norm} budget {exact(protocol.search.eps)}, "
+            f"k = {exact(protocol.top_k)}"
         )
         write_whole(directory.figure, agreement_figure(found, searches, words, title))
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lit_certattr.certificates import Result
 from lit_certattr.certificates import drawing as draw
+from lit_certattr.rounding import exact
 from lit_certattr.sandwich import quantities
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def sandwich_figure(curves: Mapping[Key, Series], columns: int = 3) -> "Figure":
             _paint(place, one)
             if 0 < reach < one.budgets[-1] / 8:  # far beyond what is certified: linear up to there, then logarithmic
                 place.set_xscale("symlog", linthresh=reach, linscale=1.5)
-                place.set_xticks(one.budgets, [f"{budget:g}" for budget in one.budgets])
+                place.set_xticks(one.budgets, [exact(budget) for budget in one.budgets])
                 place.minorticks_off()
         for place in axes[len(line) :]:
             place.axis("off")

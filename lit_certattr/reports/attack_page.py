@@ -13,6 +13,7 @@ from lit_certattr.reports.attack_directory import AttackDirectory
 from lit_certattr.reports.attack_figure import perturbation_figure, sandwich_figure, series
 from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
 from lit_certattr.reports.run_directory import Record
+from lit_certattr.rounding import at_least, at_most, exact
 from lit_certattr.sandwich import ImageSandwich
 
 _NAMES = {
@@ -56,11 +57,11 @@ def write_attack_page(directory: AttackDirectory, ids: Sequence[str], max_panels
         "summary_png": base64.b64encode(png).decode(),
         "panels": panels,
         "settings": [(key.replace("_", " "), str(value)) for key, value in settings.items()],
-        "error": f"{settings.get('error', 0):g}",
+        "error": exact(settings.get("error", 0)),
         "samples": f"{settings.get('num_samples', 0):,}",
         "random": bool(settings.get("random_search")),
         "keep_label": bool(settings.get("keep_label")),
-        "budgets": ", ".join(f"{budget:g}" for budget in settings.get("budgets", [])),
+        "budgets": ", ".join(exact(budget) for budget in settings.get("budgets", [])),
         **scripts(),
     }
     directory.write_page(template("attack.html.j2").render(content))
@@ -71,8 +72,8 @@ def violation(row: Mapping[str, Any]) -> str:
     level = "" if row["top_k"] is None else f", K = {name_of(row['top_k'])}"
     claims = f" ({row['contradicted']} pixels)" if row["quantity"] in ("important", "unimportant") else ""
     return (
-        f"{row['id']}, {row['certificate']}: {row['quantity']}{level}, budget {row['budget']:g}: certified "
-        f"{row['certified']:.4f}, but at most {row['attacked_upper']:.4f} is left{claims}"
+        f"{row['id']}, {row['certificate']}: {row['quantity']}{level}, budget {exact(row['budget'])}: certified "
+        f"{exact(row['certified'])}, but at most {exact(row['attacked_upper'])} is left{claims}"
     )
 
 
@@ -86,12 +87,12 @@ def _panel(directory: AttackDirectory, record: Record, sandwich: ImageSandwich) 
         record.image,
         sandwich.images[shown],
         (sandwich.maps[0], sandwich.maps[shown]),
-        f"Attacked, budget {largest:g}",
+        f"Attacked, budget {exact(largest)}",
     )
     picture = render(pair, dpi=110)
     directory.write_figure(f"{record.id}-perturbed.png", picture)
     worst = "; ".join(
-        f"{row['quantity']}: certified {row['certified']:.3f}, attacked {row['attacked']:.3f}"
+        f"{row['quantity']}: certified {at_least(row['certified'])}, attacked {at_most(row['attacked'])}"
         for row in sandwich.rows
         if row["budget"] == largest
     )
@@ -99,7 +100,7 @@ def _panel(directory: AttackDirectory, record: Record, sandwich: ImageSandwich) 
         "id": record.id,
         "png": base64.b64encode(png).decode(),
         "picture": base64.b64encode(picture).decode(),
-        "alt": f"Certified and attacked values of {record.id} against the budget; at {largest:g}: {worst}",
+        "alt": f"Certified and attacked values of {record.id} against the budget; at {exact(largest)}: {worst}",
         "attack": sandwich.candidates[shown].attack,
     }
 
@@ -121,8 +122,11 @@ def _table(table: pa.Table) -> Table:
         means = [math.fsum(row[key] for row in rows) / len(rows) for key in keys]
         fallen = sum(row["contradicted"] for row in rows)
         cells.append(
-            [Cell(certificate, certificate, text=True), Cell(what, what, text=True), Cell(repr(budget), f"{budget:g}")]
-            + [Cell(repr(mean), f"{mean:.3f}") for mean in means]
+            [Cell(certificate, certificate, text=True), Cell(what, what, text=True), Cell(repr(budget), exact(budget))]
+            + [
+                Cell(repr(mean), (at_least if key == "certified" else at_most)(mean, 3))
+                for key, mean in zip(keys, means, strict=True)
+            ]
             + [Cell(str(fallen), str(fallen))]
         )
     return Table(

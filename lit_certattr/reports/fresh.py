@@ -6,6 +6,7 @@ from lit_certattr.certificates import Result
 from lit_certattr.errors import InputError
 from lit_certattr.reports.consistency import Finding, at
 from lit_certattr.reports.run_directory import RunDirectory
+from lit_certattr.rounding import at_least, at_most
 
 
 def count_claims(directory: RunDirectory, ids: Sequence[str]) -> tuple[int, list[str]]:
@@ -66,8 +67,8 @@ def contradictions(image_id: str, name: str, stored: Result, fresh: Result, leve
         index = tuple(falls.nonzero()[0].tolist())
         what = (
             f"{int(falls.sum())} of {int((lower > 0).sum())} claims fall; the first{at(index)}: {name_of_claim} of at "
-            f"least {float(lower[index]):.4f} is claimed, but {fresh.num_samples} fresh samples allow at most "
-            f"{float(upper[index]):.4f}"
+            f"least {at_least(float(lower[index]))} is claimed, but {fresh.num_samples} fresh samples allow at most "
+            f"{at_most(float(upper[index]))}"
         )
         findings.append(Finding(place, what))
     return findings

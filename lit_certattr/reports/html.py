@@ -14,6 +14,15 @@ from lit_certattr.certificates.drawing import name_of
 from lit_certattr.reports.figures import dataset_figure, image_panel
 from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
 from lit_certattr.reports.run_directory import Record, RunDirectory
+from lit_certattr.rounding import (
+    at_least,
+    at_most,
+    confidence,
+    confidence_percent,
+    exact,
+    percent_at_least,
+    total,
+)
 from lit_certattr.smoothing import DiscreteGaussianNoise, alpha_slack
 from lit_certattr.statistics import false_certificates
 
@@ -73,9 +82,9 @@ def _content(
     """What the template needs beside the pictures."""
     results = first.results
     any_result = next(iter(results.values()))
-    budget = [{"name": name, "alpha": f"{result.alpha:g}"} for name, result in results.items()]
-    total = math.fsum(result.alpha for result in results.values())
-    joint = 1 - num_images * total
+    budget = [{"name": name, "alpha": exact(result.alpha)} for name, result in results.items()]
+    alpha = total(result.alpha for result in results.values())
+    joint = confidence(alpha, num_images)
     radius = any_result.sigma
     levels = radius / math.sqrt(first.image.numel()) * 255
     return {
@@ -83,7 +92,7 @@ def _content(
         "num_images": num_images,
         "network": (provenance.get("network") or {}).get("class", "network"),
         "attribution": any_result.sampling.get("attribution", "attribution"),
-        "noise": f"{any_result.noise} with sigma = {any_result.sigma:g}",
+        "noise": f"{any_result.noise} with sigma = {exact(any_result.sigma)}",
         "num_samples": _samples(any_result, table),
         "tiles": _tiles(table, provenance),
         "warnings": _warnings(table),
@@ -91,15 +100,15 @@ def _content(
         "other_norms": [
             {"name": name, "norm": result.radius_norm} for name, result in results.items() if result.radius_norm != "l2"
         ],
-        "example_radius": f"{radius:g}",
-        "example_change": f"{levels:.2g}",
+        "example_radius": exact(radius),
+        "example_change": at_least(levels, 2),
         "shape": " x ".join(str(size) for size in first.image.shape),
         "cells": _cells(first),
         "tables": [_table(name, result, table) for name, result in results.items()],
         "budget": budget,
-        "budget_sum": f"{total:g}",
-        "joint": f"{joint:.4g}" if joint > 0 else "0 (too many images for a joint statement at this α)",
-        "joint_false": _joint_false(num_images, total),
+        "budget_sum": exact(alpha),
+        "joint": joint if joint != "0" else "0 (too many images for a joint statement at this α)",
+        "joint_false": _joint_false(num_images, alpha),
         "grid": _grid(any_result, first.image.numel()),
         "power": [result.power_note() for result in results.values() if isinstance(result, PixelResult)],
         "target_text": "The explained class is the label of each image."
@@ -124,7 +133,7 @@ def _grid(result: Result, dimension: int) -> dict[str, str] | None:
     if result.noise != DiscreteGaussianNoise.__name__ or levels is None:
         return None
     slack = alpha_slack(DiscreteGaussianNoise(result.sigma, int(levels[1])), result.num_samples, dimension)
-    return {"levels": levels[1], "slack": f"{slack:.1g}"}
+    return {"levels": levels[1], "slack": at_most(slack, 2)}
 
 
 def _joint_false(num_images: int, alpha: float, eta: float = 0.001) -> str:
@@ -132,15 +141,15 @@ def _joint_false(num_images: int, alpha: float, eta: float = 0.001) -> str:
     count = false_certificates(num_images, min(alpha, 1), eta)
     most = "no image has a false certificate" if count == 0 else f"at most {count} of them have a false certificate"
     return (
-        f"With probability at least {100 * (1 - eta):g} %, {most}: the noise of each image is independent of that of "
-        f"the others, so the false ones are no more numerous than heads among {num_images} coins of probability "
-        f"{alpha:g}."
+        f"With probability at least {confidence_percent(eta)} %, {most}: the noise of each image is independent of "
+        f"that of the others, so the false ones are no more numerous than heads among {num_images} coins of "
+        f"probability {exact(alpha)}."
     )
 
 
 def _general(result: Result) -> str:
     """The statement of a certificate without the numbers of one image."""
-    sure = f"With probability at least {1 - result.alpha:.4g} an image, "
+    sure = f"With probability at least {confidence(result.alpha)} an image, "
     if isinstance(result, PixelResult):
         levels = ", ".join(name_of(top_k) for top_k in result.top_k)
         return (
@@ -181,7 +190,7 @@ def _tiles(table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str
         tiles += [
             _tile(_share(smallest.one_share.mean()), f"of the top {top_k} certified important{suffix}, mean"),
             _tile(_share(largest.certified.mean()), f"of the pixels certified at K = {widest}{suffix}, mean"),
-            _tile(f"{group.mean_radius.mean():.3f}", f"mean certified radius{suffix}, pixel l2 units"),
+            _tile(at_least(group.mean_radius.mean(), 3), f"mean certified radius{suffix}, pixel l2 units"),
         ]
     overlap = data[data.overlap.notna()]
     for name, group in overlap.groupby("certificate", sort=False):
@@ -191,7 +200,7 @@ def _tiles(table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str
     cosine = data[data.kind == CosineResult.kind]
     for name, group in cosine.groupby("certificate", sort=False):
         suffix = f" ({name})" if cosine.certificate.nunique() > 1 else ""
-        tiles.append(_tile(f"{group.cosine90_radius.mean():.3f}", f"mean radius of a cosine of 0.9{suffix}"))
+        tiles.append(_tile(at_least(group.cosine90_radius.mean(), 3), f"mean radius of a cosine of 0.9{suffix}"))
     if (provenance.get("settings") or {}).get("stopping"):
         tiles.append(_tile(_share(data.samples_saved.mean()), "of the samples saved by stopping early, mean"))
     rates = [session.get("samples_per_second") for session in provenance.get("sessions", [])]
@@ -205,13 +214,7 @@ def _tile(value: str, label: str) -> dict[str, str]:
 
 
 def _share(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def _floor(value: float) -> str:
-    """A radius with three decimals, or three digits where it is small; never above what is proven."""
-    digits = 2 - math.floor(math.log10(value)) if 0 < value < 0.01 else 3
-    return f"{math.floor(value * 10**digits) / 10**digits:.{digits}f}"
+    return f"{percent_at_least(value)} %"
 
 
 def _warnings(table: pa.Table) -> list[str]:
@@ -245,7 +248,7 @@ def _table(name: str, result: Result, table: pa.Table) -> Table:
         columns.append(Column(head))
         for image_id in images:
             value = rows[image_id, level][key]
-            shown = _share(value) if share else _floor(value)
+            shown = _share(value) if share else at_least(value, 3)
             cells[image_id].append(Cell(repr(value), shown))
 
     note = "Click a column to sort."
@@ -321,7 +324,7 @@ def _panel(record: Record, png: str) -> dict[str, Any]:
             if isinstance(result, OverlapResult)
         ]
         + [
-            f"{name}: cosine of 0.9 certified up to radius {result.max_radius(0.9):.3f}"
+            f"{name}: cosine of 0.9 certified up to radius {at_least(result.max_radius(0.9))}"
             for name, result in record.results.items()
             if isinstance(result, CosineResult)
         ]

@@ -10,6 +10,7 @@ from scipy.stats import binom, norm
 
 from lit_certattr.certificates import ABSTAIN, PixelCertificate
 from lit_certattr.errors import InputError
+from lit_certattr.rounding import percent_at_least
 from lit_certattr.smoothing import GaussianNoise
 
 
@@ -218,7 +219,8 @@ def test_the_statement_says_what_was_proved():
     shares = result.shares(0.1)
     assert text.startswith("With probability at least 0.998, for all 72 pixels and 3 level(s)")
     assert "l2 norm below 0.1" in text
-    assert f"{float(shares['one'][1]):.1%} certified important and {float(shares['zero'][1]):.1%}" in text
+    one, zero = (percent_at_least(float(shares[key][1])) for key in ("one", "zero"))
+    assert f"{one}% certified important and {zero}% certified unimportant" in text
     assert "Nothing is claimed about the other pixels" in text
     assert "its certified radius" in result.statement()
 

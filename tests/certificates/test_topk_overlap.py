@@ -11,6 +11,7 @@ from oracles import overlap
 
 from lit_certattr.certificates import TopKOverlapCertificate, displacement_radii
 from lit_certattr.errors import InputError
+from lit_certattr.rounding import at_least
 from lit_certattr.smoothing import GaussianNoise
 
 P = np.array([0.91, 0.72, 0.55, 0.40, 0.31, 0.22, 0.15, 0.08, 0.05, 0.02])
@@ -206,7 +207,7 @@ def test_the_statement_says_what_was_proved():
     assert text.startswith("With probability at least 0.99: ")
     assert f"l2 norm at most 0.02, at least {result.overlap(0.02)} of the K = 4" in text
     half = result.max_radius(0.5)
-    assert f"l2 norm below {half:.4g}, at least 2 of the K = 4" in result.statement()
+    assert f"l2 norm below {at_least(half)}, at least 2 of the K = 4" in result.statement()
 
 
 @pytest.mark.parametrize(

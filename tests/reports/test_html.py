@@ -123,3 +123,11 @@ def test_every_image_is_in_the_tables(run):
     cells = [attributes.get("data-value") for attributes in page.all("td")]
     for image_id in ("image-0", "image-1", "image-2"):
         assert cells.count(image_id) == 2
+
+
+def test_no_cell_shows_more_than_it_holds(run):
+    directory, _ = run
+    cells = re.findall(r'<td data-value="([\d.e+-]+)">([\d.e+-]+)( %)?</td>', directory.report.read_text())
+    assert len(cells) > 10
+    for held, shown, percent in cells:
+        assert float(shown) <= float(held) * (100 + 1e-9 if percent else 1)
