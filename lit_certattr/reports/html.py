@@ -133,7 +133,7 @@ def _grid(result: Result, dimension: int) -> dict[str, str] | None:
     if result.noise != DiscreteGaussianNoise.__name__ or levels is None:
         return None
     slack = alpha_slack(DiscreteGaussianNoise(result.sigma, int(levels[1])), result.num_samples, dimension)
-    return {"levels": levels[1], "slack": at_most(slack, 2)}
+    return {"levels": levels[1], "slack": at_most(slack, 1)}
 
 
 def _joint_false(num_images: int, alpha: float, eta: float = 0.001) -> str:
