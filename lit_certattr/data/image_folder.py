@@ -1,26 +1,33 @@
 """Any folder of images."""
 
-import os
+import unicodedata
 from pathlib import Path
 from typing import Literal
 
+from lightning.pytorch.utilities import rank_zero_warn
+
+from lit_certattr.data.folders import contents, refuse_alike
 from lit_certattr.data.ids import safe_id
 from lit_certattr.data.images import IMAGE_SUFFIXES, ImageFiles
 from lit_certattr.data.module import ImageDataModule
 from lit_certattr.data.sample import NO_LABEL, SampleSet
 from lit_certattr.data.split import balanced_order
+from lit_certattr.data.split_folders import Splits, several_splits_as_classes, split_folders
 from lit_certattr.errors import InputError
-
-_SPLITS = ("train", "val", "test")
 
 
 class ImageFolder(ImageDataModule):
-    """A folder of images, with labels (one sub-folder a class) or without.
+    """A folder of images, with labels (one sub-folder per class) or without.
 
-    With sub-folders ``train``, ``val`` or ``test`` each holds its own images; where only one of ``val`` and
-    ``test`` exists it is the test set, and a class-balanced tenth of ``train`` validates. Without them all
-    images are test images. Hidden files and files without an image's ending are passed over. The id of an
-    image is its path below the root.
+    With sub-folders ``train``, ``val`` or ``test`` (or ``training``; ``valid``, ``validation``, ``dev``; ``testing``;
+    in any letter case) that hold class folders, each is a set of its own; where only one of ``val`` and ``test`` exists
+    it is the test set, and a class-balanced tenth of ``train`` validates. Without them all images are test images. A
+    folder called ``train`` that holds images and stands beside other folders of images is a class. A folder that can
+    be read in two ways is refused.
+
+    Classes are numbered in alphabetical order over all splits; a class folder without images keeps its number, and a
+    warning names it. Hidden files are ignored; one warning counts all other files that are no images, by their
+    endings. The id of an image is its path below the root.
 
     Args:
         root: The folder.
@@ -28,16 +35,20 @@ class ImageFolder(ImageDataModule):
         channels: 3 for RGB, 1 for grayscale; images of the other kind are converted.
         crop: Side of the central square that is kept, as a share of the short side (0.875 is ImageNet's usual
             preparation; 1 leaves images of the right size untouched).
-        labels: Whether the first sub-folder is the class; ``auto``: yes, if no image lies outside one.
+        labels: Whether the first sub-folder is the class; ``auto``: yes for splits whose images all lie in
+            sub-folders, no for splits without sub-folders.
         class_names: The classes in the order of the network's logits; ``None`` takes the sub-folders in
             alphabetical order.
-        batch_size: Images a batch.
+        batch_size: Images per batch.
         num_workers: Processes that read images.
         max_images: Predict on this many images only.
+        splits: Whether sub-folders called ``train``, ``val`` or ``test`` are splits: ``auto`` decides by what lies in
+            them and beside them, ``folders`` takes them as splits, ``none`` takes every sub-folder as a class.
 
     Raises:
-        InputError: If the folder is missing or has no images, a number is out of range, labels are asked for
-            where an image has none, or a class is not in ``class_names``; on access, if a file is damaged.
+        InputError: If the folder is missing, cannot be read, has no images or can be read in two ways, two names in it
+            differ only in letter case or Unicode form, a number is out of range, labels are asked for where an image
+            has none, or a class is not in ``class_names``; on access, if a file is damaged.
     """
 
     def __init__(
@@ -51,6 +62,7 @@ class ImageFolder(ImageDataModule):
         batch_size: int = 16,
         num_workers: int = 0,
         max_images: int | None = None,
+        splits: Splits = "auto",
     ) -> None:
         super().__init__(batch_size, num_workers, max_images)
         if size < 1 or not 0 < crop <= 1:
@@ -61,22 +73,36 @@ class ImageFolder(ImageDataModule):
         if not self.root.is_dir():
             raise InputError(f"image folder {root} does not exist or is not a folder")
 
-        splits = [name for name in _SPLITS if (self.root / name).is_dir()]
-        self._files = {name: _image_files(self.root, name) for name in splits or [""]}
-        files = [(split, path) for split, paths in self._files.items() for path in paths]
-        if not files:
-            raise InputError(f"image folder {root} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-        without = next((path for split, path in files if _class_of(split, path) is None), None)
-        if labels is True and without is not None:
-            raise InputError(f"image {self.root / without} lies in no class folder; move it or set labels to false")
-        self.labelled = labels is True or (labels == "auto" and without is None)
+        found = contents(self.root)
+        passed_over = found.warning()
+        if not found.images:
+            hint = f"; {passed_over}" if passed_over else ""
+            raise InputError(f"image folder {root} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}){hint}")
+        if passed_over:
+            rank_zero_warn(f"image folder {root}: {passed_over}; {', '.join(sorted(IMAGE_SUFFIXES))} are read")
+        self._folders = split_folders(self.root, found, splits, labels is not False)
+        sources = self._folders or {"": ""}
+        names_decide = splits == "auto" and not self._folders
+        self._files = {role: [path for path in found.images if _below(path, name)] for role, name in sources.items()}
+        self._warn_of_structure(found.images, several_splits_as_classes(found) if names_decide else [])
 
-        found = sorted({_class_of(split, path) or "" for split, path in files}) if self.labelled else []
-        self.class_names = list(class_names) if class_names is not None else found
+        self._labelled = {role for role, paths in self._files.items() if self._has_labels(role, paths, labels)}
+        self.labelled = bool(self._labelled)
+        without = [self._folders[role] for role in self._folders if self._files[role] and role not in self._labelled]
+        if self.labelled and without:
+            rank_zero_warn(f"image folder {root}: no class folders in {', '.join(without)}; its images have no labels")
+
+        self.class_names = [] if class_names is None else list(class_names)
+        if len({_nfc(name) for name in self.class_names}) < len(self.class_names):
+            raise InputError(f"class_names must be different names, got {', '.join(self.class_names)}")
+        folders = [
+            path
+            for path in found.folders
+            for role in self._labelled
+            if _below(path, sources[role]) and len(path.parts) == (2 if role else 1)
+        ]
+        self._number_classes(folders, found.images, given=class_names is not None)
         self.num_classes = len(self.class_names)
-        unknown = next((name for name in found if name not in self.class_names), None)
-        if unknown is not None:
-            raise InputError(f"class folder {unknown!r} in {root} is not one of class_names")
 
     def setup(self, stage: str) -> None:
         """Make the sets; files are read when their image is asked for."""
@@ -90,39 +116,87 @@ class ImageFolder(ImageDataModule):
                 order = balanced_order(train.targets)
                 held_out = -(-len(train) // 10)
                 if held_out == len(train):
-                    raise InputError(f"{self.root / 'train'} holds one image; training needs more")
+                    raise InputError(f"{self._folder('train')} holds one image; training needs more")
                 self.val_set = train.subset(order[:held_out])
                 self.train_set = train.subset(order[held_out:])
 
+    def _folder(self, role: str) -> Path:
+        return self.root / self._folders.get(role, role)
+
+    def _warn_of_structure(self, images: list[Path], names: list[str]) -> None:
+        """Say what is legal and can still be a mistake."""
+        used = sum(len(paths) for paths in self._files.values())
+        if used < len(images):
+            rank_zero_warn(
+                f"image folder {self.root}: {len(images) - used} images outside "
+                f"{', '.join(self._folders.values())} are not used, since splits is 'folders'"
+            )
+        empty = [name for role, name in self._folders.items() if not self._files[role]]
+        if empty:
+            rank_zero_warn(f"image folder {self.root}: no images in the split folders {', '.join(empty)}")
+        if names:
+            rank_zero_warn(
+                f"image folder {self.root}: {', '.join(names)} are taken as classes, since other folders of images "
+                "stand beside them; set splits to 'folders' if they are splits, or to 'none' if not"
+            )
+
+    def _has_labels(self, role: str, paths: list[Path], labels: bool | Literal["auto"]) -> bool:
+        """Whether the images of one split have labels; refuses those of which only some have."""
+        if labels is False or not paths:
+            return False
+        without = next((path for path in paths if _class_of(role, path) is None), None)
+        if without is None:
+            return True
+        if labels is True:
+            raise InputError(f"image {self.root / without} lies in no class folder; move it or set labels to false")
+        within = next((path for path in paths if _class_of(role, path) is not None), None)
+        if within is not None:
+            raise InputError(
+                f"image {self.root / without} lies in no class folder, but {self.root / within} lies in one: move the "
+                "first if the folders are classes, or set labels to false if they are not"
+            )
+        return False
+
+    def _number_classes(self, folders: list[Path], images: list[Path], given: bool) -> None:
+        """Fill ``class_names`` from the class folders, or compare these with the names that the user gave."""
+        holding = {path.parts[:depth] for path in images for depth in (1, 2)}
+        empty = [folder for folder in folders if folder.parts not in holding]
+        refuse_alike(sorted({_nfc(folder.name) for folder in folders}), self.root)
+        if not given:
+            self.class_names = sorted({_nfc(folder.name) for folder in folders})
+            if empty:
+                numbers = [f"{path.as_posix()} (class {self.class_names.index(_nfc(path.name))})" for path in empty]
+                rank_zero_warn(
+                    f"image folder {self.root}: class folders without images keep their numbers: {', '.join(numbers)};"
+                    " remove a folder that is no class, or set class_names"
+                )
+            return
+        known = {_nfc(name) for name in self.class_names}
+        unknown = next((path.name for path in folders if path not in empty and _nfc(path.name) not in known), None)
+        if unknown is not None:
+            raise InputError(f"class folder {unknown!r} in {self.root} is not one of class_names")
+
     def _samples(self, split: str) -> SampleSet:
         paths = self._files[split]
-        label = {name: number for number, name in enumerate(self.class_names)}
-        targets = [label[_class_of(split, path) or ""] if self.labelled else NO_LABEL for path in paths]
+        number = {_nfc(name): place for place, name in enumerate(self.class_names)}
+        labelled = split in self._labelled
+        targets = [number[_nfc(_class_of(split, path) or "")] if labelled else NO_LABEL for path in paths]
         channels, size, _ = self.image_shape
         images = ImageFiles([self.root / path for path in paths], size, channels, self.crop)
         return SampleSet(images, targets, [safe_id(path.as_posix()) for path in paths])
 
     def _missing(self, kind: str) -> str:
         split = {"training": "train", "validation": "train"}.get(kind, "test")
-        return f"image folder {self.root} has no {kind} images; put some into {self.root / split}"
+        return f"image folder {self.root} has no {kind} images; put some into {self._folder(split)}"
 
 
-def _image_files(root: Path, below: str) -> list[Path]:
-    """Paths of the visible images in ``root/below``, relative to ``root``, sorted."""
-    found, seen = [], set()
-    for folder, folders, names in os.walk(root / below, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link back up would go round for ever
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            (Path(folder) / name).relative_to(root)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
-        ]
-    return sorted(found, key=lambda path: path.as_posix())
+def _nfc(name: str) -> str:
+    """A name with accents as most keyboards write them; macOS writes file names in another form."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _below(path: Path, folder: str) -> bool:
+    return not folder or (path.parts[0] == folder and len(path.parts) > 1)
 
 
 def _class_of(split: str, path: Path) -> str | None:

@@ -30,7 +30,6 @@ def predict(root, **options):
 def classes(tmp_path):
     for name in ("cat/1.png", "cat/2.jpg", "dog/1.png", "dog/deep/3.PNG"):
         picture(tmp_path / name)
-    (tmp_path / "readme.txt").write_text("no image")
     picture(tmp_path / ".hidden" / "4.png")
     picture(tmp_path / "cat" / "._1.png")
     return tmp_path
@@ -45,6 +44,16 @@ def test_class_folders(classes):
         ("dog__1.png", 1),
         ("dog__deep__3.PNG", 1),
     ]
+
+
+def test_files_that_are_no_images_are_counted_in_one_warning(classes):
+    (classes / "readme.txt").write_text("no image")
+    for name in ("1.heic", "2.HEIC", "LICENSE"):
+        (classes / "cat" / name).write_text("no image")
+    with pytest.warns(UserWarning, match=r"4 files passed over: 1 without an ending, 2 \.heic, 1 \.txt") as seen:
+        _, samples = predict(classes)
+    assert len(seen) == 1
+    assert len(samples) == 4
 
 
 def test_labels_can_be_switched_off_or_follow_a_network(classes):
@@ -107,6 +116,94 @@ def test_split_folders(tmp_path, folders, train, val, test):
     everything = [sample for samples in sets.values() if samples is not None for sample in samples.ids]
     assert len(set(everything)) == len(everything) == 20 * len(folders)
     assert module.class_names == ["a", "b"]
+
+
+@pytest.mark.parametrize("names", [("Train", "valid", "TEST"), ("training", "validation", "testing")])
+def test_splits_go_by_many_names(tmp_path, names):
+    for split in names:
+        for number in range(10):
+            picture(tmp_path / split / "a" / f"{number}.png")
+    module = ImageFolder(str(tmp_path), size=8)
+    module.setup("fit")
+    for samples, name in zip((module.train_set, module.val_set, module.test_set), names, strict=True):
+        assert len(samples) == 10
+        assert all(sample.startswith(f"{name}__a__") for sample in samples.ids)
+
+
+def test_a_class_called_like_a_split_is_a_class(tmp_path):
+    for name in ("bus", "car", "train"):
+        picture(tmp_path / name / "1.png")
+    module, samples = predict(tmp_path)
+    assert module.class_names == ["bus", "car", "train"]
+    assert [int(target) for _, target, _ in samples] == [0, 1, 2]
+    picture(tmp_path / "test" / "1.png")
+    with pytest.warns(UserWarning, match="test, train are taken as classes"):
+        assert predict(tmp_path)[0].num_classes == 4
+    assert predict(tmp_path, splits="none")[0].num_classes == 4
+
+
+def test_classes_of_all_splits_have_one_numbering(tmp_path):
+    for name in ("train/a/1.png", "train/c/1.png", "train/c/2.png", "test/c/1.png", "test/d/1.png"):
+        picture(tmp_path / name)
+    module, samples = predict(tmp_path)
+    assert module.class_names == ["a", "c", "d"]
+    assert [int(target) for _, target, _ in samples] == [1, 2]
+    (tmp_path / "train" / "b").mkdir()
+    with pytest.warns(UserWarning, match=r"keep their numbers: train/b \(class 1\)"):
+        module, samples = predict(tmp_path)
+    assert module.class_names == ["a", "b", "c", "d"]
+    assert [int(target) for _, target, _ in samples] == [2, 3]
+    picture(tmp_path / "test" / "D2" / "1.png")
+    picture(tmp_path / "train" / "d2" / "1.png")
+    with pytest.raises(InputError, match=r"'D2' and 'd2' in .* differ only in letter case"):
+        predict(tmp_path)
+
+
+def test_an_empty_class_folder_keeps_its_number(tmp_path):
+    picture(tmp_path / "a" / "1.png")
+    picture(tmp_path / "c" / "1.png")
+    (tmp_path / "b" / "deep").mkdir(parents=True)
+    with pytest.warns(UserWarning, match=r"keep their numbers: b \(class 1\)"):
+        _, samples = predict(tmp_path)
+    assert [int(target) for _, target, _ in samples] == [0, 2]
+    _, samples = predict(tmp_path, class_names=["c", "a"])  # the user's numbers
+    assert [int(target) for _, target, _ in samples] == [1, 0]
+    assert predict(tmp_path, labels=False)[0].num_classes == 0
+
+
+def test_only_the_test_images_without_labels(tmp_path):
+    for name in ("train/a/1.png", "train/b/1.png", "train/b/2.png", "test/1.png", "test/2.png"):
+        picture(tmp_path / name)
+    with pytest.warns(UserWarning, match="no class folders in test; its images have no labels"):
+        module, samples = predict(tmp_path)
+    assert [int(target) for _, target, _ in samples] == [-1, -1]
+    assert sorted(module.train_set.targets + module.val_set.targets) == [0, 1, 1]
+
+
+def test_one_image_beside_class_folders_does_not_take_all_labels_away(classes):
+    picture(classes / "stray.png")
+    with pytest.raises(InputError, match=r"stray\.png lies in no class folder, but .*1\.png lies in one: .* labels"):
+        predict(classes)
+    assert len(predict(classes, labels=False)[1]) == 5
+
+
+def test_accents_in_class_names_have_one_form(tmp_path):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    picture(tmp_path / decomposed / "1.png")
+    picture(tmp_path / "z" / "1.png")
+    _, samples = predict(tmp_path, class_names=["z", composed])
+    assert sorted(int(target) for _, target, _ in samples) == [0, 1]
+    assert predict(tmp_path)[0].class_names == [composed, "z"]
+    with pytest.raises(InputError, match="class_names must be different"):
+        predict(tmp_path, class_names=["z", composed, decomposed])
+
+
+def test_images_outside_the_chosen_splits_are_counted(tmp_path):
+    for name in ("train/a/1.png", "train/a/2.png", "test/a/1.png", "extra/1.png", "2.png"):
+        picture(tmp_path / name)
+    with pytest.warns(UserWarning, match=r"2 images outside test, train are not used"):
+        _, samples = predict(tmp_path, splits="folders")
+    assert [name for _, _, name in samples] == ["test__a__1.png"]
 
 
 def test_a_folder_without_what_is_asked_for_says_where_to_put_it(tmp_path):

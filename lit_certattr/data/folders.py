@@ -1,0 +1,120 @@
+"""What lies in a folder of images, read without opening a file."""
+
+import os
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lit_certattr.data.images import IMAGE_SUFFIXES
+from lit_certattr.errors import InputError
+
+# What operating systems leave behind; hidden names (with a leading dot) are passed over as well.
+_DEBRIS = frozenset(
+    {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "thumbs.db", "desktop.ini"}
+)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The visible contents of a folder; every path is relative to it.
+
+    Attributes:
+        images: Regular files with an image's ending, sorted.
+        folders: Sub-folders at every depth, the empty ones too, sorted.
+        passed_over: Number of other regular files by their ending in lower case; ``""`` counts those without one.
+        irregular: What is neither a folder nor a regular file: FIFOs, sockets, devices, links to nowhere.
+    """
+
+    images: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    irregular: list[Path] = field(default_factory=list)
+
+    def warning(self) -> str | None:
+        """One line on all that was passed over, or None if nothing was."""
+        parts = [f"{count} {ending or 'without an ending'}" for ending, count in sorted(self.passed_over.items())]
+        if self.irregular:
+            parts.append(f"{len(self.irregular)} that are no regular files (the first is {self.irregular[0]})")
+        count = self.passed_over.total() + len(self.irregular)
+        return f"{count} file{'s' * (count > 1)} passed over: {', '.join(parts)}" if parts else None
+
+
+def same_name(name: str) -> str:
+    r"""What two names have in common that differ only in letter case or in the Unicode form of their accents.
+
+    Example:
+        >>> same_name("CAFE\u0301.png") == same_name("caf\u00e9.PNG")
+        True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).lower())
+
+
+def refuse_alike(names: list[str], where: Path) -> None:
+    """Refuse names that some file systems take for one.
+
+    Raises:
+        InputError: If two names differ only in letter case or in the Unicode form of their accents.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(same_name(name), name)
+        if other != name:
+            how = "letter case"
+            if same_name(other) != other.lower() or same_name(name) != name.lower():
+                how = f"letter case or Unicode form, written {other!a} and {name!a}"
+            raise InputError(f"{other!r} and {name!r} in {where} differ only in {how}; rename or remove one of them")
+
+
+def contents(root: Path) -> Contents:
+    """Look through a folder; links are followed, and those that lead back up are left out.
+
+    Args:
+        root: The folder.
+
+    Raises:
+        InputError: If a folder cannot be read, or two names in one folder are alike.
+    """
+    found = Contents()
+    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(Path(), frozenset())]
+    while waiting:
+        below, above = waiting.pop()
+        folder = root / below
+        try:
+            status = folder.stat()
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise InputError(
+                f"folder {folder} cannot be read ({error.strerror}); change its permissions or move it away"
+            ) from error
+        here = (status.st_dev, status.st_ino)
+        if here in above:  # a link back up would go round for ever
+            continue
+        taken = []
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.lower() in _DEBRIS:
+                continue
+            path = below / entry.name
+            match _kind(entry):
+                case "folder":
+                    taken.append(entry.name)
+                    found.folders.append(path)
+                    waiting.append((path, above | {here}))
+                case "file" if path.suffix.lower() in IMAGE_SUFFIXES:
+                    taken.append(entry.name)
+                    found.images.append(path)
+                case "file":
+                    found.passed_over[path.suffix.lower()] += 1
+                case _:
+                    found.irregular.append(path)
+        refuse_alike(taken, folder)
+    for paths in (found.images, found.folders, found.irregular):
+        paths.sort(key=lambda path: path.as_posix())
+    return found
+
+
+def _kind(entry: os.DirEntry) -> str:
+    try:
+        return "folder" if entry.is_dir() else "file" if entry.is_file() else "other"
+    except OSError:  # a link to itself
+        return "other"

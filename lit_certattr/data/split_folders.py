@@ -1,0 +1,114 @@
+"""Which sub-folders are training, validation and test images, and which are classes."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Literal
+
+from lit_certattr.data.folders import Contents
+from lit_certattr.errors import InputError
+
+Splits = Literal["auto", "folders", "none"]
+
+_ROLES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+_ROLE = {name: role for role, names in _ROLES.items() for name in names}
+
+
+def split_folders(root: Path, found: Contents, splits: Splits = "auto", labelled: bool = True) -> dict[str, str]:
+    """The folder of each split, by structure and not by name alone.
+
+    Folders called ``train`` or ``training``, ``val``, ``valid``, ``validation`` or ``dev``, ``test`` or ``testing``, in
+    any letter case, are splits if they hold folders with images and no other image lies beside them. If they hold
+    images themselves and stand beside other folders of images, they are classes.
+
+    Args:
+        root: The folder, for messages.
+        found: What lies in it.
+        splits: ``auto`` decides by structure, ``folders`` says that folders with these names are splits, ``none`` that
+            there are no splits.
+        labelled: Whether a folder can be a class.
+
+    Returns:
+        The name of the folder of each of ``train``, ``val`` and ``test`` that there is; empty without splits.
+
+    Raises:
+        InputError: If there is more than one reading, or a split that ``splits`` promises does not exist.
+    """
+    if splits == "none":
+        return {}
+    named = [path.name for path in found.folders if len(path.parts) == 1 and _is_split(path.name)]
+    if splits == "folders":
+        if not named:
+            raise InputError(f"splits is 'folders', but {root} has no sub-folder called train, val or test")
+        return _roles(root, named)
+
+    _refuse_deeper(root, found)
+    holding = {path.parts[0] for path in found.images if len(path.parts) > 1}
+    nested = any(len(path.parts) > 2 and path.parts[0] in named for path in found.images)
+    others = sorted(holding - set(named))
+    loose = next((path for path in found.images if len(path.parts) == 1), None)
+    candidates = [name for name in named if name in holding]
+    if not candidates:
+        return {}
+    if not others and loose is None and (nested or not labelled):
+        return _roles(root, named)
+    if others and not nested:
+        return {}
+    beside = others or ([str(loose)] if loose is not None else [])
+    unused = f" and {_list(beside)} {_is(beside)} not used" if beside else ""
+    classes = _list(candidates + others)
+    raise InputError(
+        f"{_list(candidates)} in {root} can be read in two ways: set splits to 'folders' if {_list(candidates)} "
+        f"{_is(candidates)} the images to train, validate or test with{unused}, or to 'none' if {classes} "
+        f"{_is(candidates + others, 'is a class', 'are classes')}"
+    )
+
+
+def several_splits_as_classes(found: Contents) -> list[str]:
+    """Classes that carry the names of two or more splits: legal, and worth a word."""
+    names = sorted({path.parts[0] for path in found.images if len(path.parts) > 1 and _is_split(path.parts[0])})
+    return names if len({_ROLE[name.lower()] for name in names}) > 1 else []
+
+
+def _is_split(name: str) -> bool:
+    return name.lower() in _ROLE
+
+
+def _roles(root: Path, names: list[str]) -> dict[str, str]:
+    roles: dict[str, str] = {}
+    for name in names:
+        other = roles.setdefault(_ROLE[name.lower()], name)
+        if other != name:
+            raise InputError(
+                f"{other} and {name} in {root} both name the {_ROLE[name.lower()]} images; keep one of them, or set "
+                "splits to 'none' if they are classes"
+            )
+    return roles
+
+
+def _refuse_deeper(root: Path, found: Contents) -> None:
+    """Refuse split folders that do not lie in the root itself: their images would all become one set."""
+    children: defaultdict[Path, dict[str, bool]] = defaultdict(dict)
+    for folder in {path.parent for path in found.images}:
+        for depth in range(1, len(folder.parts)):
+            parent, child = Path(*folder.parts[:depth]), folder.parts[depth]
+            children[parent][child] = children[parent].get(child, False) or len(folder.parts) > depth + 1
+    for parent, below in sorted(children.items()):
+        named = sorted(name for name in below if _is_split(name))
+        if named and (len(named) == len(below) or any(below[name] for name in named)):
+            raise InputError(
+                f"{root / parent} holds folders called {_list(named)}: set root to it if they are the images to "
+                f"train, validate or test with, or splits to 'none' if {parent.parts[0]} is a class with all of them"
+            )
+
+
+def _list(names: list[str]) -> str:
+    shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def _is(names: list[str], one: str = "is", many: str = "are") -> str:
+    return one if len(names) == 1 else many
