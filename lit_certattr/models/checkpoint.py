@@ -2,128 +2,106 @@
 
 import hashlib
 import inspect
-import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lit_certattr.errors import InputError
+from lit_certattr.models.checkpoint_file import read_checkpoint
+from lit_certattr.models.checkpoint_weights import mappings_of_tensors, select_weights
 from lit_certattr.models.names import suggestion
 
-# What Lightning modules, DataParallel and torch.compile put before the names of a network's tensors.
-_PREFIXES = ("net.", "model.", "module.", "_orig_mod.")
+_TRAINING = re.compile(r"(optim|lr_|sched|callbacks|loops|scaler|hyper_parameters|hparams|datamodule)", re.IGNORECASE)
+"""Keys of a checkpoint under which the state of training lies."""
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    """The file's top-level mapping, read without executing anything."""
-    if not path.is_file():
-        raise InputError(f"checkpoint {path} does not exist or is not a file")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        forbidden = re.search(r"GLOBAL (\S+)", str(error))
-        if forbidden is None:
-            raise InputError(f"{path} is not a PyTorch checkpoint, or it is damaged") from error
-        raise InputError(
-            f"checkpoint {path} holds a pickled object ({forbidden[1]}) that could run code: not loaded; "
-            "save the state dict alone"
-        ) from error
-    except PermissionError as error:
-        raise InputError(f"checkpoint {path} may not be read: permission denied") from error
-    except (OSError, RuntimeError, EOFError, LookupError, ValueError, SafetensorError) as error:
-        raise InputError(f"{path} is not a PyTorch checkpoint, or it is damaged") from error
-    if not isinstance(content, Mapping):
-        raise InputError(f"checkpoint {path} holds a {type(content).__name__}, not a state dict")
-    return content
-
-
-def _tensors(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """The state dict itself, alone in the file or under the usual names."""
-    for name in ("state_dict", "model"):
-        if isinstance(content.get(name), Mapping):
-            content = content[name]
-            break
-    if not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InputError(f"checkpoint {path} holds no state dict of tensors")
-    return dict(content)
-
-
-def load_state_dict(path: str | Path) -> dict[str, Tensor]:
+def load_state_dict(path: str | Path, weights_key: str | None = None) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint (.ckpt, .pt, .pth, .safetensors) without running any code from it.
 
     Args:
-        path: A state dict, or a checkpoint that holds one as ``state_dict`` (Lightning) or ``model``.
+        path: A state dict, or a checkpoint that holds one under any key (``state_dict``, ``model``, ...).
+        weights_key: That key; needed where there are several state dicts (``state_dict_ema``).
 
     Returns:
         Tensors on the CPU under the names that the file gives them.
 
     Raises:
-        InputError: If the file is missing or damaged, is no checkpoint, or holds pickled objects.
+        InputError: If the file is missing or damaged, is no checkpoint, holds pickled objects or several state dicts.
     """
     path = Path(path)
-    return _tensors(_read(path), path)
+    content = read_checkpoint(path)
+    found = dict(mappings_of_tensors(content))
+    if weights_key is not None:
+        if weights_key.strip(".") not in found:
+            keys = ", ".join(map(repr, found)) or "none"
+            raise InputError(f"checkpoint {path} has no state dict {weights_key!r}; there are: {keys}")
+        return found[weights_key.strip(".")]
+    if "" in found and len(found[""]) == len(content):
+        return found[""]
+    found = {key: tensors for key, tensors in found.items() if key and not _TRAINING.match(key)}
+    if not found:
+        raise InputError(f"checkpoint {path} holds no state dict of tensors")
+    if len(found) > 1:
+        keys = ", ".join(map(repr, found))
+        raise InputError(f"checkpoint {path} holds several state dicts: {keys}; say which one with weights_key")
+    return next(iter(found.values()))
 
 
-def _strip(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take the part of ``state`` that belongs to the network, under the network's own names."""
-    while own.keys().isdisjoint(state):
-        for prefix in _PREFIXES:
-            below = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
-            if below:
-                state = below
-                break
-        else:
-            break
-    return state
+def _fill(network: nn.Module, content: Mapping[Any, Any], path: Path, weights_key: str | None) -> None:
+    """Load what of a checkpoint belongs to the network, and say what looks as if it did and does not."""
+    tensors, left_out = select_weights(content, network, path, weights_key)
+    if left_out:
+        names = ", ".join(left_out[:3]) + (f" and {len(left_out) - 3} more" if len(left_out) > 3 else "")
+        warnings.warn(
+            f"checkpoint {path}: left out {names}, which {type(network).__name__} does not have",
+            UserWarning,
+            stacklevel=3,
+        )
+    network.load_state_dict(tensors, strict=False)  # names and shapes have been compared, more strictly than there
 
 
-def _fill(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    own = network.state_dict()
-    state = _strip(state, own)
-    problems = []
-    for kind, names in (
-        ("lacks", [name for name in own if name not in state]),
-        ("has the unexpected", [name for name in state if name not in own]),
-        (
-            "has another shape for",
-            [
-                f"{name} ({tuple(state[name].shape)} instead of {tuple(own[name].shape)})"
-                for name in own
-                if name in state and state[name].shape != own[name].shape
-            ],
-        ),
-    ):
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            problems.append(f"{kind} {', '.join(names[:3])}{more}")
-    if problems:
-        raise InputError(f"checkpoint {path} does not fit {type(network).__name__}: it {'; it '.join(problems)}")
-    network.load_state_dict(state)
+def load_weights(network: nn.Module, path: str | Path, weights_key: str | None = None) -> None:
+    """Load a checkpoint into a network, strictly, whatever the weights are wrapped in.
 
+    The file may hold the weights under any key (``state_dict``, ``model_state_dict``, ``net``, ...), and a prefix may
+    stand before their names, or before the network's own (``net.``, ``1.module.``, ``backbone.``): the names of the
+    network and of the file must be the same but for one prefix on either side, and all shapes equal. ``module`` and
+    ``_orig_mod``, which data parallelism and ``torch.compile`` add, do not count. Tensors outside that prefix are left
+    out; a warning names those that may be a normalisation.
 
-def load_weights(network: nn.Module, path: str | Path) -> None:
-    """Load a checkpoint into a network, strictly.
-
-    The prefixes ``net.``, ``model.``, ``module.`` and ``_orig_mod.`` that Lightning modules, data parallelism
-    and ``torch.compile`` add are removed; tensors of a Lightning checkpoint outside the network are left out.
+    Counters of batch normalisation (``num_batches_tracked``) may be missing, and the constants of a
+    :class:`~lit_certattr.models.Normalize` layer: the network then keeps its own. Heads that serve training only
+    (``aux1``, ``AuxLogits``) may be too many: they are left out with a warning.
 
     Args:
-        network: Receives the weights.
-        path: See :func:`load_state_dict`.
+        network: Receives the weights. Nothing of it changes if an error is raised.
+        path: A file of ``torch.save`` or of safetensors; nothing in it is executed.
+        weights_key: Which set of weights, where the file holds several for this network (an average beside the weights,
+            a teacher beside a student): the keys that lead to it and the prefix of its names, or some of them in a row:
+            ``state_dict_ema``, ``state_dict.encoder_q``, ``teacher``.
 
     Raises:
-        InputError: If the file cannot be read safely, or names or shapes differ: the message gives the first.
+        InputError: If the file cannot be read safely, holds no or several sets of weights for this network, or values
+            that are no weights (sparse, complex, quantised, NaN, infinite). The message lists the names found.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "weights.pth"
+        >>> torch.save({"model_state_dict": {f"module.{k}": v for k, v in nn.Linear(2, 1).state_dict().items()}}, path)
+        >>> load_weights(nn.Linear(2, 1), path)
     """
     path = Path(path)
-    _fill(network, _tensors(_read(path), path), path)
+    own = [value for value in network.state_dict().values() if isinstance(value, Tensor)]
+    if any(is_lazy(value) for value in own):
+        raise InputError(f"{type(network).__name__} has lazy layers; call it once on an image before loading weights")
+    size = sum(value.nbytes for value in own)
+    _fill(network, read_checkpoint(path, size), path, weights_key)
 
 
 def _is_plain(value: Any) -> bool:
@@ -132,7 +110,7 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float | bool)
 
 
-def load_network(path: str | Path) -> nn.Module:
+def load_network(path: str | Path, weights_key: str | None = None) -> nn.Module:
     """Rebuild the network of a Lightning checkpoint written by ``train.py fit``.
 
     The checkpoint names the class of its network and the arguments. Only the public networks of
@@ -142,6 +120,7 @@ def load_network(path: str | Path) -> nn.Module:
 
     Args:
         path: A Lightning checkpoint whose hyper-parameters hold ``net: {class_path, init_args}``.
+        weights_key: See :func:`load_weights`.
 
     Returns:
         The network with its weights, on the CPU, in evaluation mode.
@@ -152,7 +131,7 @@ def load_network(path: str | Path) -> nn.Module:
     from lit_certattr import models  # the networks themselves use this file
 
     path = Path(path)
-    content = _read(path)
+    content = read_checkpoint(path)
     hyper_parameters = content.get("hyper_parameters")
     spec = hyper_parameters.get("net") if isinstance(hyper_parameters, Mapping) else None
     if not isinstance(spec, Mapping) or not isinstance(spec.get("class_path"), str):
@@ -174,7 +153,7 @@ def load_network(path: str | Path) -> nn.Module:
         isinstance(key, str) and _is_plain(value) for key, value in init_args.items()
     ):
         raise InputError(f"checkpoint {path} has arguments for {class_path} that are not plain values")
-    no_weights = {"weights": None, "pretrained": False}
+    no_weights = {"weights": None, "weights_key": None, "pretrained": False}
     parameters = inspect.signature(networks[class_path]).parameters
     init_args = {**init_args, **{key: value for key, value in no_weights.items() if key in parameters}}
     unknown = next((key for key in init_args if key not in parameters), None)
@@ -187,7 +166,7 @@ def load_network(path: str | Path) -> nn.Module:
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"checkpoint {path} has arguments that {class_path} refuses: {reason}") from error
-    _fill(network, _tensors(content, path), path)
+    _fill(network, content, path, weights_key)
     return network.eval()
 
 

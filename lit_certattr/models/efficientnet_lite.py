@@ -18,6 +18,7 @@ class EfficientNetLite0(nn.Module):
 
     Args:
         weights: ``packaged``, the path of a local file, or ``None`` for random weights.
+        weights_key: Which set of weights of the file, if there are several.
 
     Raises:
         InputError: If a weights file cannot be read or does not fit.
@@ -26,7 +27,7 @@ class EfficientNetLite0(nn.Module):
     the Lite variants by R. Liu, 2020.
     """
 
-    def __init__(self, weights: str | None = "packaged") -> None:
+    def __init__(self, weights: str | None = "packaged", weights_key: str | None = None) -> None:
         super().__init__()
         import timm  # here, because it takes a second that other runs need not wait
 
@@ -39,7 +40,7 @@ class EfficientNetLite0(nn.Module):
             names = self.network.state_dict().keys()
             self.network.load_state_dict(dict(zip(names, packaged.values(), strict=True)))
         elif weights is not None:
-            load_weights(self.network, weights)
+            load_weights(self.network, weights, weights_key)
         keep_inputs(self.network)
 
     def forward(self, images: Tensor) -> Tensor:

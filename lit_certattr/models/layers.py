@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from lit_certattr.errors import InputError
+
 
 def keep_inputs(network: nn.Module) -> None:
     """Make activations write to new memory, so that attribution methods may hook what goes in.
@@ -15,6 +17,19 @@ def keep_inputs(network: nn.Module) -> None:
     for module in network.modules():
         if getattr(module, "inplace", False) is True:
             module.inplace = False  # type: ignore[assignment]
+
+
+def check_num_classes(name: str, num_classes: int | None) -> None:
+    """Refuse a classifier without logits, which libraries build where the number of classes is 0.
+
+    Raises:
+        InputError: If the number is given and below 1.
+    """
+    if num_classes is not None and num_classes < 1:
+        raise InputError(
+            f"{name} with num_classes={num_classes} would give features, not logits: set num_classes to the number of "
+            "classes, or leave it out"
+        )
 
 
 def replace_head(network: nn.Module, old_classes: int, num_classes: int) -> None:

@@ -46,3 +46,27 @@ class Normalize(nn.Module):
     def extra_repr(self) -> str:
         """Show the constants when the network is printed."""
         return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
+
+
+def channel_statistics(
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    default: tuple[Sequence[float], Sequence[float]],
+    channels: int,
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and standard deviation of each channel: the user's, else the default.
+
+    Raises:
+        InputError: If there are neither 1 nor ``channels`` of them.
+
+    Example:
+        >>> channel_statistics(None, [0.5], ([0.1, 0.2], [1.0, 1.0]), channels=2)
+        ([0.1, 0.2], [0.5, 0.5])
+    """
+    chosen = [own if given is None else given for given, own in zip((mean, std), default, strict=True)]
+    for name, values in zip(("mean", "std"), chosen, strict=True):
+        if len(values) not in (1, channels):
+            raise InputError(f"{name} needs 1 or {channels} numbers, one for each channel, got {len(values)}")
+    if len(chosen[0]) != len(chosen[1]):
+        chosen = [list(values) * (channels // len(values)) for values in chosen]
+    return chosen[0], chosen[1]

@@ -129,6 +129,14 @@ def test_inceptions_keep_the_scaling_of_their_weights_and_lose_what_serves_train
         (lambda: TimmClassifier("local-dir:/tmp"), "no model"),
         (lambda: TimmClassifier("resnet10t.no_such_tag", pretrained=True), "no_such_tag"),
         (lambda: TimmClassifier("resnet10t", pretrained=True, weights="x.pth"), "not both"),
+        (lambda: TimmClassifier("resnet10t", num_classes=0), "features, not logits: set num_classes"),
+        (lambda: TimmClassifier("vit_small_patch14_dinov2"), "has no classifier.*set num_classes"),
+        (lambda: TimmClassifier("resnet10t", img_size=64), "leave it out, it takes images of any size"),
+        (lambda: TimmClassifier("resnet10t", in_chans=0), "in_chans must be at least 1"),
+        (lambda: TimmClassifier("resnet10t", in_chans=2, mean=[0.5] * 3), "mean needs 1 or 2 numbers"),
+        (lambda: TorchvisionClassifier("resnet18", num_classes=0), "features, not logits: set num_classes"),
+        (lambda: TorchvisionClassifier("resnet18", image_size=64), "takes images of any size: leave image_size out"),
+        (lambda: TorchvisionClassifier("vit_b_32", image_size=65), "indivisible"),
         (lambda: TimmClassifier("resnet10t", weights="missing.pth"), "missing.pth does not exist"),
         (lambda: EfficientNetLite0(weights="missing.pth"), "missing.pth does not exist"),
     ],
@@ -145,6 +153,47 @@ def test_timm_normalises_as_its_weights_expect():
     torch.testing.assert_close(network(images), network.network((images - 0.5) / 0.5))
     assert (network.num_classes, network.input_size) == (3, None)
     assert TimmClassifier("vit_tiny_patch16_224", num_classes=2).input_size == (3, 224, 224)
+
+
+@pytest.mark.parametrize(
+    ("build", "shape"),
+    [
+        (lambda: TimmClassifier("resnet10t", num_classes=2, in_chans=1), (1, 48, 64)),
+        (lambda: TimmClassifier("vit_tiny_patch16_224", num_classes=2, img_size=64), (3, 64, 64)),
+        (lambda: TimmClassifier("vit_tiny_patch16_224", num_classes=2, img_size=(32, 64), in_chans=5), (5, 32, 64)),
+        (lambda: TorchvisionClassifier("vit_b_32", num_classes=2, image_size=64), (3, 64, 64)),
+    ],
+)
+def test_other_channels_and_sizes(build, shape):
+    network = build()
+    assert network(torch.rand(1, *shape)).shape == (1, 2)
+    assert network.input_size in (None, shape)
+
+
+def test_timm_without_a_known_normalisation_does_not_normalise_and_says_so(tmp_path):
+    network = TimmClassifier("resnet10t", num_classes=2, in_chans=1).eval()
+    images = torch.rand(1, 1, 32, 32)
+    torch.testing.assert_close(network(images), network.network(images))
+    torch.save(network.network.state_dict(), tmp_path / "weights.pth")
+    options = {"weights": str(tmp_path / "weights.pth"), "num_classes": 2, "in_chans": 1}
+    with pytest.warns(UserWarning, match="no normalisation is known for 1 channels"):
+        TimmClassifier("resnet10t", **options)
+    loaded = TimmClassifier("resnet10t", mean=[0.5], std=[0.25], **options).eval()
+    torch.testing.assert_close(loaded(images), network.network((images - 0.5) / 0.25))
+
+
+@pytest.mark.slow
+def test_torchvision_weights_at_another_image_size(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    original = torchvision.models.vit_b_32(weights=None)
+    file = tmp_path / "hub" / "checkpoints" / torchvision.models.ViT_B_32_Weights.DEFAULT.url.rsplit("/")[-1]
+    file.parent.mkdir(parents=True)
+    torch.save(original.state_dict(), file)
+    network = TorchvisionClassifier("vit_b_32", weights="DEFAULT", image_size=64).network
+    assert torch.equal(network.conv_proj.weight, original.conv_proj.weight)
+    assert network.encoder.pos_embedding.shape == (1, 1 + 4, 768)
+    corner = [network.encoder.pos_embedding[0, 1], original.encoder.pos_embedding[0, 1]]
+    torch.testing.assert_close(*corner)  # corners stay corners
 
 
 def test_timm_weights_that_cannot_be_downloaded(monkeypatch):
