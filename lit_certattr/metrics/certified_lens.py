@@ -12,7 +12,8 @@ from lit_certattr.metrics.image_mean import ImageMean
 class CertifiedLENSRecall(ImageMean):
     """LENS recall that no perturbation up to a radius can undercut, mean over images.
 
-    See :func:`~lit_certattr.metrics.functional.certified_lens_recall` for the statement and its proof.
+    See :func:`~lit_certattr.metrics.functional.certified_lens_recall` for the statement and its proof. It is 0 where no
+    pixel is certified important: the majority set may then be empty, which counts as 0.
 
     Args:
         radius: Budget in pixel l2 units.
@@ -52,7 +53,7 @@ class CertifiedLENSRecall(ImageMean):
 class CertifiedLENSPrecision(CertifiedLENSRecall):
     """LENS precision that no perturbation up to a radius can undercut, mean over images.
 
-    See :func:`~lit_certattr.metrics.functional.certified_lens_precision`.
+    See :func:`~lit_certattr.metrics.functional.certified_lens_precision`. An empty released set counts as 0.
 
     Args:
         radius: Budget in pixel l2 units.

@@ -26,7 +26,8 @@ def near(pixel, pixels, window):
 
 
 def recall(chosen, reference, window):
-    return sum(near(p, reference, window) for p in chosen) / len(chosen)
+    """An empty set locates nothing: 0/0 is 0."""
+    return sum(near(p, reference, window) for p in chosen) / len(chosen) if chosen else 0.0
 
 
 def precision(chosen, reference, window):
@@ -58,8 +59,8 @@ def cases(draw):
 def test_recall_is_the_smallest_of_all_sets(case):
     shape, reference, kept, free, sets, window = case
     masks = mask(reference, *shape), mask(kept, *shape), mask(kept + free, *shape)
-    shares = [recall(chosen, reference, window) for chosen in sets if chosen]
-    assert worst_lens_recall(*masks, window) == pytest.approx(min(shares, default=1.0))
+    shares = [recall(chosen, reference, window) for chosen in sets]
+    assert worst_lens_recall(*masks, window) == pytest.approx(min(shares))
     for size in range(max(1, len(kept)), len(kept) + len(free) + 1):
         shares = [recall(chosen, reference, window) for chosen in sets if len(chosen) == size]
         assert worst_lens_recall(*masks, window, size) == pytest.approx(min(shares))
@@ -104,7 +105,7 @@ def test_the_metric_is_the_worst_majority_set(radius, window):
     assert torch.equal(possible, ~((label == 0) & held))
     pixels = [[tuple(p) for p in m.nonzero().tolist()] for m in (reference, kept, possible & ~kept)]
     sets = [pixels[1] + list(e) for m in range(len(pixels[2]) + 1) for e in itertools.combinations(pixels[2], m)]
-    worst = min(recall(chosen, pixels[0], window) for chosen in sets if chosen)
+    worst = min(recall(chosen, pixels[0], window) for chosen in sets)
     assert float(certified_lens_recall(result, radius, window)) == pytest.approx(worst)
     metric = CertifiedLENSRecall(radius, window)
     metric.update([result, result])
@@ -128,11 +129,26 @@ def test_more_room_helps_and_more_budget_hurts():
 
 def test_a_set_without_pixels():
     empty, full = torch.zeros(2, 2, dtype=torch.bool), torch.ones(2, 2, dtype=torch.bool)
-    assert worst_lens_recall(full, empty, empty, 1) == 1.0
-    assert worst_lens_recall(full, empty, full, 0) == 1.0
+    assert worst_lens_recall(full, empty, empty, 1) == 0.0
+    assert worst_lens_recall(full, empty, full, 0) == 0.0
+    assert worst_lens_recall(empty, empty, empty, 0) == 0.0
+    assert worst_lens_recall(full, full, full, 0) == 1.0
     with pytest.raises(InputError, match="reference"):
         worst_lens_precision(empty, full, 1)
     assert float(certified_lens_precision(certificate([100] * 8))) == 0.0
+
+
+@pytest.mark.parametrize("radius", [0.0, 0.1, 5.0])
+@pytest.mark.parametrize("window", [0, 1, 3])
+def test_a_recall_is_certified_only_where_a_pixel_is_certified_important(radius, window):
+    """A certificate that says nothing has no recall, and neither has noise, of which no pixel has a majority."""
+    undecided, noise, beyond = certificate([210] * 8), certificate([150] * 8), certificate(VOTES)
+    for result in (undecided, noise):
+        assert float(certified_lens_recall(result, radius, window)) == 0.0
+        metric = CertifiedLENSRecall(radius, window)
+        metric.update(result)
+        assert float(metric.compute()) == 0.0
+    assert (float(certified_lens_recall(beyond, radius, window)) > 0) == (radius < 5)
 
 
 @pytest.mark.parametrize("settings", [{"window": -1}, {"window": 1.5}, {"radius": -1.0}, {"level": -1}])

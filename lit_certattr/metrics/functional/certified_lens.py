@@ -18,6 +18,10 @@ def worst_lens_recall(reference: Tensor, kept: Tensor, possible: Tensor, window:
     ratio and those near S do not, so the worst T takes all the far ones it has room for. With ``size`` T has exactly
     that many pixels, and only when the far ones run out are near ones taken.
 
+    An empty T has recall 0 by definition (0/0): it locates nothing. So the result is 0 wherever no pixel is certain to
+    be in T. The other convention, 1, would call certified what is not known at all, as soon as the neighbourhood of S
+    covers V, and would give pure noise, all of whose pixels are certified unimportant, a perfect score.
+
     Args:
         reference: S, boolean ``[H, W]``.
         kept: P+, the pixels certain to be in T, boolean ``[H, W]``.
@@ -26,7 +30,7 @@ def worst_lens_recall(reference: Tensor, kept: Tensor, possible: Tensor, window:
         size: Number of pixels of T; ``None`` for any number.
 
     Returns:
-        A share in [0, 1]; 1 if every set that is not empty has all its pixels near S.
+        A share in [0, 1]; 0 if T may be empty.
 
     Raises:
         InputError: If P+ is not in V, or no set of that size lies between them.
@@ -37,7 +41,7 @@ def worst_lens_recall(reference: Tensor, kept: Tensor, possible: Tensor, window:
     sure, near_sure = int(kept.sum()), int((kept & near).sum())
     far = int((possible & ~kept & ~near).sum())
     if size is None:
-        return near_sure / (sure + far) if sure + far else 1.0
+        return near_sure / (sure + far) if sure else 0.0
     if not max(sure, 1) <= size <= int(possible.sum()):
         raise InputError(f"size={size}, but sets have {max(sure, 1)} to {int(possible.sum())} pixels")
     return (near_sure + max(0, size - sure - far)) / size
@@ -80,7 +84,8 @@ def certified_lens_recall(
     :math:`P^+ \subseteq M(\delta) \subseteq V` for all :math:`\delta` up to ``radius`` at once, with :math:`P^+` the
     pixels certified important beyond the radius and V those not certified unimportant. So at least this share of
     the pixels of *any* :math:`M(\delta)` is within ``window`` pixels of S, with the certificate's confidence; no
-    further test is made. (:math:`M(\delta)` need not have K pixels, and it is not the top K of the mean votes,
+    further test is made. An empty :math:`M(\delta)` counts as 0, so the value is 0 unless a pixel is certified
+    important. (:math:`M(\delta)` need not have K pixels, and it is not the top K of the mean votes,
     of which the certificate says less: neither inclusion holds for that.)
 
     Args:
