@@ -255,6 +255,7 @@ class Certifier:
         for certificate in self.certificates.values():
             certificate.to(image.device)
             certificate.bind(self.noise, map_shape, image.numel())
+            certificate.check_slack(self.noise, self.num_samples, image.numel())
         history: list[Look] = []
         drawn, begin = 0, time.perf_counter()
         for end in looks:

@@ -10,7 +10,8 @@ from torchmetrics import Metric
 
 from lit_certattr.certificates.result import Result
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import MapBlock, Noise
+from lit_certattr.rounding import at_most, exact
+from lit_certattr.smoothing import MapBlock, Noise, alpha_slack
 
 
 def check_alpha(alpha: float) -> float:
@@ -102,7 +103,10 @@ class Certificate(Metric, ABC):
 
     @property
     def spent_alpha(self) -> float:
-        """What one result may err with: ``alpha`` times its share."""
+        """What one result may err with: ``alpha`` times its share.
+
+        The bounds spend a little less if the noise has a slack (:attr:`Result.alpha_slack`).
+        """
         return self.alpha * self.alpha_share
 
     @property
@@ -120,6 +124,25 @@ class Certificate(Metric, ABC):
             covered = " or ".join(law.__name__ for law in self.laws)
             raise InputError(f"{type(self).__name__} is proved for {covered}, not for {type(noise).__name__}")
 
+    def check_slack(self, noise: Noise, num_samples: int, dimension: int) -> None:
+        """Refuse noise that spends all of alpha by itself, since it is not drawn from exactly the law of the theorem.
+
+        Args:
+            noise: Noise law.
+            num_samples: Samples of an image.
+            dimension: Number of values of the image, channels included.
+
+        Raises:
+            InputError: Naming the smallest alpha that is enough.
+        """
+        slack = alpha_slack(noise, num_samples, dimension)
+        if slack >= self.spent_alpha:
+            raise InputError(
+                f"{num_samples} samples of {dimension} values from {noise!r} spend {at_most(slack, 2)} of alpha by "
+                f"themselves: {type(self).__name__} needs an alpha above {at_most(slack / self.alpha_share, 2)}, got "
+                f"{exact(self.alpha)}; give a larger alpha or fewer samples"
+            )
+
     def bind(self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None) -> None:
         """Fix the noise law and the shape ``(H, W)`` of the maps; forgets all samples.
 
@@ -129,9 +152,12 @@ class Certificate(Metric, ABC):
             dimension: Number of values of the image, channels included; only some noise laws depend on it.
 
         Raises:
-            InputError: If the theorem does not cover the noise, or the maps are too small for the settings.
+            InputError: If the theorem does not cover the noise, the maps are too small for the settings, or the noise
+                needs the dimension.
         """
         self.check_noise(noise)
+        if dimension is None and alpha_slack(noise, 1, 1):
+            raise InputError(f"{type(self).__name__}: {noise!r} needs bind(noise, map_shape, dimension)")
         height, width = map_shape
         self.bound_to, self.map_shape, self.dimension = noise, (height, width), dimension
         device = self.num_samples.device
@@ -172,10 +198,12 @@ class Certificate(Metric, ABC):
             raise InputError(f"{type(self).__name__}: no samples; call bind() and update() before compute()")
         if invalid := int(self.num_invalid):
             raise InputError(f"{invalid} of {int(self.num_samples)} noisy maps hold NaN or infinity")
+        self.check_slack(self.bound_to, int(self.num_samples), self.dimension or 0)
         return {
             "num_samples": int(self.num_samples),
             "alpha": self.alpha,
             "alpha_share": self.alpha_share,
+            "alpha_slack": alpha_slack(self.bound_to, int(self.num_samples), self.dimension or 0),
             "sigma": self.bound_to.sigma,
             "noise": type(self.bound_to).__name__,
             "flags": [],

@@ -227,7 +227,7 @@ class PixelResult(Result):
             record: The fields that every result has; a flag is added where no label can be given.
         """
         n, pixels = record["num_samples"], votes[0].numel()
-        alpha = record["alpha"] * record["alpha_share"]
+        alpha = record["alpha"] * record["alpha_share"] - record["alpha_slack"]
         zeros = n - num_constant - votes
         winner = torch.where(votes >= zeros, votes, zeros)
         claimed: float | Fixed

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 _HEADER = "lit_certattr"
 
 
+def _less_than_alpha(result: "Result", field: "attrs.Attribute[float]", slack: float) -> None:
+    if not 0 <= slack < result.alpha * result.alpha_share:
+        raise ValueError(f"{field.name} must lie in [0, alpha * alpha_share), got {slack}")
+
+
 @attrs.frozen(eq=False)
 class Result:
     """Base of all results. Tensors live on the CPU.
@@ -34,6 +39,8 @@ class Result:
             all moments at which sampling could have stopped.
         alpha_share: Share of alpha behind the bounds of this result: 1, or that of one look where sampling may
             stop early (:mod:`lit_certattr.stopping`).
+        alpha_slack: Part of that which the noise itself has spent, since the law that is drawn is not exactly that of
+            the theorem (:func:`~lit_certattr.smoothing.alpha_slack`); the bounds spend the rest. 0 for most laws.
         sigma: Standard deviation of the noise, in pixel units.
         noise: Name of the noise law.
         flags: What a reader must know before believing the numbers, e.g. ``"constant maps"``; often empty.
@@ -49,6 +56,7 @@ class Result:
     alpha_share: float = attrs.field(
         kw_only=True, default=1.0, validator=[attrs.validators.gt(0), attrs.validators.le(1)]
     )
+    alpha_slack: float = attrs.field(kw_only=True, default=0.0, validator=_less_than_alpha)
     sigma: float = attrs.field(kw_only=True)
     noise: str = attrs.field(kw_only=True)
     flags: tuple[str, ...] = attrs.field(kw_only=True, default=(), converter=tuple)
@@ -79,8 +87,8 @@ class Result:
 
     @property
     def spent_alpha(self) -> float:
-        """What the bounds of this result may err with: ``alpha`` times its share."""
-        return self.alpha * self.alpha_share
+        """What the bounds of this result may err with: ``alpha`` times its share, less the slack of the noise."""
+        return self.alpha * self.alpha_share - self.alpha_slack
 
     def _surely(self) -> str:
         """At which confidence; the start of a statement."""
@@ -223,7 +231,9 @@ def _kinds(base: type[Result]) -> Iterator[type[Result]]:
 
 def _build(kind: type[Result], plain: dict[str, Any], tensors: dict[str, Tensor]) -> Result:
     """A result from what a file holds, if each field has the declared type; TypeError or ValueError otherwise."""
-    fields: dict[str, Any] = plain | tensors
+    # Files from before a field with a default was there lack it.
+    defaults = {field.name: field.default for field in attrs.fields(kind) if isinstance(field.default, float)}
+    fields: dict[str, Any] = defaults | plain | tensors
     for field in attrs.fields(kind):
         expected, values = get_origin(field.type) or field.type, [fields[field.name]]
         if expected is tuple:

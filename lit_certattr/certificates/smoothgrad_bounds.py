@@ -32,7 +32,32 @@ LARGEST_CURVATURE = 2 * normal_density(1.0)
 r""":math:`2\phi(1) = .48394`: no smoothed function with values in [0, 1] is curved more, in units of 1 / sigma^2."""
 
 
-def mean_margins(mean_square: Array, num_samples: int, alpha: float, largest: float, truncation: float) -> Array:
+_UNIT_ROUNDOFF = 2.0**-24  # of float32; images of higher precision round less, lower ones are refused
+
+
+def noise_rounding(sigma: float, truncation: float) -> float:
+    r"""How far noise that is read off a noisy image may be from the noise that was drawn, in units of sigma.
+
+    The noisy image is :math:`\mathrm{fl}(\mathrm{fl}(\sigma z) + x)` for a drawn normal z and a pixel x in [0, 1], in
+    float32 or better; :math:`z' = (\text{image} - x)/\sigma` is read off it in float64. With the unit roundoff u the
+    product is off by at most about :math:`2u|\sigma z|` (sigma itself is rounded, too) and the sum by u times its size,
+    at most :math:`u(1 + \sigma|z'|)`. Wherever :math:`|z'| \le t` the two sum to less than :math:`4u(1/\sigma + t)` in
+    units of sigma.
+
+    Args:
+        sigma: Standard deviation of the noise, in pixel units.
+        truncation: t.
+
+    Example:
+        >>> noise_rounding(0.25, 5.0) < 3e-6
+        True
+    """
+    return 4 * _UNIT_ROUNDOFF * (1 / sigma + truncation)
+
+
+def mean_margins(
+    mean_square: Array, num_samples: int, alpha: float, largest: float, truncation: float, rounding: float = 0.0
+) -> Array:
     r"""How far sample means may be from :math:`\sigma h(x)`, for all its coordinates at once.
 
     Theorem. For any constant b in [0, 1] let :math:`M = \max(b, 1 - b)` and
@@ -44,6 +69,13 @@ def mean_margins(mean_square: Array, num_samples: int, alpha: float, largest: fl
     left is bounded by tM in absolute value, whatever the network is, and gets the two-sided bound of
     :func:`~lit_certattr.statistics.raw_moment_margin` at :math:`\alpha / d`. ∎
 
+    *Rounded noise.* The variables that are averaged have :math:`Z'_j` in the place of :math:`Z_j`, with
+    :math:`|Z'_j - Z_j| \le \rho` wherever :math:`|Z'_j| \le t` (:func:`noise_rounding`). They are bounded by tM as
+    well, and :math:`\sigma h_j` is within :math:`\rho M + M E |Z| 1\{|Z| > t - \rho\} = M(\rho + 2\phi(t - \rho))` of
+    their expectation, since :math:`|Z_j| > t - \rho` where :math:`|Z'_j| > t`. That is added instead. (Here p is the
+    network with the rounding of its input as its first layer. How far floating-point normals are from normal is the gap
+    of all floating-point noise, and not a part of this.)
+
     b must not depend on the samples that are averaged. Gradients themselves are unbounded: no number of samples bounds
     their mean without constants of the network.
 
@@ -53,13 +85,14 @@ def mean_margins(mean_square: Array, num_samples: int, alpha: float, largest: fl
         alpha: Probability that any mean is further away.
         largest: M.
         truncation: t.
+        rounding: :math:`\rho`; 0 if the noise itself is averaged.
 
     Example:
         >>> mean_margins(np.full(784, 0.09), 100_000, 0.001, 0.5, 5.0).round(4)[0]
         np.float64(0.0056)
     """
     margins = raw_moment_margin(mean_square, num_samples, alpha / mean_square.size, truncation * largest)
-    return np.asarray(margins + 2 * normal_density(truncation) * largest)
+    return np.asarray(margins + (rounding + 2 * normal_density(truncation - rounding)) * largest)
 
 
 def spread_upper(mean_square: float, num_samples: int, alpha: float, largest: float) -> float:

@@ -13,6 +13,7 @@ from lit_certattr.certificates.result import check_same_shape, round_down
 from lit_certattr.certificates.smoothgrad_bounds import (
     ALPHA_OF_SPREAD,
     mean_margins,
+    noise_rounding,
     reach,
     spread_upper,
     swap_distances,
@@ -84,6 +85,7 @@ class SmoothGradResult(OverlapResult):
             self.spent_alpha * (1 - ALPHA_OF_SPREAD),
             self.largest,
             self.truncation,
+            noise_rounding(self.sigma, self.truncation),
         )
         return torch.from_numpy(margins) / self.sigma
 
@@ -161,7 +163,8 @@ class SmoothGradResult(OverlapResult):
         """See :class:`Result`."""
         check_same_shape(self.total, fresh.total)
         n, alpha = fresh.num_bound, min(1.0, level * fresh.total.numel())
-        margins = mean_margins(fresh.square.numpy() / n, n, alpha, fresh.largest, fresh.truncation)
+        rounding = noise_rounding(fresh.sigma, fresh.truncation)
+        margins = mean_margins(fresh.square.numpy() / n, n, alpha, fresh.largest, fresh.truncation, rounding)
         mean, margin = fresh.gradient * fresh.sigma, torch.from_numpy(margins)
         return {_UP: (mean + margin).clamp(min=0), _DOWN: (margin - mean).clamp(min=0)}
 

@@ -12,7 +12,16 @@ from torch import Tensor
 from lit_certattr.certificates import Result, load_results
 from lit_certattr.data import NO_LABEL, SampleSet
 from lit_certattr.errors import InputError
-from lit_certattr.reports.consistency import Finding, at, check_provenance, check_settings, name_list, read_config, show
+from lit_certattr.reports.consistency import (
+    Finding,
+    at,
+    check_provenance,
+    check_settings,
+    check_slack,
+    name_list,
+    read_config,
+    show,
+)
 from lit_certattr.reports.provenance import data_hash
 from lit_certattr.reports.run_directory import RunDirectory
 from lit_certattr.reports.table import RADII, rows, schema
@@ -94,6 +103,7 @@ def audit_run(directory: RunDirectory) -> Audit:
         if image_id not in stored:
             continue  # named by the check of the files; an id of the table alone never becomes a path
         facts: dict[str, Any] = {}
+        record = None
         try:
             record = directory.read(image_id)
             results, facts = record.results, record.facts
@@ -109,6 +119,8 @@ def audit_run(directory: RunDirectory) -> Audit:
             faults, again = _check_result(image_id, name, result)
             findings += faults
             findings += check_settings(image_id, name, result, settings, facts)
+            if record is not None:
+                findings += check_slack(image_id, name, result, settings, record.image.numel())
             counts.setdefault(name, []).append(not faults)
             kinds[name] = result.kind
             derived[name] = again

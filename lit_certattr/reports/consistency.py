@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import yaml
 
 from lit_certattr.certificates import Result
+from lit_certattr.errors import InputError
 from lit_certattr.reports.run_directory import fingerprint
+from lit_certattr.smoothing import DiscreteGaussianNoise, alpha_slack
 from lit_certattr.statistics import doubling_looks
 
 _SAMPLING = ("attribution", "noise", "num_samples", "batch_size", "seed", "memory_format", "fold_batch_norm", "device")
@@ -86,6 +88,31 @@ def check_settings(
         held = list(held) if isinstance(held, tuple) else held
         if held != value:
             yield Finding(place, key, show(held), f"{show(value)} (provenance.json)")
+
+
+def check_slack(
+    image_id: str, name: str, result: Result, settings: Mapping[str, Any], dimension: int
+) -> Iterator[Finding]:
+    """Whether a certificate has taken off its alpha what noise on a grid adds to it.
+
+    Args:
+        image_id: Id of the image.
+        name: Name of the certificate.
+        result: The certificate.
+        settings: Those of ``provenance.json``.
+        dimension: Number of values of the image.
+    """
+    law, arguments = _call(settings.get("noise"))
+    slack = 0.0
+    if law == DiscreteGaussianNoise.__name__:
+        try:
+            noise = DiscreteGaussianNoise(float(arguments["sigma"]), int(arguments["levels"]))
+        except (KeyError, ValueError, InputError):
+            yield Finding(f"{image_id}, {name}", "noise", show(settings.get("noise")), "noise that can be drawn")
+            return
+        slack = alpha_slack(noise, result.num_samples, dimension)
+    if result.alpha_slack != slack:
+        yield Finding(f"{image_id}, {name}", "alpha_slack", show(result.alpha_slack), show(slack))
 
 
 def _check_looks(result: Result, settings: Mapping[str, Any]) -> Iterator[Finding]:

@@ -9,10 +9,16 @@ from torch import nn
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient, ProbabilityGradient
 from lit_certattr.certificates import PixelCertificate, SmoothGradCertificate, SmoothGradResult
-from lit_certattr.certificates.smoothgrad_bounds import mean_margins, reach, spread_upper, swap_distances
+from lit_certattr.certificates.smoothgrad_bounds import (
+    mean_margins,
+    noise_rounding,
+    reach,
+    spread_upper,
+    swap_distances,
+)
 from lit_certattr.errors import InputError
 from lit_certattr.metrics import metrics_for
-from lit_certattr.smoothing import Draw, GaussianNoise, MapBlock, UniformBallNoise, noisy_images
+from lit_certattr.smoothing import Draw, GaussianNoise, MapBlock, UniformBallNoise, noisy_images, normal_stream
 from lit_certattr.stopping import Futility
 
 SIGMA = 0.5
@@ -105,7 +111,8 @@ def test_the_estimate_is_the_mean_gradient():
 def test_radii_are_those_of_the_theorems():
     result = run(4000, channels=3)
     n = 3800
-    margins = mean_margins(result.square.numpy() / n, n, 0.0095, result.largest, 5.0) / SIGMA
+    rounding = noise_rounding(SIGMA, 5.0)
+    margins = mean_margins(result.square.numpy() / n, n, 0.0095, result.largest, 5.0, rounding) / SIGMA
     smoothed, margin = np.linalg.norm(result.gradient.numpy(), axis=0), np.linalg.norm(margins, axis=0)
     inside = result.inside.numpy().ravel()
     assert (inside == (smoothed >= np.sort(smoothed.ravel())[-3]).ravel()).all()
@@ -114,6 +121,30 @@ def test_radii_are_those_of_the_theorems():
     spread = spread_upper(result.spread / n, n, 0.0005, result.largest)
     radii = np.where(distances > 0, reach(distances, spread, result.largest, SIGMA), -np.inf)
     np.testing.assert_allclose(result.displacement, radii, rtol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [0.003, 0.25, 4.0])
+def test_noise_that_is_read_off_is_as_near_to_the_noise_that_was_drawn_as_the_margin_says(sigma):
+    image, t = torch.tensor([0.0, 1e-4, 1 / 3, 0.7, 1.0]).view(1, 1, 5), 5.0
+    (images,) = noisy_images(image, GaussianNoise(sigma), image_id="a", num_samples=40_000, batch_size=40_000)
+    drawn = normal_stream(0, "a", "cpu").fill_(torch.empty(40_000, 5), 0).double().view(-1, 1, 1, 5)
+    read = Draw(torch.nn.Identity(), images, 0, image, sigma, lambda *_: images[:, 0]).noise
+    off, rho = (read - drawn).abs(), noise_rounding(sigma, t)
+    assert float(off[read.abs() <= t].max()) <= rho
+    assert float(off[read.abs() <= t].max()) > rho / 10  # of that order
+    assert bool((drawn[read.abs() > t].abs() > t - rho).all())
+
+
+def test_margins_allow_for_noise_that_is_read_off_rounded_images():
+    """The control: without it they are smaller by the rounding times the largest difference."""
+    result = run(4000)
+    exact = mean_margins(result.square.numpy() / 3800, 3800, 0.0095, result.largest, 5.0)
+    more = result.margins().numpy() * SIGMA - exact
+    assert (more >= 0.99 * noise_rounding(SIGMA, 5.0) * result.largest).all()
+    claims, margin = result.claims(), result.margins() * SIGMA
+    assert torch.equal(claims["mean of noise times probability"], (result.gradient * SIGMA - margin).clamp(min=0))
+    upper = result.upper_bounds(result, 0.0095 / 20)
+    assert float((upper["the negative of it"] + result.gradient * SIGMA).min()) >= float(exact.min())
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 250, "auto"])

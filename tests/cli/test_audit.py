@@ -453,3 +453,7 @@ def test_integer_noise_from_run_to_audit(honest, tmp_path, capsys):
     assert status == 0, out
     assert "4 certificates re-derived, all equal" in out
     assert "No claim falls" in out
+    _rewrite(run, lambda results: results | {"pixel": attrs.evolve(results["pixel"], alpha_slack=0.0).rederive()})
+    status, out = _audit(run, capsys)
+    assert status == 1
+    assert "pixel: alpha_slack: stored 0.0, derived 4.68" in out

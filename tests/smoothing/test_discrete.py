@@ -7,15 +7,24 @@ import pytest
 import torch
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file
 from scipy.special import ndtr
 from scipy.stats import chi2, norm
 
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
-from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate, TopKOverlapResult
+from lit_certattr.certificates import (
+    PixelCertificate,
+    PixelResult,
+    RenyiCertificate,
+    TopKOverlapCertificate,
+    TopKOverlapResult,
+)
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, alpha_slack, noisy_images
+from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, MapBlock, alpha_slack, noisy_images
 from lit_certattr.smoothing.discrete import _upper_tail
+from lit_certattr.stopping import StoppingRule
 
 GREY = torch.arange(256).reshape(1, 16, 16) / 255
 KNOWN = [[11, 38, 67, -80, -4, -34], [99, 74, 30, 44, -25, -10]]
@@ -165,6 +174,94 @@ def test_the_record_names_law_and_generator():
         assert "integer" in result.sampling["generator"]
         assert "whole grey levels" in result.statement()
         assert result.rederive().statement() == result.statement()
+
+
+# --- what the law that is drawn adds to alpha --------------------------------------------------------------------
+
+CERTIFICATES = {
+    "pixel": lambda alpha: PixelCertificate([0.5, 0.25], alpha),
+    "holm": lambda alpha: PixelCertificate([0.5], alpha, tau=0.75, correction="holm"),
+    "overlap": lambda alpha: TopKOverlapCertificate(0.25, alpha),
+    "pairs": lambda alpha: TopKOverlapCertificate(0.25, alpha, num_selection=50, pairs=4),
+    "one_number": lambda alpha: TopKOverlapCertificate(0.25, alpha, num_selection=50, bound="one_number"),
+    "renyi": lambda alpha: RenyiCertificate(0.25, alpha, scores="uniform"),
+}
+
+
+def _count(certificate, noise, num_samples=400):
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.linspace(-1, 1, 16).view(4, 4) + 0.2 * torch.randn(num_samples, 4, 4, generator=generator)
+    certificate.bind(noise, (4, 4), 48)
+    certificate.update(MapBlock(maps, 0))
+    return certificate.compute()
+
+
+@pytest.mark.parametrize("kind", CERTIFICATES)
+def test_what_the_noise_adds_to_alpha_is_taken_off_what_the_bounds_spend(kind):
+    noise = DiscreteGaussianNoise(0.25)
+    slack = alpha_slack(noise, 400, 48)
+    make = CERTIFICATES[kind]
+    # So small an alpha that the slack is most of it.
+    found, exact = _count(make(1.25 * slack), noise), _count(make(1.25 * slack - slack), GaussianNoise(0.25))
+    whole = _count(make(1.25 * slack), GaussianNoise(0.25))
+    assert (found.alpha, found.alpha_slack, whole.alpha_slack) == (1.25 * slack, slack, 0.0)
+    assert found.spent_alpha == pytest.approx(0.25 * slack)
+    radii = "radius" if hasattr(found, "radius") else "displacement"
+    torch.testing.assert_close(getattr(found, radii), getattr(exact, radii), rtol=1e-5, atol=1e-6)
+    if kind != "holm":  # whose radii are all the same
+        assert float((getattr(whole, radii) - getattr(found, radii)).nan_to_num(0).max()) > 1e-3
+    for name, claim in found.claims().items():
+        torch.testing.assert_close(claim, exact.claims()[name], rtol=1e-9, atol=1e-9)
+    again = found.rederive()
+    assert torch.equal(getattr(again, radii), getattr(found, radii))
+    assert again.alpha_slack == slack
+
+
+@pytest.mark.parametrize("kind", CERTIFICATES)
+def test_noise_that_spends_all_of_alpha_is_refused_before_anything_is_sampled(kind):
+    noise = DiscreteGaussianNoise(0.25)
+    alpha = 0.9 * alpha_slack(noise, 400, 256)
+    with pytest.raises(InputError, match=r"spend .* of alpha by themselves.*larger alpha or fewer samples"):
+        _count(CERTIFICATES[kind](alpha / 256 * 48), noise)
+    drawn = []
+    certifier = Certifier(Gradient(), noise, [CERTIFICATES[kind](alpha)], num_samples=400)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 3))
+    with pytest.raises(InputError, match="of alpha by themselves"):
+        certifier(net, GREY[None], on_block=drawn.append)
+    assert not drawn
+
+
+def test_noise_on_a_grid_needs_the_number_of_values_of_the_image():
+    with pytest.raises(InputError, match=r"needs bind\(noise, map_shape, dimension\)"):
+        PixelCertificate([0.5]).bind(DiscreteGaussianNoise(0.25), (4, 4))
+
+
+def test_each_look_takes_off_what_its_own_samples_add():
+    class Never(StoppingRule):
+        def stop(self, looks):
+            self.seen = [look.results["pixel"] for look in looks]
+            return False
+
+    net, rule = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 3)), Never()
+    noise = DiscreteGaussianNoise(0.25)
+    certifier = Certifier(Gradient(), noise, [PixelCertificate([0.5])], num_samples=256, stopping=[rule])
+    certifier(net, GREY[None])
+    assert len(rule.seen) > 1
+    for result in rule.seen:
+        assert result.alpha_slack == alpha_slack(noise, result.num_samples, 256)
+    assert sum(result.spent_alpha + result.alpha_slack for result in rule.seen) <= 0.001 * (1 + 1e-12)
+
+
+def test_a_file_from_before_there_was_a_slack_is_read(tmp_path):
+    result = _count(PixelCertificate([0.5]), GaussianNoise(0.25))
+    result.save(tmp_path / "new")
+    with safe_open(tmp_path / "new", "pt") as file:
+        header = file.metadata()["lit_certattr"]
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, tmp_path / "old", {"lit_certattr": header.replace('"alpha_slack": 0.0, ', "")})
+    old = PixelResult.load(tmp_path / "old")
+    assert old.alpha_slack == 0
+    assert torch.equal(old.rederive().radius, result.radius)
 
 
 # --- soundness in closed form ---------------------------------------------------------------------------------
