@@ -9,12 +9,23 @@ import torch
 from torch import Tensor, nn
 
 from lit_certattr.attribution import Attribution, Gradient, ProbabilityGradient, frozen
-from lit_certattr.attribution.base import as_logits
 from lit_certattr.attribution.batching import starting_batch, tiled
 from lit_certattr.certificates import Certificate, PixelCertificate, Result, TopKOverlapCertificate
 from lit_certattr.errors import InputError
-from lit_certattr.inputs import check_images, check_targets
 from lit_certattr.models import fold_batch_norm
+from lit_certattr.preflight import (
+    CHECKS,
+    Findings,
+    check_classes,
+    check_function,
+    check_images,
+    check_network,
+    check_one_image,
+    check_targets,
+    explain,
+    logits_of,
+    one_line,
+)
 from lit_certattr.processes import Share
 from lit_certattr.rounding import exact
 from lit_certattr.smoothing import (
@@ -184,25 +195,52 @@ class Certifier:
             For each image its results by name.
 
         Raises:
-            InputError: If an image, target or the number of samples is unusable; nothing is sampled then.
+            InputError: If an image, a target, the network, the method or the number of samples is unusable; nothing is
+                sampled then. Also if the network fails on noisy images later.
         """
-        with torch.inference_mode(False), torch.no_grad(), frozen(model):
+        with torch.inference_mode(False), torch.no_grad(), frozen(check_network(model)):
             images = check_images(images, ids)
+            labels = None if targets is None else check_targets(targets, len(images))
+            names = [f"image {index}" for index in range(len(images))] if ids is None else [f"image {i}" for i in ids]
+            if self.fold_batch_norm:  # which runs the network, and would not say what is wrong with it
+                logits_of(model, images[:1], names[0])
             model = self.network(model, images[:1])
             ids = [content_id(image) for image in images] if ids is None else list(ids)
             for image, image_id in zip(images, ids, strict=True):
                 self.noise.check(image, image_id)
             # One by one: the class of an image near a tie must not depend on the images beside it.
-            logits = torch.cat([as_logits(model(image)) for image in images.split(1)])
-            classes = logits.argmax(1) if targets is None else torch.as_tensor(targets, device=images.device)
-            labels = check_targets(classes, len(images), logits.shape[1])
+            logits = [logits_of(model, image, name) for image, name in zip(images.split(1), names, strict=True)]
+            classes = [int(one.argmax()) for one in logits] if labels is None else labels
+            check_classes(classes, logits[0].shape[1])
             rule = "predicted" if targets is None else "given"
-            map_shape = _map_shape(self.attribution, model, images, classes)
+            map_shape = self.preflight(model, images[:1], classes[0], ids[0], names[0]).map_shape
             self.check_sample_size(map_shape)
+            for index in range(1, len(images)):
+                label = torch.tensor(classes[index : index + 1], device=images.device)
+                explain(self.attribution, model, images[index : index + 1], label, names[index])
             return [
                 self._certify(model, image, label, image_id, map_shape, rule, on_block)
-                for image, label, image_id in zip(images, labels, ids, strict=True)
+                for image, label, image_id in zip(images, classes, ids, strict=True)
             ]
+
+    def preflight(self, model: nn.Module, image: Tensor, target: int, image_id: str, name: str) -> Findings:
+        """Check network and method on an image and on a few of its noisy copies, before anything is sampled.
+
+        See :func:`~lit_certattr.preflight.check_function`, which says what must hold.
+
+        Args:
+            model: What :meth:`network` gave, in eval mode, with frozen parameters.
+            image: Image ``[1, C, H, W]``, finite and in [0, 1].
+            target: Class to explain.
+            image_id: Id of the image.
+            name: What a message calls it.
+
+        Raises:
+            InputError: In one line that names what does not hold, and the remedy.
+        """
+        count = min(2, self.num_samples)
+        noisy = next(self._noisy_images(image[0], image_id, 0, count))
+        return check_function(model, self.attribution, image, noisy, target, name)
 
     def check_images_apart(self) -> None:
         """Refuse certificates that add the samples of all processes, where these certify different images.
@@ -260,8 +298,12 @@ class Certifier:
         drawn, begin = 0, time.perf_counter()
         for end in looks:
             for block in self.blocks(model, image, target, image_id, *own.of(drawn, end)):
-                for certificate in self.certificates.values():
-                    certificate.update(block)
+                try:
+                    for certificate in self.certificates.values():
+                        certificate.update(block)
+                except Exception as error:
+                    doing = f"after {drawn} of {looks[-1]} samples: {type(self.attribution).__name__} cannot explain"
+                    raise one_line(error, f"{doing} noisy copies of image {image_id}", model, image[None]) from error
                 if on_block is not None:
                     on_block(len(block))
             drawn = end
@@ -277,6 +319,7 @@ class Certifier:
             "generator": self.noise.generator(normal_stream(self.seed, image_id, image.device)),
             "precision": _precision(model, image),
             "threads": torch.get_num_threads(),
+            "preflight": list(CHECKS),
         }
         if (class_rule := getattr(self.attribution, "class_rule", None)) is not None:
             sampling["class_rule"] = class_rule
@@ -303,7 +346,17 @@ class Certifier:
         Yields:
             Blocks of at most :meth:`block_size` maps.
         """
-        stream = noisy_images(
+        stream = self._noisy_images(image, image_id, start, end)
+        attribution, score = self._what_fits(self.attribution), None
+        if isinstance(self.attribution, ProbabilityGradient):
+            score = self._what_fits(self.attribution.score)
+        for images in stream:
+            draw = Draw(model, images, target, image, self.noise.sigma, attribution, score)
+            yield MapBlock(draw, start, uniform_levels(self.seed, image_id, start, len(images)))
+            start += len(images)
+
+    def _noisy_images(self, image: Tensor, image_id: str, start: int, end: int) -> Iterator[Tensor]:
+        return noisy_images(
             image,
             self.noise,
             image_id=image_id,
@@ -313,13 +366,6 @@ class Certifier:
             start=start,
             memory_format=torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format,
         )
-        explain, score = self._what_fits(self.attribution), None
-        if isinstance(self.attribution, ProbabilityGradient):
-            score = self._what_fits(self.attribution.score)
-        for images in stream:
-            draw = Draw(model, images, target, image, self.noise.sigma, explain, score)
-            yield MapBlock(draw, start, uniform_levels(self.seed, image_id, start, len(images)))
-            start += len(images)
 
     def _what_fits(self, function: Explain) -> Explain:
         """The function itself, or in parts of a batch that fit into memory where the batch size is to be found."""
@@ -389,15 +435,7 @@ def certify(
         batch_size=batch_size,
         seed=seed,
     )
-    return certifier(model, image.unsqueeze(0), None if target is None else [target])[0]
-
-
-def _map_shape(attribution: Attribution, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[int, int]:
-    """Shape of the maps, from one clean map; also the place where a method that cannot work says so."""
-    maps = attribution(model, images[:1], targets[:1])
-    if maps.ndim != 3 or len(maps) != 1:
-        raise InputError(f"{attribution!r} must return maps [B, H, W], got shape {tuple(maps.shape)} for one image")
-    return maps.shape[1], maps.shape[2]
+    return certifier(model, check_one_image(image), None if target is None else [target])[0]
 
 
 def _precision(model: nn.Module, image: Tensor) -> str:

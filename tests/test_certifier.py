@@ -10,11 +10,11 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from lit_certattr import Certifier, certify
-from lit_certattr.attribution import Attribution, Gradient, InputXGradient
+from lit_certattr.attribution import RISE, Attribution, Gradient, InputXGradient, ProbabilityGradient
 from lit_certattr.certificates import PixelCertificate, PixelResult, TopKOverlapCertificate, TopKOverlapResult
 from lit_certattr.errors import InputError
 from lit_certattr.models import SmallCNN
-from lit_certattr.smoothing import GaussianNoise, UniformBallNoise
+from lit_certattr.smoothing import GaussianNoise, UniformBallNoise, content_id, noisy_images
 
 
 def digits():
@@ -181,12 +181,14 @@ def test_the_prediction_is_made_image_by_image(images):
 
     class Recording(nn.Module):
         def forward(self, batch):
-            if not torch.is_grad_enabled():
-                sizes.append(len(batch))
-            return batch.flatten(1)[:, :10]
+            sizes.append(len(batch))
+            logits = batch.flatten(1)[:, :10]
+            return logits if len(batch) == 1 else logits + 1e-7 * batch.flatten(1)[:, 10:20]
 
-    certifier()(Recording(), images)
-    assert sizes == [1, 1, 1]
+    results = certifier()(Recording(), images)
+    assert sizes[:3] == [1, 1, 1]
+    alone = [int(image.flatten()[:10].argmax()) for image in images]
+    assert [one["pixel"].sampling["target"] for one in results] == alone
 
 
 def test_everything_that_decides_is_recorded(net, images):
@@ -372,7 +374,7 @@ def spoiled(value):
         (spoiled(float("inf")), {"ids": ["a", "b"]}, "image b: holds NaN or infinite pixels"),
         (spoiled(1.5), {}, r"image 1: pixels must lie in \[0, 1\], found .* to 1.5"),
         (spoiled(-1.0), {}, r"image 1: pixels must lie in \[0, 1\], found -1 to"),
-        (torch.rand(1, 8, 8), {}, r"images must be a float tensor \[B, C, H, W\]"),
+        (torch.rand(1, 8, 8), {}, r"images must be a batch \[B, C, H, W\], got \[1, 8, 8\]: use images.unsqueeze"),
         (torch.zeros(0, 1, 8, 8), {}, r"images must be a float tensor \[B, C, H, W\]"),
         (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), {}, "images must be a float tensor"),
         (torch.rand(2, 1, 8, 8), {"ids": ["a"]}, "ids must be 2 different names, got 1"),
@@ -404,13 +406,38 @@ def test_networks_and_methods_of_the_wrong_shape_are_refused(images):
         certifier(attribution=Whole("sum"))(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), images)
 
 
-def test_maps_that_are_not_finite_are_refused(images):
-    class Overflowing(nn.Module):
-        def forward(self, batch):
-            return (batch.flatten(1) * 1e30).square()
+class NoisyOverflow(nn.Module):
+    """Logits that overflow where a pixel is above 1, as they are in some noisy images and never in clean ones."""
 
-    with pytest.raises(InputError, match="noisy maps hold NaN or infinity"):
-        certifier(attribution=InputXGradient())(Overflowing(), images)
+    def forward(self, batch):
+        flat = batch.flatten(1)
+        return flat[:, :10] * torch.where(flat.amax(1, keepdim=True) > 1.5, torch.inf, 1.0)
+
+
+@pytest.mark.parametrize("method", [Gradient(), InputXGradient(), ProbabilityGradient(), RISE(num_masks=8, cells=2)])
+def test_noisy_samples_without_finite_logits_never_vote(images, method):
+    """Their gradient may be finite all the same: a map of a prediction that there is not."""
+    run = certifier(attribution=method)
+    found = run(NoisyOverflow(), images[:1])[0]
+    noise = noisy_images(images[0], run.noise, image_id=content_id(images[0]), num_samples=150, batch_size=150)
+    overflowing = int((next(noise).flatten(1).amax(1) > 1.5).sum())
+    assert 0 < overflowing < 150
+    for result in found.values():
+        if not isinstance(method, RISE):  # whose masked copies overflow less often
+            assert result.num_invalid == overflowing
+        assert result.num_invalid > 0
+        assert f"{result.num_invalid} of 150 noisy samples gave NaN or infinity" in result.flags[0]
+    assert int(found["pixel"].votes.max()) <= 150 - found["pixel"].num_invalid
+
+
+def test_sigma_outside_any_sense_is_refused():
+    """At 1e38 every pixel was certified at radius 3e38: the image is lost in the rounding of the noise."""
+    for sigma in (1e38, 1e-12, 1001, 0.00009):
+        with pytest.raises(InputError, match=r"sigma must be a positive number from 0\.0001 to 1000, got"):
+            GaussianNoise(sigma)
+    for sigma in ("0.25", None, True, [0.25]):
+        with pytest.raises(InputError, match="sigma must be a positive number"):
+            GaussianNoise(sigma)
 
 
 def test_constant_maps_are_flagged_and_certify_nothing(images):

@@ -1,7 +1,7 @@
 """What an attribution method is, and the two things that all of them need."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, get_args
 
@@ -127,16 +127,31 @@ def as_logits(output: Any) -> Tensor:
     """What a network returned, if it is logits ``[B, num_classes]``.
 
     Raises:
-        InputError: If it is anything else.
+        InputError: If it is anything else, with the way to wrap the network.
     """
-    if not isinstance(output, Tensor) or output.ndim != 2:
-        got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-        raise InputError(f"the network must return logits [B, num_classes], got {got}")
-    return output
+    if isinstance(output, Tensor) and output.ndim == 2:
+        return output
+    if isinstance(output, Tensor):
+        raise InputError(f"the network must return logits [B, num_classes], got shape {tuple(output.shape)}")
+    if isinstance(output, Mapping) or hasattr(output, "logits"):
+        keys = ", ".join(map(str, output)) if isinstance(output, Mapping) else "logits"
+        part = ".logits" if hasattr(output, "logits") else "['logits']"
+        got, remedy = f"{type(output).__name__} ({keys})", f"network(images){part}"
+    elif isinstance(output, list | tuple):
+        got, remedy = f"{type(output).__name__} of {len(output)}", "network(images)[0]"
+    else:
+        raise InputError(f"the network must return logits [B, num_classes], got {type(output).__name__}")
+    raise InputError(
+        f"the network must return logits [B, num_classes], got {got}: "
+        f"wrap it in a module whose forward returns the logits alone, for example {remedy}"
+    )
 
 
 def target_score(logits: Tensor, targets: Tensor) -> Tensor:
     """Sum over the batch of the target's logit: its gradient in one image is that image's own.
+
+    The logit of an image whose logits are not all finite becomes NaN, and so does its gradient: no method explains
+    a prediction that there is not. The others are not touched.
 
     Args:
         logits: ``[B, num_classes]``.
@@ -146,7 +161,22 @@ def target_score(logits: Tensor, targets: Tensor) -> Tensor:
         >>> target_score(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1, 0]))
         tensor(5.)
     """
-    return logits.gather(1, ordinary(targets).view(-1, 1)).sum()  # gather saves them for its backward
+    scores = logits.gather(1, ordinary(targets).view(-1, 1))  # gather saves them for its backward
+    return (scores * finite_or_nan(logits)).sum()
+
+
+def finite_or_nan(logits: Tensor) -> Tensor:
+    """1 for each image whose logits are all finite, NaN for the others, ``[B, 1]``.
+
+    Args:
+        logits: ``[B, num_classes]``.
+
+    Example:
+        >>> finite_or_nan(torch.tensor([[1.0, 2.0], [0.0, torch.inf]])).tolist()
+        [[1.0], [nan]]
+    """
+    valid = torch.isfinite(logits.detach()).all(1, keepdim=True)
+    return torch.where(valid, 1.0, torch.nan).to(logits.dtype)
 
 
 def kernels(create_graph: bool) -> AbstractContextManager[object]:
@@ -181,9 +211,11 @@ def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
         >>> net.training, net[1].training
         (True, False)
     """
-    modes = [(module, module.training) for module in model.modules()]
+    # Modules that were frozen by torch.jit are in eval mode for good, and have no such flag.
+    modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
     try:
-        model.eval()
+        if modes:
+            model.eval()
         yield model
     finally:
         for module, mode in modes:
@@ -205,7 +237,9 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
         with eval_mode(model):
-            yield model.requires_grad_(False)
+            for parameter, _ in flags:  # model.requires_grad_ does not exist for scripted networks
+                parameter.requires_grad_(False)
+            yield model
     finally:
         for parameter, flag in flags:
             parameter.requires_grad_(flag)

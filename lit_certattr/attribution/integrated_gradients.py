@@ -17,7 +17,8 @@ class IntegratedGradients(LayerAttribution):
     Convention: the path is cut into m equal parts, and the gradient taken in the middle of each (midpoint rule), so the
     attributions add up to :math:`f_c(x) - f_c(b)` with an error of order :math:`1/m^2` on smooth networks. Captum's
     default is the Gauss-Legendre rule, whose points and weights differ: maps agree as ``steps`` grow (with ReLU, whose
-    gradient jumps, neither rule is of a high order), and exactly with its ``method="riemann_middle"``. Model evaluations an image: ``steps`` gradients.
+    gradient jumps, neither rule is of a high order), and exactly with its ``method="riemann_middle"``. Passes per
+    image: ``steps`` gradients.
 
     At another layer, x are its features, b features that all have the value ``baseline``, and f the rest of the
     network. With the default of 0 and an affine head that is ``InputXGradient`` there.

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from lit_certattr.attribution.base import as_logits, graph_mode, ordinary
+from lit_certattr.attribution.base import as_logits, finite_or_nan, graph_mode, ordinary
 from lit_certattr.attribution.batching import tiled
 from lit_certattr.errors import InputError
 
@@ -27,6 +27,8 @@ def check_score(score: Score) -> None:
 def class_scores(logits: Any, targets: Tensor, score: Score = "logit") -> Tensor:
     """Score of each target class, ``[B]``, in float32 or wider: half precision would tie probabilities.
 
+    NaN for an image whose logits are not all finite.
+
     Args:
         logits: What the network returned, ``[B, num_classes]``.
         targets: Class indices ``[B]``.
@@ -41,8 +43,8 @@ def class_scores(logits: Any, targets: Tensor, score: Score = "logit") -> Tensor
     """
     values = as_logits(logits)
     values = values.to(torch.promote_types(values.dtype, torch.float32))
-    values = values.softmax(1) if score == "softmax" else values
-    return values.gather(1, targets.view(-1, 1))[:, 0]
+    shares = values.softmax(1) if score == "softmax" else values
+    return (shares.gather(1, targets.view(-1, 1)) * finite_or_nan(values))[:, 0]
 
 
 def perturbed_scores(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from lit_certattr.certificates.result import Result
+from lit_certattr.certificates.result import Result, invalid_flags
 from lit_certattr.errors import InputError
 from lit_certattr.rounding import at_most, exact
 from lit_certattr.smoothing import MapBlock, Noise, alpha_slack
@@ -189,22 +189,21 @@ class Certificate(Metric, ABC):
         return tuple(block.maps.shape[1:])
 
     def invalid(self, block: MapBlock) -> Tensor:
-        """How many samples of a block hold NaN or infinity, scalar."""
+        """How many samples of a block gave NaN or infinity, scalar; they vote for nothing."""
         return block.num_invalid
 
     def _record(self) -> dict[str, Any]:
-        """The fields that every result has; also refuses what no theorem covers."""
+        """The fields that every result has."""
         if self.bound_to is None or not int(self.num_samples):
             raise InputError(f"{type(self).__name__}: no samples; call bind() and update() before compute()")
-        if invalid := int(self.num_invalid):
-            raise InputError(f"{invalid} of {int(self.num_samples)} noisy maps hold NaN or infinity")
         self.check_slack(self.bound_to, int(self.num_samples), self.dimension or 0)
         return {
             "num_samples": int(self.num_samples),
+            "num_invalid": int(self.num_invalid),
             "alpha": self.alpha,
             "alpha_share": self.alpha_share,
             "alpha_slack": alpha_slack(self.bound_to, int(self.num_samples), self.dimension or 0),
             "sigma": self.bound_to.sigma,
             "noise": type(self.bound_to).__name__,
-            "flags": [],
+            "flags": invalid_flags(int(self.num_invalid), int(self.num_samples)),
         }

@@ -16,7 +16,7 @@ from lit_certattr.certificates.cosine_bounds import (
     radius_over_sigma,
     total_variation,
 )
-from lit_certattr.certificates.result import Result, budget_of, check_same_shape
+from lit_certattr.certificates.result import Result, budget_of, check_same_shape, invalid_flags
 from lit_certattr.errors import InputError
 from lit_certattr.rounding import at_least, exact
 from lit_certattr.smoothing import GaussianNoise, Noise, UniformBallNoise
@@ -191,7 +191,10 @@ class CosineResult(Result):
         if not bool(((self.projections >= low) & (self.projections <= 1)).all()):
             raise InputError(f"projections must lie in [{low:g}, 1]")
         norm = norm_lower_bound(self.projections.numpy(), self.spent_alpha, self.nonnegative)
-        changes: dict[str, Any] = {"norm": norm, "flags": zero_flags(self.num_zero, self.num_samples)}
+        if not 0 <= self.num_invalid <= self.num_zero:
+            raise InputError(f"{self.num_invalid} invalid samples, but {self.num_zero} without a map")
+        flags = [*invalid_flags(self.num_invalid, self.num_samples), *zero_flags(self.num_zero, self.num_samples)]
+        changes: dict[str, Any] = {"norm": norm, "flags": flags}
         return attrs.evolve(self, **changes)
 
     def claims(self) -> dict[str, Tensor]:

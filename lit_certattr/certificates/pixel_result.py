@@ -10,7 +10,14 @@ import torch
 from scipy.special import ndtr, ndtri
 from torch import Tensor
 
-from lit_certattr.certificates.result import Result, budget_of, check_same_shape, round_down, upper_bounds_of_counts
+from lit_certattr.certificates.result import (
+    Result,
+    budget_of,
+    check_same_shape,
+    invalid_flags,
+    round_down,
+    upper_bounds_of_counts,
+)
 from lit_certattr.certificates.votes import check_votes, vote_flags
 from lit_certattr.errors import InputError
 from lit_certattr.rounding import exact, percent_at_least
@@ -264,9 +271,10 @@ class PixelResult(Result):
         ties = self.sampling.get("ties", "index")
         for votes, top_k in zip(self.votes, self.top_k, strict=True):
             size = top_k_size(top_k, self.num_pixels)
-            check_votes(votes, size, ties, self.num_samples, self.num_constant)
+            check_votes(votes, size, ties, self.num_samples, self.num_constant, self.num_invalid)
         record = self._record()
-        record["flags"] = vote_flags(self.num_samples, self.num_constant, max(self.tied), ties)
+        record["flags"] = invalid_flags(self.num_invalid, self.num_samples)
+        record["flags"] += vote_flags(self.num_samples, self.num_constant, max(self.tied), ties, self.num_invalid)
         correction = check_correction(self.correction)
         return self.from_votes(self.votes, self.num_constant, self.tied, self.top_k, self.tau, correction, record)
 

@@ -35,6 +35,7 @@ class Result:
 
     Attributes:
         num_samples: Samples that were drawn.
+        num_invalid: How many of them gave logits or maps that are NaN or infinite; they vote for nothing.
         alpha: Probability of any false statement about this image, over all pixels and levels together, and over
             all moments at which sampling could have stopped.
         alpha_share: Share of alpha behind the bounds of this result: 1, or that of one look where sampling may
@@ -52,6 +53,7 @@ class Result:
     kind: ClassVar[str] = ""
 
     num_samples: int = attrs.field(kw_only=True)
+    num_invalid: int = attrs.field(kw_only=True, default=0)
     alpha: float = attrs.field(kw_only=True)
     alpha_share: float = attrs.field(
         kw_only=True, default=1.0, validator=[attrs.validators.gt(0), attrs.validators.le(1)]
@@ -235,6 +237,8 @@ def _build(kind: type[Result], plain: dict[str, Any], tensors: dict[str, Tensor]
     defaults = {field.name: field.default for field in attrs.fields(kind) if isinstance(field.default, float)}
     fields: dict[str, Any] = defaults | plain | tensors
     for field in attrs.fields(kind):
+        if field.name == "num_invalid" and field.name not in fields:
+            continue  # a file from before there were such samples
         expected, values = get_origin(field.type) or field.type, [fields[field.name]]
         if expected is tuple:
             expected, values = get_args(field.type)[0], list(values[0])
@@ -271,6 +275,18 @@ def budget_of(radius: float | None) -> float | None:
     if not 0 <= radius < math.inf:
         raise InputError(f"radius must be a finite number of at least 0, got {radius}")
     return float(radius) or None
+
+
+def invalid_flags(num_invalid: int, num_samples: int) -> list[str]:
+    """What a reader must know about samples that gave no map.
+
+    Args:
+        num_invalid: Samples whose logits or map are NaN or infinite.
+        num_samples: All samples.
+    """
+    if not num_invalid:
+        return []
+    return [f"{num_invalid} of {num_samples} noisy samples gave NaN or infinity; they vote for nothing"]
 
 
 def round_down(values: Any) -> Tensor:

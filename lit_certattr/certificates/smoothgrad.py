@@ -124,6 +124,8 @@ class SmoothGradCertificate(Certificate):
     def compute(self) -> SmoothGradResult:
         """See :class:`Certificate`."""
         record = self._record()
+        if invalid := record["num_invalid"]:  # a score that is missing cannot be replaced by one of another function
+            raise InputError(f"{invalid} of {record['num_samples']} noisy images have scores of NaN or infinity")
         shape = (-1, *self.map_shape)
         spread, selected = float(self.spread), int(self.num_selected)
         record["flags"] += flatness_flags(spread, record["num_samples"] - selected)

@@ -26,7 +26,7 @@ from lit_certattr.certificates.pair_bounds import (
     pair_bounds,
     pair_radii,
 )
-from lit_certattr.certificates.result import check_same_shape, round_down, upper_bounds_of_counts
+from lit_certattr.certificates.result import check_same_shape, invalid_flags, round_down, upper_bounds_of_counts
 from lit_certattr.certificates.votes import check_votes, vote_flags
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import top_k_mask, top_k_size
@@ -187,7 +187,7 @@ class TopKOverlapResult(OverlapResult):
         ties: Ties = "positive" if self.map_kind != "sparsified" else rule
         pixels = self.votes.numel()
         kept, total = kept_size(self.sparsity, self.map_kind, pixels), self.votes + self.selection
-        check_votes(total, kept, ties, self.num_samples, self.num_constant)
+        check_votes(total, kept, ties, self.num_samples, self.num_constant, self.num_invalid)
         for part, samples in ((self.selection, self.num_selection), (self.votes, self.num_bound)):
             check_votes(part, kept, "positive", samples, 0)
         check_uncovered(self.uncovered, top_k_size(self.top_k, pixels))
@@ -195,7 +195,8 @@ class TopKOverlapResult(OverlapResult):
         check_joint(self.joint, first, second, self.num_bound)
         follow = ("displacement", "inside", "size", "kept", "flags")
         fields = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
-        flags = vote_flags(self.num_samples, self.num_constant, self.tied, rule)
+        flags = invalid_flags(self.num_invalid, self.num_samples)
+        flags += vote_flags(self.num_samples, self.num_constant, self.tied, rule, self.num_invalid)
         return self.from_votes(**{name: fields[name] for name in fields if name not in follow}, flags=flags)
 
     def claims(self) -> dict[str, Tensor]:

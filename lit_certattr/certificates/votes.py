@@ -12,7 +12,7 @@ from lit_certattr.smoothing import MapBlock
 from lit_certattr.smoothing.sparsify import Ties
 
 
-def check_votes(votes: Tensor, size: int, ties: Ties, samples: int, num_constant: int) -> None:
+def check_votes(votes: Tensor, size: int, ties: Ties, samples: int, num_constant: int, num_invalid: int = 0) -> None:
     """Refuse votes that no masks of ``size`` pixels can have given.
 
     Args:
@@ -21,10 +21,13 @@ def check_votes(votes: Tensor, size: int, ties: Ties, samples: int, num_constant
         ties: Tie rule of the masks; with ``"positive"`` they may hold fewer.
         samples: Number of masks.
         num_constant: How many of them are empty, since their map was constant.
+        num_invalid: How many of those are empty since their sample was invalid.
 
     Raises:
         InputError: If a pixel has more votes than there are masks, or the votes do not add up.
     """
+    if not 0 <= num_invalid <= num_constant:
+        raise InputError(f"{num_invalid} invalid samples, but {num_constant} without a vote")
     voting = samples - num_constant
     low, high, total = int(votes.min()), int(votes.max()), int(votes.sum(dtype=torch.int64))
     if not 0 <= low <= high <= voting <= samples:
@@ -33,18 +36,19 @@ def check_votes(votes: Tensor, size: int, ties: Ties, samples: int, num_constant
         raise InputError(f"the votes add up to {total}, but {voting} masks of {size} pixels give {voting * size}")
 
 
-def vote_flags(samples: int, num_constant: int, tied: float, ties: Ties) -> list[str]:
+def vote_flags(samples: int, num_constant: int, tied: float, ties: Ties, num_invalid: int = 0) -> list[str]:
     """What a reader of votes must know: constant maps, and ties.
 
     Args:
         samples: Number of maps.
-        num_constant: Constant maps among them.
+        num_constant: Constant maps among them, with those that stand for invalid ones.
         tied: Average share of the pixels that tie across the threshold of a map.
         ties: Tie rule.
+        num_invalid: Maps that are constant because the sample was invalid; not mentioned again.
     """
     flags = []
-    if num_constant:
-        flags.append(f"{num_constant} of {samples} noisy maps are constant; they vote for nothing")
+    if constant := num_constant - num_invalid:
+        flags.append(f"{constant} of {samples} noisy maps are constant; they vote for nothing")
     if tied >= 0.001:
         flags.append(f"{tied:.1%} of the pixels tie across the threshold of an average map (tie rule: {ties})")
     return flags
@@ -98,5 +102,5 @@ class VoteCertificate(Certificate):
         record = super()._record()
         samples = record["num_samples"]
         worst = int(self.tied.max()) / (samples * self.num_pixels)
-        record["flags"] += vote_flags(samples, int(self.num_constant), worst, self.ties)
+        record["flags"] += vote_flags(samples, int(self.num_constant), worst, self.ties, record["num_invalid"])
         return record

@@ -95,6 +95,12 @@ class SampleSet(Dataset[Sample]):
         chosen._indices = [self._indices[i] for i in indices]
         return chosen
 
+    def relabelled(self, targets: Sequence[int]) -> "SampleSet":
+        """The same samples in the same order with other targets; the images are shared, not copied."""
+        chosen = SampleSet(self.images, targets, self.ids, self.augment)
+        chosen._indices = self._indices
+        return chosen
+
     def __len__(self) -> int:
         return len(self.ids)
 

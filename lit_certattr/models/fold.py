@@ -92,7 +92,7 @@ def folded_copy(network: nn.Module, image: Tensor) -> Folded:
         network: See :func:`fold_batch_norm`.
         image: See :func:`fold_batch_norm`.
     """
-    state = _versions(network)
+    state = tensor_versions(network)
     known = _kept.get(network)
     if known is None or known[0] != state:
         known = (state, _fold(network, image))
@@ -100,8 +100,12 @@ def folded_copy(network: nn.Module, image: Tensor) -> Folded:
     return known[1]
 
 
-def _versions(network: nn.Module) -> tuple[Any, ...]:
-    """What changes when a tensor of the network is written, replaced or moved, or a module is replaced."""
+def tensor_versions(network: nn.Module) -> tuple[Any, ...]:
+    """What changes when a tensor of the network is written, replaced or moved, or a module is replaced.
+
+    Args:
+        network: The network.
+    """
     tensors = [*network.named_parameters(), *network.named_buffers()]
     return (
         *((name, id(t), t.data_ptr(), None if t.is_inference() else t._version, t.dtype) for name, t in tensors),

@@ -259,7 +259,10 @@ def _table(name: str, result: Result, table: pa.Table) -> Table:
         for level in order:
             add(f"certified, K = {name_of(result.top_k[level])}", level, "certified")
         add(f"radius, K = {name_of(result.top_k[order[-1]])}", order[-1], "mean_radius", share=False)
-        meaning = "Important: as a share of K, above 100 % where more than K pixels have a majority. Certified: important and unimportant, as a share of all pixels."
+        meaning = (
+            "Important: as a share of K, above 100 % where more than K pixels have a majority. "
+            "Certified: important and unimportant, as a share of all pixels."
+        )
         note = f"{meaning} Radius: mean over all pixels, 0 where the certificate abstains. {note}"
         title = "Certified pixels"
     elif isinstance(result, OverlapResult):

@@ -18,6 +18,7 @@ from lit_certattr.smoothing.sparsify import (
     relaxed_top_k,
     scaled_map,
     select,
+    values_are_free,
     votes_without_ties,
 )
 
@@ -29,7 +30,8 @@ class MapBlock:
     """A block of noisy maps of one image, shared by all certificates: one sort serves every K.
 
     Nothing is computed before it is asked for, and nothing twice. A constant map ranks nothing: it selects no
-    pixel, and it is counted, so that a certificate can give it a vote for neither label.
+    pixel, and it is counted, so that a certificate can give it a vote for neither label. A map that holds NaN or
+    infinity is invalid: it counts as a map of zeros, which is constant, and it is counted once more.
 
     Args:
         maps: Maps ``[b, H, W]`` of fresh samples, or the draw that gives them when they are asked for.
@@ -53,8 +55,18 @@ class MapBlock:
 
     @property
     def maps(self) -> Tensor:
-        """The maps ``[b, H, W]``."""
-        return self._source.maps if isinstance(self._source, Draw) else self._source
+        """The maps ``[b, H, W]``, finite: those that are invalid are zero."""
+        return self._finite[0]
+
+    @cached_property
+    def _finite(self) -> tuple[Tensor, Tensor]:
+        """The maps with zeros in place of those that are not finite, and which are, boolean ``[b]``."""
+        maps = self._source.maps if isinstance(self._source, Draw) else self._source
+        low, high = torch.aminmax(flatten_maps(maps), dim=1)  # NaN goes through both
+        valid = torch.isfinite(low) & torch.isfinite(high)
+        if values_are_free(maps) and bool(valid.all()):
+            return maps, valid
+        return torch.where(valid.view(-1, 1, 1), maps, 0), valid
 
     @property
     def draw(self) -> Draw:
@@ -86,11 +98,8 @@ class MapBlock:
 
     @cached_property
     def num_invalid(self) -> Tensor:
-        """Number of maps that hold NaN or infinity, scalar; does not rank them for that."""
-        if "_ranked" not in self.__dict__:
-            return (~torch.isfinite(self._flat).all(1)).sum()
-        low, high = self._ranked[:, 0], self._ranked[:, -1]  # NaN ranks last
-        return (~(torch.isfinite(low) & torch.isfinite(high))).sum()
+        """Number of maps that hold NaN or infinity, scalar; they are among the constant ones too."""
+        return (~self._finite[1]).sum()
 
     def _select(self, size: int, ties: Ties) -> tuple[Tensor, Tensor]:
         if (size, ties) not in self._masks:

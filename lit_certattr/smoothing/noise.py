@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -9,21 +10,41 @@ from torch import Tensor
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing.normals import NormalStream
 
+_SMALLEST_SIGMA, _LARGEST_SIGMA = 1e-4, 1e3
+
+
+def check_sigma(sigma: float) -> float:
+    """A standard deviation of noise as a float, if it is one that images in [0, 1] can bear.
+
+    Args:
+        sigma: In pixel units.
+
+    Raises:
+        InputError: If it is not a number from 1e-4 to 1e3.
+    """
+    given: object = sigma  # whatever the type says
+    number = isinstance(given, Real) and not isinstance(given, bool)
+    if not (number and _SMALLEST_SIGMA <= sigma <= _LARGEST_SIGMA):
+        why = "; pixels lie in [0, 1], and sigma is in the same units" if number and 0 < sigma < math.inf else ""
+        raise InputError(
+            f"sigma must be a positive number from {_SMALLEST_SIGMA:g} to {_LARGEST_SIGMA:g}, got {sigma!r}{why}"
+        )
+    return float(sigma)
+
 
 class Noise(ABC):
     """Additive noise in pixel space.
 
     Args:
-        sigma: Standard deviation of every coordinate, in units of pixels in [0, 1]; positive.
+        sigma: Standard deviation of every coordinate, in units of pixels in [0, 1]; from 1e-4, a fortieth of a grey
+            level, to 1e3. Beyond that the sum of image and noise loses one of them to rounding.
 
     Raises:
-        InputError: If ``sigma`` is not a positive finite number.
+        InputError: If ``sigma`` is not a number in that range.
     """
 
     def __init__(self, sigma: float) -> None:
-        if not (math.isfinite(sigma) and sigma > 0):
-            raise InputError(f"sigma must be a positive number, got {sigma}")
-        self.sigma = float(sigma)
+        self.sigma = check_sigma(sigma)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(sigma={self.sigma})"

@@ -4,6 +4,7 @@ import copy
 import pickle
 import warnings
 
+import attrs
 import pytest
 import torch
 from torchmetrics import MetricCollection
@@ -44,6 +45,10 @@ def assert_same_states(first, second):
     assert first.keys() == second.keys()
     for name in first:
         assert torch.equal(first[name], second[name]), name
+
+
+def assert_equal(first, second):
+    assert torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
 
 
 def updated(make, *blocks, **settings):
@@ -104,11 +109,26 @@ def test_a_noise_law_without_theorem_is_refused(make):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_maps_that_are_not_finite_are_refused(make, value):
+def test_maps_that_are_not_finite_never_vote_and_are_flagged(make, value):
+    """They count as samples, so they lower every bound: exactly what a constant map in their place gives."""
     maps = some_maps()
+    constant = maps.clone()
     maps[3, 2, 1] = value
-    with pytest.raises(InputError, match="1 of 300 noisy maps hold NaN or infinity"):
-        updated(make, maps).compute()
+    constant[3] = 0.5
+    found, expected = updated(make, maps).compute(), updated(make, constant).compute()
+    assert found.num_invalid == 1
+    assert found.flags[0] == "1 of 300 noisy samples gave NaN or infinity; they vote for nothing"
+    assert "6 of 300 noisy maps are constant; they vote for nothing" in found.flags
+    for field in attrs.fields(type(found)):
+        if field.name not in ("num_invalid", "flags"):
+            assert_equal(getattr(found, field.name), getattr(expected, field.name))
+    assert found.rederive().flags == found.flags
+
+
+def test_when_no_map_is_finite_nothing_is_certified(make):
+    result = updated(make, torch.full_like(some_maps(), torch.nan)).compute()
+    assert result.num_invalid == 300
+    assert result.certified_count()[0] == 0
 
 
 def test_reset_and_bind_forget(make):

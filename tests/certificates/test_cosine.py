@@ -124,11 +124,15 @@ def test_the_declaration_pays():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_maps_that_are_not_finite_are_refused(value):
-    maps = some_maps()
+def test_maps_that_are_not_finite_count_as_zero_and_are_flagged(value):
+    maps, zero = some_maps(), some_maps()
     maps[100, 0, 0] = value
-    with pytest.raises(InputError, match="1 of 300 noisy maps hold NaN or infinity"):
-        updated(maps).compute()
+    zero[100] = 0
+    found, expected = updated(maps).compute(), updated(zero).compute()
+    assert (found.num_invalid, found.num_zero) == (1, 1)
+    assert found.norm == expected.norm
+    assert "1 of 300 noisy samples gave NaN or infinity; they vote for nothing" in found.flags
+    assert found.rederive().flags == found.flags
 
 
 def test_settings_that_cannot_work_are_refused():

@@ -22,7 +22,7 @@ def _advice():
 def test_a_signal_is_one_line_and_its_status(name, status, capsys):
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGHUP)
     closed = []
-    with pytest.raises(SystemExit) as stopped, one_line_errors("train.py"), stop_on_signals("train.py", _advice):
+    with pytest.raises(SystemExit) as stopped, one_line_errors("train.py"), stop_on_signals("train.py", _advice):  # noqa: PT012
         try:
             signal.raise_signal(getattr(signal, name))
         finally:
@@ -39,7 +39,7 @@ def test_a_signal_is_one_line_and_its_status(name, status, capsys):
 
 def test_what_the_signal_breaks_does_not_hide_it(capsys):
     """A library that is interrupted may raise something of its own."""
-    with pytest.raises(SystemExit) as stopped, one_line_errors("train.py"), stop_on_signals("train.py", _advice):
+    with pytest.raises(SystemExit) as stopped, one_line_errors("train.py"), stop_on_signals("train.py", _advice):  # noqa: PT012
         try:
             signal.raise_signal(signal.SIGTERM)
         except SystemExit:
@@ -57,7 +57,7 @@ def test_without_a_signal_nothing_changes():
 
 def test_a_signal_that_is_sent_twice_at_once_counts_once(capsys):
     """As timeout(1) does: to the process, and to its group."""
-    with pytest.raises(SystemExit) as stopped, stop_on_signals("train.py", _advice):
+    with pytest.raises(SystemExit) as stopped, stop_on_signals("train.py", _advice):  # noqa: PT012
         try:
             signal.raise_signal(signal.SIGTERM)
         finally:

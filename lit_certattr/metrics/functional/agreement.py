@@ -21,9 +21,9 @@ _MARGIN = 5
 def ssim(clean: Tensor, perturbed: Tensor) -> Tensor:
     r"""Structural similarity (Wang et al., 2004) of the maps :math:`|a| / \max |a|`, with data range 1.
 
-    Conventions: Gaussian 11 x 11 window with standard deviation 1.5, maps mirrored at the border, mean over *all* pixels
-    (scikit-image leaves out the 5 pixels at each border), biased variances (its default is unbiased). Scaling and
-    range are fixed, so the value of a pair does not depend on the rest of the batch. Where both maps are nearly zero
+    Conventions: Gaussian 11 x 11 window with standard deviation 1.5, maps mirrored at the border, mean over *all*
+    pixels (scikit-image leaves out the 5 pixels at each border), biased variances (its default is unbiased). Scaling
+    and range are fixed, so the value of a pair does not depend on the rest of the batch. Where both maps are nearly zero
     they agree (1), so maps of few bright pixels score high whatever these are. Constant maps are fine.
 
     Args:

@@ -1,0 +1,28 @@
+"""What is checked before anything is sampled or written: images, network, attribution method, classes.
+
+Certificates are about one fixed function of one image. Everything here finds, in a handful of passes, what would make
+a run fail later, or pass and mean something else: an image of the wrong kind, a network that changes its input, is
+random, or mixes the images of a batch, a map that is not finite, labels that do not belong to the logits.
+"""
+
+from lit_certattr.preflight.classes import accuracy_warning, match_classes
+from lit_certattr.preflight.function import CHECKS, Findings, check_function, explain
+from lit_certattr.preflight.inputs import check_classes, check_images, check_one_image, check_targets
+from lit_certattr.preflight.network import check_logits, check_network, logits_of, one_line
+
+__all__ = [
+    "CHECKS",
+    "Findings",
+    "accuracy_warning",
+    "check_classes",
+    "check_function",
+    "check_images",
+    "check_logits",
+    "check_network",
+    "check_one_image",
+    "check_targets",
+    "explain",
+    "logits_of",
+    "match_classes",
+    "one_line",
+]

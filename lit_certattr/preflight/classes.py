@@ -1,0 +1,115 @@
+"""Whether labels and class names belong to the logits of a network."""
+
+from collections.abc import Sequence
+
+import attrs
+from scipy.stats import binomtest
+from torch import Tensor
+
+from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet
+from lit_certattr.errors import InputError
+
+MAX_CHECKED = 32
+"""Labelled images whose accuracy is looked at before a run."""
+
+
+@attrs.frozen
+class Classes:
+    """The images to certify, labelled by the network's logits, and the names of those.
+
+    Attributes:
+        samples: The images; their targets are numbers of logits, or -1.
+        names: Name of each logit, empty where it has none; an empty list if no logit has one.
+    """
+
+    samples: SampleSet
+    names: list[str]
+
+
+def match_classes(
+    data: ImageDataModule, samples: SampleSet, num_logits: int, network: str, class_indices: Sequence[int] | None = None
+) -> Classes:
+    """Bring the labels and class names of data to the logits of a network.
+
+    Without ``class_indices`` the data must have exactly as many classes as the network has logits: two folders beside
+    1,000 logits would give the third and all other logits no name, and the first two a wrong one.
+
+    Args:
+        data: Data whose ``setup`` has run.
+        samples: Its images that are used.
+        num_logits: How many logits the network returns.
+        network: Name of the network, for the message.
+        class_indices: The logit of each class of the data, in the order of its class names.
+
+    Raises:
+        InputError: If labels or names are there and their number is another one, or an index is no logit.
+    """
+    names = list(data.class_names)
+    labelled = any(target != NO_LABEL for target in samples.targets)
+    if class_indices is None:
+        needed = max(len(names), 1 + max(samples.targets, default=NO_LABEL))
+        if (labelled or names) and needed != num_logits:
+            raise InputError(
+                f"the data has {needed} classes{_listed(names)}, but {network} has {num_logits} logits: give "
+                f"--class_indices with the logit of each class, in this order; or {_other_remedy(data)}"
+            )
+        return Classes(samples, names)
+    if len(class_indices) != len(names) or len(set(class_indices)) < len(class_indices):
+        raise InputError(
+            f"class_indices must give each of the {len(names)} classes{_listed(names)} another logit, "
+            f"got {list(class_indices)}"
+        )
+    outside = next((index for index in class_indices if not 0 <= index < num_logits), None)
+    if outside is not None:
+        raise InputError(f"class_indices: {network} has no logit {outside}, it has logits 0 to {num_logits - 1}")
+    renamed = [""] * num_logits
+    for index, name in zip(class_indices, names, strict=True):
+        renamed[index] = name
+    targets = [NO_LABEL if target == NO_LABEL else class_indices[target] for target in samples.targets]
+    return Classes(samples.relabelled(targets), renamed)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f" ({shown})" if names else ""
+
+
+def _other_remedy(data: ImageDataModule) -> str:
+    if hasattr(data, "labelled"):  # a folder, whose sub-folders need not be classes
+        return "set data.init_args.labels to false if its folders are no classes of this network"
+    return "use the network that was trained on these classes"
+
+
+def accuracy_warning(logits: Tensor, labels: Sequence[int]) -> str | None:
+    """What to say about a network that does no better than chance on clean labelled images; nothing otherwise.
+
+    Two signs: too few images are classified right to tell the accuracy from ``1 / C`` (one-sided exact binomial test
+    at 5 %), or the network gives no class of any image much more than ``1 / C``.
+
+    Args:
+        logits: Logits ``[n, C]`` of clean images.
+        labels: Their classes.
+
+    Example:
+        >>> import torch
+        >>> accuracy_warning(20 * torch.eye(10), list(range(10))) is None
+        True
+        >>> accuracy_warning(20 * torch.eye(10), [9, *range(9)])[:43]
+        'only 0 of 10 clean labelled images are clas'
+    """
+    count, num_classes = logits.shape
+    if count < 5:  # from fewer no one can tell
+        return None
+    right = int((logits.argmax(1).cpu() == logits.new_tensor(labels).long().cpu()).sum())
+    confidence = float(logits.double().softmax(1).amax(1).mean())
+    chance = 1 / num_classes
+    if right / count < (1 + chance) / 2 and binomtest(right, count, chance, alternative="greater").pvalue > 0.05:
+        reason = f"only {right} of {count} clean labelled images are classified right, no better than chance"
+    elif confidence < 1.5 * chance and confidence < chance + 0.1:
+        reason = f"the network is undecided: its mean confidence is {confidence:.2g} on {count} clean labelled images"
+    else:
+        return None
+    return (
+        f"{reason}; if the network expects normalised images, make normalisation its first layer: "
+        "nn.Sequential(Normalize(mean, std), network) with lit_certattr.models.Normalize"
+    )

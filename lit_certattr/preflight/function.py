@@ -1,0 +1,221 @@
+"""Whether network and attribution method are one fixed function of each image alone, as every theorem needs."""
+
+import weakref
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from lit_certattr.attribution import Attribution
+from lit_certattr.errors import InputError
+from lit_certattr.models.fold import tensor_versions
+from lit_certattr.preflight.network import call_network, check_logits, logits_of, one_line
+
+CHECKS = ("finite", "input unchanged", "repeatable", "independent of the batch")
+"""What :func:`check_function` has found to hold where it raises nothing; recorded with every result."""
+
+
+@attrs.frozen
+class Findings:
+    """What the passes before the sampling have shown.
+
+    Attributes:
+        map_shape: Height and width of the maps.
+        repeated: Largest difference between two passes over the same image, relative to its logits or its map.
+        beside_others: The same between an image alone and the image in a batch; rounding, where all is well.
+    """
+
+    map_shape: tuple[int, int]
+    repeated: float
+    beside_others: float
+
+
+def explain(
+    attribution: Attribution, model: nn.Module, images: Tensor, targets: Tensor, name: str = "the images"
+) -> Tensor:
+    """Maps ``[B, H, W]`` of images, or one line about why there are none. The images stay as they are.
+
+    Args:
+        attribution: The method.
+        model: The network, in eval mode, with frozen parameters.
+        images: Images ``[B, C, H, W]``.
+        targets: Class indices ``[B]``.
+        name: What the message calls the images.
+
+    Raises:
+        InputError: If the method fails, returns anything but maps, or maps that are not finite.
+    """
+    given = images.clone()
+    method = type(attribution).__name__
+    try:
+        maps: Any = attribution(model, given, targets)
+    except Exception as error:
+        raise one_line(error, f"{method} cannot explain {name}", model, images) from error
+    if not torch.equal(given, images):
+        raise InputError(
+            f"{method} changes the images that it explains in place; let it work on a copy, images.clone()"
+        )
+    if not isinstance(maps, Tensor) or maps.is_complex():
+        got = maps.dtype if isinstance(maps, Tensor) else type(maps).__name__
+        raise InputError(f"{method} must return a real tensor of maps [B, H, W], got {got}")
+    if maps.ndim != 3 or len(maps) != len(images) or not maps.numel():
+        raise InputError(f"{method} must return maps [B, H, W], got shape {list(maps.shape)} for {len(images)} images")
+    if not bool(torch.isfinite(maps).all()):
+        raise InputError(f"the {method} map of {name} holds NaN or infinity; check weights, precision and the method")
+    detached: Tensor = maps.detach()
+    return detached
+
+
+_known: WeakKeyDictionary[nn.Module, tuple[Any, ...]] = WeakKeyDictionary()
+"""For each network what it was last checked with; the check is made again when any of it changes."""
+
+
+def check_function(
+    model: nn.Module, attribution: Attribution, image: Tensor, noisy: Tensor, target: int, name: str
+) -> Findings:
+    """Check that network and method are one fixed function of each image alone, on a clean image and noisy ones.
+
+    Seven images pass through the network and through the method: the image twice alone, then in a batch beside its
+    negative, its mirror image and noisy copies. Two passes over one image must agree: dropout that stays on in eval
+    mode differs by much, arithmetic does not (on accelerators a little, where sums have no fixed order). Alone and in
+    a batch must agree to rounding: batch normalisation without running statistics does not.
+
+    A network that was checked already, with the same weights, method and kind of image, is not checked again.
+
+    Args:
+        model: The network, in eval mode, with frozen parameters.
+        attribution: The method.
+        image: Image ``[1, C, H, W]``.
+        noisy: Noisy copies ``[b, C, H, W]``, b at least 1, in the memory format of the sampling.
+        target: Class to explain.
+        name: What a message calls the image.
+
+    Returns:
+        What was found; see :class:`Findings`.
+
+    Raises:
+        InputError: Naming what does not hold and the likely remedy.
+    """
+    state = (
+        weakref.ref(attribution),
+        tensor_versions(model),
+        tuple(image.shape),
+        noisy.stride()[1:],
+        image.dtype,
+        image.device,
+        _autocast(image),
+        torch.get_num_threads(),
+    )
+    known = _known.get(model)
+    if known is None or known[0] != state:
+        known = (state, _check_function(model, attribution, image, noisy, target, name))
+        _known[model] = known
+    findings: Findings = known[1]
+    return findings
+
+
+def _check_function(
+    model: nn.Module, attribution: Attribution, image: Tensor, noisy: Tensor, target: int, name: str
+) -> Findings:
+    if not bool(torch.isfinite(noisy).all()):
+        raise InputError(f"noisy copies of {name} hold NaN or infinity; choose a smaller sigma")
+    beside = torch.cat([noisy, image, 1 - image, image.flip(-1)]).to(memory_format=_format(noisy))
+    place = len(noisy)
+    targets = torch.full((len(beside),), target, device=image.device)
+
+    logits = [logits_of(model, image, name) for _ in range(2)]
+    maps = [explain(attribution, model, image, targets[:1], name) for _ in range(2)]
+    exact = image.device.type == "cpu"
+    tolerance = 1e-5 if exact else _rounding(model, image, logits[0]) ** 0.5
+    repeated = max(_difference(*logits), _difference(*maps))
+    if repeated > tolerance:
+        raise InputError(
+            f"{type(model).__name__} and {type(attribution).__name__} give another result for the same image each time "
+            f"(difference {repeated:.1g}), even in eval mode; remove what is random: dropout without "
+            "training=self.training, noise layers, random masks"
+        )
+
+    what = f"noisy copies of {name}"
+    together = check_logits(_finite_rows(call_network(model, beside, what), place), model, len(beside), name)
+    apart = _difference(logits[0], together[place : place + 1])
+    rounding = _rounding(model, image, logits[0])
+    spread = float((together.amax() - together.amin()).abs() / together.abs().amax().clamp(min=1e-30))
+    if apart > rounding**0.5 * min(1.0, spread) + 64 * rounding:
+        raise InputError(_mixes(type(model).__name__, "logits", apart, model))
+    try:
+        explained = attribution(model, beside.clone(), targets).detach()
+    except Exception as error:
+        raise one_line(error, f"{type(attribution).__name__} cannot explain {what}", model, beside) from error
+    if explained.shape != (len(beside), *maps[0].shape[1:]):
+        raise InputError(
+            f"{type(attribution).__name__} must return one map [H, W] per image, of one shape: got "
+            f"{list(maps[0].shape)} for one image and {list(explained.shape)} for {len(beside)}"
+        )
+    moved = _relative_distance(maps[0], explained[place : place + 1])
+    if not moved <= (0.1 if rounding < 1e-4 else 0.5):
+        raise InputError(_mixes(type(attribution).__name__, "map", moved, model))
+    return Findings((maps[0].shape[1], maps[0].shape[2]), repeated, max(apart, moved))
+
+
+def _finite_rows(output: Any, place: int) -> Any:
+    """Logits in which only the row of the clean image must be finite: noisy ones that are not never vote."""
+    if not isinstance(output, Tensor) or output.ndim != 2 or not output.is_floating_point():
+        return output
+    valid = torch.isfinite(output).all(1, keepdim=True)
+    valid[place] = True
+    return torch.where(valid, output, 0)
+
+
+def _mixes(what: str, kind: str, difference: float, model: nn.Module) -> str:
+    """The complaint about an image whose result depends on the images beside it."""
+    suspect = next(
+        (
+            f"batch normalisation {name or type(module).__name__!r} has no running statistics"
+            for name, module in model.named_modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
+        ),
+        "look for statistics over the batch",
+    )
+    return (
+        f"the {kind} of {what} for an image depends on the other images of the batch (relative difference "
+        f"{difference:.1g}), so no statement about one image holds: {suspect}"
+    )
+
+
+def _difference(first: Tensor, second: Tensor) -> float:
+    """Largest difference, relative to the largest value."""
+    scale = torch.maximum(first.abs().amax(), second.abs().amax()).double()
+    return float((first.double() - second.double()).abs().amax() / scale) if float(scale) else 0.0
+
+
+def _relative_distance(first: Tensor, second: Tensor) -> float:
+    """l2 distance of two maps, relative to how much the more varied of them varies; 0 for two constant maps."""
+    first, second = first.double(), second.double()
+    norm = torch.linalg.vector_norm
+    varies = max(float(norm(part - part.mean())) for part in (first, second))
+    constant = varies <= 1e-12 * max(float(norm(first)), float(norm(second)))
+    return 0.0 if constant else float(norm(first - second)) / varies
+
+
+def _rounding(model: nn.Module, image: Tensor, logits: Tensor) -> float:
+    """Unit of rounding of the coarsest arithmetic that may be at work."""
+    types = {image.dtype, logits.dtype, *(p.dtype for p in model.parameters() if p.is_floating_point())}
+    if (autocast := _autocast(image)) is not None:
+        types.add(autocast)
+    coarsest = max(torch.finfo(dtype).eps for dtype in types if dtype.is_floating_point)
+    # Accelerators may multiply float32 numbers with 10 bits (TF32).
+    return max(coarsest, 2.0**-10) if image.device.type == "cuda" else coarsest
+
+
+def _autocast(image: Tensor) -> torch.dtype | None:
+    kind = image.device.type
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        return None
+    return torch.get_autocast_dtype(kind)
+
+
+def _format(images: Tensor) -> torch.memory_format:
+    last = images.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format

@@ -1,0 +1,158 @@
+"""Images and classes that users bring, checked once, and refused in one clear line."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_certattr.errors import InputError
+
+
+def check_one_image(image: Any) -> Tensor:
+    """One image ``[C, H, W]`` as a batch of one.
+
+    Args:
+        image: What the user gave.
+
+    Raises:
+        InputError: Naming the remedy, if it is not a tensor ``[C, H, W]``.
+    """
+    image = _check_tensor(image, "image")
+    if image.ndim == 4:
+        raise InputError(
+            f"image must be one image [C, H, W], got a batch {list(image.shape)}: "
+            + ("use image[0]" if len(image) == 1 else "use a Certifier for several images")
+        )
+    if image.ndim == 2:
+        raise InputError(f"image must be [C, H, W], got {list(image.shape)}: use image.unsqueeze(0) for a gray image")
+    if image.ndim != 3:
+        raise InputError(f"image must be [C, H, W], got {list(image.shape)}")
+    return image.unsqueeze(0)
+
+
+def check_images(images: Any, ids: Sequence[str] | None = None) -> Tensor:
+    """Images that can be certified, detached and no inference tensors.
+
+    Args:
+        images: Images ``[B, C, H, W]``, finite and in [0, 1].
+        ids: Their names, if they have any.
+
+    Raises:
+        InputError: Naming the first image that cannot, why, and the remedy.
+    """
+    images = _check_tensor(images, "images")
+    if images.ndim == 3:
+        raise InputError(
+            f"images must be a batch [B, C, H, W], got {list(images.shape)}: use images.unsqueeze(0) for one image"
+        )
+    if images.ndim != 4 or not images.numel():
+        raise InputError(f"images must be a float tensor [B, C, H, W], got {images.dtype} {tuple(images.shape)}")
+    if not torch.is_floating_point(images):
+        raise InputError(f"images must be a float tensor in [0, 1], got {images.dtype}{_remedy_of_type(images)}")
+    if ids is not None:
+        _check_ids(ids, len(images))
+    low, high = torch.aminmax(images.detach().flatten(1), dim=1)
+    for index, (least, most) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+        name = index if ids is None else ids[index]
+        if not least - least == most - most == 0:  # NaN or infinite
+            raise InputError(f"image {name}: holds NaN or infinite pixels")
+        if least < 0 or most > 1:
+            raise InputError(f"image {name}: pixels must lie in [0, 1], found {least:g} to {most:g}: {_scale(least)}")
+    return images.clone() if images.is_inference() else images.detach()
+
+
+def _scale(least: float) -> str:
+    """The likely reason why pixels are outside [0, 1], and what to do about it."""
+    if least < 0:
+        return (
+            "if they are normalised, give them as they were and make normalisation the network's first layer, "
+            "nn.Sequential(Normalize(mean, std), network) with lit_certattr.models.Normalize"
+        )
+    return "divide them by the largest possible value, e.g. images / 255"
+
+
+def _check_tensor(images: Any, name: str) -> Tensor:
+    """The images, if they are an ordinary tensor."""
+    if isinstance(images, np.ndarray):
+        raise InputError(
+            f"{name} must be a torch tensor, got a NumPy array of {images.dtype} {list(images.shape)}: "
+            f"use torch.from_numpy({name}), as float in [0, 1], channels first"
+        )
+    if type(images).__module__.partition(".")[0] == "PIL":
+        raise InputError(
+            f"{name} must be a torch tensor, got a PIL image: use torchvision.transforms.functional.to_tensor({name})"
+        )
+    if isinstance(images, list | tuple) and images and all(isinstance(image, Tensor) for image in images):
+        raise InputError(
+            f"{name} must be one tensor, got a {type(images).__name__} of tensors: use torch.stack({name})"
+        )
+    if not isinstance(images, Tensor):
+        raise InputError(f"{name} must be a torch tensor, got {type(images).__name__}")
+    if images.is_meta:
+        raise InputError(f"{name} has no values: it is on the meta device")
+    if images.is_complex():
+        raise InputError(f"{name} must be real, got {images.dtype}: use {name}.real or {name}.abs()")
+    if images.layout != torch.strided or images.is_quantized:
+        raise InputError(f"{name} must be an ordinary tensor: use {name}.{_ordinary(images)}()")
+    return images
+
+
+def _ordinary(images: Tensor) -> str:
+    return "dequantize" if images.is_quantized else "to_dense"
+
+
+def _remedy_of_type(images: Tensor) -> str:
+    if images.dtype == torch.uint8:
+        return ": use images.float() / 255"
+    if images.dtype == torch.bool:
+        return ": use images.float()"
+    return ": use images.float() divided by the largest possible value"
+
+
+def _check_ids(ids: Sequence[str], count: int) -> None:
+    if isinstance(ids, str) or not all(isinstance(name, str) for name in ids):
+        raise InputError(f"ids must be a list of {count} strings, got {ids!r:.80}")
+    if len(ids) != count or len(set(ids)) < len(ids):
+        raise InputError(f"ids must be {count} different names, got {len(ids)} ({len(set(ids))} different)")
+
+
+def check_targets(targets: Any, num_images: int) -> list[int]:
+    """The classes to explain, as numbers.
+
+    Args:
+        targets: Class indices ``[num_images]``: a tensor, an array or a sequence of integers.
+        num_images: How many there must be.
+
+    Raises:
+        InputError: If they are no class indices, or not one per image.
+    """
+    if isinstance(targets, str) or (
+        isinstance(targets, Sequence) and any(isinstance(target, str) for target in targets)
+    ):
+        raise InputError(f"targets must be class indices, got {targets!r:.80}: use class_names.index(name) for a name")
+    try:
+        numbers = torch.as_tensor(targets)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise InputError(f"targets must be {num_images} class indices, got {targets!r:.80}") from None
+    whole = not (numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool)
+    if numbers.shape != (num_images,) or not whole:
+        raise InputError(f"targets must be {num_images} class indices, got {numbers.dtype} {tuple(numbers.shape)}")
+    labels: list[int] = numbers.tolist()
+    return labels
+
+
+def check_classes(classes: Sequence[int], num_classes: int) -> None:
+    """Refuse a class that the network does not have.
+
+    Args:
+        classes: Class indices.
+        num_classes: How many classes the network has.
+
+    Raises:
+        InputError: Naming the first unknown class.
+    """
+    for label in classes:
+        if not 0 <= label < num_classes:
+            raise InputError(f"target class {label} is unknown: the network has classes 0 to {num_classes - 1}")

@@ -1,0 +1,170 @@
+"""A network that users bring: what it must be, what it must return, and every failure of it as one line."""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from lit_certattr.attribution.base import as_logits
+from lit_certattr.attribution.batching import is_out_of_memory
+from lit_certattr.errors import InputError
+
+
+def check_network(model: Any) -> nn.Module:
+    """The network, if it is a module whose weights are there.
+
+    Args:
+        model: What the user gave.
+
+    Raises:
+        InputError: Naming the remedy, if it is something else (a class, a function, a state dict), or has lazy layers
+            that have seen no image, or weights without values.
+    """
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        raise InputError(f"model must be a network, got the class {model.__name__}: create one, {model.__name__}(...)")
+    if isinstance(model, Mapping):
+        raise InputError("model must be a torch.nn.Module, got a dict: create the network and load_state_dict into it")
+    if not isinstance(model, nn.Module):
+        called = getattr(model, "__name__", type(model).__name__) if callable(model) else type(model).__name__
+        raise InputError(
+            f"model must be a torch.nn.Module, got {called!r} ({type(model).__name__}): "
+            "call it in the forward method of a module of your own"
+        )
+    for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
+        if is_lazy(tensor):
+            raise InputError(
+                f"the lazy layer {name.rpartition('.')[0] or type(model).__name__!r} does not know its size yet: "
+                "pass one image through the network first, model(images[:1])"
+            )
+        if tensor.is_meta:
+            raise InputError(f"weight {name} has no values, it is on the meta device: load the network's weights first")
+    return model
+
+
+def logits_of(model: nn.Module, images: Tensor, name: str = "the images") -> Tensor:
+    """Logits ``[B, num_classes]`` of images, or one line about why there are none.
+
+    The network gets a copy of the images, so that theirs stay as they are whatever it does.
+
+    Args:
+        model: The network, in eval mode.
+        images: Images ``[B, C, H, W]``.
+        name: What the message calls them.
+
+    Raises:
+        InputError: If the network fails, changes its input, or returns anything but two or more finite logits.
+    """
+    return check_logits(call_network(model, images, name), model, len(images), name)
+
+
+def call_network(model: nn.Module, images: Tensor, name: str = "the images") -> Any:
+    """What a network returns for a copy of the images, whatever it is.
+
+    Args:
+        model: The network, in eval mode.
+        images: Images ``[B, C, H, W]``.
+        name: What the message calls them.
+
+    Raises:
+        InputError: If the network fails, or changes its input.
+    """
+    given = images.clone()
+    version = given._version
+    try:
+        output = model(given)
+    except Exception as error:
+        raise one_line(error, f"{type(model).__name__} cannot take {name}", model, images) from error
+    if given._version != version or not torch.equal(given, images):
+        raise InputError(
+            f"{type(model).__name__} changes its input in place (for example x.sub_(mean)), which would overwrite the "
+            "caller's image: write x = x - mean, or call it with a copy, model(images.clone())"
+        )
+    return output
+
+
+def check_logits(output: Any, model: nn.Module, num_images: int, name: str = "the images") -> Tensor:
+    """What a network returned, if it is logits ``[B, num_classes]`` of at least two classes, real and finite.
+
+    Args:
+        output: What it returned.
+        model: The network.
+        num_images: How many images it got.
+        name: What the message calls them.
+
+    Raises:
+        InputError: Saying what it returned instead, and how to wrap the network.
+    """
+    logits = as_logits(output)
+    network = type(model).__name__
+    if logits.is_complex() or logits.layout != torch.strided:
+        raise InputError(f"{network} returns logits of {logits.dtype}, {logits.layout}: return real, dense numbers")
+    if len(logits) != num_images:
+        raise InputError(f"{network} must return one row per image, got {list(logits.shape)} for {num_images} images")
+    if logits.shape[1] == 1:
+        raise InputError(
+            f"{network} returns one logit s, but two or more classes are needed: "
+            "wrap it in a module that returns [-s, s], torch.cat([-s, s], dim=1)"
+        )
+    if logits.shape[1] == 0:
+        raise InputError(f"{network} returns no logits; give it a head with as many outputs as there are classes")
+    if not bool(torch.isfinite(logits).all()):
+        raise InputError(f"{network} returns NaN or infinite logits for {name}{_bad_weight(model)}")
+    return logits
+
+
+def one_line(error: Exception, doing: str, model: nn.Module, images: Tensor) -> InputError:
+    """A failure inside a network or attribution method, as one line that names its type and the likely remedy.
+
+    Args:
+        error: What was raised; an :class:`InputError` is returned as it is.
+        doing: What failed, the beginning of the line.
+        model: The network.
+        images: What it got, ``[B, C, H, W]``.
+    """
+    if isinstance(error, InputError):
+        return error
+    said = " ".join(str(error).split()) or "no message"
+    said = f"{said[:300]} ..." if len(said) > 300 else said
+    hint = _hint(error, model, images)
+    return InputError(f"{doing} of shape {list(images.shape[1:])}: {type(error).__name__}: {said}" + hint)
+
+
+def _hint(error: Exception, model: nn.Module, images: Tensor) -> str:
+    """The likely reason of a failure, from what the network and the images are."""
+    if is_out_of_memory(error):
+        return "; choose a smaller batch_size (for perturbation methods max_batch), or smaller images"
+    weights = [tensor for tensor in model.parameters() if tensor.is_floating_point()]
+    devices = {tensor.device for tensor in weights} - {images.device}
+    if devices and len({tensor.device for tensor in weights}) == 1:
+        return f"; the weights are on {weights[0].device} and the images on {images.device}: use images.to(device)"
+    types = {tensor.dtype for tensor in weights}
+    if len(types) == 1 and images.dtype not in types and not torch.is_autocast_enabled(images.device.type):
+        dtype = str(weights[0].dtype).removeprefix("torch.")
+        return (
+            f"; the weights are {dtype} and the images {str(images.dtype).removeprefix('torch.')}: "
+            f"use model.{_cast(images.dtype)}()"
+        )
+    _, channels, _, width = images.shape
+    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is not None and first.in_channels != channels:
+        if width == first.in_channels:
+            return "; if the images are [H, W, C], use permute(2, 0, 1) on each"
+        return f"; its first convolution takes {first.in_channels} channels, the images have {channels}"
+    if width in (1, 3, 4) and channels not in (1, 3, 4):
+        return "; if the images are [H, W, C], use permute(2, 0, 1) on each"
+    return ""
+
+
+def _cast(dtype: torch.dtype) -> str:
+    return {torch.float64: "double", torch.float16: "half", torch.bfloat16: "bfloat16"}.get(dtype, "float")
+
+
+def _bad_weight(model: nn.Module) -> str:
+    """Names the first weight that is not finite."""
+    for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            return f": weight {name} holds NaN or infinity"
+    return ""

@@ -1,0 +1,89 @@
+"""Labels and names belong to logits, or the run says that they do not."""
+
+import pytest
+import torch
+
+from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet
+from lit_certattr.errors import InputError
+from lit_certattr.preflight import accuracy_warning, match_classes
+
+
+class Data(ImageDataModule):
+    """Images of the given classes."""
+
+    def __init__(self, class_names):
+        super().__init__()
+        self.class_names, self.num_classes = class_names, len(class_names)
+
+
+def samples(targets):
+    return SampleSet(torch.rand(len(targets), 1, 2, 2), targets, [f"i{index}" for index in range(len(targets))])
+
+
+def test_two_folders_beside_a_thousand_logits_name_nothing():
+    with pytest.raises(InputError, match=r"the data has 2 classes \(cat, dog\), but Net has 1000 logits.*--class_ind"):
+        match_classes(Data(["cat", "dog"]), samples([0, 1]), 1000, "Net")
+
+
+@pytest.mark.parametrize("targets", [[0, 1], [NO_LABEL, NO_LABEL]])
+def test_more_classes_than_logits_are_refused_too(targets):
+    with pytest.raises(InputError, match=r"the data has 3 classes .*, but Net has 2 logits"):
+        match_classes(Data(["a", "b", "c"]), samples(targets), 2, "Net")
+
+
+def test_labels_without_names_must_have_a_logit_each():
+    with pytest.raises(InputError, match="the data has 6 classes, but Net has 3 logits"):
+        match_classes(Data([]), samples([0, 5]), 3, "Net")
+
+
+def test_images_without_labels_and_names_go_with_any_network():
+    images = samples([NO_LABEL])
+    classes = match_classes(Data([]), images, 1000, "Net")
+    assert classes.samples is images
+    assert classes.names == []
+
+
+def test_class_indices_bring_labels_and_names_to_their_logits():
+    classes = match_classes(Data(["dog", "cat"]), samples([0, 1, NO_LABEL]), 4, "Net", [3, 1])
+    assert classes.samples.targets == [3, 1, NO_LABEL]
+    assert classes.samples[0].target == 3
+    assert classes.names == ["", "cat", "", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        ([1], "must give each of the 2 classes"),
+        ([1, 1], "must give each of the 2 classes"),
+        ([1, 4], "Net has no logit 4, it has logits 0 to 3"),
+        ([-1, 0], "Net has no logit -1"),
+    ],
+)
+def test_class_indices_that_cannot_be_are_refused(indices, message):
+    with pytest.raises(InputError, match=message):
+        match_classes(Data(["a", "b"]), samples([0, 1]), 4, "Net", indices)
+
+
+def test_accuracy_at_chance_gets_the_remedy():
+    logits = torch.eye(10) * 20
+    assert accuracy_warning(logits, list(range(10))) is None
+    assert "only 0 of 10 clean labelled images" in accuracy_warning(logits, [9, *range(9)])
+    assert "Normalize(mean, std)" in accuracy_warning(logits, [9, *range(9)])
+
+
+def test_accuracy_far_from_chance_is_no_warning_however_low():
+    """60 of 1000 classes right out of 100 images is poor, and far from chance."""
+    logits = torch.zeros(20, 1000)
+    labels = list(range(20))
+    for index in range(20):
+        logits[index, index if index < 3 else 999] = 10
+    assert accuracy_warning(logits, labels) is None
+
+
+def test_a_network_that_is_undecided_gets_the_remedy():
+    logits = 0.01 * torch.eye(10)
+    assert "undecided" in accuracy_warning(logits, list(range(10)))
+
+
+def test_too_few_images_say_nothing():
+    assert accuracy_warning(torch.eye(10)[:4], [9, 9, 9, 9]) is None

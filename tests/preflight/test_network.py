@@ -1,0 +1,203 @@
+"""Networks that cannot be certified, each refused in one line that says what to do; nothing is sampled."""
+
+import pytest
+import torch
+from torch import nn
+
+from lit_certattr import Certifier, certify
+from lit_certattr.attribution import LIME, RISE, AblationCAM, GradCAM, Gradient, Occlusion, ScoreCAM
+from lit_certattr.certificates import PixelCertificate
+from lit_certattr.errors import InputError
+from lit_certattr.preflight import check_network, logits_of
+from lit_certattr.smoothing import GaussianNoise
+
+
+def cnn(channels=3, classes=5):
+    torch.manual_seed(0)
+    layers = nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten()
+    return nn.Sequential(*layers, nn.Linear(128, classes)).eval()
+
+
+class Wrapped(nn.Module):
+    """A network around another; its forward is a function of that network and the images."""
+
+    def __init__(self, forward, net=None):
+        super().__init__()
+        self.net, self._forward = net or cnn(), forward
+
+    def forward(self, images):
+        return self._forward(self.net, images)
+
+
+class Output(dict):
+    """As libraries return it."""
+
+    logits = property(lambda self: self["logits"])
+
+
+def normalised(running):
+    """A network with batch normalisation, with running statistics or without."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(8, track_running_stats=running)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(1568, 3)).eval()
+
+
+def images(count=1, channels=3):
+    return torch.rand(count, channels, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+def certifier(attribution=None, **settings):
+    settings = {"num_samples": 100, "batch_size": 32} | settings
+    return Certifier(attribution or Gradient(), GaussianNoise(0.1), [PixelCertificate(top_k=[0.25])], **settings)
+
+
+def refusal(net, batch=None, attribution=None):
+    """The one line with which a certifier refuses a network, before any sample."""
+    drawn = []
+    with pytest.raises(InputError) as caught:
+        certifier(attribution)(net, images() if batch is None else batch, on_block=drawn.append)
+    assert drawn == []
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def fails(error):
+    def forward(net, x):
+        raise error
+
+    return forward
+
+
+@pytest.mark.parametrize(
+    ("net", "words"),
+    [
+        (lambda batch: cnn()(batch), ["torch.nn.Module", "call it in the forward method of a module of your own"]),
+        (nn.Linear, ["got the class Linear: create one, Linear(...)"]),
+        (cnn().state_dict(), ["create the network and load_state_dict into it"]),
+        (None, ["torch.nn.Module, got 'NoneType'"]),
+        (cnn().to("meta"), ["weight 0.weight has no values"]),
+        (Wrapped(lambda net, x: (net(x), x)), ["got tuple of 2", "network(images)[0]"]),
+        (Wrapped(lambda net, x: [net(x)]), ["got list of 1", "network(images)[0]"]),
+        (Wrapped(lambda net, x: {"logits": net(x)}), ["got dict (logits)", "network(images)['logits']"]),
+        (Wrapped(lambda net, x: Output(logits=net(x))), ["got Output (logits)", "network(images).logits"]),
+        (Wrapped(lambda net, x: None), ["got NoneType"]),
+        (Wrapped(lambda net, x: net(x)[0]), ["got shape (5,)"]),
+        (Wrapped(lambda net, x: net(x).repeat(2, 1)), ["one row per image, got [2, 5] for 1 images"]),
+        (Wrapped(lambda net, x: net(x) + 1j), ["complex64", "return real"]),
+        (Wrapped(lambda net, x: net(x) / 0), ["NaN or infinite logits for image 0"]),
+        (cnn(classes=1), ["one logit s", "torch.cat([-s, s], dim=1)"]),
+        (Wrapped(lambda net, x: net(x)[:, :0]), ["returns no logits"]),
+        (Wrapped(fails(ValueError("expected 224 x 224\npixels"))), ["ValueError: expected 224 x 224 pixels"]),
+        (Wrapped(fails(AssertionError())), ["AssertionError: no message"]),
+        (Wrapped(fails(KeyError("x"))), ["KeyError: 'x'"]),
+        (cnn().double(), ["RuntimeError", "the weights are float64 and the images float32: use model.float()"]),
+        (cnn(channels=1), ["its first convolution takes 1 channels, the images have 3"]),
+        (Wrapped(lambda net, x: net(nn.functional.dropout(x, 0.5))), ["another result for the same image each time"]),
+        (Wrapped(lambda net, x: net(x.sub_(0.5).div_(0.25))), ["changes its input in place", "x = x - mean"]),
+        (Wrapped(lambda net, x: net(x.data.sub_(0.5))), ["changes its input in place"]),
+        (Wrapped(lambda net, x: net(x.clamp_(0, 1))), ["changes its input in place"]),
+        (normalised(False), ["depends on the other images of the batch", "normalisation '1' has no running stat"]),
+        (Wrapped(lambda net, x: net(x - x.mean())), ["depends on the other images", "look for statistics over the b"]),
+        (Wrapped(lambda net, x: net(x) + x.mean((0, 2, 3), keepdim=True).sum()), ["depends on the other images"]),
+    ],
+)  # fmt: skip
+def test_a_network_that_cannot_be_certified_is_refused_in_one_line(net, words):
+    line = refusal(net)
+    for part in words:
+        assert part in line
+
+
+def test_lazy_layers_that_have_seen_no_image_are_named():
+    line = refusal(nn.Sequential(nn.Flatten(), nn.LazyLinear(3)))
+    assert "the lazy layer '1' does not know its size yet: pass one image through the network first" in line
+
+
+def test_batch_normalisation_with_running_statistics_is_no_fault():
+    assert certifier()(normalised(True), images())
+
+
+def test_a_network_that_fails_on_noise_alone_is_refused_before_sampling():
+    def in_range(net, x):
+        assert float(x.detach().min()) >= 0, "pixels must not be negative"
+        return net(x)
+
+    assert "cannot take noisy copies of image 0" in refusal(Wrapped(in_range))
+
+
+def test_a_network_that_fails_later_ends_in_one_line():
+    calls = []
+
+    def tired(net, x):
+        calls.append(1)
+        if len(calls) > 12:
+            raise RuntimeError("the licence server is gone")
+        return net(x)
+
+    with pytest.raises(InputError, match=r"of 1000 samples: .*RuntimeError: the licence server is gone"):
+        certifier(num_samples=1000, batch_size=16)(Wrapped(tired), images())
+
+
+def test_weights_that_are_not_finite_are_named():
+    net = cnn()
+    net[4].bias.data[2] = torch.nan
+    assert "weight 4.bias holds NaN or infinity" in refusal(net)
+
+
+def test_images_with_channels_last_get_the_remedy():
+    with pytest.raises(InputError, match=r"if the images are \[H, W, C\], use permute\(2, 0, 1\)"):
+        certify(cnn(), images()[0].permute(1, 2, 0), num_samples=100)
+
+
+METHODS = (
+    Occlusion(window=4, stride=4),
+    RISE(num_masks=32, cells=4),
+    LIME(num_samples=32),
+    ScoreCAM(layer="net.0"),
+    AblationCAM(layer="net.0"),
+    GradCAM(layer="net.0"),
+    Gradient(),
+)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+def test_an_input_changed_in_place_never_reaches_the_caller(method):
+    """Otherwise a quarter to nine tenths of the claims were false, and the caller's image was overwritten."""
+    mine = images()
+    assert "in place" in refusal(Wrapped(lambda net, x: net(x.sub_(0.5).div_(0.25))), mine, method)
+    assert torch.equal(mine, images())
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("make", [torch.jit.script, lambda net: torch.jit.freeze(torch.jit.script(net))])
+def test_scripted_networks_are_certified_like_the_original(make):
+    found = certifier()(make(cnn()), images())[0]["pixel"]
+    expected = certifier()(cnn(), images())[0]["pixel"]
+    assert float((found.votes != expected.votes).float().mean()) < 0.05  # fused kernels round in another way
+    assert found.shares()["certified"].tolist() == pytest.approx(expected.shares()["certified"].tolist(), abs=0.05)
+
+
+def test_what_a_batch_norm_of_weights_does_is_no_fault():
+    """Weight standardisation calls batch_norm on the weights: nothing of it depends on other images."""
+
+    class Standardised(nn.Conv2d):
+        def forward(self, x):
+            rows = self.weight.reshape(1, self.out_channels, -1)
+            weight = nn.functional.batch_norm(rows, None, None, training=True).reshape(self.weight.shape)
+            return nn.functional.conv2d(x, weight, self.bias)
+
+    net = nn.Sequential(Standardised(3, 8, 3), nn.InstanceNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(1568, 3))
+    assert certifier()(net, images())
+
+
+def test_logits_do_not_touch_the_images():
+    mine = images(2)
+    kept = mine.clone()
+    with pytest.raises(InputError, match="in place"):
+        logits_of(Wrapped(lambda net, x: net(x.mul_(2))), mine)
+    assert torch.equal(mine, kept)
+
+
+def test_a_network_that_is_fine_passes_as_it_is():
+    net = cnn()
+    assert check_network(net) is net
+    assert logits_of(net, images(2)).shape == (2, 5)
