@@ -234,11 +234,9 @@ def _kinds(base: type[Result]) -> Iterator[type[Result]]:
 def _build(kind: type[Result], plain: dict[str, Any], tensors: dict[str, Tensor]) -> Result:
     """A result from what a file holds, if each field has the declared type; TypeError or ValueError otherwise."""
     # Files from before a field with a default was there lack it.
-    defaults = {field.name: field.default for field in attrs.fields(kind) if isinstance(field.default, float)}
+    defaults = {field.name: field.default for field in attrs.fields(kind) if isinstance(field.default, int | float)}
     fields: dict[str, Any] = defaults | plain | tensors
     for field in attrs.fields(kind):
-        if field.name == "num_invalid" and field.name not in fields:
-            continue  # a file from before there were such samples
         expected, values = get_origin(field.type) or field.type, [fields[field.name]]
         if expected is tuple:
             expected, values = get_args(field.type)[0], list(values[0])

@@ -28,7 +28,8 @@ def schema(radii: Sequence[float] = RADII) -> pa.Schema:
     ``one`` (certified important), ``zero`` (certified unimportant) and ``abstain`` are shares of all pixels,
     ``one_share`` (which may exceed 1) and ``overlap`` shares of K, ``null_*`` what pure noise would reach, ``cosine``
     certified cosines and ``cosine90_radius`` the largest radius of a cosine of 0.9, ``samples_saved`` the share of the
-    samples that an image did not need, where sampling may stop early. Columns of the other kinds of certificate are null.
+    samples that an image did not need, where sampling may stop early. Columns of the other kinds of certificate are
+    null.
 
     All radii are l2 lengths but ``lp_half_radius``, that of half the overlap in the norm ``radius_norm`` of its row.
     """
