@@ -19,17 +19,17 @@ def check_one_image(image: Any) -> Tensor:
     Raises:
         InputError: Naming the remedy, if it is not a tensor ``[C, H, W]``.
     """
-    image = _check_tensor(image, "image")
-    if image.ndim == 4:
+    single = _check_tensor(image, "image")
+    if single.ndim == 4:
         raise InputError(
-            f"image must be one image [C, H, W], got a batch {list(image.shape)}: "
-            + ("use image[0]" if len(image) == 1 else "use a Certifier for several images")
+            f"image must be one image [C, H, W], got a batch {list(single.shape)}: "
+            + ("use image[0]" if len(single) == 1 else "use a Certifier for several images")
         )
-    if image.ndim == 2:
-        raise InputError(f"image must be [C, H, W], got {list(image.shape)}: use image.unsqueeze(0) for a gray image")
-    if image.ndim != 3:
-        raise InputError(f"image must be [C, H, W], got {list(image.shape)}")
-    return image.unsqueeze(0)
+    if single.ndim == 2:
+        raise InputError(f"image must be [C, H, W], got {list(single.shape)}: use image.unsqueeze(0) for a gray image")
+    if single.ndim != 3:
+        raise InputError(f"image must be [C, H, W], got {list(single.shape)}")
+    return single.unsqueeze(0)
 
 
 def check_images(images: Any, ids: Sequence[str] | None = None) -> Tensor:
@@ -42,25 +42,25 @@ def check_images(images: Any, ids: Sequence[str] | None = None) -> Tensor:
     Raises:
         InputError: Naming the first image that cannot, why, and the remedy.
     """
-    images = _check_tensor(images, "images")
-    if images.ndim == 3:
+    batch = _check_tensor(images, "images")
+    if batch.ndim == 3:
         raise InputError(
-            f"images must be a batch [B, C, H, W], got {list(images.shape)}: use images.unsqueeze(0) for one image"
+            f"images must be a batch [B, C, H, W], got {list(batch.shape)}: use images.unsqueeze(0) for one image"
         )
-    if images.ndim != 4 or not images.numel():
-        raise InputError(f"images must be a float tensor [B, C, H, W], got {images.dtype} {tuple(images.shape)}")
-    if not torch.is_floating_point(images):
-        raise InputError(f"images must be a float tensor in [0, 1], got {images.dtype}{_remedy_of_type(images)}")
+    if batch.ndim != 4 or not batch.numel():
+        raise InputError(f"images must be a float tensor [B, C, H, W], got {batch.dtype} {tuple(batch.shape)}")
+    if not torch.is_floating_point(batch):
+        raise InputError(f"images must be a float tensor in [0, 1], got {batch.dtype}{_remedy_of_type(batch)}")
     if ids is not None:
-        _check_ids(ids, len(images))
-    low, high = torch.aminmax(images.detach().flatten(1), dim=1)
+        _check_ids(ids, len(batch))
+    low, high = torch.aminmax(batch.detach().flatten(1), dim=1)
     for index, (least, most) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
         name = index if ids is None else ids[index]
         if not least - least == most - most == 0:  # NaN or infinite
             raise InputError(f"image {name}: holds NaN or infinite pixels")
         if least < 0 or most > 1:
             raise InputError(f"image {name}: pixels must lie in [0, 1], found {least:g} to {most:g}: {_scale(least)}")
-    return images.clone() if images.is_inference() else images.detach()
+    return batch.clone() if batch.is_inference() else batch.detach()
 
 
 def _scale(least: float) -> str:
