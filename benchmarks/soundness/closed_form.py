@@ -10,12 +10,14 @@ import math
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.integrate import quad
+from scipy.optimize import brentq
 from scipy.stats import norm
 from torch import Tensor, nn
 
 from lit_certattr.attribution import Attribution
 from lit_certattr.certificates.cosine_bounds import radius_over_sigma
-from lit_certattr.smoothing import UniformBallNoise
+from lit_certattr.smoothing import GaussianNoise, UniformBallNoise
 
 Array = npt.NDArray[np.float64]
 
@@ -139,6 +141,71 @@ class ThreeRegions(Attribution):
 
     def cosine(self) -> float:
         """Their cosine: the smallest that there is."""
+        h, moved = self.smoothed()
+        return float(h @ moved / np.linalg.norm(h) / np.linalg.norm(moved))
+
+
+class GradualTurn(Attribution):
+    r"""Unit maps in a plane whose smoothed map under Gaussian noise turns as far as any can for one certain shift.
+
+    The map depends on one coordinate t of the noise: it points from :math:`e^{i\psi}` to :math:`v(t) = e^{s(t - y)}`,
+    with s the shift over sigma and y such that the smoothed map of the shifted image is perpendicular to the real axis.
+    Its two smoothed values are integrals in one variable, computed here by a general routine.
+
+    Args:
+        law: Noise law.
+        length: Shift over sigma, positive.
+        psi: Angle in (0, pi/2); the larger it is, the longer is the smoothed map.
+        shape: Shape ``(1, H, W)`` of the images, whose first value is 0.5 at the image in question.
+    """
+
+    def __init__(self, law: GaussianNoise, length: float, psi: float, shape: tuple[int, int, int]) -> None:
+        super().__init__("sum")
+        self.length, self.psi, self.shape, self.sigma = length, psi, shape, law.sigma
+        self.shift = law.sigma * length
+        self.place = 0.0
+        self.place = float(brentq(self._along, length, 1.5 * length - math.log(math.cos(psi)) / length, xtol=1e-13))
+
+    def _along(self, place: float) -> float:
+        self.place = place
+        return self._mean(0, self.length)
+
+    def _plane(self, t: Array) -> Array:
+        """Map in the plane at the noise t, ``[..., 2]``."""
+        along = np.exp(np.minimum(self.length * (t - self.place), 600.0)) - math.cos(self.psi)
+        return (
+            np.stack([along, np.full_like(along, -math.sin(self.psi))], -1)
+            / np.hypot(along, math.sin(self.psi))[..., None]
+        )
+
+    def _mean(self, axis: int, shift: float) -> float:
+        """Mean of one coordinate of the map under noise that is moved by ``shift`` standard deviations."""
+        turn = self.place
+        value, _ = quad(
+            lambda t: float(self._plane(np.array(t))[axis]) * float(norm.pdf(t - shift)),
+            min(-9.0, turn),
+            max(9.0 + shift, turn),
+            points=[0.0, shift, turn],
+            limit=500,
+            epsabs=1e-13,
+            epsrel=1e-13,
+        )
+        return value
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
+        """See :class:`Attribution`."""
+        maps = torch.zeros(len(images), math.prod(self.shape), dtype=torch.float64)
+        noise = (images.flatten(1)[:, 0].double() - 0.5) / self.sigma
+        maps[:, :2] = torch.from_numpy(self._plane(noise.numpy()))
+        return maps.view(-1, *self.shape[1:])
+
+    def smoothed(self) -> tuple[Array, Array]:
+        """The smoothed maps at x and at x + delta, in the plane."""
+        here, moved = ([self._mean(axis, shift) for axis in (0, 1)] for shift in (0.0, self.length))
+        return np.array(here), np.array(moved)
+
+    def cosine(self) -> float:
+        """Their cosine: the smallest that there is for maps whose smoothed map is as long as this one."""
         h, moved = self.smoothed()
         return float(h @ moved / np.linalg.norm(h) / np.linalg.norm(moved))
 

@@ -7,7 +7,7 @@ import torch
 from scipy.stats import norm
 from torch import Tensor, nn
 
-from benchmarks.soundness.closed_form import HalfSpaces, Pairs, ThreeRegions
+from benchmarks.soundness.closed_form import GradualTurn, HalfSpaces, Pairs, ThreeRegions
 from benchmarks.soundness.verdicts import Verdict, count_claims
 from lit_certattr import Certifier
 from lit_certattr.attribution import Attribution, Gradient
@@ -42,7 +42,7 @@ def attack_exactly(seed: int, factors: Sequence[float]) -> Iterator[Row]:
     rng = np.random.default_rng(seed)
     yield from _pixels(rng, seed, factors)
     yield from _overlaps(rng, seed, factors)
-    yield from _cosine(rng, seed, factors)
+    yield from _cosines(rng, seed, factors)
 
 
 def _certify(
@@ -113,16 +113,25 @@ def _displaced(maps: HalfSpaces, result: TopKOverlapResult, distance: float) -> 
     return most
 
 
-def _cosine(rng: np.random.Generator, seed: int, factors: Sequence[float]) -> Iterator[Row]:
+def _cosines(rng: np.random.Generator, seed: int, factors: Sequence[float]) -> Iterator[Row]:
     """The map is the worst one for one shift: what is claimed there, and for longer and shorter ones, is compared."""
-    law, length = UniformBallNoise(SIGMA), rng.uniform(0.4, 0.95)
-    maps = ThreeRegions(law, length, rng.uniform(0.1, 0.45) * length, SHAPE)
+    ball, gauss, length = UniformBallNoise(SIGMA), GaussianNoise(SIGMA), rng.uniform(0.4, 0.95)
+    regions = ThreeRegions(ball, length, rng.uniform(0.1, 0.45) * length, SHAPE)
+    yield from _cosine("cosine, ball", regions, ball, seed, factors)
+    gradual = GradualTurn(gauss, rng.uniform(0.2, 1.5), rng.uniform(0.1, 1.2), SHAPE)
+    yield from _cosine("cosine, Gaussian", gradual, gauss, seed, factors)
+
+
+def _cosine(
+    name: str, maps: ThreeRegions | GradualTurn, law: Noise, seed: int, factors: Sequence[float]
+) -> Iterator[Row]:
     certificates = {"cosine": CosineCertificate(ALPHA, num_selection=50)}
     result = _certify(maps, law, certificates, torch.full(SHAPE, 0.5), seed)["cosine"]
     assert isinstance(result, CosineResult)
+    cosine = maps.cosine()
     for factor in factors:
-        broken = np.array([maps.cosine() < result.at(maps.shift / factor) - 1e-12])
-        yield "cosine", factor, _own_claims(np.array([maps.shift / factor]), broken, factor)
+        broken = np.array([cosine < result.at(maps.shift / factor) - 1e-12])
+        yield name, factor, _own_claims(np.array([maps.shift / factor]), broken, factor)
 
 
 def _own_claims(radius: np.ndarray, broken: np.ndarray, factor: float) -> Verdict:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lit_certattr.certificates.base import Certificate
-from lit_certattr.certificates.cosine_result import CosineResult, norm_lower_bound, zero_flags
+from lit_certattr.certificates.cosine_result import CosineResult, bound_name, norm_lower_bound, zero_flags
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise, MapBlock, UniformBallNoise
 
@@ -20,9 +20,14 @@ class CosineCertificate(Certificate):
     an l2 norm up to r the cosine of the smoothed map and that of the perturbed image is at least T(r).
 
     The smoothed map is :math:`h(x) = E\,g(x + \eta)`, with g the attribution map divided by its l2 norm (zero where
-    the map is zero), so :math:`\|g\|_2 \le 1` by construction. How far h can turn depends only on its norm and on
-    the total variation q of the noise under the shift: :func:`~lit_certattr.certificates.cosine_bounds.\
-cosine_bound_signed`, which is tight, or :func:`~lit_certattr.certificates.cosine_bounds.cosine_bound_nonnegative`.
+    the map is zero), so :math:`\|g\|_2 \le 1` by construction. How far h can turn depends only on its norm and on how
+    much the shift changes the noise.
+
+    - Ball noise: through the total variation q, :func:`~lit_certattr.certificates.cosine_bounds.cosine_bound_signed`,
+      which is tight, or :func:`~lit_certattr.certificates.cosine_bounds.cosine_bound_nonnegative`.
+    - Gaussian noise: :func:`~lit_certattr.certificates.gaussian_cosine.gaussian_cosine_bound`, exact for maps of any
+      sign. It certifies longer radii than ball noise of the same sigma wherever the norm is large.
+
     Proofs, and why the published formula is not used: docs/certificates.md.
 
     **Samples.** The first ``num_selection`` maps choose a direction u, the mean's. Each later map is projected on u,
@@ -161,7 +166,7 @@ cosine_bound_signed`, which is tight, or :func:`~lit_certattr.certificates.cosin
             projections=projections,
             products=products,
             mean=(self.total / record["num_samples"]).view(self.map_shape).cpu(),
-            bound="nonnegative" if self.nonnegative else "signed",
+            bound=bound_name(record["noise"], self.nonnegative),
             dimension=self.dimension or self.num_pixels,
             num_selection=self.num_selection,
             num_zero=int(self.num_zero),

@@ -16,6 +16,7 @@ from lit_certattr.certificates.cosine_bounds import (
     radius_over_sigma,
     total_variation,
 )
+from lit_certattr.certificates.gaussian_cosine import gaussian_cosine_bound, max_length
 from lit_certattr.certificates.result import Result, budget_of, check_same_shape, invalid_flags
 from lit_certattr.errors import InputError
 from lit_certattr.rounding import at_least, exact
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
 
 _NORM = "squared norm of the smoothed map"
 _LAWS = {law.__name__: law for law in (UniformBallNoise, GaussianNoise)}
+_BOUNDS = ("signed", "nonnegative", "gaussian_signed", "gaussian_nonnegative")
+
+
+def bound_name(noise: str, nonnegative: bool) -> str:
+    """The best bound that is proved for the noise law of this name, as a result records it.
+
+    Example:
+        >>> bound_name("GaussianNoise", nonnegative=False)
+        'gaussian_signed'
+    """
+    return ("gaussian_" if noise == GaussianNoise.__name__ else "") + ("nonnegative" if nonnegative else "signed")
 
 
 def norm_lower_bound(projections: npt.ArrayLike, alpha: float, nonnegative: bool) -> float:
@@ -89,7 +101,10 @@ class CosineResult(Result):
         products: float64 ``[m]``: products of disjoint pairs of normalised maps, in their order. Their mean is the
             squared norm; no claim rests on them, but they can contradict one.
         mean: float64 ``[H, W]``: mean of all normalised noisy maps, the estimate of the smoothed map.
-        bound: ``"signed"`` or ``"nonnegative"``: which maps the theorem is about.
+        bound: The theorem: ``"signed"`` or ``"nonnegative"`` for the bound by total variation, for maps of any sign or
+            without negative values; with ``"gaussian_"`` before it, the one of
+            :func:`~lit_certattr.certificates.gaussian_cosine.gaussian_cosine_bound`. Results under Gaussian noise that
+            were written before that bound was known have the former, and keep it.
         dimension: Number of values of the image.
         num_selection: Samples that were used to choose a direction only.
         num_zero: Noisy maps that are zero everywhere; they count as zero.
@@ -111,15 +126,22 @@ class CosineResult(Result):
             raise ValueError("projections, products and mean must be float64")
         if (self.projections.ndim, self.products.ndim, self.mean.ndim) != (1, 1, 2):
             raise ValueError("projections must be [n], products [m], mean [H, W]")
-        if self.bound not in ("signed", "nonnegative"):
-            raise ValueError("bound must be signed or nonnegative")
+        if self.bound not in _BOUNDS:
+            raise ValueError(f"bound must be one of {', '.join(_BOUNDS)}")
         if self.noise not in _LAWS:
             raise ValueError(f"unknown noise law {self.noise}")
+        if self.gaussian and self.noise != GaussianNoise.__name__:
+            raise ValueError(f"bound {self.bound} is not proved for {self.noise}")
 
     @property
     def nonnegative(self) -> bool:
         """Whether the theorem for maps without negative values is used."""
-        return self.bound == "nonnegative"
+        return self.bound.endswith("nonnegative")
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether the theorem for Gaussian noise is used."""
+        return self.bound.startswith("gaussian")
 
     @property
     def law(self) -> Noise:
@@ -128,6 +150,8 @@ class CosineResult(Result):
 
     def at(self, radius: float) -> float:
         """Certified cosine for every perturbation with l2 norm up to ``radius``; -1 (signed) or 0 if there is none."""
+        if self.gaussian:
+            return gaussian_cosine_bound(self.norm, radius / self.sigma * (1 + 1e-15), self.nonnegative)
         return cosine_bound(self.norm, total_variation(self.law, radius, self.dimension), self.nonnegative)
 
     def curve(self, radii: Sequence[float] | Tensor) -> Tensor:
@@ -136,13 +160,19 @@ class CosineResult(Result):
 
     def max_radius(self, cosine: float) -> float:
         """Largest l2 radius up to which at least this cosine, in (0, 1], is certified; 0 where none is."""
-        variation = max_variation(cosine, self.norm, self.nonnegative)
-        radius = self.sigma * radius_over_sigma(self.law, variation, self.dimension)
+        radius = self.sigma * self._reach(cosine)
         slack = 1e-13
         while radius > 0 and self.at(radius) < cosine:  # the inverse is rounded: step back until it holds
             radius *= 1 - slack
             slack = min(2 * slack, 1.0)
         return radius
+
+    def _reach(self, cosine: float) -> float:
+        """Largest radius of a cosine over sigma, before rounding."""
+        if self.gaussian:
+            return max_length(cosine, self.norm, self.nonnegative)
+        variation = max_variation(cosine, self.norm, self.nonnegative)
+        return radius_over_sigma(self.law, variation, self.dimension)
 
     def min_sigma(self, cosine: float, radius: float) -> float:
         """Noise that would certify ``cosine`` at ``radius`` *if* the norm stayed what it is: no certificate.
@@ -160,7 +190,7 @@ class CosineResult(Result):
         """
         if not radius > 0:
             raise InputError(f"radius must be positive, got {radius}")
-        reach = radius_over_sigma(self.law, max_variation(cosine, self.norm, self.nonnegative), self.dimension)
+        reach = self._reach(cosine)
         return radius / reach if reach > 0 else float("inf")
 
     def displayed(self, radius: float, num_samples: int | None = None) -> float:

@@ -238,7 +238,7 @@ def paint_overlap(axes: "Axes", result: OverlapResult, title: str = "Certified o
 
 def cosine_radii(result: CosineResult) -> npt.NDArray[np.float64]:
     """Radii for a curve of cosines, the same for all images of a run: up to where little or nothing can be left."""
-    variation = 0.8 if result.nonnegative else 0.5
+    variation = 0.5 if result.bound == "signed" else 0.8
     return np.linspace(0, result.sigma * radius_over_sigma(result.law, variation, result.dimension), 120)
 
 

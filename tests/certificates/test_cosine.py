@@ -20,7 +20,8 @@ from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import CosineCertificate, CosineResult, load_results, save_results
 from lit_certattr.certificates.cosine_bounds import cosine_bound, total_variation
-from lit_certattr.certificates.cosine_result import inner_product_upper_bound, norm_lower_bound
+from lit_certattr.certificates.cosine_result import bound_name, inner_product_upper_bound, norm_lower_bound
+from lit_certattr.certificates.gaussian_cosine import gaussian_cosine_bound
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise, MapBlock, UniformBallNoise, noisy_images
 from lit_certattr.stopping import StoppingRule
@@ -231,11 +232,38 @@ def test_two_processes_have_a_direction_each(tmp_path):
 @settings(max_examples=150, deadline=None)
 @given(st.floats(0, 1), st.floats(0.01, 1), st.booleans(), st.sampled_from(["UniformBallNoise", "GaussianNoise"]))
 def test_the_largest_radius_keeps_the_cosine(norm, cosine, nonnegative, noise):
-    result = attrs.evolve(EXAMPLE, norm=norm, bound="nonnegative" if nonnegative else "signed", noise=noise)
+    result = attrs.evolve(EXAMPLE, norm=norm, bound=bound_name(noise, nonnegative), noise=noise)
     radius = result.max_radius(cosine)
     assert radius == 0 or result.at(radius) >= cosine
     assert result.at(1.001 * radius + 1e-5) < cosine
     assert result.at(radius) >= result.at(radius + 0.01)
+
+
+def test_gaussian_noise_has_a_bound_of_its_own_and_old_results_keep_theirs(tmp_path):
+    for nonnegative, name in ((False, "gaussian_signed"), (True, "gaussian_nonnegative")):
+        maps = some_maps().abs() if nonnegative else some_maps()
+        new = updated(maps, noise=GaussianNoise(0.25), nonnegative=nonnegative).compute()
+        assert (new.bound, new.nonnegative) == (name, nonnegative)
+        assert new.at(0.1) == gaussian_cosine_bound(new.norm, 0.1 / 0.25 * (1 + 1e-15), nonnegative)
+        old = attrs.evolve(new, bound=name.removeprefix("gaussian_"))  # as such results were written before
+        q = total_variation(GaussianNoise(0.25), 0.1, 60)
+        assert old.at(0.1) == cosine_bound(old.norm, q, nonnegative) <= new.at(0.1)
+        assert old.max_radius(0.9) < new.max_radius(0.9)
+        save_results(tmp_path / "old", {"cosine": old})
+        again = load_results(tmp_path / "old")["cosine"].rederive()
+        assert (again.bound, again.norm, again.max_radius(0.9)) == (old.bound, old.norm, old.max_radius(0.9))
+
+
+def test_a_bound_is_refused_for_noise_that_it_is_not_proved_for(tmp_path):
+    with pytest.raises(ValueError, match="bound gaussian_signed is not proved for UniformBallNoise"):
+        attrs.evolve(EXAMPLE, bound="gaussian_signed")
+    with pytest.raises(ValueError, match="bound must be one of"):
+        attrs.evolve(EXAMPLE, bound="gaussian")
+    save_results(tmp_path / "file", {"cosine": EXAMPLE})
+    data = (tmp_path / "file").read_bytes()
+    (tmp_path / "file").write_bytes(data.replace(b"signed", b"gaussian_signed", 1))
+    with pytest.raises(InputError, match="not a file of certified results, or damaged"):
+        load_results(tmp_path / "file")
 
 
 EXAMPLE = updated(some_maps()).compute()

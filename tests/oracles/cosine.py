@@ -5,6 +5,8 @@ x + delta has, so h = (1 - q) c + q a and h' = (1 - q) c + q b with means a, b, 
 """
 
 import numpy as np
+from scipy.optimize import minimize
+from scipy.special import ndtr
 
 
 def _unit(angles):
@@ -47,3 +49,72 @@ def random_cosine(rng, variation, nonnegative, size=None):
     h, moved = (1 - variation) * c + variation * a, (1 - variation) * c + variation * b
     lengths = np.linalg.norm(h) * np.linalg.norm(moved)
     return np.linalg.norm(h), float(h @ moved / lengths) if lengths > 0 else 1.0
+
+
+# Gaussian noise: the same question by Lagrange duality on one fixed grid, with a general optimiser.
+
+_GRID = np.linspace(-9.0, 9.0, 2001)
+_MASS = np.exp(-_GRID * _GRID / 2) / np.sqrt(2 * np.pi) * (_GRID[1] - _GRID[0])
+
+GAUSSIAN_LENGTHS = [  # norm, cosine, length: any sign; by total variation alone: any sign, without negative values
+    (0.7, 0.9, 0.468, 0.385, 0.548),
+    (0.9, 0.9, 0.849, 0.500, 0.710),
+    (0.93, 0.9, 0.981, 0.532, 0.735),
+    (0.93, 0.99, 0.360, 0.165, 0.233),
+    (0.97, 0.99, 0.539, 0.184, 0.243),
+    (0.99, 0.99, 0.846, 0.224, 0.248),
+]
+
+
+def gaussian_excess(angle, norm, length):
+    """Smallest upper bound, over multipliers, of how far h' can reach beyond an angle to h = (norm, 0).
+
+    max E[ratio u . n] over unit u with E u = h, n = (-sin, cos) of the angle, is the minimum over vectors m of
+    E |ratio n + m| - m_1 norm. At most 0 means: the angle is not exceeded.
+    """
+    ratio = np.exp(length * _GRID - length * length / 2)
+    normal = np.array([-np.sin(angle), np.cos(angle)])
+
+    def value(multiplier):
+        x, y = (ratio * part + own for part, own in zip(normal, multiplier, strict=True))
+        distance = np.sqrt(x * x + y * y) + 1e-300
+        return distance @ _MASS - multiplier[0] * norm, np.array(
+            [(x / distance) @ _MASS - norm, (y / distance) @ _MASS]
+        )
+
+    return min(minimize(value, start, jac=True, method="BFGS").fun for start in ((0.0, 0.0), (1.0, -1.0), (2.0, -1.0)))
+
+
+def gaussian_cosine(norm, length, steps=26):
+    """Cosine of the smallest angle that is not exceeded, by bisection; 0 where none below 90 degrees is found."""
+    low, high = 1e-4, np.pi / 2
+    if gaussian_excess(high, norm, length) > 0:
+        return 0.0
+    for _ in range(steps):
+        middle = (low + high) / 2
+        low, high = (low, middle) if gaussian_excess(middle, norm, length) <= 0 else (middle, high)
+    return float(np.cos(high))
+
+
+def turned_by_search(norm, length, bins=40, seed=0):
+    """A map that turns far, found by a general optimiser: one angle in each of some intervals of the noise.
+
+    Returns (||h||, cos(h, h')), with ||h|| at least the norm.
+    """
+    ends = np.concatenate([[-np.inf], np.linspace(-3.5, 3.5, bins - 1), [np.inf]])
+    here, there = np.diff(ndtr(ends)), np.diff(ndtr(ends - length))
+
+    def means(angles):
+        u = np.exp(1j * angles)
+        return u @ here, u @ there
+
+    def cosine(angles):
+        h, moved = means(angles)
+        return (np.conj(h) * moved).real / max(abs(h) * abs(moved), 1e-12)
+
+    rng = np.random.default_rng(seed)
+    spread = np.arccos(norm)
+    start = spread * np.where(ends[1:] < 0.7, 0.3, -2) + 0.1 * rng.standard_normal(bins)
+    limits = {"type": "ineq", "fun": lambda angles: abs(means(angles)[0]) - norm - 1e-9}
+    found = minimize(cosine, start, method="SLSQP", constraints=[limits], options={"maxiter": 400, "ftol": 1e-12})
+    return abs(means(found.x)[0]), float(cosine(found.x))

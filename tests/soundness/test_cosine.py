@@ -13,7 +13,7 @@ import torch
 from scipy.stats import binom
 from torch import nn
 
-from benchmarks.soundness.closed_form import ThreeRegions
+from benchmarks.soundness.closed_form import GradualTurn, ThreeRegions
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import CosineCertificate
@@ -22,6 +22,7 @@ from lit_certattr.certificates.cosine_bounds import (
     published_bound,
     total_variation,
 )
+from lit_certattr.certificates.gaussian_cosine import gaussian_cosine_bound
 from lit_certattr.smoothing import GaussianNoise, UniformBallNoise, noisy_images
 
 SHAPE, D = (1, 5, 10), 50
@@ -79,6 +80,45 @@ def test_false_promises_are_rarer_than_alpha():
         result = certified(worst, 300, seed)
         false += result.at(worst.shift) > worst.cosine() + 1e-12
         naive += cosine_bound_signed(float(result.mean.norm()), 0.2) > worst.cosine()
+    assert false <= binom.ppf(0.999, repeats, 0.05)
+    assert naive > binom.ppf(0.999, repeats, 0.05)  # the control: plugging in the norm of the sample mean
+
+
+# Gaussian noise: the worst maps turn gradually, and no formula for them enters the test.
+
+TURNS = [(0.3, 0.2), (0.9, 0.7), (1.5, 0.9)]
+
+
+@pytest.mark.parametrize(("length", "psi"), TURNS)
+def test_the_gaussian_certificate_comes_close_to_the_worst_map_and_a_longer_promise_is_broken(length, psi):
+    worst = GradualTurn(GAUSS, length, psi, SHAPE)
+    attained = worst.cosine()
+    result = certified(worst, 50_000, noise=GAUSS)
+    assert result.bound == "gaussian_signed"
+    assert np.linalg.norm(worst.smoothed()[0]) - 0.02 < result.norm < np.linalg.norm(worst.smoothed()[0])
+    assert attained - 0.05 < result.at(worst.shift) <= attained
+    # The control: the same promise for a perturbation that is a few percent shorter than the one carried out.
+    assert result.at(0.9 * worst.shift) > attained
+
+
+@pytest.mark.parametrize(("length", "psi"), TURNS[:2])
+def test_the_means_of_the_gradual_turn_are_those_of_its_samples(length, psi):
+    worst, n = GradualTurn(GAUSS, length, psi, SHAPE), 40_000
+    moved = IMAGE.clone()
+    moved[0, 0, 0] += worst.shift
+    for point, expected in zip((IMAGE, moved), worst.smoothed(), strict=True):
+        blocks = noisy_images(point, GAUSS, image_id="a", num_samples=n, batch_size=n)
+        mean = worst(None, next(blocks), None).flatten(1).mean(0)
+        np.testing.assert_allclose(mean[:2], expected, atol=4.5 / math.sqrt(n))
+
+
+def test_false_promises_under_gaussian_noise_are_rarer_than_alpha():
+    worst, repeats, false, naive = GradualTurn(GAUSS, 0.9, 0.3, SHAPE), 150, 0, 0
+    attained = worst.cosine()
+    for seed in range(repeats):
+        result = certified(worst, 300, seed, noise=GAUSS)
+        false += result.at(worst.shift) > attained + 1e-12
+        naive += gaussian_cosine_bound(float(result.mean.norm()), 0.9, False) > attained
     assert false <= binom.ppf(0.999, repeats, 0.05)
     assert naive > binom.ppf(0.999, repeats, 0.05)  # the control: plugging in the norm of the sample mean
 
