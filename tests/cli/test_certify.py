@@ -397,20 +397,25 @@ def test_the_mnist_config(tmp_path):
     assert (tmp_path / "run" / "report.html").exists()
 
 
-def test_the_cosine_config(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "noise", "bound"),
+    [
+        ("mnist5k_cosine", "UniformBallNoise", "nonnegative"),
+        ("mnist5k_cosine_gaussian", "GaussianNoise", "gaussian_nonnegative"),
+    ],
+)
+def test_the_cosine_config(tmp_path, name, noise, bound):
     checkpoint = _checkpoint(tmp_path / "mnist.ckpt", image_size=28)
-    config = ROOT / "configs" / "certify" / "mnist5k_cosine.yaml"
+    config = ROOT / "configs" / "certify" / f"{name}.yaml"
     small = ["--certifier.num_samples=200", "--data.init_args.max_images=2", "--max_panels=1"]
     main(["run", f"--config={config}", f"--checkpoint={checkpoint}", f"--output={tmp_path / 'run'}", *small])
     rows = pq.read_table(tmp_path / "run" / "results.parquet").to_pylist()
-    assert [(row["kind"], row["noise"], row["num_samples"]) for row in rows] == [
-        ("cosine", "UniformBallNoise", 200)
-    ] * 2
+    assert [(row["kind"], row["noise"], row["num_samples"]) for row in rows] == [("cosine", noise, 200)] * 2
     for row in rows:
         result = load_results(tmp_path / "run" / "maps" / f"{row['id']}.safetensors")["cosine"]
         assert result.rederive().norm == result.norm == row["norm"]
         assert row["cosine_r0_1"] == result.at(0.1) >= 0
-        assert (result.dimension, result.bound, len(result.projections)) == (784, "nonnegative", 72)
+        assert (result.dimension, result.bound, len(result.projections)) == (784, bound, 72)
     assert "Certified cosine" in (tmp_path / "run" / "report.html").read_text()
 
 
