@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 
 from lit_certattr.attack_module import AttackModule
+from lit_certattr.callbacks.locked import Locked
 from lit_certattr.data import Sample
 from lit_certattr.reports.attack_directory import AttackDirectory
 from lit_certattr.reports.attack_page import write_attack_page
 
 
-class AttackWriter(Callback):
+class AttackWriter(Locked):
     """Fills an :class:`~lit_certattr.reports.attack_directory.AttackDirectory` from the predict loop.
 
     Opens the directory before the loop and tells the module which images are done already. Every process writes its own
@@ -34,12 +35,14 @@ class AttackWriter(Callback):
         overwrite: bool = False,
         max_panels: int = 16,
     ) -> None:
+        super().__init__(directory)
         self.directory, self.settings, self.ids = directory, settings, list(ids)
         self.overwrite, self.max_panels = overwrite, max_panels
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the directory, and skip what it holds."""
         assert isinstance(pl_module, AttackModule)
+        super().setup(trainer, pl_module, stage)
         if trainer.is_global_zero:
             self.directory.open(self.settings, overwrite=self.overwrite)
         trainer.strategy.barrier("attack directory")

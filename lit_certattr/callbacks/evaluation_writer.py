@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 
+from lit_certattr.callbacks.locked import Locked
 from lit_certattr.data import Sample
 from lit_certattr.evaluation_module import EvaluationModule
 from lit_certattr.reports.evaluation_directory import EvaluationDirectory
 
 
-class EvaluationWriter(Callback):
+class EvaluationWriter(Locked):
     """Fills an :class:`~lit_certattr.reports.evaluation_directory.EvaluationDirectory` from the predict loop.
 
     Opens the directory before the loop and tells the module which images are done already. Every process writes its own
@@ -31,11 +32,13 @@ class EvaluationWriter(Callback):
         overwrite: bool = False,
         config: str | None = None,
     ) -> None:
+        super().__init__(directory)
         self.directory, self.settings, self.overwrite, self.config = directory, settings, overwrite, config
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the directory, and skip what it holds."""
         assert isinstance(pl_module, EvaluationModule)
+        super().setup(trainer, pl_module, stage)
         if trainer.is_global_zero:
             self.directory.open(self.settings, overwrite=self.overwrite, config=self.config)
         trainer.strategy.barrier("evaluation directory")

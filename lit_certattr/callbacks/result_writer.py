@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 
 from lit_certattr.attribution import frozen
+from lit_certattr.callbacks.locked import Locked
 from lit_certattr.certificates import Result
 from lit_certattr.data import NO_LABEL, Sample
 from lit_certattr.errors import InputError
@@ -18,7 +19,7 @@ from lit_certattr.reports.run_directory import RunDirectory
 from lit_certattr.reports.table import RADII
 
 
-class ResultWriter(Callback):
+class ResultWriter(Locked):
     """Fills a :class:`~lit_certattr.reports.RunDirectory` from the predict loop of a :class:`CertificationModule`.
 
     Opens the directory before the loop and tells the module which images are done already. Every process writes
@@ -49,6 +50,7 @@ class ResultWriter(Callback):
         radii: Sequence[float] = RADII,
         max_panels: int = 16,
     ) -> None:
+        super().__init__(directory)
         self.directory, self.settings, self.ids = directory, settings, list(ids)
         self.class_names = list(class_names)
         self.overwrite, self.config, self.provenance = overwrite, config, provenance
@@ -60,6 +62,7 @@ class ResultWriter(Callback):
         """Open the directory, and skip what it holds."""
         if not isinstance(pl_module, CertificationModule):
             raise InputError(f"ResultWriter works with a CertificationModule, not with {type(pl_module).__name__}")
+        super().setup(trainer, pl_module, stage)
         if trainer.is_global_zero:
             self.directory.open(self.settings, overwrite=self.overwrite, config=self.config, provenance=self.provenance)
         trainer.strategy.barrier("run directory")

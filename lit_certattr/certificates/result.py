@@ -17,6 +17,7 @@ from torch import Tensor
 from lit_certattr.errors import InputError
 from lit_certattr.rounding import confidence, exact
 from lit_certattr.statistics import clopper_pearson_upper
+from lit_certattr.whole_file import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -175,6 +176,9 @@ def save_results(path: str | Path, results: Mapping[str, Result]) -> None:
     Args:
         path: File to write.
         results: Results by name; names must not contain ``/``.
+
+    Raises:
+        InputError: If the file cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     header: dict[str, Any] = {}
@@ -186,11 +190,7 @@ def save_results(path: str | Path, results: Mapping[str, Result]) -> None:
         }
         tensors |= {f"{name}/{key}": value.contiguous() for key, value in values.items() if isinstance(value, Tensor)}
     # One metadata entry: safetensors keeps several in no fixed order, and the bytes would differ between runs.
-    data = to_safetensors(tensors, {_HEADER: json.dumps(header, sort_keys=True)})
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+    write_whole(Path(path), to_safetensors(tensors, {_HEADER: json.dumps(header, sort_keys=True)}))
 
 
 def load_results(path: str | Path) -> dict[str, Result]:

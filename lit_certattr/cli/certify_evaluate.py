@@ -35,8 +35,8 @@ from lit_certattr.protocol import RobustnessProtocol, column_names
 from lit_certattr.reports.agreement_figure import agreement_figure
 from lit_certattr.reports.evaluation_directory import EvaluationDirectory, Mean, table_rows
 from lit_certattr.reports.provenance import data_hash
-from lit_certattr.reports.run_directory import write_whole
 from lit_certattr.rounding import exact
+from lit_certattr.whole_file import write_whole
 
 EVALUATE_HELP = """Evaluate the robustness of plain attributions, as the literature does.
 

@@ -14,8 +14,9 @@ from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.data import SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.modules import Targets
+from lit_certattr.reports.output_directory import first_difference
 from lit_certattr.reports.provenance import run_settings
-from lit_certattr.reports.run_directory import RunDirectory, first_difference
+from lit_certattr.reports.run_directory import RunDirectory
 
 _FUNCTION = ("attribution", "noise", "memory_format", "certificates", "targets", "precision", "network", "images")
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,15 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 
 from lit_certattr.errors import InputError
-from lit_certattr.reports.run_directory import (
-    SAFE_ID,
-    RunDirectory,
-    fingerprint,
-    first_difference,
-    tensors_digest,
-    write_whole,
-)
+from lit_certattr.reports.output_directory import OutputDirectory
+from lit_certattr.reports.run_directory import RunDirectory, check_ids, fingerprint, tensors_digest
 from lit_certattr.sandwich import Candidate, ImageSandwich
+from lit_certattr.whole_file import write_whole
 
 _HEADER = "lit_certattr"
 _SUFFIX = ".safetensors"
@@ -48,7 +42,7 @@ def schema() -> pa.Schema:
     )
 
 
-class AttackDirectory:
+class AttackDirectory(OutputDirectory):
     """Layout, atomic writing and resuming of ``attack/``.
 
     ``settings.json``, ``images/<id>.safetensors`` (perturbed images, their smoothed maps, and the rows of the table),
@@ -56,15 +50,26 @@ class AttackDirectory:
     and holds no time: a command that was killed and repeated ends with the same bytes.
 
     Args:
-        run: The run whose certificates are attacked.
+        run: The run whose certificates are attacked; its lock is that of the attacks, too.
     """
 
+    kind = "set of attacks"
+    elsewhere = "move it away"
+    delete = "--overwrite deletes it"
+
     def __init__(self, run: RunDirectory) -> None:
-        self.run, self.path = run, run.attack
+        super().__init__(run.attack)
+        self.run, self.lock = run, run.lock
         self.images, self.figures = self.path / "images", self.path / "figures"
         self.settings_file = self.path / "settings.json"
         self.table, self.csv = self.path / "sandwich.parquet", self.path / "sandwich.csv"
         self.page = self.path / "attack.html"
+        self.record, self.folders = self.settings_file, (self.images, self.figures)
+        self.files = (self.table, self.csv, self.page)
+
+    def stored_settings(self) -> Any:
+        """See :class:`~lit_certattr.reports.output_directory.OutputDirectory`."""
+        return self.settings()
 
     def settings(self) -> dict[str, Any] | None:
         """The settings of the attacks that are here, ``None`` if there are none.
@@ -80,19 +85,6 @@ class AttackDirectory:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{self.settings_file} is damaged ({error}); --overwrite makes the attacks anew") from None
 
-    def check(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:
-        """Refuse to mix attacks of different settings; writes nothing.
-
-        Raises:
-            InputError: Naming the first setting that differs.
-        """
-        before = None if overwrite else self.settings()
-        if before is None:
-            return
-        difference = first_difference(before, json.loads(json.dumps(settings)))
-        if difference is not None:
-            raise InputError(f"{self.path} holds attacks with other settings ({difference}); --overwrite deletes them")
-
     def open(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:
         """Make the directory, or go on with the attacks of the same settings that it holds.
 
@@ -104,17 +96,8 @@ class AttackDirectory:
             InputError: See :meth:`check`; also if the directory cannot be written.
         """
         self.check(settings, overwrite)
-        try:
-            if overwrite or not self.settings_file.exists():
-                shutil.rmtree(self.path, ignore_errors=True)
-            for folder in (self.images, self.figures):
-                folder.mkdir(parents=True, exist_ok=True)
-            for leftover in list(self.path.rglob(".*.partial")):
-                leftover.unlink()
-            content = {"settings": dict(settings), "fingerprint": fingerprint(settings)}
-            write_whole(self.settings_file, (json.dumps(content, indent=2) + "\n").encode())
-        except OSError as error:
-            raise InputError(f"{self.path} cannot be written: {error.strerror}") from None
+        content = {"settings": dict(settings), "fingerprint": fingerprint(settings)}
+        self._start((json.dumps(content, indent=2) + "\n").encode(), overwrite)
 
     def write(self, image_id: str, sandwich: ImageSandwich) -> None:
         """Write one image. Several processes may write different images at the same time."""
@@ -184,6 +167,5 @@ class AttackDirectory:
         write_whole(self.page, html.encode())
 
     def _file(self, image_id: str) -> str:
-        if not SAFE_ID.fullmatch(image_id):
-            raise InputError(f"image id {image_id!r} cannot name a file")
+        check_ids([image_id])
         return f"{image_id}{_SUFFIX}"

@@ -50,7 +50,7 @@ def write_attack_page(directory: AttackDirectory, ids: Sequence[str], max_panels
     directory.write_figure("sandwich.png", png)
     table, settings = pq.read_table(directory.table), directory.settings() or {}
     content = {
-        "title": directory.run.path.resolve().name,
+        "network": (directory.run.provenance().get("network") or {}).get("class", "network"),
         "num_images": len(ids),
         "tables": [_table(table)],
         "violations": [violation(row) for row in table.to_pylist() if row["contradicted"]],

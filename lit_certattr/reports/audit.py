@@ -227,7 +227,7 @@ def _check_files(directory: RunDirectory, ids: Sequence[str]) -> Iterator[Findin
     """Files that are missing, and files that no run leaves."""
     named = (directory.config, directory.provenance_file, directory.table, directory.report)
     folders = (directory.maps, directory.images, directory.figures)
-    top = {path.name for path in (*named, *folders, directory.attack)}
+    top = {path.name for path in (*named, *folders, directory.attack, directory.lock.path)}
     tensors = {f"{image_id}{_SUFFIX}" for image_id in ids}
     pictures = {"summary.pdf", "summary.png"} | {f"{image_id}.png" for image_id in ids}
     wanted = {directory.maps: tensors, directory.images: tensors}

@@ -3,7 +3,6 @@
 import io
 import json
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from lit_certattr.errors import InputError
-from lit_certattr.reports.run_directory import SAFE_ID, first_difference, write_whole
+from lit_certattr.reports.output_directory import OutputDirectory
+from lit_certattr.reports.run_directory import check_ids
+from lit_certattr.whole_file import write_whole
 
 
 class Mean(NamedTuple):
@@ -65,7 +66,7 @@ def _mean(search: str, number: str, values: Sequence[float]) -> Mean:
     return Mean(search, number, mean, error, count)
 
 
-class EvaluationDirectory:
+class EvaluationDirectory(OutputDirectory):
     """Layout, atomic writing and resuming of an evaluation.
 
     ``settings.json``, ``config.yaml``, ``batches/<first id>.json`` (the journal), and at the end ``images.parquet``
@@ -76,41 +77,23 @@ class EvaluationDirectory:
         path: The directory; made by :meth:`open`, not before.
     """
 
+    kind = "evaluation"
+
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        super().__init__(path)
         self.batches = self.path / "batches"
         self.settings_file, self.config = self.path / "settings.json", self.path / "config.yaml"
         self.images, self.summary = self.path / "images.parquet", self.path / "summary.csv"
         self.text, self.figure = self.path / "summary.md", self.path / "agreement.png"
+        self.record, self.folders = self.settings_file, (self.batches,)
+        self.files = (self.config, self.images, self.summary, self.text, self.figure)
 
-    def check(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:
-        """Refuse a directory that holds something else; writes nothing.
-
-        Args:
-            settings: Everything that decides the numbers, as plain nested values.
-            overwrite: Allow an evaluation of other settings; :meth:`open` would delete it.
-
-        Raises:
-            InputError: Naming the first setting that differs, or the file that is not ours.
-        """
-        if self.path.is_file():
-            raise InputError(f"{self.path} is a file; choose another --output")
-        if not self.settings_file.exists():
-            if self.path.exists() and any(self.path.iterdir()):
-                raise InputError(f"{self.path} is not empty and holds no evaluation; choose another --output")
-            return
-        if overwrite:
-            return
+    def stored_settings(self) -> Any:
+        """See :class:`~lit_certattr.reports.output_directory.OutputDirectory`."""
         try:
-            before = json.loads(self.settings_file.read_bytes())
-        except (OSError, ValueError) as error:
+            return json.loads(self.settings_file.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{self.settings_file} is damaged ({error}); --overwrite=true starts anew") from None
-        difference = first_difference(before, json.loads(json.dumps(settings)))
-        if difference is not None:
-            raise InputError(
-                f"{self.path} holds an evaluation with other settings ({difference}); choose another --output, or "
-                "--overwrite=true to delete it"
-            )
 
     def open(self, settings: Mapping[str, Any], *, overwrite: bool = False, config: str | None = None) -> None:
         """Make the directory, or go on with the evaluation of the same settings that it holds.
@@ -124,23 +107,14 @@ class EvaluationDirectory:
             InputError: See :meth:`check`; also if the directory cannot be written.
         """
         self.check(settings, overwrite)
-        try:
-            if overwrite and self.settings_file.exists():
-                shutil.rmtree(self.path)
-            self.batches.mkdir(parents=True, exist_ok=True)
-            for leftover in list(self.path.rglob(".*.partial")):
-                leftover.unlink()
-            if config is not None:
-                write_whole(self.config, config.encode())
-            write_whole(self.settings_file, (json.dumps(settings, indent=2) + "\n").encode())
-        except OSError as error:
-            raise InputError(f"{self.path} cannot be written: {error.strerror}") from None
+        self._start((json.dumps(settings, indent=2) + "\n").encode(), overwrite)
+        if config is not None:
+            write_whole(self.config, config.encode())
 
     def write_batch(self, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Keep the rows of a batch. Several processes may write different batches at the same time."""
         first = rows[0][0]
-        if not SAFE_ID.fullmatch(first):
-            raise InputError(f"image id {first!r} cannot name a file")
+        check_ids([first])
         content = [{"id": image_id, **row} for image_id, row in rows]
         write_whole(self.batches / f"{first}.json", json.dumps(content).encode())
 

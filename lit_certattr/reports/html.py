@@ -58,7 +58,7 @@ def write_report(directory: RunDirectory, ids: Sequence[str], max_panels: int = 
     provenance = directory.provenance()
     directory.write_report(
         template("report.html.j2").render(
-            _content(directory, table, provenance, first, len(ids))
+            _content(table, provenance, first, len(ids))
             | {
                 "panels": panels,
                 "summary_png": summary_png,
@@ -76,9 +76,7 @@ def _picture(directory: RunDirectory, name: str, figure: "Figure", dpi: int) -> 
     return base64.b64encode(data).decode()
 
 
-def _content(
-    directory: RunDirectory, table: pa.Table, provenance: Mapping[str, Any], first: Record, num_images: int
-) -> dict[str, Any]:
+def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_images: int) -> dict[str, Any]:
     """What the template needs beside the pictures."""
     results = first.results
     any_result = next(iter(results.values()))
@@ -88,7 +86,6 @@ def _content(
     radius = any_result.sigma
     levels = radius / math.sqrt(first.image.numel()) * 255
     return {
-        "title": directory.path.resolve().name,
         "num_images": num_images,
         "network": (provenance.get("network") or {}).get("class", "network"),
         "attribution": any_result.sampling.get("attribution", "attribution"),
@@ -203,9 +200,6 @@ def _tiles(table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str
         tiles.append(_tile(at_least(group.cosine90_radius.mean(), 3), f"mean radius of a cosine of 0.9{suffix}"))
     if (provenance.get("settings") or {}).get("stopping"):
         tiles.append(_tile(_share(data.samples_saved.mean()), "of the samples saved by stopping early, mean"))
-    rates = [session.get("samples_per_second") for session in provenance.get("sessions", [])]
-    if rates and rates[-1]:
-        tiles.append(_tile(f"{rates[-1]:,.0f}", "samples a second"))
     return tiles
 
 
@@ -356,7 +350,7 @@ def _cells(record: Record) -> str:
 
 
 def _facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Settings, cost and provenance as lines."""
+    """Settings and provenance as lines; no times, so that a run that was interrupted ends with the same page."""
     settings = dict(provenance.get("settings") or {})
     certificates = settings.pop("certificates", {}) or {}
     lines = [(key.replace("_", " "), str(settings[key])) for key in settings if key not in ("network", "images")]
@@ -369,14 +363,6 @@ def _facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("images SHA-256", str(settings.get("images"))),
         ("settings SHA-256", str(provenance.get("fingerprint"))),
     ]
-    for session in provenance.get("sessions", []):
-        cost = f"{session.get('started')}: {session.get('images')} images, {session.get('processes')} process(es)"
-        if "seconds" in session:
-            rate = f"{session['samples_per_second']:,} a second"
-            cost += f", {session['samples']:,} samples in {session['seconds']:,} s, {rate}"
-        else:
-            cost += ", interrupted"
-        lines.append(("session", cost))
     versions = provenance.get("versions") or {}
     lines += [
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),

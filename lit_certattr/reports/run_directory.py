@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +17,12 @@ from torch import Tensor
 
 from lit_certattr.certificates import Result, load_results, save_results
 from lit_certattr.errors import InputError
+from lit_certattr.reports.output_directory import OutputDirectory
 from lit_certattr.reports.table import RADII, rows, schema
+from lit_certattr.whole_file import write_whole
 
 SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+_RESERVED = ("summary", "sandwich")
 _HEADER = "lit_certattr"
 _SUFFIX = ".safetensors"
 
@@ -44,7 +45,7 @@ class Record(NamedTuple):
     results: dict[str, Result]
 
 
-class RunDirectory:
+class RunDirectory(OutputDirectory):
     """Layout, atomic writing and resuming of a run.
 
     ``config.yaml``, ``provenance.json``, ``maps/<id>.safetensors`` (certificates, counts included),
@@ -66,41 +67,21 @@ class RunDirectory:
         frozenset()
     """
 
+    kind = "run"
+
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        super().__init__(path)
         self.maps, self.images, self.figures = (self.path / name for name in ("maps", "images", "figures"))
         self.config, self.provenance_file = self.path / "config.yaml", self.path / "provenance.json"
         self.table, self.report = self.path / "results.parquet", self.path / "report.html"
         self.attack = self.path / "attack"
+        self.record = self.provenance_file
+        self.folders, self.later = (self.maps, self.images, self.figures), (self.attack,)
+        self.files = (self.table, self.report, self.config)
 
-    def check(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:
-        """Refuse a directory that holds something else; writes nothing.
-
-        Args:
-            settings: Everything that decides the results, as plain nested values.
-            overwrite: Allow a run of other settings; :meth:`open` would delete it.
-
-        Raises:
-            InputError: If the directory holds a run with other settings (the first that differs is named), or
-                files that are no run at all.
-        """
-        if not self.path.exists():
-            return
-        if not self.path.is_dir():
-            raise InputError(f"{self.path} is a file; choose another --output")
-        if not self.provenance_file.exists():
-            if any(self.path.iterdir()):
-                raise InputError(f"{self.path} is not empty and holds no run of ours; choose another --output")
-            return
-        if overwrite:
-            return
-        before = self.provenance().get("settings")
-        difference = first_difference(before, json.loads(json.dumps(settings)))
-        if difference is not None:
-            raise InputError(
-                f"{self.path} holds a run with other settings ({difference}); choose another --output, "
-                "or --overwrite=true to delete it"
-            )
+    def stored_settings(self) -> Any:
+        """See :class:`~lit_certattr.reports.output_directory.OutputDirectory`."""
+        return self.provenance().get("settings")
 
     def open(
         self,
@@ -122,31 +103,15 @@ class RunDirectory:
             InputError: See :meth:`check`; also if the directory cannot be written.
         """
         self.check(settings, overwrite)
-        try:
-            if overwrite and self.provenance_file.exists():
-                self._delete()
-            for folder in (self.maps, self.images, self.figures):
-                folder.mkdir(parents=True, exist_ok=True)
-            for leftover in [path for folder in (self.maps, self.images) for path in folder.glob(".*.partial")]:
-                leftover.unlink()
-            sessions = self.provenance().get("sessions", []) if self.provenance_file.exists() else []
-            record = {
-                "settings": settings,
-                "fingerprint": fingerprint(settings),
-                **(provenance or {}),
-                "sessions": sessions,
-            }
-            self._write_json(record)
-            write_whole(self.config, (config or yaml.safe_dump(dict(settings))).encode())
-        except OSError as error:
-            raise InputError(f"{self.path} cannot be written: {error.strerror}") from None
-
-    def _delete(self) -> None:
-        # Only what a run consists of: a user's own files beside it are not ours to delete.
-        for folder in (self.maps, self.images, self.figures, self.attack):
-            shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.table, self.report, self.config, self.provenance_file):
-            file.unlink(missing_ok=True)
+        kept = self.record.exists() and not overwrite
+        content = {
+            "settings": settings,
+            "fingerprint": fingerprint(settings),
+            **(provenance or {}),
+            "sessions": self.provenance().get("sessions", []) if kept else [],
+        }
+        self._start(_as_json(content), overwrite)
+        write_whole(self.config, (config or yaml.safe_dump(dict(settings))).encode())
 
     def write(
         self,
@@ -263,25 +228,31 @@ class RunDirectory:
             sessions.append(dict(session))
         else:
             sessions[number] = dict(session)
-        self._write_json(content)
+        write_whole(self.provenance_file, _as_json(content))
         return number
 
     def _files(self, image_id: str) -> tuple[Path, Path]:
+        check_ids([image_id])
+        return self.maps / f"{image_id}{_SUFFIX}", self.images / f"{image_id}{_SUFFIX}"
+
+
+def check_ids(ids: Iterable[str]) -> None:
+    """Refuse ids that cannot name the files of an image, before any work is done.
+
+    Raises:
+        InputError: Naming the first that cannot.
+    """
+    for image_id in ids:
         if not SAFE_ID.fullmatch(image_id):
             raise InputError(
                 f"image id {image_id!r} cannot name a file: at most 200 letters, digits and ._-, no leading dot"
             )
-        return self.maps / f"{image_id}{_SUFFIX}", self.images / f"{image_id}{_SUFFIX}"
-
-    def _write_json(self, content: Mapping[str, Any]) -> None:
-        write_whole(self.provenance_file, (json.dumps(content, indent=2) + "\n").encode())
+        if image_id in _RESERVED:
+            raise InputError(f"image id {image_id!r} cannot name a file: it is the name of a figure of all images")
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)  # noqa: PTH105  (the name that says it is atomic)
+def _as_json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
@@ -301,26 +272,3 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
         state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         state.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return state.hexdigest()
-
-
-def first_difference(before: Any, now: Any, name: str = "") -> str | None:
-    """The first setting that differs, as ``name was a, is b``."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        for key in [*now, *(key for key in before if key not in now)]:
-            below = f"{name}.{key}" if name else str(key)
-            difference = first_difference(before.get(key), now.get(key), below)
-            if difference is not None:
-                return difference
-        return None
-    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for index, (old, new) in enumerate(zip(before, now, strict=True)):
-            difference = first_difference(old, new, f"{name}[{index}]")
-            if difference is not None:
-                return difference
-        return None
-    return None if before == now else f"{name or 'all settings'} was {_short(before)}, is {_short(now)}"
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

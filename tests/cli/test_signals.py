@@ -18,34 +18,52 @@ def _advice():
     return "Run it again."
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129)])
-def test_a_signal_is_one_line_and_its_status(name, status, capsys):
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGHUP)
-    closed = []
-    with pytest.raises(SystemExit) as stopped, one_line_errors("train.py"), stop_on_signals("train.py", _advice):  # noqa: PT012
+def _interrupted(name, cleanup):
+    """What a command does that is stopped and then cleans up."""
+    with one_line_errors("train.py"), stop_on_signals("train.py", _advice):
         try:
             signal.raise_signal(getattr(signal, name))
         finally:
-            closed.append(True)
+            cleanup()
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129)])
+def test_a_signal_is_one_line_and_its_status(name, status, capsys):
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+    cleaned = []
+    with pytest.raises(SystemExit) as stopped:
+        _interrupted(name, lambda: cleaned.append(True))
     assert stopped.value.code == status
-    assert closed == [True]
+    assert cleaned == [True]
     assert capsys.readouterr() == ("", f"train.py: stopped by {name}. Run it again.\n")
-    assert (
-        signal.getsignal(signal.SIGTERM),
-        signal.getsignal(signal.SIGINT),
-        signal.getsignal(signal.SIGHUP),
-    ) == before
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)] == before
 
 
 def test_what_the_signal_breaks_does_not_hide_it(capsys):
     """A library that is interrupted may raise something of its own."""
-    with pytest.raises(SystemExit) as stopped, one_line_errors("train.py"), stop_on_signals("train.py", _advice):  # noqa: PT012
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        except SystemExit:
-            raise RuntimeError("the other process is gone") from None
+
+    def fail():
+        raise RuntimeError("the other process is gone")
+
+    with pytest.raises(SystemExit) as stopped:
+        _interrupted("SIGTERM", fail)
     assert stopped.value.code == 143
     assert capsys.readouterr().err == "train.py: stopped by SIGTERM. Run it again.\n"
+
+
+def test_a_signal_that_is_sent_twice_at_once_counts_once(capsys):
+    """As timeout(1) does: to the process, and to its group."""
+    cleaned = []
+
+    def cleanup():
+        signal.raise_signal(signal.SIGTERM)
+        cleaned.append(True)
+
+    with pytest.raises(SystemExit) as stopped:
+        _interrupted("SIGTERM", cleanup)
+    assert stopped.value.code == 143
+    assert cleaned == [True]
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_without_a_signal_nothing_changes():
@@ -53,17 +71,6 @@ def test_without_a_signal_nothing_changes():
         pass
     with pytest.raises(ValueError, match="a bug"), stop_on_signals("train.py", _advice):
         raise ValueError("a bug")
-
-
-def test_a_signal_that_is_sent_twice_at_once_counts_once(capsys):
-    """As timeout(1) does: to the process, and to its group."""
-    with pytest.raises(SystemExit) as stopped, stop_on_signals("train.py", _advice):  # noqa: PT012
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        finally:
-            signal.raise_signal(signal.SIGTERM)
-    assert stopped.value.code == 143
-    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])

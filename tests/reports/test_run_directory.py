@@ -1,4 +1,5 @@
 import json
+import os
 
 import pyarrow.parquet as pq
 import pytest
@@ -6,6 +7,7 @@ import torch
 
 from lit_certattr.errors import InputError
 from lit_certattr.reports import RunDirectory
+from lit_certattr.reports.run_directory import check_ids
 from lit_certattr.reports.table import means, schema
 
 SETTINGS = {"sigma": 0.25, "certificates": {"pixel": {"top_k": [0.5, 0.25]}}, "network": "abc"}
@@ -136,3 +138,106 @@ def test_table_order_types_and_bytes(directory, certified):
 
 def test_provenance_is_plain_json(directory):
     assert json.loads(directory.provenance_file.read_text())["fingerprint"]
+
+
+# --- what a killed process leaves, and places that cannot be written ------------------------------------------
+
+
+@pytest.mark.parametrize("left", [[], [".lock"], [".lock", ".provenance.json.partial"], ["maps/"], ["maps/.a.partial"]])
+def test_a_kill_before_the_record_leaves_a_directory_that_can_be_used(tmp_path, left):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in left:
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).mkdir() if name.endswith("/") else (run / name).write_bytes(b"")
+    directory = RunDirectory(run)
+    directory.check(SETTINGS)
+    directory.open(SETTINGS)
+    assert directory.finished() == frozenset()
+
+
+@pytest.mark.parametrize("left", ["maps/a.safetensors", "notes.partial", "figures/mine.png", ".git"])
+def test_what_is_not_ours_is_refused(tmp_path, left):
+    path = tmp_path / "run" / left
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"mine")
+    with pytest.raises(InputError, match="holds no run of ours"):
+        RunDirectory(tmp_path / "run").open(SETTINGS, overwrite=True)
+    assert path.read_bytes() == b"mine"
+
+
+def test_a_kill_while_another_run_is_deleted_keeps_its_settings(directory, certified, monkeypatch):
+    """Maps of other settings must never be taken for maps of the new ones."""
+    _fill(directory, certified())
+    monkeypatch.setattr("shutil.rmtree", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        directory.open(SETTINGS | {"sigma": 1.0}, overwrite=True)
+    assert directory.provenance()["settings"] == SETTINGS
+    monkeypatch.undo()
+    directory.open(SETTINGS | {"sigma": 1.0}, overwrite=True)
+    assert directory.finished() == frozenset()
+
+
+def test_maps_that_cannot_be_deleted_are_not_taken_over(directory, certified, monkeypatch):
+    def fail(path):
+        raise PermissionError(1, "Operation not permitted")
+
+    _fill(directory, certified())
+    monkeypatch.setattr("shutil.rmtree", fail)
+    with pytest.raises(InputError, match="cannot be written: Operation not permitted"):
+        directory.open(SETTINGS | {"sigma": 1.0}, overwrite=True)
+    assert directory.provenance()["settings"] == SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("file", "file is a file"),
+        ("file/run", "file is a file"),
+        ("file/far/below", "file is a file"),
+        ("x" * 300, "File name too long; choose a shorter name"),
+        ("/".join(["x" * 200] * 30), "File name too long"),
+        ("locked/run", "locked may not be written"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_one_line_before_any_work(tmp_path, monkeypatch, name, said):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "locked").mkdir()
+    allowed = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: path.name != "locked" and allowed(path, mode))  # as root, too
+    directory = RunDirectory(tmp_path / name)
+    with pytest.raises(InputError, match=said):
+        directory.check(SETTINGS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "locked"]
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "a\0b", "a\x1b[31m", "\udcff"])
+def test_a_name_that_cannot_be_printed_is_refused(name):
+    with pytest.raises(InputError, match="is no name for a directory"):
+        RunDirectory(name)
+
+
+def test_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert RunDirectory("~/run").path == tmp_path / "run"
+    with pytest.raises(InputError, match="no such home directory"):
+        RunDirectory("~nobody-of-this-name/run")
+
+
+def test_a_system_that_says_no_only_when_it_is_written(tmp_path):
+    with pytest.raises(InputError, match="/proc/run cannot be written"):
+        RunDirectory("/proc/run").open(SETTINGS)
+
+
+def test_a_file_in_place_of_a_folder(tmp_path):
+    directory = RunDirectory(tmp_path / "run")
+    directory.open(SETTINGS)
+    directory.maps.rmdir()
+    directory.maps.write_text("mine")
+    with pytest.raises(InputError, match="cannot be written: File exists"):
+        directory.open(SETTINGS)
+
+
+def test_an_id_that_would_overwrite_a_figure_of_all_images(directory):
+    with pytest.raises(InputError, match="'summary' cannot name a file"):
+        check_ids(["a", "summary"])
