@@ -1,5 +1,7 @@
 """One pass of noise through the network, every certificate from it."""
 
+import hashlib
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -12,7 +14,7 @@ from lit_certattr.attribution import Attribution, Gradient, ProbabilityGradient,
 from lit_certattr.attribution.batching import starting_batch, tiled
 from lit_certattr.certificates import Certificate, PixelCertificate, Result, TopKOverlapCertificate
 from lit_certattr.errors import InputError
-from lit_certattr.models import fold_batch_norm
+from lit_certattr.models import fold_batch_norm, network_hash
 from lit_certattr.preflight import (
     CHECKS,
     Findings,
@@ -54,7 +56,9 @@ class Certifier:
     the number of devices, or the point at which a run was resumed.
 
     The processes of a group certify images of their own. With certificates of ``sync_on_compute=True`` they certify the
-    same images together: each draws its share of the samples, and all have the result.
+    same images together: each draws its share of the samples, and all have the result. They must hold the same
+    network, images and settings, which is compared before anything is sampled; where they differ, or one of them fails,
+    all stop.
 
     Args:
         attribution: The method whose map is certified.
@@ -198,7 +202,8 @@ class Certifier:
             InputError: If an image, a target, the network, the method or the number of samples is unusable; nothing is
                 sampled then. Also if the network fails on noisy images later.
         """
-        with torch.inference_mode(False), torch.no_grad(), frozen(check_network(model)):
+        own, given = Share.of_this_process(self.certificates), model
+        with own.in_step() as step, torch.inference_mode(False), torch.no_grad(), frozen(check_network(model)):
             images = check_images(images, ids)
             labels = None if targets is None else check_targets(targets, len(images))
             names = [f"image {index}" for index in range(len(images))] if ids is None else [f"image {i}" for i in ids]
@@ -218,8 +223,9 @@ class Certifier:
             for index in range(1, len(images)):
                 label = torch.tensor(classes[index : index + 1], device=images.device)
                 explain(self.attribution, model, images[index : index + 1], label, names[index])
+            step.agree(lambda: self._identity(given, images, classes, ids))
             return [
-                self._certify(model, image, label, image_id, map_shape, rule, on_block)
+                self._certify(own, model, image, label, image_id, map_shape, rule, on_block)
                 for image, label, image_id in zip(images, classes, ids, strict=True)
             ]
 
@@ -275,8 +281,29 @@ class Certifier:
         """
         return starting_batch(image.shape, image.device) if self.batch_size == "auto" else self.batch_size
 
+    def _identity(self, model: nn.Module, images: Tensor, labels: Sequence[int], ids: Sequence[str]) -> dict[str, Any]:
+        """All that must be the same on processes whose samples are added, in the order of complaints."""
+        identity: dict[str, Any] = {"number of images": len(images)} | self.settings()
+        for name, certificate in self.certificates.items():
+            held = {"kind": type(certificate).__name__} | certificate.settings()
+            identity |= {f"{key} of {name}": value for key, value in held.items()}
+        identity |= {
+            "generator": self.noise.generator(normal_stream(self.seed, ids[0], images.device)),
+            "precision": _precision(model, images[0]),
+            "device": images.device.type,
+            "structure of the network": f"{type(model).__name__} {_digest(model)}",
+            "weights of the network": network_hash(model),
+        }
+        for index, (image, label, image_id) in enumerate(zip(images, labels, ids, strict=True)):
+            suffix = "" if len(images) == 1 else f" {index}"
+            shape = " x ".join(map(str, image.shape))
+            identity |= {f"image_id{suffix}": image_id, f"image{suffix}": f"{content_id(image)} ({shape})"}
+            identity[f"target{suffix}"] = label
+        return identity
+
     def _certify(
         self,
+        own: Share,
         model: nn.Module,
         image: Tensor,
         target: int,
@@ -287,9 +314,6 @@ class Certifier:
     ) -> dict[str, Result]:
         looks = self.looks(map_shape)
         self._spend(1 / len(looks))
-        own = Share.of_this_process(self.certificates)
-        if own.world > 1:
-            own.check_same({"seed": self.seed, "target": target, "image_id": image_id, "image": content_id(image)})
         for certificate in self.certificates.values():
             certificate.to(image.device)
             certificate.bind(self.noise, map_shape, image.numel())
@@ -436,6 +460,11 @@ def certify(
         seed=seed,
     )
     return certifier(model, check_one_image(image), None if target is None else [target])[0]
+
+
+def _digest(model: nn.Module) -> str:
+    """Of the module tree with its arguments, as it is printed; the addresses of objects are left out."""
+    return hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", str(model)).encode()).hexdigest()[:16]
 
 
 def _precision(model: nn.Module, image: Tensor) -> str:

@@ -1,6 +1,6 @@
 """One image on several processes: who draws which samples."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from torch import distributed
@@ -62,21 +62,67 @@ class Share(NamedTuple):
         distributed.broadcast_object_list(decisions)
         return decisions[0]
 
-    def check_same(self, image: Mapping[str, Any]) -> None:
-        """Refuse to add the counts of different images.
+    def in_step(self) -> "Step":
+        """For work before a meeting of all processes that may fail on some of them."""
+        return Step(self.world)
+
+
+class Step:
+    """Work that every process does for itself before all compare what they hold.
+
+    A process that stopped alone would leave the others waiting for it. So one that fails inside of ``with`` before
+    :meth:`agree` tells them, and all of them stop.
+
+    Args:
+        world: Number of processes that take part; with 1 nothing is compared.
+
+    Example:
+        >>> with Share().in_step() as step:
+        ...     step.agree(lambda: {"seed": 0})
+    """
+
+    def __init__(self, world: int) -> None:
+        self._alone = world == 1
+        self._world = world
+
+    def __enter__(self) -> "Step":
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, Exception) and not self._alone:
+            self._meet({}, " ".join(f"{'' if isinstance(error, InputError) else f'{kind.__name__}: '}{error}".split()))
+
+    def agree(self, facts: Callable[[], Mapping[str, Any]]) -> None:
+        """Refuse to add the counts of processes that do not hold the same.
 
         Args:
-            image: What must be the same on all processes, plain values.
+            facts: Gives what must be the same on all processes: plain values, by their names in the complaint.
 
         Raises:
-            InputError: Naming what differs.
+            InputError: On all processes, naming what differs, or what has stopped one of them.
         """
-        everywhere: list[Any] = [None] * self.world
-        distributed.all_gather_object(everywhere, dict(image))
-        for key, value in image.items():
-            values = [one[key] for one in everywhere]
-            if any(one != value for one in values):
+        if self._alone:
+            return
+        own = dict(facts())
+        everywhere = self._meet(own, None)
+        self._alone = True  # what happens from here on concerns each process alone
+        for rank, (_, failed) in enumerate(everywhere):
+            if failed is not None:
+                raise InputError(f"process {rank} of {self._world} has stopped: {failed}")
+        for key in dict.fromkeys(key for held, _ in everywhere for key in held):
+            values = [held.get(key) for held, _ in everywhere]
+            if any(value != values[0] for value in values):
                 raise InputError(
                     f"sync_on_compute adds the samples of all processes, but they have different values of {key}: "
-                    + ", ".join(map(str, values))
+                    + ", ".join(map(_short, values))
                 )
+
+    def _meet(self, held: dict[str, Any], failed: str | None) -> list[tuple[dict[str, Any], str | None]]:
+        everywhere: list[Any] = [None] * self._world
+        distributed.all_gather_object(everywhere, (held, failed))
+        return everywhere
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

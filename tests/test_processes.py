@@ -1,5 +1,6 @@
 """Several processes on one image, and the Trainer's deterministic mode."""
 
+import re
 import subprocess
 import sys
 
@@ -27,7 +28,7 @@ from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import CosineCertificate, PixelCertificate, TopKOverlapCertificate, save_results
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import GaussianNoise
+from lit_certattr.smoothing import GaussianNoise, UniformBallNoise
 from lit_certattr.stopping import Futility
 
 rank, world, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
@@ -35,35 +36,80 @@ torch.set_num_threads(1)
 if world > 1:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
 
-def certifier(*more, sync=True):
-    return Certifier(
-        Gradient("sum"),
-        GaussianNoise(0.25),
-        [
-            PixelCertificate(top_k=[0.5, 0.25], alpha=0.05, sync_on_compute=True),
-            TopKOverlapCertificate(0.5, alpha=0.05, num_selection=20, sync_on_compute=True),
-            CosineCertificate(alpha=0.05, num_selection=9, sync_on_compute=sync),
-        ],
-        num_samples=1500,
-        batch_size=64,
-        stopping=[Futility(0.3)],
-    )
+def certifier(sync=True, noise=GaussianNoise(0.25), attribution=Gradient("sum"), alpha=0.05, only=None, **settings):
+    certificates = [
+        PixelCertificate(top_k=[0.5, 0.25], alpha=alpha, sync_on_compute=True),
+        TopKOverlapCertificate(0.5, alpha=0.05, num_selection=20, sync_on_compute=True),
+        CosineCertificate(alpha=0.05, num_selection=9, sync_on_compute=sync),
+    ]
+    if only:
+        certificates, settings = [one for one in certificates if one.name == only], {"stopping": []}
+    defaults = {"num_samples": 1500, "batch_size": 64, "stopping": [Futility(0.3)]}
+    return Certifier(attribution, noise, certificates, **defaults | settings)
 
 torch.manual_seed(0)
 network = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Softplus(), nn.Linear(8, 3))
 image = torch.linspace(0, 1, 16).view(1, 1, 4, 4)
 (results,) = certifier()(network, image, [1], ids=["image"])
 save_results(f"{folder}/{world}-{rank}", results)
-for complaint, run in {
-    "values of image:": lambda: certifier()(network, image * (1 - rank / 2), [1], ids=["image"]),
-    "values of target: 0, 1": lambda: certifier()(network, image, [rank], ids=["image"]),
-    "topk_overlap adds": lambda: certifier(sync=False)(network, image, [1]),
-}.items() if world > 1 else ():
+second = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Softplus(), nn.Linear(8, 3))
+second.load_state_dict(network.state_dict())
+if rank:
+    with torch.no_grad():
+        second[1].bias[3] += 1e-3
+other = nn.Sequential(network[0], network[1], nn.Tanh() if rank else network[2], network[3])
+
+class Fails(nn.Module):
+    def forward(self, images):
+        if rank:
+            raise RuntimeError("out of luck")
+        return network(images)
+
+for run in (
+    lambda: certifier()(network, image * (1 - rank / 2), [1], ids=["image"]),
+    lambda: certifier()(network, image, [rank], ids=["image"]),
+    lambda: certifier(sync=False)(network, image, [1]),
+    lambda: certifier()(second, image, [1]),
+    lambda: certifier()(other, image, [1]),
+    lambda: certifier(noise=GaussianNoise(0.25 + rank / 4))(network, image, [1]),
+    lambda: certifier(noise=[GaussianNoise(0.25), UniformBallNoise(0.25)][rank], only="cosine")(network, image, [1]),
+    lambda: certifier(attribution=Gradient("sum" if rank else "l2"))(network, image, [1]),
+    lambda: certifier(alpha=0.05 + rank / 100)(network, image, [1]),
+    lambda: certifier(num_samples=1500 + rank)(network, image, [1]),
+    lambda: certifier(seed=rank)(network, image, [1]),
+    lambda: certifier()(network.double() if rank else network, image.double() if rank else image, [1]),
+    lambda: certifier()(network.float(), image.expand(1 + rank, -1, -1, -1), [1] * (1 + rank), ["a", "b"][:1 + rank]),
+    lambda: certifier()(network, image * (1 + rank), [1]),
+    lambda: certifier(num_samples=1 if rank else 1500)(network, image, [1]),
+    lambda: certifier()(Fails(), image, [1]),
+) if world > 1 else ():
     try:
         run()
-    except InputError as error:
-        print(error)
+        print("no complaint")
+    except (InputError, RuntimeError) as error:
+        print(str(error).splitlines()[0])
+(results,) = certifier()(network, image, [1], ids=["image"])  # still in step
+print(results["pixel"].num_samples)
 """
+
+COMPLAINTS = (
+    "but they have different values of image: image-",
+    "but they have different values of target: 0, 1",
+    "^pixel adds the samples of all processes and cosine does not",
+    "different values of weights of the network: [0-9a-f]{64}, [0-9a-f]{64}$",
+    "different values of structure of the network: Sequential [0-9a-f]{16}, Sequential [0-9a-f]{16}$",
+    r"different values of noise: GaussianNoise\(sigma=0.25\), GaussianNoise\(sigma=0.5\)$",
+    r"different values of noise: GaussianNoise\(sigma=0.25\), UniformBallNoise\(sigma=0.25\)$",
+    "different values of attribution: Gradient",
+    "different values of alpha of pixel: 0.05, 0.06",
+    "different values of num_samples: 1500, 1501",
+    "different values of seed: 0, 1",
+    "different values of precision: float32, float64$",
+    "different values of number of images: 1, 2",
+    "pixels must lie in",  # also on the process whose image is as it should be
+    "num_samples=1 cannot certify",
+    "out of luck",
+)
 
 
 @pytest.mark.slow
@@ -79,10 +125,11 @@ def test_two_processes_share_the_samples_of_an_image_and_stop_together(tmp_path)
         said = [process.communicate(timeout=300)[0] for process in processes]
         assert [process.returncode for process in processes] == [0] * world
     for lines in said:  # both processes refuse, and neither waits for the other
-        image, target, mixed = lines.splitlines()
-        assert "but they have different values of image: image-" in image
-        assert "but they have different values of target: 0, 1" in target
-        assert mixed.startswith("pixel adds the samples of all processes and cosine does not")
+        *complaints, again = lines.splitlines()
+        assert len(complaints) == len(COMPLAINTS)
+        for complaint, expected in zip(complaints, COMPLAINTS, strict=True):
+            assert re.search(expected, complaint), complaint
+        assert again == said[0].splitlines()[-1]
     one, two, other = (load_results(tmp_path / name) for name in ("1-0", "2-0", "2-1"))
     assert one["pixel"].num_samples in one["pixel"].sampling["looks"][1:-1]  # it stopped early, at a later look
     for name in ("pixel", "topk_overlap"):

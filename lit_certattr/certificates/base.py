@@ -1,5 +1,6 @@
 """What a certificate is: a torchmetrics metric over the noisy maps of one image."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -87,6 +88,12 @@ class Certificate(Metric, ABC):
     def conditions(self) -> dict[str, Any]:
         """Settings of this certificate that belong to the record of how the samples were used; plain values."""
         return {}
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments of this certificate; plain values."""
+        names = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
+        values = {name: getattr(self, name) for name in names}  # torchmetrics keeps its own state elsewhere
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def spend(self, share: float) -> None:
         """Let the next results spend a share of alpha each, so that all of them hold together at alpha.

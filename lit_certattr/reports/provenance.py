@@ -54,7 +54,7 @@ def run_settings(
         precision: The Trainer's precision.
     """
     certificates = {
-        name: {"kind": type(certificate).__name__} | _plain_settings(certificate)
+        name: {"kind": type(certificate).__name__} | certificate.settings()
         for name, certificate in certifier.certificates.items()
     }
     return {
@@ -68,15 +68,6 @@ def run_settings(
         "network": network_hash(network),
         "images": data_hash(samples),
     }
-
-
-def _plain_settings(certificate: nn.Module) -> dict[str, Any]:
-    """Arguments of a certificate; torchmetrics keeps its own state in private or non-plain attributes."""
-    import inspect
-
-    names = [name for name in inspect.signature(type(certificate)).parameters if hasattr(certificate, name)]
-    values = {name: getattr(certificate, name) for name in names}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def provenance(network: nn.Module, seed: int, device: str) -> dict[str, Any]:

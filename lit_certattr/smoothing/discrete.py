@@ -58,8 +58,8 @@ class DiscreteGaussianNoise(Noise):
     nearest to :math:`2^{64} P(W \le k)`, computed in decimal arithmetic of 60 digits: the same table on every
     machine, and no rounding in the draw. The law drawn is within :attr:`distance` (total variation) of the rounded
     Gaussian for each coordinate, so ``n`` samples of ``d`` coordinates add at most :math:`n d` times that to
-    alpha, which certificates take off the alpha that they spend (:func:`alpha_slack`): 5e-9 for 1000 samples of 150,528
-    coordinates at sigma 0.25. What is left to believe is that the generator's bits are random.
+    alpha: 5e-9 for 1000 samples of 150,528 coordinates at sigma 0.25. Certificates take that off the alpha that their
+    bounds spend (:func:`alpha_slack`). What is left to believe is that the generator's bits are random.
 
     The noise is the same bits on every device, since it is drawn on the CPU; on a fast accelerator drawing it (some
     17 ns a coordinate on one core) can cost more than the network.
