@@ -310,9 +310,9 @@ def test_certificates_hold_at_every_perturbed_grid_image():
         def forward(self, images):
             x = images.flatten(1)
             bright = (x[:, :1] > 0.5).to(x.dtype)
-            return (x * (bright * torch.tensor([0.0, 2.0, 1.0]) + (1 - bright) * torch.tensor([0.0, 1.0, 2.0]))).sum(
-                1, keepdim=True
-            )
+            weight = bright * torch.tensor([0.0, 2.0, 1.0]) + (1 - bright) * torch.tensor([0.0, 1.0, 2.0])
+            score = (x * weight).sum(1, keepdim=True)
+            return torch.cat([score, -score], dim=1)
 
     sigma, num_samples = 0.1, 2000
     noise = DiscreteGaussianNoise(sigma)
