@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lit_certattr.attribution.base import Attribution, ChannelReduction, as_logits, kernels, target_score
-from lit_certattr.attribution.places import Layout, find_place, layout_of, tapped
+from lit_certattr.attribution.layouts import Layout, Undecided, channels_on_last_axis, grids_of, layout_of
+from lit_certattr.attribution.places import Place, find_place, tapped
 from lit_certattr.errors import InputError
 from lit_certattr.models.final_layer import FinalLayer, final_layer
 
@@ -157,23 +158,35 @@ def layer_pass(
         with torch.set_grad_enabled(graph != "none"):
             return LayerPass(images, as_logits(model(images)), lambda features: as_logits(model(features)))
     place = find_place(model, layer)
-    passed: list[Layout] = []
+    try:
+        return _pass_at(place, model, images, graph)
+    except Undecided:
+        around = attrs.evolve(place.around, on_last_axis=channels_on_last_axis(model, images[:1]))
+        return _pass_at(attrs.evolve(place, around=around), model, images, graph)
+
+
+def _pass_at(place: Place, model: nn.Module, images: Tensor, graph: Literal["none", "head", "full"]) -> LayerPass:
+    passed: list[tuple[Tensor, Layout]] = []
     answers: list[Any] = []
+    height, width = images.shape[-2:]
 
     def keep(tensor: Any) -> Tensor:
-        layout = layout_of(tensor, images, place)
+        around = attrs.evolve(place.around, grids=tuple(grids))
+        layout = layout_of(tensor, (height, width), len(images), around)
+        features = layout.read(tensor)
         if graph == "head":
-            layout = attrs.evolve(layout, features=layout.features.detach())
+            features = features.detach()
             torch.set_grad_enabled(True)  # until the block below ends
         elif graph == "full":  # a node of its own: what others hook on the tensor is not of the layer
-            layout = attrs.evolve(layout, features=layout.features.view_as(layout.features))
-        if graph != "none" and not layout.features.requires_grad:
-            layout.features.requires_grad_(True)
-        passed.append(layout)
+            features = features.view_as(features)
+        if graph != "none" and not features.requires_grad:
+            features.requires_grad_(True)
+        passed.append((features, layout))
         # A copy goes on: an activation that works in place must not overwrite what is kept.
-        return layout.restore(layout.features.clone())
+        return layout.restore(features.clone())
 
     with torch.set_grad_enabled(graph == "full"), ExitStack() as stack:
+        grids = stack.enter_context(grids_of(model, len(images)))
         stack.enter_context(tapped(place, keep))
         if place.final is not None:
             hook = place.final.network.register_forward_hook(lambda _, __, output: answers.append(output))
@@ -181,10 +194,10 @@ def layer_pass(
         logits = as_logits(model(images))
     if len(passed) != 1:
         raise InputError(
-            f"layer {layer!r} runs {len(passed)} times in a forward pass of {type(model).__name__}: "
+            f"layer {place.around.label!r} runs {len(passed)} times in a forward pass of {type(model).__name__}: "
             "name one that runs once"
         )
-    (layout,) = passed
+    ((kept, layout),) = passed
     known = place.final if any(answer is logits for answer in answers) else None
 
     def head(features: Tensor) -> Tensor:
@@ -199,7 +212,7 @@ def layer_pass(
         with torch.set_grad_enabled(False), tapped(place, swap):
             return as_logits(model(images.repeat(len(features) // len(images), 1, 1, 1)))
 
-    return LayerPass(layout.features, logits, head, known)
+    return LayerPass(kept, logits, head, known)
 
 
 class LayerPasses:
