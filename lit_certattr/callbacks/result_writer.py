@@ -115,7 +115,7 @@ class ResultWriter(Locked):
         facts |= {"target": target}
         for kind in ("label", "prediction", "target"):
             number = facts[kind]
-            if number != NO_LABEL and number < len(self.class_names):
+            if number != NO_LABEL and number < len(self.class_names) and self.class_names[number]:
                 facts[f"{kind}_name"] = self.class_names[number]
         self.directory.write(str(batch.id[index]), results, image.float(), clean_map.float(), facts)
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from torch import nn
 from torch.utils.data import DataLoader
 
+from lit_certattr.attribution import frozen
 from lit_certattr.callbacks.evaluation_writer import EvaluationWriter
 from lit_certattr.callbacks.progress import CertificationProgress
 from lit_certattr.cli.certify_run import (
@@ -31,6 +32,7 @@ from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet, collate
 from lit_certattr.errors import InputError
 from lit_certattr.evaluation_module import EvaluationModule
 from lit_certattr.models import network_hash
+from lit_certattr.preflight import accuracy_warning, check_network, logits_of, match_classes
 from lit_certattr.protocol import RobustnessProtocol, column_names
 from lit_certattr.reports.agreement_figure import agreement_figure
 from lit_certattr.reports.evaluation_directory import EvaluationDirectory, Mean, table_rows
@@ -80,6 +82,7 @@ def evaluate(
     output: str | None = None,
     overwrite: bool = False,
     ids: list[str] | None = None,
+    class_indices: list[int] | None = None,
     trainer: TrainerOptions = TrainerOptions(),  # noqa: B008  (never changed; jsonargparse shows it as the default)
     logger: Logger | None = None,
     config: str | None = None,
@@ -95,6 +98,8 @@ def evaluate(
         output: Directory to write, or to go on with; ``runs/evaluate/<name of the last config file>`` if left out.
         overwrite: Delete an evaluation with other settings that is there.
         ids: Evaluate these images only.
+        class_indices: The network's logit of each class of the data, in the order of the data's class names. Needed
+            where these are not all of the network's classes, as with two folders and a network of 1000 classes.
         trainer: Where the work is done.
         logger: A Lightning logger, e.g. ``WandbLogger``: receives the configuration and the means.
         config: Resolved configuration, kept in the directory.
@@ -114,8 +119,7 @@ def evaluate(
     if first_process:
         data.prepare_data()
     data.setup("predict")
-    samples = select_samples(data.predict_set, ids)
-    _check(protocol, network, samples)
+    samples = _check(protocol, network, data, select_samples(data.predict_set, ids), class_indices)
     module = EvaluationModule(network, protocol)
     module.allow_zero_length_dataloader_with_multiple_devices = True
     with warnings.catch_warnings():
@@ -145,24 +149,25 @@ def evaluate(
     return directory.path
 
 
-def _check(protocol: RobustnessProtocol, network: nn.Module, samples: SampleSet) -> None:
-    """Find what would stop the evaluation later, before anything is written."""
+def _check(
+    protocol: RobustnessProtocol,
+    network: nn.Module,
+    data: ImageDataModule,
+    samples: SampleSet,
+    class_indices: list[int] | None,
+) -> SampleSet:
+    """Find what would stop the evaluation later, before anything is written; the images with logits as targets."""
     if NO_LABEL in samples.targets:
         raise InputError(f"image {samples.ids[samples.targets.index(NO_LABEL)]} has no label; accuracy needs one")
     image, _, image_id = samples[0]
-    try:
-        with torch.no_grad():
-            logits = network(image[None])
-    except RuntimeError as error:
-        raise InputError(
-            f"{type(network).__name__} cannot take image {image_id} of shape {tuple(image.shape)}: "
-            f"{str(error).splitlines()[0]}"
-        ) from None
-    if logits.ndim != 2 or logits.shape[1] <= max(samples.targets):
-        raise InputError(
-            f"{type(network).__name__} gives {tuple(logits.shape)}, but the labels go up to {max(samples.targets)}"
-        )
+    with frozen(check_network(network)), torch.no_grad():
+        logits = logits_of(network, image[None], f"image {image_id}")
+        samples = match_classes(data, samples, logits.shape[1], type(network).__name__, class_indices).samples
+        warning = accuracy_warning(network, samples)
+    if warning is not None:
+        warnings.warn(warning, stacklevel=2)
     protocol.check(network, image)
+    return samples
 
 
 def _finish(directory: EvaluationDirectory, protocol: RobustnessProtocol, samples: SampleSet) -> list[Mean]:

@@ -5,8 +5,9 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import attrs
 import torch
 import yaml
 from jsonargparse import Namespace
@@ -26,6 +27,7 @@ from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet, collate
 from lit_certattr.errors import InputError
 from lit_certattr.models import load_network, load_weights
 from lit_certattr.modules import CertificationModule, Targets
+from lit_certattr.preflight import CHECKS, accuracy_warning, check_network, logits_of, match_classes
 from lit_certattr.reports.log_run import log_run
 from lit_certattr.reports.provenance import provenance, run_settings
 from lit_certattr.reports.run_directory import RunDirectory
@@ -120,6 +122,7 @@ def run(
     output: str | None = None,
     overwrite: bool = False,
     ids: list[str] | None = None,
+    class_indices: list[int] | None = None,
     radii: list[float] = list(RADII),  # noqa: B006  (never changed; jsonargparse shows it as the default)
     max_panels: int = 16,
     trainer: TrainerOptions = TrainerOptions(),  # noqa: B008  (the same)
@@ -138,6 +141,8 @@ def run(
         output: Directory to write, or to go on with; ``runs/certify/<name of the last config file>`` if left out.
         overwrite: Delete a run with other settings that is there.
         ids: Certify these images only.
+        class_indices: The network's logit of each class of the data, in the order of the data's class names. Needed
+            where these are not all of the network's classes, as with two folders and a network of 1000 classes.
         radii: Radii of the columns in ``results.parquet``, in pixel l2 units.
         max_panels: Images that get a panel in the report.
         trainer: Where the work is done.
@@ -162,8 +167,8 @@ def run(
     if first_process:
         data.prepare_data()
     data.setup("predict")
-    samples = select_samples(data.predict_set, ids)
-    _check(certifier, network, samples, targets)
+    checked = check(certifier, network, data, select_samples(data.predict_set, ids), targets, class_indices)
+    samples = checked.samples
 
     module = CertificationModule(network, certifier, targets)
     module.allow_zero_length_dataloader_with_multiple_devices = True  # fewer images than devices
@@ -182,10 +187,10 @@ def run(
             directory,
             settings,
             samples.ids,
-            class_names=data.class_names,
+            class_names=checked.class_names,
             overwrite=overwrite,
             config=config,
-            provenance=provenance(network, certifier.seed, device),
+            provenance=provenance(network, certifier.seed, device) | {"preflight": checked.record},
             radii=radii,
             max_panels=max_panels,
         )
@@ -222,37 +227,65 @@ def select_samples(samples: SampleSet, ids: list[str] | None) -> SampleSet:
     return samples
 
 
-def _check(certifier: Certifier, network: nn.Module, samples: SampleSet, targets: Targets) -> None:
-    """Find what would stop the run later, before anything is written: one pass over the first image."""
+class Checked(NamedTuple):
+    """What is certified, after it was found that it can be.
+
+    Attributes:
+        samples: The images; their targets are numbers of logits.
+        class_names: Name of each logit; empty if unknown.
+        record: What the preflight has found, for the provenance.
+    """
+
+    samples: SampleSet
+    class_names: list[str]
+    record: dict[str, Any]
+
+
+def check(
+    certifier: Certifier,
+    network: nn.Module,
+    data: ImageDataModule,
+    samples: SampleSet,
+    targets: Targets,
+    class_indices: list[int] | None,
+) -> Checked:
+    """Find what would stop a run later, or make it say something wrong, before anything is written.
+
+    Args:
+        certifier: What is certified, and how.
+        network: The network, in eval mode.
+        data: Data whose ``setup`` has run.
+        samples: Its images that are certified.
+        targets: Class that is explained.
+        class_indices: See :func:`~lit_certattr.preflight.match_classes`.
+
+    Raises:
+        InputError: Naming what is wrong, and the remedy.
+    """
     image, _, image_id = samples[0]
+    name = f"image {image_id}"
     size = getattr(network, "input_size", None)
     if size is not None and tuple(image.shape) != tuple(size):
-        raise InputError(
-            f"image {image_id} has shape {tuple(image.shape)}, but {type(network).__name__} needs {tuple(size)}"
-        )
-    with frozen(network), torch.no_grad():
-        try:
-            logits = network(image[None])
-        except RuntimeError as error:
-            raise InputError(
-                f"{type(network).__name__} cannot take image {image_id} of shape {tuple(image.shape)}: "
-                f"{str(error).splitlines()[0]}"
-            ) from None
-        if logits.ndim != 2:
-            raise InputError(f"{type(network).__name__} must return logits [B, num_classes], got {tuple(logits.shape)}")
-        maps = certifier.attribution(certifier.network(network, image[None]), image[None], logits.argmax(1))
-    certifier.check_sample_size((maps.shape[1], maps.shape[2]))
+        raise InputError(f"{name} has shape {tuple(image.shape)}, but {type(network).__name__} needs {tuple(size)}")
+    with frozen(check_network(network)), torch.no_grad():
+        logits = logits_of(network, image[None], name)
+        classes = match_classes(data, samples, logits.shape[1], type(network).__name__, class_indices)
+        samples = classes.samples
+        if targets == "label" and NO_LABEL in samples.targets:
+            unlabelled = samples.ids[samples.targets.index(NO_LABEL)]
+            raise InputError(f"image {unlabelled} has no label; use --targets=predicted, or --ids with labelled images")
+        target = samples.targets[0] if targets == "label" else int(logits.argmax(1))
+        certified = certifier.network(network, image[None])
+        findings = certifier.preflight(certified, image[None], target, str(image_id), name)
+        warning = accuracy_warning(network, samples)
+    certifier.check_sample_size(findings.map_shape)
     if type(certifier.noise).check is not Noise.check:
         for image, _, image_id in (samples[index] for index in range(len(samples))):
             certifier.noise.check(image, str(image_id))
-    if targets == "label":
-        for label, name in zip(samples.targets, samples.ids, strict=True):
-            if label == NO_LABEL:
-                raise InputError(f"image {name} has no label; use --targets=predicted, or --ids with labelled images")
-            if label >= logits.shape[1]:
-                raise InputError(
-                    f"image {name}: class {label} is unknown, the network has classes 0 to {logits.shape[1] - 1}"
-                )
+    if warning is not None:
+        warnings.warn(warning, stacklevel=2)
+    record = {"checks": list(CHECKS), **attrs.asdict(findings), "warnings": [warning] if warning else []}
+    return Checked(samples, classes.names, record)
 
 
 def make_trainer(options: TrainerOptions, logger: Logger | None) -> Trainer:

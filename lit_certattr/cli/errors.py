@@ -4,7 +4,7 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from os import PathLike
@@ -46,6 +46,7 @@ def one_line_errors(program: str) -> Iterator[None]:
         with warnings.catch_warnings():
             for message in _IGNORED:
                 warnings.filterwarnings("ignore", message)
+            warnings.showwarning = _one_line_warnings(program)
             yield
     except (ValueError, MisconfigurationException) as error:
         mistake: BaseException | None = error
@@ -59,6 +60,15 @@ def one_line_errors(program: str) -> Iterator[None]:
     finally:
         for logger, level in zip(chatter, levels, strict=True):
             logger.setLevel(level)
+
+
+def _one_line_warnings(program: str) -> Callable[..., None]:
+    """What shows a warning as ``program: warning: ...``: where in the code it was raised helps no user."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        sys.stderr.write(f"{program}: warning: {' '.join(str(message).split())}\n")
+
+    return show
 
 
 class OneLineParser(LightningArgumentParser):

@@ -8,12 +8,14 @@ from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
+from lit_certattr.attribution import frozen
 from lit_certattr.certifier import Certifier
 from lit_certattr.cli.certify_run import add_run_arguments, build_parts, make_trainer, open_network, select_samples
 from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.data import SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.modules import Targets
+from lit_certattr.preflight import logits_of, match_classes
 from lit_certattr.reports.output_directory import first_difference
 from lit_certattr.reports.provenance import run_settings
 from lit_certattr.reports.run_directory import RunDirectory
@@ -78,6 +80,10 @@ def reopen(
         parts.data.prepare_data()
     parts.data.setup("predict")
     samples = select_samples(parts.data.predict_set, run.ids)
+    with frozen(network), torch.no_grad():
+        num_logits = logits_of(network, samples[0].image[None], f"image {samples.ids[0]}").shape[1]
+    classes = match_classes(parts.data, samples, num_logits, type(network).__name__, run.class_indices)
+    samples = classes.samples
     trainer = make_trainer(parts.trainer, None)
     now = run_settings(
         parts.certifier,
@@ -88,9 +94,7 @@ def reopen(
         precision=str(trainer.precision),
     )
     _check_same(directory.provenance()["settings"], now)
-    return Reopened(
-        network, parts.certifier, samples, run.targets, trainer, parts.data.num_workers, parts.data.class_names
-    )
+    return Reopened(network, parts.certifier, samples, run.targets, trainer, parts.data.num_workers, classes.names)
 
 
 def _check_same(settings: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 
 import attrs
+import torch
 from scipy.stats import binomtest
-from torch import Tensor
+from torch import Tensor, nn
 
 from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet
 from lit_certattr.errors import InputError
+from lit_certattr.preflight.network import logits_of
 
-MAX_CHECKED = 32
-"""Labelled images whose accuracy is looked at before a run."""
+_FEWEST_LABELLED, _MOST_LABELLED = 5, 32
+"""Labelled images that are looked at, spread over the data."""
 
 
 @attrs.frozen
@@ -31,8 +33,8 @@ def match_classes(
 ) -> Classes:
     """Bring the labels and class names of data to the logits of a network.
 
-    Without ``class_indices`` the data must have exactly as many classes as the network has logits: two folders beside
-    1,000 logits would give the third and all other logits no name, and the first two a wrong one.
+    Without ``class_indices`` data with class names must have exactly as many as the network has logits (two folders
+    beside 1,000 logits would name the first two logits, wrongly), and no label may be beyond the logits.
 
     Args:
         data: Data whose ``setup`` has run.
@@ -42,13 +44,12 @@ def match_classes(
         class_indices: The logit of each class of the data, in the order of its class names.
 
     Raises:
-        InputError: If labels or names are there and their number is another one, or an index is no logit.
+        InputError: If their number is another one, or an index is no logit.
     """
-    names = list(data.class_names)
-    labelled = any(target != NO_LABEL for target in samples.targets)
+    names = list(getattr(data, "class_names", []))
     if class_indices is None:
         needed = max(len(names), 1 + max(samples.targets, default=NO_LABEL))
-        if (labelled or names) and needed != num_logits:
+        if needed > num_logits or (names and needed < num_logits):
             raise InputError(
                 f"the data has {needed} classes{_listed(names)}, but {network} has {num_logits} logits: give "
                 f"--class_indices with the logit of each class, in this order; or {_other_remedy(data)}"
@@ -80,8 +81,26 @@ def _other_remedy(data: ImageDataModule) -> str:
     return "use the network that was trained on these classes"
 
 
-def accuracy_warning(logits: Tensor, labels: Sequence[int]) -> str | None:
+def accuracy_warning(model: nn.Module, samples: SampleSet) -> str | None:
     """What to say about a network that does no better than chance on clean labelled images; nothing otherwise.
+
+    At most 32 labelled images are looked at, spread over the data; fewer than 5 say nothing.
+
+    Args:
+        model: The network, in eval mode.
+        samples: Images whose targets are its logits, or -1.
+    """
+    labelled = [index for index, target in enumerate(samples.targets) if target != NO_LABEL]
+    chosen = labelled[:: -(-len(labelled) // _MOST_LABELLED) or 1]
+    if len(chosen) < _FEWEST_LABELLED:
+        return None
+    with torch.no_grad():
+        logits = [logits_of(model, samples[index].image[None], f"image {samples.ids[index]}") for index in chosen]
+    return at_chance(torch.cat(logits), [samples.targets[index] for index in chosen])
+
+
+def at_chance(logits: Tensor, labels: Sequence[int]) -> str | None:
+    """Whether logits look like those of a network that sees images of another kind than it was trained on.
 
     Two signs: too few images are classified right to tell the accuracy from ``1 / C`` (one-sided exact binomial test
     at 5 %), or the network gives no class of any image much more than ``1 / C``.
@@ -90,17 +109,17 @@ def accuracy_warning(logits: Tensor, labels: Sequence[int]) -> str | None:
         logits: Logits ``[n, C]`` of clean images.
         labels: Their classes.
 
+    Returns:
+        What was seen and what may help, or ``None``.
+
     Example:
-        >>> import torch
-        >>> accuracy_warning(20 * torch.eye(10), list(range(10))) is None
+        >>> at_chance(20 * torch.eye(10), list(range(10))) is None
         True
-        >>> accuracy_warning(20 * torch.eye(10), [9, *range(9)])[:43]
+        >>> at_chance(20 * torch.eye(10), [9, *range(9)])[:43]
         'only 0 of 10 clean labelled images are clas'
     """
     count, num_classes = logits.shape
-    if count < 5:  # from fewer no one can tell
-        return None
-    right = int((logits.argmax(1).cpu() == logits.new_tensor(labels).long().cpu()).sum())
+    right = int((logits.argmax(1).cpu() == torch.as_tensor(labels)).sum())
     confidence = float(logits.double().softmax(1).amax(1).mean())
     chance = 1 / num_classes
     if right / count < (1 + chance) / 2 and binomtest(right, count, chance, alternative="greater").pvalue > 0.05:

@@ -23,11 +23,12 @@ def check_sigma(sigma: float) -> float:
         InputError: If it is not a number from 1e-4 to 1e3.
     """
     given: object = sigma  # whatever the type says
-    number = isinstance(given, Real) and not isinstance(given, bool)
-    if not (number and _SMALLEST_SIGMA <= sigma <= _LARGEST_SIGMA):
-        why = "; pixels lie in [0, 1], and sigma is in the same units" if number and 0 < sigma < math.inf else ""
+    if not isinstance(given, Real) or isinstance(given, bool) or not 0 < sigma < math.inf:
+        raise InputError(f"sigma must be a positive number, got {sigma!r}")
+    if not _SMALLEST_SIGMA <= sigma <= _LARGEST_SIGMA:
         raise InputError(
-            f"sigma must be a positive number from {_SMALLEST_SIGMA:g} to {_LARGEST_SIGMA:g}, got {sigma!r}{why}"
+            f"sigma must lie between {_SMALLEST_SIGMA:g} and {_LARGEST_SIGMA:g}, got {sigma:g}; pixels lie in [0, 1], "
+            "and sigma is in the same units"
         )
     return float(sigma)
 

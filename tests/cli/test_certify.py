@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -323,10 +324,81 @@ def test_labels_where_there_are_none_and_an_unknown_class(arguments, tmp_path, c
     for number in range(12):
         _picture(tmp_path / "images" / f"class{number:02d}" / "a.png")
     (tmp_path / "images" / "a.png").unlink()
-    assert "class 10 is unknown" in _refusal(_folder(tmp_path, arguments, "--targets=label"), capsys)
+    line = _refusal(_folder(tmp_path, arguments, "--targets=label"), capsys)
+    assert "the data has 12 classes (class00, class01, class02, ...), but SmallCNN has 10 logits" in line
+    assert "--class_indices" in line
     names = "--data.init_args.class_names=[class00]"
     assert "class01" in _refusal(_folder(tmp_path, arguments, names), capsys)
     assert not (tmp_path / "run").exists()
+
+
+def test_two_folders_are_not_the_first_two_of_ten_classes(arguments, tmp_path, capsys):
+    """They were: a photograph of another class was labelled with the name of the first folder."""
+    for name in ("seven", "nine"):
+        _picture(tmp_path / "images" / name / "a.png")
+    line = _refusal(_folder(tmp_path, arguments), capsys)
+    assert "the data has 2 classes (nine, seven), but SmallCNN has 10 logits: give --class_indices" in line
+    assert not (tmp_path / "run").exists()
+    assert main(_folder(tmp_path, arguments, "--class_indices=[9, 7]", "--targets=label")) is None
+    rows = pq.read_table(tmp_path / "run" / "results.parquet").to_pylist()
+    assert {(row["id"], row["label"], row["target"]) for row in rows} == {("nine__a.png", 9, 9), ("seven__a.png", 7, 7)}
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "seven (7)" in report
+    assert "nine (9)" in report
+    capsys.readouterr()
+    main(["audit", str(tmp_path / "run"), "--fresh"])
+    assert "class_indices" in _refusal(
+        _folder(tmp_path, arguments, "--class_indices=[7, 10]", "--overwrite=true"), capsys
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("return self.net(x), x", "got tuple of 2: wrap it in a module whose forward returns the logits alone"),
+        ("return {'logits': self.net(x)}", "got dict (logits)"),
+        ("raise ValueError('expected 224 x 224 pixels')", "ValueError: expected 224 x 224 pixels"),
+        ("assert x.shape[-1] == 224, 'wrong size'", "AssertionError: wrong size"),
+        ("return self.net(x.sub_(0.5))", "changes its input in place"),
+        ("return self.net(torch.nn.functional.dropout(x, 0.5))", "another result for the same image each time"),
+        ("return self.net(x)[:, :1]", "torch.cat([-s, s], dim=1)"),
+        ("return self.net(x) * float('nan')", "NaN or infinite logits"),
+        ("return self.net(x - x.mean())", "depends on the other images of the batch"),
+    ],
+)
+def test_a_network_that_cannot_be_certified_is_one_line(arguments, tmp_path, capsys, monkeypatch, body, words):
+    (tmp_path / "own_network.py").write_text(
+        "import torch\n"
+        "from lit_certattr.models import SmallCNN\n"
+        "class Own(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.net = SmallCNN(image_size=8)\n"
+        "    def forward(self, x):\n"
+        f"        {body}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_network", raising=False)
+    checkpoint = next(index for index, argument in enumerate(arguments) if argument.startswith("--checkpoint"))
+    own = [*arguments[:checkpoint], *arguments[checkpoint + 1 :], "--network=own_network.Own"]
+    assert words in _refusal(own, capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_at_chance_gets_a_warning_of_one_line(arguments, tmp_path, capsys):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", ".*clean labelled images")
+        main([*arguments, "--data.init_args.max_images=8", "--certifier.num_samples=150"])
+    lines = capsys.readouterr().err.splitlines()
+    said = [line for line in lines if "clean labelled images" in line]
+    assert len(said) == 1
+    assert said[0].startswith("certify.py: warning: ")
+    assert "nn.Sequential(Normalize(mean, std), network)" in said[0]
+    found = json.loads((tmp_path / "run" / "provenance.json").read_text())["preflight"]
+    assert found["checks"] == ["finite", "input unchanged", "repeatable", "independent of the batch"]
+    assert found["repeated"] == 0
+    assert found["map_shape"] == [8, 8]
+    assert found["warnings"] == [said[0].removeprefix("certify.py: warning: ")]
 
 
 def test_a_nan_pixel(arguments, tmp_path, capsys, monkeypatch):

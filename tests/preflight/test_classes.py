@@ -6,6 +6,7 @@ import torch
 from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.preflight import accuracy_warning, match_classes
+from lit_certattr.preflight.classes import at_chance
 
 
 class Data(ImageDataModule):
@@ -34,6 +35,7 @@ def test_more_classes_than_logits_are_refused_too(targets):
 def test_labels_without_names_must_have_a_logit_each():
     with pytest.raises(InputError, match="the data has 6 classes, but Net has 3 logits"):
         match_classes(Data([]), samples([0, 5]), 3, "Net")
+    assert match_classes(Data([]), samples([0, 5]), 10, "Net").samples.targets == [0, 5]  # a few images of ten classes
 
 
 def test_images_without_labels_and_names_go_with_any_network():
@@ -66,24 +68,49 @@ def test_class_indices_that_cannot_be_are_refused(indices, message):
 
 def test_accuracy_at_chance_gets_the_remedy():
     logits = torch.eye(10) * 20
-    assert accuracy_warning(logits, list(range(10))) is None
-    assert "only 0 of 10 clean labelled images" in accuracy_warning(logits, [9, *range(9)])
-    assert "Normalize(mean, std)" in accuracy_warning(logits, [9, *range(9)])
+    assert at_chance(logits, list(range(10))) is None
+    assert "only 0 of 10 clean labelled images" in at_chance(logits, [9, *range(9)])
+    assert "Normalize(mean, std)" in at_chance(logits, [9, *range(9)])
 
 
 def test_accuracy_far_from_chance_is_no_warning_however_low():
-    """60 of 1000 classes right out of 100 images is poor, and far from chance."""
+    """3 of 20 right among 1000 classes is poor, and far from chance."""
     logits = torch.zeros(20, 1000)
     labels = list(range(20))
     for index in range(20):
         logits[index, index if index < 3 else 999] = 10
-    assert accuracy_warning(logits, labels) is None
+    assert at_chance(logits, labels) is None
 
 
 def test_a_network_that_is_undecided_gets_the_remedy():
-    logits = 0.01 * torch.eye(10)
-    assert "undecided" in accuracy_warning(logits, list(range(10)))
+    assert "undecided" in at_chance(0.01 * torch.eye(10), list(range(10)))
+
+
+class Shifted(torch.nn.Module):
+    """Looks up the class of an image in its first pixel, and is wrong by ``shift``; counts its passes."""
+
+    def __init__(self, shift):
+        super().__init__()
+        self.shift, self.passes = shift, 0
+
+    def forward(self, images):
+        self.passes += len(images)
+        return 20 * torch.nn.functional.one_hot((images[:, 0, 0, 0] * 10).round().long() + self.shift, 12).float()
+
+
+def labelled(count):
+    targets = [index % 10 for index in range(count)]
+    return SampleSet(
+        torch.tensor(targets).view(-1, 1, 1, 1).expand(-1, 1, 2, 2) / 10, targets, [f"i{i}" for i in range(count)]
+    )
+
+
+def test_few_images_of_many_are_looked_at():
+    network = Shifted(1)
+    assert "only 0 of 30 clean labelled images" in accuracy_warning(network, labelled(90))
+    assert network.passes == 30
+    assert accuracy_warning(Shifted(0), labelled(90)) is None
 
 
 def test_too_few_images_say_nothing():
-    assert accuracy_warning(torch.eye(10)[:4], [9, 9, 9, 9]) is None
+    assert accuracy_warning(Shifted(1), labelled(4)) is None
