@@ -23,7 +23,7 @@ def check_sigma(sigma: float) -> float:
         InputError: If it is not a number from 1e-4 to 1e3.
     """
     given: object = sigma  # whatever the type says
-    if not isinstance(given, Real) or isinstance(given, bool) or not 0 < sigma < math.inf:
+    if isinstance(given, bool) or not isinstance(given, Real) or not 0 < sigma < math.inf:
         raise InputError(f"sigma must be a positive number, got {sigma!r}")
     if not _SMALLEST_SIGMA <= sigma <= _LARGEST_SIGMA:
         raise InputError(
