@@ -24,10 +24,18 @@ import torch
 from benchmarks.networks import SIGMA, network_and_data
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient, frozen
-from lit_certattr.certificates import Certificate, PixelCertificate, Result, TopKOverlapCertificate
+from lit_certattr.certificates import (
+    ABSTAIN,
+    Certificate,
+    OverlapResult,
+    PixelCertificate,
+    PixelResult,
+    Result,
+    TopKOverlapCertificate,
+)
 from lit_certattr.models import EfficientNetLite0
 from lit_certattr.smoothing import GaussianNoise, noisy_images
-from lit_certattr.statistics import kt_lower
+from lit_certattr.statistics import kt_lower, look_share
 from lit_certattr.stopping import AllDecided, Futility, Look, OverlapStable, StoppingRule
 
 CERTIFICATES: Mapping[str, Certificate] = {
@@ -111,8 +119,31 @@ def print_table(data: str, images: Sequence[Sequence[Look]]) -> None:
             equal = 2 ** np.interp(share, kept, np.log2(sizes))
             line = f"| {rule!r} | {drawn:,.0f} | {1 - drawn / sizes[-1]:.0%} | {share:.1%} "
             print(line + f"| {equal:,.0f} | {1 - drawn / equal:.0%} |", flush=True)
+        print_shares(runs, name)
         if "tau 0.75" in title and "Holm" not in title:
             print_bounds(runs, name)
+
+
+def radius(result: Result) -> float:
+    """Mean radius of the certified labels, or the radius of a quarter of K."""
+    if isinstance(result, PixelResult):
+        return float(result.radius[result.labels != ABSTAIN].double().mean())
+    assert isinstance(result, OverlapResult)
+    return result.max_radius(0.25)
+
+
+def print_shares(runs: Sequence[Sequence[Look]], name: str) -> None:
+    """What the same counts certify at the last look and at the first ones, by how alpha is shared by the looks."""
+    print("\n| samples | equal shares: certified, radius | half for the last: certified, radius | all of alpha |")
+    print("|---|---|---|---|")
+    looks = len(runs[0])
+    for position in sorted({1, looks // 2, looks - 1}):
+        cells = []
+        for share in (1 / looks, look_share(position + 1, looks), 1.0):
+            results = [attrs.evolve(run[position].results[name], alpha_share=share).rederive() for run in runs]
+            radii = [value for value in map(radius, results) if not np.isnan(value)]
+            cells.append(f"{sum(map(count, results)):,}, {statistics.mean(radii or [0.0]):.4f}")
+        print(f"| {runs[0][position].num_samples:,} | " + " | ".join(cells) + " |", flush=True)
 
 
 def print_bounds(runs: Sequence[Sequence[Look]], name: str) -> None:
@@ -149,10 +180,10 @@ def print_cost() -> None:
     for repetition in range(4):
         for certificate in certifier.certificates.values():
             certificate.bind(noise, (224, 224))
-            certificate.spend(1 / len(looks))
         spent = 0.0
-        for look in looks:
+        for number, look in enumerate(looks, 1):
             for certificate in certifier.certificates.values():
+                certificate.spend(look_share(number, len(looks)))
                 certificate.update(maps)
                 certificate.num_samples.fill_(look)
                 certificate.votes.random_(0, look + 1)  # any counts cost the same

@@ -27,7 +27,7 @@ from benchmarks.early_stopping import print_table
 from benchmarks.networks import SIGMA
 from lit_certattr.certificates import PixelResult, TopKOverlapResult
 from lit_certattr.certificates.overlap_bounds import Bound, uncovered_sizes
-from lit_certattr.statistics import doubling_looks, smallest_sample_size, smallest_significant_count
+from lit_certattr.statistics import doubling_looks, look_share, smallest_sample_size, smallest_significant_count
 from lit_certattr.stopping import Look
 
 ALPHA, TOP_K = 0.001, 0.2
@@ -53,6 +53,7 @@ def _record(num_samples: int, share: float = 1.0) -> dict[str, Any]:
         "num_samples": num_samples,
         "alpha": ALPHA,
         "alpha_share": share,
+        "alpha_slack": 0.0,
         "sigma": SIGMA,
         "noise": "GaussianNoise",
         "flags": [],
@@ -157,11 +158,11 @@ def print_stopping(data: str, images: Sequence[Counts], num_samples: int) -> Non
     """The table of the stopping rules."""
     least = smallest_sample_size(0.75, ALPHA / images[0].votes[0, 0].size / 8)
     looks = doubling_looks(1 << (least - 1).bit_length(), num_samples)
-    share = 1 / len(looks)
     runs = []
     for image in images:
         run = []
-        for n in looks:
+        for number, n in enumerate(looks, 1):
+            share = look_share(number, len(looks))
             results = {
                 "c0": pixels(image, n, [TOP_K], 0.75, share=share),
                 "c1": pixels(image, n, [TOP_K], 0.75, "holm", share),

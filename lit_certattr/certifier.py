@@ -41,8 +41,8 @@ from lit_certattr.smoothing import (
     uniform_levels,
 )
 from lit_certattr.smoothing.draw import Explain
-from lit_certattr.statistics import doubling_looks
-from lit_certattr.stopping import Look, StoppingRule
+from lit_certattr.statistics import doubling_looks, look_share
+from lit_certattr.stopping import LOOK_SHARES, Look, StoppingRule
 
 MemoryFormat = Literal["channels_last", "contiguous"]
 
@@ -75,9 +75,10 @@ class Certifier:
             (:func:`~lit_certattr.models.fold_batch_norm`): fewer steps, the same function to rounding. Another
             rounding is another explainer, so it is recorded; the prediction is that of the folded network too.
         stopping: Rules that may end the sampling of an image early; the first that says so does. They are asked
-            at looks, when the number of samples reaches a power of two. Each look spends an equal share of alpha,
-            so all statements stay valid whatever the rules are (:mod:`lit_certattr.stopping`), and a pixel needs
-            a few more votes than with a fixed number. None: exactly ``num_samples``, with all of alpha.
+            at looks, when the number of samples reaches a power of two. The last look spends half of alpha and the
+            others share the rest equally, so all statements stay valid whatever the rules are
+            (:mod:`lit_certattr.stopping`), and a pixel needs a few more votes than with a fixed number. None: exactly
+            ``num_samples``, with all of alpha.
 
     Raises:
         InputError: If a number is out of range, two certificates share a name, one does not cover the noise, or one
@@ -145,7 +146,7 @@ class Certifier:
         first, pixels = 1, map_shape[0] * map_shape[1]
         while self.stopping and first < self.num_samples:
             looks = doubling_looks(first, self.num_samples)
-            self._spend(1 / len(looks))
+            self._spend(look_share(1, len(looks)))
             if all(certificate.smallest_num_samples(pixels) <= first for certificate in self.certificates.values()):
                 return looks
             first *= 2
@@ -162,7 +163,8 @@ class Certifier:
             InputError: Naming the smallest number that can.
         """
         pixels = map_shape[0] * map_shape[1]
-        self._spend(1 / len(self.looks(map_shape)))
+        looks = len(self.looks(map_shape))
+        self._spend(look_share(looks, looks))
         needed = {}
         for name, certificate in self.certificates.items():
             needed[name] = certificate.smallest_num_samples(pixels)
@@ -313,14 +315,17 @@ class Certifier:
         on_block: Callable[[int], None] | None,
     ) -> dict[str, Result]:
         looks = self.looks(map_shape)
-        self._spend(1 / len(looks))
+        shares = [look_share(look, len(looks)) for look in range(1, len(looks) + 1)]
         for certificate in self.certificates.values():
             certificate.to(image.device)
             certificate.bind(self.noise, map_shape, image.numel())
-            certificate.check_slack(self.noise, self.num_samples, image.numel())
+            for end, share in zip(looks, shares, strict=True):
+                certificate.spend(share)
+                certificate.check_slack(self.noise, end, image.numel())
         history: list[Look] = []
         drawn, begin = 0, time.perf_counter()
-        for end in looks:
+        for end, share in zip(looks, shares, strict=True):
+            self._spend(share)
             for block in self.blocks(model, image, target, image_id, *own.of(drawn, end)):
                 try:
                     for certificate in self.certificates.values():
@@ -409,7 +414,9 @@ class Certifier:
 
     def settings(self) -> dict[str, Any]:
         """Everything that, beside the network and the image, decides the certificates; plain values."""
-        optional: dict[str, Any] = {"stopping": [repr(rule) for rule in self.stopping]} if self.stopping else {}
+        optional: dict[str, Any] = {}
+        if self.stopping:
+            optional |= {"stopping": [repr(rule) for rule in self.stopping], "look_shares": LOOK_SHARES}
         if self.fold_batch_norm:
             optional["fold_batch_norm"] = True
         return optional | {

@@ -1,16 +1,16 @@
 r"""Stopping early: an image gets the samples it needs, and every certificate stays valid.
 
 A run that may stop early looks at its certificates when the number of samples reaches certain sizes, each twice the
-one before, and at the last, ``num_samples``. With L looks, each certificate is computed at each look with alpha / L
-instead of alpha.
+one before, and at the last, ``num_samples``. With L looks, each certificate is computed at the last look with alpha / 2
+and at each of the others with alpha / 2(L - 1) (:func:`~lit_certattr.statistics.look_share`): alpha in all.
 
 Theorem. Whatever rule decides at a look whether to go on, the probability that anything the released result says
 is false is at most alpha.
 
-Proof. The looks are at sample sizes that are fixed before sampling, so the result of each look is an ordinary
-certificate of a fixed number of samples: with probability at least 1 - alpha / L all that it says is true. With
-probability at least 1 - alpha the results of *all* L looks are true. The released result is one of them, whichever
-the rule chose, and whatever it looked at: the results, a clock, or the user's patience. ∎
+Proof. Sizes and shares are fixed before sampling, so the result of each look is an ordinary certificate of a fixed
+number of samples: what it says is false with a probability of at most its share. With probability at least 1 - alpha
+the results of *all* L looks are true. The released result is one of them, whichever the rule chose, and whatever it
+looked at: the results, a clock, or the user's patience. ∎
 
 So any rule is valid; a rule decides what a stop costs in certified pixels, never whether they can be believed. What
 is *not* valid is the certificate at full alpha, computed again and again until it pleases.
@@ -24,6 +24,9 @@ from typing import NamedTuple
 from lit_certattr.certificates import Certificate, OverlapResult, Result, TopKOverlapCertificate
 from lit_certattr.certificates.votes import VoteCertificate
 from lit_certattr.errors import InputError
+
+LOOK_SHARES = "half of alpha for the last look, the rest in equal parts"
+"""How alpha is shared by the looks, as a run records it. Runs that record nothing have given each look the same."""
 
 
 class Look(NamedTuple):

@@ -17,7 +17,8 @@ from lit_certattr.certificates import (
 )
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise
-from lit_certattr.stopping import AllDecided, Futility, Look, OverlapStable, Seconds, StoppingRule
+from lit_certattr.statistics import look_share
+from lit_certattr.stopping import LOOK_SHARES, AllDecided, Futility, Look, OverlapStable, Seconds, StoppingRule
 
 
 class StopAt(StoppingRule):
@@ -78,7 +79,7 @@ def test_looks_are_powers_of_two_that_can_certify_something():
     looks = run.looks((8, 8))
     assert looks == (32, 64, 128, 256, 512, 1000)
     for certificate in run.certificates.values():
-        certificate.spend(1 / len(looks))
+        certificate.spend(look_share(1, len(looks)))
         assert certificate.smallest_num_samples(64) <= looks[0]
     assert certifier([Futility()], num_samples=10).looks((8, 8)) == (10,)  # and that is too few:
     with pytest.raises(InputError, match=r"num_samples=10 cannot certify .* at least \d+"):
@@ -92,7 +93,8 @@ def test_the_released_result_is_that_of_a_fixed_number_at_a_share_of_alpha(net, 
     """One batch a look, so that rounding is the same: the votes are those of the first 128 samples."""
     run = certifier([StopAt(100)], num_samples=512)
     (results,) = run(net, image, ids=["a"])
-    share = 1 / len(run.looks((8, 8)))
+    share = look_share(3, len(run.looks((8, 8))))
+    assert share == 0.5 / 4
     (fixed,) = certifier(
         num_samples=128,
         certificates=[PixelCertificate([0.5, 0.25], alpha=0.001 * share), TopKOverlapCertificate(0.2, 0.001 * share)],
@@ -102,8 +104,27 @@ def test_the_released_result_is_that_of_a_fixed_number_at_a_share_of_alpha(net, 
         assert result.sampling["looks"] == [32, 64, 128, 256, 512]
         assert result.sampling["num_samples"] == 512
         assert result.sampling["stopping"] == ["StopAt(100)"]
+        assert result.sampling["look_shares"] == LOOK_SHARES
         assert tensors(result) == tensors(fixed[name])
         assert "0.999" in result.statement()
+
+
+def test_an_image_that_no_rule_stops_has_half_of_alpha(net, image):
+    shares = []
+
+    class Watch(StoppingRule):
+        def stop(self, looks):
+            shares[:] = [look.results["pixel"].alpha_share for look in looks]
+            return False
+
+    (results,) = certifier([Watch()])(net, image, ids=["a"])
+    assert shares == [0.125, 0.125, 0.125, 0.125, 0.5]
+    assert results["pixel"].alpha_share == 0.5
+    halved = [PixelCertificate([0.5, 0.25], alpha=0.0005), TopKOverlapCertificate(0.2, 0.0005)]
+    # In the blocks of the looks, so that rounding is the same.
+    (fixed,) = certifier(certificates=halved, batch_size=32)(net, image, ids=["a"])
+    (again,) = certifier([Watch()], batch_size=32)(net, image, ids=["a"])
+    assert [tensors(again[name]) for name in again] == [tensors(fixed[name]) for name in again]
 
 
 def test_results_of_looks_are_saved_and_rederived(net, image, tmp_path):

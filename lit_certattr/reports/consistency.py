@@ -11,9 +11,20 @@ from lit_certattr.certificates import Result
 from lit_certattr.errors import InputError
 from lit_certattr.reports.run_directory import fingerprint
 from lit_certattr.smoothing import DiscreteGaussianNoise, alpha_slack
-from lit_certattr.statistics import doubling_looks
+from lit_certattr.statistics import doubling_looks, look_share
+from lit_certattr.stopping import LOOK_SHARES
 
-_SAMPLING = ("attribution", "noise", "num_samples", "batch_size", "seed", "memory_format", "fold_batch_norm", "device")
+_SAMPLING = (
+    "attribution",
+    "noise",
+    "num_samples",
+    "batch_size",
+    "seed",
+    "memory_format",
+    "fold_batch_norm",
+    "look_shares",
+    "device",
+)
 _CERTIFICATE = (  # what a result holds as it was asked for
     "alpha",
     "top_k",
@@ -130,8 +141,14 @@ def _check_looks(result: Result, settings: Mapping[str, Any]) -> Iterator[Findin
         yield Finding("", "looks", show(looks), "none: the settings have no stopping rule")
     if result.num_samples not in expected:
         yield Finding("", "num_samples", show(result.num_samples), f"{show(list(expected))} (provenance.json)")
-    if result.alpha_share != 1 / len(expected):
-        yield Finding("", "alpha_share", show(result.alpha_share), show(1 / len(expected)))
+        return
+    share = 1 / len(expected)  # of runs that were written before the last look got more
+    if (rule := settings.get("look_shares")) is not None:
+        if rule != LOOK_SHARES:
+            yield Finding("", "look_shares", show(rule), f"{LOOK_SHARES}, or none")
+        share = look_share(expected.index(result.num_samples) + 1, len(expected))
+    if result.alpha_share != share:
+        yield Finding("", "alpha_share", show(result.alpha_share), show(share))
 
 
 def check_provenance(provenance: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[Finding]:

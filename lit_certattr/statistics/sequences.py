@@ -103,18 +103,28 @@ def doubling_looks(first: int, last: int) -> tuple[int, ...]:
 def look_share(look: int, num_looks: int | None = None) -> float:
     r"""Share of the error that a look may spend; the shares of all looks sum to at most 1.
 
+    The shares are fixed before the first sample. An image that no rule stops reaches the last look; half of the error
+    there costs its bounds less than ``1 / num_looks`` would, and the earlier looks lose little.
+
     Args:
         look: Number of the look, from 1.
-        num_looks: How many there are at most; each gets the same. ``None``: no end,
-            :math:`1/(k(k+1))` for the k-th.
+        num_looks: How many there are at most: the last gets half, the others share the rest equally, and a single one
+            has it all. ``None``: no end, :math:`1/(k(k+1))` for the k-th.
+
+    Raises:
+        ValueError: If there is no such look.
 
     Example:
-        >>> look_share(3, 6) == 1 / 6, look_share(3) == 1 / 12
-        (True, True)
+        >>> [look_share(look, 5) for look in range(1, 6)], look_share(1, 1), look_share(3) == 1 / 12
+        ([0.125, 0.125, 0.125, 0.125, 0.5], 1.0, True)
     """
     if look < 1 or (num_looks is not None and look > num_looks):
         raise ValueError(f"look must lie in 1..{num_looks or 'infinity'}, got {look}")
-    return 1 / num_looks if num_looks is not None else 1 / (look * (look + 1))
+    if num_looks is None:
+        return 1 / (look * (look + 1))
+    if num_looks == 1:
+        return 1.0
+    return 0.5 if look == num_looks else 0.5 / (num_looks - 1)
 
 
 def union_lower(count: npt.ArrayLike, num_samples: int, level: float) -> Array:

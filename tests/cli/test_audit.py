@@ -415,6 +415,32 @@ def test_a_run_that_stops_early(honest, tmp_path, capsys):
     assert status == 0, out
     assert "500 fresh samples" in out, "a fixed number, whatever the rule"
 
+    def old(results):  # as such runs were written before the last look got more: the same share for each, unrecorded
+        share = 1 / len(next(iter(results.values())).sampling["looks"])
+        return {
+            name: attrs.evolve(
+                result,
+                alpha_share=share,
+                sampling={key: value for key, value in result.sampling.items() if key != "look_shares"},
+            ).rederive()
+            for name, result in results.items()
+        }
+
+    shutil.copytree(run.path, tmp_path / "old")
+    before = RunDirectory(tmp_path / "old")
+    for image_id in pq.read_table(before.table).column("id").unique().to_pylist():
+        _rewrite(before, old, image_id)
+    status, out = _audit(before, capsys)
+    assert status == 1, "the settings still say that the last look got half"
+    assert "alpha_share: stored 0." in out
+    assert "look_shares" in out
+    provenance = json.loads(before.provenance_file.read_text())
+    del provenance["settings"]["look_shares"]
+    provenance["fingerprint"] = fingerprint(provenance["settings"])
+    before.provenance_file.write_text(json.dumps(provenance))
+    status, out = _audit(before, capsys)
+    assert status == 0, out
+
     def undivided(results):  # all of alpha for one look, though the run looked more often
         return {name: attrs.evolve(result, alpha_share=1.0).rederive() for name, result in results.items()}
 

@@ -14,7 +14,7 @@ from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate
 from lit_certattr.smoothing import GaussianNoise
-from lit_certattr.statistics import clopper_pearson_lower, two_label_test
+from lit_certattr.statistics import clopper_pearson_lower, look_share, two_label_test
 from lit_certattr.stopping import StoppingRule
 
 _spec = importlib.util.spec_from_file_location("closed_form", Path(__file__).with_name("test_closed_form.py"))
@@ -70,10 +70,10 @@ def mistakes(name, p, correction="bonferroni", alpha=ALPHA, early=True):
     return wrong
 
 
-def hard_votes(tau, share):
+def hard_votes(tau, shares):
     """Votes just below what the first label of a look claims, one look a pair."""
     p = []
-    for index, n in enumerate((32, 64, 128, 256, 512)):
+    for index, (n, share) in enumerate(zip((32, 64, 128, 256, 512), shares, strict=True)):
         threshold, level = two_label_test(n, tau, ALPHA * share / (2 * PAIRS))
         bound = float(clopper_pearson_lower(threshold, n, level)) if threshold <= n else 0.75
         p.append(max(bound, tau) - 1e-6 if index % 2 == 0 else 1 - max(bound, tau) + 1e-6)
@@ -82,7 +82,7 @@ def hard_votes(tau, share):
 
 @pytest.mark.parametrize(("correction", "tau"), [("bonferroni", 0.5), ("holm", 0.75)])
 def test_labels_hold_wherever_sampling_stops(correction, tau):
-    assert mistakes("pixel", hard_votes(tau, 1 / 5), correction) <= ALLOWED
+    assert mistakes("pixel", hard_votes(tau, [look_share(look, 5) for look in range(1, 6)]), correction) <= ALLOWED
 
 
 def test_overlap_holds_wherever_sampling_stops():
@@ -96,6 +96,6 @@ def test_the_check_catches_looks_at_full_alpha(monkeypatch):
     fixed number of samples still holds what it promises, and one looked at until it errs does not.
     """
     monkeypatch.setattr(PixelCertificate, "spend", lambda self, share: None)
-    votes = hard_votes(0.5, 2.0)
+    votes = hard_votes(0.5, [2.0] * 5)
     assert mistakes("pixel", votes, alpha=2 * ALPHA, early=False) <= ALLOWED
     assert mistakes("pixel", votes, alpha=2 * ALPHA) > 1.3 * ALLOWED

@@ -1,6 +1,7 @@
 """Confidence sequences against vectors, a slow oracle, and runs that stop when it suits them."""
 
 import math
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -89,7 +90,11 @@ def test_looks_and_their_shares():
     assert doubling_looks(64, 1024) == (64, 128, 256, 512, 1024)
     assert doubling_looks(64, 65) == (64, 65)
     assert doubling_looks(100, 64) == (64,)
-    assert sum(look_share(k, 7) for k in range(1, 8)) == pytest.approx(1)
+    for number in range(1, 12):
+        shares = [look_share(k, number) for k in range(1, number + 1)]
+        assert sum(map(Fraction, shares)) <= 1 + Fraction(1, 2**52)
+        assert shares[-1] == (0.5 if number > 1 else 1)
+        assert len(set(shares[:-1])) <= 1
     assert sum(look_share(k) for k in range(1, 10_000)) < 1
     for look, number in ((0, None), (8, 7)):
         with pytest.raises(ValueError, match="look"):
@@ -126,6 +131,41 @@ def test_coverage_under_optional_stopping(paths):
     assert 0 < misses(paths, two_sided, every) <= ALLOWED
     assert 0 < misses(paths, kt_lower, range(1, 129)) <= ALLOWED
     assert 0 < misses(paths, union_lower, doubling_looks(2, LENGTH)) <= ALLOWED
+
+
+def false_at_some_look(p, looks, levels):
+    """Probability that the lower bound of some look exceeds p: exact, by the law of the running count."""
+    alive, false, drawn = np.ones(1), 0.0, 0
+    for n, level in zip(looks, levels, strict=True):
+        step = n - drawn
+        alive = np.convolve(alive, binom.pmf(np.arange(step + 1), step, p))
+        errs = clopper_pearson_lower(np.arange(n + 1), n, level) > p
+        false, drawn = false + float(alive[errs].sum()), n
+        alive[errs] = 0
+    return false
+
+
+def worst_over_p(looks, levels):
+    """The most over probabilities just below what some count of some look claims, where errors are most frequent."""
+    claims = np.concatenate(
+        [clopper_pearson_lower(np.arange(1, n + 1), n, level) for n, level in zip(looks, levels, strict=True)]
+    )
+    inner = np.sort(claims[(claims > 0.2) & (claims < 0.99)])
+    return max(false_at_some_look(p - 1e-9, looks, levels) for p in inner[:: max(1, len(inner) // 300)])
+
+
+@pytest.mark.parametrize("level", [1e-4, 1e-6, 1e-8])
+def test_the_shares_of_the_looks_spend_no_more_than_the_error_and_hardly_less(level):
+    """No sampling: the law of the count is followed from look to look, and the stopper is the most eager one.
+
+    The control: an equal share for each of the earlier looks beside half for the last, 7/6 in all, errs too often.
+    """
+    looks = doubling_looks(64, 256)
+    shares = np.array([look_share(look, len(looks)) for look in range(1, len(looks) + 1)])
+    assert worst_over_p(looks, level * shares) <= level
+    too_much = np.array([*[1 / len(looks)] * (len(looks) - 1), 0.5])
+    assert too_much.sum() == pytest.approx(7 / 6)
+    assert worst_over_p(looks, level * too_much) > level
 
 
 def test_a_fixed_size_bound_looked_at_all_the_time_is_caught(paths):
