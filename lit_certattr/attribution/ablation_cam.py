@@ -15,7 +15,8 @@ class AblationCAM(ActivationMap):
     .. math:: w_k = \frac{y - y_k}{|y|}, \qquad y = f_c, \quad y_k = f_c \text{ with } A_k \text{ set to zero}
 
     No gradient. The paper divides by y, which under noise may be negative and would then turn the map upside down;
-    where y is positive, this is the published weight.
+    where y is positive, this is the published weight. Where no :math:`y_k` differs from y by more than rounding (four
+    units in the last place of the largest logit, see :func:`~lit_certattr.attribution.scores.rounding`) the map is 0.
 
     Model evaluations an image: one, and one head a channel at ``"final"`` of the known families; elsewhere one
     whole forward pass a channel, 513 for a ResNet-18.
@@ -73,7 +74,8 @@ class AblationCAM(ActivationMap):
                 max_batch=self.max_batch,
                 create_graph=create_graph,
                 head=passes.head,
+                whole=passes.whole.logits,
             )
             size = torch.where(whole == 0, 1, whole.abs())
-            weights = ((whole - scores) / size).T
-            return self.combine(weights[:, :, None, None], features, images)
+            weights = ((whole - scores.values) / size).T
+            return scores.map_or_constant(self.combine(weights[:, :, None, None], features, images))

@@ -28,7 +28,9 @@ class LIME(Attribution):
     It differs from the package ``lime``: superpixels are a regular grid or one that you give, not a segmentation of
     each image (which noise would change); the same :math:`z_s` serve all images; no feature is selected away. Its
     variant for tables, which draws from the training data and explains bins of feature values, is another method.
-    Pixels of a superpixel tie, so choose top-K sets that are made of whole superpixels.
+    Pixels of a superpixel tie, so choose top-K sets that are made of whole superpixels. Where the scores of an image
+    differ by no more than rounding (four units in the last place of its largest logit, see
+    :func:`~lit_certattr.attribution.scores.rounding`) all coefficients are exactly 0.
 
     Model evaluations an image: ``num_samples``.
 
@@ -147,8 +149,8 @@ class LIME(Attribution):
                 max_batch=self.max_batch,
                 create_graph=create_graph,
             )
-            coefficients = scores.T @ fit.T
-            return self.reduce(coefficients[:, labels][:, None])
+            coefficients = scores.values.T @ fit.T
+            return scores.map_or_constant(self.reduce(coefficients[:, labels][:, None]))
 
     def _hidden(self, images: Tensor, labels: Tensor, num_segments: int) -> Tensor:
         """Images with every superpixel hidden."""

@@ -18,6 +18,9 @@ class Occlusion(LayerAttribution):
 
     .. math:: a_i = \frac{1}{|\{W \ni i\}|} \sum_{W \ni i} \left(f_c(x) - f_c(x_{W \to fill})\right)
 
+    Where the scores of all windows differ by no more than rounding (four units in the last place of the largest logit,
+    see :func:`~lit_certattr.attribution.scores.rounding`) the map is constant.
+
     At another layer, windows of its features are hidden in all channels; Anani et al. (2025) take ``window=5``,
     ``stride=2`` and ``fill=0`` at the final layer of a ResNet.
 
@@ -107,11 +110,12 @@ class Occlusion(LayerAttribution):
                 create_graph=create_graph,
                 head=passes.head,
             )
-            drops = (whole - scores).T.view(len(images), len(rows), len(columns))
+            drops = (whole - scores.values).T.view(len(images), len(rows), len(columns))
             # The sum over the windows that hide a pixel factorises into rows and columns.
             down, across = rows.to(drops.dtype), columns.to(drops.dtype)
             total = down.T @ drops @ across
             maps = self.reduce((total / torch.outer(down.sum(0), across.sum(0)))[:, None])
+            maps = scores.map_or_constant(maps, self.reduce((whole - scores.values.mean(0))[:, None]))
             return self.resize(maps, images)
 
 

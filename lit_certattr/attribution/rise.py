@@ -20,6 +20,10 @@ class RISE(Attribution):
     for every image and every noisy copy, so the map is one fixed function, as certificates need. Only the grids are
     kept; masks are made when they are used, so memory does not grow with ``num_masks``.
 
+    Where the scores of an image differ by no more than rounding (four units in the last place of its largest logit, see
+    :func:`~lit_certattr.attribution.scores.rounding`) the sum would be a map of the masks: the map is then constant, at
+    the mean score, which is what it tends to as :math:`N` grows.
+
     Model evaluations an image: ``num_masks``.
 
     Args:
@@ -121,8 +125,9 @@ class RISE(Attribution):
             for first in range(0, self.num_masks, 64):
                 group = slice(first, first + 64)
                 masks = self.masks(height, width, group, dtype, images.device)
-                total = total + torch.einsum("sb,shw->bhw", scores[group], masks)
-            return self.reduce((total / (self.num_masks * self.keep))[:, None])
+                total = total + torch.einsum("sb,shw->bhw", scores.values[group], masks)
+            maps = self.reduce((total / (self.num_masks * self.keep))[:, None])
+            return scores.map_or_constant(maps, self.reduce(scores.values.mean(0)[:, None]))
 
 
 def _enlargement(length: int, cells: int, starts: Tensor) -> Tensor:

@@ -17,7 +17,9 @@ class ScoreCAM(ActivationMap):
 
     with :math:`A_k` resized to the image. No gradient. The score of a black image, which the paper subtracts, drops
     out of the softmax; where a channel is constant, s is zero and the image black. What is hidden is black in pixel
-    space, not the mean colour.
+    space, not the mean colour. Where no score, that of the whole image included, differs from another by more than
+    rounding (four units in the last place of the largest logit, see
+    :func:`~lit_certattr.attribution.scores.rounding`) the weights would say nothing of the class: the map is 0.
 
     Model evaluations an image: one, and one a channel; 513 for a ResNet-18, 2,049 for a ResNet-50.
 
@@ -55,7 +57,8 @@ class ScoreCAM(ActivationMap):
         """See :class:`~lit_certattr.attribution.Attribution`."""
         with graph_mode(create_graph):
             images, targets = ordinary(images), ordinary(targets)
-            features = LayerPasses(model, self.layer, images, "full" if create_graph else "none").features
+            passes = LayerPasses(model, self.layer, images, "full" if create_graph else "none")
+            features = passes.features
 
             def cover(rows: slice, channels: slice) -> Tensor:
                 masks = F.interpolate(features[rows, channels], images.shape[-2:], mode="bilinear", align_corners=False)
@@ -72,6 +75,7 @@ class ScoreCAM(ActivationMap):
                 score=self.score,
                 max_batch=self.max_batch,
                 create_graph=create_graph,
+                whole=passes.whole.logits,
             )
-            weights = scores.softmax(0).T
-            return self.combine(weights[:, :, None, None], features, images)
+            weights = scores.values.softmax(0).T
+            return scores.map_or_constant(self.combine(weights[:, :, None, None], features, images))

@@ -1,7 +1,12 @@
-"""Scores of perturbed images: what the methods without gradients have in common."""
+"""Scores of perturbed images: what the methods without gradients have in common.
+
+A method that weights its own masks by scores makes a map also where the scores say nothing: the mean of the masks, or
+what rounding leaves of a difference. Such a map is the same for all noisy images, and would be certified. So where the
+scores of an image do not move, which :class:`Scores` decides, every method here gives a constant map.
+"""
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +17,26 @@ from lit_certattr.errors import InputError
 
 Score = Literal["softmax", "logit"]
 """What of the target class is explained: its probability, or its logit."""
+
+_UNITS = 4
+"""Rounding that is ignored, in units in the last place of the largest logit, and of the probability."""
+
+
+class Scores(NamedTuple):
+    """Scores of perturbed copies of each image.
+
+    Attributes:
+        values: Scores ``[num_samples, B]``.
+        moves: Whether the scores of an image differ by more than rounding, boolean ``[B]``; see :func:`rounding`.
+    """
+
+    values: Tensor
+    moves: Tensor
+
+    def map_or_constant(self, maps: Tensor, constant: Tensor | float = 0.0) -> Tensor:
+        """The maps ``[B, h, w]`` where the scores move; elsewhere constant maps, of one number or of one per map."""
+        level = torch.as_tensor(constant, dtype=maps.dtype, device=maps.device)
+        return torch.where(self.moves[:, None, None], maps, level.view(-1, 1, 1))
 
 
 def check_score(score: Score) -> None:
@@ -58,7 +83,8 @@ def perturbed_scores(
     max_batch: int | None = None,
     create_graph: bool = False,
     head: Callable[[slice], Callable[[Tensor], Tensor]] | None = None,
-) -> Tensor:
+    whole: Tensor | None = None,
+) -> Scores:
     """Scores of ``num_samples`` perturbed copies of each image, evaluated in tiles that fit into memory.
 
     Args:
@@ -71,22 +97,58 @@ def perturbed_scores(
         max_batch: See :func:`~lit_certattr.attribution.batching.tiled`.
         create_graph: Keep the graph.
         head: For a slice of images, what makes logits of their copies; the network itself if left out.
+        whole: Logits of the images themselves ``[B, num_classes]``, if these are compared with the copies.
 
     Returns:
-        Scores ``[num_samples, B]``; detached unless ``create_graph``.
+        Scores, detached unless ``create_graph``, and whether they move. They do not if the largest and the smallest
+        differ by no more than the largest :func:`rounding` among them: a fixed function of the image, and exactly
+        true of scores that are equal.
     """
     with graph_mode(create_graph):
         images, targets = ordinary(images), ordinary(targets)
         scores = images.new_zeros((num_samples, len(images)), dtype=torch.promote_types(images.dtype, torch.float32))
+        errors = torch.zeros_like(scores)
 
         def evaluate(rows: slice, samples: slice) -> None:
             copies = perturb(rows, samples)
             answer = model if head is None else head(rows)
-            flat = class_scores(answer(copies.flatten(0, 1)), targets[rows].repeat(len(copies)), score)
-            scores[samples, rows] = flat.view(len(copies), -1).to(scores.dtype)
+            logits, labels = answer(copies.flatten(0, 1)), targets[rows].repeat(len(copies))
+            scores[samples, rows] = class_scores(logits, labels, score).view(len(copies), -1).to(scores.dtype)
+            errors[samples, rows] = rounding(logits, labels, score).view(len(copies), -1).to(scores.dtype)
 
         tiled(evaluate, len(images), num_samples, model=model, images=images, max_batch=max_batch)
-    return scores
+        compared = scores.detach()
+        if whole is not None:
+            compared = torch.cat([compared, class_scores(whole, targets, score).detach()[None].to(scores.dtype)])
+            errors = torch.cat([errors, rounding(whole, targets, score)[None].to(scores.dtype)])
+        # Not "more than": NaN moves, and is found by those who look at maps.
+        moves = ~(compared.amax(0) - compared.amin(0) <= errors.amax(0))
+    return Scores(scores, moves)
+
+
+def rounding(logits: Tensor, targets: Tensor, score: Score = "logit") -> Tensor:
+    r"""By how much scores may differ that are equal but for rounding, ``[B]``.
+
+    A network rounds in proportion to its largest logit, so four units in the last place of that: :math:`4 \epsilon
+    \max_k |f_k|`, with :math:`\epsilon` of the type of the logits. A probability moves by at most :math:`2 p (1 - p)`
+    of that, plus four units of its own.
+
+    Args:
+        logits: ``[B, num_classes]``.
+        targets: Class indices ``[B]``.
+        score: Probability or logit.
+
+    Example:
+        >>> rounding(torch.tensor([[8.0, -16.0]]), torch.tensor([0])) / torch.finfo(torch.float32).eps
+        tensor([64.])
+    """
+    logits = logits.detach()
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    of_logits = _UNITS * torch.finfo(logits.dtype).eps * logits.abs().amax(1).to(wide)
+    if score == "logit":
+        return of_logits
+    shares = class_scores(logits, targets, score)
+    return _UNITS * torch.finfo(wide).eps * shares + 2 * shares * (1 - shares) * of_logits
 
 
 def check_fill(fill: float) -> None:
