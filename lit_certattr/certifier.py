@@ -30,6 +30,7 @@ from lit_certattr.preflight import (
 )
 from lit_certattr.processes import Share
 from lit_certattr.rounding import exact
+from lit_certattr.settings import instance, several, whole_number
 from lit_certattr.smoothing import (
     Draw,
     GaussianNoise,
@@ -43,6 +44,8 @@ from lit_certattr.smoothing import (
 from lit_certattr.smoothing.draw import Explain
 from lit_certattr.statistics import doubling_looks, look_share
 from lit_certattr.stopping import LOOK_SHARES, Look, StoppingRule
+
+_MOST_SAMPLES = 2**31 - 1  # votes are counted in 32 bits
 
 MemoryFormat = Literal["channels_last", "contiguous"]
 
@@ -104,29 +107,26 @@ class Certifier:
         stopping: Sequence[StoppingRule] = (),
         fold_batch_norm: bool = False,
     ) -> None:
-        if num_samples < 1 or (batch_size != "auto" and batch_size < 1):
-            raise InputError(f"num_samples and batch_size must be at least 1, got {num_samples} and {batch_size}")
+        if isinstance(attribution, type) or not callable(attribution):
+            instance("attribution", attribution, Attribution, "Gradient()")
+        instance("noise", noise, Noise, "GaussianNoise(sigma=0.25)")
+        num_samples = whole_number("num_samples", num_samples, least=1)
+        if num_samples > _MOST_SAMPLES:
+            raise InputError(f"num_samples must be at most {_MOST_SAMPLES}, got {num_samples}")
+        if batch_size != "auto":
+            batch_size = whole_number('batch_size, if not "auto",', batch_size, least=1)
         if memory_format not in get_args(MemoryFormat):
             raise InputError(f"memory_format must be one of {', '.join(get_args(MemoryFormat))}, got {memory_format!r}")
-        if isinstance(certificates, Mapping):
-            named = dict(certificates)
-        else:
-            named = {certificate.name: certificate for certificate in certificates}
-            if len(named) < len(certificates):
-                raise InputError("two certificates of one kind need names: certificates={'coarse': ..., 'fine': ...}")
-        if not named:
-            raise InputError("certificates must name at least one certificate")
+        named = _named(certificates)
         for name, certificate in named.items():
-            if not name.isidentifier():
-                raise InputError(f"certificate name {name!r} must be letters, digits and underscores")
             certificate.check_noise(noise)
             if certificate.needs_score and not isinstance(attribution, ProbabilityGradient):
                 raise InputError(f"{name} is about the gradient of a probability: use attribution ProbabilityGradient")
         self.attribution, self.noise, self.certificates = attribution, noise, named
-        self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
+        self.num_samples, self.batch_size, self.seed = num_samples, batch_size, whole_number("seed", seed)
         self.memory_format: MemoryFormat = memory_format
         self.fold_batch_norm = fold_batch_norm
-        self.stopping = tuple(stopping)
+        self.stopping = several("stopping", stopping, "[Futility()]")
         for rule in self.stopping:
             rule.check(named)
         for name, certificate in named.items():
@@ -427,6 +427,27 @@ class Certifier:
             "seed": self.seed,
             "memory_format": self.memory_format,
         }
+
+
+def _named(certificates: Any) -> dict[str, Certificate]:
+    """The certificates by name."""
+    if isinstance(certificates, Mapping):
+        named = dict(certificates)
+        kinds = list(named.values())
+    else:
+        kinds = list(several("certificates", certificates, "[PixelCertificate()]"))
+        named = {}
+    for certificate in kinds:
+        instance("a certificate", certificate, Certificate, "PixelCertificate()")
+    named = named or {certificate.name: certificate for certificate in kinds}
+    if len(named) < len(kinds):
+        raise InputError("two certificates of one kind need names: certificates={'coarse': ..., 'fine': ...}")
+    if not named:
+        raise InputError("certificates must name at least one certificate")
+    for name in named:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise InputError(f"certificate name {name!r} must be letters, digits and underscores")
+    return named
 
 
 def certify(

@@ -26,6 +26,7 @@ from lit_certattr.metrics import metrics_for
 from lit_certattr.modules import Targets
 from lit_certattr.reports import image_panel
 from lit_certattr.reports.table import rows
+from lit_certattr.settings import instance, real_number, several, whole_number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,17 +99,17 @@ class CertificationCallback(Callback):
         targets: Targets = "predicted",
         num_panels: int = 4,
     ) -> None:
-        if num_images < 1 or every_n_epochs < 1:
-            raise InputError(f"num_images and every_n_epochs must be at least 1, got {num_images} and {every_n_epochs}")
-        if not 0 <= num_panels <= MAX_PICTURES:
-            raise InputError(f"num_panels must lie in 0 to {MAX_PICTURES}, got {num_panels}")
+        instance("certifier", certifier, Certifier, "Certifier(Gradient(), GaussianNoise(0.25), [PixelCertificate()])")
+        whole_number("num_images", num_images, least=1)
+        whole_number("every_n_epochs", every_n_epochs, least=1)
+        whole_number("num_panels", num_panels, least=0, most=MAX_PICTURES)
         if targets not in get_args(Targets):
             raise InputError(f"targets must be one of {', '.join(get_args(Targets))}, got {targets!r}")
         certifier.check_images_apart()
         self.certifier = certifier
         self.num_images = num_images
         self.every_n_epochs = every_n_epochs
-        self.radii = tuple(float(radius) for radius in radii)
+        self.radii = tuple(real_number("a radius", radius) for radius in several("radii", radii, "[0.1]"))
         self.targets: Targets = targets
         self.num_panels = num_panels
         self._metrics()  # checks the radii

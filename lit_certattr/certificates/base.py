@@ -12,12 +12,13 @@ from torchmetrics import Metric
 from lit_certattr.certificates.result import Result, invalid_flags
 from lit_certattr.errors import InputError
 from lit_certattr.rounding import at_most, exact
+from lit_certattr.settings import real_number
 from lit_certattr.smoothing import MapBlock, Noise, alpha_slack
 
 
 def check_alpha(alpha: float) -> float:
     """``alpha`` as a float, if it is a probability strictly between 0 and 1."""
-    if not 0 < alpha < 1:
+    if not 0 < real_number("alpha", alpha) < 1:
         raise InputError(f"alpha must lie strictly between 0 and 1, got {alpha}")
     return float(alpha)
 

@@ -7,6 +7,7 @@ import torch
 from lit_certattr.certificates.pixel_result import Correction, PixelResult, check_correction
 from lit_certattr.certificates.votes import VoteCertificate
 from lit_certattr.errors import InputError
+from lit_certattr.settings import real_number, several
 from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, top_k_size
 from lit_certattr.smoothing.sparsify import Ties
 from lit_certattr.statistics import smallest_sample_size
@@ -76,11 +77,11 @@ class PixelCertificate(VoteCertificate):
         sync_on_compute: bool = False,
     ) -> None:
         super().__init__(alpha, ties, sync_on_compute)
-        if not 0.5 <= tau < 1:
+        if not 0.5 <= real_number("tau", tau) < 1:
             raise InputError(f"tau must lie in [0.5, 1), got {tau}")
-        if not top_k:
+        if not (levels := several("top_k", top_k, "[0.5, 0.25]")):
             raise InputError("top_k must name at least one level")
-        self.top_k, self.tau, self.correction = tuple(top_k), float(tau), check_correction(correction)
+        self.top_k, self.tau, self.correction = levels, float(tau), check_correction(correction)
         if correction == "holm" and tau == 0.5:
             raise InputError("correction: holm gives labels of one vote level only, tau; give a tau above 0.5")
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lit_certattr.errors import InputError
+from lit_certattr.settings import real_number
 from lit_certattr.statistics import exact_share
 
 Ties = Literal["index", "positive"]
@@ -32,6 +33,7 @@ def top_k_size(top_k: float, num_pixels: int) -> int:
         >>> top_k_size(0.1, 50176), top_k_size(200, 784)
         (5017, 200)
     """
+    real_number("top_k", top_k)
     if isinstance(top_k, float) and top_k == 1:
         raise InputError("top_k=1.0 would select one pixel, not all of them; it must be a share below 1, or a count")
     if not (0 < top_k < 1 or (math.isfinite(top_k) and int(top_k) == top_k)):
