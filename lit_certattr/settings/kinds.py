@@ -1,11 +1,9 @@
 """Settings of the wrong kind: one line that names them, wherever a user may hand them over."""
 
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any
 
 from lit_certattr.errors import InputError
-
-T = TypeVar("T")
 
 
 def whole_number(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
@@ -26,10 +24,11 @@ def whole_number(name: str, value: Any, least: int | None = None, most: int | No
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise InputError(f"{name} must be a whole number, got {value!r:.80}")
-    if (least is not None and value < least) or (most is not None and value > most):
+    number = int(value)
+    if (least is not None and number < least) or (most is not None and number > most):
         bound = f"be at least {least}" if most is None else f"be at most {most}" if least is None else None
         raise InputError(f"{name} must {bound or f'lie in {least} to {most}'}, got {value}")
-    return int(value)
+    return number
 
 
 def real_number(name: str, value: Any) -> float:
@@ -75,8 +74,8 @@ def several(name: str, values: Any, example: str) -> tuple[Any, ...]:
     return listed
 
 
-def instance(name: str, value: Any, kind: type[T], example: str) -> T:
-    """A setting that must be an object of a class, not the class itself or its name.
+def instance(name: str, value: Any, kind: type, example: str) -> None:
+    """Refuse a setting that is no object of a class, but the class itself, say, or its name.
 
     Args:
         name: What the message calls it.
@@ -90,7 +89,6 @@ def instance(name: str, value: Any, kind: type[T], example: str) -> T:
     if not isinstance(value, kind):
         got = f"the class {value.__name__}" if isinstance(value, type) else f"{value!r:.80}"
         raise InputError(f"{name} must be {_article(kind)} {kind.__name__}, e.g. {example}, got {got}")
-    return value
 
 
 def _article(kind: type) -> str:
