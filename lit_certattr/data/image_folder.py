@@ -1,18 +1,21 @@
 """Any folder of images."""
 
+import math
 import unicodedata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_certattr.data.folders import contents, refuse_alike
 from lit_certattr.data.ids import safe_id
+from lit_certattr.data.image_header import MAX_PIXELS, Header
 from lit_certattr.data.images import IMAGE_SUFFIXES, ImageFiles
 from lit_certattr.data.module import ImageDataModule
 from lit_certattr.data.sample import NO_LABEL, SampleSet
 from lit_certattr.data.split import balanced_order
 from lit_certattr.data.split_folders import Splits, several_splits_as_classes, split_folders
+from lit_certattr.data.white_level import WhiteLevel, read_headers, resolve_white_level, warn_of_losses
 from lit_certattr.errors import InputError
 
 
@@ -44,11 +47,19 @@ class ImageFolder(ImageDataModule):
         max_images: Predict on this many images only.
         splits: Whether sub-folders called ``train``, ``val`` or ``test`` are splits: ``auto`` decides by what lies in
             them and beside them, ``folders`` takes them as splits, ``none`` takes every sub-folder as a class.
+        white_level: The number that becomes 1.0 in images with more than 8 bits per sample, which are kept in float32:
+            a number; ``auto``: what the metadata of the files declare (PGM's maxval, TIFF's MaxSampleValue, PNG's sBIT,
+            OME's SignificantBits), else the largest number in all images of the folder; ``full``: the largest of the
+            type (65535 for 16 bits, PGM's maxval, 1 for floats). After ``setup`` the attribute ``white_level`` holds
+            the number that ``auto`` has found; checkpoints of training hold it as well. Images of 8 bits are scaled by
+            255 unless a smaller number is given.
+        max_pixels: Largest width x height of a file, against decompression bombs.
 
     Raises:
         InputError: If the folder is missing, cannot be read, has no images or can be read in two ways, two names in it
             differ only in letter case or Unicode form, a number is out of range, labels are asked for where an image
-            has none, or a class is not in ``class_names``; on access, if a file is damaged.
+            has none, or a class is not in ``class_names``; on ``setup``, if ``auto`` finds no single white level; on
+            access, if a file is damaged or too large or its numbers do not fit the white level.
     """
 
     def __init__(
@@ -63,10 +74,19 @@ class ImageFolder(ImageDataModule):
         num_workers: int = 0,
         max_images: int | None = None,
         splits: Splits = "auto",
+        white_level: WhiteLevel = "full",
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         super().__init__(batch_size, num_workers, max_images)
         if size < 1 or not 0 < crop <= 1:
             raise InputError(f"size must be at least 1 and crop in (0, 1], got {size} and {crop}")
+        if white_level not in ("auto", "full") and not (_is_number(white_level) and 0 < float(white_level) < math.inf):
+            raise InputError(f"white_level must be a number above 0, 'auto' or 'full', got {white_level!r}")
+        if max_pixels < 1:
+            raise InputError(f"max_pixels must be at least 1, got {max_pixels}")
+        self.white_level, self.max_pixels = white_level, max_pixels
+        self._white: float | None = None
+        self._headers: dict[Path, Header] | None = None
         self.root = Path(root).expanduser()
         self.crop = crop
         self.image_shape = (channels, size, size)
@@ -105,7 +125,14 @@ class ImageFolder(ImageDataModule):
         self.num_classes = len(self.class_names)
 
     def setup(self, stage: str) -> None:
-        """Make the sets; files are read when their image is asked for."""
+        """Make the sets; files are decoded when their image is asked for, or to find the white level."""
+        if self._headers is None:
+            paths = [self.root / path for paths in self._files.values() for path in paths]
+            self._headers = read_headers(paths, self.max_pixels)
+            warn_of_losses(self._headers, self.root)
+            self._white = resolve_white_level(self.white_level, self._headers, self.root, self.max_pixels)
+            if self._white is not None:
+                self.white_level = self._white
         sets = {split: self._samples(split) for split, paths in self._files.items() if paths}
         self.test_set = sets.get("", sets.get("test", sets.get("val")))
         if "train" in sets:
@@ -119,6 +146,21 @@ class ImageFolder(ImageDataModule):
                     raise InputError(f"{self._folder('train')} holds one image; training needs more")
                 self.val_set = train.subset(order[:held_out])
                 self.train_set = train.subset(order[held_out:])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The white level, for checkpoints of training."""
+        return {} if self._white is None else {"white_level": float(self._white)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuse to go on with images that are scaled differently.
+
+        Raises:
+            InputError: If the white level is another one than in the checkpoint.
+        """
+        before = state_dict.get("white_level")
+        if before != self._white:
+            now = "the largest of each type" if self._white is None else f"{self._white}"
+            raise InputError(f"white_level is {now}, but was {before} in the checkpoint; set white_level to {before}")
 
     def _folder(self, role: str) -> Path:
         return self.root / self._folders.get(role, role)
@@ -178,16 +220,22 @@ class ImageFolder(ImageDataModule):
 
     def _samples(self, split: str) -> SampleSet:
         paths = self._files[split]
-        number = {_nfc(name): place for place, name in enumerate(self.class_names)}
+        places = {_nfc(name): place for place, name in enumerate(self.class_names)}
         labelled = split in self._labelled
-        targets = [number[_nfc(_class_of(split, path) or "")] if labelled else NO_LABEL for path in paths]
+        targets = [places[_nfc(_class_of(split, path) or "")] if labelled else NO_LABEL for path in paths]
         channels, size, _ = self.image_shape
-        images = ImageFiles([self.root / path for path in paths], size, channels, self.crop)
+        images = ImageFiles(
+            [self.root / path for path in paths], size, channels, self.crop, self._white, self.max_pixels
+        )
         return SampleSet(images, targets, [safe_id(path.as_posix()) for path in paths])
 
     def _missing(self, kind: str) -> str:
         split = {"training": "train", "validation": "train"}.get(kind, "test")
         return f"image folder {self.root} has no {kind} images; put some into {self._folder(split)}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _nfc(name: str) -> str:

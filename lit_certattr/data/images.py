@@ -8,7 +8,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from lit_certattr.data.sample import ImageError
+from lit_certattr.data.image_header import MAX_PIXELS, OpenFile, open_image
+from lit_certattr.data.image_numbers import planes, scaled, stored_numbers
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """Files with these endings (in any case) count as images."""
@@ -34,46 +35,86 @@ def to_pixels(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(picture, dtype=np.uint8)).reshape(*picture.size[::-1], -1).permute(2, 0, 1)
 
 
-def read_picture(path: Path, channels: int) -> Image.Image:
-    """Decode an image file completely, upright, as grayscale (1 channel) or RGB (3).
-
-    16-bit images are reduced to 8 bits; transparency is dropped; of an animation the first frame counts.
-
-    Raises:
-        ImageError: If the file cannot be decoded, is cut short, or has 32-bit pixels.
-    """
-    try:
-        with Image.open(path) as opened:
-            picture: Image.Image = ImageOps.exif_transpose(opened)
-            picture.load()
-    except Exception as error:  # decoders raise whatever a damaged file leads them to
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ImageError(f"image {path} cannot be read ({reason}); repair or remove the file") from error
-    if picture.mode.startswith("I;16"):
-        picture = Image.fromarray((np.asarray(picture).astype(np.uint16) // 257).astype(np.uint8))
-    elif picture.mode in ("I", "F"):
-        raise ImageError(f"image {path} has 32-bit pixels, whose range is unknown; convert it to 8 or 16 bits")
-    elif "transparency" in picture.info:
+def eight_bits(file: OpenFile, channels: int) -> Image.Image:
+    """Decode an image of at most 8 bits per sample, upright, as grayscale (1 channel) or RGB (3), without alpha."""
+    assert file.picture is not None
+    picture: Image.Image = ImageOps.exif_transpose(file.picture)
+    picture.load()
+    if "transparency" in picture.info:
         picture = picture.convert("RGBA")
+    elif picture.mode in ("RGBa", "La", "LAB"):  # what Pillow converts in two steps only
+        picture = picture.convert({"RGBa": "RGBA", "La": "LA", "LAB": "RGB"}[picture.mode])
     return picture.convert("RGB" if channels == 3 else "L")
 
 
-class ImageFiles:
-    """Image files, read when they are asked for.
+def read_image(
+    path: Path,
+    size: int,
+    channels: int = 3,
+    crop: float = 1.0,
+    white_level: float | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Tensor:
+    """Decode an image file completely and bring its centre to one size.
+
+    Images of at most 8 bits are scaled as such; others, and those with a ``white_level`` of their own, as float32.
+    Transparency is dropped; of an animation or of several pages the first counts.
 
     Args:
-        paths: One file an image.
-        size: Height and width in pixels that they are brought to by :func:`centre_square`.
+        path: The file.
+        size: Height and width of the result.
         channels: 1 (grayscale) or 3 (RGB).
         crop: See :func:`centre_square`.
+        white_level: The number that becomes 1.0, ``None`` for the largest of the file's type. One above 255 leaves
+            images of 8 bits as they are.
+        max_pixels: Largest width x height of a file.
+
+    Returns:
+        float32 ``[C, size, size]`` in [0, 1].
+
+    Raises:
+        ImageError: If the file cannot be decoded, is cut short or too large, or its numbers do not fit the white level.
+    """
+    with open_image(path, max_pixels) as file:
+        if file.header.kind == "bytes" and (white_level is None or white_level >= 255):
+            return to_pixels(centre_square(eight_bits(file, channels), size, crop)).float() / 255
+        if file.header.kind == "bytes":
+            picture = eight_bits(file, channels)
+            array, orientation = np.asarray(picture).reshape(*picture.size[::-1], -1), 1
+        else:
+            array, orientation = stored_numbers(file)
+        upright = planes(scaled(array, file, white_level), channels, orientation)
+    squares = [np.asarray(centre_square(plane, size, crop)) for plane in upright]
+    return torch.from_numpy(np.stack(squares)).clamp(0, 1)  # the bicubic kernel overshoots at edges
+
+
+class ImageFiles:
+    """Image files, read by :func:`read_image` when they are asked for.
+
+    Args:
+        paths: One file per image.
+        size: Height and width in pixels.
+        channels: 1 (grayscale) or 3 (RGB).
+        crop: See :func:`centre_square`.
+        white_level: See :func:`read_image`.
+        max_pixels: Largest width x height of a file.
     """
 
-    def __init__(self, paths: Sequence[Path], size: int, channels: int = 3, crop: float = 1.0) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        size: int,
+        channels: int = 3,
+        crop: float = 1.0,
+        white_level: float | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
         self.paths = paths
         self.size = size
         self.channels = channels
         self.crop = crop
+        self.white_level = white_level
+        self.max_pixels = max_pixels
 
     def __getitem__(self, index: int) -> Tensor:
-        picture = read_picture(self.paths[index], self.channels)
-        return to_pixels(centre_square(picture, self.size, self.crop)).float() / 255
+        return read_image(self.paths[index], self.size, self.channels, self.crop, self.white_level, self.max_pixels)
