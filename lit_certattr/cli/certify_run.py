@@ -190,7 +190,8 @@ def run(
             class_names=checked.class_names,
             overwrite=overwrite,
             config=config,
-            provenance=provenance(network, certifier.seed, device) | {"preflight": checked.record},
+            provenance=provenance(network, certifier.seed, device)
+            | {"preflight": checked.record, "data": data.state_dict()},
             radii=radii,
             max_panels=max_panels,
         )

@@ -333,6 +333,24 @@ def test_labels_where_there_are_none_and_an_unknown_class(arguments, tmp_path, c
     assert not (tmp_path / "run").exists()
 
 
+def test_12_bits_in_a_16_bit_file(arguments, tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    numbers = np.random.default_rng(0).integers(0, 4096, (8, 8)).astype(np.uint16)
+    Image.fromarray(numbers).save(tmp_path / "images" / "a.png")
+    main(_folder(tmp_path, arguments, "--data.init_args.white_level=auto", "--max_panels=0"))
+    assert f"set white_level to {numbers.max()} to keep it" in capsys.readouterr().err
+    provenance = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    assert provenance["data"] == {"white_level": float(numbers.max())}
+    first = _files(tmp_path / "run")
+    again = [f"--data.init_args.white_level={numbers.max()}", "--data.init_args.splits=none", "--max_panels=0"]
+    main(_folder(tmp_path, arguments, *again))  # goes on with the same directory: the images are the same
+    assert _files(tmp_path / "run") == first
+    capsys.readouterr()
+    main(["audit", str(tmp_path / "run")])
+    line = _refusal(_folder(tmp_path, arguments, "--data.init_args.white_level=1000"), capsys)
+    assert "above white (1000); set white_level higher" in line
+
+
 def test_two_folders_are_not_the_first_two_of_ten_classes(arguments, tmp_path, capsys):
     """They were: a photograph of another class was labelled with the name of the first folder."""
     for name in ("seven", "nine"):
