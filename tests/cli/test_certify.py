@@ -337,7 +337,9 @@ def test_12_bits_in_a_16_bit_file(arguments, tmp_path, capsys):
     (tmp_path / "images").mkdir()
     numbers = np.random.default_rng(0).integers(0, 4096, (8, 8)).astype(np.uint16)
     Image.fromarray(numbers).save(tmp_path / "images" / "a.png")
-    main(_folder(tmp_path, arguments, "--data.init_args.white_level=auto", "--max_panels=0"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", ".*no metadata declare white")
+        main(_folder(tmp_path, arguments, "--data.init_args.white_level=auto", "--max_panels=0"))
     assert f"set white_level to {numbers.max()} to keep it" in capsys.readouterr().err
     provenance = json.loads((tmp_path / "run" / "provenance.json").read_text())
     assert provenance["data"] == {"white_level": float(numbers.max())}
