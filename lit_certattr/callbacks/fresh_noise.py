@@ -7,7 +7,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from lit_certattr.data import Sample
 from lit_certattr.modules import CertificationModule
-from lit_certattr.reports.consistency import Finding
+from lit_certattr.reports.finding import Finding
 from lit_certattr.reports.fresh import contradictions
 from lit_certattr.reports.run_directory import RunDirectory
 

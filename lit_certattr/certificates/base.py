@@ -86,6 +86,31 @@ class Certificate(Metric, ABC):
     def compute(self) -> Result:
         """The result for the samples seen since ``reset()``."""
 
+    def fixed(self, num_samples: int) -> dict[str, Any]:
+        """Fields of the result that follow from the settings, the noise and the shapes, whatever the samples were.
+
+        What :meth:`place` has fixed is known; no samples are needed. An audit puts them in place of those that a file
+        holds, and derives the result again.
+
+        Args:
+            num_samples: Number of samples.
+        """
+        assert self.bound_to is not None
+        return {
+            "alpha": self.alpha,
+            "alpha_share": self.alpha_share,
+            "alpha_slack": alpha_slack(self.bound_to, num_samples, self.dimension or 0),
+            "sigma": self.bound_to.sigma,
+            "noise": type(self.bound_to).__name__,
+        }
+
+    def check_result(self, result: Any) -> None:
+        """Refuse a result that this certificate cannot have given, beyond what its own ``rederive`` finds.
+
+        Raises:
+            InputError: Saying why.
+        """
+
     def conditions(self) -> dict[str, Any]:
         """Settings of this certificate that belong to the record of how the samples were used; plain values."""
         return {}
@@ -163,15 +188,19 @@ class Certificate(Metric, ABC):
             InputError: If the theorem does not cover the noise, the maps are too small for the settings, or the noise
                 needs the dimension.
         """
+        self.place(noise, map_shape, dimension)
+        device = self.num_samples.device
+        self.allocate()
+        self.reset()
+        self.to(device)
+
+    def place(self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None) -> None:
+        """Fix the noise law and the shapes as :meth:`bind` does, without room for samples."""
         self.check_noise(noise)
         if dimension is None and alpha_slack(noise, 1, 1):
             raise InputError(f"{type(self).__name__}: {noise!r} needs bind(noise, map_shape, dimension)")
         height, width = map_shape
         self.bound_to, self.map_shape, self.dimension = noise, (height, width), dimension
-        device = self.num_samples.device
-        self.allocate()
-        self.reset()
-        self.to(device)
 
     def update(self, maps: Tensor | MapBlock) -> None:
         """Take in a block of noisy maps.
@@ -204,14 +233,11 @@ class Certificate(Metric, ABC):
         """The fields that every result has."""
         if self.bound_to is None or not int(self.num_samples):
             raise InputError(f"{type(self).__name__}: no samples; call bind() and update() before compute()")
-        self.check_slack(self.bound_to, int(self.num_samples), self.dimension or 0)
+        num_samples = int(self.num_samples)
+        self.check_slack(self.bound_to, num_samples, self.dimension or 0)
         return {
-            "num_samples": int(self.num_samples),
+            "num_samples": num_samples,
             "num_invalid": int(self.num_invalid),
-            "alpha": self.alpha,
-            "alpha_share": self.alpha_share,
-            "alpha_slack": alpha_slack(self.bound_to, int(self.num_samples), self.dimension or 0),
-            "sigma": self.bound_to.sigma,
-            "noise": type(self.bound_to).__name__,
-            "flags": invalid_flags(int(self.num_invalid), int(self.num_samples)),
+            "flags": invalid_flags(int(self.num_invalid), num_samples),
+            **Certificate.fixed(self, num_samples),
         }

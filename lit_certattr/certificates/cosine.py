@@ -142,6 +142,24 @@ class CosineCertificate(Certificate):
         products: Tensor = torch.linalg.vecdot(first, second) * scale[0:even:2] * scale[1:even:2]
         return products
 
+    def fixed(self, num_samples: int) -> dict[str, Any]:
+        """See :class:`Certificate`."""
+        return super().fixed(num_samples) | {
+            "bound": "nonnegative" if self.nonnegative else "signed",
+            "dimension": self.dimension or self.num_pixels,
+            "num_selection": self.num_selection,
+        }
+
+    def check_result(self, result: CosineResult) -> None:
+        """See :class:`Certificate`: one process projects all samples behind the selection, and pairs them all."""
+        if self.sync_on_compute:
+            return
+        expected = {"projections": result.num_samples - result.num_selection, "products": result.num_samples // 2}
+        for name, count in expected.items():
+            if (held := getattr(result, name).numel()) != count:
+                raise InputError(f"holds {held} {name}, but {result.num_samples} samples give {count}")
+        result.check_mean()
+
     def compute(self) -> CosineResult:
         """See :class:`Certificate`."""
         record = self._record()

@@ -227,6 +227,35 @@ class CosineResult(Result):
         changes: dict[str, Any] = {"norm": norm, "flags": flags}
         return attrs.evolve(self, **changes)
 
+    def check_mean(self, level: float = 1e-9) -> None:
+        r"""Refuse a mean that cannot be that of the samples behind the projections and products.
+
+        With T the sum of all normalised maps and :math:`T_k` that of the samples before the k-th direction, the
+        projections of a segment add up to :math:`\langle T_k, T_{k+1} - T_k \rangle / \|T_k\|`, at most
+        :math:`\|T_{k+1}\| - \|T_k\|`, so all of them add up to :math:`\|T\|` at most; and no map is longer than 1. The
+        products bound the squared norm of the expectation, from which the mean is not further than
+        :func:`~lit_certattr.statistics.vector_margin`.
+
+        Args:
+            level: Probability with which an honest mean is refused, for each of three bounds.
+
+        Raises:
+            InputError: Saying what is impossible.
+        """
+        length, n = float(self.mean.norm()), self.num_samples
+        least = float(self.projections.sum()) / n
+        if not least - 1e-6 <= length <= (n - self.num_zero) / n + 1e-6:
+            raise InputError(f"the mean has the length {length:.4f}, but these samples give {least:.4f} to 1")
+        if self.nonnegative and float(self.mean.min()) < 0:
+            raise InputError("the mean of maps without negative values is negative")
+        low, high = (
+            sign * inner_product_upper_bound(sign * self.products.numpy(), level, self.nonnegative and sign > 0)
+            for sign in (-1, 1)
+        )
+        margin = vector_margin(n, level, 2**0.5 if self.nonnegative else 2.0)
+        if not max(0.0, low) ** 0.5 - margin <= length <= max(0.0, high) ** 0.5 + margin:
+            raise InputError(f"the mean has the length {length:.4f}, far from the root of the mean product")
+
     def claims(self) -> dict[str, Tensor]:
         """See :class:`Result`: the one number that all cosines follow from."""
         return {_NORM: torch.tensor(self.norm**2, dtype=torch.float64)}

@@ -1,6 +1,7 @@
 """Pixel-level certificate: which pixels stay important, or unimportant, under every small perturbation."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -98,6 +99,10 @@ class PixelCertificate(VoteCertificate):
         """See :class:`Certificate`."""
         self.mask_sizes(num_pixels)
         return smallest_sample_size(self.tau, self.spent_alpha / (num_pixels * len(self.top_k)))
+
+    def fixed(self, num_samples: int) -> dict[str, Any]:
+        """See :class:`Certificate`."""
+        return super().fixed(num_samples) | {"top_k": self.top_k, "tau": self.tau, "correction": self.correction}
 
     def compute(self) -> PixelResult:
         """See :class:`Certificate`."""

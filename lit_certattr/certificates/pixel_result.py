@@ -18,7 +18,7 @@ from lit_certattr.certificates.result import (
     round_down,
     upper_bounds_of_counts,
 )
-from lit_certattr.certificates.votes import check_votes, vote_flags
+from lit_certattr.certificates.votes import check_tied, check_votes, vote_flags
 from lit_certattr.errors import InputError
 from lit_certattr.rounding import exact, percent_at_least
 from lit_certattr.smoothing import top_k_size
@@ -272,6 +272,8 @@ class PixelResult(Result):
         for votes, top_k in zip(self.votes, self.top_k, strict=True):
             size = top_k_size(top_k, self.num_pixels)
             check_votes(votes, size, ties, self.num_samples, self.num_constant, self.num_invalid)
+        for tied in self.tied:
+            check_tied(tied, self.num_samples, self.num_pixels, self.num_constant)
         record = self._record()
         record["flags"] = invalid_flags(self.num_invalid, self.num_samples)
         record["flags"] += vote_flags(self.num_samples, self.num_constant, max(self.tied), ties, self.num_invalid)

@@ -17,6 +17,7 @@ from torch import Tensor
 from lit_certattr.errors import InputError
 from lit_certattr.rounding import confidence, exact
 from lit_certattr.statistics import clopper_pearson_upper
+from lit_certattr.untrusted import check_tensors
 from lit_certattr.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -209,6 +210,7 @@ def load_results(path: str | Path) -> dict[str, Result]:
     """
     kinds = {kind.__name__: kind for kind in _kinds(Result)}
     try:
+        check_tensors(Path(path))
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[_HEADER])
             results = {}
@@ -219,7 +221,17 @@ def load_results(path: str | Path) -> dict[str, Result]:
             return results
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (SafetensorError, LookupError, ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
+    except (
+        SafetensorError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        OSError,
+        RecursionError,
+        MemoryError,
+        RuntimeError,  # of torch, for a type or a shape that it does not have
+    ) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a file of certified results, or damaged ({reason})") from None
 

@@ -1,6 +1,7 @@
 """Certified top-K overlap of SmoothGrad of a class probability, from a bound of its curvature."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -120,6 +121,11 @@ class SmoothGradCertificate(Certificate):
         self.total += rest @ noise
         self.square += rest.square() @ noise.square()
         self.spread += rest.square().sum()
+
+    def fixed(self, num_samples: int) -> dict[str, Any]:
+        """See :class:`Certificate`."""
+        own = {"top_k": self.top_k, "num_selection": self.num_selection, "truncation": self.truncation}
+        return super().fixed(num_samples) | own
 
     def compute(self) -> SmoothGradResult:
         """See :class:`Certificate`."""

@@ -130,7 +130,7 @@ class TopKOverlapCertificate(VoteCertificate):
         if bound == "published_hoeffding" and num_selection:
             raise InputError("bound='published_hoeffding' chooses S on all samples: num_selection must be 0")
         exact = bound == "clopper_pearson"
-        if not exact and uncovered is not None:
+        if not exact and uncovered is not None and tuple(uncovered) != (0.0,):
             raise InputError(f"uncovered has no meaning for bound={bound!r}: leave it out")
         default = (0.0, 0.01) if exact else (0.0,)
         self.uncovered = default if uncovered is None else tuple(uncovered)
@@ -215,6 +215,23 @@ class TopKOverlapCertificate(VoteCertificate):
         first, second = self._band
         self.joint += count_pairs(masks[:, first], masks[:, second])
 
+    def fixed(self, num_samples: int) -> dict[str, Any]:
+        """See :class:`Certificate`."""
+        return super().fixed(num_samples) | self._settled()
+
+    def _settled(self) -> dict[str, Any]:
+        return {
+            "num_selection": self.num_selection,
+            "pairs": self.pairs,
+            "top_k": self.top_k,
+            "sparsity": self.sparsity,
+            "saturation": self._saturated(self.num_pixels),
+            "map_kind": self.map_kind,
+            "bound": self.bound,
+            "uncovered": uncovered_sizes(self.uncovered, top_k_size(self.top_k, self.num_pixels)),
+            **self._theorem(),
+        }
+
     def _level_masks(self, block: MapBlock) -> Tensor:
         return block.level_masks(self.map_kind, self.sizes[0], self._saturated(self.num_pixels))
 
@@ -228,18 +245,10 @@ class TopKOverlapCertificate(VoteCertificate):
         return self.result.from_votes(
             votes,
             selection,
-            num_selection=int(self.num_selected),
             joint=joint,
-            pairs=self.pairs,
-            top_k=self.top_k,
-            sparsity=self.sparsity,
-            saturation=self._saturated(self.num_pixels),
-            map_kind=self.map_kind,
-            bound=self.bound,
-            uncovered=uncovered_sizes(self.uncovered, top_k_size(self.top_k, self.num_pixels)),
             num_constant=int(self.num_constant),
             tied=int(self.tied.max()) / (record["num_samples"] * self.num_pixels),
-            **self._theorem(),
+            **self._settled() | {"num_selection": int(self.num_selected)},
             **record,
         )
 

@@ -27,7 +27,7 @@ from lit_certattr.certificates.pair_bounds import (
     pair_radii,
 )
 from lit_certattr.certificates.result import check_same_shape, invalid_flags, round_down, upper_bounds_of_counts
-from lit_certattr.certificates.votes import check_votes, vote_flags
+from lit_certattr.certificates.votes import check_tied, check_votes, vote_flags
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import top_k_mask, top_k_size
 from lit_certattr.smoothing.sparsify import Ties
@@ -190,6 +190,10 @@ class TopKOverlapResult(OverlapResult):
         check_votes(total, kept, ties, self.num_samples, self.num_constant, self.num_invalid)
         for part, samples in ((self.selection, self.num_selection), (self.votes, self.num_bound)):
             check_votes(part, kept, "positive", samples, 0)
+        counted = self.map_kind == "sparsified"
+        check_tied(self.tied, self.num_samples, pixels, self.num_constant if counted else 0)
+        if not counted and self.tied:
+            raise InputError(f"tied={self.tied}, but maps that are cut at random levels have no ties")
         check_uncovered(self.uncovered, top_k_size(self.top_k, pixels))
         first, second = (self.votes.flatten()[side] for side in self.band())
         check_joint(self.joint, first, second, self.num_bound)

@@ -36,6 +36,24 @@ def check_votes(votes: Tensor, size: int, ties: Ties, samples: int, num_constant
         raise InputError(f"the votes add up to {total}, but {voting} masks of {size} pixels give {voting * size}")
 
 
+def check_tied(tied: float, samples: int, num_pixels: int, num_constant: int) -> None:
+    """Refuse a share of tied pixels that no maps can have given.
+
+    Args:
+        tied: Average share of the pixels that tie across the threshold of a map.
+        samples: Number of maps.
+        num_pixels: Pixels of a map.
+        num_constant: Constant maps, all of whose pixels tie.
+
+    Raises:
+        InputError: If it is no whole number of pixels, or fewer than the constant maps have.
+    """
+    total = samples * num_pixels
+    count = round(tied * total) if 0 <= tied <= 1 else -1
+    if not num_constant * num_pixels <= count <= total or count / total != tied:
+        raise InputError(f"tied={tied} is no share of the pixels of {samples} maps with {num_constant} constant ones")
+
+
 def vote_flags(samples: int, num_constant: int, tied: float, ties: Ties, num_invalid: int = 0) -> list[str]:
     """What a reader of votes must know: constant maps, and ties.
 

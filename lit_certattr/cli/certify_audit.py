@@ -19,7 +19,7 @@ from lit_certattr.data import collate
 from lit_certattr.errors import InputError
 from lit_certattr.modules import CertificationModule
 from lit_certattr.reports.audit import Audit, audit_run
-from lit_certattr.reports.consistency import Finding
+from lit_certattr.reports.finding import Finding
 from lit_certattr.reports.fresh import count_claims
 from lit_certattr.reports.run_directory import RunDirectory
 from lit_certattr.rounding import at_most, exact, total
@@ -135,9 +135,8 @@ def _print_audit(console: Console, audit: Audit) -> None:
         console.print(note, markup=False, style="dim")
     equal = sum(tally.num_equal for tally in audit.tallies.values())
     if audit.findings:
-        console.print(
-            f"REFUSED: {len(audit.findings)} finding(s), {equal} of {audit.num_certificates} re-derived equal"
-        )
+        equals = f"{equal} of {audit.num_certificates} certificates re-derived equal"
+        console.print(f"FAILED: {len(audit.findings)} finding(s), {equals}")
     else:
         console.print(f"{equal} certificates re-derived, all equal")
 
@@ -147,7 +146,7 @@ def _print_fresh(console: Console, findings: Sequence[Finding], words: Sequence[
         console.print(line, markup=False)
     if findings:
         _print_findings(console, findings)
-        console.print(f"REFUSED: {len(findings)} statement(s) fall")
+        console.print(f"FAILED: {len(findings)} finding(s), claims contradicted by fresh noise")
         raise SystemExit(1)
     console.print("No claim falls")
 

@@ -6,28 +6,25 @@ from typing import Any, NamedTuple
 
 import attrs
 import pyarrow as pa
-import pyarrow.parquet as pq
 from torch import Tensor
 
 from lit_certattr.certificates import Result, load_results
 from lit_certattr.data import NO_LABEL, SampleSet
 from lit_certattr.errors import InputError
-from lit_certattr.reports.consistency import (
-    Finding,
-    at,
-    check_provenance,
-    check_settings,
-    check_slack,
-    name_list,
-    read_config,
-    show,
-)
+from lit_certattr.reports.audit_files import SUFFIX, check_files, odd_kinds, stored_ids
+from lit_certattr.reports.audit_page import check_page
+from lit_certattr.reports.audit_table import check_table, read_table
+from lit_certattr.reports.binding import check_class_names, derive, facts_faults, together_faults
+from lit_certattr.reports.consistency import MAX_LIST, check_provenance, read_config
+from lit_certattr.reports.finding import Finding, name_list, show
 from lit_certattr.reports.provenance import data_hash
+from lit_certattr.reports.recorded import Recorded, is_own_attribution, read_settings
 from lit_certattr.reports.run_directory import RunDirectory
-from lit_certattr.reports.table import RADII, rows, schema
+from lit_certattr.reports.table import RADII, rows
+from lit_certattr.trust import foreign_classes
 
-_SUFFIX = ".safetensors"
 _HALF = ("16-true", "bf16-true")
+_PANELS = 16
 
 
 class Tally(NamedTuple):
@@ -66,22 +63,25 @@ class Audit:
         return sum(tally.num_certificates for tally in self.tallies.values())
 
 
-def audit_run(directory: RunDirectory) -> Audit:
+def audit_run(directory: RunDirectory, pages: bool = True) -> Audit:
     """Re-derive everything in a run directory that can be derived; reads only, and runs nothing from the files.
 
-    Each certificate is computed again from its counts by the function that certified, and compared field by field,
-    bit by bit. The table is computed again from the certificates, the hash of the images from the images, the
-    fingerprint from the settings; settings, certificates and ``config.yaml`` must say the same; no file may be
-    missing or too many.
+    Each certificate is computed again by the function that certified, from its counts and from the settings, the image
+    and the noise law, and compared field by field, bit by bit. The table, the figures and the page are made again from
+    the certificates, the hash of the images from the images, the fingerprint from the settings; settings, certificates
+    and ``config.yaml`` must say the same; no file may be missing or too many.
 
     Args:
         directory: A run.
+        pages: Whether to draw the figures and the page again, which takes most of the time.
 
     Raises:
         InputError: If it is no run at all.
     """
-    if not directory.provenance_file.exists():
+    if not directory.provenance_file.is_symlink() and not directory.provenance_file.exists():
         raise InputError(f"{directory.path} holds no run: there is no provenance.json")
+    if odd := odd_kinds(directory):
+        return Audit([], {}, odd, [])
     provenance = directory.provenance()
     settings = provenance.get("settings")
     if not isinstance(settings, Mapping):
@@ -89,159 +89,145 @@ def audit_run(directory: RunDirectory) -> Audit:
     findings = list(check_provenance(provenance, settings))
     config, faults = read_config(directory.config, settings)
     findings += faults
+    recorded, lines = read_settings(settings)
+    findings += [Finding("provenance.json", line) for line in lines]
     table, ids, faults = _read_table(directory)
     findings += faults
-    findings += _check_files(directory, ids)
+    panels = config.get("max_panels", _PANELS)
+    findings += check_files(directory, ids, ids[: max(0, panels)])
+    findings += _check_ids(config.get("ids"), ids)
+    if recorded is None:
+        return Audit(ids, {}, findings, [])
 
-    stored = {path.name.removesuffix(_SUFFIX) for path in directory.maps.glob(f"[!.]*{_SUFFIX}")}
-    counts: dict[str, list[bool]] = {}
-    kinds: dict[str, str] = {}
-    derived_rows: list[dict[str, Any]] = []
-    schedules: dict[str, str] = {}
-    labels: dict[str, int] = {}
-    for image_id in [*ids, *sorted(stored - set(ids))]:
-        if image_id not in stored:
-            continue  # named by the check of the files; an id of the table alone never becomes a path
-        facts: dict[str, Any] = {}
-        record = None
-        try:
-            record = directory.read(image_id)
-            results, facts = record.results, record.facts
-            labels[image_id] = int(facts.get("label", NO_LABEL))
-        except (InputError, TypeError, ValueError) as error:
-            findings.append(Finding(image_id, str(error)))
-            try:
-                results = load_results(directory.maps / f"{image_id}{_SUFFIX}")
-            except InputError:
-                continue
-        derived = {}
-        for name, result in results.items():
-            faults, again = _check_result(image_id, name, result)
-            findings += faults
-            findings += check_settings(image_id, name, result, settings, facts)
-            if record is not None:
-                findings += check_slack(image_id, name, result, settings, record.image.numel())
-            counts.setdefault(name, []).append(not faults)
-            kinds[name] = result.kind
-            derived[name] = again
-            schedules.setdefault(str(result.sampling.get("looks")), f"{image_id}, {name}")
-        expected = settings.get("certificates")
-        if isinstance(expected, Mapping) and set(expected) != set(results):
-            findings.append(Finding(image_id, "certificates", name_list(results), name_list(expected)))
-        if image_id in ids:
-            radii = config.get("radii", RADII)
-            derived_rows += rows(image_id, derived, facts, radii)
-    if len(schedules) > 1:
-        (one, _), (other, place) = list(schedules.items())[:2]
-        findings.append(Finding(place, "looks are not those of the other certificates", other, one))
+    derived = _Derived(directory, settings, recorded, config.get("radii", RADII))
+    there = stored_ids(directory.maps) | stored_ids(directory.images)
+    for image_id in [*ids, *sorted(there - set(ids))]:
+        if image_id in there:  # an id of the table alone never becomes a path
+            derived.add(image_id, image_id in ids)
+    findings += derived.findings
     if table is not None:
-        findings += _check_table(table, derived_rows, config.get("radii", RADII))
-    notes = ["report.html and figures/ only show these numbers; pictures are not compared."]
-    if directory.attack.exists():
-        notes.append("attack/ holds attacks on these certificates, not certificates; it is not looked at.")
-    versions = provenance.get("versions")
-    written = versions.get("lit-certattr") if isinstance(versions, Mapping) else None
-    if written is not None and written != version("lit-certattr"):
-        notes.append(f"Written by lit-certattr {written}, audited by {version('lit-certattr')}.")
-    findings += _check_images(directory, ids, labels, settings, notes)
-    tallies = {name: Tally(kinds[name], sum(equal), len(equal)) for name, equal in counts.items()}
+        findings += check_table(table, derived.rows, derived.radii, derived.skipped)
+    notes = _notes(directory, provenance, settings, recorded, config)
+    findings += _check_images(directory, ids, derived.labels, settings, notes)
+    if pages and table is not None and not findings:
+        faults, more = check_page(directory, ids, table, panels)
+        findings += faults
+        notes += more
+    tallies = {name: Tally(derived.kinds[name], sum(equal), len(equal)) for name, equal in derived.equal.items()}
     return Audit(ids, tallies, findings, notes)
 
 
-def differences(stored: Result, derived: Result) -> Iterator[Finding]:
-    """The fields in which two results of one kind differ, each with its first place; ``place`` is left empty.
+class _Derived:
+    """Collects what follows from the certificates, image by image."""
 
-    Args:
-        stored: What a file holds.
-        derived: What follows from its counts.
-    """
-    for field in attrs.fields(type(stored)):
-        one, two = getattr(stored, field.name), getattr(derived, field.name)
-        if isinstance(one, Tensor):
-            yield from _tensor_difference(field.name, one, two)
-        elif one != two and not (one != one and two != two):  # NaN equals NaN here
-            yield Finding("", field.name, show(one), show(two))
+    def __init__(
+        self, directory: RunDirectory, settings: Mapping[str, Any], recorded: Recorded, radii: Sequence[float]
+    ) -> None:
+        self.directory, self.settings, self.recorded, self.radii = directory, settings, recorded, radii
+        self.findings: list[Finding] = []
+        self.equal: dict[str, list[bool]] = {}
+        self.kinds: dict[str, str] = {}
+        self.labels: dict[str, int] = {}
+        self.rows: list[dict[str, Any]] = []
+        self.skipped: list[tuple[str, str]] = []
+        self._class_names: dict[int, str] = {}
+
+    def add(self, image_id: str, listed: bool) -> None:
+        """Check one image; what hostile numbers provoke is a finding, whatever it is."""
+        try:
+            self._add(image_id, listed)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+            self.findings.append(Finding(image_id, f"cannot be checked ({reason})"))
+
+    def _add(self, image_id: str, listed: bool) -> None:
+        try:
+            record = self.directory.read(image_id)
+        except InputError as error:
+            self.findings.append(Finding(image_id, str(error)))
+            for name, result in _what_is_left(self.directory, image_id).items():
+                self.kinds[name] = result.kind
+                self.equal.setdefault(name, []).append(False)
+                self.skipped.append((image_id, name))
+            return
+        self.findings += facts_faults(record, self.settings)
+        self.findings += check_class_names(record, self._class_names)
+        label = record.facts.get("label", NO_LABEL)
+        self.labels[image_id] = label if isinstance(label, int) else NO_LABEL
+        again: dict[str, Result] = {}
+        for name, result in record.results.items():
+            faults, derived = derive(record, name, self.settings, self.recorded)
+            self.findings += faults
+            self.equal.setdefault(name, []).append(not faults)
+            self.kinds[name] = result.kind
+            if derived is None:
+                self.skipped.append((image_id, name))
+            else:
+                again[name] = derived
+        expected = self.recorded.certificates
+        if set(expected) != set(record.results):
+            self.findings.append(Finding(image_id, "certificates", name_list(record.results), name_list(expected)))
+        self.findings += together_faults(record, self.recorded)
+        if listed:
+            self.rows += rows(image_id, again, record.facts, self.radii)
 
 
-def _tensor_difference(name: str, stored: Tensor, derived: Tensor) -> Iterator[Finding]:
-    if stored.shape != derived.shape or stored.dtype != derived.dtype:
-        yield Finding("", name, *(f"{tensor.dtype} {tuple(tensor.shape)}" for tensor in (stored, derived)))
-        return
-    differ = stored != derived
-    if stored.is_floating_point():
-        differ &= ~(stored.isnan() & derived.isnan())
-    if bool(differ.any()):
-        where = differ.nonzero()
-        index = tuple(where[0].tolist())
-        count = f" ({len(where)} of {stored.numel()} differ)"
-        yield Finding("", name + at(index) + count, show(stored[index].item()), show(derived[index].item()))
-
-
-def _check_result(image_id: str, name: str, result: Result) -> tuple[list[Finding], Result]:
-    """Findings about one certificate, and its derived form (the stored one where there is none)."""
-    place = f"{image_id}, {name}"
+def _what_is_left(directory: RunDirectory, image_id: str) -> dict[str, Result]:
+    """The certificates of an image whose other file is damaged."""
     try:
-        derived = result.rederive()
-    except NotImplementedError:
-        return [Finding(place, f"a {type(result).__name__} cannot be re-derived")], result
-    except (InputError, ValueError, TypeError, ArithmeticError, LookupError, RuntimeError) as error:
-        return [Finding(place, f"cannot be re-derived: {' '.join(str(error).split())}")], result
-    return [finding._replace(place=place) for finding in differences(result, derived)], derived
+        return load_results(directory.maps / f"{image_id}{SUFFIX}")
+    except InputError:
+        return {}
 
 
 def _read_table(directory: RunDirectory) -> tuple[pa.Table | None, list[str], list[Finding]]:
+    there = stored_ids(directory.images)
     try:
-        table = pq.read_table(directory.table)
-        ids = list(dict.fromkeys(str(image_id) for image_id in table.column("id").to_pylist()))
-    except (OSError, KeyError, pa.ArrowException) as error:
-        reason = "is missing: the run is not finished" if isinstance(error, FileNotFoundError) else "cannot be read"
-        ids = sorted(path.name.removesuffix(_SUFFIX) for path in directory.images.glob(f"[!.]*{_SUFFIX}"))
-        return None, ids, [Finding("results.parquet", reason)]
-    return table, ids, []
+        table = read_table(directory.table, MAX_LIST * (len(there) + 1))
+    except FileNotFoundError:
+        return None, sorted(there), [Finding("results.parquet", "is missing: the run is not finished")]
+    except InputError as error:
+        return None, sorted(there), [Finding("results.parquet", f"cannot be read ({error})")]
+    return table, list(dict.fromkeys(str(image_id) for image_id in table.column("id").to_pylist())), []
 
 
-def _check_table(table: pa.Table, derived: Sequence[Mapping[str, Any]], radii: Sequence[float]) -> Iterator[Finding]:
-    """The table cell by cell against the rows that follow from the certificates."""
-    columns = schema(radii).names
-    if table.column_names != columns:
-        odd = sorted(set(table.column_names) ^ set(columns)) or ["order"]
-        yield Finding("results.parquet", f"columns ({', '.join(odd[:5])})", str(table.num_columns), str(len(columns)))
-    held = {(row["id"], row.get("certificate"), row.get("level")): row for row in table.to_pylist()}
-    if len(held) < table.num_rows:
-        yield Finding("results.parquet", "holds a row twice", str(table.num_rows), str(len(held)))
-    for row in derived:
-        key = (row["id"], row["certificate"], row.get("level"))
-        place = f"results.parquet, {key[0]}, {key[1]}, level {key[2]}"
-        if (stored := held.pop(key, None)) is None:
-            yield Finding(place, "row is missing")
-            continue
-        for name in (name for name in columns if name in stored):
-            one, two = stored[name], row.get(name)
-            if one != two and not (one != one and two != two):
-                yield Finding(place, name, show(one), show(two))
-    for image_id, name, level in held:
-        yield Finding(f"results.parquet, {image_id}, {name}, level {level}", "row belongs to no certificate")
+def _check_ids(asked: Any, ids: Sequence[str]) -> Iterator[Finding]:
+    """The images that ``config.yaml`` asks for, if it names any."""
+    if asked is None:
+        return
+    names = set(map(str, asked)) if isinstance(asked, list) else set()
+    for image_id in sorted(names ^ set(ids)):
+        yield Finding(
+            "config.yaml", f"ids: {show(image_id)} is {'not certified' if image_id in names else 'no such id'}"
+        )
 
 
-def _check_files(directory: RunDirectory, ids: Sequence[str]) -> Iterator[Finding]:
-    """Files that are missing, and files that no run leaves."""
-    named = (directory.config, directory.provenance_file, directory.table, directory.report)
-    folders = (directory.maps, directory.images, directory.figures)
-    top = {path.name for path in (*named, *folders, directory.attack, directory.lock.path)}
-    tensors = {f"{image_id}{_SUFFIX}" for image_id in ids}
-    pictures = {"summary.pdf", "summary.png"} | {f"{image_id}.png" for image_id in ids}
-    wanted = {directory.maps: tensors, directory.images: tensors}
-    if not directory.report.exists():
-        yield Finding("report.html", "is missing")
-    for folder in folders:
-        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        for name in sorted(wanted.get(folder, set()) - there):
-            yield Finding(f"{folder.name}/{name}", "is missing")
-        for name in sorted(there - wanted.get(folder, pictures)):
-            yield Finding(f"{folder.name}/{name}", "belongs to no image of the run")
-    for path in sorted(directory.path.iterdir()):
-        if path.name not in top:
-            yield Finding(path.name, "is no file of a run")
+def _notes(
+    directory: RunDirectory,
+    provenance: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    recorded: Recorded,
+    config: Mapping[str, Any],
+) -> list[str]:
+    """What was not checked, and why."""
+    notes = []
+    own = [f"the certificate {name}" for name in recorded.foreign]
+    own += [] if recorded.noise is not None else [f"the noise {show(settings.get('noise'))}"]
+    own += [] if is_own_attribution(method := str(settings.get("attribution"))) else [f"the attribution {show(method)}"]
+    if own:
+        notes.append(f"Not of this package, and not bound to the settings in every field: {', '.join(own)}.")
+    if classes := foreign_classes(config):
+        notes.append(
+            f"config.yaml names classes outside of this package, torch, torchvision and timm: {', '.join(classes)}. "
+            "certify.py attack and audit --fresh import them only with --trust."
+        )
+    if directory.attack.exists():
+        notes.append("attack/ holds attacks on these certificates: its files are named, their numbers are not checked.")
+    versions = provenance.get("versions")
+    written = versions.get("lit-certattr") if isinstance(versions, Mapping) else None
+    if written is not None and written != version("lit-certattr"):
+        notes.append(f"Written by lit-certattr {show(written)}, audited by {version('lit-certattr')}.")
+    return notes
 
 
 class _StoredImages:
@@ -265,17 +251,17 @@ def _check_images(
     if settings.get("precision") in _HALF:
         notes.append("The images are stored in half precision: their hash, taken before, cannot be derived.")
         return
-    if not ids or "images" not in settings:
-        notes.append("The settings hold no hash of the images.")
+    if not ids:
+        yield Finding("images/", "the run holds no image")
         return
     if len(labels) < len(ids) or set(labels) - set(ids):
-        yield Finding("images/", "do not have the recorded hash, since files are missing, damaged or too many")
+        yield Finding("images/", "their hash cannot be verified: files are missing, damaged or unexpected")
         return
     try:
         samples = SampleSet(_StoredImages(directory, ids), [labels[image_id] for image_id in ids], list(ids))
         derived = data_hash(samples)
-    except (InputError, RuntimeError) as error:
+    except (InputError, RuntimeError, TypeError) as error:
         yield Finding("images/", f"cannot be hashed: {error}")
         return
-    if derived != settings["images"]:
-        yield Finding("images/", "hash of the images, labels and their order", show(settings["images"]), derived)
+    if derived != settings.get("images"):
+        yield Finding("images/", "hash of the images, labels and their order", show(settings.get("images")), derived)

@@ -3,156 +3,35 @@
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import yaml
-
-from lit_certattr.certificates import Result
-from lit_certattr.errors import InputError
+from lit_certattr.reports.finding import Finding, name_list, show
 from lit_certattr.reports.run_directory import fingerprint
-from lit_certattr.smoothing import DiscreteGaussianNoise, alpha_slack
-from lit_certattr.statistics import doubling_looks, look_share
-from lit_certattr.stopping import LOOK_SHARES
+from lit_certattr.untrusted import read_yaml
 
-_SAMPLING = (
+_SETTINGS = (
     "attribution",
     "noise",
     "num_samples",
     "batch_size",
     "seed",
     "memory_format",
-    "fold_batch_norm",
-    "look_shares",
+    "certificates",
+    "targets",
     "device",
+    "precision",
+    "threads",
+    "torch",
+    "network",
+    "images",
 )
-_CERTIFICATE = (  # what a result holds as it was asked for
-    "alpha",
-    "top_k",
-    "tau",
-    "correction",
-    "sparsity",
-    "map_kind",
-    "bound",
-    "num_selection",
-    "nonnegative",
-    "ties",
-    "radius_norm",
-    "pairs",
-)
-
-
-class Finding(NamedTuple):
-    """One thing that is not as it must be.
-
-    Attributes:
-        place: Image and certificate, or the file.
-        what: Which value, with level and pixel where it has them.
-        stored: What the directory holds.
-        derived: What follows from the counts, or from the other files; empty if there is no such value.
-    """
-
-    place: str
-    what: str
-    stored: str = ""
-    derived: str = ""
-
-    def __str__(self) -> str:
-        line = f"{self.place}: {self.what}"
-        return f"{line}: stored {self.stored}, derived {self.derived}" if self.stored or self.derived else line
-
-
-def check_settings(
-    image_id: str, name: str, result: Result, settings: Mapping[str, Any], facts: Mapping[str, Any]
-) -> Iterator[Finding]:
-    """What a certificate says of itself against the settings of the run.
-
-    Args:
-        image_id: Id of the image.
-        name: Name of the certificate.
-        result: The certificate.
-        settings: Those of ``provenance.json``.
-        facts: What the directory holds of the image beside.
-    """
-    place, sampling = f"{image_id}, {name}", result.sampling
-    for key in _SAMPLING:
-        if sampling.get(key) != settings.get(key):
-            yield Finding(place, key, show(sampling.get(key)), f"{show(settings.get(key))} (provenance.json)")
-    if sampling.get("image_id") != image_id:
-        yield Finding(place, "image_id", show(sampling.get("image_id")), show(image_id))
-    if "target" in facts and sampling.get("target") != facts["target"]:
-        yield Finding(place, "target", show(sampling.get("target")), show(facts["target"]))
-    rule = {"predicted": "predicted", "label": "given"}.get(str(settings.get("targets")))
-    if rule is not None and sampling.get("target_rule") != rule:
-        yield Finding(place, "target_rule", show(sampling.get("target_rule")), show(rule))
-    law, arguments = _call(settings.get("noise"))
-    if result.noise != law:
-        yield Finding(place, "noise", result.noise, f"{law} (provenance.json)")
-    if "sigma" in arguments and not _same(arguments["sigma"], result.sigma):
-        yield Finding(place, "sigma", show(result.sigma), f"{arguments['sigma']} (provenance.json)")
-    yield from (finding._replace(place=place) for finding in _check_looks(result, settings))
-    certificates = settings.get("certificates")
-    own = certificates.get(name) if isinstance(certificates, Mapping) else None
-    for key, value in (own or {}).items() if isinstance(own, Mapping | None) else ():
-        if key not in _CERTIFICATE:
-            continue
-        held = getattr(result, key, sampling.get(key))
-        held = list(held) if isinstance(held, tuple) else held
-        if held != value:
-            yield Finding(place, key, show(held), f"{show(value)} (provenance.json)")
-
-
-def check_slack(
-    image_id: str, name: str, result: Result, settings: Mapping[str, Any], dimension: int
-) -> Iterator[Finding]:
-    """Whether a certificate has taken off its alpha what noise on a grid adds to it.
-
-    Args:
-        image_id: Id of the image.
-        name: Name of the certificate.
-        result: The certificate.
-        settings: Those of ``provenance.json``.
-        dimension: Number of values of the image.
-    """
-    law, arguments = _call(settings.get("noise"))
-    slack = 0.0
-    if law == DiscreteGaussianNoise.__name__:
-        try:
-            noise = DiscreteGaussianNoise(float(arguments["sigma"]), int(arguments["levels"]))
-        except (KeyError, ValueError, InputError):
-            yield Finding(f"{image_id}, {name}", "noise", show(settings.get("noise")), "noise that can be drawn")
-            return
-        slack = alpha_slack(noise, result.num_samples, dimension)
-    if result.alpha_slack != slack:
-        yield Finding(f"{image_id}, {name}", "alpha_slack", show(result.alpha_slack), show(slack))
-
-
-def _check_looks(result: Result, settings: Mapping[str, Any]) -> Iterator[Finding]:
-    """Number of samples and share of alpha: one look at the end, or those that the run may stop at."""
-    asked, looks = settings.get("num_samples"), result.sampling.get("looks")
-    if not isinstance(asked, int):
-        return
-    expected: tuple[int, ...] = (asked,)
-    if settings.get("stopping"):
-        first = looks[0] if isinstance(looks, list) and looks and isinstance(looks[0], int) else asked
-        expected = doubling_looks(max(first, 1), asked)
-        if looks != list(expected):
-            yield Finding("", "looks", show(looks), show(list(expected)))
-    elif looks is not None:
-        yield Finding("", "looks", show(looks), "none: the settings have no stopping rule")
-    if result.num_samples not in expected:
-        yield Finding("", "num_samples", show(result.num_samples), f"{show(list(expected))} (provenance.json)")
-        return
-    share = 1 / len(expected)  # of runs that were written before the last look got more
-    if (rule := settings.get("look_shares")) is not None:
-        if rule != LOOK_SHARES:
-            yield Finding("", "look_shares", show(rule), f"{LOOK_SHARES}, or none")
-        share = look_share(expected.index(result.num_samples) + 1, len(expected))
-    if result.alpha_share != share:
-        yield Finding("", "alpha_share", show(result.alpha_share), show(share))
+MAX_LIST = 1000
+"""Values of one setting."""
+_DEVICES = {"cpu": "cpu", "cuda": "cuda", "gpu": "cuda", "mps": "mps"}
 
 
 def check_provenance(provenance: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[Finding]:
-    """The fingerprint, and what ``provenance.json`` says twice.
+    """The fingerprint, what is missing, and what ``provenance.json`` says twice.
 
     Args:
         provenance: The file.
@@ -160,11 +39,24 @@ def check_provenance(provenance: Mapping[str, Any], settings: Mapping[str, Any])
     """
     if provenance.get("fingerprint") != fingerprint(settings):
         yield Finding("provenance.json", "fingerprint", show(provenance.get("fingerprint")), fingerprint(settings))
-    network = provenance.get("network")
-    pairs = {"seed": provenance.get("seed"), "network": network.get("hash") if isinstance(network, Mapping) else None}
-    for key, value in pairs.items():
+    for key in _SETTINGS:
+        if key not in settings:
+            yield Finding("provenance.json", f"the settings lack {key}")
+    network, versions = provenance.get("network"), provenance.get("versions")
+    said = {
+        "seed": provenance.get("seed"),
+        "threads": provenance.get("threads"),
+        "network": network.get("hash") if isinstance(network, Mapping) else None,
+        "torch": versions.get("torch") if isinstance(versions, Mapping) else None,
+    }
+    if settings.get("device") != "cuda":  # there it is the name of the accelerator
+        said["device"] = provenance.get("device")
+    for key, value in said.items():
         if value is not None and value != settings.get(key):
             yield Finding("provenance.json", key, show(value), f"{show(settings.get(key))} (settings)")
+    sessions = provenance.get("sessions", [])
+    if not isinstance(sessions, list) or not all(isinstance(session, Mapping) for session in sessions):
+        yield Finding("provenance.json", "sessions", show(sessions), "a list of sessions")
 
 
 def read_config(path: Path, settings: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Finding]]:
@@ -177,19 +69,30 @@ def read_config(path: Path, settings: Mapping[str, Any]) -> tuple[Mapping[str, A
         settings: Those of ``provenance.json``.
     """
     try:
-        config = yaml.safe_load(path.read_bytes())
-    except (OSError, yaml.YAMLError, ValueError) as error:
-        return {}, [Finding("config.yaml", f"cannot be read ({' '.join(str(error).split())[:80]})")]
+        config = read_yaml(path)
+    except (OSError, ValueError) as error:
+        return {}, [Finding("config.yaml", f"cannot be read ({' '.join(str(error).split())[:160]})")]
     if not isinstance(config, Mapping):
         return {}, [Finding("config.yaml", "is no mapping of settings")]
     if not isinstance(config.get("certifier"), Mapping):  # a run from Python: its settings stand there
         same = config == settings
         return {}, [] if same else [Finding("config.yaml", "is not the settings in provenance.json")]
     faults = [finding._replace(place="config.yaml") for finding in _config_differences(config, settings)]
-    radii = config.get("radii")
-    if radii is not None and not (isinstance(radii, list) and all(isinstance(r, int | float) for r in radii)):
-        return {}, [*faults, Finding("config.yaml", "radii", show(radii))]
-    return config, faults
+    faults += [Finding("config.yaml", *fault) for fault in _page_faults(config)]
+    return ({} if any(fault.what in ("radii", "max_panels") for fault in faults) else config), faults
+
+
+def _page_faults(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Settings that only shape the table and the page."""
+    radii, panels = config.get("radii"), config.get("max_panels")
+    if radii is not None and not (
+        isinstance(radii, list)
+        and len(radii) <= MAX_LIST
+        and all(isinstance(r, int | float) and not isinstance(r, bool) and 0 <= r < 1e9 for r in radii)
+    ):
+        yield "radii", show(radii), "numbers, none negative"
+    if panels is not None and (not isinstance(panels, int) or isinstance(panels, bool)):
+        yield "max_panels", show(panels), "a number of images"
 
 
 def _config_differences(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[Finding]:
@@ -203,6 +106,7 @@ def _config_differences(config: Mapping[str, Any], settings: Mapping[str, Any]) 
 
     for key in ("num_samples", "batch_size", "seed", "memory_format"):
         yield from compare(f"certifier.{key}", certifier.get(key), settings.get(key))
+    yield from _stopping_differences(certifier.get("stopping"), settings.get("stopping"))
     folded = [bool(place.get("fold_batch_norm")) for place in (certifier, settings)]
     yield from compare("certifier.fold_batch_norm", *folded)
     for key in ("noise", "attribution"):
@@ -214,8 +118,12 @@ def _config_differences(config: Mapping[str, Any], settings: Mapping[str, Any]) 
                 yield from compare(f"certifier.{key}.{argument}", value, known[argument])
     yield from compare("targets", config.get("targets"), settings.get("targets"))
     if isinstance(trainer := config.get("trainer"), Mapping):
-        for key in ("precision", "threads"):
-            yield from compare(f"trainer.{key}", trainer.get(key), settings.get(key))
+        device, precision = _DEVICES.get(str(trainer.get("accelerator"))), trainer.get("precision")
+        if precision == "16-mixed" and settings.get("device") == "cpu":
+            precision = "bf16-mixed"  # Lightning's choice there
+        yield from compare("trainer.threads", trainer.get("threads"), settings.get("threads"))
+        yield from compare("trainer.precision", precision, settings.get("precision"))
+        yield from compare("trainer.accelerator", device, settings.get("device"))
     named, expected = certifier.get("certificates"), settings.get("certificates")
     if not isinstance(expected, Mapping):
         return
@@ -229,6 +137,21 @@ def _config_differences(config: Mapping[str, Any], settings: Mapping[str, Any]) 
         for key, value in arguments.items():
             if key in values:
                 yield from compare(f"{name}.{key}", value, values[key])
+
+
+def _stopping_differences(said: Any, known: Any) -> Iterator[Finding]:
+    """Stopping rules: their classes, and the arguments that both places name."""
+    entries, texts = (list(value) if isinstance(value, list) else [] for value in (said, known))
+    if len(entries) != len(texts):
+        yield Finding("", "certifier.stopping", str(len(entries)), f"{name_list(texts)} (provenance.json)")
+        return
+    for entry, text in zip(entries, texts, strict=True):
+        (kind, arguments), (rule, values) = _class(entry), _call(text)
+        if kind != rule:
+            yield Finding("", "certifier.stopping", show(kind), f"{show(rule)} (provenance.json)")
+        for key in arguments.keys() & values.keys():
+            if not _same(values[key], arguments[key]):
+                yield Finding("", f"{rule}.{key}", show(arguments[key]), f"{show(values[key])} (provenance.json)")
 
 
 def _class(value: Any) -> tuple[Any, Mapping[str, Any]]:
@@ -258,26 +181,6 @@ def _same(known: Any, value: Any) -> bool:
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             return float(text) == float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return False
     return text == str(value)
-
-
-def at(index: tuple[int, ...]) -> str:
-    """Place in a tensor, in the words of a reader."""
-    if not index:
-        return ""
-    if len(index) == 3:
-        return f" at level {index[0]}, pixel ({index[1]}, {index[2]})"
-    return f" at pixel ({index[0]}, {index[1]})" if len(index) == 2 else f" at {', '.join(map(str, index))}"
-
-
-def show(value: Any) -> str:
-    """A value in at most 60 letters."""
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def name_list(names: Any) -> str:
-    """Names in one line."""
-    return ", ".join(map(str, names)) or "none"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lit_certattr.certificates import Result
 from lit_certattr.errors import InputError
-from lit_certattr.reports.consistency import Finding, at
+from lit_certattr.reports.finding import Finding, at
 from lit_certattr.reports.run_directory import RunDirectory
 from lit_certattr.rounding import at_least, at_most
 

@@ -4,7 +4,7 @@ import base64
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,9 +26,6 @@ from lit_certattr.rounding import (
 from lit_certattr.smoothing import DiscreteGaussianNoise, alpha_slack
 from lit_certattr.statistics import false_certificates
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 def write_report(directory: RunDirectory, ids: Sequence[str], max_panels: int = 16) -> None:
     """Draw the figures of a finished run and write its ``report.html``.
@@ -44,36 +41,58 @@ def write_report(directory: RunDirectory, ids: Sequence[str], max_panels: int = 
     Raises:
         InputError: If a file of the run is missing or damaged.
     """
-    panels = []
-    first: Record | None = None
-    for record in directory.records(ids[:max_panels]):
-        first = first or record
-        figure = image_panel(record.image, record.results, None, record.clean_map)
-        panels.append(_panel(record, _picture(directory, f"{record.id}.png", figure, 150)))
-    first = first or directory.read(ids[0])
+    figures = draw_figures(directory, ids, max_panels)
+    for image_id in ids[max(0, max_panels) :]:  # of an earlier page with more panels
+        (directory.figures / f"{image_id}.png").unlink(missing_ok=True)
+    for name, data in figures.items():
+        directory.write_figure(name, data)
+    table, provenance = pq.read_table(directory.table), directory.provenance()
+    directory.write_report(fill_page(directory, ids, table, provenance, figures))
+
+
+def draw_figures(directory: RunDirectory, ids: Sequence[str], max_panels: int = 16) -> dict[str, bytes]:
+    """The files under ``figures/``: a panel for each of the first images, and the summary of all.
+
+    Args:
+        directory: A run whose images are written.
+        ids: Ids of its images, in the order of the table.
+        max_panels: Images that get a panel.
+    """
+    figures = {}
+    for record in directory.records(ids[: max(0, max_panels)]):
+        figures[f"{record.id}.png"] = render(image_panel(record.image, record.results, None, record.clean_map))
     summary = dataset_figure(record.results for record in directory.records(ids))
-    _picture(directory, "summary.pdf", summary, 150)
-    summary_png = _picture(directory, "summary.png", summary, 150)
-    table = pq.read_table(directory.table)
-    provenance = directory.provenance()
-    directory.write_report(
-        template("report.html.j2").render(
-            _content(table, provenance, first, len(ids))
-            | {
-                "panels": panels,
-                "summary_png": summary_png,
-                "summary_alt": "Certified shares and overlap against the radius, means over the images: "
-                + "; ".join(f"{tile['label']} {tile['value']}" for tile in _tiles(table, provenance)),
-            }
-        )
+    return figures | {f"summary.{kind}": render(summary, kind) for kind in ("pdf", "png")}
+
+
+def fill_page(
+    directory: RunDirectory,
+    ids: Sequence[str],
+    table: pa.Table,
+    provenance: Mapping[str, Any],
+    figures: Mapping[str, bytes],
+) -> str:
+    """The page, which follows from its arguments alone.
+
+    Args:
+        directory: A run whose images are written.
+        ids: Ids of its images, in the order of the table.
+        table: Its table.
+        provenance: Its provenance.
+        figures: Its pictures by file name; an image has a panel if there is one.
+    """
+    pictures = {name: base64.b64encode(data).decode() for name, data in figures.items()}
+    shown = [image_id for image_id in ids if f"{image_id}.png" in figures]
+    content = _content(table, provenance, directory.read(ids[0]), len(ids))
+    return template("report.html.j2").render(
+        content
+        | {
+            "panels": [_panel(record, pictures[f"{record.id}.png"]) for record in directory.records(shown)],
+            "summary_png": pictures["summary.png"],
+            "summary_alt": "Certified shares and overlap against the radius, means over the images: "
+            + "; ".join(f"{tile['label']} {tile['value']}" for tile in content["tiles"]),
+        }
     )
-
-
-def _picture(directory: RunDirectory, name: str, figure: "Figure", dpi: int) -> str:
-    """Save a figure under ``figures/``, and give its bytes for the page."""
-    data = render(figure, name.rpartition(".")[2], dpi)
-    directory.write_figure(name, data)
-    return base64.b64encode(data).decode()
 
 
 def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_images: int) -> dict[str, Any]:

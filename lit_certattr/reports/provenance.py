@@ -12,7 +12,17 @@ from lit_certattr.certifier import Certifier
 from lit_certattr.data import SampleSet
 from lit_certattr.models import network_hash
 
-_PACKAGES = ("lit-certattr", "torch", "torchvision", "lightning", "torchmetrics", "timm", "numpy", "scipy")
+_PACKAGES = (
+    "lit-certattr",
+    "torch",
+    "torchvision",
+    "lightning",
+    "torchmetrics",
+    "timm",
+    "numpy",
+    "scipy",
+    "matplotlib",
+)
 
 
 def data_hash(samples: SampleSet) -> str:

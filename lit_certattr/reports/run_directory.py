@@ -19,6 +19,7 @@ from lit_certattr.certificates import Result, load_results, save_results
 from lit_certattr.errors import InputError
 from lit_certattr.reports.output_directory import OutputDirectory
 from lit_certattr.reports.table import RADII, rows, schema
+from lit_certattr.untrusted import MAX_TENSORS, check_tensors, read_json, read_whole
 from lit_certattr.whole_file import write_whole
 
 SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
@@ -111,7 +112,8 @@ class RunDirectory(OutputDirectory):
             "sessions": self.provenance().get("sessions", []) if kept else [],
         }
         self._start(_as_json(content), overwrite)
-        write_whole(self.config, (config or yaml.safe_dump(dict(settings))).encode())
+        plain = json.loads(json.dumps(settings))  # no value twice in memory: YAML would write an alias
+        write_whole(self.config, (config or yaml.safe_dump(plain)).encode())
 
     def write(
         self,
@@ -154,16 +156,28 @@ class RunDirectory(OutputDirectory):
         """
         maps, companion = self._files(image_id)
         try:
+            check_tensors(companion)
             with safe_open(companion, framework="pt") as file:
                 header = json.loads((file.metadata() or {})[_HEADER])
                 tensors = {name: file.get_tensor(name) for name in ("image", "clean_map")}
             whole = header["tensors"] == tensors_digest(tensors)
-            whole &= header["maps"] == hashlib.blake2b(maps.read_bytes(), digest_size=16).hexdigest()
+            content = read_whole(maps, MAX_TENSORS)
+            whole &= header["maps"] == hashlib.blake2b(content, digest_size=16).hexdigest()
             facts = dict(header["facts"])
         except FileNotFoundError as error:
             raise InputError(f"{error.filename or companion}: no such file") from None
-        except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
-            raise InputError(f"{companion}: damaged ({error})") from None
+        except (
+            SafetensorError,
+            LookupError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            OSError,
+            RecursionError,
+            MemoryError,
+            RuntimeError,
+        ) as error:
+            raise InputError(f"{companion}: damaged ({' '.join(str(error).split())})") from None
         if not whole:
             raise InputError(f"{maps}: damaged; its digest is not the one that was recorded")
         return Record(image_id, tensors["image"], tensors["clean_map"], facts, load_results(maps))
@@ -210,7 +224,7 @@ class RunDirectory(OutputDirectory):
             InputError: If it is missing or damaged.
         """
         try:
-            content = json.loads(self.provenance_file.read_bytes())
+            content = read_json(self.provenance_file)
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{self.provenance_file} cannot be read ({error}); choose another --output, or --overwrite=true"

@@ -110,7 +110,7 @@ class DiscreteGaussianNoise(Noise):
         table = _table(self.sigma, self.levels)
         return range(table.first, table.first + len(table.thresholds) + 1)
 
-    def generator(self, normals: NormalStream) -> str:
+    def generator(self, normals: NormalStream | type[NormalStream]) -> str:
         """See :class:`Noise`."""
         return "philox4x64, integer inverse distribution function, 64 bit, numpy"
 

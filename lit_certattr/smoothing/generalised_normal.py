@@ -56,7 +56,7 @@ class GeneralisedNormalNoise(Noise):
         r"""The scale :math:`b = \sigma \sqrt{\Gamma(1/s) / \Gamma(3/s)}`."""
         return self.sigma * math.exp((gammaln(1 / self.s) - gammaln(3 / self.s)) / 2)
 
-    def generator(self, normals: NormalStream) -> str:
+    def generator(self, normals: NormalStream | type[NormalStream]) -> str:
         """See :class:`Noise`."""
         return f"{normals.generator}, to generalised normal by cubic table"
 

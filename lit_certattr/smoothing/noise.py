@@ -77,7 +77,7 @@ class Noise(ABC):
             InputError: Naming the image and the reason.
         """
 
-    def generator(self, normals: NormalStream) -> str:
+    def generator(self, normals: NormalStream | type[NormalStream]) -> str:
         """How the noise is drawn, recorded with every certificate.
 
         Args:

@@ -183,6 +183,9 @@ def normal_stream(seed: int, image_id: str, device: torch.device | str) -> Norma
         True
     """
     device = torch.device(device)
-    if device.type == "cuda":
-        return CUDANormals(seed, image_id, device)
-    return CPUNormals(seed, image_id, torch.device("cpu"))
+    return stream_of(device.type)(seed, image_id, device if device.type == "cuda" else torch.device("cpu"))
+
+
+def stream_of(device: str) -> type[NormalStream]:
+    """The stream of a kind of device, e.g. ``"cuda"``, whether this machine has one or not."""
+    return CUDANormals if device == "cuda" else CPUNormals
