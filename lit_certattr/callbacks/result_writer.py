@@ -66,6 +66,9 @@ class ResultWriter(Locked):
         if trainer.is_global_zero:
             self.directory.open(self.settings, overwrite=self.overwrite, config=self.config, provenance=self.provenance)
         trainer.strategy.barrier("run directory")
+        # Lightning gives several processes fewer threads each, after the settings were made.
+        if (threads := trainer.strategy.broadcast(self.settings.get("threads"))) is not None:
+            torch.set_num_threads(int(threads))
         pl_module.skip_ids = self.directory.finished()
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -108,9 +111,10 @@ class ResultWriter(Locked):
             trainer.precision_plugin.predict_step_context(),
         ):
             image = image.clone() if image.is_inference() else image
-            prediction = int(module.network(image[None])[0].argmax())
+            network = module.certifier.network(module.network, image[None])
+            prediction = int(network(image[None])[0].argmax())
             explained = torch.tensor([target], device=image.device)
-            clean_map = module.certifier.attribution(module.network, image[None], explained)[0].detach()
+            clean_map = module.certifier.attribution(network, image[None], explained)[0].detach()
         facts: dict[str, Any] = {"label": int(torch.as_tensor(batch.target)[index]), "prediction": prediction}
         facts |= {"target": target}
         for kind in ("label", "prediction", "target"):

@@ -65,9 +65,7 @@ def check_files(directory: RunDirectory, ids: Sequence[str], panels: Collection[
     needed = {path.name for path in tops if path != directory.table}  # the reader of the table has named it
     for folder, names in ((directory.maps, tensors), (directory.images, tensors), (directory.figures, pictures)):
         needed |= {f"{folder.name}/{name}" for name in names}
-    attacked = (attack.settings_file, attack.table, attack.csv, attack.page)
-    locks = (directory.lock.path, attack.lock.path)
-    attacked = (*attacked, *locks)
+    attacked = (attack.settings_file, attack.table, attack.csv, attack.page, attack.lock.path, directory.lock.path)
     allowed = needed | {directory.table.name} | {path.relative_to(directory.path).as_posix() for path in attacked}
     shown = {"sandwich.pdf", "sandwich.png"} | {f"{name}{end}.png" for name in ids for end in ("", "-perturbed")}
     for folder, names in ((attack.images, tensors), (attack.figures, shown)):

@@ -11,11 +11,12 @@ from lit_certattr.attribution import ProbabilityGradient
 from lit_certattr.certificates import Certificate
 from lit_certattr.certifier import Certifier
 from lit_certattr.errors import InputError
+from lit_certattr.preflight import CHECKS
 from lit_certattr.reports.consistency import MAX_LIST
 from lit_certattr.reports.finding import show
 from lit_certattr.smoothing import Noise
 from lit_certattr.smoothing.normals import stream_of
-from lit_certattr.statistics import look_share
+from lit_certattr.statistics import doubling_looks, look_share
 from lit_certattr.stopping import LOOK_SHARES, Look, StoppingRule
 
 MAX_SAMPLES = 10_000_000
@@ -111,6 +112,7 @@ class Recorded(NamedTuple):
         certificates: By name; ``None`` for one that is not of this package.
         num_samples: Samples of an image, at most.
         may_stop: Whether sampling may stop early.
+        last_gets_half: Whether the last look got half of alpha; in older runs all had the same share.
         settings: Plain settings of the certificates, by name.
     """
 
@@ -118,6 +120,7 @@ class Recorded(NamedTuple):
     certificates: dict[str, Certificate | None]
     num_samples: int
     may_stop: bool
+    last_gets_half: bool
     settings: Mapping[str, Any]
 
     def plain(self, name: str) -> dict[str, Any]:
@@ -144,10 +147,25 @@ class Recorded(NamedTuple):
         own = {name: certificate for name, certificate in self.certificates.items() if certificate is not None}
         if self.noise is None or len(own) < len(self.certificates):
             return None
+        if self.may_stop and not self.last_gets_half:
+            return _equal_shares(own, self.num_samples, map_shape[0] * map_shape[1])
         stopping = [_Whatever()] if self.may_stop else []
         certifier = Certifier(ProbabilityGradient(), self.noise, own, num_samples=self.num_samples, stopping=stopping)
         looks = certifier.looks(map_shape)
         return {look: look_share(number, len(looks)) for number, look in enumerate(looks, start=1)}
+
+
+def _equal_shares(certificates: Mapping[str, Certificate], num_samples: int, num_pixels: int) -> dict[int, float]:
+    """The looks of a run of an older version, each with the same share of alpha."""
+    first = 1
+    while first < num_samples:
+        looks = doubling_looks(first, num_samples)
+        for certificate in certificates.values():
+            certificate.spend(1 / len(looks))
+        if all(certificate.smallest_num_samples(num_pixels) <= first for certificate in certificates.values()):
+            return dict.fromkeys(looks, 1 / len(looks))
+        first *= 2
+    return {num_samples: 1.0}
 
 
 class _Whatever(StoppingRule):
@@ -193,9 +211,10 @@ def read_settings(settings: Mapping[str, Any]) -> tuple[Recorded | None, list[st
         faults.append(f"targets must be predicted or label, got {show(settings.get('targets'))}")
     if settings.get("precision") not in _ARITHMETIC:
         faults.append(f"precision: no such arithmetic as {show(settings.get('precision'))}")
-    if settings.get("look_shares") != (LOOK_SHARES if settings.get("stopping") else None):
-        faults.append(f"look_shares: no rule of this version is called {show(settings.get('look_shares'))}")
-    return Recorded(law, known, count, bool(settings.get("stopping")), named), faults
+    rule, may_stop = settings.get("look_shares"), bool(settings.get("stopping"))
+    if rule is not None and (rule != LOOK_SHARES or not may_stop):
+        faults.append(f"look_shares: no rule of this run is called {show(rule)}")
+    return Recorded(law, known, count, may_stop, rule is not None, named), faults
 
 
 def sampling_fields(
@@ -216,6 +235,7 @@ def sampling_fields(
     yield "image_id", image_id
     yield "target", facts.get("target")
     yield "target_rule", _TARGET_RULE.get(str(settings.get("targets")))
+    yield "preflight", list(CHECKS)
     yield "precision", _ARITHMETIC.get(str(settings.get("precision")))
     if recorded.noise is not None:
         yield "generator", recorded.noise.generator(stream_of(str(settings.get("device"))))
