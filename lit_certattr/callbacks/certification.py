@@ -10,7 +10,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import CombinedLoader
+from lightning.pytorch.utilities import CombinedLoader, rank_zero_info
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, distributed, nn
 from torchmetrics import MetricCollection
@@ -18,6 +18,7 @@ from torchmetrics import MetricCollection
 from lit_certattr.attribution import frozen
 from lit_certattr.callbacks.loggers import MAX_PICTURES, describe_run, log_certificates, log_figures
 from lit_certattr.callbacks.sampling_progress import sampling_progress
+from lit_certattr.callbacks.selection import KEY, PREFIX, Selection, alpha_after_selection, certified_monitors
 from lit_certattr.certificates import Result
 from lit_certattr.certifier import Certifier
 from lit_certattr.data import NO_LABEL
@@ -26,7 +27,9 @@ from lit_certattr.metrics import metrics_for
 from lit_certattr.modules import Targets
 from lit_certattr.reports import image_panel
 from lit_certattr.reports.table import rows
+from lit_certattr.rounding import total
 from lit_certattr.settings import instance, real_number, several, whole_number
+from lit_certattr.smoothing import content_id
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,17 +57,21 @@ class CertificationCallback(Callback):
     Logged for each level K of the certificate (``k25``: 25 % of the pixels, ``k200px``: 200 pixels) and radius R
     (``r0_10``: 0.10 in pixel l2 units), means over the images:
 
-    ========================================  ==================================================================
-    ``certified/fraction_k25_r0_10``          pixels certified important or unimportant, share of all pixels
+    ========================================  ===========================================================    ``certified/fraction_k25_r0_10``          pixels certified important or unimportant, share of all pixels
     ``certified/null_k25_r0_10``              the same for independent random maps: what is not worth having
     ``certified/one_share_k25_r0_10``         pixels certified important, as a share of K; may exceed 1
     ``certified/mean_radius_k25``             certified radius, 0 where the certificate abstains
     ``certified/overlap_k20_r0_10``           certified top-K overlap, as a share of K
-    ========================================  ==================================================================
-
+    ========================================  ===========================================================
     A certificate that was given a name of its own has it in front: ``certified/coarse_fraction_k50_r0_10``. The
     values are there before ``ModelCheckpoint`` and ``EarlyStopping`` look, so these can monitor them; in epochs that
     are skipped they see the last ones.
+
+    **Choosing by these metrics.** What is certified of the best of E checkpoints holds at E times alpha only, since one
+    lucky false certificate is enough to win (:mod:`~lit_certattr.callbacks.selection`). Loggers therefore get
+    ``certified/alpha_after_selection`` beside the metrics, ``min(1, E * alpha)`` for the E networks that this callback
+    has certified so far, and checkpoints record seed and images. Certify the checkpoint that you keep anew, with
+    another seed and other images; ``certify.py run`` warns where it would draw the noise of the selection again.
 
     Loggers that take pictures (Weights & Biases, TensorBoard) get panels of the first images in
     ``certified/panels``. W&B also gets the settings, and at the end of the run ``certified/results``: a table of
@@ -115,13 +122,21 @@ class CertificationCallback(Callback):
         self._metrics()  # checks the radii
         self._chosen: list[_Chosen] | None = None
         self._rows: list[dict[str, Any]] = []
+        self._looks = 0
+        self._ids: list[str] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the images of an earlier run."""
         self._chosen, self._rows = None, []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse what cannot work before time is spent on training."""
+        """Refuse what cannot work before time is spent on training; say what a choice by these metrics costs."""
+        if monitors := certified_monitors(trainer.callbacks):  # type: ignore[attr-defined]
+            rank_zero_info(
+                f"{', '.join(monitors)}: the best of E checkpoints chosen by a certified metric holds at E times alpha "
+                "only. Certify the checkpoint that you keep anew, with other images and another seed than "
+                f"{self.certifier.seed}."
+            )
         if trainer.val_dataloaders is not None:
             with self._apart(trainer, pl_module):
                 self._check(trainer, pl_module)
@@ -135,14 +150,36 @@ class CertificationCallback(Callback):
         with self._apart(trainer, pl_module):
             self._check(trainer, pl_module)
             certified = self._certify(trainer, pl_module)
+        self._looks += 1
         self._log_metrics(pl_module, [results for _, results in certified])
+        spent = alpha_after_selection((one.alpha for one in self.certifier.certificates.values()), self._looks)
+        for logger in _loggers(trainer):
+            logger.log_metrics({f"{PREFIX}alpha_after_selection": spent}, step=trainer.global_step)
         self._rows = _gather(
             [
-                row | {"epoch": trainer.current_epoch}
+                row | {"epoch": trainer.current_epoch, "alpha_after_selection": spent}
                 for sample, results in certified
                 for row in rows(_id_of(results), results, _facts(sample, results), self.radii)
             ]
         )
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Record how the checkpoint may have been chosen by what is certified."""
+        selection = Selection(
+            tuple(certified_monitors(trainer.callbacks)),  # type: ignore[attr-defined]
+            self._looks,
+            total(one.alpha for one in self.certifier.certificates.values()),
+            self.certifier.seed,
+            tuple(self._ids),
+        )
+        checkpoint.setdefault(KEY, []).append(selection.to_plain())
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Go on counting the networks that were certified."""
+        own = [one for one in trainer.callbacks if isinstance(one, CertificationCallback)]  # type: ignore[attr-defined]
+        records = checkpoint.get(KEY, [])
+        if (place := own.index(self)) < len(records) and (selection := Selection.from_plain(records[place])):
+            self._looks = max(self._looks, selection.looks)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the table of ``trainer.validate()``."""
@@ -163,6 +200,7 @@ class CertificationCallback(Callback):
             return
         wanted = 1 if getattr(trainer, "fast_dev_run", False) else self.num_images
         self._chosen = _first_images(trainer.val_dataloaders, wanted)
+        self._ids = [sample.id or content_id(sample.image) for sample in self._chosen]
         if self.targets == "label":
             for sample in self._chosen:
                 if sample.label == NO_LABEL:
@@ -236,6 +274,8 @@ class CertificationCallback(Callback):
         }
         return self.certifier.settings() | {
             "certificates": certificates,
+            "selection": "the best of E networks chosen by a certified metric holds at E times alpha "
+            "(alpha_after_selection); certify it anew with another seed and other images",
             "num_images": self.num_images,
             "every_n_epochs": self.every_n_epochs,
             "radii": list(self.radii),

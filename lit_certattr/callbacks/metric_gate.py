@@ -14,6 +14,9 @@ class MetricGate(Callback):
     ``EarlyStopping`` that monitors the certified share alone may keep it. One that monitors this metric keeps the
     network of largest certified share among the accurate ones.
 
+    To choose by it is to choose by what is certified: the best of E checkpoints holds at E times alpha only, and should
+    be certified anew (:class:`CertificationCallback`).
+
     Place it after the :class:`CertificationCallback` and before the callbacks that monitor it.
 
     Args:

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from lit_certattr.attribution import frozen
 from lit_certattr.callbacks.progress import CertificationProgress
 from lit_certattr.callbacks.result_writer import ResultWriter
+from lit_certattr.callbacks.selection import recorded_selections
 from lit_certattr.certifier import Certifier
 from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet, collate
@@ -169,6 +170,8 @@ def run(
     data.setup("predict")
     checked = check(certifier, network, data, select_samples(data.predict_set, ids), targets, class_indices)
     samples = checked.samples
+    if checkpoint is not None and first_process:
+        warn_of_selection(checkpoint, certifier.seed, samples)
 
     module = CertificationModule(network, certifier, targets)
     module.allow_zero_length_dataloader_with_multiple_devices = True  # fewer images than devices
@@ -214,6 +217,26 @@ def open_network(network: nn.Module | None, checkpoint: str | None) -> nn.Module
     if checkpoint is not None:
         load_weights(network, checkpoint)
     return network.eval()
+
+
+def warn_of_selection(checkpoint: str, seed: int, samples: SampleSet) -> None:
+    """Warn where the noise by which a checkpoint was chosen would be drawn again to certify it.
+
+    Args:
+        checkpoint: File of the weights.
+        seed: Seed of the noise to come.
+        samples: Images to certify.
+    """
+    for selection in recorded_selections(checkpoint):
+        if selection.seed == seed and (seen := set(selection.ids) & set(samples.ids)):
+            warnings.warn(
+                f"checkpoint {checkpoint} may have been chosen by {', '.join(selection.monitors)}, certified with seed "
+                f"{seed} on {len(seen)} of these images: the certificates would repeat the noise of the selection, and "
+                f"those of the best of {selection.looks} networks hold at {selection.looks} times alpha only. Give "
+                f"another seed, e.g. --certifier.seed={seed + 1}, and other images where you have them",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 def select_samples(samples: SampleSet, ids: list[str] | None) -> SampleSet:

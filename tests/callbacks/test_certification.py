@@ -15,7 +15,8 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from lit_certattr.attribution import Gradient
-from lit_certattr.callbacks import CertificationCallback
+from lit_certattr.callbacks import CertificationCallback, MetricGate
+from lit_certattr.callbacks.selection import Selection, recorded_selections
 from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate
 from lit_certattr.certifier import Certifier
 from lit_certattr.data import SampleSet, collate
@@ -395,6 +396,61 @@ def test_unusable_data_is_named(tmp_path, data, targets, message):
     run = trainer(tmp_path, CertificationCallback(certifier(60), 1, targets=targets))
     with pytest.raises(InputError, match=message):
         run.validate(Blind(Net(), CrossEntropy()), data, verbose=False)
+
+
+# Choosing by what is certified.
+
+
+def chosen(tmp_path, epochs, *more, ckpt_path=None, **settings):
+    callback = CertificationCallback(certifier(seed=3), num_images=2, radii=(0.05, 0.1), **settings)
+    best = ModelCheckpoint(tmp_path / "kept", "best", monitor=MONITOR, mode="max", save_last=True)
+    run = trainer(tmp_path, callback, best, *more, logger=CSVLogger(tmp_path, ""), max_epochs=epochs)
+    run.fit(module(), loader(), loader(), ckpt_path=ckpt_path)
+    with (Path(run.logger.log_dir) / "metrics.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    return [float(row["certified/alpha_after_selection"]) for row in rows if row["certified/alpha_after_selection"]]
+
+
+def test_what_a_choice_among_all_networks_so_far_costs_is_logged_beside_the_metrics(tmp_path, caplog):
+    caplog.set_level("INFO")
+    assert chosen(tmp_path, 3) == pytest.approx([0.1, 0.2, 0.3])  # two certificates of .05
+    said = [record.message for record in caplog.records if "E times alpha" in record.message]
+    assert len(said) == 1
+    assert said[0].startswith(f"{MONITOR}: the best of E checkpoints")
+    assert "another seed than 3" in said[0]
+
+
+def test_nothing_is_said_of_a_choice_where_none_is_made(tmp_path, caplog):
+    caplog.set_level("INFO")
+    run = trainer(tmp_path, CertificationCallback(certifier(), num_images=1), EarlyStopping("val/loss"))
+    run.fit(module(), loader(), loader())
+    assert not [record for record in caplog.records if "E times alpha" in record.message]
+
+
+def test_a_checkpoint_records_how_it_may_have_been_chosen(tmp_path):
+    gate = MetricGate(MONITOR, at_least=2.0, gate="val/accuracy", name="accurate")
+    stopping = EarlyStopping("accurate", mode="max", patience=9)
+    chosen(tmp_path, 2, gate, stopping)
+    (selection,) = recorded_selections(tmp_path / "kept/last.ckpt")
+    assert selection._replace(looks=2) == Selection(("accurate", MONITOR), 2, 0.1, 3, ("s0-0", "s0-1"))
+    state = torch.load(tmp_path / "kept/last.ckpt", weights_only=True)
+    assert selection.looks == state["epoch"] + 1
+
+
+def test_a_resumed_training_goes_on_counting(tmp_path):
+    chosen(tmp_path, 2)
+    (selection,) = recorded_selections(tmp_path / "kept/last.ckpt")
+    with pytest.warns(UserWarning, match="exists and is not empty"):
+        values = chosen(tmp_path, 3, ckpt_path=tmp_path / "kept/last.ckpt")
+    assert values == pytest.approx([0.1 * looks for looks in range(selection.looks + 1, 4)])
+
+
+@pytest.mark.parametrize(
+    "record", [None, 7, [None], [{}], [{"monitors": "x", "looks": 1, "alpha": 0.1, "seed": 0, "ids": []}], {"a": 1}]
+)
+def test_a_record_that_is_none_of_ours_is_passed_over(tmp_path, record):
+    torch.save({"state_dict": {"w": torch.ones(1)}, "certified_selection": record}, tmp_path / "odd.ckpt")
+    assert recorded_selections(tmp_path / "odd.ckpt") == []
 
 
 @pytest.mark.parametrize(

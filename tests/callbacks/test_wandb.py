@@ -133,12 +133,17 @@ def test_offline_run_holds_config_scalars_pictures_and_the_table(run):
             assert min(pixels.shape[:2]) > 100
             assert pixels.std() > 10  # something is drawn
 
+    assert "holds at E times alpha" in settings["selection"]
+    spent = [row["certified/alpha_after_selection"] for row in run.history if "certified/alpha_after_selection" in row]
+    assert spent == pytest.approx([0.1, 0.2])  # two certificates of .05, one network more in each epoch
+
     (row,) = [row for row in run.history if "certified/results/path" in row]  # once, at the end
     table = json.loads((run.files / row["certified/results/path"]).read_text())
     assert len(table["data"]) == 3 * (2 + 1)  # three images; two levels and one overlap
     rows = [dict(zip(table["columns"], values, strict=True)) for values in table["data"]]
     assert {entry["id"] for entry in rows} == set("abc")
     assert {entry["epoch"] for entry in rows} == {1}
+    assert {entry["alpha_after_selection"] for entry in rows} == {0.2}
     shares = [entry["one_share_r0_1"] for entry in rows if entry["kind"] == "pixel" and entry["top_k"] == 0.25]
     assert np.mean(shares) == pytest.approx(run.seen[-1], abs=1e-6)
     assert [entry["label"] for entry in rows if entry["kind"] == "topk_overlap"] == [0, 1, 2]

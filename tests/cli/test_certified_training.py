@@ -1,6 +1,7 @@
 """Checkpoints selected by what is certified; checkpoints certified by what they say of themselves."""
 
 import csv
+import re
 import sys
 from pathlib import Path
 
@@ -8,7 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from lit_certattr.cli import certify, train
+from lit_certattr import Certifier
+from lit_certattr.attribution import Gradient
+from lit_certattr.certificates import PixelCertificate
+from lit_certattr.cli import certify, certify_run, train
+from lit_certattr.cli.certify_run import TrainerOptions
+from lit_certattr.data import Digits
+from lit_certattr.smoothing import GaussianNoise
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
@@ -96,3 +103,35 @@ def test_checkpoint_is_certified_from_the_command_line_alone(objective, here):
         ]
     )
     assert len(pq.read_table(here / "runs/certified/results.parquet")) == 4 + 1  # levels of two certificates
+
+
+class TestIsValidation(Digits):
+    """Certifies the images by which the checkpoint was chosen."""
+
+    __test__ = False
+
+    def setup(self, stage):
+        super().setup(stage)
+        self.test_set = self.val_set
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_not_certified_by_the_noise_that_has_chosen_it_in_silence(here):
+    fit(certified_layer(here, at_least=0.1), "--trainer.max_epochs=2", "--trainer.limit_train_batches=5")
+    checkpoint = str(here / "runs/digits/checkpoints/best.ckpt")
+
+    def run(seed, data, output):
+        certificates = [PixelCertificate([0.25], alpha=0.01)]
+        certifier = Certifier(Gradient(), GaussianNoise(0.25), certificates, num_samples=100, seed=seed)
+        options = TrainerOptions(accelerator="cpu")
+        certify_run.run(certifier, data, checkpoint=checkpoint, output=str(here / output), trainer=options)
+
+    with pytest.warns(UserWarning, match=r"chosen by certified/selected, certified with seed 0 on 3 of these") as said:
+        run(0, TestIsValidation(), "same")
+    (text,) = [str(one.message) for one in said if "may have been chosen" in str(one.message)]
+    assert re.search(
+        r"best of [12] networks hold at [12] times alpha only. Give another seed, e.g. --certifier.seed=1", text
+    )
+    assert "\n" not in text
+    run(1, TestIsValidation(), "another seed")  # a warning would be an error here
+    run(0, Digits(max_images=2), "other images")
