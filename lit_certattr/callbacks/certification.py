@@ -57,12 +57,14 @@ class CertificationCallback(Callback):
     Logged for each level K of the certificate (``k25``: 25 % of the pixels, ``k200px``: 200 pixels) and radius R
     (``r0_10``: 0.10 in pixel l2 units), means over the images:
 
-    ========================================  ===========================================================    ``certified/fraction_k25_r0_10``          pixels certified important or unimportant, share of all pixels
+    ========================================  ==================================================================
+    ``certified/fraction_k25_r0_10``          pixels certified important or unimportant, share of all pixels
     ``certified/null_k25_r0_10``              the same for independent random maps: what is not worth having
     ``certified/one_share_k25_r0_10``         pixels certified important, as a share of K; may exceed 1
     ``certified/mean_radius_k25``             certified radius, 0 where the certificate abstains
     ``certified/overlap_k20_r0_10``           certified top-K overlap, as a share of K
-    ========================================  ===========================================================
+    ========================================  ==================================================================
+
     A certificate that was given a name of its own has it in front: ``certified/coarse_fraction_k50_r0_10``. The
     values are there before ``ModelCheckpoint`` and ``EarlyStopping`` look, so these can monitor them; in epochs that
     are skipped they see the last ones.
