@@ -1,0 +1,267 @@
+r"""Which tests would notice if a theorem were written down wrongly: each constant and operation changed, one by one.
+
+A mutant is one function with one change: a number doubled (0 becomes 1), + and -, * and /, < and <=, > and >=, min and
+max, floor and ceil, a lower and an upper bound exchanged. It is put in the place of the function (its code object, so
+that everybody who has imported it gets the mutant), and the tests of its room are run, in a forked process, until one
+of them fails. Mutants that no test notices are listed: each must be explained, or gets a test.
+
+    python -m benchmarks.mutation                       # everything: some hours of one core
+    python -m benchmarks.mutation statistics.multiple   # one module
+    python -m benchmarks.mutation --processes 2 --output runs/mutation.tsv
+
+Checks of arguments (a branch that only raises) are left out, and so are docstrings, messages and type hints.
+"""
+
+import argparse
+import ast
+import contextlib
+import copy
+import importlib
+import inspect
+import os
+import sys
+import textwrap
+import time
+import types
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_STATISTICS = ["tests/statistics"]
+_EXACT = "tests/soundness/test_exact_errors.py"
+_PIXEL = [_EXACT, "tests/certificates/test_pixel.py", "tests/certificates/test_pixel_holm.py"]
+_OVERLAP = [_EXACT, "tests/certificates/test_topk_overlap.py", "tests/certificates/test_overlap_bounds.py"]
+_SMOOTHGRAD = [
+    _EXACT,
+    "tests/certificates/test_smoothgrad_bounds.py",
+    "tests/certificates/test_smoothgrad.py",
+]
+_COSINE = ["tests/certificates/test_cosine_bounds.py", "tests/certificates/test_cosine.py"]
+
+ROOMS: dict[str, tuple[list[str] | None, list[str]]] = {
+    "statistics.binomial": (None, [_EXACT, *_STATISTICS]),
+    "statistics.multiple": (None, [_EXACT, *_STATISTICS]),
+    "statistics.bounded": (None, _STATISTICS),
+    "statistics.betting": (None, _STATISTICS),
+    "statistics.moments": (None, _STATISTICS),
+    "statistics.sequences": (None, _STATISTICS),
+    "statistics.joint": (None, _STATISTICS),
+    "statistics.shares": (None, _STATISTICS),
+    "statistics.gaussian": (None, [*_STATISTICS, *_OVERLAP]),
+    "certificates.pixel_result": (["from_votes", "_radius_table", "_vote_table", "_label_counts"], _PIXEL),
+    "certificates.overlap_bounds": (None, [*_OVERLAP, "tests/soundness/test_overlap_bounds.py"]),
+    "certificates.pair_bounds": (None, ["tests/certificates/test_pair_bounds.py"]),
+    "certificates.topk_overlap_result": (["from_votes", "pixel_alpha", "pair_bounds", "bound_tables"], _OVERLAP),
+    "certificates.renyi_bounds": (None, ["tests/certificates/test_renyi.py", "tests/soundness/test_renyi_norms.py"]),
+    "certificates.shift_divergence": (None, ["tests/certificates/test_shift_divergence.py"]),
+    "certificates.cosine_bounds": (None, [*_COSINE, "tests/soundness/test_cosine.py"]),
+    "certificates.gaussian_cosine": (None, ["tests/certificates/test_gaussian_cosine.py"]),
+    "certificates.cosine_result": (["norm_lower_bound", "displayed", "inner_product_upper_bound"], _COSINE),
+    "certificates.smoothgrad_bounds": (None, [*_SMOOTHGRAD, "tests/soundness/test_smoothgrad.py"]),
+    "certificates.smoothgrad_result": (["margins", "spread_bound", "from_sums"], _SMOOTHGRAD),
+    "stopping": (None, ["tests/test_stopping.py", "tests/soundness/test_stopping.py"]),
+}
+"""For each module the functions that are changed (all if ``None``), and the tests that should notice, fastest first."""
+
+
+class Mutant(NamedTuple):
+    """One change of one function."""
+
+    module: str
+    function: str
+    line: int
+    change: str
+    source: str
+
+
+_BINARY = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
+_COMPARE = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}
+_NAMES = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum", "floor": "ceil", "ceil": "floor"}
+
+
+def _other_name(name: str) -> str | None:
+    if name in _NAMES:
+        return _NAMES[name]
+    for own, other in (("_lower", "_upper"), ("_upper", "_lower")):
+        if name.endswith(own):
+            return name.removesuffix(own) + other
+    return None
+
+
+def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[ast.AST], None]]]:
+    """What can be changed at a node, and how, in place."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
+        new = 1 if node.value == 0 else 2 * node.value
+        yield f"{node.value} -> {new}", lambda copied: setattr(copied, "value", new)
+    elif isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+        other = _BINARY[type(node.op)]
+        yield f"{ast.unparse(node)[:60]}: {other.__name__}", lambda copied: setattr(copied, "op", other())
+    elif isinstance(node, ast.Compare):
+        for index, operator in enumerate(node.ops):
+            if type(operator) in _COMPARE:
+                change = _COMPARE[type(operator)]
+
+                def swap(copied: Any, index: int = index, change: type = change) -> None:
+                    copied.ops[index] = change()
+
+                yield f"{ast.unparse(node)[:60]}: {change.__name__}", swap
+    elif isinstance(node, ast.Name) and (other_name := _other_name(node.id)) and isinstance(node.ctx, ast.Load):
+        yield f"{node.id} -> {other_name}", lambda copied: setattr(copied, "id", other_name)
+    elif isinstance(node, ast.Attribute) and (other_name := _other_name(node.attr)) and isinstance(node.ctx, ast.Load):
+        yield f"{node.attr} -> {other_name}", lambda copied: setattr(copied, "attr", other_name)
+
+
+def _only_raises(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and all(isinstance(part, ast.Raise) for part in node.body)
+
+
+def _places(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a function that belong to what it computes."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if _only_raises(child) or isinstance(child, ast.arguments | ast.JoinedStr | ast.Raise | ast.Assert):
+            continue
+        if isinstance(node, ast.AnnAssign) and child is node.annotation:
+            continue
+        if isinstance(node, ast.FunctionDef) and (child is node.returns or child in node.decorator_list):
+            continue
+        yield from _places(child)
+
+
+def _functions(module: types.ModuleType, wanted: list[str] | None) -> Iterator[tuple[str, Any]]:
+    """Functions and methods that a module defines."""
+    for name, thing in vars(module).items():
+        if getattr(thing, "__module__", None) != module.__name__:
+            continue
+        if isinstance(thing, type):
+            for below, member in vars(thing).items():
+                function = getattr(member, "__func__", getattr(member, "fget", member))
+                if isinstance(_innermost(function), types.FunctionType) and (wanted is None or below in wanted):
+                    yield f"{name}.{below}", function
+        elif isinstance(_innermost(thing), types.FunctionType) and (wanted is None or name in wanted):
+            yield name, thing
+
+
+def _innermost(function: Any) -> Any:
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function
+
+
+def mutants(room: str) -> list[Mutant]:
+    """All mutants of a module below ``lit_certattr``."""
+    wanted, _ = ROOMS[room]
+    found = []
+    for name, function in _functions(importlib.import_module(f"lit_certattr.{room}"), wanted):
+        inner = _innermost(function)
+        with contextlib.suppress(OSError):  # methods that attrs has made have no source
+            tree = ast.parse(textwrap.dedent(inspect.getsource(inner)))
+            if not isinstance(tree.body[0], ast.FunctionDef) or name.endswith(("statement", "plot", "__repr__")):
+                continue
+            start = inner.__code__.co_firstlineno - 1
+            for number, node in enumerate(_places(tree.body[0])):
+                for change, apply in _changes(node):
+                    copied = copy.deepcopy(tree)
+                    apply(list(_places(copied.body[0]))[number])
+                    copied.body[0].decorator_list = []  # type: ignore[attr-defined]
+                    source = ast.unparse(ast.fix_missing_locations(copied))
+                    found.append(Mutant(room, name, start + getattr(node, "lineno", 0), change, source))
+    return found
+
+
+def _install(mutant: Mutant) -> None:
+    """Put a mutant in the place of its function, for everybody who has imported it."""
+    module = importlib.import_module(f"lit_certattr.{mutant.module}")
+    function = dict(_functions(module, None))[mutant.function]
+    inner = _innermost(function)
+    scope: dict[str, Any] = {}
+    exec(compile(f"from __future__ import annotations\n{mutant.source}", "mutant", "exec"), vars(module) | scope, scope)
+    made = next(iter(scope.values()))
+    if made.__code__.co_freevars != inner.__code__.co_freevars:
+        raise ValueError("a function that closes over others cannot be replaced")
+    inner.__code__ = made.__code__
+    for room in ROOMS:  # what was computed before is forgotten
+        for _, other in _functions(importlib.import_module(f"lit_certattr.{room}"), None):
+            if hasattr(other, "cache_clear"):
+                other.cache_clear()
+
+
+def _tested(mutant: Mutant | None, tests: list[str]) -> str:
+    """What the tests say of a mutant, run in a forked process: ``noticed``, ``survived`` or ``timeout``."""
+    import pytest
+
+    child = os.fork()
+    if child == 0:
+        status = 1
+        with contextlib.suppress(BaseException):
+            if mutant is not None:
+                _install(mutant)
+            with open(os.devnull, "w") as nothing:  # noqa: PTH123
+                os.dup2(nothing.fileno(), 1)
+                os.dup2(nothing.fileno(), 2)
+                options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--timeout=120", "-m", "not slow"]
+                status = int(pytest.main([*options, *tests]) != 0)
+        os._exit(status)
+    deadline = time.monotonic() + 600
+    while True:
+        done, state = os.waitpid(child, os.WNOHANG)
+        if done:
+            return "survived" if os.waitstatus_to_exitcode(state) == 0 else "noticed"
+        if time.monotonic() > deadline:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            return "timeout"
+        time.sleep(0.05)
+
+
+def main() -> int:
+    """Run the mutants, and print a table and the survivors."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rooms", nargs="*", help="modules below lit_certattr; all if left out")
+    parser.add_argument("--processes", type=int, default=1, help="mutants tested at once")
+    parser.add_argument("--output", type=Path, help="a line per mutant; mutants that it holds are not run again")
+    parser.add_argument("--list", action="store_true", help="print the mutants, and run none")
+    arguments = parser.parse_args()
+    os.environ["CI"] = "1"  # hypothesis tries the same examples every time
+    rooms = arguments.rooms or list(ROOMS)
+    known: dict[tuple[str, ...], str] = {}
+    if arguments.output and arguments.output.exists():
+        for line in arguments.output.read_text().splitlines():
+            *key, verdict = line.split("\t")
+            known[tuple(key)] = verdict
+    print("| module | mutants | noticed | not noticed |\n|---|---|---|---|", flush=True)
+    survivors = []
+    for room in rooms:
+        _, tests = ROOMS[room]
+        todo = mutants(room)
+        if arguments.list:
+            print(*(f"{m.function}:{m.line} {m.change}" for m in todo), sep="\n")
+            continue
+        if _tested(None, tests) != "survived":
+            print(f"the tests of {room} fail without any change", file=sys.stderr)
+            return 1
+        verdicts = []
+
+        def judge(mutant: Mutant, tests: list[str] = tests) -> str:
+            key = (mutant.module, mutant.function, str(mutant.line), mutant.change)
+            if key not in known:
+                known[key] = _tested(mutant, tests)
+                if arguments.output:
+                    with arguments.output.open("a") as file:
+                        file.write("\t".join([*key, known[key]]) + "\n")
+            return known[key]
+
+        with ThreadPoolExecutor(arguments.processes) as pool:
+            verdicts = list(pool.map(judge, todo))
+        left = [mutant for mutant, verdict in zip(todo, verdicts, strict=True) if verdict == "survived"]
+        survivors += left
+        print(f"| `{room}` | {len(todo)} | {len(todo) - len(left)} | {len(left)} |", flush=True)
+    if survivors:
+        print("\nNot noticed:")
+        print(*(f"- `{m.module}` {m.function}, line {m.line}: `{m.change}`" for m in survivors), sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
