@@ -40,7 +40,8 @@ class CAM(ActivationMap):
         """
         with torch.inference_mode(False), torch.set_grad_enabled(create_graph), kernels(create_graph):
             at = layer_pass(model, self.layer, images, "full" if create_graph else "none")
-            linear = _means_to_logits(model, at) if at.final is None else at.final.pooled
+            known = at.final is not None and at.final.head is not None
+            linear = at.final.pooled if at.final is not None and known else _means_to_logits(model, at)
             if linear is None:
                 raise InputError(
                     f"CAM needs global average pooling and one linear layer after layer {self.layer!r}, "

@@ -30,7 +30,7 @@ class Gradient(LayerAttribution):
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
         """See :class:`~lit_certattr.attribution.Attribution`."""
-        self.refuse_cancelling_channels(model)
+        self.refuse_cancelling_channels(model, images)
         at, gradient = layer_gradient(model, self.layer, images, targets, create_graph)
         self.refuse_affine_head(at)
         return self.resize(self.reduce(gradient), images)
@@ -54,6 +54,6 @@ class InputXGradient(LayerAttribution):
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
         """See :class:`~lit_certattr.attribution.Attribution`."""
-        self.refuse_cancelling_channels(model)
+        self.refuse_cancelling_channels(model, images)
         at, gradient = layer_gradient(model, self.layer, images, targets, create_graph)
         return self.resize(self.reduce(at.features * gradient), images)

@@ -72,5 +72,5 @@ class IntegratedGradients(LayerAttribution):
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
         """See :class:`Attribution`."""
         if self.baseline == 0:  # the path to other baselines changes more than the scale
-            self.refuse_cancelling_channels(model)
+            self.refuse_cancelling_channels(model, images)
         return self.resize(self.reduce(self.scores(model, images, targets, create_graph)), images)

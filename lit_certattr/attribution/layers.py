@@ -30,7 +30,7 @@ from lit_certattr.attribution.base import Attribution, ChannelReduction, as_logi
 from lit_certattr.attribution.layouts import Layout, Undecided, channels_on_last_axis, grids_of, layout_of
 from lit_certattr.attribution.places import Place, find_place, tapped
 from lit_certattr.errors import InputError
-from lit_certattr.models.final_layer import FinalLayer, final_layer
+from lit_certattr.models.final_layer import FinalLayer
 
 
 class LayerAttribution(Attribution):
@@ -38,7 +38,8 @@ class LayerAttribution(Attribution):
 
     Args:
         layer: ``"input"`` for the pixels, ``"final"`` for the network's last feature map
-            (:func:`~lit_certattr.models.final_layer.final_layer`), or the name of a module whose output it is;
+            (:func:`~lit_certattr.models.final_layer.final_layer` of known families, otherwise
+            :func:`~lit_certattr.attribution.last_map.last_map`), or the name of a module whose output it is;
             the end of the name is enough where it is unique.
         upsample: Resize the map to the image, bilinearly (half-pixel centres), before anything is ranked.
             ``False`` leaves it at the layer's resolution: 49 values and 49 tests instead of 50,176 for a ResNet,
@@ -69,7 +70,7 @@ class LayerAttribution(Attribution):
                 "all images, since only pooling and a linear layer follow: take InputXGradient or GradCAM there"
             )
 
-    def refuse_cancelling_channels(self, model: nn.Module) -> None:
+    def refuse_cancelling_channels(self, model: nn.Module, images: Tensor) -> None:
         """Refuse a sum over channels that is zero by construction; for gradients, and features times gradients.
 
         Raises:
@@ -77,8 +78,8 @@ class LayerAttribution(Attribution):
         """
         if self.layer != "final" or self.channels not in ("sum", "abs_sum"):
             return
-        final = final_layer(model)
-        if final.normalised:
+        final = find_place(getattr(model, "_orig_mod", model), self.layer, images).final
+        if final is not None and final.normalised:
             raise InputError(
                 f"{type(self).__name__} at layer 'final' of {type(final.network).__name__} adds up to zero over the "
                 "channels, since layer normalisation follows: take channels='sum_abs'"
@@ -157,7 +158,7 @@ def layer_pass(
             images = images.detach().requires_grad_(True)
         with torch.set_grad_enabled(graph != "none"):
             return LayerPass(images, as_logits(model(images)), lambda features: as_logits(model(features)))
-    place = find_place(model, layer)
+    place = find_place(model, layer, images)
     try:
         return _pass_at(place, model, images, graph)
     except Undecided:
@@ -201,7 +202,7 @@ def _pass_at(place: Place, model: nn.Module, images: Tensor, graph: Literal["non
     known = place.final if any(answer is logits for answer in answers) else None
 
     def head(features: Tensor) -> Tensor:
-        if known is not None:
+        if known is not None and known.head is not None:
             return as_logits(known.head(layout.restore(features)))
         enabled = torch.is_grad_enabled()
 

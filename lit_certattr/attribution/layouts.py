@@ -106,6 +106,11 @@ def grids_of(model: nn.Module, count: int) -> Iterator[list[Grid]]:
         yield grids
 
 
+def prefix_tokens(model: nn.Module) -> int | None:
+    """How many tokens are no patches, if the network says so, as those of timm do."""
+    return max(getattr(module, "num_prefix_tokens", None) or 0 for module in model.modules()) or None
+
+
 def layout_of(tensor: Any, size: Grid, count: int, around: Surroundings) -> Layout:
     """How a feature map lies in what passes at a place.
 

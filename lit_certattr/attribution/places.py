@@ -7,7 +7,8 @@ from typing import Any, Literal
 import attrs
 from torch import Tensor, nn
 
-from lit_certattr.attribution.layouts import Surroundings
+from lit_certattr.attribution.last_map import last_map
+from lit_certattr.attribution.layouts import Surroundings, prefix_tokens
 from lit_certattr.attribution.relu import ReluCalls
 from lit_certattr.errors import InputError
 from lit_certattr.models.final_layer import FinalLayer, final_layer, final_layers
@@ -31,33 +32,32 @@ class Place:
     final: FinalLayer | None = None
 
 
-def find_place(model: nn.Module, layer: str) -> Place:
+def find_place(model: nn.Module, layer: str, images: Tensor) -> Place:
     """The place that a layer's name means: ``"final"``, a module, or the end of one module's name.
+
+    Args:
+        model: The network.
+        layer: The name.
+        images: Images that it takes: the final layer of a network of no known family is found by running it.
 
     Raises:
         InputError: If there is none, or more than one.
     """
     names = dict(model.named_modules())
     if layer == "final":
-        final = final_layer(model)
-        return Place(final.module, surroundings(model, final.module, layer), final.place, final)
+        final = final_layer(model) if final_layers(model) else last_map(model, images)
+        name = next(name for name, module in names.items() if module is final.module)
+        return Place(final.module, Surroundings(layer, model, name, prefix_tokens(model)), final.place, final)
     ends = [name for name in names if layer and f".{name}".endswith(f".{layer}")]
     ends = [layer] if layer in ends else ends
     if len(ends) == 1:
         module = names[ends[0]]
         same = (final for final in final_layers(model) if final.module is module and final.place == "output")
-        return Place(module, surroundings(model, module, layer), final=next(same, None))
+        return Place(module, Surroundings(layer, model, ends[0], prefix_tokens(model)), final=next(same, None))
     if len(ends) > 1:
         raise InputError(f"layer {layer!r} is ambiguous in {type(model).__name__}: {', '.join(ends[:4])}, ...")
     known = ["input", "final", *filter(None, names), *(name.partition(".")[2] for name in names if "." in name)]
     raise InputError(f"{type(model).__name__} has no layer {layer!r}; {suggestion(layer, known)}")
-
-
-def surroundings(model: nn.Module, module: nn.Module, label: str) -> Surroundings:
-    """What a network says about its module; timm says how many tokens are no patches."""
-    name = next(name for name, known in model.named_modules() if known is module)
-    prefix = max(getattr(known, "num_prefix_tokens", None) or 0 for known in model.modules()) or None
-    return Surroundings(label, model, name, prefix)
 
 
 @contextmanager

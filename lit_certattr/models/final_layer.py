@@ -20,7 +20,7 @@ class FinalLayer:
         module: The module beside which the feature map passes.
         place: Whether the map is the module's ``"output"``, its ``"input"``, or the result of the first ReLU
             that runs after it (``"relu"``, where that ReLU is a function and no module).
-        head: The rest of the network: what passes there to the network's logits.
+        head: The rest of the network: what passes there to the network's logits; ``None`` if it is not known apart.
         pooled: The linear layer, if the head is global average pooling and that layer alone.
         affine: The head is affine in the feature map, so its gradient is the same for all images.
         normalised: The head normalises the features of each place before it uses them (layer normalisation), so
@@ -31,7 +31,7 @@ class FinalLayer:
 
     network: nn.Module
     module: nn.Module
-    head: Head
+    head: Head | None
     place: Literal["output", "input", "relu"] = "output"
     pooled: nn.Linear | None = None
     affine: bool = False
@@ -39,7 +39,7 @@ class FinalLayer:
 
 
 def final_layer(model: nn.Module) -> FinalLayer:
-    """The last feature map of a network, or of the one network of a known family inside it.
+    """The last feature map of a network, or of the one network of a known family inside it, without running it.
 
     Args:
         model: A ResNet, Wide-ResNet, VGG, DenseNet, EfficientNet, SqueezeNet, ViT or Swin transformer of
@@ -57,12 +57,28 @@ def final_layer(model: nn.Module) -> FinalLayer:
     found = final_layers(model)
     if len(found) == 1:
         return found[0]
-    name = type(model).__name__
     if found:
+        name = type(model).__name__
         raise InputError(f"{name} holds {len(found)} networks, so layer='final' is ambiguous: name a layer")
+    raise unknown_final_layer(model)
+
+
+def unknown_final_layer(model: nn.Module, reason: str = "", example: str = "") -> InputError:
+    """The error of a network without a known last feature map; it names a module that may be meant.
+
+    Args:
+        model: The network.
+        reason: Why it is not known.
+        example: Name of a module; timm's last features, the last convolution or the last module if left out.
+    """
     names = [name for name, _ in model.named_modules() if name]
-    example = f"layer={names[len(names) // 2]!r}" if names else "layer='input'"
-    raise InputError(f"the final layer of {name} is not known: name one of its modules, e.g. {example}")
+    features = [str(info["module"]) for info in getattr(model, "feature_info", None) or () if "module" in info]
+    convolutions = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d) and name]
+    known = [name for name in (example, *features[-1:], *convolutions[-1:], *names[-1:]) if name in names]
+    layer = known[0] if known else "input"
+    because = f" ({reason})" if reason else ""
+    name = type(model).__name__
+    return InputError(f"the final layer of {name} is not known{because}: name one of its modules, e.g. layer={layer!r}")
 
 
 def final_layers(model: nn.Module) -> list[FinalLayer]:

@@ -7,7 +7,6 @@ import networks
 import pytest
 import timm
 import torch
-import torchvision
 from torch import nn
 
 from lit_certattr.attribution import LayerAttribution, layer_gradient, layer_pass
@@ -182,11 +181,6 @@ def test_a_compiled_network_is_run_as_it_was_written():
         (networks.network("torchvision resnet"), "fc", r"gives \(3, 7\), not a feature map"),
         (networks.network("torchvision vit"), "encoder_layer_0.self_attention", "gives tuple, not a feature map"),
         (networks.network("torchvision vit"), "dropout", "ambiguous"),
-        (
-            torchvision.models.mobilenet_v3_small(num_classes=7).eval(),
-            "final",
-            "final layer of MobileNetV3 is not known",
-        ),
         (nn.ModuleList([networks.network("cifar resnet"), networks.network("small cnn")]), "final", "holds 2 networks"),
         (nn.Flatten(), "final", "name one of its modules, e.g. layer='input'"),
         (nn.Sequential(nn.Conv2d(3, 2, 3)), "input", r"must return logits \[B, num_classes\], got shape"),

@@ -1,6 +1,7 @@
 """Where final layers are looked for; what they are in each family is tested with the methods that use them."""
 
 import pytest
+import timm
 import torchvision
 from torch import nn
 
@@ -37,5 +38,9 @@ def test_none_or_several_are_refused():
         final_layer(nn.Linear(2, 2))
     with pytest.raises(InputError, match=r"of Sequential is not known: name one of its modules, e\.g\. layer='0'"):
         final_layer(nn.Sequential(nn.Linear(2, 2)))
+    with pytest.raises(InputError, match=r"of MobileNetV3 is not known: .*, e\.g\. layer='features\.12\.0'"):
+        final_layer(torchvision.models.mobilenet_v3_small())
+    with pytest.raises(InputError, match=r"of MobileNetV3 is not known: .*, e\.g\. layer='blocks\.5'"):
+        final_layer(timm.create_model("mobilenetv3_small_050"))  # as timm describes it
     with pytest.raises(InputError, match="holds 2 networks"):
         final_layer(nn.ModuleList([CifarResNet(8), SmallCNN()]))

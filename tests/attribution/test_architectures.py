@@ -1,0 +1,129 @@
+"""``layer="final"`` of many architectures: where it is, and that it is what the library calls the last features."""
+
+import pytest
+import timm
+import torch
+import torchvision
+
+from lit_certattr.attribution import layer_pass
+from lit_certattr.attribution.places import find_place
+from lit_certattr.errors import InputError
+
+TORCHVISION = {
+    "alexnet": "features.11",
+    "convnext_tiny": "features",
+    "densenet121": "features",  # and the ReLU after it
+    "efficientnet_b0": "features",
+    "efficientnet_v2_s": "features",
+    "googlenet": "inception5b",
+    "inception_v3": "Mixed_7c",
+    "maxvit_t": "blocks.3",
+    "mnasnet0_5": "layers",
+    "mobilenet_v2": "features",
+    "mobilenet_v3_small": "features",
+    "regnet_x_400mf": "trunk_output",
+    "regnet_y_400mf": "trunk_output",
+    "resnet18": "layer4",
+    "resnext50_32x4d": "layer4",
+    "shufflenet_v2_x0_5": "conv5",
+    "squeezenet1_1": "features",
+    "swin_t": "permute",
+    "swin_v2_t": "permute",
+    "vgg11_bn": "features.27",
+    "vit_b_32": "encoder.layers.encoder_layer_11",  # enters it
+}
+# What forward_features gives; of timm.
+TIMM = (
+    *("beit_base_patch16_224", "botnet26t_256", "caformer_s18", "coatnet_pico_rw_224", "convformer_s18"),
+    *("convmixer_768_32", "convnext_atto", "convnextv2_atto", "cspresnet50", "darknet53", "davit_tiny"),
+    *("densenet121", "dla34", "dpn48b", "edgenext_xx_small", "efficientformer_l1", "efficientformerv2_s0"),
+    *("efficientnet_b0", "efficientvit_m0", "ese_vovnet19b_dw", "eva02_tiny_patch14_224", "fasternet_t0"),
+    *("fastvit_t8", "focalnet_tiny_srf", "gernet_s", "ghostnet_050", "ghostnetv3_050", "gmlp_ti16_224", "halonet26t"),
+    *("hardcorenas_a", "hgnet_tiny", "hiera_tiny_224", "hrnet_w18_small", "inception_next_tiny"),
+    *("inception_resnet_v2", "inception_v4", "lcnet_035", "legacy_xception", "levit_128s", "mambaout_femto"),
+    *("maxvit_pico_rw_256", "mixer_s32_224", "mnasnet_small", "mobileone_s0", "mobilenetv3_small_050"),
+    *("mobilenetv4_conv_small", "mobilevit_xxs", "mvitv2_tiny", "nest_tiny", "nextvit_small", "nfnet_l0"),
+    *("poolformer_s12", "pvt_v2_b0", "rdnet_tiny", "regnetx_002", "repghostnet_050", "repvgg_a0", "repvit_m0_9"),
+    *("res2net50_14w_8s", "resmlp_12_224", "resnet18", "resnetv2_50", "rexnet_100", "seresnet18", "shvit_s1"),
+    *("skresnet18", "starnet_s1", "swiftformer_xs", "swin_tiny_patch4_window7_224", "swinv2_cr_tiny_224"),
+    *("swinv2_tiny_window8_256", "tinynet_e", "tiny_vit_5m_224", "twins_pcpvt_small", "twins_svt_small"),
+    *("visformer_tiny", "volo_d1_224", "vovnet39a", "xception41", "pnasnet5large", "nasnetalarge"),
+)
+# Patches that still matter, where a class token is selected later; or a head that has convolutions of its own.
+TIMM_ELSEWHERE = {
+    "cait_xxs24_224": "blocks",
+    "convit_tiny": "blocks.10",
+    "deit_tiny_distilled_patch16_224": "blocks.11",  # enters it
+    "deit_tiny_patch16_224": "blocks.11",
+    "efficientvit_b0": "head.in_conv",
+    "pit_ti_224": "transformers.2.blocks.2",
+    "selecsls42": "head.3",
+    "vgg11": "features.19",
+    "vit_tiny_patch16_224": "blocks.11",
+    "vitamin_small_224": "blocks.13",
+    "xcit_nano_12_p16_224": "cls_attn_blocks.0",
+}
+TIMM_REFUSED = ("coat_tiny", "crossvit_9_240", "pit_ti_distilled_224", "tnt_s_legacy_patch16_224")  # several paths
+SIZES = {"inception_v3": 160, "inception_v4": 128, "inception_resnet_v2": 128, "selecsls42": 128}
+SIZES |= {"pnasnet5large": 96, "nasnetalarge": 96, "halonet26t": 256, "maxvit_t": 224}
+FAST = ("mobilenet_v3_small", "regnetx_002", "mobilenetv3_small_050")
+
+
+def size_of(net, name):
+    """Small, unless the network takes one size."""
+    config = getattr(net, "pretrained_cfg", {})
+    fixed = config.get("fixed_input_size", False) or name.endswith(("_224", "_256", "_240"))
+    return SIZES.get(name) or (config["input_size"][-1] if fixed else 224 if name == "vit_b_32" else 64)
+
+
+def built(library, name):
+    torch.manual_seed(0)
+    if library == "torchvision":
+        plain = {"init_weights": False, "aux_logits": False} if name in ("googlenet", "inception_v3") else {}
+        net = torchvision.models.get_model(name, weights=None, num_classes=5, **plain)
+    else:
+        net = timm.create_model(name, num_classes=5)
+    return net.eval(), torch.rand(2, 3, *[size_of(net, name)] * 2)
+
+
+CASES = [("torchvision", name) for name in TORCHVISION] + [("timm", name) for name in (*TIMM, *TIMM_ELSEWHERE)]
+
+
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [pytest.param(*case, marks=() if case[1] in FAST else pytest.mark.slow) for case in CASES],
+)
+def test_the_final_layer(library, name):
+    net, images = built(library, name)
+    with torch.no_grad():
+        at = layer_pass(net, "final", images)
+        assert min(at.features.shape[2:]) > 1
+        torch.testing.assert_close(at.head(at.features), net(images), rtol=1e-3, atol=1e-4)
+        where = find_place(net, "final", images).around.name
+        if library == "torchvision":
+            assert where == TORCHVISION[name]
+        elif name in TIMM_ELSEWHERE:
+            assert where == TIMM_ELSEWHERE[name]
+        else:
+            known = readings(net, images, at.features.shape)
+            assert any(torch.allclose(at.features, features, atol=1e-4) for features in known)
+
+
+def readings(net, images, shape):
+    """What ``forward_features`` gives, as ``[B, C, h, w]``, in all ways that have this shape."""
+    features = net.forward_features(images)
+    if features.ndim == 3:
+        patches = features[:, features.shape[1] - shape[2:].numel() :]
+        return [patches.transpose(1, 2).unflatten(2, shape[2:])]
+    return [part for part in (features, features.permute(0, 3, 1, 2)) if part.shape == shape]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TIMM_REFUSED)
+def test_several_paths_are_refused_in_one_line(name):
+    net, images = built("timm", name)
+    with pytest.raises(
+        InputError, match=r"the logits do not depend on '.*' alone\): name one of its modules"
+    ) as caught:
+        layer_pass(net, "final", images)
+    assert "\n" not in str(caught.value)
