@@ -10,8 +10,8 @@ import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
-from torch._dynamo import OptimizedModule
 from torch.nn import functional
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -20,10 +20,29 @@ from lit_certattr.certifier import Certifier
 from lit_certattr.data import NO_LABEL, ImageDataModule, Sample
 from lit_certattr.errors import InputError
 from lit_certattr.image_module import ImageModule
-from lit_certattr.models import load_state_dict
+from lit_certattr.models.checkpoint_file import harmless_objects, read_checkpoint
 from lit_certattr.objectives import Objective
+from lit_certattr.preflight import check_logits
+from lit_certattr.training_checks import (
+    check_batch,
+    check_data,
+    check_loss,
+    check_objective,
+    check_some_training,
+    check_targets_fit,
+    check_weights,
+)
+from lit_certattr.training_state import (
+    pending_plateau,
+    random_states,
+    restore_random_states,
+    step_pending_plateau,
+)
 
 Targets = Literal["predicted", "label"]
+
+_STATE = "lit_certattr"
+"""Where a checkpoint keeps what this class adds to it."""
 
 
 class RobustClassifier(LightningModule):
@@ -32,6 +51,12 @@ class RobustClassifier(LightningModule):
     Logs ``train/loss`` and what the objective logs (``train/accuracy``, ...); ``val/loss``, ``val/accuracy``,
     ``test/loss`` and ``test/accuracy`` are cross-entropy and accuracy on the clean images for every objective,
     so that runs compare.
+
+    The first loss that is NaN or infinite stops the training with an :class:`~lit_certattr.errors.InputError`.
+
+    A run that is resumed from the checkpoint of a whole epoch (:class:`~lit_certattr.callbacks.LastCheckpoint`) repeats
+    the losses of an uninterrupted run, on the CPU bit for bit: checkpoints hold the states of all random generators,
+    and that of the objective.
 
     A checkpoint holds tensors and plain values only, so it loads with ``weights_only=True``. One written by
     ``train.py`` also holds the configuration of the classes below, and ``load_from_checkpoint(path)`` rebuilds
@@ -67,6 +92,8 @@ class RobustClassifier(LightningModule):
         self.objective = objective
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self._checked = False  # whether the network has been tried on a training batch
+        self._resumed: dict[str, Any] | None = None
         self.val_accuracy = MulticlassAccuracy(average="micro", validate_args=False)
         self.test_accuracy = MulticlassAccuracy(average="micro", validate_args=False)
 
@@ -79,14 +106,54 @@ class RobustClassifier(LightningModule):
         """Check that data and objective fit, before anything runs; see :func:`check_data`, :func:`check_objective`."""
         if stage == "fit":
             check_objective(self.net, self.objective, str(self.trainer.precision))
+            self._checked = False
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, ImageDataModule) and stage != "predict":
             check_data(self.net, data)
 
+    def on_fit_start(self) -> None:
+        """Bring random generators and objective to where the checkpoint left them."""
+        if self._resumed is None:
+            return
+        exact = restore_random_states(
+            self._resumed["random"], self.device, self.trainer.global_rank, self.trainer.world_size
+        )
+        if not exact:
+            rank_zero_warn("resumed with other devices than before: the random numbers differ from there on")
+        if self._resumed["objective"][0] == type(self.objective).__name__:
+            self.objective.load_state_dict(self._resumed["objective"][1])
+
+    def on_train_start(self) -> None:
+        """Take the step of a scheduler that Lightning takes after saving the checkpoint of an epoch."""
+        if self._resumed is not None:
+            step_pending_plateau(self.trainer, self._resumed["plateau"])
+            self._resumed = None
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what a resumed run needs to repeat an uninterrupted one; see :mod:`lit_certattr.training_state`."""
+        checkpoint[_STATE] = {
+            "random": random_states(self.device),
+            "plateau": pending_plateau(self.trainer),
+            "objective": [type(self.objective).__name__, self.objective.state_dict()],
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep that for the start of the training; a checkpoint of an older version has none."""
+        self._resumed = checkpoint.get(_STATE)
+
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
-        """The objective's loss."""
+        """The objective's loss.
+
+        Raises:
+            InputError: If the network or a label does not fit, or the loss is NaN or infinite.
+        """
+        targets = torch.as_tensor(batch.target)
+        if not self._checked:
+            check_batch(self.net, batch.image, targets)
+            self._checked = True
         self.objective.epoch = self.current_epoch + batch_idx / self.trainer.num_training_batches
-        loss, logs = self.objective(self.net, batch.image, torch.as_tensor(batch.target))
+        loss, logs = self.objective(self.net, batch.image, targets)
+        check_loss(loss, self.net, self.trainer, batch_idx)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.image))
         self.log_dict(
             {f"train/{name}": value for name, value in logs.items()},
@@ -96,6 +163,14 @@ class RobustClassifier(LightningModule):
             batch_size=len(batch.image),
         )
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Stop before weights that are not finite replace a checkpoint."""
+        check_weights(self.net, self.trainer)
+
+    def on_fit_end(self) -> None:
+        """Say so if nothing was trained."""
+        check_some_training(self.trainer)
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
         """Accuracy and cross-entropy on the clean images."""
@@ -110,7 +185,9 @@ class RobustClassifier(LightningModule):
         return self(batch.image)  # type: ignore[no-any-return]
 
     def _evaluate(self, batch: Sample, stage: str, metric: MulticlassAccuracy) -> None:
-        logits, targets = self(batch.image), torch.as_tensor(batch.target)
+        targets = torch.as_tensor(batch.target)
+        logits = check_logits(self(batch.image), self.net, len(batch.image), f"the {stage} images")
+        check_targets_fit(self.net, targets, logits.shape[1])
         metric.update(logits, targets)
         loss = functional.cross_entropy(logits, targets)
         size = len(batch.image)
@@ -148,54 +225,11 @@ class RobustClassifier(LightningModule):
         """
         kwargs.setdefault("weights_only", True)
         if kwargs["weights_only"]:
-            load_state_dict(checkpoint_path)  # refuses what is missing, damaged or pickled, in one line
-            content = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+            content = read_checkpoint(Path(checkpoint_path))  # refuses what is missing, damaged or pickled, in one line
             _refuse_imports(content.get("hyper_parameters"), Path(checkpoint_path))
-        module: Self = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        with harmless_objects():
+            module: Self = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
         return module
-
-
-def check_data(net: nn.Module, data: ImageDataModule) -> None:
-    """Check that images and labels fit a network that says what it takes (``input_size``, ``num_classes``).
-
-    Args:
-        net: The network.
-        data: Data whose ``setup`` has run.
-
-    Raises:
-        InputError: If the images have another size, there are more classes than logits, or a label is missing.
-    """
-    network, name = type(net).__name__, type(data).__name__
-    size, num_classes = getattr(net, "input_size", None), getattr(net, "num_classes", None)
-    if size is not None and tuple(size) != tuple(data.image_shape):
-        raise InputError(f"{name} has images of {tuple(data.image_shape)}, but {network} takes {tuple(size)}")
-    if num_classes is not None and data.num_classes > num_classes:
-        raise InputError(f"{name} has {data.num_classes} classes, but {network} has num_classes={num_classes}")
-    for samples in (data.train_set, data.val_set, data.test_set):
-        if samples is not None and NO_LABEL in samples.targets:
-            unlabelled = samples.ids[samples.targets.index(NO_LABEL)]
-            raise InputError(f"image {unlabelled} has no label; training and testing need one for every image")
-
-
-def check_objective(net: nn.Module, objective: Objective, precision: str) -> None:
-    """Check that a network can be trained on an objective that differentiates it twice.
-
-    Args:
-        net: The network.
-        objective: Of first order anything goes.
-        precision: The Trainer's.
-
-    Raises:
-        InputError: If the network is compiled (``torch.compile`` has no second derivative), or the precision is
-            float16, in which gradients of gradients underflow before the gradient scaler sees them.
-    """
-    if objective.order < 2:
-        return
-    name = type(objective).__name__
-    if any(isinstance(part, OptimizedModule) or part._compiled_call_impl is not None for part in net.modules()):
-        raise InputError(f"{name} differentiates the network twice, which torch.compile cannot: train it uncompiled")
-    if precision in ("16-true", "16-mixed", "transformer-engine-float16"):
-        raise InputError(f"{name} differentiates the network twice, too fine for precision {precision}: use bf16-mixed")
 
 
 def _refuse_imports(value: Any, path: Path) -> None:

@@ -1,11 +1,16 @@
 """``train.py``: fit, validate and test a classifier from configuration files."""
 
+import os
+import shlex
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import yaml
 from lightning import LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 # Imported so that short class names are legal: --model.objective=CrossEntropy, --model.net=SmallCNN, --data=MNIST5k.
@@ -15,12 +20,15 @@ import lit_certattr.certificates
 import lit_certattr.models
 import lit_certattr.objectives
 import lit_certattr.smoothing  # noqa: F401
+from lit_certattr.callbacks import LastCheckpoint
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
 from lit_certattr.cli.help import ReadableHelp
+from lit_certattr.cli.signals import stop_on_signals
 from lit_certattr.data import ImageDataModule
 from lit_certattr.errors import InputError
-from lit_certattr.models import load_state_dict
-from lit_certattr.modules import RobustClassifier, check_data
+from lit_certattr.models.checkpoint_file import read_checkpoint
+from lit_certattr.modules import RobustClassifier
+from lit_certattr.training_checks import check_data, check_logits_fit
 
 DESCRIPTION = """Train an image classifier whose explanations can be certified.
 
@@ -44,7 +52,16 @@ class LogConfig(SaveConfigCallback):
 
 
 class TrainCLI(LightningCLI):
-    """Lightning's command line with the user's mistakes made plain."""
+    """Lightning's command line with the user's mistakes made plain.
+
+    Args:
+        last: Saves the last epoch of ``fit``.
+    """
+
+    def __init__(self, *args: Any, last: LastCheckpoint, **kwargs: Any) -> None:
+        self.last = last
+        self._checkpoints: str | None = None  # the folder of the run that is resumed, where the loggers fix it
+        super().__init__(*args, **kwargs)  # runs the command
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -62,24 +79,47 @@ class TrainCLI(LightningCLI):
         decides: a checkpoint gives weights and progress, and never says which classes are built.
         """
         path = self.config[self.config.subcommand].get("ckpt_path")
-        if path and path not in ("best", "last", "hpc"):
-            load_state_dict(path)
+        if not path or path in ("best", "last", "hpc"):
+            return
+        content = read_checkpoint(Path(path))
+        wanted = ("state_dict", "loops", "optimizer_states") if self.config.subcommand == "fit" else ("state_dict",)
+        missing = next((key for key in wanted if key not in content), None)
+        if missing is not None:
+            raise InputError(
+                f"ckpt_path: {path} is not a checkpoint of train.py (it has no {missing!r}); load weights alone with "
+                "the network's own setting, for example --model.net.init_args.weights"
+            )
 
     def before_instantiate_classes(self) -> None:
-        """Protect what an earlier run has written.
+        """Protect what an earlier run has written, and save the last epoch of this one.
 
-        The CSV logger deletes what it finds, so tests and resumed runs log one folder below. A ``fast_dev_run`` would
-        overwrite ``last.ckpt``, so it saves nothing.
+        The CSV logger deletes what it finds, so tests and resumed runs log one folder below; checkpoints of a resumed
+        run stay where they were. A ``fast_dev_run`` would overwrite ``last.ckpt``, so it saves nothing.
         """
         command, config = self.config.subcommand, self.config[self.config.subcommand]
-        if config.trainer.fast_dev_run:
-            callbacks = _as_list(config.trainer.callbacks)
-            config.trainer.callbacks = [one for one in callbacks if not _is_a(one, "ModelCheckpoint")]
-        if command != "fit" or config.ckpt_path:
-            folder = "resumed" if command == "fit" else command
-            for logger in _as_list(config.trainer.logger):
-                if _is_a(logger, "CSVLogger") and logger.init_args.version is not None:
-                    logger.init_args.version = str(Path(str(logger.init_args.version)) / folder)
+        trainer = config.trainer
+        checkpoints = [one for one in _as_list(trainer.callbacks) if _is_a(one, "ModelCheckpoint")]
+        if trainer.fast_dev_run:
+            trainer.callbacks = [one for one in _as_list(trainer.callbacks) if one not in checkpoints]
+        elif command == "fit":
+            self._save_last(trainer, checkpoints)
+        if command == "fit" and not config.ckpt_path:
+            return
+        for logger in _as_list(trainer.logger):
+            if _is_a(logger, "CSVLogger") and logger.init_args.version is not None:
+                self._checkpoints = self._checkpoints or _checkpoints_of(logger.init_args)
+                _log_below(logger.init_args, "resumed" if command == "fit" else command)
+        # That they are there is no news to whoever resumes.
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+
+    def _save_last(self, trainer: Any, checkpoints: list[Any]) -> None:
+        """Add the callback that saves the last epoch, beside the best ones."""
+        for one in checkpoints:
+            one.init_args.save_last = None  # Lightning's last one is the last of the best
+        if checkpoints and checkpoints[0].init_args.dirpath:
+            self.last.place(checkpoints[0].init_args.dirpath)
+        if trainer.enable_checkpointing is not False:
+            self.trainer_defaults = {**self.trainer_defaults, "callbacks": [self.last]}
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the Trainer.
@@ -88,22 +128,56 @@ class TrainCLI(LightningCLI):
             InputError: If it refuses its settings.
         """
         try:
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
         except (TypeError, ValueError, MisconfigurationException) as error:
             raise InputError(f"trainer: {error}") from error
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = self._checkpoints
+        return trainer
 
     def before_fit(self) -> None:
-        """Try the data, the network and the optimizer before the Trainer writes its first file."""
+        """Try the data, the network and the optimizer before the Trainer writes its first file.
+
+        Unless the user sets ``log_every_n_steps``, short epochs are logged more often than Lightning's 50 steps.
+        """
         self.before_test()
         self.model.configure_optimizers()
+        if self.config.fit.trainer.log_every_n_steps is None:
+            trainer: Any = self.trainer
+            trainer.log_every_n_steps = max(1, min(trainer.log_every_n_steps, self._batches_per_epoch() // 5))
 
     def before_test(self) -> None:
         """Read the data and compare them with the network."""
         self.datamodule.prepare_data()
         self.datamodule.setup(str(self.subcommand))
         check_data(self.model.net, self.datamodule)
+        check_logits_fit(self.model.net, self.datamodule)
 
     before_validate = before_test
+
+    def _batches_per_epoch(self) -> int:
+        """Training batches of an epoch; the Trainer itself counts them too late."""
+        batches, limit = len(self.datamodule.train_dataloader()), self.trainer.limit_train_batches
+        processes = self.trainer.world_size
+        batches = -(-batches // processes)
+        return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+
+def _checkpoints_of(logger: Any) -> str:
+    """Where Lightning puts the checkpoints of a run with this logger."""
+    # Callbacks compare this string with the one in the checkpoint, and a Path would change "./runs".
+    return os.path.join(str(logger.save_dir), str(logger.name), str(logger.version), "checkpoints")  # noqa: PTH118
+
+
+def _log_below(logger: Any, name: str) -> None:
+    """Give a CSV logger a folder below its own: ``resumed``, and ``resumed_2``, ... for the next ones."""
+    below = Path(str(logger.version)) / name
+    number = 1
+    while name == "resumed" and (Path(logger.save_dir) / str(logger.name) / below).exists():
+        number += 1
+        below = below.with_name(f"{name}_{number}")
+    logger.version = str(below)
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -123,12 +197,16 @@ def main(args: ArgsType = None) -> None:
         args: Arguments in place of the command line's.
 
     Raises:
-        SystemExit: With status 2 and one line on stderr after a user's mistake.
+        SystemExit: With status 2 and one line on stderr after a user's mistake or a training that diverges; with 128
+            plus the number of the signal, and a line that says how to resume, after one that stops.
     """
-    with one_line_errors("train.py"):
+    last = LastCheckpoint()
+    typed = [str(argument) for argument in sys.argv[1:]] if args is None else args
+    with one_line_errors("train.py"), stop_on_signals("train.py", lambda: _how_to_go_on(typed, last)):
         TrainCLI(
             RobustClassifier,
             ImageDataModule,
+            last=last,
             subclass_mode_data=True,
             args=args,
             parser_class=OneLineParser,
@@ -140,3 +218,30 @@ def main(args: ArgsType = None) -> None:
             # Attributions in validate() and test() need gradients, which inference mode forbids for good.
             trainer_defaults={"inference_mode": False},
         )
+
+
+def _how_to_go_on(typed: Any, last: LastCheckpoint) -> str:
+    """What a stopped command has left, and the command that goes on from there."""
+    arguments = [str(argument) for argument in typed] if isinstance(typed, list) else []
+    command = ["python", sys.argv[0] or "train.py", *arguments]
+    if "fit" not in arguments:
+        return f"Nothing was changed; to start again, run: {shlex.join(command)}"
+    if last.saved is None:
+        resumed = any(argument.startswith("--ckpt_path") for argument in arguments)
+        go_on = "resume" if resumed else "start again"
+        return f"No epoch was finished, so nothing new is saved; to {go_on}, run: {shlex.join(command)}"
+    saved = f"--ckpt_path={os.path.relpath(last.saved)}"
+    return (
+        "All finished epochs are kept, the unfinished one is dropped; to resume, run: "
+        f"{shlex.join([*_without_checkpoint(command), saved])}"
+    )
+
+
+def _without_checkpoint(arguments: list[str]) -> list[str]:
+    """The arguments but an earlier ``--ckpt_path``."""
+    kept = [
+        argument
+        for before, argument in zip(["", *arguments], arguments, strict=False)
+        if before != "--ckpt_path" and argument != "--ckpt_path"
+    ]
+    return [argument for argument in kept if not argument.startswith("--ckpt_path=")]

@@ -82,7 +82,9 @@ class ImageDataModule(LightningDataModule):
             shuffle=shuffle,
             num_workers=self.num_workers,
             collate_fn=collate,
-            persistent_workers=self.num_workers > 0,
+            # New workers for every training epoch: their generators start from the main process's, which a checkpoint
+            # holds, so a resumed run repeats what they draw.
+            persistent_workers=self.num_workers > 0 and not shuffle,
         )
 
     def _require(self, samples: SampleSet | None, kind: str) -> SampleSet:

@@ -1,7 +1,7 @@
 """What a training objective is."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -30,6 +30,16 @@ class Objective(ABC):
             f"{name}={value!r}" for name, value in vars(self).items() if name != "epoch" and name[0] != "_"
         )
         return f"{type(self).__name__}({settings})"
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the objective remembers from batch to batch: tensors and plain values, for a checkpoint.
+
+        Most objectives remember nothing.
+        """
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 (most have nothing to do here)
+        """Go on from a state that :meth:`state_dict` has given, with tensors on any device."""
 
     @abstractmethod
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

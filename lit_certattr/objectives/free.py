@@ -1,5 +1,7 @@
 """Adversarial training at the price of ordinary training."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,7 +20,7 @@ class FreeAdversarialTraining(Objective):
     divided by m" happens by itself. The perturbation is handed on from batch to batch, as they have it.
 
     The network is in training mode while it is attacked: there is one pass only. Logs ``adversarial_accuracy``. Cost:
-    a forward and backward pass. A resumed run starts with a zero perturbation.
+    a forward and backward pass.
 
     Args:
         eps: Largest change of a value, in pixel units (linf); 0 or more.
@@ -47,13 +49,26 @@ class FreeAdversarialTraining(Objective):
             self._batch, self._used = (images, targets), 0
             self._delta = _first(self._delta, images)
         self._used += 1
-        images, targets = self._batch
+        images, targets = (part.to(images.device) for part in self._batch)
         assert self._delta is not None
+        self._delta = self._delta.to(images)
         perturbed = images + self._delta
         perturbed = (perturbed if self.clamp is None else perturbed.clamp(*self.clamp)).requires_grad_(True)
         perturbed.register_hook(self._move)
         logits = model(perturbed)
         return functional.cross_entropy(logits, targets), {"adversarial_accuracy": accuracy(logits, targets)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The batch in use, how often it was used, and its perturbation."""
+        if self._batch is None:
+            return {}
+        return {"used": self._used, "images": self._batch[0], "targets": self._batch[1], "delta": self._delta}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See :class:`Objective`."""
+        if state:
+            self._used, self._batch = int(state["used"]), (state["images"], state["targets"])
+            self._delta = state["delta"]
 
     def _move(self, gradient: Tensor) -> None:
         """A step along the sign of the gradient, which the factor of a gradient scaler does not change."""

@@ -67,10 +67,15 @@ def test_best_checkpoint_is_that_of_the_largest_share_among_the_accurate(here):
     assert state["epoch"] == selected.index(max(selected))
 
 
-def test_training_stops_when_the_share_no_longer_grows(here):
+@pytest.mark.filterwarnings("default:no epoch has passed the gate")
+def test_training_stops_when_the_share_no_longer_grows_and_says_if_nothing_was_selected(here, capsys):
     layer = certified_layer(here, at_least=2.0, patience=2)  # never passed: the metric stays at zero
     fit(layer, "--trainer.max_epochs=9", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1")
     assert [row["certified/selected"] for row in validations(here / "runs/digits")] == [0.0] * 3
+    assert re.search(
+        r"warning: no epoch has passed the gate val/accuracy >= 2: the largest was 0\.\d+", capsys.readouterr().err
+    )
+    assert torch.load(here / "runs/digits/checkpoints/last.ckpt", weights_only=True)["epoch"] == 2
 
 
 def test_gate_names_a_metric_that_nobody_logs(here, capsys):

@@ -117,8 +117,7 @@ class TestRun:
         digits()
         first = (here / "runs/digits_noise/metrics.csv").read_text()
         last = "runs/digits_noise/checkpoints/last.ckpt"
-        with pytest.warns(UserWarning, match="Checkpoint directory .* exists"):
-            digits("--trainer.max_epochs=3", f"--ckpt_path={last}")
+        digits("--trainer.max_epochs=3", f"--ckpt_path={last}")
         state = torch.load(last, weights_only=True)
         assert state["global_step"] == 6
         assert (here / "runs/digits_noise/metrics.csv").read_text() == first
@@ -135,8 +134,7 @@ class TestRun:
     def test_configuration_decides_what_a_checkpoint_is_loaded_into(self, here):
         digits("--model.optimizer.init_args.lr=0.25")
         last = "runs/digits_noise/checkpoints/last.ckpt"
-        with pytest.warns(UserWarning, match="Checkpoint directory .* exists"):
-            digits(config("objective/cross_entropy"), "--trainer.max_epochs=2", f"--ckpt_path={last}")
+        digits(config("objective/cross_entropy"), "--trainer.max_epochs=2", f"--ckpt_path={last}")
         resolved = yaml.safe_load((here / "runs/digits_noise/resumed/config.yaml").read_text())
         assert resolved["model"]["objective"]["class_path"].endswith("CrossEntropy")
 
@@ -184,6 +182,7 @@ MISTAKES = {
     "classes": (["--model.net.init_args.num_classes=3"], r"Digits has 10 classes"),
     "missing checkpoint": (["--ckpt_path=nowhere.ckpt"], r"checkpoint nowhere\.ckpt does not exist"),
     "damaged checkpoint": (["--ckpt_path=binary.yaml"], r"binary\.yaml is not a PyTorch checkpoint"),
+    "weights alone": (["--ckpt_path=weights.pth"], r"not a checkpoint of train\.py \(it has no 'loops'\)"),
     "pickled checkpoint": (["--ckpt_path=pickled.ckpt"], r"pickled\.ckpt .*could run code"),
 }
 
@@ -196,6 +195,7 @@ class TestMistakes:
         (here / "list.yaml").write_text("- 3\n")
         (here / "key.yaml").write_text("trainer:\n  max_epoch: 3\n")
         torch.save({"state_dict": {}, "evil": Path()}, here / "pickled.ckpt")
+        torch.save({"state_dict": {}}, here / "weights.pth")
         return here
 
     @pytest.mark.parametrize("mistake", MISTAKES)

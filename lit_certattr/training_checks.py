@@ -1,0 +1,170 @@
+"""What is checked before and while a classifier is trained: each fault is one line, and stops before it costs more."""
+
+import torch
+from lightning import Trainer
+from torch import Tensor, nn
+from torch._dynamo import OptimizedModule
+
+from lit_certattr.attribution import frozen
+from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet
+from lit_certattr.errors import InputError
+from lit_certattr.objectives import Objective
+from lit_certattr.preflight import check_network, logits_of
+
+
+def check_data(net: nn.Module, data: ImageDataModule) -> None:
+    """Check that images and labels fit a network that says what it takes (``input_size``, ``num_classes``).
+
+    Args:
+        net: The network.
+        data: Data whose ``setup`` has run.
+
+    Raises:
+        InputError: If the images have another size, there are more classes than logits, a label is missing or out of
+            range, or a set of images is empty.
+    """
+    network, name = type(net).__name__, type(data).__name__
+    size, num_classes = getattr(net, "input_size", None), getattr(net, "num_classes", None)
+    if size is not None and tuple(size) != tuple(data.image_shape):
+        raise InputError(f"{name} has images of {tuple(data.image_shape)}, but {network} takes {tuple(size)}")
+    if num_classes is not None and data.num_classes > num_classes:
+        raise InputError(f"{name} has {data.num_classes} classes, but {network} has num_classes={num_classes}")
+    for kind, samples in (("training", data.train_set), ("validation", data.val_set), ("test", data.test_set)):
+        if samples is None:
+            continue
+        if not len(samples):
+            raise InputError(f"{name} has no {kind} images: the set is empty")
+        if NO_LABEL in samples.targets:
+            unlabelled = samples.ids[samples.targets.index(NO_LABEL)]
+            raise InputError(f"image {unlabelled} has no label; training and testing need one for every image")
+        _check_labels(samples, data.num_classes, name)
+
+
+def check_logits_fit(net: nn.Module, data: ImageDataModule) -> None:
+    """Pass two images through the network, in eval mode, and compare its logits with the classes of the data.
+
+    Args:
+        net: The network; it is left as it was.
+        data: Data whose ``setup`` has run.
+
+    Raises:
+        InputError: If the network fails, returns anything but finite logits ``[B, C]`` of at least two classes, or of
+            fewer classes than the data has.
+    """
+    samples = next((samples for samples in (data.train_set, data.val_set, data.test_set) if samples is not None), None)
+    if samples is None:
+        return
+    with torch.random.fork_rng(devices=[]):  # reading may augment
+        images = torch.stack([samples[index].image for index in range(min(2, len(samples)))])
+    check_batch(net, images, torch.tensor([data.num_classes - 1]), f"images of {type(data).__name__}")
+
+
+def check_batch(net: nn.Module, images: Tensor, targets: Tensor, name: str = "the training images") -> None:
+    """The same for two images of a batch and all its labels.
+
+    Args:
+        net: The network; it is left as it was.
+        images: Images ``[B, C, H, W]``.
+        targets: Class indices.
+        name: What a message calls the images.
+
+    Raises:
+        InputError: See :func:`check_logits_fit`.
+    """
+    with frozen(check_network(net)), torch.no_grad():
+        num_logits = logits_of(net, images[:2], name).shape[1]
+    check_targets_fit(net, targets, num_logits)
+
+
+def check_targets_fit(net: nn.Module, targets: Tensor, num_logits: int) -> None:
+    """Check that there is a logit for every label.
+
+    Raises:
+        InputError: If a label is negative, or not below the number of logits.
+    """
+    highest, lowest = int(targets.max()), int(targets.min())
+    if highest >= num_logits:
+        raise InputError(
+            f"{type(net).__name__} has {num_logits} logits, but there is a label {highest}: it needs at least "
+            f"{highest + 1}; set num_classes of the network to the number of classes"
+        )
+    if lowest < 0:
+        raise InputError(f"there is a label {lowest}; training and testing need a class from 0 for every image")
+
+
+def check_loss(loss: Tensor, net: nn.Module, trainer: Trainer, batch_idx: int) -> None:
+    """Stop a training whose loss is no number.
+
+    Raises:
+        InputError: Naming the place, the likely reasons and the checkpoint that is kept.
+    """
+    if not bool(torch.isfinite(loss.detach()).all()):
+        raise InputError(
+            f"the training loss is {float(loss.detach().float().mean())} in epoch {trainer.current_epoch}, step "
+            f"{trainer.global_step} (batch {batch_idx} of the epoch): training stopped; {_remedies(trainer)}"
+        )
+
+
+def check_weights(net: nn.Module, trainer: Trainer) -> None:
+    """Stop a training whose last step has spoilt the weights, before they replace a checkpoint.
+
+    Raises:
+        InputError: Naming the first weight that is not finite.
+    """
+    for name, value in net.state_dict().items():
+        if isinstance(value, Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise InputError(
+                f"weight {name} holds NaN or infinity after epoch {trainer.current_epoch}, step {trainer.global_step}: "
+                f"training stopped; {_remedies(trainer)}"
+            )
+
+
+def _remedies(trainer: Trainer) -> str:
+    saved = next((path for one in trainer.checkpoint_callbacks if (path := getattr(one, "saved", None))), None)
+    kept = "" if saved is None else f"; the last whole epoch is kept in {saved}"
+    return (
+        "choose a smaller learning rate, clip gradients (--trainer.gradient_clip_val=1), or use a finer precision "
+        f"(--trainer.precision=32-true){kept}"
+    )
+
+
+def check_some_training(trainer: Trainer) -> None:
+    """Check that there was something to train on.
+
+    Raises:
+        InputError: If the training data made no batch.
+    """
+    if trainer.num_training_batches == 0 and trainer.limit_train_batches != 0:
+        raise InputError(
+            "nothing was trained: the training data make no batch; are there images, and with drop_last as many as "
+            "batch_size?"
+        )
+
+
+def check_objective(net: nn.Module, objective: Objective, precision: str) -> None:
+    """Check that a network can be trained on an objective that differentiates it twice.
+
+    Args:
+        net: The network.
+        objective: Of first order anything goes.
+        precision: The Trainer's.
+
+    Raises:
+        InputError: If the network is compiled (``torch.compile`` has no second derivative), or the precision is
+            float16, in which gradients of gradients underflow before the gradient scaler sees them.
+    """
+    if objective.order < 2:
+        return
+    name = type(objective).__name__
+    if any(isinstance(part, OptimizedModule) or part._compiled_call_impl is not None for part in net.modules()):
+        raise InputError(f"{name} differentiates the network twice, which torch.compile cannot: train it uncompiled")
+    if precision in ("16-true", "16-mixed", "transformer-engine-float16"):
+        raise InputError(f"{name} differentiates the network twice, too fine for precision {precision}: use bf16-mixed")
+
+
+def _check_labels(samples: SampleSet, num_classes: int, name: str) -> None:
+    for label, image_id in zip(samples.targets, samples.ids, strict=True):
+        if not 0 <= label < num_classes:
+            raise InputError(
+                f"image {image_id} has the label {label}, but {name} has the classes 0 to {num_classes - 1}"
+            )

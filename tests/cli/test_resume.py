@@ -1,0 +1,199 @@
+"""What survives the end of a training: the last epoch, and a run that goes on as if it had never stopped."""
+
+import csv
+import re
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lit_certattr.cli.train import main
+from lit_certattr.modules import RobustClassifier
+
+ROOT = Path(__file__).parents[2]
+QUICK = [
+    *("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"),
+    *("--trainer.limit_train_batches=3", "--trainer.limit_val_batches=1", "--trainer.log_every_n_steps=1"),
+]
+RUN = Path("runs/digits")
+LAST = RUN / "checkpoints/last.ckpt"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Goes into a new folder of a name."""
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+
+    def enter(name: str) -> None:
+        (tmp_path / name).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / name)
+
+    enter("first")
+    return enter
+
+
+def arguments(epochs: int, *more: str, layers: tuple[str, ...] = ()) -> list[str]:
+    files = [f"--config={ROOT}/configs/{layer}.yaml" for layer in ("train/digits", *layers)]
+    return ["fit", *files, *QUICK, f"--trainer.max_epochs={epochs}", *more]
+
+
+def fit(epochs: int, *more: str, **layers: tuple[str, ...]) -> None:
+    main(arguments(epochs, *more, **layers))
+
+
+def logged(name: str = "train/loss", run: Path = RUN) -> list[tuple[str, str]]:
+    with (run / "metrics.csv").open() as lines:
+        return [(row["step"], row[name]) for row in csv.DictReader(lines) if row.get(name)]
+
+
+def load(path: Path) -> dict:
+    return torch.load(path, weights_only=True)
+
+
+WATCHER = "lightning.pytorch.callbacks.ModelCheckpoint"
+SETTINGS = {
+    "noise": ([], ("objective/noise_gaussian",)),
+    "perturbation handed on": (["--trainer.limit_train_batches=5"], ("objective/free_adversarial",)),
+    "schedule by a metric": (
+        [
+            "--model.scheduler=lightning.pytorch.cli.ReduceLROnPlateau",
+            "--model.scheduler.init_args.monitor=val/loss",
+            "--model.scheduler.init_args.patience=0",
+            "--model.scheduler.init_args.threshold=9",
+        ],
+        (),
+    ),
+    "validation now and then": (["--trainer.check_val_every_n_epoch=2"], ()),
+}
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_a_resumed_run_repeats_the_losses_of_an_uninterrupted_one(case, folder):
+    more, layers = SETTINGS[case]
+    fit(3, *more, layers=layers)
+    whole, weights = logged(), load(LAST)["state_dict"]
+    folder("second")
+    fit(1, *more, layers=layers)
+    fit(3, *more, f"--ckpt_path={LAST}", layers=layers)
+    assert logged() + logged(run=RUN / "resumed") == whole
+    assert all(torch.equal(value, weights[name]) for name, value in load(LAST)["state_dict"].items())
+
+
+@pytest.mark.slow
+def test_workers_repeat_their_numbers(folder):
+    workers = ["--data.init_args.num_workers=2"]
+    fit(3, *workers, layers=("objective/noise_gaussian",))
+    whole = logged()
+    folder("second")
+    fit(1, *workers, layers=("objective/noise_gaussian",))
+    fit(3, *workers, f"--ckpt_path={LAST}", layers=("objective/noise_gaussian",))
+    assert logged() + logged(run=RUN / "resumed") == whole
+
+
+@pytest.fixture
+def signalled(monkeypatch):
+    """Sends one signal to the process in the middle of a training step."""
+    step, waiting = RobustClassifier.training_step, []
+
+    def training_step(self, batch, batch_idx):
+        if waiting and self.trainer.global_step == waiting[0][1]:
+            signal.raise_signal(waiting.pop()[0])
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(RobustClassifier, "training_step", training_step)
+    return lambda signum, at_step: waiting.append((signum, at_step))
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_drops_the_epoch_and_says_how_to_resume(signum, status, folder, signalled, capsys):
+    fit(3)
+    whole = logged()
+    folder("second")
+    signalled(signum, at_step=4)  # in the second epoch, which has steps 3 to 5
+    with pytest.raises(SystemExit) as stopped:
+        fit(3)
+    assert stopped.value.code == status
+    err = capsys.readouterr().err
+    (line,) = [line for line in err.splitlines() if "stopped by" in line]
+    assert line.startswith(f"train.py: stopped by {signum.name}. All finished epochs are kept, the unfinished one is")
+    assert load(LAST)["epoch"] == 0
+    command = shlex.split(line.partition("run: ")[2])
+    assert command[:3] == ["python", "train.py", "fit"]
+    main(command[2:])
+    assert logged()[:3] + logged(run=RUN / "resumed") == whole
+
+
+def test_a_signal_in_the_first_epoch_has_nothing_to_resume(folder, signalled, capsys):
+    signalled(signal.SIGTERM, at_step=1)
+    with pytest.raises(SystemExit) as stopped:
+        fit(2)
+    assert stopped.value.code == 143
+    assert re.search(r"No epoch was finished, so nothing new is saved; to start again, run: ", capsys.readouterr().err)
+    assert not LAST.exists()
+
+
+def test_the_last_checkpoint_is_the_last_epoch_when_the_metric_gets_worse(folder):
+    worse = ["monitor=val/loss", "mode=max", "filename=best", "save_last=true"]
+    fit(3, f"--trainer.callbacks={WATCHER}", *[f"--trainer.callbacks.{setting}" for setting in worse])
+    losses = [float(value) for _, value in logged("val/loss")]
+    assert losses == sorted(losses, reverse=True), "the first epoch must be the best one"
+    assert load(RUN / "checkpoints/best.ckpt")["epoch"] == 0
+    last = load(LAST)
+    assert (last["epoch"], last["global_step"]) == (2, 9)
+
+
+def test_the_last_epoch_is_saved_without_any_callback(folder):
+    fit(2, "--trainer.callbacks=null")
+    assert load(LAST)["epoch"] == 1
+    assert [path.name for path in LAST.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_resumed_runs_keep_checkpoints_and_logs_of_all_before(folder):
+    fit(1)
+    best = load(RUN / "checkpoints/best.ckpt")["callbacks"]
+    for epochs in (2, 3):
+        fit(epochs, f"--ckpt_path={LAST}")
+    assert {path.parent.name for path in RUN.rglob("metrics.csv")} == {"digits", "resumed", "resumed_2"}
+    assert {path.name for path in RUN.rglob("*.ckpt")} == {"best.ckpt", "last.ckpt"}
+    assert load(LAST)["epoch"] == 2
+    (before,) = [state for name, state in best.items() if "monitor" in name]
+    (after,) = [state for name, state in load(LAST)["callbacks"].items() if "'monitor': 'val/accuracy'" in name]
+    assert after["best_model_score"] >= before["best_model_score"]
+
+
+def test_short_epochs_are_logged_unless_the_user_says_otherwise(folder):
+    usual = [argument for argument in QUICK if "log_every" not in argument]
+    files = [f"--config={ROOT}/configs/train/digits.yaml", "--trainer.max_epochs=1"]
+    main(["fit", *files, *usual])
+    assert len(logged()) == 3
+
+
+DIVERGE = ["--model.optimizer=SGD", "--model.optimizer.init_args.lr=1e30", "--model.scheduler=null"]
+
+
+@pytest.mark.parametrize("validation", ["--trainer.limit_val_batches=1", "--trainer.limit_val_batches=0"])
+def test_a_training_that_diverges_stops_with_one_line(validation, folder, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        fit(3, *DIVERGE, validation, "--trainer.callbacks=null")
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(r"error: the training loss is (nan|inf) in epoch 0, step \d .*smaller learning rate", line)
+
+
+def test_weights_that_the_last_step_has_spoilt_do_not_replace_a_checkpoint(folder, capsys, monkeypatch):
+    def spoil(self, *_):
+        if self.trainer.global_step == 6:  # the last step of the second epoch
+            self.net.classifier.bias.data[0] = torch.nan
+
+    monkeypatch.setattr(RobustClassifier, "on_train_batch_end", spoil)
+    with pytest.raises(SystemExit) as stopped:
+        fit(4, "--trainer.check_val_every_n_epoch=4")
+    assert stopped.value.code == 2
+    assert re.search(
+        r"weight classifier\.bias holds NaN or infinity after epoch 1, step 6: .*kept in .*last\.ckpt",
+        capsys.readouterr().err,
+    )
+    assert load(LAST)["epoch"] == 0
