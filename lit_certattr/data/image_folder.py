@@ -2,6 +2,7 @@
 
 import math
 import unicodedata
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,6 +81,8 @@ class ImageFolder(ImageDataModule):
         super().__init__(batch_size, num_workers, max_images)
         if size < 1 or not 0 < crop <= 1:
             raise InputError(f"size must be at least 1 and crop in (0, 1], got {size} and {crop}")
+        if channels not in (1, 3) or labels not in (True, False, "auto"):
+            raise InputError(f"channels must be 1 or 3 and labels true, false or 'auto', got {channels} and {labels!r}")
         if white_level not in ("auto", "full") and not (_is_number(white_level) and 0 < float(white_level) < math.inf):
             raise InputError(f"white_level must be a number above 0, 'auto' or 'full', got {white_level!r}")
         if max_pixels < 1:
@@ -87,11 +90,9 @@ class ImageFolder(ImageDataModule):
         self.white_level, self.max_pixels = white_level, max_pixels
         self._white: float | None = None
         self._headers: dict[Path, Header] | None = None
-        self.root = Path(root).expanduser()
+        self.root = _existing(root)
         self.crop = crop
         self.image_shape = (channels, size, size)
-        if not self.root.is_dir():
-            raise InputError(f"image folder {root} does not exist or is not a folder")
 
         found = contents(self.root)
         passed_over = found.warning()
@@ -234,8 +235,19 @@ class ImageFolder(ImageDataModule):
         return f"image folder {self.root} has no {kind} images; put some into {self._folder(split)}"
 
 
+def _existing(root: str) -> Path:
+    try:
+        path = Path(root).expanduser()
+        if path.is_dir():
+            return path
+        reason = "does not exist or is not a folder"
+    except (OSError, RuntimeError) as error:  # no permission, a name that is too long, no such user
+        reason = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    raise InputError(f"image folder {root} {reason}; give the path of a folder of images as root")
+
+
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _nfc(name: str) -> str:

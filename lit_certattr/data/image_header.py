@@ -100,6 +100,8 @@ def open_image(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[OpenFile]:
                 yield OpenFile(path, stream, header or _header(picture, stream), picture)
     except InputError:
         raise
+    except PermissionError as error:
+        raise ImageError(f"image {path} cannot be read ({error.strerror}); change its permissions") from error
     except UnidentifiedImageError as error:
         raise ImageError(
             f"image {path} cannot be read (it holds none of {', '.join(FORMATS)}); repair or remove the file"

@@ -10,9 +10,14 @@ from torch import Tensor
 
 from lit_certattr.data.image_header import MAX_PIXELS, OpenFile, open_image
 from lit_certattr.data.image_numbers import planes, scaled, stored_numbers
+from lit_certattr.data.sample import ImageError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """Files with these endings (in any case) count as images."""
+
+
+JPEG_SUFFIXES = frozenset({".jpeg", ".jpg"})
+"""Files with these endings have 8 bits, one page and no alpha, so that their headers need not be read beforehand."""
 
 
 def centre_square(picture: Image.Image, size: int, crop: float = 1.0) -> Image.Image:
@@ -76,6 +81,8 @@ def read_image(
         ImageError: If the file cannot be decoded, is cut short or too large, or its numbers do not fit the white level.
     """
     with open_image(path, max_pixels) as file:
+        if file.header.kind != "bytes" and path.suffix.lower() in JPEG_SUFFIXES:
+            raise ImageError(f"image {path} is no JPEG file and has more than 8 bits; give it the ending of its format")
         if file.header.kind == "bytes" and (white_level is None or white_level >= 255):
             return to_pixels(centre_square(eight_bits(file, channels), size, crop)).float() / 255
         if file.header.kind == "bytes":

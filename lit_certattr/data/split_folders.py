@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from lit_certattr.data.folders import Contents
 from lit_certattr.errors import InputError
@@ -37,6 +37,8 @@ def split_folders(root: Path, found: Contents, splits: Splits = "auto", labelled
     Raises:
         InputError: If there is more than one reading, or a split that ``splits`` promises does not exist.
     """
+    if splits not in get_args(Splits):
+        raise InputError(f"splits must be one of {', '.join(get_args(Splits))}, got {splits!r}")
     if splits == "none":
         return {}
     named = [path.name for path in found.folders if len(path.parts) == 1 and _is_split(path.name)]

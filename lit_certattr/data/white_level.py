@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_certattr.data.image_header import MAX_PIXELS, Header, open_image
 from lit_certattr.data.image_numbers import number, stored_numbers
+from lit_certattr.data.images import JPEG_SUFFIXES
 from lit_certattr.data.sample import ImageError
 from lit_certattr.errors import InputError
 
@@ -26,7 +27,7 @@ def read_headers(paths: Sequence[Path], max_pixels: int = MAX_PIXELS) -> dict[Pa
     """
     headers = {}
     for path in paths:
-        if path.suffix.lower() not in (".jpg", ".jpeg"):
+        if path.suffix.lower() not in JPEG_SUFFIXES:
             try:
                 with open_image(path, max_pixels) as file:
                     headers[path] = file.header

@@ -317,6 +317,23 @@ def test_links_that_go_round_end(tmp_path):
     assert [name for _, _, name in samples] == ["a__1.png"]
 
 
+@pytest.mark.parametrize("root", ["~nobody-of-this-name/x", "x" * 5000, "a\0b", ""])
+def test_a_root_that_cannot_be_a_folder_is_one_line(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="image folder") as caught:
+        ImageFolder(root)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"channels": 2}, {"labels": "yes"}, {"splits": "maybe"}, {"white_level": 0}, {"max_pixels": 0}]
+)
+def test_settings_that_are_not_known(tmp_path, bad):
+    picture(tmp_path / "1.png")
+    with pytest.raises(InputError, match=rf"{next(iter(bad))} (must|true)"):
+        ImageFolder(str(tmp_path), **bad)
+
+
 @pytest.mark.parametrize("bad", [{"size": 0}, {"crop": 0.0}, {"crop": float("nan")}])
 def test_numbers_out_of_range(tmp_path, bad):
     picture(tmp_path / "1.png")
