@@ -194,7 +194,7 @@ class PixelResult(Result):
         shares = self.shares(budget or 0.0)
         levels = ", ".join(
             f"{percent_at_least(float(one))}% certified important and {percent_at_least(float(zero))}% certified "
-            f"unimportant at K = {_percent(size, self.num_pixels)}"
+            f"unimportant at K = {size} pixels ({_percent(size, self.num_pixels)})"
             for one, zero, size in zip(shares["one"], shares["zero"], self.sizes, strict=True)
         )
         within = "its certified radius (see the radius map)" if budget is None else exact(budget)

@@ -23,6 +23,7 @@ from lit_certattr.reports.finding import Finding
 from lit_certattr.reports.fresh import count_claims
 from lit_certattr.reports.run_directory import RunDirectory
 from lit_certattr.rounding import at_most, exact, total
+from lit_certattr.smoothing import alpha_slack
 
 AUDIT_HELP = """Check a run: re-derive every certificate, and refuse altered files.
 
@@ -107,7 +108,12 @@ def fresh_findings(directory: RunDirectory, audit: Audit, config: Namespace) -> 
         num_claims, untested = count_claims(directory, audit.ids)
         if not num_claims:
             raise InputError(f"{directory.path} makes no claim that fresh noise could test: nothing is certified there")
-        fresh = FreshNoise(directory, config.error / num_claims, seed)
+        images, values = len(run.samples), run.samples[0][0].numel()
+        slack = images * alpha_slack(certifier.noise, certifier.num_samples, values)  # of the fresh noise itself
+        if slack >= config.error:
+            raise InputError(f"--error={config.error} must be above {at_most(slack, 2)}, which the noise itself spends")
+        level = (config.error - slack) / num_claims
+        fresh = FreshNoise(directory, level, seed)
         module = CertificationModule(run.network, certifier, run.targets)
         module.allow_zero_length_dataloader_with_multiple_devices = True
         run.trainer.callbacks += [CertificationProgress(), fresh]  # type: ignore[attr-defined]
@@ -118,7 +124,7 @@ def fresh_findings(directory: RunDirectory, audit: Audit, config: Namespace) -> 
         f"{num_claims:,} claims about {len(audit.ids)} image(s) tested with {certifier.num_samples:,} fresh samples an "
         f"image, seed {fresh.seed}.",
         f"If all claims are true, any is said to fall with probability at most {exact(config.error)} "
-        f"({at_most(config.error / num_claims, 2)} a claim).",
+        f"({at_most(level, 2)} a claim).",
         f"The run itself allows a false claim with probability at most {exact(min(own, 1))}.",
     ]
     words += [f"Not tested: {name}. Its kind of result has no claims() to test." for name in untested]

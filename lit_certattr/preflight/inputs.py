@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lit_certattr.errors import InputError
+from lit_certattr.rounding import exact
 
 
 def check_one_image(image: Any) -> Tensor:
@@ -59,7 +60,9 @@ def check_images(images: Any, ids: Sequence[str] | None = None) -> Tensor:
         if not least - least == most - most == 0:  # NaN or infinite
             raise InputError(f"image {name}: holds NaN or infinite pixels")
         if least < 0 or most > 1:
-            raise InputError(f"image {name}: pixels must lie in [0, 1], found {least:g} to {most:g}: {_scale(least)}")
+            raise InputError(
+                f"image {name}: pixels must lie in [0, 1], found {exact(least)} to {exact(most)}: {_scale(least)}"
+            )
     return batch.clone() if batch.is_inference() else batch.detach()
 
 

@@ -222,12 +222,20 @@ def _tiles(table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str
     return tiles
 
 
+_REACHES = ("half_radius", "lp_half_radius", "cosine90_radius")
+"""Columns of radii up to which something is certified; 0 where nothing is."""
+
+
 def _tile(value: str, label: str) -> dict[str, str]:
     return {"value": value, "label": label}
 
 
 def _share(value: float) -> str:
     return f"{percent_at_least(value)} %"
+
+
+def _up_to(radius: float) -> str:
+    return f"up to radius {at_least(radius)}" if radius > 0 else "at no positive radius"
 
 
 def _warnings(table: pa.Table) -> list[str]:
@@ -261,7 +269,7 @@ def _table(name: str, result: Result, table: pa.Table) -> Table:
         columns.append(Column(head))
         for image_id in images:
             value = rows[image_id, level][key]
-            shown = _share(value) if share else at_least(value, 3)
+            shown = _share(value) if share else at_least(value, 3) if value or key not in _REACHES else "none"
             cells[image_id].append(Cell(repr(value), shown))
 
     note = "Click a column to sort."
@@ -340,7 +348,7 @@ def _panel(record: Record, png: str) -> dict[str, Any]:
             if isinstance(result, OverlapResult)
         ]
         + [
-            f"{name}: cosine of 0.9 certified up to radius {at_least(result.max_radius(0.9))}"
+            f"{name}: cosine of 0.9 certified {_up_to(result.max_radius(0.9))}"
             for name, result in record.results.items()
             if isinstance(result, CosineResult)
         ]

@@ -12,8 +12,10 @@ from lit_certattr.attribution import frozen
 from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
 from lit_certattr.certifier import Certifier
 from lit_certattr.errors import InputError
+from lit_certattr.rounding import at_most
 from lit_certattr.sandwich.evaluate import Evaluation, evaluate
 from lit_certattr.sandwich.quantities import Quantity, Verdict, quantities
+from lit_certattr.smoothing import alpha_slack
 
 SECOND_ORDER = 3
 """Passes that a noisy map costs whose gradient is followed, about: a backward pass through a backward pass."""
@@ -159,7 +161,10 @@ class SandwichAttack:
                         found.append((Candidate(budget, name, random, length), point))
             candidates, points = [one for one, _ in found], [point for _, point in found]
             evaluations = evaluate(self.certifier, model, image, points, target, image_id, on_passes)
-            level = error / (len(asked) * len(candidates))
+            slack = len(candidates) * alpha_slack(self.certifier.noise, self.certifier.num_samples, image.numel())
+            if slack >= error:
+                raise InputError(f"an error of {error} is below {at_most(slack, 2)}, which the noise spends by itself")
+            level = (error - slack) / (len(asked) * len(candidates))
             rows = []
             for quantity in asked:
                 verdicts = [quantity.judge(evaluation, level) for evaluation in evaluations]

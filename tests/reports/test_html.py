@@ -3,6 +3,7 @@ from html.parser import HTMLParser
 
 import attrs
 import pytest
+import torch
 
 from lit_certattr.reports import RunDirectory
 from lit_certattr.reports.html import write_report
@@ -131,3 +132,18 @@ def test_no_cell_shows_more_than_it_holds(run):
     assert len(cells) > 10
     for held, shown, percent in cells:
         assert float(shown) <= float(held) * (100 + 1e-9 if percent else 1)
+
+
+def test_no_radius_of_zero_is_named_where_nothing_is_certified(tmp_path, certified):
+    directory = RunDirectory(tmp_path / "nothing")
+    directory.open({"sigma": 0.25}, provenance={})
+    ((image_id, image, results, clean),) = certified()
+    overlap = results["topk_overlap"]
+    results["topk_overlap"] = attrs.evolve(overlap, displacement=torch.full_like(overlap.displacement, -torch.inf))
+    directory.write(image_id, results, image, clean, {"label": 1, "prediction": 2})
+    directory.write_table([image_id])
+    write_report(directory, [image_id])
+    html = directory.report.read_text()
+    assert '<td data-value="0.0">none</td>' in html
+    assert "Nothing is certified at any positive l2 radius" in html
+    assert "norm below 0" not in html
