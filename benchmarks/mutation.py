@@ -12,6 +12,8 @@ of them fails. Mutants that no test notices are listed: each must be explained, 
 Checks of arguments (a branch that only raises) are left out, and so are docstrings, messages and type hints.
 """
 
+import __future__
+
 import argparse
 import ast
 import contextlib
@@ -28,7 +30,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_STATISTICS = ["tests/statistics"]
 _EXACT = "tests/soundness/test_exact_errors.py"
 _PIXEL = [_EXACT, "tests/certificates/test_pixel.py", "tests/certificates/test_pixel_holm.py"]
 _OVERLAP = [_EXACT, "tests/certificates/test_topk_overlap.py", "tests/certificates/test_overlap_bounds.py"]
@@ -39,16 +40,19 @@ _SMOOTHGRAD = [
 ]
 _COSINE = ["tests/certificates/test_cosine_bounds.py", "tests/certificates/test_cosine.py"]
 
+_STATISTICS = "tests/statistics/test_statistics.py"
+_MEANS = "tests/statistics/test_bounded_means.py"
+
 ROOMS: dict[str, tuple[list[str] | None, list[str]]] = {
-    "statistics.binomial": (None, [_EXACT, *_STATISTICS]),
-    "statistics.multiple": (None, [_EXACT, *_STATISTICS]),
-    "statistics.bounded": (None, _STATISTICS),
-    "statistics.betting": (None, _STATISTICS),
-    "statistics.moments": (None, _STATISTICS),
-    "statistics.sequences": (None, _STATISTICS),
-    "statistics.joint": (None, _STATISTICS),
-    "statistics.shares": (None, _STATISTICS),
-    "statistics.gaussian": (None, [*_STATISTICS, *_OVERLAP]),
+    "statistics.multiple": (None, [_EXACT, "tests/certificates/test_pixel_holm.py", _STATISTICS]),
+    "statistics.binomial": (None, [_EXACT, _STATISTICS, _MEANS]),
+    "statistics.bounded": (None, [_MEANS, _STATISTICS]),
+    "statistics.betting": (None, [_MEANS]),
+    "statistics.moments": (None, ["tests/statistics/test_moments.py", _EXACT]),
+    "statistics.sequences": (None, ["tests/statistics/test_sequences.py", "tests/soundness/test_stopping.py"]),
+    "statistics.joint": (None, ["tests/statistics/test_joint.py"]),
+    "statistics.shares": (None, [_STATISTICS]),
+    "statistics.gaussian": (None, [_STATISTICS, *_OVERLAP]),
     "certificates.pixel_result": (["from_votes", "_radius_table", "_vote_table", "_label_counts"], _PIXEL),
     "certificates.overlap_bounds": (None, [*_OVERLAP, "tests/soundness/test_overlap_bounds.py"]),
     "certificates.pair_bounds": (None, ["tests/certificates/test_pair_bounds.py"]),
@@ -176,8 +180,11 @@ def _install(mutant: Mutant) -> None:
     function = dict(_functions(module, None))[mutant.function]
     inner = _innermost(function)
     scope: dict[str, Any] = {}
-    exec(compile(f"from __future__ import annotations\n{mutant.source}", "mutant", "exec"), vars(module) | scope, scope)
-    made = next(iter(scope.values()))
+    code = compile(
+        mutant.source, "mutant", "exec", flags=__future__.annotations.compiler_flag
+    )  # hints are not evaluated
+    exec(code, dict(vars(module)), scope)
+    (made,) = scope.values()
     if made.__code__.co_freevars != inner.__code__.co_freevars:
         raise ValueError("a function that closes over others cannot be replaced")
     inner.__code__ = made.__code__
@@ -188,15 +195,16 @@ def _install(mutant: Mutant) -> None:
 
 
 def _tested(mutant: Mutant | None, tests: list[str]) -> str:
-    """What the tests say of a mutant, run in a forked process: ``noticed``, ``survived`` or ``timeout``."""
+    """What the tests, in a forked process, say of a mutant: noticed, survived, timeout or not made."""
     import pytest
 
     child = os.fork()
     if child == 0:
-        status = 1
+        status = 3
         with contextlib.suppress(BaseException):
             if mutant is not None:
                 _install(mutant)
+            status = 1
             with open(os.devnull, "w") as nothing:  # noqa: PTH123
                 os.dup2(nothing.fileno(), 1)
                 os.dup2(nothing.fileno(), 2)
@@ -207,7 +215,7 @@ def _tested(mutant: Mutant | None, tests: list[str]) -> str:
     while True:
         done, state = os.waitpid(child, os.WNOHANG)
         if done:
-            return "survived" if os.waitstatus_to_exitcode(state) == 0 else "noticed"
+            return {0: "survived", 1: "noticed"}.get(os.waitstatus_to_exitcode(state), "not made")
         if time.monotonic() > deadline:
             os.kill(child, 9)
             os.waitpid(child, 0)
@@ -254,6 +262,10 @@ def main() -> int:
 
         with ThreadPoolExecutor(arguments.processes) as pool:
             verdicts = list(pool.map(judge, todo))
+        if "not made" in verdicts:
+            broken = todo[verdicts.index("not made")]
+            print(f"{broken.function}: a mutant could not be put in its place ({broken.change})", file=sys.stderr)
+            return 1
         left = [mutant for mutant, verdict in zip(todo, verdicts, strict=True) if verdict == "survived"]
         survivors += left
         print(f"| `{room}` | {len(todo)} | {len(todo) - len(left)} | {len(left)} |", flush=True)

@@ -25,6 +25,7 @@ from lit_certattr.data import NO_LABEL
 from lit_certattr.errors import InputError
 from lit_certattr.metrics import metrics_for
 from lit_certattr.modules import Targets
+from lit_certattr.preflight import check_network, logits_of
 from lit_certattr.reports import image_panel
 from lit_certattr.reports.table import rows
 from lit_certattr.rounding import total
@@ -89,7 +90,8 @@ class CertificationCallback(Callback):
 
     Raises:
         InputError: If an argument is out of range; before the first training step if the certifier's number of
-            samples could not certify a single pixel, naming the smallest that can.
+            samples could not certify a single pixel, naming the smallest that can, or the network or the method is no
+            fixed function of one image (:mod:`lit_certattr.preflight`).
 
     Example:
         >>> from lit_certattr.attribution import Gradient
@@ -209,8 +211,12 @@ class CertificationCallback(Callback):
                     raise InputError(f"image {sample.id or sample.position} has no label; use targets: predicted")
         if self._chosen:  # on every process the same image, so that all of them stop
             image = self._on_device(trainer, pl_module, self._chosen[0].image)
-            height, width = self._clean_map(_network(pl_module), image, 0).shape
-            self.certifier.check_sample_size((height, width))
+            net, name = _network(pl_module), f"validation image {self._ids[0]}"
+            with frozen(check_network(net)), torch.no_grad():
+                target = int(logits_of(net, image, name).argmax(1))
+                certified = self.certifier.network(net, image)
+                findings = self.certifier.preflight(certified, image, target, self._ids[0], name)
+            self.certifier.check_sample_size(findings.map_shape)
         describe_run(_loggers(trainer), self._settings())
 
     def _certify(self, trainer: Trainer, pl_module: LightningModule) -> list[tuple[_Chosen, dict[str, Result]]]:

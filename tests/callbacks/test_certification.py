@@ -363,6 +363,33 @@ def test_too_few_samples_are_refused_before_training(tmp_path):
         run.validate(module(), loader(), verbose=False)
 
 
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (lambda net, x: net(x.sub_(0.1)), "changes its input in place"),
+        (lambda net, x: net(nn.functional.dropout(x, 0.5)), "another result for the same image each time"),
+        (lambda net, x: net(x - x.mean()), "depends on the other images of the batch"),
+        (lambda net, x: (net(x), x), r"got tuple of 2: wrap it in a module"),
+    ],
+)
+def test_a_network_that_cannot_be_certified_is_refused_before_training(tmp_path, forward, message):
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Net()
+
+        def forward(self, images):
+            return forward(self.inner, images)
+
+    data = loader()
+    before = [sample.image.clone() for sample in data.dataset]
+    model = RobustClassifier(Own(), CrossEntropy())
+    with pytest.raises(InputError, match=message):
+        trainer(tmp_path, CertificationCallback(certifier())).fit(model, loader(), data)
+    assert model.global_step == 0
+    assert all(torch.equal(image, sample.image) for image, sample in zip(before, data.dataset, strict=True))
+
+
 class Stream(IterableDataset):
     def __iter__(self):
         return iter([samples()[0]])
@@ -427,6 +454,7 @@ def test_nothing_is_said_of_a_choice_where_none_is_made(tmp_path, caplog):
     assert not [record for record in caplog.records if "E times alpha" in record.message]
 
 
+@pytest.mark.filterwarnings("ignore:no epoch has passed the gate")
 def test_a_checkpoint_records_how_it_may_have_been_chosen(tmp_path):
     gate = MetricGate(MONITOR, at_least=2.0, gate="val/accuracy", name="accurate")
     stopping = EarlyStopping("accurate", mode="max", patience=9)
