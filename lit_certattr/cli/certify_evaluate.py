@@ -83,6 +83,7 @@ def evaluate(
     overwrite: bool = False,
     ids: list[str] | None = None,
     class_indices: list[int] | None = None,
+    weights_key: str | None = None,
     trainer: TrainerOptions = TrainerOptions(),  # noqa: B008  (never changed; jsonargparse shows it as the default)
     logger: Logger | None = None,
     config: str | None = None,
@@ -100,6 +101,7 @@ def evaluate(
         ids: Evaluate these images only.
         class_indices: The network's logit of each class of the data, in the order of the data's class names. Needed
             where these are not all of the network's classes, as with two folders and a network of 1000 classes.
+        weights_key: Which weights of the checkpoint, where it holds several sets (an average beside them).
         trainer: Where the work is done.
         logger: A Lightning logger, e.g. ``WandbLogger``: receives the configuration and the means.
         config: Resolved configuration, kept in the directory.
@@ -114,7 +116,7 @@ def evaluate(
         if trainer.threads < 1:
             raise InputError(f"trainer.threads must be at least 1 or null, got {trainer.threads}")
         torch.set_num_threads(trainer.threads)
-    network = open_network(network, checkpoint)
+    network = open_network(network, checkpoint, weights_key)
     first_process = getattr(rank_zero_only, "rank", 0) == 0
     if first_process:
         data.prepare_data()

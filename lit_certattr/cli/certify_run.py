@@ -27,6 +27,7 @@ from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet, collate
 from lit_certattr.errors import InputError
 from lit_certattr.models import load_network, load_weights
+from lit_certattr.models.checkpoint import check_weights_key
 from lit_certattr.modules import CertificationModule, Targets
 from lit_certattr.preflight import CHECKS, accuracy_warning, check_network, logits_of, match_classes
 from lit_certattr.reports.log_run import log_run
@@ -124,6 +125,7 @@ def run(
     overwrite: bool = False,
     ids: list[str] | None = None,
     class_indices: list[int] | None = None,
+    weights_key: str | None = None,
     radii: list[float] = list(RADII),  # noqa: B006  (never changed; jsonargparse shows it as the default)
     max_panels: int = 16,
     trainer: TrainerOptions = TrainerOptions(),  # noqa: B008  (the same)
@@ -144,6 +146,7 @@ def run(
         ids: Certify these images only.
         class_indices: The network's logit of each class of the data, in the order of the data's class names. Needed
             where these are not all of the network's classes, as with two folders and a network of 1000 classes.
+        weights_key: Which weights of the checkpoint, where it holds several sets (an average beside them).
         radii: Radii of the columns in ``results.parquet``, in pixel l2 units.
         max_panels: Images that get a panel in the report.
         trainer: Where the work is done.
@@ -163,7 +166,7 @@ def run(
         torch.set_num_threads(trainer.threads)
     if any(radius < 0 for radius in radii) or len(set(radii)) < len(radii):
         raise InputError(f"radii must be different numbers, none negative, got {radii}")
-    network = open_network(network, checkpoint)
+    network = open_network(network, checkpoint, weights_key)
     first_process = getattr(rank_zero_only, "rank", 0) == 0
     if first_process:
         data.prepare_data()
@@ -208,14 +211,15 @@ def run(
     return directory.path
 
 
-def open_network(network: nn.Module | None, checkpoint: str | None) -> nn.Module:
+def open_network(network: nn.Module | None, checkpoint: str | None, weights_key: str | None = None) -> nn.Module:
     """The network in eval mode, with the weights of the checkpoint."""
+    check_weights_key(checkpoint, weights_key)
     if network is None:
         if checkpoint is None:
             raise InputError("nothing to certify: give --checkpoint of train.py, or --network")
-        return load_network(checkpoint)
+        return load_network(checkpoint, weights_key)
     if checkpoint is not None:
-        load_weights(network, checkpoint)
+        load_weights(network, checkpoint, weights_key)
     return network.eval()
 
 

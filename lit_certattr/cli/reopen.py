@@ -75,7 +75,7 @@ def reopen(
     parts = build_parts(parser, run)
     if parts.trainer.threads is not None:
         torch.set_num_threads(parts.trainer.threads)
-    network = open_network(parts.network, checkpoint or run.checkpoint)
+    network = open_network(parts.network, checkpoint or run.checkpoint, run.weights_key)
     if getattr(rank_zero_only, "rank", 0) == 0:
         parts.data.prepare_data()
     parts.data.setup("predict")

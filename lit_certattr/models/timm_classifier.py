@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lit_certattr.errors import InputError
-from lit_certattr.models.checkpoint import load_weights
+from lit_certattr.models.checkpoint import check_weights_key, load_weights
 from lit_certattr.models.layers import check_num_classes, keep_inputs
 from lit_certattr.models.names import suggestion
 from lit_certattr.models.normalize import Normalize, channel_statistics
@@ -62,6 +62,7 @@ class TimmClassifier(nn.Module):
         if pretrained and weights is not None:
             raise InputError(f"{name}: give either pretrained=true or a weights file, not both")
         check_num_classes(name, num_classes)
+        check_weights_key(weights, weights_key)
         for option, value in (("in_chans", in_chans), ("img_size", img_size)):
             if value is not None and min(value if isinstance(value, Sequence) else [value]) < 1:
                 raise InputError(f"{name}: {option} must be at least 1, got {value}")

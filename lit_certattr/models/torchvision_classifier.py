@@ -13,7 +13,7 @@ from torchvision.models import VisionTransformer, WeightsEnum  # type: ignore[im
 from torchvision.models.vision_transformer import interpolate_embeddings  # type: ignore[import-untyped]
 
 from lit_certattr.errors import InputError
-from lit_certattr.models.checkpoint import load_weights
+from lit_certattr.models.checkpoint import check_weights_key, load_weights
 from lit_certattr.models.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from lit_certattr.models.layers import check_num_classes, keep_inputs, replace_head
 from lit_certattr.models.names import suggestion
@@ -66,6 +66,7 @@ class TorchvisionClassifier(nn.Module):
         check_num_classes(name, num_classes)
         _size_option(name, image_size)
         members = torchvision.models.get_model_weights(name).__members__
+        check_weights_key(None if weights in members else weights, weights_key)
         default_mean, default_std = IMAGENET_MEAN, IMAGENET_STD
         if weights in members:
             chosen = members[weights]
