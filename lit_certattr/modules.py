@@ -10,6 +10,7 @@ import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,12 +26,15 @@ from lit_certattr.objectives import Objective
 from lit_certattr.preflight import check_logits
 from lit_certattr.training_checks import (
     check_batch,
+    check_checkpoint,
     check_data,
     check_loss,
     check_objective,
+    check_optimizers,
     check_some_training,
     check_targets_fit,
     check_weights,
+    optimizer_overflow,
 )
 from lit_certattr.training_state import (
     pending_plateau,
@@ -120,26 +124,53 @@ class RobustClassifier(LightningModule):
         )
         if not exact:
             rank_zero_warn("resumed with other devices than before: the random numbers differ from there on")
-        if self._resumed["objective"][0] == type(self.objective).__name__:
-            self.objective.load_state_dict(self._resumed["objective"][1])
+        if self._resumed["objective"] == type(self.objective).__name__:
+            try:
+                self.objective.load_state_dict(self._resumed["objective_state"])
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise InputError("the checkpoint's state of the objective cannot be read; it may be damaged") from error
 
     def on_train_start(self) -> None:
         """Take the step of a scheduler that Lightning takes after saving the checkpoint of an epoch."""
         if self._resumed is not None:
+            check_optimizers(self.trainer)
             step_pending_plateau(self.trainer, self._resumed["plateau"])
             self._resumed = None
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """See Lightning's method of that name.
+
+        Raises:
+            InputError: If the step is too large for the numbers that weights are.
+        """
+        try:
+            super().optimizer_step(*args, **kwargs)
+        except (RuntimeError, OverflowError) as error:
+            if "overflow" not in str(error):
+                raise
+            raise optimizer_overflow(error, self.trainer) from error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a resumed run needs to repeat an uninterrupted one; see :mod:`lit_certattr.training_state`."""
         checkpoint[_STATE] = {
             "random": random_states(self.device),
             "plateau": pending_plateau(self.trainer),
-            "objective": [type(self.objective).__name__, self.objective.state_dict()],
+            "objective": type(self.objective).__name__,
+            "objective_state": self.objective.state_dict(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep that for the start of the training; a checkpoint of an older version has none."""
+        """Check what a Trainer loads, and keep that for the start of the training; older versions have not saved it.
+
+        Raises:
+            InputError: If the checkpoint does not fit, or is damaged.
+        """
+        if self._trainer is not None and self.strict_loading:
+            check_checkpoint(self, checkpoint, fits=self._trainer.state.fn == TrainerFn.FITTING)
         self._resumed = checkpoint.get(_STATE)
+        wanted = {"random", "plateau", "objective", "objective_state"}
+        if self._resumed is not None and not (isinstance(self._resumed, dict) and wanted <= self._resumed.keys()):
+            raise InputError(f"the checkpoint's {_STATE!r} cannot be read; it may be damaged")
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """The objective's loss.

@@ -1,7 +1,10 @@
 """What is checked before and while a classifier is trained: each fault is one line, and stops before it costs more."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
 
@@ -92,6 +95,52 @@ def check_targets_fit(net: nn.Module, targets: Tensor, num_logits: int) -> None:
         raise InputError(f"there is a label {lowest}; training and testing need a class from 0 for every image")
 
 
+def check_checkpoint(module: LightningModule, checkpoint: Mapping[str, Any], fits: bool) -> None:
+    """Check that a module can go on from a checkpoint of a Trainer.
+
+    Args:
+        module: Receives the weights.
+        checkpoint: What the file holds.
+        fits: Whether training goes on, so that optimizers and progress are needed too.
+
+    Raises:
+        InputError: If names or shapes of weights differ, or something is missing.
+    """
+    own, state = module.state_dict(), checkpoint.get("state_dict")
+    if not isinstance(state, Mapping):
+        raise InputError("the checkpoint holds no state_dict: it is none of train.py, or damaged")
+    shapes = [name for name in own if name in state and own[name].shape != getattr(state[name], "shape", None)]
+    for kind, names in (
+        ("lacks", [name for name in own if name not in state]),
+        ("has the unexpected", [name for name in state if name not in own]),
+        ("has another shape for", shapes),
+    ):
+        if names:
+            raise InputError(
+                f"the checkpoint is of another network: it {kind} {', '.join(map(str, names[:3]))}"
+                f"{', ...' * (len(names) > 3)}; use the configuration of its run (config.yaml beside its checkpoints)"
+            )
+    loops = checkpoint.get("loops")
+    if fits and not (isinstance(loops, Mapping) and "fit_loop" in loops and checkpoint.get("optimizer_states")):
+        raise InputError("training cannot go on from this checkpoint: it lacks the optimizer or the progress")
+
+
+def check_optimizers(trainer: Trainer) -> None:
+    """Check that the optimizers are of the kind whose state the checkpoint held.
+
+    Raises:
+        InputError: If a setting of the optimizer is missing.
+    """
+    for optimizer in trainer.optimizers:
+        for group in optimizer.param_groups:
+            missing = [name for name in optimizer.defaults if name not in group]
+            if missing:
+                raise InputError(
+                    f"the checkpoint was trained with another optimizer than {type(optimizer).__name__} (it has no "
+                    f"{missing[0]!r}): resume with the same one"
+                )
+
+
 def check_loss(loss: Tensor, net: nn.Module, trainer: Trainer, batch_idx: int) -> None:
     """Stop a training whose loss is no number.
 
@@ -125,6 +174,14 @@ def _remedies(trainer: Trainer) -> str:
     return (
         "choose a smaller learning rate, clip gradients (--trainer.gradient_clip_val=1), or use a finer precision "
         f"(--trainer.precision=32-true){kept}"
+    )
+
+
+def optimizer_overflow(error: Exception, trainer: Trainer) -> InputError:
+    """A step that cannot be computed, as one line."""
+    return InputError(
+        f"the optimizer cannot take step {trainer.global_step} in epoch {trainer.current_epoch} ({error}): training "
+        f"stopped; {_remedies(trainer)}"
     )
 
 

@@ -87,5 +87,5 @@ def pending_plateau(trainer: Trainer) -> list[float | None]:
 def step_pending_plateau(trainer: Trainer, values: list[float | None]) -> None:
     """Take the steps of :func:`pending_plateau`, once schedulers and optimizers are restored."""
     for config, value in zip(trainer.lr_scheduler_configs, values, strict=False):
-        if config.reduce_on_plateau and value is not None:
+        if config.reduce_on_plateau and isinstance(value, float):
             config.scheduler.step(value)  # type: ignore[arg-type]

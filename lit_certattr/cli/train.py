@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,13 @@ class TrainCLI(LightningCLI):
         Lightning lets the hyper-parameters of a checkpoint override the configuration. Here the configuration
         decides: a checkpoint gives weights and progress, and never says which classes are built.
         """
-        path = self.config[self.config.subcommand].get("ckpt_path")
-        if not path or path in ("best", "last", "hpc"):
+        config = self.config[self.config.subcommand]
+        path = config.get("ckpt_path")
+        if path == "best":
+            raise InputError(
+                "ckpt_path=best is known inside a run only: give the file, runs/NAME/checkpoints/best.ckpt"
+            )
+        if not path or path in ("last", "hpc"):
             return
         content = read_checkpoint(Path(path))
         wanted = ("state_dict", "loops", "optimizer_states") if self.config.subcommand == "fit" else ("state_dict",)
@@ -89,6 +95,8 @@ class TrainCLI(LightningCLI):
                 f"ckpt_path: {path} is not a checkpoint of train.py (it has no {missing!r}); load weights alone with "
                 "the network's own setting, for example --model.net.init_args.weights"
             )
+        if self.config.subcommand == "fit" and config.trainer.max_epochs is not None:
+            _warn_if_finished(path, content, config.trainer.max_epochs)
 
     def before_instantiate_classes(self) -> None:
         """Protect what an earlier run has written, and save the last epoch of this one.
@@ -143,9 +151,12 @@ class TrainCLI(LightningCLI):
         """
         self.before_test()
         self.model.configure_optimizers()
+        batches = self._batches_per_epoch()
+        if batches < 1:
+            raise InputError("there is no batch to train on; raise --trainer.limit_train_batches, or give more images")
         if self.config.fit.trainer.log_every_n_steps is None:
             trainer: Any = self.trainer
-            trainer.log_every_n_steps = max(1, min(trainer.log_every_n_steps, self._batches_per_epoch() // 5))
+            trainer.log_every_n_steps = max(1, min(trainer.log_every_n_steps, batches // 5))
 
     def before_test(self) -> None:
         """Read the data and compare them with the network."""
@@ -162,6 +173,21 @@ class TrainCLI(LightningCLI):
         processes = self.trainer.world_size
         batches = -(-batches // processes)
         return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+
+def _warn_if_finished(path: str, content: Mapping[Any, Any], max_epochs: int) -> None:
+    """Say so if there is nothing left to train."""
+    try:
+        finished = int(content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+    except (KeyError, TypeError, ValueError):
+        return  # the module refuses it later
+    if 0 <= max_epochs <= finished:
+        warnings.warn(
+            f"{path} has finished {finished} epochs, and max_epochs is {max_epochs}: nothing is trained; "
+            "to go on, raise --trainer.max_epochs",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _checkpoints_of(logger: Any) -> str:

@@ -1,5 +1,6 @@
 """What survives the end of a training: the last epoch, and a run that goes on as if it had never stopped."""
 
+import copy
 import csv
 import re
 import shlex
@@ -197,3 +198,78 @@ def test_weights_that_the_last_step_has_spoilt_do_not_replace_a_checkpoint(folde
         capsys.readouterr().err,
     )
     assert load(LAST)["epoch"] == 0
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The checkpoint of a run of one epoch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("finished"))
+        patch.setattr(sys, "argv", ["train.py"])
+        fit(1)
+        return load(LAST)
+
+
+def without(*keys):
+    def change(content):
+        for key in keys[:-1]:
+            content = content[key]
+        del content[keys[-1]]
+
+    return change
+
+
+def damaged(key, value):
+    return lambda content: content["lit_certattr"].update({key: value})
+
+
+CANNOT_GO_ON = {
+    "another width": (None, ["--model.net.init_args.width=8"], r"another network: it has another shape for net\."),
+    "another optimizer": (
+        None,
+        ["--model.optimizer=SGD", "--model.optimizer.init_args.lr=0.1"],
+        "another optimizer than SGD .*resume with the same",
+    ),
+    "no progress": (without("loops", "fit_loop"), [], "lacks the optimizer or the progress"),
+    "no optimizer": (lambda content: content.update(optimizer_states=[]), [], "lacks the optimizer or the progress"),
+    "missing weight": (without("state_dict", "net.classifier.bias"), [], r"it lacks net\.classifier\.bias"),
+    "random states": (damaged("random", [{}]), [], "random states cannot be read"),
+    "state": (lambda content: content.update(lit_certattr=3), [], "'lit_certattr' cannot be read"),
+    "best": (None, ["--ckpt_path=best"], r"give the file, runs/NAME/checkpoints/best\.ckpt"),
+    "NaN": (lambda content: content["state_dict"]["net.classifier.bias"].fill_(torch.nan), [], "holds NaN"),
+}
+
+
+@pytest.mark.parametrize("case", CANNOT_GO_ON)
+def test_a_checkpoint_from_which_training_cannot_go_on(case, finished, folder, capsys):
+    change, more, message = CANNOT_GO_ON[case]
+    content = copy.deepcopy(finished)
+    if change:
+        change(content)
+    torch.save(content, "given.ckpt")
+    with pytest.raises(SystemExit) as stopped:
+        fit(2, "--ckpt_path=given.ckpt", *more)
+    assert stopped.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train.py: ")]
+    assert re.search(message, line), line
+
+
+def test_a_checkpoint_of_an_older_version_goes_on(finished, folder):
+    torch.save({key: value for key, value in finished.items() if key != "lit_certattr"}, "given.ckpt")
+    fit(2, "--ckpt_path=given.ckpt")
+    assert load(LAST)["epoch"] == 1
+
+
+@pytest.mark.filterwarnings("default:.* has finished 1 epochs")
+def test_a_finished_run_says_that_there_is_nothing_to_do(finished, folder, capsys):
+    torch.save(finished, "given.ckpt")
+    fit(1, "--ckpt_path=given.ckpt")
+    assert re.search(r"warning: .*nothing is trained; to go on, raise --trainer\.max_epochs", capsys.readouterr().err)
+
+
+def test_nothing_to_train_on(folder, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        fit(1, "--trainer.limit_train_batches=0")
+    assert stopped.value.code == 2
+    assert "there is no batch to train on" in capsys.readouterr().err
+    assert not RUN.exists()
