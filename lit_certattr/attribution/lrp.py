@@ -32,12 +32,15 @@ class LRP(Attribution):
     - linear layers: the epsilon rule;
     - activations pass relevance on; averages and sums of two branches (skip connections) share it in proportion to
       their summands, as the epsilon rule does;
+    - convolutions and batch normalisations of one input that are added up are one convolution (RepVGG, MobileOne), as
+      in the network that is deployed; a batch normalisation that is any other summand: the epsilon rule;
     - where a gate scales a signal (squeeze and excitation), the signal takes all (Arras et al., 2017);
     - maxima, padding, views and so on move it; the normalisation of the image passes it on to the pixels.
 
     The rules follow the calls of one forward pass, so every residual or convolutional network that calls nothing
     else works: ResNets, VGGs, EfficientNets, MobileNets, of torchvision, timm or your own. There is no rule for
-    attention, layer normalisation, or a batch normalisation that follows no layer (DenseNet): refused in one line.
+    attention, layer normalisation, or a batch normalisation that neither follows a layer nor is a summand (DenseNet):
+    these are refused in one line.
 
     Noisy images leave the box of the z-box rule. For a pixel outside, the box is widened to hold that pixel: on
     images in the box the rule is the published one, and everywhere contributions are non-negative and relevance is

@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.overrides import resolve_name
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+from lit_certattr.attribution.lrp_branches import Branch, merged, of_batch_norm, of_convolution
 from lit_certattr.attribution.lrp_rules import (
+    Layer,
     Rule,
     Signed,
     epsilon_rule,
@@ -28,20 +30,24 @@ _ACTIVATIONS = _POSITIVE | {
     *("hardtanh", "leaky_relu", "elu", "selu", "celu", "silu", "gelu", "mish", "hardswish", "tanh"),
 }
 _AVERAGES = {
-    *("avg_pool1d", "avg_pool2d", "avg_pool3d", "mean"),
+    *("avg_pool1d", "avg_pool2d", "avg_pool3d", "mean", "sum"),
     *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
 }
 _REARRANGEMENTS = {
-    *("flatten", "unflatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "movedim"),
+    *("flatten", "unflatten", "ravel", "view", "view_as", "reshape", "reshape_as", "squeeze", "unsqueeze"),
+    *("permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "adjoint"),
     *("contiguous", "clone", "to", "float", "double", "half", "bfloat16", "type_as"),
-    *("getitem", "narrow", "select", "chunk", "split", "cat", "concat", "stack", "pad", "expand", "flip", "roll"),
+    *("getitem", "narrow", "select", "index_select", "unbind", "chunk", "split", "tensor_split", "diagonal"),
+    *("cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "pad", "flip", "fliplr", "flipud"),
+    *("roll", "rot90", "expand", "expand_as", "broadcast_to", "repeat", "repeat_interleave", "tile", "unfold"),
     *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"),
-    *("max_pool1d", "max_pool2d", "max_pool3d", "channel_shuffle", "pixel_shuffle"),
+    *("max_pool1d", "max_pool2d", "max_pool3d", "channel_shuffle", "pixel_shuffle", "pixel_unshuffle"),
     *("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"),
 }
 _SUMS = {"add", "iadd", "radd"}
 _SHIFTS = _SUMS | {"sub", "isub", "subtract"}
 _FACTORS = {"mul", "imul", "rmul", "multiply"}
+_ALONE = "the batch normalisations that do not directly follow a convolution or linear layer"
 _QUOTIENTS = {"div", "itruediv", "truediv", "divide"}
 
 
@@ -55,6 +61,7 @@ class Traced:
         gate: It lies between 0 and 1 to scale something else, as in squeeze and excitation.
         image: It is still an image: normalised, padded or cut, but no layer has seen it.
         box: For an image, values between which it lies, of its shape.
+        branch: The convolution or batch normalisation that it comes from, or a sum of such that is one layer.
     """
 
     tensor: Tensor
@@ -62,6 +69,12 @@ class Traced:
     gate: bool = False
     image: bool = False
     box: tuple[Tensor, Tensor] | None = None
+    branch: Branch | None = None
+
+    @property
+    def unfolded(self) -> bool:
+        """It comes from a batch normalisation that follows no layer, and can only be a summand."""
+        return self.branch is not None and self.branch.convolution is None
 
 
 @attrs.frozen(eq=False)
@@ -139,8 +152,19 @@ class Rules:
         """
         name, inputs = call.name, list(call.inputs.values())
         places = tuple(call.inputs)
+        if name in _SHIFTS and places == (0,) and _is_zero(call.argument(1, "other")):  # a branch that is not there
+            return call.tensors, passed, attrs.evolve(inputs[0], tensor=output)
+        if any(known.unfolded for known in inputs) and name not in _SUMS:
+            raise InputError(f"LRP has no rule for {_ALONE} of {self.network}")
+        if name == "batch_norm" and places == (0,) and not call.argument(5, "training", False):
+            scaling = of_batch_norm(call, inputs[0])
+            return call.tensors, self._scaling(scaling), Traced(output, branch=scaling)
+        if name in _SUMS and len(inputs) == 2 and (branch := merged(inputs[0].branch, inputs[1].branch)) is not None:
+            rule = self._scaling(branch) if branch.convolution is None else self._branch(branch)
+            return (branch.known.tensor,), rule, Traced(output, branch=branch)
         if name in ("linear", "conv1d", "conv2d", "conv3d") and places == (0,):
-            return call.tensors, self._layer(call, inputs[0]), Traced(output)
+            branch = None if name == "linear" else of_convolution(call, inputs[0])
+            return call.tensors, self._layer(call, inputs[0]), Traced(output, branch=branch)
         if name in _ACTIVATIONS:
             positive = name in _POSITIVE or (name == "hardtanh" and call.argument(1, "min_val", -1.0) >= 0)
             return call.tensors, passed, Traced(output, nonnegative=positive, gate=name in _GATES)
@@ -159,7 +183,7 @@ class Rules:
 
     def _described(self, call: Call) -> str:
         if call.name == "batch_norm":
-            return "the batch normalisations that do not directly follow a convolution or linear layer"
+            return _ALONE
         if call.name in _SHIFTS and len(call.inputs) == 1:
             return "a constant that is added inside the network"
         if call.name in _FACTORS and len(call.inputs) == 2:
@@ -172,6 +196,18 @@ class Rules:
     def _sum(self, call: Call) -> Rule:
         return lambda relevance: shared(call.again, call.tensors, relevance, self.epsilon)
 
+    def _scaling(self, branch: Branch) -> Rule:
+        """A batch normalisation beside other branches: its shift takes its share, as a bias does."""
+        inputs = branch.known.tensor
+        weight, bias = (_per_channel(part, inputs.ndim) for part in (branch.weight, branch.bias))
+        assert weight is not None
+        return lambda relevance: epsilon_rule(torch.mul, weight, bias, inputs, relevance, self.epsilon)
+
+    def _branch(self, branch: Branch) -> Rule:
+        """Branches that are one convolution."""
+        signed = branch.weight.clamp(min=0), branch.weight.clamp(max=0)  # not kept: the sum is new in every pass
+        return self._convolution(branch.layer, signed, branch.bias, branch.known)
+
     def _layer(self, call: Call, known: Traced) -> Rule:
         weight, bias = call.argument(1, "weight"), call.argument(2, "bias")
         rest = {key: value for key, value in call.kwargs.items() if key not in ("input", "weight", "bias")}
@@ -181,13 +217,27 @@ class Rules:
 
         if call.name == "linear":
             return lambda relevance: epsilon_rule(layer, weight, bias, known.tensor, relevance, self.epsilon)
+        # The signs are made when they are needed: a branch of a sum may get no relevance of its own.
+        return lambda relevance: self._convolution(layer, self.signed(weight), bias, known)(relevance)
+
+    def _convolution(self, layer: Layer, signed: Signed, bias: Tensor | None, known: Traced) -> Rule:
         if known.box is not None:
             box = known.box
-            return lambda relevance: z_box_rule(layer, self.signed(weight), box, known.tensor, relevance, self.epsilon)
-        constant = None if bias is None else bias.view(-1, *[1] * (weight.ndim - 2))
+            return lambda relevance: z_box_rule(layer, signed, box, known.tensor, relevance, self.epsilon)
+        constant = _per_channel(bias, known.tensor.ndim)
         return lambda relevance: z_plus_rule(
-            layer, self.signed(weight), constant, known.tensor, relevance, self.epsilon, known.nonnegative
+            layer, signed, constant, known.tensor, relevance, self.epsilon, known.nonnegative
         )
+
+
+def _per_channel(values: Tensor | None, axes: int) -> Tensor | None:
+    """Values ``[C]`` in a shape that broadcasts to ``[B, C, ...]``."""
+    return None if values is None else values.view(1, -1, *[1] * (axes - 2))
+
+
+def _is_zero(value: Any) -> bool:
+    """The number 0, not a tensor: that would take a look at its values."""
+    return isinstance(value, int | float) and value == 0
 
 
 def _rearrangement(call: Call, index: int) -> Rule:

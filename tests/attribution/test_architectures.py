@@ -34,7 +34,7 @@ TORCHVISION = {
 }
 # What forward_features gives; of timm.
 TIMM = (
-    *("beit_base_patch16_224", "botnet26t_256", "caformer_s18", "coatnet_pico_rw_224", "convformer_s18"),
+    *("botnet26t_256", "caformer_s18", "coatnet_pico_rw_224", "convformer_s18"),
     *("convmixer_768_32", "convnext_atto", "convnextv2_atto", "cspresnet50", "darknet53", "davit_tiny"),
     *("densenet121", "dla34", "dpn48b", "edgenext_xx_small", "efficientformer_l1", "efficientformerv2_s0"),
     *("efficientnet_b0", "efficientvit_m0", "ese_vovnet19b_dw", "eva02_tiny_patch14_224", "fasternet_t0"),
@@ -46,8 +46,8 @@ TIMM = (
     *("poolformer_s12", "pvt_v2_b0", "rdnet_tiny", "regnetx_002", "repghostnet_050", "repvgg_a0", "repvit_m0_9"),
     *("res2net50_14w_8s", "resmlp_12_224", "resnet18", "resnetv2_50", "rexnet_100", "seresnet18", "shvit_s1"),
     *("skresnet18", "starnet_s1", "swiftformer_xs", "swin_tiny_patch4_window7_224", "swinv2_cr_tiny_224"),
-    *("swinv2_tiny_window8_256", "tinynet_e", "tiny_vit_5m_224", "twins_pcpvt_small", "twins_svt_small"),
-    *("visformer_tiny", "volo_d1_224", "vovnet39a", "xception41", "pnasnet5large", "nasnetalarge"),
+    *("tinynet_e", "tiny_vit_5m_224", "twins_pcpvt_small", "twins_svt_small"),
+    *("visformer_tiny", "volo_d1_224", "vovnet39a", "xception41", "nasnetalarge"),
 )
 # Patches that still matter, where a class token is selected later; or a head that has convolutions of its own.
 TIMM_ELSEWHERE = {
@@ -57,7 +57,7 @@ TIMM_ELSEWHERE = {
     "deit_tiny_patch16_224": "blocks.11",
     "efficientvit_b0": "head.in_conv",
     "pit_ti_224": "transformers.2.blocks.2",
-    "selecsls42": "head.3",
+    "selecsls42": "head",
     "vgg11": "features.19",
     "vit_tiny_patch16_224": "blocks.11",
     "vitamin_small_224": "blocks.13",
@@ -65,7 +65,7 @@ TIMM_ELSEWHERE = {
 }
 TIMM_REFUSED = ("coat_tiny", "crossvit_9_240", "pit_ti_distilled_224", "tnt_s_legacy_patch16_224")  # several paths
 SIZES = {"inception_v3": 160, "inception_v4": 128, "inception_resnet_v2": 128, "selecsls42": 128}
-SIZES |= {"pnasnet5large": 96, "nasnetalarge": 96, "halonet26t": 256, "maxvit_t": 224}
+SIZES |= {"nasnetalarge": 96, "halonet26t": 256, "maxvit_t": 224, "shvit_s1": 224}
 FAST = ("mobilenet_v3_small", "regnetx_002", "mobilenetv3_small_050")
 
 
