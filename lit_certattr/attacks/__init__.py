@@ -5,8 +5,9 @@ from lit_certattr.attacks.config import AttackConfig
 from lit_certattr.attacks.explanation import ExplanationObjective, attack_explanation
 from lit_certattr.attacks.explanation_objectives import MassCentre, TargetMap, TargetRegion, TopKMass
 from lit_certattr.attacks.loop import attack
+from lit_certattr.attacks.misclassification import margin
 from lit_certattr.attacks.noisy_prediction import attack_noisy_prediction
-from lit_certattr.attacks.prediction import attack_prediction, margin
+from lit_certattr.attacks.prediction import attack_prediction
 from lit_certattr.attacks.smoothed import NoisyMaps, SmoothedObjective, attack_smoothed
 from lit_certattr.attacks.smoothed_objectives import PixelVotes, SmoothedCosine, TopKOverlap
 

@@ -9,6 +9,8 @@ from lit_certattr.attacks.config import Init, Norm
 
 _SMALLEST = 1e-30
 """Keeps the direction of a zero gradient at zero."""
+_FIT_STEPS = 4
+"""Steps of :func:`fit`; on digits the lengths are then right to six decimals."""
 
 
 def exact_dtype(device: torch.device) -> torch.dtype:
@@ -87,7 +89,55 @@ def _reach(centres: Tensor, eps: Tensor) -> Tensor:
     return (eps * (1 - 8 * unit) - unit / 2 * largest * math.sqrt(centres[0].numel())).clamp_min(0)
 
 
-def random_start(centres: Tensor, eps: Tensor, norm: Norm, init: Init, generator: torch.Generator | None) -> Tensor:
+def fit(delta: Tensor, centres: Tensor, lengths: Tensor, box: tuple[float, float] | None, *, grow: bool) -> Tensor:
+    r"""Perturbations ``clip(s * delta)`` inside the box whose l2 length is as asked, with one factor s per image.
+
+    Clipping alone shortens a perturbation: on images with black background, half of its coordinates lead out of the
+    box. The factor s makes up for it. With ``grow=False`` (s is at most 1) this is the Euclidean projection onto the
+    intersection of ball and box. s is found from below, as the clipped coordinates are fixed and the others solved
+    for, so no step overshoots; a few are enough.
+
+    Args:
+        delta: Perturbations ``[B, C, H, W]``.
+        centres: Clean images in the box, of the same shape.
+        lengths: l2 lengths asked for, ``[B]``.
+        box: Least and largest value of a pixel; ``None`` for no box.
+        grow: Whether perturbations that are too short are made longer. Where the box ends before the length is
+            reached, its corner is the result.
+
+    Example:
+        >>> clean = torch.tensor([[[[0.0, 0.5]]]])
+        >>> fit(torch.tensor([[[[-3.0, 1.0]]]]), clean, torch.tensor([0.4]), (0.0, 1.0), grow=True)
+        tensor([[[[0.0000, 0.4000]]]])
+    """
+    delta = delta.to(torch.promote_types(delta.dtype, torch.float32))
+    wanted = lengths.view(-1, 1, 1, 1).to(delta.dtype)
+    squares = delta.square()
+
+    def total(values: Tensor) -> Tensor:
+        return values.flatten(1).sum(1).view_as(wanted)
+
+    most = torch.inf if grow else 1.0
+    factor = (wanted / total(squares).sqrt().clamp_min(_SMALLEST)).clamp_max(most)
+    if box is None:
+        return factor * delta
+    low, high = box[0] - centres.to(delta.dtype), box[1] - centres.to(delta.dtype)
+    for _ in range(_FIT_STEPS):
+        clipped = (factor * delta).clamp(low, high)
+        free = clipped == factor * delta
+        room = (wanted.square() - total(clipped.square() * ~free)).clamp_min(0)
+        factor = torch.maximum(factor, (room / total(squares * free).clamp_min(_SMALLEST)).sqrt()).clamp_max(most)
+    return (factor * delta).clamp(low, high)
+
+
+def random_start(
+    centres: Tensor,
+    eps: Tensor,
+    norm: Norm,
+    init: Init,
+    generator: torch.Generator | None,
+    box: tuple[float, float] | None = None,
+) -> Tensor:
     """Starting points of an attack, not yet projected; see :class:`AttackConfig` for the laws.
 
     Args:
@@ -96,6 +146,8 @@ def random_start(centres: Tensor, eps: Tensor, norm: Norm, init: Init, generator
         norm: ``"l2"`` or ``"linf"``.
         init: Law of the starting point.
         generator: On the device of the images; ``None`` for torch's global one.
+        box: If given, l2 starting points have the drawn length *inside* this box, see :func:`fit`; without it a later
+            clipping makes them shorter.
     """
 
     def draw(kind: str) -> Tensor:
@@ -112,8 +164,12 @@ def random_start(centres: Tensor, eps: Tensor, norm: Norm, init: Init, generator
         return centres + radius * (delta if init == "uniform" else torch.where(delta >= 0, 1.0, -1.0).to(delta.dtype))
     delta = draw("normal")
     delta = delta / delta.flatten(1).norm(dim=1).clamp_min(_SMALLEST).view(-1, 1, 1, 1)
+    share = torch.ones(len(centres), dtype=centres.dtype, device=centres.device)
     if init == "uniform":
         u = torch.rand(len(centres), dtype=centres.dtype, device=centres.device, generator=generator)
-        delta = delta * (u ** (1 / centres[0].numel())).view(-1, 1, 1, 1)
+        share = u ** (1 / centres[0].numel())
+    if box is not None:
+        return centres + fit(delta, centres, eps * share, box, grow=True).to(centres.dtype)
+    delta = delta * share.view(-1, 1, 1, 1)
     start: Tensor = centres + radius * delta
     return start

@@ -12,6 +12,8 @@ from lit_certattr.errors import InputError
 Norm = Literal["l2", "linf"]
 Init = Literal["zero", "uniform", "gaussian", "boundary"]
 Keep = Literal["best", "last"]
+_MAP_BETAS = (3.0, 30.0)
+"""Sharpness of the twin in which maps are attacked: at first soft, where a slope shows, in the end close to ReLU."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,16 @@ class AttackConfig:
         step_size: Length of a step; ``None`` is ``2.5 * eps / steps``, which reaches the boundary from anywhere.
         norm: ``"l2"`` or ``"linf"``.
         init: Where a restart begins. ``"zero"``: at the image; ``"uniform"``: uniformly in the ball;
-            ``"gaussian"``: at N(0, 0.001^2) noise (TRADES); ``"boundary"``: uniformly on the sphere (l2), or at a
-            random corner of the cube (linf: random signs).
+            ``"gaussian"``: at N(0, 0.001^2) noise (TRADES); ``"boundary"``: on the sphere, in a direction that is
+            uniform there (l2), or at a random corner of the cube (linf: random signs). The box then clips the point;
+            with ``"boundary"`` in l2 the perturbation is lengthened until it has length ``eps`` *after* the clipping
+            (or every coordinate has reached the box).
         clamp: Least and largest value of a pixel; ``None`` for no box.
         restarts: Independent tries; the best one counts.
         smooth_beta: Sharpness of the softplus twin in which gradients are taken, see
             :class:`~lit_certattr.models.SmoothActivations`; ``None`` differentiates the network as it is. Two numbers
-            are a geometric schedule from the first step to the last.
+            are a geometric schedule from the first step to the last. ``"auto"`` is ``(3.0, 30.0)`` where a map is
+            attacked, which needs a second derivative, and ``None`` where a prediction is.
         keep: ``"best"``: the best point seen, never worse than the image itself; ``"last"``: where the last step
             leads, as adversarial training has it (with several restarts the best of the last points).
         seed: Seed of the random starts, which leaves torch's generators as they are; ``None`` draws from torch's
@@ -57,7 +62,7 @@ class AttackConfig:
     init: Init = "uniform"
     clamp: tuple[float, float] | None = (0.0, 1.0)
     restarts: int = 1
-    smooth_beta: float | tuple[float, float] | None = None
+    smooth_beta: float | tuple[float, float] | Literal["auto"] | None = "auto"
     keep: Keep = "best"
     seed: int | None = 0
 
@@ -73,20 +78,34 @@ class AttackConfig:
                 raise InputError(f"{name} must be one of {', '.join(get_args(choices))}, got {getattr(self, name)!r}")
         if self.clamp is not None and not self.clamp[0] < self.clamp[1]:
             raise InputError(f"clamp must be two rising numbers, got {self.clamp}")
-        if self.smooth_beta is not None and not all(0 < beta < math.inf for beta in self._betas()):
+        if isinstance(self.smooth_beta, str) and self.smooth_beta != "auto":
+            raise InputError(
+                f"smooth_beta must be one or two positive numbers, 'auto' or None, got {self.smooth_beta!r}"
+            )
+        if (betas := self._betas()) is not None and not all(0 < beta < math.inf for beta in betas):
             raise InputError(f"smooth_beta must be positive, got {self.smooth_beta}")
 
-    def _betas(self) -> tuple[float, float]:
+    def _betas(self) -> tuple[float, float] | None:
         beta = self.smooth_beta
-        assert beta is not None
+        if beta is None or isinstance(beta, str):
+            return None
         return (beta, beta) if isinstance(beta, int | float) else (beta[0], beta[1])
 
     def beta(self, step: int) -> float | None:
         """Sharpness at a step (0 to ``steps - 1``); ``None`` if the network is differentiated as it is."""
-        if self.smooth_beta is None:
+        if (betas := self._betas()) is None:
             return None
-        first, last = self._betas()
+        first, last = betas
         return float(first * (last / first) ** (step / max(1, self.steps - 1)))
+
+    def for_maps(self) -> Self:
+        """These settings for an attack on a map, where ``smooth_beta="auto"`` is a softplus twin.
+
+        Example:
+            >>> AttackConfig(eps=0.5).beta(0), AttackConfig(eps=0.5).for_maps().beta(0)
+            (None, 3.0)
+        """
+        return replace(self, smooth_beta=_MAP_BETAS) if self.smooth_beta == "auto" else self
 
     @property
     def num_points(self) -> int:
@@ -96,7 +115,11 @@ class AttackConfig:
     def random_search(self) -> Self:
         """The baseline of this attack: the best of as many random points on the boundary, judged by the same criterion.
 
-        In l2 these are points of the sphere, in linf random signs.
+        In l2 each point is drawn uniformly on the unit sphere (a normalised Gaussian vector) and scaled by the factor
+        at which, clipped to the box, it has length ``eps``: a point of the sphere and of the box at once. Coordinates
+        that lead out of the box stay at its border. Where the whole box is nearer than ``eps``, the corner in the
+        drawn direction is taken; without ``clamp`` nothing is clipped. In linf the points are random signs times
+        ``eps``, clipped to the box.
 
         Example:
             >>> AttackConfig(eps=0.5, steps=9).random_search().num_points

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from lit_certattr.attacks.config import AttackConfig
-from lit_certattr.attacks.label import same_label
-from lit_certattr.attacks.loop import attack
+from lit_certattr.attacks.label import check_classifier, same_label
+from lit_certattr.attacks.loop import attack, checked_images
 from lit_certattr.attribution import Attribution, frozen
+from lit_certattr.attribution.base import as_logits
 from lit_certattr.errors import InputError
+from lit_certattr.preflight.network import check_network, logits_of
 
 Agreement = Callable[[Tensor, Tensor], Tensor]
 """From clean and perturbed maps, ``[B, H, W]`` each, to one number an image that falls as the maps part, ``[B]``."""
@@ -57,10 +59,11 @@ def attack_explanation(
 ) -> Tensor:
     """Search the ball around each image for the perturbation that changes its map most.
 
-    Gradients pass through the method (``create_graph``), in the softplus twin where the configuration names one. The
-    gradient of a ReLU network's gradient map is exactly zero, so :class:`~lit_certattr.attribution.Gradient` needs the
-    twin; integrated gradients move with the image and need none. Labels, criteria and the result belong to the network
-    as it is.
+    Gradients pass through the method (``create_graph``), by default in the softplus twin of the network. The gradient
+    of a ReLU network's gradient map is exactly zero, so :class:`~lit_certattr.attribution.Gradient` needs the twin.
+    Integrated gradients do move with the image, but their slope without the twin leaves out how the activation pattern
+    changes along the path: from the image itself such an attack can be weaker than random search. Labels, criteria and
+    the result belong to the network as it is.
 
     Args:
         model: Network from images in [0, 1] to logits. Its mode, flags and gradients are left as found.
@@ -79,7 +82,8 @@ def attack_explanation(
         found.
 
     Raises:
-        InputError: If an image lies outside the box, a budget is negative, or the method cannot be differentiated.
+        InputError: If an image lies outside the box, a budget is negative, the method cannot be differentiated, or the
+            network changes its input or returns anything but two or more finite logits.
 
     References:
         Ghorbani, Abid, Zou, "Interpretation of neural networks is fragile", AAAI 2019.
@@ -96,23 +100,29 @@ def attack_explanation(
         >>> found.shape
         torch.Size([2, 1, 4, 4])
     """
-    with frozen(model):
+    config = config.for_maps()
+    with frozen(check_network(model)):
         # Outside inference mode, else autograd could not save what is compared with the maps of each step.
         with torch.inference_mode(False), torch.no_grad():
-            clean = attribution(model, images, targets).detach().clone()
-            outputs = model(images).softmax(1).clone() if objective.logit_weight else None
+            images = checked_images(images, config, eps)[0]
+            check_classifier(model, images)
+            accept = same_label(model, images) if keep_label else None
+            clean = attribution(model, images.clone(), targets).detach().clone()
+            outputs = logits_of(model, images).softmax(1).clone() if objective.logit_weight else None
 
         def score(points: Tensor) -> Tensor:
-            values = objective.score(attribution(model, points, targets, create_graph=True), clean)
+            maps = attribution(model, points.clone(), targets, create_graph=True)
+            values = objective.score(maps, clean)
             if outputs is not None:
-                values = values - objective.logit_weight * (model(points).softmax(1) - outputs).square().sum(1)
+                values = values - objective.logit_weight * (
+                    as_logits(model(points.clone())).softmax(1) - outputs
+                ).square().sum(1)
             return values
 
         def judge(points: Tensor) -> Tensor:
             maps = attribution(model, points, targets)
             return objective.criterion(maps, clean) if criterion is None else -criterion(clean, maps)
 
-        accept = same_label(model, images) if keep_label else None
         return attack(score, images, config, eps=eps, criterion=judge, accept=accept)
 
 

@@ -1,9 +1,29 @@
-"""Points that keep the label of the clean image."""
+"""What network an attack takes, and which points keep its label."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+from lit_certattr.attribution.base import as_logits
+from lit_certattr.preflight.network import call_network, check_logits, logits_of
+
+
+def check_classifier(model: nn.Module, images: Tensor) -> None:
+    """Refuse a network that no attack can be made on.
+
+    Args:
+        model: Network, in eval mode.
+        images: Clean images ``[B, C, H, W]``.
+
+    Raises:
+        InputError: If the network fails, changes its input, or returns anything but two or more finite logits. A tensor
+            of other dimensions passes: an attribution method may make use of it, or refuses it.
+    """
+    with torch.no_grad():
+        output = call_network(model, images)
+        if not isinstance(output, Tensor) or output.ndim == 2:
+            check_logits(output, model, len(images))
 
 
 def same_label(model: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
@@ -13,11 +33,14 @@ def same_label(model: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
         model: Network to logits, in eval mode.
         images: Clean images ``[B, C, H, W]``.
 
+    Raises:
+        InputError: If the network changes its input or returns anything but two or more finite logits.
+
     Example:
         >>> accept = same_label(nn.Flatten(), torch.tensor([[[[0.2, 0.9]]], [[[0.7, 0.1]]]]))
         >>> accept(torch.tensor([[[[0.3, 0.9]]], [[[0.1, 0.2]]]]))
         tensor([ True, False])
     """
     with torch.no_grad():
-        labels = model(images).argmax(1)
-    return lambda points: model(points).argmax(1) == labels
+        labels = logits_of(model, images).argmax(1)
+    return lambda points: as_logits(model(points)).argmax(1) == labels

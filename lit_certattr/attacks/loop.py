@@ -30,9 +30,10 @@ def attack(
 
     Projected gradient ascent with restarts. Only ``torch.autograd.grad`` with respect to the images is used: no
     ``.grad`` is touched, no hook of a distributed wrapper fires. Modes and flags of the networks inside ``score`` are
-    the caller's (see :func:`~lit_certattr.attribution.frozen`). A score with noise inside should draw it anew at each
-    call (expectation over transformation): an attack that knows the noise attacks the noise. The value of the best
-    point is then the luckiest draw of many: judge the point again with fresh noise.
+    the caller's (see :func:`~lit_certattr.attribution.frozen`). Each call gets a copy of the points, so a network that
+    writes to its input changes neither them nor the images of the caller. A score with noise inside should draw it anew
+    at each call (expectation over transformation): an attack that knows the noise attacks the noise. The value of the
+    best point is then the luckiest draw of many: judge the point again with fresh noise.
 
     Args:
         score: What is raised; differentiable, unless ``config.steps`` is 0. Gradients are taken in the softplus twin
@@ -57,10 +58,7 @@ def attack(
         tensor([0.6000, 0.6000])
     """
     with torch.inference_mode(False):
-        clean = images.clone() if images.is_inference() else images.detach()
-        budget = _budgets(clean, config, eps)
-        if config.clamp is not None and len(clean) and not _in_box(clean, config.clamp):
-            raise InputError(f"images to attack must lie in [{config.clamp[0]:g}, {config.clamp[1]:g}]")
+        clean, budget = checked_images(images, config, eps)
         search = _Search(score, clean, budget, config, criterion, accept)
         generator = None
         if config.seed is not None:
@@ -68,6 +66,29 @@ def attack(
         for _ in range(config.restarts):
             search.restart(generator)
         return search.best
+
+
+def checked_images(images: Tensor, config: AttackConfig, eps: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """A copy of the images to attack, and the budget of each, float64 ``[B]``.
+
+    Args:
+        images: Clean images ``[B, C, H, W]``.
+        config: Settings.
+        eps: Budget of each image, ``[B]``, in place of ``config.eps``.
+
+    Raises:
+        InputError: If they are no batch of images, or not finite, or an image lies outside the box, or a budget is
+            negative.
+    """
+    if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
+        got = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+        raise InputError(f"images to attack must be a floating-point tensor [B, C, H, W], got {got}")
+    clean = images.detach().clone()
+    budget = _budgets(clean, config, eps)
+    low, high = (-torch.inf, torch.inf) if config.clamp is None else config.clamp
+    if len(clean) and not _in_box(clean, (low, high)):  # false for NaN
+        raise InputError(f"images to attack must lie in [{low:g}, {high:g}]")
+    return clean, budget
 
 
 class _Search:
@@ -84,7 +105,7 @@ class _Search:
     ) -> None:
         self.score, self.clean, self.eps, self.config = score, clean, eps, config
         self.criterion, self.accept = criterion or score, accept
-        self.reuse = criterion is None and config.smooth_beta is None  # the score of a step is its criterion
+        self.reuse = criterion is None and config.beta(0) is None  # the score of a step is its criterion
         self.best = clean
         # The only point of its kind: nothing to compare.
         self.take_all = config.keep == "last" and config.restarts == 1 and accept is None
@@ -96,7 +117,8 @@ class _Search:
 
     def restart(self, generator: torch.Generator | None) -> None:
         config = self.config
-        images = random_start(self.clean, self.eps, config.norm, config.init, generator)
+        box = config.clamp if config.init == "boundary" else None
+        images = random_start(self.clean, self.eps, config.norm, config.init, generator, box)
         images = project(images, self.clean, self.eps, config.norm, config.clamp)
         for step in range(config.steps):
             values, gradient = self._differentiate(images, config.beta(step))
@@ -109,7 +131,7 @@ class _Search:
     def _differentiate(self, images: Tensor, beta: float | None) -> tuple[Tensor, Tensor]:
         images = images.detach().requires_grad_(True)
         with torch.enable_grad(), nullcontext() if beta is None else SmoothActivations(beta):
-            values = self.score(images)
+            values = self.score(images.clone())  # a copy: a network may write to what it gets
             if values.shape != (len(images),):
                 raise InputError(f"a score must return one number an image, got shape {tuple(values.shape)}")
             if not values.requires_grad:
@@ -122,7 +144,7 @@ class _Search:
 
     def _judge(self, images: Tensor) -> Tensor:
         with torch.no_grad():
-            return self.criterion(images).detach()
+            return self.criterion(images.clone()).detach()
 
     def _offer(self, images: Tensor, values: Tensor | None = None) -> None:
         """Keep the points that are accepted and better than all before."""
@@ -133,7 +155,7 @@ class _Search:
         better = values > self.value  # false for NaN
         if self.accept is not None:
             with torch.no_grad():
-                better &= self.accept(images)
+                better &= self.accept(images.clone())
         self.best = torch.where(better.view(-1, 1, 1, 1), images.detach(), self.best)
         self.value = torch.where(better, values, self.value)
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from lit_certattr.attacks.config import AttackConfig
-from lit_certattr.attacks.prediction import margin
+from lit_certattr.attacks.misclassification import margin
 from lit_certattr.attacks.through_noise import attack_through_noise, check_counts, noise_generator
+from lit_certattr.attribution.base import as_logits
 from lit_certattr.smoothing import Noise
 
 
@@ -71,7 +72,7 @@ def attack_noisy_prediction(
         for first in range(0, copies, together):
             count = min(together, copies - first)
             offsets = torch.stack([noise.sample_like(points, generator) for _ in range(count)])
-            logits = model((points + offsets).flatten(0, 1))
+            logits = as_logits(model((points + offsets).flatten(0, 1)))
             margins.append(margin(logits, labels.repeat(count)).unflatten(0, (count, len(points))))
             if on_images is not None:
                 on_images(count * len(points))

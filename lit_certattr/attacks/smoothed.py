@@ -105,8 +105,8 @@ def attack_smoothed(
 
     What is attacked is :math:`h(z) = E\,f(z + \eta)`, the map that a certificate is about, not the map of one image.
     Each step follows the gradient of the objective's surrogate on the mean over ``draws`` fresh noisy maps
-    (expectation over transformation; Athalye et al., 2018), in the softplus twin of the network where the
-    configuration names one: for ReLU networks the gradient of most maps is zero without. Each point is then judged
+    (expectation over transformation; Athalye et al., 2018), by default in the softplus twin of the network: for ReLU
+    networks the gradient of most maps is zero without. Each point is then judged
     by ``judge_draws`` other fresh maps of the network as it is. An attack on fixed noise would fit the noise.
 
     The value by which the best point won is the luckiest of many estimates. Whoever claims something about the point
@@ -142,6 +142,7 @@ def attack_smoothed(
     Reference: Athalye, Engstrom, Ilyas, Kwok, "Synthesizing robust adversarial examples", ICML 2018.
     """
     check_counts(draws, judge_draws, batch_size)
+    config = config.for_maps()
     noisy = NoisyMaps(model, attribution, noise, targets, batch_size, noise_generator(config, images), on_maps)
 
     def score(points: Tensor) -> Tensor:

@@ -5,10 +5,11 @@ from torch import Tensor, nn
 
 from lit_certattr.attacks.config import AttackConfig
 from lit_certattr.attacks.grid import to_grid
-from lit_certattr.attacks.label import same_label
-from lit_certattr.attacks.loop import Score, attack
+from lit_certattr.attacks.label import check_classifier, same_label
+from lit_certattr.attacks.loop import Score, attack, checked_images
 from lit_certattr.attribution import frozen
 from lit_certattr.errors import InputError
+from lit_certattr.preflight.network import check_network
 from lit_certattr.smoothing import DiscreteGaussianNoise, Noise
 
 _NOISE_STREAM = 0x5EED_0000_0000
@@ -59,12 +60,15 @@ def attack_through_noise(
         Perturbed images; the image itself where no other point counts.
 
     Raises:
-        InputError: If the noise cannot be added to an image, or as :func:`~lit_certattr.attacks.attack`.
+        InputError: If the noise cannot be added to an image, the network changes its input or returns anything but two
+            or more finite logits, or as :func:`~lit_certattr.attacks.attack`.
     """
     for index, image in enumerate(images):
         noise.check(image, str(index))
-    with frozen(model):
-        accept = same_label(model, images) if keep_label else None
+    with torch.inference_mode(False), frozen(check_network(model)):
+        clean = checked_images(images, config, eps)[0]
+        check_classifier(model, clean)
+        accept = same_label(model, clean) if keep_label else None
         found = attack(score, images, config, eps=eps, criterion=criterion, accept=accept)
         if not isinstance(noise, DiscreteGaussianNoise):
             return found
@@ -73,4 +77,4 @@ def attack_through_noise(
         if accept is None:
             return found
         with torch.no_grad():
-            return torch.where(accept(found).view(-1, 1, 1, 1), found, images)
+            return torch.where(accept(found.clone()).view(-1, 1, 1, 1), found, images)

@@ -95,7 +95,7 @@ def test_more_random_points_are_worse_for_the_map_than_one(batch):
 
 def test_the_plain_gradient_of_a_relu_network_has_no_slope(batch):
     net, images, targets = batch
-    config = AttackConfig(eps=0.5, steps=3, init="zero", keep="last")
+    config = AttackConfig(eps=0.5, steps=3, init="zero", keep="last", smooth_beta=None)
     assert torch.equal(attack_explanation(net, Gradient(), images, targets, TopKMass(25), config), images)
     for attribution in (InputXGradient(), IntegratedGradients(steps=3)):
         found = attack_explanation(net, attribution, images, targets, TopKMass(25), config)

@@ -140,16 +140,16 @@ def test_beats_random_search_of_equally_many_points(trained_digits, noise, name)
 
 def test_a_relu_network_needs_the_twin(net, images):
     objective = PixelVotes(-top_k_mask(images[:, 0], 10).int(), 10)
-    config = AttackConfig(eps=0.5, steps=2, init="zero", keep="last")
+    config = AttackConfig(eps=0.5, steps=2, init="zero", keep="last", smooth_beta=None)
     arguments = (net, Gradient(), GaussianNoise(0.1), images, TARGETS, objective)
     assert torch.equal(attack_smoothed(*arguments, config), images)
     smooth = AttackConfig(eps=0.5, steps=2, init="zero", keep="last", smooth_beta=10.0)
     assert not torch.equal(attack_smoothed(*arguments, smooth), images)
 
 
-def test_integrated_gradients_need_no_twin(net, images):
+def test_integrated_gradients_have_a_slope_without_the_twin(net, images):
     arguments = (net, IntegratedGradients(steps=4), GaussianNoise(0.1), images, TARGETS)
-    config = AttackConfig(eps=0.5, steps=2, init="zero", keep="last")
+    config = AttackConfig(eps=0.5, steps=2, init="zero", keep="last", smooth_beta=None)
     objective = TopKOverlap(top_k_mask(images[:, 0], 10))
     assert not torch.equal(attack_smoothed(*arguments, objective, config), images)
 
