@@ -71,6 +71,9 @@ class Draw:
     def noise(self) -> Tensor:
         """The noise in units of sigma, float64 ``[b, C, H, W]``, as the network has received it.
 
+        It is read off the rounded images, so it differs from what was drawn by their rounding
+        (:func:`~lit_certattr.certificates.smoothgrad_bounds.noise_rounding`).
+
         Raises:
             InputError: In half precision, where it is rounded too coarsely to be read off the images.
         """
