@@ -52,6 +52,34 @@ def at_most(value: float, digits: int = 4) -> str:
     return _text(Context(prec=digits, rounding=ROUND_CEILING).plus(_decimal(value)))
 
 
+def fixed_at_least(value: float, decimals: int = 3) -> str:
+    """A number rounded down to a fixed number of decimals, for tables; small ones keep as many significant digits.
+
+    Args:
+        value: Any float.
+        decimals: Digits after the point.
+
+    Example:
+        >>> fixed_at_least(0.5), fixed_at_least(0.4999), fixed_at_least(0.00123456), fixed_at_least(0.0)
+        ('0.500', '0.499', '0.00123', '0.000')
+    """
+    return at_least(value, decimals) if 0 < abs(value) < 0.01 else _fixed(_decimal(value), decimals, ROUND_FLOOR)
+
+
+def fixed_at_most(value: float, decimals: int = 3) -> str:
+    """A number rounded up to a fixed number of decimals, for tables; small ones keep as many significant digits.
+
+    Args:
+        value: Any float.
+        decimals: Digits after the point.
+
+    Example:
+        >>> fixed_at_most(0.5), fixed_at_most(0.4991), fixed_at_most(0.00123456)
+        ('0.500', '0.500', '0.00124')
+    """
+    return at_most(value, decimals) if 0 < abs(value) < 0.01 else _fixed(_decimal(value), decimals, ROUND_CEILING)
+
+
 def percent_at_least(share: float) -> str:
     """A share in percent with one decimal, rounded down; without the sign.
 
@@ -125,11 +153,14 @@ def _confidence(alpha: float, count: int) -> Decimal:
 
 
 def _percent(share: float, rounding: str) -> str:
-    value = _EXACT.multiply(_decimal(share), Decimal(100))
+    return _fixed(_EXACT.multiply(_decimal(share), Decimal(100)), 1, rounding)
+
+
+def _fixed(value: Decimal, decimals: int, rounding: str) -> str:
     if not value.is_finite():
         return _text(value)
     # "+ 0" turns the -0.0 that a small negative number can be rounded up to into 0.0.
-    return format(_EXACT.add(value.quantize(Decimal("0.1"), rounding, _EXACT), Decimal(0)), "f")
+    return format(_EXACT.add(value.quantize(Decimal(1).scaleb(-decimals), rounding, _EXACT), Decimal(0)), "f")
 
 
 def _decimal(value: float) -> Decimal:

@@ -13,6 +13,8 @@ from lit_certattr.rounding import (
     confidence,
     confidence_percent,
     exact,
+    fixed_at_least,
+    fixed_at_most,
     percent_at_least,
     percent_at_most,
     total,
@@ -30,6 +32,14 @@ def test_a_printed_lower_bound_is_never_above_the_value(value, digits):
 @given(ANY, DIGITS)
 def test_a_printed_upper_bound_is_never_below_the_value(value, digits):
     assert float(at_most(value, digits)) >= value
+
+
+@given(ANY, st.integers(1, 9))
+def test_numbers_in_tables_lie_on_their_side(value, decimals):
+    low, high = fixed_at_least(value, decimals), fixed_at_most(value, decimals)
+    assert float(low) <= value <= float(high)
+    if 0.01 <= abs(value) < math.inf:
+        assert Decimal(high) - Decimal(low) <= Decimal(10) ** -decimals
 
 
 @given(st.floats(1e-300, 1e300), DIGITS)

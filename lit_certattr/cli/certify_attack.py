@@ -29,7 +29,7 @@ from lit_certattr.reports.attack_directory import AttackDirectory
 from lit_certattr.reports.attack_page import violation
 from lit_certattr.reports.audit import audit_run
 from lit_certattr.reports.run_directory import RunDirectory
-from lit_certattr.rounding import at_least, at_most, exact, total
+from lit_certattr.rounding import exact, fixed_at_least, fixed_at_most, total
 from lit_certattr.sandwich import SandwichAttack, quantities
 
 ATTACK_HELP = """Attack the certified explanations of a run: lower and upper bound side by side.
@@ -240,7 +240,7 @@ def _print_means(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
         if before not in (None, what):
             table.add_section()
         means = {key: sum(row[key] for row in own) / len(own) for key in ("certified", "attacked", "attacked_upper")}
-        cells = [(at_least if key == "certified" else at_most)(mean, 3) for key, mean in means.items()]
+        cells = [(fixed_at_least if key == "certified" else fixed_at_most)(mean) for key, mean in means.items()]
         table.add_row("" if what == before else what, exact(budget), *cells)
         before = what
     console.print(table)

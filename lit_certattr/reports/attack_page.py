@@ -13,7 +13,7 @@ from lit_certattr.reports.attack_directory import AttackDirectory
 from lit_certattr.reports.attack_figure import perturbation_figure, sandwich_figure, series
 from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
 from lit_certattr.reports.run_directory import Record
-from lit_certattr.rounding import at_least, at_most, exact
+from lit_certattr.rounding import at_least, at_most, exact, fixed_at_least, fixed_at_most
 from lit_certattr.sandwich import ImageSandwich
 
 _NAMES = {
@@ -124,7 +124,7 @@ def _table(table: pa.Table) -> Table:
         cells.append(
             [Cell(certificate, certificate, text=True), Cell(what, what, text=True), Cell(repr(budget), exact(budget))]
             + [
-                Cell(repr(mean), (at_least if key == "certified" else at_most)(mean, 3))
+                Cell(repr(mean), (fixed_at_least if key == "certified" else fixed_at_most)(mean))
                 for key, mean in zip(keys, means, strict=True)
             ]
             + [Cell(str(fallen), str(fallen))]

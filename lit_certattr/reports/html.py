@@ -20,6 +20,7 @@ from lit_certattr.rounding import (
     confidence,
     confidence_percent,
     exact,
+    fixed_at_least,
     percent_at_least,
     total,
 )
@@ -206,7 +207,7 @@ def _tiles(table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str
         tiles += [
             _tile(_share(smallest.one_share.mean()), f"of the top {top_k} certified important{suffix}, mean"),
             _tile(_share(largest.certified.mean()), f"of the pixels certified at K = {widest}{suffix}, mean"),
-            _tile(at_least(group.mean_radius.mean(), 3), f"mean certified radius{suffix}, pixel l2 units"),
+            _tile(fixed_at_least(group.mean_radius.mean()), f"mean certified radius{suffix}, pixel l2 units"),
         ]
     overlap = data[data.overlap.notna()]
     for name, group in overlap.groupby("certificate", sort=False):
@@ -216,7 +217,7 @@ def _tiles(table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str
     cosine = data[data.kind == CosineResult.kind]
     for name, group in cosine.groupby("certificate", sort=False):
         suffix = f" ({name})" if cosine.certificate.nunique() > 1 else ""
-        tiles.append(_tile(at_least(group.cosine90_radius.mean(), 3), f"mean radius of a cosine of 0.9{suffix}"))
+        tiles.append(_tile(fixed_at_least(group.cosine90_radius.mean()), f"mean radius of a cosine of 0.9{suffix}"))
     if (provenance.get("settings") or {}).get("stopping"):
         tiles.append(_tile(_share(data.samples_saved.mean()), "of the samples saved by stopping early, mean"))
     return tiles
@@ -269,7 +270,7 @@ def _table(name: str, result: Result, table: pa.Table) -> Table:
         columns.append(Column(head))
         for image_id in images:
             value = rows[image_id, level][key]
-            shown = _share(value) if share else at_least(value, 3) if value or key not in _REACHES else "none"
+            shown = _share(value) if share else fixed_at_least(value) if value or key not in _REACHES else "none"
             cells[image_id].append(Cell(repr(value), shown))
 
     note = "Click a column to sort."
