@@ -1,7 +1,5 @@
 """One pass of noise through the network, every certificate from it."""
 
-import hashlib
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -14,7 +12,7 @@ from lit_certattr.attribution import Attribution, Gradient, ProbabilityGradient,
 from lit_certattr.attribution.batching import starting_batch, tiled
 from lit_certattr.certificates import Certificate, PixelCertificate, Result, TopKOverlapCertificate
 from lit_certattr.errors import InputError
-from lit_certattr.models import fold_batch_norm, network_hash
+from lit_certattr.models import fold_batch_norm, network_hash, structure_hash
 from lit_certattr.preflight import (
     CHECKS,
     Findings,
@@ -293,7 +291,7 @@ class Certifier:
             "generator": self.noise.generator(normal_stream(self.seed, ids[0], images.device)),
             "precision": _precision(model, images[0]),
             "device": images.device.type,
-            "structure of the network": f"{type(model).__name__} {_digest(model)}",
+            "structure of the network": f"{type(model).__name__} {structure_hash(model)[:16]}",
             "weights of the network": network_hash(model),
         }
         for index, (image, label, image_id) in enumerate(zip(images, labels, ids, strict=True)):
@@ -488,11 +486,6 @@ def certify(
         seed=seed,
     )
     return certifier(model, check_one_image(image), None if target is None else [target])[0]
-
-
-def _digest(model: nn.Module) -> str:
-    """Of the module tree with its arguments, as it is printed; the addresses of objects are left out."""
-    return hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", str(model)).encode()).hexdigest()[:16]
 
 
 def _precision(model: nn.Module, image: Tensor) -> str:

@@ -31,7 +31,7 @@ from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet, collate
 from lit_certattr.errors import InputError
 from lit_certattr.evaluation_module import EvaluationModule
-from lit_certattr.models import network_hash
+from lit_certattr.models import network_hash, structure_hash
 from lit_certattr.preflight import accuracy_warning, check_network, logits_of, match_classes
 from lit_certattr.protocol import RobustnessProtocol, column_names
 from lit_certattr.reports.agreement_figure import agreement_figure
@@ -135,6 +135,7 @@ def evaluate(
             "threads": torch.get_num_threads(),
             "torch": version("torch"),
             "network": network_hash(network),
+            "structure": structure_hash(network),
             "images": data_hash(samples),
         }
         directory = EvaluationDirectory(output or "runs/evaluate/run")

@@ -196,7 +196,7 @@ def run(
             class_names=checked.class_names,
             overwrite=overwrite,
             config=config,
-            provenance=provenance(network, certifier.seed, device)
+            provenance=provenance(network, certifier.seed, device, samples[0].image.shape)
             | {"preflight": checked.record, "data": data.state_dict()},
             radii=radii,
             max_panels=max_panels,

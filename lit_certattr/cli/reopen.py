@@ -17,10 +17,21 @@ from lit_certattr.errors import InputError
 from lit_certattr.modules import Targets
 from lit_certattr.preflight import logits_of, match_classes
 from lit_certattr.reports.output_directory import first_difference
-from lit_certattr.reports.provenance import run_settings
-from lit_certattr.reports.run_directory import RunDirectory
+from lit_certattr.reports.provenance import provenance, run_settings
+from lit_certattr.reports.run_directory import RunDirectory, check_answers, check_structure
 
-_FUNCTION = ("attribution", "noise", "memory_format", "certificates", "targets", "precision", "network", "images")
+_FUNCTION = (
+    "attribution",
+    "noise",
+    "memory_format",
+    "fold_batch_norm",
+    "certificates",
+    "targets",
+    "precision",
+    "structure",
+    "network",
+    "images",
+)
 
 
 class Reopened(NamedTuple):
@@ -93,12 +104,26 @@ def reopen(
         device=trainer.strategy.root_device.type,
         precision=str(trainer.precision),
     )
-    _check_same(directory.provenance()["settings"], now)
+    record = directory.provenance()
+    _check_same(record["settings"], now, directory)
+    answers = provenance(network, parts.certifier.seed, now["device"], samples[0].image.shape)
+    if not (record.get("network") or {}).get("probe"):
+        raise InputError(f"{directory.provenance_file} does not hold the network's logits for fixed images")
+    check_answers(record, answers, "this is not the network that was certified", "the claims cannot be tested on it")
+    _check_described(record["network"], answers["network"])
     return Reopened(network, parts.certifier, samples, run.targets, trainer, parts.data.num_workers, classes.names)
 
 
-def _check_same(settings: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _check_described(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """What the page prints of the network."""
+    for key in ("class", "parameters"):
+        if before.get(key) != now[key]:
+            raise InputError(f"provenance.json: {key} of the network was {before.get(key)}, is {now[key]}")
+
+
+def _check_same(settings: Mapping[str, Any], now: Mapping[str, Any], directory: RunDirectory) -> None:
     """Refuse to test the claims about one function on another."""
+    check_structure(settings, directory.path, "the claims cannot be tested")
     for key in _FUNCTION:
         difference = first_difference(settings.get(key), now.get(key), key)
         if difference is not None:

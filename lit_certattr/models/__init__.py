@@ -5,6 +5,7 @@ from lit_certattr.models.cifar_resnet import CifarResNet
 from lit_certattr.models.efficientnet_lite import EfficientNetLite0
 from lit_certattr.models.final_layer import FinalLayer, final_layer
 from lit_certattr.models.fold import fold_batch_norm
+from lit_certattr.models.identity import probe, same_answers, structure_hash
 from lit_certattr.models.imagenet import IMAGENET_MEAN, IMAGENET_STD, imagenet_classes
 from lit_certattr.models.normalize import Normalize
 from lit_certattr.models.small_cnn import SmallCNN
@@ -30,4 +31,7 @@ __all__ = [
     "load_state_dict",
     "load_weights",
     "network_hash",
+    "probe",
+    "same_answers",
+    "structure_hash",
 ]

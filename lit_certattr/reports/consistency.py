@@ -23,8 +23,10 @@ _SETTINGS = (
     "threads",
     "torch",
     "network",
+    "structure",
     "images",
 )
+_OPTIONAL = ("stopping", "look_shares", "fold_batch_norm")
 MAX_LIST = 1000
 """Values of one setting."""
 _DEVICES = {"cpu": "cpu", "cuda": "cuda", "gpu": "cuda", "mps": "mps"}
@@ -41,7 +43,10 @@ def check_provenance(provenance: Mapping[str, Any], settings: Mapping[str, Any])
         yield Finding("provenance.json", "fingerprint", show(provenance.get("fingerprint")), fingerprint(settings))
     for key in _SETTINGS:
         if key not in settings:
-            yield Finding("provenance.json", f"the settings lack {key}")
+            older = " (an older version recorded the weights of the network, not its classes and arguments)"
+            yield Finding("provenance.json", f"the settings lack {key}{older if key == 'structure' else ''}")
+    for key in settings.keys() - {*_SETTINGS, *_OPTIONAL}:
+        yield Finding("provenance.json", f"the settings hold {show(key)}, which no run has")
     network, versions = provenance.get("network"), provenance.get("versions")
     said = {
         "seed": provenance.get("seed"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import nn
 
 from lit_certattr.certifier import Certifier
 from lit_certattr.data import SampleSet
-from lit_certattr.models import network_hash
+from lit_certattr.models import network_hash, probe, structure_hash
 
 _PACKAGES = (
     "lit-certattr",
@@ -76,17 +77,19 @@ def run_settings(
         "threads": torch.get_num_threads(),
         "torch": version("torch"),
         "network": network_hash(network),
+        "structure": structure_hash(network),
         "images": data_hash(samples),
     }
 
 
-def provenance(network: nn.Module, seed: int, device: str) -> dict[str, Any]:
+def provenance(network: nn.Module, seed: int, device: str, image_shape: Sequence[int] | None = None) -> dict[str, Any]:
     """Where and with what this process runs, as plain values.
 
     Args:
         network: The network.
         seed: Seed of the noise.
         device: Kind of device.
+        image_shape: ``(C, H, W)``; the answers of the network to fixed images of this shape are recorded too.
     """
     return {
         "versions": {name: _version(name) for name in _PACKAGES},
@@ -100,6 +103,7 @@ def provenance(network: nn.Module, seed: int, device: str) -> dict[str, Any]:
             "class": type(network).__name__,
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
             "hash": network_hash(network),
+            **({} if image_shape is None else {"probe": probe(network, image_shape)}),
         },
     }
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lit_certattr.certificates import Result, load_results, save_results
 from lit_certattr.errors import InputError
+from lit_certattr.models import same_answers
 from lit_certattr.reports.output_directory import OutputDirectory
 from lit_certattr.reports.table import RADII, rows, schema
 from lit_certattr.untrusted import MAX_TENSORS, check_tensors, read_json, read_whole
@@ -84,6 +85,12 @@ class RunDirectory(OutputDirectory):
         """See :class:`~lit_certattr.reports.output_directory.OutputDirectory`."""
         return self.provenance().get("settings")
 
+    def check(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:
+        """See :class:`~lit_certattr.reports.output_directory.OutputDirectory`."""
+        if self.record.exists() and not overwrite and "structure" in settings:
+            check_structure(self.stored_settings(), self.path, self.delete)
+        super().check(settings, overwrite)
+
     def open(
         self,
         settings: Mapping[str, Any],
@@ -111,6 +118,8 @@ class RunDirectory(OutputDirectory):
             **(provenance or {}),
             "sessions": self.provenance().get("sessions", []) if kept else [],
         }
+        if kept:
+            check_answers(self.provenance(), content, f"{self.path} holds a run of another network", self.delete)
         self._start(_as_json(content), overwrite)
         plain = json.loads(json.dumps(settings))  # no value twice in memory: YAML would write an alias
         write_whole(self.config, (config or yaml.safe_dump(plain)).encode())
@@ -263,6 +272,39 @@ def check_ids(ids: Iterable[str]) -> None:
             )
         if image_id in _RESERVED:
             raise InputError(f"image id {image_id!r} cannot name a file: it is the name of a figure of all images")
+
+
+def check_structure(settings: Any, path: Path, remedy: str) -> None:
+    """Refuse the settings of a run that an older version has written: they do not say which network it was.
+
+    Raises:
+        InputError: Saying so, with the remedy.
+    """
+    if isinstance(settings, Mapping) and "network" in settings and "structure" not in settings:
+        raise InputError(
+            f"{path} was written by an older version, which recorded the weights of the network but not its classes "
+            f"and arguments; {remedy}"
+        )
+
+
+def check_answers(before: Mapping[str, Any], now: Mapping[str, Any], complaint: str, remedy: str) -> None:
+    """Refuse a network that answers differently to the fixed images, though its structure and weights are the same.
+
+    Args:
+        before: Provenance of a run.
+        now: Provenance of this network.
+        complaint: How the line begins.
+        remedy: How it ends.
+
+    Raises:
+        InputError: If both provenances hold answers, and these differ by more than rounding.
+    """
+    old, new = ((place.get("network") or {}).get("probe") for place in (before, now))
+    if old is not None and new is not None and not same_answers(old, new):
+        raise InputError(
+            f"{complaint}: structure and weights are the same, but its logits for fixed images are not (another "
+            f"forward, or another version of its code); {remedy}"
+        )
 
 
 def _as_json(content: Mapping[str, Any]) -> bytes:
