@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
+from torch import Tensor
 
 from lit_certattr.attribution import frozen
 from lit_certattr.callbacks.locked import Locked
@@ -103,18 +104,7 @@ class ResultWriter(Locked):
         image = batch.image[index]
         self._drawn += next(iter(results.values())).num_samples
         target = int(next(iter(results.values())).sampling["target"])
-        # As in the certifier: outside inference mode, whatever the Trainer does.
-        with (
-            torch.inference_mode(False),
-            torch.no_grad(),
-            frozen(module.network),
-            trainer.precision_plugin.predict_step_context(),
-        ):
-            image = image.clone() if image.is_inference() else image
-            network = module.certifier.network(module.network, image[None])
-            prediction = int(network(image[None])[0].argmax())
-            explained = torch.tensor([target], device=image.device)
-            clean_map = module.certifier.attribution(network, image[None], explained)[0].detach()
+        prediction, clean_map = clean_answers(trainer, module, image, target)
         facts: dict[str, Any] = {"label": int(torch.as_tensor(batch.target)[index]), "prediction": prediction}
         facts |= {"target": target}
         for kind in ("label", "prediction", "target"):
@@ -141,6 +131,32 @@ class ResultWriter(Locked):
             self.directory.log_session(self._session, self._number)
         self.directory.write_table(self.ids, self.radii)
         write_report(self.directory, self.ids, max_panels=self.max_panels)
+
+
+def clean_answers(trainer: Trainer, module: CertificationModule, image: Tensor, target: int) -> tuple[int, Tensor]:
+    """What the network says of an image without noise.
+
+    Args:
+        trainer: Its precision is that of the network.
+        module: Network and method.
+        image: ``[C, H, W]``, on the device of the network.
+        target: Class that is explained.
+
+    Returns:
+        The predicted class, and the attribution map ``[H, W]``.
+    """
+    # As in the certifier: outside inference mode, whatever the Trainer does.
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        frozen(module.network),
+        trainer.precision_plugin.predict_step_context(),
+    ):
+        image = image.clone() if image.is_inference() else image
+        network = module.certifier.network(module.network, image[None])
+        prediction = int(network(image[None])[0].argmax())
+        explained = torch.tensor([target], device=image.device)
+        return prediction, module.certifier.attribution(network, image[None], explained)[0].detach()
 
 
 def _module(pl_module: LightningModule) -> CertificationModule:

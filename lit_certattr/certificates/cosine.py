@@ -145,7 +145,7 @@ class CosineCertificate(Certificate):
     def fixed(self, num_samples: int) -> dict[str, Any]:
         """See :class:`Certificate`."""
         return super().fixed(num_samples) | {
-            "bound": "nonnegative" if self.nonnegative else "signed",
+            "bound": bound_name(type(self.bound_to).__name__, self.nonnegative),
             "dimension": self.dimension or self.num_pixels,
             "num_selection": self.num_selection,
         }

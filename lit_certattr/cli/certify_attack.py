@@ -47,7 +47,8 @@ search has seen, and judged with a confidence bound.
 
 Written beside the run, image by image, so that the same command goes on after an interruption: attack/attack.html,
 sandwich.parquet, sandwich.csv, figures/ and the perturbed images. The run is audited first, and its network and images
-are compared with the record; classes that its config.yaml names are imported, so trust it as you would trust a script.
+are compared with the record. Classes outside of this package, torch, torchvision and timm that its config.yaml names
+are imported with --trust only: trust them as you would trust a script.
 
 Exit status: 0 if no certificate is contradicted, 1 with a list if one is, 2 if the attack could not be made."""
 
@@ -91,6 +92,7 @@ def add_attack_arguments(parser: OneLineParser) -> None:
     parser.add_argument("--max_images", type=int | None, help="Attack no more than the first of them.")
     parser.add_argument("--max_panels", type=int, default=16, help="Images that get a panel on the page.")
     parser.add_argument("--overwrite", action="store_true", help="Delete attacks of other settings that are there.")
+    parser.add_argument("--trust", action="store_true", help="Import any class that the run's config.yaml names.")
     parser.add_argument("--checkpoint", type=str | None, help="Where the weights are, if not where they were.")
     parser.add_argument("--accelerator", type=str | None, help="cpu, cuda, ...; the run's if left out.")
     parser.add_argument("--devices", type=int | str | None, help="Number of devices; the run's if left out.")
@@ -146,7 +148,7 @@ def attack_run(directory: RunDirectory, config: Namespace) -> list[str]:
         raise InputError(f"--samples must be at least 1, got {config.samples}")
     if config.max_images is not None and config.max_images < 1:
         raise InputError(f"--max_images must be at least 1, got {config.max_images}")
-    audit = audit_run(directory)
+    audit = audit_run(directory, pages=False)
     if audit.findings:
         raise InputError(
             f"{directory.path} does not pass its audit ({audit.findings[0]}); certify.py audit {directory.path} lists "
@@ -158,7 +160,13 @@ def attack_run(directory: RunDirectory, config: Namespace) -> list[str]:
         raise InputError(f"--seed={seed} is the run's own: its noise has chosen the certificates; choose another")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        run = reopen(directory, checkpoint=config.checkpoint, accelerator=config.accelerator, devices=config.devices)
+        run = reopen(
+            directory,
+            checkpoint=config.checkpoint,
+            accelerator=config.accelerator,
+            devices=config.devices,
+            trust=config.trust,
+        )
         samples = select_samples(run.samples, config.ids)
         samples = samples.subset(list(range(len(samples)))[: config.max_images])
         first = directory.read(samples.ids[0])

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from lit_certattr.callbacks.fresh_noise import FreshNoise
 from lit_certattr.callbacks.progress import CertificationProgress
+from lit_certattr.callbacks.replay import Replay
 from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.cli.reopen import reopen
 from lit_certattr.data import collate
@@ -21,42 +22,51 @@ from lit_certattr.modules import CertificationModule
 from lit_certattr.reports.audit import Audit, audit_run
 from lit_certattr.reports.finding import Finding
 from lit_certattr.reports.fresh import count_claims
+from lit_certattr.reports.replay import TOLERANCE
 from lit_certattr.reports.run_directory import RunDirectory
 from lit_certattr.rounding import at_most, exact, total
 from lit_certattr.smoothing import alpha_slack
 
-AUDIT_HELP = """Check a run: re-derive every certificate, and refuse altered files.
+AUDIT_HELP = """Check a run: derive every certificate again, and find altered files.
 
 Examples:
   certify.py audit runs/certify/photographs
   certify.py audit runs/certify/photographs --fresh
-  certify.py audit runs/certify/photographs --fresh --samples=4000 --devices=2
+  certify.py audit runs/certify/photographs --fresh --samples=4000 --replay=10 --devices=2
 
-Without --fresh nothing is sampled and no code named by the run is imported: labels, radii, overlaps, the table,
-hashes and settings are computed again from the stored counts, and compared bit by bit. That finds what was
-altered, not what was invented from the start.
+Without --fresh nothing is sampled and no code named by the run is imported. Labels, radii, overlaps, cosines, the
+table, the figures, the page and the hashes are computed again from the stored counts, the settings and the images, and
+compared; every file below the directory is named that no run leaves. That finds what was altered, not what was invented
+from the start.
 
-With --fresh the network and the images of config.yaml are loaded (so trust the directory as you would a script),
-checked against the recorded hashes, and sampled again with noise that the run has not seen. A claim falls if the
-fresh votes contradict it.
+With --fresh the network and the images of config.yaml are loaded and compared with the record: classes and weights of
+the network, and its logits for fixed images. The images are sampled again with noise that the run has not seen, and a
+claim fails if the fresh votes contradict it. The recorded samples of a few images, chosen at random (--replay), are
+drawn once more and must give the recorded counts. Classes outside of this package, torch, torchvision and timm are
+imported with --trust only.
 
 Exit status: 0 if all is well, 1 with a list if not, 2 if the audit could not be done."""
 
 _LISTED = 50
+_REPLAYED = 2
 
 
 def add_audit_arguments(parser: OneLineParser) -> None:
     """Declare the settings of ``certify.py audit``."""
     parser.add_argument("directory", type=str, help="Directory that certify.py run has left.")
     parser.add_argument("--fresh", action="store_true", help="Also test every claim with fresh noise.")
-    parser.add_argument("--samples", type=int | None, help="Fresh samples an image; as many as the run's if left out.")
+    parser.add_argument("--samples", type=int | None, help="Fresh samples per image; as many as the run's if left out.")
+    parser.add_argument(
+        "--replay", type=int | None, help="Images whose recorded samples are drawn again, 2 if left out; 0 for none."
+    )
     parser.add_argument("--seed", type=int | None, help="Seed of the fresh noise; drawn at random if left out.")
     parser.add_argument(
         "--error",
         type=float,
         default=0.001,
-        help="Probability that any true claim is said to fall, all together.",
+        help="Family-wise rate of falsely rejecting a true claim.",
     )
+    parser.add_argument("--trust", action="store_true", help="Import any class that config.yaml names.")
     parser.add_argument("--checkpoint", type=str | None, help="Where the weights are, if not where they were.")
     parser.add_argument("--accelerator", type=str | None, help="cpu, cuda, ...; the run's if left out.")
     parser.add_argument("--devices", type=int | str | None, help="Number of devices; the run's if left out.")
@@ -64,8 +74,10 @@ def add_audit_arguments(parser: OneLineParser) -> None:
 
 def audit_from_config(parser: OneLineParser, config: Namespace) -> None:
     """Audit, print, and exit with status 1 if anything is wrong."""
-    if not config.fresh and (config.samples is not None or config.seed is not None):
-        raise InputError("--samples and --seed are about fresh noise: add --fresh")
+    if not config.fresh and (config.trust or any(config[name] is not None for name in ("samples", "seed", "replay"))):
+        raise InputError("--samples, --seed, --replay and --trust are about sampling again: add --fresh")
+    if config.replay is not None and config.replay < 0:
+        raise InputError(f"--replay must not be negative, got {config.replay}")
     if not 0 < config.error < 1:
         raise InputError(f"--error must lie strictly between 0 and 1, got {config.error}")
     first_process = getattr(rank_zero_only, "rank", 0) == 0
@@ -101,8 +113,16 @@ def fresh_findings(directory: RunDirectory, audit: Audit, config: Namespace) -> 
         raise InputError(f"--samples must be at least 1, got {config.samples}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        run = reopen(directory, checkpoint=config.checkpoint, accelerator=config.accelerator, devices=config.devices)
+        run = reopen(
+            directory,
+            checkpoint=config.checkpoint,
+            accelerator=config.accelerator,
+            devices=config.devices,
+            trust=config.trust,
+        )
         certifier = run.certifier
+        count = _REPLAYED if config.replay is None else config.replay
+        again = Replay(directory, certifier, audit.ids, count, seed, run.class_names)
         certifier.num_samples = config.samples or certifier.num_samples
         certifier.stopping = ()  # a fixed number, as the exact test needs
         num_claims, untested = count_claims(directory, audit.ids)
@@ -116,19 +136,22 @@ def fresh_findings(directory: RunDirectory, audit: Audit, config: Namespace) -> 
         fresh = FreshNoise(directory, level, seed)
         module = CertificationModule(run.network, certifier, run.targets)
         module.allow_zero_length_dataloader_with_multiple_devices = True
-        run.trainer.callbacks += [CertificationProgress(), fresh]  # type: ignore[attr-defined]
+        run.trainer.callbacks += [CertificationProgress(), fresh, again]  # type: ignore[attr-defined]
         loader = DataLoader(run.samples, batch_size=1, num_workers=run.num_workers, collate_fn=collate)
         run.trainer.predict(module, dataloaders=loader, return_predictions=False)
     own = total((values["alpha"] for values in settings["certificates"].values()), len(audit.ids))
     words = [
-        f"{num_claims:,} claims about {len(audit.ids)} image(s) tested with {certifier.num_samples:,} fresh samples an "
-        f"image, seed {fresh.seed}.",
-        f"If all claims are true, any is said to fall with probability at most {exact(config.error)} "
-        f"({at_most(level, 2)} a claim).",
+        f"{num_claims:,} claims about {len(audit.ids)} image(s) tested with {certifier.num_samples:,} fresh samples "
+        f"per image, seed {fresh.seed}.",
+        f"If all claims are true, fresh noise contradicts any of them with probability at most {exact(config.error)} "
+        f"({at_most(level, 2)} per claim).",
         f"The run itself allows a false claim with probability at most {exact(min(own, 1))}.",
     ]
+    if again.chosen:
+        how = "bit by bit" if again.exact else f"within {TOLERANCE:.0%}, since it ran on another machine or device"
+        words.append(f"Recorded samples of {len(again.chosen)} image(s) drawn again and compared {how}.")
     words += [f"Not tested: {name}. Its kind of result has no claims() to test." for name in untested]
-    return fresh.findings, words
+    return again.findings + fresh.findings, words
 
 
 def _print_audit(console: Console, audit: Audit) -> None:
@@ -152,7 +175,7 @@ def _print_fresh(console: Console, findings: Sequence[Finding], words: Sequence[
         console.print(line, markup=False)
     if findings:
         _print_findings(console, findings)
-        console.print(f"FAILED: {len(findings)} finding(s), claims contradicted by fresh noise")
+        console.print(f"FAILED: {len(findings)} finding(s) from samples drawn again or fresh noise")
         raise SystemExit(1)
     console.print("No claim falls")
 

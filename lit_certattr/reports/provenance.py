@@ -4,6 +4,7 @@ import hashlib
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -93,9 +94,7 @@ def provenance(network: nn.Module, seed: int, device: str, image_shape: Sequence
     """
     return {
         "versions": {name: _version(name) for name in _PACKAGES},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
+        **machine(),
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "threads": torch.get_num_threads(),
         "seed": seed,
@@ -106,6 +105,26 @@ def provenance(network: nn.Module, seed: int, device: str, image_shape: Sequence
             **({} if image_shape is None else {"probe": probe(network, image_shape)}),
         },
     }
+
+
+def machine() -> dict[str, str]:
+    """What beside versions of packages and the number of threads decides the last bits of a sum on a CPU."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "processor": _processor(),
+    }
+
+
+def _processor() -> str:
+    """Name of the model: processors with the same instructions may still be given other kernels."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 def _version(package: str) -> str:
