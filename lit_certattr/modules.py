@@ -96,7 +96,7 @@ class RobustClassifier(LightningModule):
         self.objective = objective
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self._checked = False  # whether the network has been tried on a training batch
+        self._num_logits: int | None = None  # known once the network has been tried on a training batch
         self._resumed: dict[str, Any] | None = None
         self.val_accuracy = MulticlassAccuracy(average="micro", validate_args=False)
         self.test_accuracy = MulticlassAccuracy(average="micro", validate_args=False)
@@ -110,7 +110,7 @@ class RobustClassifier(LightningModule):
         """Check that data and objective fit, before anything runs; see :func:`check_data`, :func:`check_objective`."""
         if stage == "fit":
             check_objective(self.net, self.objective, str(self.trainer.precision))
-            self._checked = False
+            self._num_logits = None
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, ImageDataModule) and stage != "predict":
             check_data(self.net, data)
@@ -179,9 +179,9 @@ class RobustClassifier(LightningModule):
             InputError: If the network or a label does not fit, or the loss is NaN or infinite.
         """
         targets = torch.as_tensor(batch.target)
-        if not self._checked:
-            check_batch(self.net, batch.image, targets)
-            self._checked = True
+        if self._num_logits is None:
+            self._num_logits = check_batch(self.net, batch.image, targets)
+        check_targets_fit(self.net, targets, self._num_logits)
         self.objective.epoch = self.current_epoch + batch_idx / self.trainer.num_training_batches
         loss, logs = self.objective(self.net, batch.image, targets)
         check_loss(loss, self.net, self.trainer, batch_idx)

@@ -62,7 +62,7 @@ def check_logits_fit(net: nn.Module, data: ImageDataModule) -> None:
     check_batch(net, images, torch.tensor([data.num_classes - 1]), f"images of {type(data).__name__}")
 
 
-def check_batch(net: nn.Module, images: Tensor, targets: Tensor, name: str = "the training images") -> None:
+def check_batch(net: nn.Module, images: Tensor, targets: Tensor, name: str = "the training images") -> int:
     """The same for two images of a batch and all its labels.
 
     Args:
@@ -71,12 +71,16 @@ def check_batch(net: nn.Module, images: Tensor, targets: Tensor, name: str = "th
         targets: Class indices.
         name: What a message calls the images.
 
+    Returns:
+        The number of logits.
+
     Raises:
         InputError: See :func:`check_logits_fit`.
     """
     with frozen(check_network(net)), torch.no_grad():
         num_logits = logits_of(net, images[:2], name).shape[1]
     check_targets_fit(net, targets, num_logits)
+    return num_logits
 
 
 def check_targets_fit(net: nn.Module, targets: Tensor, num_logits: int) -> None:

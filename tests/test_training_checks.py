@@ -99,6 +99,13 @@ def test_loaders_without_a_batch(data, trainer):
         trainer.fit(RobustClassifier(SmallCNN(image_size=8, width=2), CrossEntropy()), loader, loader)
 
 
+def test_labels_beyond_the_logits_are_found_in_any_batch(trainer):
+    samples = SampleSet(torch.rand(4, 1, 8, 8), [0, 1, 2, 12], list("abcd"))
+    loader = DataLoader(samples, batch_size=2, collate_fn=collate)
+    with pytest.raises(InputError, match="10 logits, but there is a label 12: it needs at least 13"):
+        trainer.fit(RobustClassifier(SmallCNN(image_size=8), CrossEntropy()), loader, loader)
+
+
 def test_labels_beyond_the_logits_are_found_in_validation(trainer):
     samples = SampleSet(torch.rand(2, 1, 8, 8), [0, 10], ["a", "b"])
     loader = DataLoader(samples, batch_size=2, collate_fn=collate)

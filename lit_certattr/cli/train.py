@@ -38,6 +38,7 @@ Examples:
   train.py fit --config configs/train/mnist5k_noise.yaml --model.objective.init_args.noise.init_args.sigma=0.5
   train.py fit --config configs/train/digits.yaml --config configs/objective/trades.yaml
   train.py fit --config configs/train/mnist5k_noise.yaml --config configs/logger/wandb_offline.yaml
+  train.py fit --config configs/train/mnist5k_noise.yaml --ckpt_path runs/mnist5k_noise/checkpoints/last.ckpt
   train.py test --config runs/mnist5k_noise/config.yaml --ckpt_path runs/mnist5k_noise/checkpoints/last.ckpt
 Later files and arguments win over earlier ones. "train.py fit --help" lists every setting."""
 
