@@ -3,6 +3,7 @@
     python -m benchmarks.attacks
     python -m benchmarks.attacks --attribution IntegratedGradients --images 32
     python -m benchmarks.attacks --objective top-k --smooth_beta 1 1
+    python -m benchmarks.attacks --attribution IntegratedGradients --images 16 --objective top-k --init zero --no_twin
 
 A small network is trained on MNIST 5k (seconds), then the maps of test images are attacked in l2 and in linf. Each
 attack keeps the label and the best of its points by its own criterion. The table, in Markdown: how many points were
@@ -60,6 +61,8 @@ def main() -> None:
     parser.add_argument("--attribution", default="Gradient", help="a class of lit_certattr.attribution")
     parser.add_argument("--objective", help="one of the objectives of the table; default all")
     parser.add_argument("--smooth_beta", type=float, nargs=2, default=(3.0, 30.0), help="first and last sharpness")
+    parser.add_argument("--no_twin", action="store_true", help="differentiate the network as it is")
+    parser.add_argument("--init", default="uniform", help="where the attack begins")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=8)
@@ -99,7 +102,8 @@ def main() -> None:
         print(f"| {config.norm}, {config.eps:g} | {name} | {config.num_points} | {means} |", flush=True)
 
     for norm, eps in (("l2", 1.0), ("linf", 0.05)):
-        steps = AttackConfig(eps=eps, steps=arguments.steps, norm=norm, smooth_beta=tuple(arguments.smooth_beta))
+        twin = None if arguments.no_twin else tuple(arguments.smooth_beta)
+        steps = AttackConfig(eps=eps, steps=arguments.steps, norm=norm, init=arguments.init, smooth_beta=twin)
         one = AttackConfig(eps=eps, steps=0, norm=norm, init="boundary", keep="last")
         line("random, one", objectives["top-k"], one)
         for name, objective in objectives.items():
