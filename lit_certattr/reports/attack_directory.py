@@ -15,6 +15,7 @@ from lit_certattr.errors import InputError
 from lit_certattr.reports.output_directory import OutputDirectory
 from lit_certattr.reports.run_directory import RunDirectory, check_ids, fingerprint, tensors_digest
 from lit_certattr.sandwich import Candidate, ImageSandwich
+from lit_certattr.untrusted import check_tensors, read_json
 from lit_certattr.whole_file import write_whole
 
 _HEADER = "lit_certattr"
@@ -80,7 +81,7 @@ class AttackDirectory(OutputDirectory):
         if not self.settings_file.exists():
             return None
         try:
-            content = json.loads(self.settings_file.read_bytes())
+            content = read_json(self.settings_file)
             return dict(content["settings"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{self.settings_file} is damaged ({error}); --overwrite makes the attacks anew") from None
@@ -118,6 +119,7 @@ class AttackDirectory(OutputDirectory):
         """
         path = self.images / self._file(image_id)
         try:
+            check_tensors(path)
             with safe_open(path, framework="pt") as file:
                 header = json.loads((file.metadata() or {})[_HEADER])
                 tensors = {name: file.get_tensor(name) for name in ("images", "maps")}
@@ -127,7 +129,7 @@ class AttackDirectory(OutputDirectory):
             return ImageSandwich(candidates, tensors["images"], tensors["maps"], list(header["rows"]))
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None
-        except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+        except (SafetensorError, KeyError, ValueError, TypeError, OSError, RuntimeError, MemoryError) as error:
             raise InputError(f"{path}: damaged ({' '.join(str(error).split())})") from None
 
     def finished(self) -> frozenset[str]:
