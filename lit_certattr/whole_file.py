@@ -7,13 +7,14 @@ from pathlib import Path
 
 from lit_certattr.errors import InputError
 
-_REMEDIES = {
+REMEDIES = {
     errno.ENOSPC: "free some space, then run the same command again to resume",
     errno.EDQUOT: "free some space, then run the same command again to resume",
     errno.EFBIG: "raise the limit on the size of files (ulimit -f), then run the same command again to resume",
     errno.EMFILE: "raise the limit on open files (ulimit -n), then run the same command again to resume",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
+"""What helps against an error of the system, by its number."""
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -47,5 +48,5 @@ def cannot_write(path: Path, error: OSError | ValueError) -> InputError:
         error: What the system said.
     """
     reason = getattr(error, "strerror", None) or str(error)
-    remedy = _REMEDIES.get(getattr(error, "errno", None) or 0, "choose a directory that can be written")
+    remedy = REMEDIES.get(getattr(error, "errno", None) or 0, "choose a directory that can be written")
     return InputError(f"{path} cannot be written: {reason}; {remedy}")

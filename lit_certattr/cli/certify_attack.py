@@ -148,6 +148,7 @@ def attack_run(directory: RunDirectory, config: Namespace) -> list[str]:
         raise InputError(f"--samples must be at least 1, got {config.samples}")
     if config.max_images is not None and config.max_images < 1:
         raise InputError(f"--max_images must be at least 1, got {config.max_images}")
+    directory.lock.check()
     audit = audit_run(directory, pages=False)
     if audit.findings:
         raise InputError(

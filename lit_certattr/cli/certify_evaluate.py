@@ -26,9 +26,11 @@ from lit_certattr.cli.certify_run import (
     make_trainer,
     open_network,
     select_samples,
+    use_threads,
 )
 from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet, collate
+from lit_certattr.data.unchanged import UnchangedSamples
 from lit_certattr.errors import InputError
 from lit_certattr.evaluation_module import EvaluationModule
 from lit_certattr.models import network_hash, structure_hash
@@ -37,6 +39,7 @@ from lit_certattr.protocol import RobustnessProtocol, column_names
 from lit_certattr.reports.agreement_figure import agreement_figure
 from lit_certattr.reports.evaluation_directory import EvaluationDirectory, Mean, table_rows
 from lit_certattr.reports.provenance import data_hash
+from lit_certattr.reports.run_directory import check_ids
 from lit_certattr.rounding import exact
 from lit_certattr.whole_file import write_whole
 
@@ -112,16 +115,16 @@ def evaluate(
     Raises:
         InputError: If a setting, a file or an image cannot be used; nothing is written then.
     """
-    if trainer.threads is not None:
-        if trainer.threads < 1:
-            raise InputError(f"trainer.threads must be at least 1 or null, got {trainer.threads}")
-        torch.set_num_threads(trainer.threads)
+    use_threads(trainer.threads)
+    directory = EvaluationDirectory("runs/evaluate/run" if output is None else output)
     network = open_network(network, checkpoint, weights_key)
     first_process = getattr(rank_zero_only, "rank", 0) == 0
     if first_process:
         data.prepare_data()
     data.setup("predict")
     samples = _check(protocol, network, data, select_samples(data.predict_set, ids), class_indices)
+    samples = UnchangedSamples(samples)
+    check_ids(samples.ids)
     module = EvaluationModule(network, protocol)
     module.allow_zero_length_dataloader_with_multiple_devices = True
     with warnings.catch_warnings():
@@ -138,7 +141,6 @@ def evaluate(
             "structure": structure_hash(network),
             "images": data_hash(samples),
         }
-        directory = EvaluationDirectory(output or "runs/evaluate/run")
         if first_process:
             directory.check(settings, overwrite)
         writer = EvaluationWriter(directory, settings, overwrite=overwrite, config=config)

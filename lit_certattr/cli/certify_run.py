@@ -25,15 +25,17 @@ from lit_certattr.callbacks.selection import recorded_selections
 from lit_certattr.certifier import Certifier
 from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet, collate
+from lit_certattr.data.unchanged import UnchangedSamples
 from lit_certattr.errors import InputError
+from lit_certattr.limits import check_count
 from lit_certattr.models import load_network, load_weights
 from lit_certattr.models.checkpoint import check_weights_key
 from lit_certattr.modules import CertificationModule, Targets
 from lit_certattr.preflight import CHECKS, accuracy_warning, check_network, logits_of, match_classes
 from lit_certattr.reports.log_run import log_run
 from lit_certattr.reports.provenance import provenance, run_settings
-from lit_certattr.reports.run_directory import RunDirectory
-from lit_certattr.reports.table import RADII
+from lit_certattr.reports.run_directory import RunDirectory, check_ids
+from lit_certattr.reports.table import RADII, check_radii
 from lit_certattr.smoothing import Noise
 
 RUN_HELP = """Certify the attribution maps of a set of images.
@@ -160,19 +162,20 @@ def run(
     Raises:
         InputError: If a setting, a file or an image cannot be used; nothing is written then.
     """
-    if trainer.threads is not None:
-        if trainer.threads < 1:
-            raise InputError(f"trainer.threads must be at least 1 or null, got {trainer.threads}")
-        torch.set_num_threads(trainer.threads)
-    if any(radius < 0 for radius in radii) or len(set(radii)) < len(radii):
-        raise InputError(f"radii must be different numbers, none negative, got {radii}")
+    use_threads(trainer.threads)
+    check_radii(radii)
+    if max_panels < 0:
+        raise InputError(f"max_panels must be at least 0, got {max_panels}")
+    directory = RunDirectory("runs/certify/run" if output is None else output)
     network = open_network(network, checkpoint, weights_key)
     first_process = getattr(rank_zero_only, "rank", 0) == 0
     if first_process:
         data.prepare_data()
     data.setup("predict")
-    checked = check(certifier, network, data, select_samples(data.predict_set, ids), targets, class_indices)
-    samples = checked.samples
+    samples = select_samples(data.predict_set, ids)
+    check_ids(samples.ids)
+    checked = check(certifier, network, data, samples, targets, class_indices)
+    samples = UnchangedSamples(checked.samples)
     if checkpoint is not None and first_process:
         warn_of_selection(checkpoint, certifier.seed, samples)
 
@@ -186,7 +189,6 @@ def run(
         settings = run_settings(
             certifier, network, samples, targets=targets, device=device, precision=str(loop.precision)
         )
-        directory = RunDirectory(output or "runs/certify/run")
         if first_process:
             directory.check(settings, overwrite)
         writer = ResultWriter(
@@ -316,8 +318,28 @@ def check(
     return Checked(samples, classes.names, record)
 
 
+def use_threads(threads: int | None) -> None:
+    """Let torch use this number of CPU threads; ``None`` leaves its choice.
+
+    Raises:
+        InputError: If it is below 1, or more than a machine can start.
+    """
+    if threads is None:
+        return
+    if threads < 1:
+        raise InputError(f"trainer.threads must be at least 1 or null, got {threads}")
+    check_count("trainer.threads", threads)
+    torch.set_num_threads(threads)
+
+
 def make_trainer(options: TrainerOptions, logger: Logger | None) -> Trainer:
-    """The Trainer of the predict loop."""
+    """The Trainer of the predict loop.
+
+    Raises:
+        InputError: If it refuses its settings, or more devices are asked for than a machine can have.
+    """
+    if str(options.devices).isdecimal():
+        check_count("trainer.devices", int(options.devices))
     try:
         return Trainer(
             accelerator=options.accelerator,
@@ -330,5 +352,5 @@ def make_trainer(options: TrainerOptions, logger: Logger | None) -> Trainer:
             enable_model_summary=False,
             inference_mode=False,  # attributions need gradients
         )
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         raise InputError(f"trainer: {error}") from None

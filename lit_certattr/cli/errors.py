@@ -1,4 +1,4 @@
-"""A user's mistake ends in one line on stderr and exit status 2; everything else stays a traceback."""
+"""A user's mistake or a fault of the machine ends in one line on stderr and exit status 2; a bug stays a traceback."""
 
 import logging
 import re
@@ -13,8 +13,12 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities.memory import is_oom_error
 
+import lit_certattr.cli.strict_yaml  # noqa: F401  (the parsers below read YAML with it)
+from lit_certattr.cli.nulls import first_null
 from lit_certattr.errors import InputError
+from lit_certattr.whole_file import REMEDIES
 
 _IGNORED = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6.6 with torch 2.14, in its own code
@@ -24,10 +28,11 @@ _IGNORED = (
 
 @contextmanager
 def one_line_errors(program: str) -> Iterator[None]:
-    """Turn a user's mistake inside the block into ``program: error: ...`` on stderr and exit status 2.
+    """Turn a user's mistake or a fault of the machine into ``program: error: ...`` on stderr and exit status 2.
 
     A mistake is an :class:`~lit_certattr.errors.InputError`, or what Lightning itself calls a
-    misconfiguration. Inside the block Lightning's own chatter (seed, devices, advertisements) is silent, so that
+    misconfiguration; faults of the machine are those of :func:`machine_fault`. Inside the block Lightning's own chatter
+    (seed, devices, advertisements) is silent, so that
     the line stands alone; warnings are not, except those about which a user can do nothing.
 
     Args:
@@ -48,14 +53,11 @@ def one_line_errors(program: str) -> Iterator[None]:
                 warnings.filterwarnings("ignore", message)
             warnings.showwarning = _one_line_warnings(program)
             yield
-    except (ValueError, MisconfigurationException) as error:
-        mistake: BaseException | None = error
-        # Where a setting may be of several types, jsonargparse wraps what the first of them said.
-        while mistake is not None and not isinstance(mistake, InputError | MisconfigurationException):
-            mistake = mistake.__cause__
-        if mistake is None:
+    except Exception as error:
+        line = _mistake(error) or machine_fault(error)
+        if line is None:
             raise
-        sys.stderr.write(f"{program}: error: {' '.join(str(mistake).split())}\n")
+        sys.stderr.write(f"{program}: error: {' '.join(line.split())}\n")
         raise SystemExit(2) from None
     finally:
         for logger, level in zip(chatter, levels, strict=True):
@@ -71,6 +73,41 @@ def _one_line_warnings(program: str) -> Callable[..., None]:
     return show
 
 
+def _mistake(error: BaseException | None) -> str | None:
+    """What a user has done wrong; ``None`` if it is something else."""
+    # Where a setting may be of several types, jsonargparse wraps what the first of them said.
+    while error is not None and not isinstance(error, InputError | MisconfigurationException):
+        error = error.__cause__ if isinstance(error, ValueError) else None
+    return None if error is None else str(error)
+
+
+def machine_fault(error: BaseException) -> str | None:
+    """What a machine cannot do, with the remedy; ``None`` if it is something else, a bug perhaps.
+
+    Args:
+        error: Of the system (a file, the network), or out of memory, on the host or on the device.
+
+    Example:
+        >>> machine_fault(OSError(28, "No space left on device", "runs/a"))
+        'runs/a: No space left on device; free some space, then run the same command again to resume'
+        >>> machine_fault(ValueError("a bug"))
+    """
+    if isinstance(error, MemoryError) or is_oom_error(error) or _NO_MEMORY.search(str(error)):
+        said = str(error).strip().partition("\n")[0].partition(" Tried to allocate")[0].rstrip(".")
+        return f"out of memory{f' ({said})' if said else ''}; choose a smaller batch size, or smaller or fewer images"
+    if isinstance(error, OSError):
+        said = (error.strerror if isinstance(error.strerror, str) else None) or str(error) or type(error).__name__
+        place = "" if error.filename is None else f"{error.filename}: "
+        remedy = REMEDIES.get(error.errno or 0)
+        return f"{place}{said}" + (f"; {remedy}" if remedy else "")
+    if isinstance(error, OverflowError):
+        return f"a number is too large ({error})"
+    return None
+
+
+_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|Unable to allocate|bad_alloc", re.I)
+
+
 class OneLineParser(LightningArgumentParser):
     """Lightning's parser, whose complaints are an :class:`InputError` of one line; pass it as ``parser_class``."""
 
@@ -80,13 +117,23 @@ class OneLineParser(LightningArgumentParser):
         kwargs.setdefault("allow_abbrev", False)  # a prefix of an option is a misspelt option
         super().__init__(*args, **kwargs)
 
+    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:
+        """Parse, and refuse what is null where a value is needed."""
+        config: Namespace = super().parse_args(*args, **kwargs)
+        null = first_null(self, config)
+        if null is not None:
+            self.error(f"{null} must not be null; leave it out for its default, if it has one")
+        return config
+
     def parse_path(self, path: str | PathLike, *args: Any, **kwargs: Any) -> Namespace:
         """Read a configuration file; the complaint about one that cannot be read names it."""
         outer, self._config_file = self._config_file, str(path)
         try:
             config: Namespace = super().parse_path(path, *args, **kwargs)
             return config
-        except (UnicodeDecodeError, OSError) as error:
+        except UnicodeDecodeError as error:
+            raise InputError(f"config {path} cannot be read: {error}; save it as UTF-8") from None
+        except (OSError, RecursionError) as error:
             raise InputError(f"config {path} cannot be read: {error}") from None
         finally:
             self._config_file = outer
@@ -147,6 +194,8 @@ _REWRITE = [
     (re.compile(r"Expected a dot import path string: (\S+)"), r"there is no class '\1'"),
     (re.compile(r"Expected an? (\w+)"), r"Expected \1"),
     (re.compile(r'Problems parsing config: |in "<unicode string>", '), ""),
+    (re.compile(r"Exceeds the limit \(\d+ digits\) for integer string conversion: value has"), "a number of"),
+    (re.compile(r"; use sys\.set_int_max_str_digits.*"), ""),
     (re.compile(r" +$"), ""),
 ]
 

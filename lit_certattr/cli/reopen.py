@@ -22,6 +22,7 @@ from lit_certattr.cli.certify_run import (
 )
 from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.data import ImageDataModule, SampleSet
+from lit_certattr.data.unchanged import UnchangedSamples
 from lit_certattr.errors import InputError
 from lit_certattr.modules import Targets
 from lit_certattr.preflight import logits_of, match_classes
@@ -177,7 +178,7 @@ def _checked(directory: RunDirectory, record: Mapping[str, Any], parts: _Parts, 
     with frozen(network), torch.no_grad():
         num_logits = logits_of(network, samples[0].image[None], f"image {samples.ids[0]}").shape[1]
     classes = match_classes(parts.data, samples, num_logits, type(network).__name__, parts.class_indices)
-    samples = classes.samples
+    samples = UnchangedSamples(classes.samples)
     trainer = make_trainer(parts.trainer, None)
     now = run_settings(
         parts.certifier,

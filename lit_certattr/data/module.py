@@ -6,6 +6,7 @@ from torch.utils.data import DataLoader
 from lit_certattr.data.sample import Sample, SampleSet, collate
 from lit_certattr.data.split import balanced_order
 from lit_certattr.errors import InputError
+from lit_certattr.limits import check_count
 
 
 class ImageDataModule(LightningDataModule):
@@ -45,6 +46,7 @@ class ImageDataModule(LightningDataModule):
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         if num_workers < 0:
             raise InputError(f"num_workers must be at least 0, got {num_workers}")
+        check_count("num_workers", num_workers)
         if max_images is not None and max_images < 1:
             raise InputError(f"max_images must be at least 1 or null for all, got {max_images}")
         self.batch_size = batch_size

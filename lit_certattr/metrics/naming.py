@@ -1,5 +1,6 @@
 """Metric names, and the metrics of a certificate under these names."""
 
+import math
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -54,7 +55,7 @@ def certified_metrics(radii: Sequence[float], top_k: Sequence[float]) -> MetricC
         top_k: The certificate's levels, in its order.
 
     Raises:
-        InputError: If a radius is negative or given twice.
+        InputError: If a radius is NaN, infinite, negative or given twice.
 
     Example:
         >>> list(certified_metrics(radii=[0.1], top_k=[0.25]))
@@ -80,7 +81,7 @@ def overlap_metrics(radii: Sequence[float], top_k: float, name: str = "overlap",
         norm: Norm of the budgets; named in the metrics where it is not l2.
 
     Raises:
-        InputError: If a radius is negative or given twice.
+        InputError: If a radius is NaN, infinite, negative or given twice.
 
     Example:
         >>> list(overlap_metrics(radii=[0.05, 0.1], top_k=0.2))
@@ -102,7 +103,7 @@ def cosine_metrics(radii: Sequence[float]) -> MetricCollection:
         radii: Budgets in pixel l2 units.
 
     Raises:
-        InputError: If a radius is negative or given twice.
+        InputError: If a radius is NaN, infinite, negative or given twice.
 
     Example:
         >>> list(cosine_metrics(radii=[0.05, 0.1]))
@@ -130,6 +131,6 @@ def metrics_for(certificate: Certificate, radii: Sequence[float]) -> MetricColle
 
 
 def _distinct(radii: Sequence[float]) -> Sequence[float]:
-    if not radii or len(set(radii)) < len(radii):
-        raise InputError(f"radii must be different numbers, at least one, got {list(radii)}")
+    if not radii or len({metric_name("", radius) for radius in radii if 0 <= radius < math.inf}) < len(radii):
+        raise InputError(f"radii must be different numbers, finite, none negative and at least one, got {list(radii)}")
     return radii

@@ -1,5 +1,6 @@
 """One row an image, certificate and level: the numbers of a run as a flat table."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from lit_certattr.certificates import CosineResult, OverlapResult, PixelResult, Result
+from lit_certattr.errors import InputError
 
 RADII = (0.05, 0.1, 0.2, 0.3, 0.5)
 """Radii of the table's columns, in pixel l2 units."""
@@ -19,7 +21,28 @@ def at(name: str, radius: float) -> str:
         >>> at("one", 0.1)
         'one_r0_1'
     """
-    return f"{name}_r{radius:g}".replace(".", "_").replace("-", "m").replace("+", "")
+    return f"{name}_r{radius + 0.0:g}".replace(".", "_").replace("-", "m").replace("+", "")
+
+
+def check_radii(radii: Sequence[float]) -> None:
+    """Refuse radii that cannot be columns, before anything is sampled for them.
+
+    Raises:
+        InputError: If one is NaN, infinite or negative, or two have the same column: they agree in six digits.
+
+    Example:
+        >>> check_radii([0.1, 0.25])
+    """
+    columns: dict[str, float] = {}
+    for radius in radii:
+        if not 0 <= radius < math.inf:
+            raise InputError(f"radii must be finite numbers, none negative, got {radius}")
+        if (name := at("", radius)) in columns:
+            raise InputError(
+                f"radii must be different numbers in their first six digits, which name the columns, "
+                f"got {columns[name]!r} and {radius!r}"
+            )
+        columns[name] = radius
 
 
 def schema(radii: Sequence[float] = RADII) -> pa.Schema:
