@@ -1,3 +1,4 @@
+import startup  # noqa: F401  (first: the other imports take seconds)
 from lit_certattr.cli.certify import main
 from lit_certattr.host_memory import keep_freed_memory
 

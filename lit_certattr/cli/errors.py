@@ -117,7 +117,7 @@ class OneLineParser(LightningArgumentParser):
         kwargs.setdefault("allow_abbrev", False)  # a prefix of an option is a misspelt option
         super().__init__(*args, **kwargs)
 
-    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:
+    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
         """Parse, and refuse what is null where a value is needed."""
         config: Namespace = super().parse_args(*args, **kwargs)
         null = first_null(self, config)

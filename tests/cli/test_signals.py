@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from lightning import Trainer
 
 from lit_certattr.cli.errors import one_line_errors
 from lit_certattr.cli.signals import stop_on_signals
+
+ROOT = Path(__file__).parents[2]
 
 
 def _advice():
@@ -97,6 +100,16 @@ def test_a_trainer_ends_in_order(name, status, capsys):
     assert stopped.value.code == status
     assert heard == ["Stopped"]
     assert capsys.readouterr().err.splitlines()[-1] == f"certify.py: stopped by {name}. Run it again."
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_while_the_scripts_import(name, status):
+    script = f"import startup, signal; signal.raise_signal(signal.{name}); print('never')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
+    said = f"-c: stopped by {name}. Nothing was begun; run the same command again.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", said)
+    for command in ("certify.py", "train.py"):
+        assert (ROOT / command).read_text().startswith("import startup")
 
 
 def test_a_second_signal_ends_a_command_that_hangs():
