@@ -198,7 +198,7 @@ def _refusal(arguments: list[str], capsys) -> str:
         ("--certifier.noise.init_args.sigma=-1", "sigma must be a positive number, got -1"),
         ("--certifier.noise.init_args.sigma=.nan", "sigma must be a positive number, got nan"),
         ("--certifier.num_samples=5", "at least"),
-        ("--certifier.num_samples=0", "num_samples and batch_size must be at least 1"),
+        ("--certifier.num_samples=0", "num_samples must be at least 1"),
         ("--certifier.nois=1", "certifier.nois"),
         ("--data.init_args.colour=red", "colour"),
         ("--checkpoint=nowhere.ckpt", "checkpoint nowhere.ckpt does not exist"),
