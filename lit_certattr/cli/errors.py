@@ -120,7 +120,8 @@ class OneLineParser(LightningArgumentParser):
     def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
         """Parse, and refuse what is null where a value is needed."""
         config: Namespace = super().parse_args(*args, **kwargs)
-        null = first_null(self, config)
+        whole = not kwargs.get("_skip_validation")  # jsonargparse parses subcommands first, and checks in the end
+        null = first_null(self, config) if whole else None
         if null is not None:
             self.error(f"{null} must not be null; leave it out for its default, if it has one")
         return config

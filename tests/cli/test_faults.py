@@ -79,7 +79,7 @@ def _refusal(arguments, capsys) -> str:
     [
         ("num_samples: 100", "num_samples: null", "certifier.num_samples must not be null"),
         ("batch_size: 50", "batch_size:", "certifier.batch_size must not be null"),
-        ("sigma: 0.3", "sigma: null", "certifier.noise.init_args.sigma must not be null"),
+        ("sigma: 0.3", "sigma: null", "the following arguments are required: sigma"),
         ("top_k: [0.5]", "alpha: null", "init_args.alpha must not be null"),
         ("max_images: 3", "batch_size: null", "data.init_args.batch_size must not be null"),
         ("max_panels: 1", "max_panels: null", "max_panels must not be null"),
