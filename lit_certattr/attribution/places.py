@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 import attrs
+import torch
 from torch import Tensor, nn
 
 from lit_certattr.attribution.last_map import last_map
@@ -44,6 +45,11 @@ def find_place(model: nn.Module, layer: str, images: Tensor) -> Place:
         InputError: If there is none, or more than one.
     """
     names = dict(model.named_modules())
+    if any(isinstance(module, torch.jit.ScriptModule) for module in names.values()):
+        raise InputError(
+            f"the layers of {type(model).__name__} cannot be reached, since it is scripted: take the network as it was "
+            "before torch.jit, or layer='input'"
+        )
     if layer == "final":
         final = final_layer(model) if final_layers(model) else last_map(model, images)
         name = next(name for name, module in names.items() if module is final.module)

@@ -182,6 +182,11 @@ def test_a_compiled_network_is_run_as_it_was_written():
         (networks.network("torchvision vit"), "encoder_layer_0.self_attention", "gives tuple, not a feature map"),
         (networks.network("torchvision vit"), "dropout", "ambiguous"),
         (nn.ModuleList([networks.network("cifar resnet"), networks.network("small cnn")]), "final", "holds 2 networks"),
+        (
+            torch.jit.trace(networks.network("small cnn"), networks.images()),
+            "final",
+            "reached, since it is scripted: take",
+        ),
         (nn.Flatten(), "final", "name one of its modules, e.g. layer='input'"),
         (nn.Sequential(nn.Conv2d(3, 2, 3)), "input", r"must return logits \[B, num_classes\], got shape"),
         (nn.Sequential(nn.Conv2d(3, 2, 3)), "0", r"must return logits \[B, num_classes\], got shape"),
