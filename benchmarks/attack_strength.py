@@ -93,7 +93,7 @@ def torchattacks_peers(
         if passes // targets >= 5:
             attack = torchattacks.APGDT(network, **settings, steps=passes // targets - 1)
             attack.n_target_classes = targets
-            yield f"torchattacks APGD-T, {targets} targets", partial(attack, images, labels)
+            yield f"torchattacks APGD-T, {targets} of the wrong classes", partial(attack, images, labels)
 
 
 def foolbox_peers(
