@@ -82,7 +82,8 @@ def check_function(
     mode differs by much, arithmetic does not (on accelerators a little, where sums have no fixed order). Alone and in
     a batch must agree to rounding: batch normalisation without running statistics does not.
 
-    A network that was checked already, with the same weights, method and kind of image, is not checked again.
+    Where the network was checked already, with the same weights, method and kind of image, only the map of the image is
+    looked at: that it is finite, and of the shape of the others.
 
     Args:
         model: The network, in eval mode, with frozen parameters.
@@ -110,10 +111,20 @@ def check_function(
     )
     known = _known.get(model)
     if known is None or known[0] != state:
-        known = (state, _check_function(model, attribution, image, noisy, target, name))
-        _known[model] = known
+        _known[model] = known = (state, _check_function(model, attribution, image, noisy, target, name))
+    else:
+        maps = explain(attribution, model, image, torch.tensor([target], device=image.device), name)
+        _check_shape(attribution, maps, known[1].map_shape)
     findings: Findings = known[1]
     return findings
+
+
+def _check_shape(attribution: Attribution, maps: Tensor, expected: tuple[int, int]) -> None:
+    if tuple(maps.shape[1:]) != expected:
+        raise InputError(
+            f"{type(attribution).__name__} must return maps of one shape [H, W] for all images: got "
+            f"{list(maps.shape[1:])} and {list(expected)}"
+        )
 
 
 def _check_function(
@@ -148,15 +159,17 @@ def _check_function(
         explained = attribution(model, beside.clone(), targets).detach()
     except Exception as error:
         raise one_line(error, f"{type(attribution).__name__} cannot explain {what}", model, beside) from error
-    if explained.shape != (len(beside), *maps[0].shape[1:]):
+    map_shape = (maps[0].shape[1], maps[0].shape[2])
+    if explained.ndim != 3 or len(explained) != len(beside):
         raise InputError(
-            f"{type(attribution).__name__} must return one map [H, W] per image, of one shape: got "
-            f"{list(maps[0].shape)} for one image and {list(explained.shape)} for {len(beside)}"
+            f"{type(attribution).__name__} must return maps [B, H, W], got {list(explained.shape)} for {len(beside)} "
+            "images"
         )
+    _check_shape(attribution, explained, map_shape)
     moved = _relative_distance(maps[0], explained[place : place + 1])
     if not moved <= (0.1 if rounding < 1e-4 else 0.5):
         raise InputError(_mixes(type(attribution).__name__, "map", moved, model))
-    return Findings((maps[0].shape[1], maps[0].shape[2]), repeated, max(apart, moved))
+    return Findings(map_shape, repeated, max(apart, moved))
 
 
 def _finite_rows(output: Any, place: int) -> Any:

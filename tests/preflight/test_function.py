@@ -49,7 +49,8 @@ def check(change, model=None, name="image x"):
         (lambda maps, images: maps + 1j, "must return a real tensor of maps .* got torch.complex64"),
         (lambda maps, images: None, "must return a real tensor of maps .* got NoneType"),
         (lambda maps, images: maps / 0, "the Method map of image x holds NaN or infinity"),
-        (lambda maps, images: maps[:, : 8 - len(maps)], "one map .* per image, of one shape"),
+        (lambda maps, images: maps[:, : 8 - len(maps)], "must return maps of one shape .* for all images"),
+        (lambda maps, images: maps[:1], r"must return maps \[B, H, W\], got \[1, 8, 8\] for 5 images"),
         (lambda maps, images: maps[:, :0], r"must return maps \[B, H, W\]"),
         (lambda maps, images: maps * images.mul_(2)[:, 0], "Method changes the images .* in place"),
         (lambda maps, images: maps + missing, "Method cannot explain image x of shape .*NameError"),  # noqa: F821
@@ -103,25 +104,39 @@ def test_the_check_is_made_again_when_weights_change_and_not_before():
     run(model, image)
     first = len(calls)
     run(model, image)
-    assert len(calls) - first == 1  # the samples alone
+    assert calls[first:] == [1, 64]  # the clean map, and the samples
     with torch.no_grad():
         model[0].weight.mul_(0.5)
     run(model, image)
-    assert len(calls) == 2 * first + 1
+    assert len(calls) == 2 * first + 2
+
+
+def undefined(maps, images):
+    """Maps divided by the contrast of the image."""
+    flat = images.flatten(1)
+    return maps / (flat.amax(1) - flat.amin(1)).view(-1, 1, 1)
 
 
 def test_a_map_that_is_not_finite_at_any_image_is_found_before_sampling():
     drawn = []
     images = torch.rand(3, 1, 8, 8)
     images[2] = 0.5
-
-    def undefined(maps, images):
-        flat = images.flatten(1)
-        return maps / (flat.amax(1) - flat.amin(1)).view(-1, 1, 1)
-
     run = Certifier(Method(undefined), GaussianNoise(0.1), [PixelCertificate([0.25])], num_samples=64)
     with pytest.raises(InputError, match="map of image c holds NaN or infinity"):
         run(net(), images, ids=["a", "b", "c"], on_block=drawn.append)
+    assert drawn == []
+
+
+def test_a_map_that_is_not_finite_is_found_in_an_image_that_comes_later():
+    """As in a run, which certifies one image after the other."""
+    drawn = []
+    images = torch.rand(2, 1, 8, 8)
+    images[1] = 0.5
+    run = Certifier(Method(undefined), GaussianNoise(0.1), [PixelCertificate([0.25])], num_samples=64)
+    model = net()
+    run(model, images[:1], ids=["a"])
+    with pytest.raises(InputError, match="map of image b holds NaN or infinity"):
+        run(model, images[1:], ids=["b"], on_block=drawn.append)
     assert drawn == []
 
 
