@@ -182,11 +182,6 @@ def test_a_compiled_network_is_run_as_it_was_written():
         (networks.network("torchvision vit"), "encoder_layer_0.self_attention", "gives tuple, not a feature map"),
         (networks.network("torchvision vit"), "dropout", "ambiguous"),
         (nn.ModuleList([networks.network("cifar resnet"), networks.network("small cnn")]), "final", "holds 2 networks"),
-        (
-            torch.jit.trace(networks.network("small cnn"), networks.images()),
-            "final",
-            "reached, since it is scripted: take",
-        ),
         (nn.Flatten(), "final", "name one of its modules, e.g. layer='input'"),
         (nn.Sequential(nn.Conv2d(3, 2, 3)), "input", r"must return logits \[B, num_classes\], got shape"),
         (nn.Sequential(nn.Conv2d(3, 2, 3)), "0", r"must return logits \[B, num_classes\], got shape"),
@@ -196,6 +191,14 @@ def test_refusals_are_one_clear_line(model, layer, message):
     with pytest.raises(InputError, match=message) as caught:
         layer_pass(model, layer, networks.images())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+@pytest.mark.parametrize("layer", ["final", "features.1"])
+def test_a_scripted_network_has_no_layers_to_reach(layer):
+    net = torch.jit.trace(networks.network("small cnn"), networks.images())
+    with pytest.raises(InputError, match="cannot be reached, since it is scripted: take the network as it was before"):
+        layer_pass(net, layer, networks.images())
 
 
 def test_a_layer_off_the_way_to_the_logits():
