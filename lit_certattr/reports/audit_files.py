@@ -72,11 +72,16 @@ def check_files(directory: RunDirectory, ids: Sequence[str], panels: Collection[
         allowed |= {f"{folder.relative_to(directory.path).as_posix()}/{name}" for name in names}
     folders = {path.parent.as_posix() for path in map(Path, allowed)} - {"."} | {directory.attack.name}
 
+    attack_folders = {
+        path.relative_to(directory.path).as_posix() for path in (attack.path, attack.images, attack.figures)
+    }
     there = {name: kind_of(status.st_mode) for name, status in walk(directory.path)}
     for name in sorted(needed - there.keys()):
         yield Finding(name, "is missing")
     for name, kind in there.items():
-        parent = name.rpartition("/")[0]
+        parent, _, file = name.rpartition("/")
+        if parent in attack_folders and file.startswith(".") and file.endswith(".partial"):
+            continue  # of an attack that was killed: the next one deletes it
         if kind is None and name not in allowed:
             owned = parent in folders and parent != directory.attack.name
             yield Finding(name, "belongs to no image of the run" if owned else "is no file of a run")

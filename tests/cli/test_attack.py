@@ -16,6 +16,7 @@ from lit_certattr.cli.certify import main
 from lit_certattr.models import SmallCNN
 from lit_certattr.reports import RunDirectory
 from lit_certattr.reports.attack_directory import AttackDirectory
+from lit_certattr.reports.html import write_report
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -203,8 +204,8 @@ def _unanimous(results):
     """Votes that were never cast, and all that follows from them: only new noise can tell."""
     pixel, overlap = results["pixel"], results["topk_overlap"]
     votes = torch.zeros_like(pixel.votes)
+    order = pixel.votes[0].flatten().argsort(descending=True)
     for level, size in enumerate(pixel.sizes):
-        order = pixel.votes[level].flatten().argsort(descending=True)
         votes[level].view(-1)[order[:size]] = pixel.num_samples
     return {
         "pixel": attrs.evolve(pixel, votes=votes).rederive(),
@@ -217,6 +218,7 @@ def test_a_false_certificate_is_exposed(plain, capsys):
     record = plain.read(ids[0])
     plain.write(ids[0], _unanimous(record.results), record.image, record.clean_map, record.facts)
     plain.write_table(ids)
+    write_report(plain, ids, max_panels=yaml.safe_load(plain.config.read_text())["max_panels"])
     main(["audit", str(plain.path)])
     status, out, _ = _attack(plain, capsys, *QUICK)
     assert status == 1
