@@ -34,6 +34,7 @@ from lit_certattr.training_checks import (
     check_some_training,
     check_targets_fit,
     check_weights,
+    is_not_finite,
     optimizer_overflow,
 )
 from lit_certattr.training_state import (
@@ -217,7 +218,13 @@ class RobustClassifier(LightningModule):
 
     def _evaluate(self, batch: Sample, stage: str, metric: MulticlassAccuracy) -> None:
         targets = torch.as_tensor(batch.target)
-        logits = check_logits(self(batch.image), self.net, len(batch.image), f"the {stage} images")
+        logits = self(batch.image)
+        if self.trainer.state.fn != TrainerFn.FITTING or not is_not_finite(logits):
+            check_logits(logits, self.net, len(batch.image), f"the {stage} images")
+        else:  # statistics of few batches may do that in half precision; training goes on while the weights are finite
+            check_weights(self.net, self.trainer)
+            if not getattr(self.trainer, "fast_dev_run", False):
+                rank_zero_warn(f"NaN or infinite logits for {stage} images in epoch {self.current_epoch}")
         check_targets_fit(self.net, targets, logits.shape[1])
         metric.update(logits, targets)
         loss = functional.cross_entropy(logits, targets)

@@ -181,6 +181,12 @@ def _remedies(trainer: Trainer) -> str:
     )
 
 
+def is_not_finite(output: Any) -> bool:
+    """Whether a network has returned a matrix of numbers of which some are NaN or infinite."""
+    numbers = isinstance(output, Tensor) and output.ndim == 2 and output.is_floating_point()
+    return numbers and not bool(torch.isfinite(output).all())
+
+
 def optimizer_overflow(error: Exception, trainer: Trainer) -> InputError:
     """A step that cannot be computed, as one line."""
     return InputError(

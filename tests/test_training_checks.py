@@ -111,3 +111,18 @@ def test_labels_beyond_the_logits_are_found_in_validation(trainer):
     loader = DataLoader(samples, batch_size=2, collate_fn=collate)
     with pytest.raises(InputError, match="10 logits, but there is a label 10"):
         trainer.validate(RobustClassifier(SmallCNN(image_size=8), CrossEntropy()), loader, verbose=False)
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_infinite_logits_in_validation_warn_while_the_weights_are_finite_and_training_goes_on(fits, data, trainer):
+    net = Net(lambda logits: logits if net.training else logits * torch.inf)
+    module = RobustClassifier(net, CrossEntropy())
+    module._num_logits = 10
+    loader = DataLoader(data.train_set.subset(range(8)), batch_size=8, collate_fn=collate)
+    if fits:
+        module.setup = lambda stage: None  # the first batch is not tried in eval mode
+        with pytest.warns(UserWarning, match="infinite logits for val images in epoch 0"):
+            trainer.fit(module, loader, loader)
+    else:
+        with pytest.raises(InputError, match="NaN or infinite logits for the val images"):
+            trainer.validate(module, loader, verbose=False)
