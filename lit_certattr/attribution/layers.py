@@ -157,7 +157,8 @@ def layer_pass(
         if graph != "none" and not (graph == "full" and images.requires_grad):
             images = images.detach().requires_grad_(True)
         with torch.set_grad_enabled(graph != "none"):
-            return LayerPass(images, as_logits(model(images)), lambda features: as_logits(model(features)))
+            # The network gets a copy: one that works in place must not change what is kept, nor the caller's images.
+            return LayerPass(images, as_logits(model(images.clone())), lambda features: as_logits(model(features)))
     place = find_place(model, layer, images)
     try:
         return _pass_at(place, model, images, graph)
@@ -192,7 +193,7 @@ def _pass_at(place: Place, model: nn.Module, images: Tensor, graph: Literal["non
         if place.final is not None:
             hook = place.final.network.register_forward_hook(lambda _, __, output: answers.append(output))
             stack.callback(hook.remove)
-        logits = as_logits(model(images))
+        logits = as_logits(model(images.clone()))  # the caller's stay as they are, whatever the network does
     if len(passed) != 1:
         raise InputError(
             f"layer {place.around.label!r} runs {len(passed)} times in a forward pass of {type(model).__name__}: "

@@ -167,6 +167,15 @@ def test_an_input_changed_in_place_never_reaches_the_caller(method):
     assert torch.equal(mine, images())
 
 
+@pytest.mark.parametrize("method", METHODS[:-1], ids=lambda method: type(method).__name__)
+def test_a_method_on_its_own_leaves_the_images_alone_and_its_map_is_right(method):
+    mine, target = images(), torch.tensor([1])
+    found = method(Wrapped(lambda net, x: net(x.sub_(0.5).div_(0.25))), mine, target)
+    assert torch.equal(mine, images())
+    expected = method(Wrapped(lambda net, x: net((x - 0.5) / 0.25)), images(), target)
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("make", [torch.jit.script, lambda net: torch.jit.freeze(torch.jit.script(net))])
 def test_scripted_networks_are_certified_like_the_original(make):
