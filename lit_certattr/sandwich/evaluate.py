@@ -53,7 +53,7 @@ def evaluate(
         One evaluation a candidate, in their order.
     """
     with torch.no_grad():
-        maps = certifier.attribution(model, image[None], torch.tensor([target], device=image.device))
+        maps = certifier.attribution(model, image[None].clone(), torch.tensor([target], device=image.device))
     turned = [name for name, one in certifier.certificates.items() if isinstance(one, CosineCertificate)]
     images = {f"{image_id}+{index}": candidate for index, candidate in enumerate(candidates)}
     if turned:  # a cosine is about both maps
