@@ -96,7 +96,7 @@ class Replay(Callback):
             self.findings.append(fault._replace(place=place))
         for kind in ("label", "prediction", "target"):
             number, name = record.facts.get(kind, -1), record.facts.get(f"{kind}_name")
-            known = self.class_names[number] if 0 <= number < len(self.class_names) else None
+            known = self.class_names[number] or None if 0 <= number < len(self.class_names) else None
             if name != known:
                 self.findings.append(Finding(image_id, f"name of class {number}", show(name), show(known)))
 

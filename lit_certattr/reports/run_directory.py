@@ -87,6 +87,7 @@ class RunDirectory(OutputDirectory):
 
     def check(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:
         """See :class:`~lit_certattr.reports.output_directory.OutputDirectory`."""
+        self._check_place()  # before anything is asked of a path that may be impossible
         if self.record.exists() and not overwrite and "structure" in settings:
             check_structure(self.stored_settings(), self.path, self.delete)
         super().check(settings, overwrite)
