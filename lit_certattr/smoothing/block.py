@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lit_certattr.errors import InputError
+from lit_certattr.smoothing import sparsify
 from lit_certattr.smoothing.draw import Draw
 from lit_certattr.smoothing.sparsify import (
     Ties,
@@ -18,7 +19,6 @@ from lit_certattr.smoothing.sparsify import (
     relaxed_top_k,
     scaled_map,
     select,
-    values_are_free,
     votes_without_ties,
 )
 
@@ -64,7 +64,7 @@ class MapBlock:
         maps = self._source.maps if isinstance(self._source, Draw) else self._source
         low, high = torch.aminmax(flatten_maps(maps), dim=1)  # NaN goes through both
         valid = torch.isfinite(low) & torch.isfinite(high)
-        if values_are_free(maps) and bool(valid.all()):
+        if sparsify.values_are_free(maps) and bool(valid.all()):
             return maps, valid
         return torch.where(valid.view(-1, 1, 1), maps, 0), valid
 
