@@ -51,7 +51,7 @@ MemoryFormat = Literal["channels_last", "contiguous"]
 class Certifier:
     """Certifies the attribution maps of images.
 
-    The work is ``num_samples`` forward and backward passes an image; the noisy maps are ranked once for all
+    The work is ``num_samples`` forward and backward passes per image; the noisy maps are ranked once for all
     certificates and only counts are kept, so memory does not grow with ``num_samples``. The noise is a
     function of (seed, image id, sample index): the same bits whatever the batch size, the order of the images,
     the number of devices, or the point at which a run was resumed.
@@ -66,7 +66,7 @@ class Certifier:
         noise: Noise law of the smoothing.
         certificates: Certificates to compute; a mapping names them, a sequence uses their own names. Each has
             its own ``alpha``; statements of several certificates hold together at the sum of theirs.
-        num_samples: Noisy samples an image; the most an image can get if ``stopping`` is given.
+        num_samples: Noisy samples per image; the upper limit per image if ``stopping`` is set.
         batch_size: Samples evaluated at once. 16 to 64 are fastest at 224x224 on a CPU, 128 to 256 at 28x28. ``"auto"``
             takes 32 images of 224x224 on a CPU and 512 on an accelerator, in proportion for other sizes, and evaluates
             them in halves, quarters, ... when memory runs out.
@@ -130,7 +130,7 @@ class Certifier:
         for name, certificate in named.items():
             if self.stopping and not certificate.anytime:
                 raise InputError(
-                    f"{name} needs a number of samples that is fixed in advance; leave stopping out, or run it alone"
+                    f"{name} does not support early stopping; remove stopping, or certify it in a separate run"
                 )
 
     def looks(self, map_shape: tuple[int, int]) -> tuple[int, ...]:

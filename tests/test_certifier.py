@@ -146,7 +146,7 @@ class Clipped(Attribution):
 def test_batch_size_changes_less_than_one_vote_in_ten_thousand(net, images):
     """The noise is the same bits; rounding inside the network may flip a near-tie.
 
-    Measured with this network, 1000 samples an image and torch 2.14 on one AVX-512 core: 0 of 384000 votes differed,
+    Measured with this network, 1000 samples per image and torch 2.14 on one AVX-512 core: 0 of 384000 votes differed,
     for batches of 1 against 64 as for 7 against 64.
     """
     votes = {

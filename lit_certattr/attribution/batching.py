@@ -69,7 +69,7 @@ def tiled(
     Args:
         work: Called with the slice of images and the slice of samples of each tile.
         num_images: Images of the batch.
-        num_samples: Inner samples an image.
+        num_samples: Inner samples per image.
         model: The network; what fits is remembered as long as it lives.
         images: The images that it gets, for their shape and device.
         max_batch: Most images evaluated at once. ``None`` starts from a sensible number and halves it when memory

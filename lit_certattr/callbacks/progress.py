@@ -126,7 +126,7 @@ class CertificationProgress(Callback):
         """Leave the terminal as it was."""
         self._stop(pl_module)
         if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero:
-            self._say("Interrupted; the same command goes on from here.")
+            self._say("Interrupted; run the same command again to resume.")
 
     def _forecast(self, rate: float) -> None:
         cost = duration(self._total / rate)

@@ -462,7 +462,7 @@ def test_help_teaches(capsys):
     for expected in (
         "certify.py run --config configs/certify/photographs.yaml",
         "lit_certattr.models.SmallCNN",
-        "Noisy samples an image",
+        "Noisy samples per image",
         "--certifier.certificates",
     ):
         assert expected in text
