@@ -29,7 +29,7 @@ class CertifiedCosine(ImageMean):
         >>> metric = CertifiedCosine(radius=0.25)
         >>> metric.update(certificate.compute())
         >>> round(float(metric.compute()), 2)
-        0.94
+        0.99
     """
 
     higher_is_better = True

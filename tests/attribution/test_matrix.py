@@ -140,6 +140,15 @@ def pairs(refused):
     ]
 
 
+def same_but_for_kinks(first, second):
+    """Equal to rounding, but for a ReLU or two that lie at their kink to the last bit, where rounding decides.
+
+    Which do depends on the processor. In these small networks one of them moves a map by .3 to 1 % of its length, in
+    plain PyTorch as here; a map that depends on the other image moves by a multiple of that (last test of this file).
+    """
+    return float(torch.linalg.vector_norm(first - second)) <= 0.03 * float(torch.linalg.vector_norm(second))
+
+
 @pytest.mark.parametrize(("name", "family"), pairs(refused=False))
 def test_works(name, family):
     """A map the size of the image, of each image alone, with or without gradient modes, and nothing left behind."""
@@ -152,10 +161,10 @@ def test_works(name, family):
     assert (maps.flatten(1).std(1) > 1e-3 * size).all()  # no constant map, and none of zeros
     with torch.inference_mode():
         alone = method(net, images[1:] * 1, TARGETS[1:] + 0)
-    torch.testing.assert_close(alone[0] / size[1], maps[1] / size[1], rtol=1e-3, atol=1e-3)
+    assert same_but_for_kinks(alone[0], maps[1])
     if name not in WITHOUT_GRAPH and not is_heavy(name, family):
         graph = method(net, images, TARGETS, create_graph=True)
-        torch.testing.assert_close(graph.detach() / size[:, None, None], maps / size[:, None, None], rtol=0, atol=1e-3)
+        assert same_but_for_kinks(graph.detach(), maps)
         loss = (graph / size[:, None, None]).square().sum()
         slopes = torch.autograd.grad(loss, list(net.parameters()), allow_unused=True, materialize_grads=True)
         assert all(torch.isfinite(slope).all() for slope in slopes)
@@ -221,3 +230,14 @@ def test_the_table_of_the_documentation_is_this_matrix():
         refused = REFUSALS.get(name.replace("`", ""), {})
         for cell, families in zip(cells, COLUMNS.values(), strict=True):
             assert {family in refused for family in families} == {cell != "✓"}, (name, families)
+
+
+def test_a_map_that_depends_on_the_other_image_is_told_from_kinks():
+    """Batch normalisation with the statistics of the batch, which the images of these tests share almost entirely."""
+    net, images = copy.deepcopy(networks.network("torchvision resnet")), networks.images(2)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean = module.running_var = None
+    maps = METHODS["Gradient"](net, images, TARGETS)
+    alone = METHODS["Gradient"](net, images[1:], TARGETS[1:])
+    assert not same_but_for_kinks(alone[0], maps[1])

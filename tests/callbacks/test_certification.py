@@ -489,7 +489,7 @@ def test_a_record_that_is_none_of_ours_is_passed_over(tmp_path, record):
         ({"num_panels": 17}, "num_panels must lie in 0 to 16"),
         ({"targets": "truth"}, "targets must be one of predicted, label"),
         ({"radii": []}, "radii"),
-        ({"radii": [-1.0]}, "radius"),
+        ({"radii": [-1.0]}, "radii must be different numbers, finite, none negative"),
     ],
 )
 def test_bad_arguments_are_named(settings, message):

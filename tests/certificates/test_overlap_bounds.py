@@ -240,7 +240,7 @@ def test_the_smallest_sample_size_is_where_it_begins_to_work(bound):
         ({"bound": "one_number", "num_selection": 9, "sparsity": 0.5}, "sparsified maps that keep K"),
         ({"bound": "one_number", "num_selection": 9, "map_kind": "scaled"}, "sparsified maps that keep K"),
         ({"bound": "published_hoeffding", "num_selection": 9}, "num_selection must be 0"),
-        ({"bound": "published_hoeffding", "uncovered": [0]}, "uncovered has no meaning"),
+        ({"bound": "published_hoeffding", "uncovered": [0.01]}, "uncovered has no meaning"),
     ],
 )
 def test_settings_that_exclude_each_other_are_refused(settings, message):

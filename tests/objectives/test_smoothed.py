@@ -120,12 +120,12 @@ class TestSmoothAdv:
 
     def test_budget_rises_with_the_epochs(self):
         net, sizes = Spy(), []
-        objective = SmoothAdv(GaussianNoise(1e-9), l2(0.4, steps=8, init="zero"), draws=1, ramp_epochs=4)
+        objective = SmoothAdv(GaussianNoise(1e-4), l2(0.4, steps=8, init="zero"), draws=1, ramp_epochs=4)
         for epoch in (0.0, 1.0, 4.0, 9.0):
             objective.epoch = epoch
             objective(net, IMAGES, TARGETS)
             sizes.append(distance(net.seen[-1], IMAGES, "l2").max().item())
-        assert sizes == pytest.approx([0.0, 0.1, 0.4, 0.4], rel=0.01, abs=1e-6)
+        assert sizes == pytest.approx([0.0, 0.1, 0.4, 0.4], rel=0.02, abs=2e-3)
 
 
 class TestSmoothMix:
