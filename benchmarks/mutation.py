@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 _EXACT = "tests/soundness/test_exact_errors.py"
-_PIXEL = [_EXACT, "tests/certificates/test_pixel.py", "tests/certificates/test_pixel_holm.py"]
+_PIXEL = [_EXACT, *(f"tests/certificates/test_{name}.py" for name in ("pixel", "pixel_holm", "rederive"))]
 _OVERLAP = [_EXACT, "tests/certificates/test_topk_overlap.py", "tests/certificates/test_overlap_bounds.py"]
 _SMOOTHGRAD = [
     _EXACT,

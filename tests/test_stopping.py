@@ -154,7 +154,7 @@ def test_certificates_that_need_a_fixed_number_are_refused():
     class OneNumber(PixelCertificate):
         anytime = False
 
-    with pytest.raises(InputError, match="pixel needs a number of samples that is fixed"):
+    with pytest.raises(InputError, match="pixel does not support early stopping; remove stopping"):
         certifier([Seconds(1)], certificates=[OneNumber()])
     with pytest.raises(InputError, match="OneNumber needs a number of samples"):
         OneNumber().spend(0.5)

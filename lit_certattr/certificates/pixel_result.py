@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, cast
 import attrs
 import numpy as np
 import torch
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 from torch import Tensor
 
 from lit_certattr.certificates.result import (
@@ -317,15 +317,18 @@ def _vote_table(num_samples: int, threshold: int, level: "float | Fixed") -> np.
     return np.where(counts >= threshold, vote, 0.0)
 
 
+_ROUNDING = 1e-15  # several times what the quantile function and the product may be off by
+
+
 @lru_cache(maxsize=64)
 def _radius_table(num_samples: int, threshold: int, level: "float | Fixed", sigma: float) -> np.ndarray:
     """Radius of a label with each of the ``num_samples + 1`` counts; 0 below the threshold."""
     counts = np.arange(num_samples + 1)
     vote = _vote_table(num_samples, threshold, level)
-    # ndtr(ndtri(p)) may exceed p in the last bit; one step down keeps the stored radius on the safe side.
-    radius = sigma * ndtri(np.clip(vote, 0.5, np.nextafter(1, 0)))
-    radius = np.where(ndtr(radius / sigma) > vote, np.nextafter(radius, 0), radius)
-    return np.where(counts >= threshold, radius, 0.0)
+    quantile = ndtri(np.clip(vote, 0.5, np.nextafter(1, 0)))
+    # ndtr(ndtri(p)) may exceed p in the last bits: a few of them less keep the radius on the safe side.
+    quantile = np.maximum(quantile - _ROUNDING * (1 + quantile), 0.0)
+    return np.where(counts >= threshold, sigma * quantile, 0.0)
 
 
 def _percent(size: int, num_pixels: int) -> str:

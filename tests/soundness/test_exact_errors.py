@@ -11,15 +11,21 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
 from lit_certattr.certificates import TopKOverlapCertificate, smoothgrad_result
-from lit_certattr.certificates.pixel_result import PixelResult
+from lit_certattr.certificates.pixel_result import PixelResult, _radius_table
 from lit_certattr.certificates.smoothgrad_bounds import mean_margins
 from lit_certattr.certificates.topk_overlap_result import _IN, _OUT
 from lit_certattr.smoothing import GaussianNoise
-from lit_certattr.statistics import holm_threshold, raw_moment_margin, two_label_holm
+from lit_certattr.statistics import (
+    clopper_pearson_lower,
+    holm_threshold,
+    raw_moment_margin,
+    two_label_holm,
+    two_label_test,
+)
 
 ALPHA = 0.05
 
@@ -68,6 +74,30 @@ def test_pixels_err_with_alpha_and_no_more(levels, tau, share, slack):
     found = family_wise(error, pixels * levels)
     allowed = ALPHA * share - slack
     assert 0.9 * allowed < found <= allowed
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.25, 0.7, 3.0])
+def test_no_radius_is_above_what_its_vote_allows_in_the_last_bit_either(sigma):
+    """The quantile function may round up, and the vote at the radius would be above its bound, in the last bits."""
+    rounded_up = 0
+    for n in range(30, 300, 7):
+        threshold, level = two_label_test(n, 0.5, 0.001)
+        bounds = clopper_pearson_lower(np.arange(n + 1), n, level)[threshold:]
+        radii = _radius_table(n, threshold, level, sigma)[threshold:]
+        assert (ndtr(radii / sigma) <= bounds).all()
+        assert (ndtr(radii / sigma + 1e-14) > bounds).all()  # and not far below it
+        rounded_up += int((ndtr(sigma * ndtri(bounds) / sigma) > bounds).sum())
+    assert rounded_up > 0  # without the step down the first assertion fails
+
+
+@pytest.mark.parametrize(("samples", "flagged"), [(15, True), (16, False)])
+def test_too_few_samples_are_flagged_and_enough_are_not(samples, flagged):
+    """2 * 2^-n is at most alpha / N for 1,000 pixels and alpha = .05 from 16 samples on."""
+    assert (2 * 2.0**-samples <= ALPHA / 1000) is not flagged
+    record = {"num_samples": samples, "alpha": ALPHA, "alpha_share": 1.0, "alpha_slack": 0.0}
+    record |= {"sigma": 1.0, "noise": "", "flags": []}
+    result = PixelResult.from_votes(all_counts(samples, 1000), 0, [0.0], [1], 0.5, "bonferroni", record)
+    assert any("cannot give a label" in flag for flag in result.flags) is flagged
 
 
 def holm_error(rule, num_samples, tau, probabilities):
