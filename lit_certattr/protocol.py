@@ -116,7 +116,7 @@ class RobustnessProtocol:
         report = on_block or (lambda _: None)
         with frozen(model), torch.inference_mode(False), torch.no_grad():
             images, labels = images.clone(), labels.clone()
-            predictions = model(images).argmax(1)
+            predictions = model(images.clone()).argmax(1)
             right = predictions == labels
             rows: list[dict[str, float | int | bool | None]] = [
                 {"prediction": int(prediction), "correct": bool(correct), "adversarial_correct": None}
@@ -127,7 +127,7 @@ class RobustnessProtocol:
                 robust = torch.zeros_like(right)
                 if chosen:
                     found = attack_prediction(model, images[right], labels[right], self.prediction_search)
-                    robust[right] = model(found).argmax(1) == labels[right]
+                    robust[right] = model(found.clone()).argmax(1) == labels[right]
                 for row, survives in zip(rows, robust.tolist(), strict=True):
                     row["adversarial_correct"] = survives
                 report(len(images) * self.prediction_search.num_points)

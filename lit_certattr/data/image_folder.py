@@ -18,6 +18,7 @@ from lit_certattr.data.split import balanced_order
 from lit_certattr.data.split_folders import Splits, several_splits_as_classes, split_folders
 from lit_certattr.data.white_level import WhiteLevel, read_headers, resolve_white_level, warn_of_losses
 from lit_certattr.errors import InputError
+from lit_certattr.settings import real_number, whole_number
 
 
 class ImageFolder(ImageDataModule):
@@ -79,14 +80,17 @@ class ImageFolder(ImageDataModule):
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         super().__init__(batch_size, num_workers, max_images)
+        whole_number("size", size)
+        real_number("crop", crop)
         if size < 1 or not 0 < crop <= 1:
             raise InputError(f"size must be at least 1 and crop in (0, 1], got {size} and {crop}")
         if channels not in (1, 3) or labels not in (True, False, "auto"):
             raise InputError(f"channels must be 1 or 3 and labels true, false or 'auto', got {channels} and {labels!r}")
         if white_level not in ("auto", "full") and not (_is_number(white_level) and 0 < float(white_level) < math.inf):
             raise InputError(f"white_level must be a number above 0, 'auto' or 'full', got {white_level!r}")
-        if max_pixels < 1:
-            raise InputError(f"max_pixels must be at least 1, got {max_pixels}")
+        whole_number("max_pixels", max_pixels, least=1)
+        if size**2 > max(max_pixels, MAX_PIXELS):
+            raise InputError(f"size {size} makes images of more than {MAX_PIXELS} pixels; choose a smaller one")
         self.white_level, self.max_pixels = white_level, max_pixels
         self._white: float | None = None
         self._headers: dict[Path, Header] | None = None

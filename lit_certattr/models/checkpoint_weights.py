@@ -25,6 +25,8 @@ _NOT_WEIGHTS = re.compile(
     re.IGNORECASE,
 )
 _NORMALISATION = re.compile(r"(^|\.)(pixel_)?(mean|means|std|stds|sds)$")
+_OPTIMIZER = re.compile(r"optim(s|izers?|izers?_states?)?(\.|$)", re.IGNORECASE)
+"""Holds moments of gradients, some under the names of the weights and in their shapes."""
 _DEPTH, _MAPPINGS = 4, 10_000
 
 
@@ -94,7 +96,7 @@ def select_weights(
         one
         for key, tensors in mappings_of_tensors(content)
         for one in _weight_sets(key, tensors, own, settings)
-        if weights_key is None or _is_called(one.key, weights_key)
+        if (not _OPTIMIZER.match(one.key) if weights_key is None else _is_called(one.key, weights_key))
     ]
     if weights_key is not None:
         sets = [one for one in sets if one.key == weights_key.strip(".")] or sets

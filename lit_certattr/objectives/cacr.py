@@ -70,7 +70,7 @@ class CACR(PairObjective):
     ) -> Iterator[Tensor]:
         """Terms of the rival's map, the target's map, the clean image's and of the change: ``[4, B, C, H, W]``."""
         with torch.no_grad():
-            rivals = model(others).scatter(1, targets.view(-1, 1), -torch.inf).argmax(1)
+            rivals = model(others.clone()).scatter(1, targets.view(-1, 1), -torch.inf).argmax(1)
         black = torch.zeros_like(clean)
         probability, loss = explained(model, "probability"), explained(model, "loss")
         how = (self.steps, self.max_batch, create_graph)

@@ -33,6 +33,6 @@ class CrossEntropy(Objective):
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See :class:`Objective`."""
-        logits = model(images)
+        logits = model(images.clone())
         loss = functional.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         return loss, {"accuracy": accuracy(logits, targets)}

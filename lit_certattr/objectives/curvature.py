@@ -121,7 +121,7 @@ class SSR(PenaltyObjective):
     def penalty(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         """See :class:`PenaltyObjective`."""
         points = images.detach().requires_grad_(True)
-        logits = model(points)
+        logits = model(points.clone())
         rows = [
             torch.autograd.grad(logits[:, place].sum(), points, create_graph=True)[0].flatten(1)
             for place in range(logits.shape[1])

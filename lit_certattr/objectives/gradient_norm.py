@@ -62,7 +62,7 @@ class GradientNormByDifferences(PenaltyObjective):
         """See :class:`PenaltyObjective`."""
         _, gradient = input_gradient(explained(model, "loss"), images, targets)
         shifted = images + self.step * unit(gradient).view_as(images)
-        rise = cross_entropy(model(shifted), targets) - cross_entropy(model(images), targets)
+        rise = cross_entropy(model(shifted.clone()), targets) - cross_entropy(model(images.clone()), targets)
         return (rise / self.step).square()
 
 

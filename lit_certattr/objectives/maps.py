@@ -175,8 +175,8 @@ def explained(model: nn.Module, of: Explained) -> nn.Module:
     if of == "logit":
         return model
     if of == "loss":
-        return cast(nn.Module, lambda images: -model(images).log_softmax(1))
-    return cast(nn.Module, lambda images: model(images).softmax(1))
+        return cast(nn.Module, lambda images: -model(images.clone()).log_softmax(1))
+    return cast(nn.Module, lambda images: model(images.clone()).softmax(1))
 
 
 def path_terms(

@@ -88,7 +88,7 @@ class NoiseConsistency(Objective):
         copies = images.repeat(self.draws, 1, 1, 1)
         copies = copies + self.noise.sample_like(copies)
         targets = targets.repeat(self.draws)
-        logits = model(copies)
+        logits = model(copies.clone())
         loss = functional.cross_entropy(logits, targets)
         logs = {"accuracy": accuracy(logits, targets)}
         consistency, entropy = self.consistency.at(self.epoch), self.entropy.at(self.epoch)

@@ -74,7 +74,7 @@ class NormRegularised(Objective):
         others = images + self._step(gradient, self.eps.at(self.epoch))
         if self.clamp is not None:
             others = others.clamp(*self.clamp)
-        logits = model(others)
+        logits = model(others.clone())
         return functional.cross_entropy(logits, targets), {"adversarial_accuracy": accuracy(logits, targets)}
 
     def _step(self, gradient: Tensor, eps: float) -> Tensor:

@@ -40,7 +40,7 @@ class PenaltyObjective(Objective):
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See :class:`Objective`."""
-        logits = model(images)
+        logits = model(images.clone())
         loss = functional.cross_entropy(logits, targets)
         logs = {"accuracy": accuracy(logits, targets)}
         weight = self.weight.at(self.epoch)

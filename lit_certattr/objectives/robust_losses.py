@@ -34,7 +34,7 @@ class RobustLoss(ABC):
             images: Clean images ``[B, C, H, W]``.
             targets: Class indices ``[B]``.
         """
-        return lambda others: cross_entropy(model(others), targets)
+        return lambda others: cross_entropy(model(others.clone()), targets)
 
     @abstractmethod
     def losses(
@@ -52,7 +52,7 @@ class CleanLoss(RobustLoss):
         self, model: nn.Module, images: Tensor, neighbours: Tensor, targets: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See :class:`RobustLoss`."""
-        logits = model(images)
+        logits = model(images.clone())
         return cross_entropy(logits, targets), {"accuracy": accuracy(logits, targets)}
 
 
@@ -63,7 +63,7 @@ class AdversarialLoss(RobustLoss):
         self, model: nn.Module, images: Tensor, neighbours: Tensor, targets: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See :class:`RobustLoss`."""
-        logits = model(neighbours)
+        logits = model(neighbours.clone())
         return cross_entropy(logits, targets), {"adversarial_accuracy": accuracy(logits, targets)}
 
 
@@ -85,14 +85,14 @@ class TradesLoss(RobustLoss):
 
     def score(self, model: nn.Module, images: Tensor, targets: Tensor) -> Score:
         """See :class:`RobustLoss`; the prediction of the image is computed once."""
-        logits = model(images).detach()
-        return lambda others: kl_divergence(logits, model(others))
+        logits = model(images.clone()).detach()
+        return lambda others: kl_divergence(logits, model(others.clone()))
 
     def losses(
         self, model: nn.Module, images: Tensor, neighbours: Tensor, targets: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See :class:`RobustLoss`."""
-        logits, others = model(images), model(neighbours)
+        logits, others = model(images.clone()), model(neighbours.clone())
         loss = cross_entropy(logits, targets) + self.beta * kl_divergence(logits, others)
         return loss, _both_accuracies(logits, others, targets)
 
@@ -114,7 +114,7 @@ class MartLoss(RobustLoss):
         self, model: nn.Module, images: Tensor, neighbours: Tensor, targets: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See :class:`RobustLoss`."""
-        logits, others = model(images), model(neighbours)
+        logits, others = model(images.clone()), model(neighbours.clone())
         doubt = 1 - logits.softmax(1).gather(1, targets.view(-1, 1)).squeeze(1)
         loss = margin_cross_entropy(others, targets) + self.beta * doubt * kl_divergence(logits, others)
         return loss, _both_accuracies(logits, others, targets)

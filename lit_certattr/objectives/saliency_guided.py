@@ -43,7 +43,7 @@ class SaliencyGuided(Objective):
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See :class:`Objective`."""
-        logits = model(images)
+        logits = model(images.clone())
         loss = cross_entropy(logits, targets).mean()
         logs = {"accuracy": accuracy(logits, targets)}
         weight = self.weight.at(self.epoch)

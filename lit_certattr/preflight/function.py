@@ -132,8 +132,9 @@ def _check_function(
 ) -> Findings:
     if not bool(torch.isfinite(noisy).all()):
         raise InputError(f"noisy copies of {name} hold NaN or infinity; choose a smaller sigma")
-    beside = torch.cat([noisy, image, 1 - image, image.flip(-1)]).to(memory_format=_format(noisy))
-    place = len(noisy)
+    place = 1  # neither first nor in the middle: a network that turns the batch around would leave it there
+    beside = torch.cat([noisy[:place], image, noisy[place:], 1 - image, image.flip(-1)])
+    beside = beside.to(memory_format=_format(noisy))
     targets = torch.full((len(beside),), target, device=image.device)
 
     logits = [logits_of(model, image, name) for _ in range(2)]

@@ -41,6 +41,11 @@ def check_network(model: Any) -> nn.Module:
             )
         if tensor.is_meta:
             raise InputError(f"weight {name} has no values, it is on the meta device: load the network's weights first")
+        if tensor.is_inference() and isinstance(tensor, nn.Parameter):
+            raise InputError(
+                f"weight {name} was made under torch.inference_mode(), so that no gradient can pass: "
+                "create or load the network outside of it"
+            )
     return model
 
 
@@ -99,7 +104,7 @@ def check_logits(output: Any, model: nn.Module, num_images: int, name: str = "th
     """
     logits = as_logits(output)
     network = type(model).__name__
-    if logits.is_complex() or logits.layout != torch.strided:
+    if logits.is_complex() or logits.dtype == torch.bool or logits.layout != torch.strided:
         raise InputError(f"{network} returns logits of {logits.dtype}, {logits.layout}: return real, dense numbers")
     if len(logits) != num_images:
         raise InputError(f"{network} must return one row per image, got {list(logits.shape)} for {num_images} images")

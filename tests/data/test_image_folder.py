@@ -339,3 +339,25 @@ def test_numbers_out_of_range(tmp_path, bad):
     picture(tmp_path / "1.png")
     with pytest.raises(InputError, match="size must be at least 1"):
         ImageFolder(str(tmp_path), **bad)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"size": (5, 40)},
+        {"size": "8"},
+        {"size": None},
+        {"size": 8.5},
+        {"size": True},
+        {"crop": "1"},
+        {"max_pixels": "9"},
+    ],
+)
+def test_settings_of_another_kind(setting, classes):
+    with pytest.raises(InputError, match=next(iter(setting))):
+        ImageFolder(str(classes), **setting)
+
+
+def test_a_size_beyond_all_memory_is_no_fault_of_the_file(classes):
+    with pytest.raises(InputError, match="size 1000000000 makes images of more than"):
+        ImageFolder(str(classes), size=10**9)

@@ -244,3 +244,14 @@ def test_load_network_asks_which_average_is_meant(tmp_path):
         load_network(tmp_path / "last.ckpt")
     rebuilt = load_network(tmp_path / "last.ckpt", weights_key="current_model_state")
     assert network_hash(rebuilt) == network_hash(raw)
+
+
+def test_moments_of_an_optimizer_are_no_weights(tmp_path):
+    moments = {"optimizer": {"exp_avg": OTHER}}
+    torch.save({"model": STATE, **moments}, tmp_path / "both.pth")
+    found = net()
+    load_weights(found, tmp_path / "both.pth")
+    assert torch.equal(found.state_dict()["5.weight"], STATE["5.weight"])
+    torch.save(moments, tmp_path / "alone.pth")
+    with pytest.raises(InputError, match="does not fit"):
+        load_weights(net(), tmp_path / "alone.pth")

@@ -11,6 +11,7 @@ from lit_certattr.models import SmoothActivations
 from lit_certattr.objectives import (
     CURE,
     SSR,
+    CrossEntropy,
     GradientNorm,
     GradientNormByDifferences,
     HessianNorm,
@@ -256,3 +257,19 @@ def test_refuses_a_step_out_of_range(kind, step):
 def test_refuses_no_draws():
     with pytest.raises(InputError, match="draws must be at least 1, got 0"):
         HessianNorm(draws=0)
+
+
+def test_network_that_works_in_place_leaves_the_batch_alone():
+    class InPlace(nn.Sequential):
+        def forward(self, images):
+            return super().forward(images.mul_(0.5))
+
+    class OutOfPlace(nn.Sequential):
+        def forward(self, images):
+            return super().forward(images * 0.5)
+
+    net = tanh_net()
+    images, targets = batch()
+    found = CrossEntropy()(InPlace(*net), images, targets)[0]
+    assert torch.equal(images, batch()[0])
+    torch.testing.assert_close(found, CrossEntropy()(OutOfPlace(*net), images, targets)[0])

@@ -157,3 +157,17 @@ def test_the_votes_are_those_of_a_loop_without_checks():
         for block in run.blocks(model, image[0], 1, "x", 0, 96):
             votes += block.votes(16)
     assert torch.equal(result.votes[0].float(), votes)
+
+
+class TurnsTheBatchAround(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = net()
+
+    def forward(self, images):
+        return self.net(images.flip(0))
+
+
+def test_network_that_turns_the_batch_around():
+    with pytest.raises(InputError, match="depends on the other images"):
+        check(lambda maps, _: maps, TurnsTheBatchAround())

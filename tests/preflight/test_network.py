@@ -210,3 +210,19 @@ def test_a_network_that_is_fine_passes_as_it_is():
     net = cnn()
     assert check_network(net) is net
     assert logits_of(net, images(2)).shape == (2, 5)
+
+
+def test_logits_that_are_true_or_false():
+    class Decides(nn.Module):
+        def forward(self, images):
+            return images.flatten(1)[:, :3] > 0.5
+
+    with pytest.raises(InputError, match="logits of torch"):
+        logits_of(Decides(), torch.rand(1, 3, 4, 4))
+
+
+def test_weights_made_under_inference_mode():
+    with torch.inference_mode():
+        made = nn.Linear(4, 2)
+    with pytest.raises(InputError, match="weight weight was made under"):
+        check_network(made)

@@ -10,6 +10,8 @@ from lit_certattr.attribution import frozen
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.functional.baselines import centre_map, check_maps, image_ids, random_maps, removal_ranks
 from lit_certattr.metrics.functional.fill import Fill, fill_images
+from lit_certattr.preflight.inputs import check_classes as known_classes
+from lit_certattr.preflight.network import check_logits, one_line
 
 
 class Areas(NamedTuple):
@@ -192,13 +194,11 @@ def check_removal(images: Tensor, maps: Tensor, targets: Tensor) -> None:
 
 def check_classes(model: nn.Module, images: Tensor, targets: Tensor) -> None:
     """Refuse a network that does not give logits, and classes that it does not have; costs one image."""
-    logits = model(images[:1])
-    if logits.ndim != 2:
-        raise InputError(f"the network must return logits [B, num_classes], got shape {tuple(logits.shape)}")
-    wrong = (targets < 0) | (targets >= logits.shape[1])
-    if bool(wrong.any()):
-        label = int(targets[wrong][0])
-        raise InputError(f"target class {label} is unknown: the network has classes 0 to {logits.shape[1] - 1}")
+    try:
+        output = model(images[:1].clone())
+    except Exception as error:
+        raise one_line(error, f"{type(model).__name__} cannot take the images", model, images) from error
+    known_classes(targets.tolist(), check_logits(output, model, 1).shape[1])
 
 
 def _rankings(

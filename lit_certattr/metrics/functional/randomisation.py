@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lit_certattr.attribution import Attribution, frozen
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.functional.correlation import spearman
+from lit_certattr.metrics.functional.deletion import check_classes
 from lit_certattr.metrics.functional.lens import top_k_intersection
 from lit_certattr.models.names import suggestion
 from lit_certattr.smoothing import top_k_size
@@ -117,6 +118,7 @@ def parameter_randomisation(
         images, targets = images.clone(), targets.to(images.device, copy=True)  # usable outside of inference_mode
         network = copy.deepcopy(model)
         with frozen(network):
+            check_classes(network, images, targets)
             order = execution_order(network, images[:1])[::-1] if layers is None else _known(network, layers)
             original = _explain(attribution, network, images, targets, max_batch)
             size = top_k_size(top_k, original[0].numel())
@@ -146,7 +148,7 @@ def execution_order(model: nn.Module, images: Tensor) -> list[str]:
 
     handles = [module.register_forward_pre_hook(note) for module in model.modules()]
     try:
-        model(images)
+        model(images.clone())
     finally:
         for handle in handles:
             handle.remove()

@@ -10,6 +10,7 @@ from lit_certattr.attacks.config import Norm
 from lit_certattr.attribution import Attribution, frozen
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.functional.baselines import image_ids
+from lit_certattr.metrics.functional.deletion import check_classes
 from lit_certattr.smoothing import UniformBallNoise, normal_stream
 
 Explained = Tensor | tuple[Tensor]
@@ -72,6 +73,7 @@ def max_sensitivity(
     found = []
     with torch.inference_mode(False), torch.no_grad(), frozen(model):
         images, targets = images.clone(), targets.to(images.device, copy=True)  # usable outside of inference_mode
+        check_classes(model, images, targets)
         names = image_ids(images, ids)
         for first in range(0, len(images), max_batch):
             part = slice(first, first + max_batch)
