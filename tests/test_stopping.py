@@ -247,3 +247,26 @@ def test_the_first_rule_that_says_so_stops(net, image):
 def test_settings_out_of_range(rule, settings):
     with pytest.raises(InputError, match=next(iter(settings))):
         rule(**settings)
+
+
+def overlaps(monkeypatch, *counts, size=100):
+    """Looks at which an overlap has so many certified pixels of ``size``."""
+    monkeypatch.setattr(OverlapStable, "counts", lambda self, look: {"overlap": (look.seconds, size)})
+    result = object.__new__(TopKOverlapCertificate.result)
+    return [Look(2**number, count, {"overlap": result}) for number, count in enumerate(counts)]
+
+
+@pytest.mark.parametrize(
+    ("counts", "stops"),
+    [
+        ((50,), False),
+        ((50, 52), True),
+        ((50, 53), False),
+        ((53, 50), False),
+        ((0, 0), False),
+        ((0, 1), True),
+        ((9, 50, 52), True),
+    ],
+)
+def test_an_overlap_has_settled_when_it_moves_by_no_more_than_the_tolerance(monkeypatch, counts, stops):
+    assert OverlapStable(tolerance=0.02).stop(overlaps(monkeypatch, *counts)) is stops

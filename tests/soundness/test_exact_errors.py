@@ -100,6 +100,25 @@ def test_too_few_samples_are_flagged_and_enough_are_not(samples, flagged):
     assert any("cannot give a label" in flag for flag in result.flags) is flagged
 
 
+def test_a_vote_for_unimportant_is_what_constant_maps_leave():
+    """A constant map votes for neither label: 50 samples, 8 of them constant, 0 votes leave 42 for "unimportant"."""
+    record = {"num_samples": 50, "alpha": ALPHA, "alpha_share": 1.0, "alpha_slack": 0.0, "sigma": 1.0, "noise": ""}
+    votes = torch.zeros(1, 1, 2, dtype=torch.int32)
+    votes[0, 0, 0] = 42
+    result = PixelResult.from_votes(votes, 8, [0.0], [1], 0.5, "bonferroni", record | {"flags": []})
+    shown = clopper_pearson_lower(42, 50, result.level)
+    assert result.labels.tolist() == [[[1, 0]]]
+    assert result.claims()["vote for important"].tolist() == [[[shown, 0.0]]]
+    assert result.claims()["vote for unimportant"].tolist() == [[[0.0, shown]]]
+
+
+def test_holm_decides_where_no_pixel_is_unanimous():
+    record = {"num_samples": 50, "alpha": ALPHA, "alpha_share": 1.0, "alpha_slack": 0.0, "sigma": 1.0, "noise": ""}
+    votes = torch.tensor([[[40, 25]]], dtype=torch.int32)
+    result = PixelResult.from_votes(votes, 0, [0.0], [1], 0.6, "holm", record | {"flags": []})
+    assert result.labels.tolist() == [[[1, -1]]]
+
+
 def holm_error(rule, num_samples, tau, probabilities):
     """Exact probability that a step-down rule claims a label whose probability is not above tau."""
     counts = range(num_samples + 1)
