@@ -31,15 +31,18 @@ def _interrupted(name, cleanup):
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129)])
-def test_a_signal_is_one_line_and_its_status(name, status, capsys):
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+def test_a_signal_is_one_line_and_its_status(name, status, capsys, request):
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    kept = [signal.signal(number, signal.SIG_DFL) for number in numbers]  # nohup lets SIGHUP be ignored
+    request.addfinalizer(lambda: [signal.signal(*pair) for pair in zip(numbers, kept, strict=True)])
+    before = [signal.getsignal(number) for number in numbers]
     cleaned = []
     with pytest.raises(SystemExit) as stopped:
         _interrupted(name, lambda: cleaned.append(True))
     assert stopped.value.code == status
     assert cleaned == [True]
     assert capsys.readouterr() == ("", f"train.py: stopped by {name}. Run it again.\n")
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)] == before
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_what_the_signal_breaks_does_not_hide_it(capsys):
