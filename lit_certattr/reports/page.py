@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import jinja2
+import numpy as np
 from markupsafe import Markup
 
 if TYPE_CHECKING:
@@ -89,5 +90,28 @@ def render(figure: "Figure", kind: str = "png", dpi: int = 150) -> bytes:
     metadata = {"Software": None} if kind == "png" else {"CreationDate": None}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a class name in a script that the font lacks
+        _settle(figure, dpi)
         figure.savefig(file, format=kind, dpi=dpi, metadata=metadata)
     return file.getvalue()
+
+
+def _settle(figure: "Figure", dpi: int) -> None:
+    """Lay a figure out and round the places of its parts.
+
+    The solver of matplotlib's constrained layout gives places that differ by 1e-16 from call to call, enough to change
+    pixels at edges: the page of a resumed run would not be that of an uninterrupted one.
+    """
+    from matplotlib.transforms import Bbox
+
+    if figure.get_layout_engine() is None:
+        return
+    figure.set_dpi(dpi)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for part in figure.subfigs:
+        part.bbox_relative.set_points(np.round(part.bbox_relative.get_points(), 6))
+    for axes in figure.axes:
+        axes.set_position(Bbox(np.round(axes.get_position(original=True).get_points(), 6)))
+    for text in figure.texts:
+        x, y = text.get_position()
+        text.set_position((round(x, 6), round(y, 6)))

@@ -56,8 +56,7 @@ class RunDirectory(OutputDirectory):
 
     Every file appears whole or not at all. The file under ``images/`` is written last and holds the digest of
     the one under ``maps/``; an image counts as finished only if both are undamaged. Times stand in
-    ``provenance.json`` alone, so a run that was killed and resumed ends with the same bytes as one that was not; only
-    pictures may differ by a few grey levels at edges, since matplotlib's layout differs by 1e-16 from call to call.
+    ``provenance.json`` alone, so a run that was killed and resumed ends with the same bytes as one that was not.
 
     Args:
         path: The directory; made by :meth:`open`, not before.
