@@ -33,10 +33,10 @@ from lit_certattr.certificates import (
     Result,
     TopKOverlapCertificate,
 )
+from lit_certattr.certification import AllDecided, Futility, Look, OverlapStable, StoppingRule
 from lit_certattr.models import EfficientNetLite0
 from lit_certattr.smoothing import GaussianNoise, noisy_images
 from lit_certattr.statistics import kt_lower, look_share
-from lit_certattr.stopping import AllDecided, Futility, Look, OverlapStable, StoppingRule
 
 CERTIFICATES: Mapping[str, Certificate] = {
     "pixels, tau 0.75": PixelCertificate(top_k=[0.2], tau=0.75),

@@ -27,8 +27,8 @@ from benchmarks.early_stopping import print_table
 from benchmarks.networks import SIGMA
 from lit_certattr.certificates import PixelResult, TopKOverlapResult
 from lit_certattr.certificates.overlap_bounds import Bound, uncovered_sizes
+from lit_certattr.certification import Look
 from lit_certattr.statistics import doubling_looks, look_share, smallest_sample_size, smallest_significant_count
-from lit_certattr.stopping import Look
 
 ALPHA, TOP_K = 0.001, 0.2
 BOUNDS: dict[str, dict[str, Any]] = {

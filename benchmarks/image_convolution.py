@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from benchmarks.timing import interleaved, ratios
 from lit_certattr.attribution.image_convolution import image_gradient
-from lit_certattr.host_memory import keep_freed_memory
+from lit_certattr.certification.host_memory import keep_freed_memory
 
 # Images, channels of the images and of the features, kernel, stride, padding, height and width.
 STEMS = {

@@ -26,7 +26,7 @@ from lit_certattr.attribution import (
     LayerCAM,
     SmoothGrad,
 )
-from lit_certattr.host_memory import keep_freed_memory
+from lit_certattr.certification.host_memory import keep_freed_memory
 from lit_certattr.models import TorchvisionClassifier, final_layer
 from lit_certattr.smoothing import GaussianNoise
 

@@ -43,8 +43,8 @@ from lit_certattr.attribution import (
     SmoothGrad,
 )
 from lit_certattr.certificates import PixelCertificate, PixelResult, load_results, save_results
+from lit_certattr.certification.host_memory import keep_freed_memory
 from lit_certattr.data import GridMosaics, Photographs, SampleSet
-from lit_certattr.host_memory import keep_freed_memory
 from lit_certattr.metrics import CertifiedDeletion, CertifiedGridPG
 from lit_certattr.metrics.functional import certified_deletion
 from lit_certattr.models import EfficientNetLite0

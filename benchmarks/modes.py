@@ -16,7 +16,7 @@ from benchmarks.timing import interleaved, ratios
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import PixelCertificate
-from lit_certattr.host_memory import keep_freed_memory
+from lit_certattr.certification.host_memory import keep_freed_memory
 from lit_certattr.models import EfficientNetLite0, TorchvisionClassifier
 from lit_certattr.smoothing import GaussianNoise
 

@@ -65,7 +65,7 @@ ROOMS: dict[str, tuple[list[str] | None, list[str]]] = {
     "certificates.cosine_result": (["norm_lower_bound", "displayed", "inner_product_upper_bound"], _COSINE),
     "certificates.smoothgrad_bounds": (None, [*_SMOOTHGRAD, "tests/soundness/test_smoothgrad.py"]),
     "certificates.smoothgrad_result": (["margins", "spread_bound", "from_sums"], _SMOOTHGRAD),
-    "stopping": (None, ["tests/test_stopping.py", "tests/soundness/test_stopping.py"]),
+    "certification.stopping": (None, ["tests/certification/test_stopping.py", "tests/soundness/test_stopping.py"]),
 }
 """For each module the functions that are changed (all if ``None``), and the tests that should notice, fastest first."""
 

@@ -21,7 +21,7 @@ from lit_certattr.data import Digits
 from lit_certattr.metrics import CertifiedOneShare, CertifiedOverlap, MeanCertifiedRadius, SameClassOverlap
 from lit_certattr.models import SmallCNN
 from lit_certattr.objectives import Objective
-from lit_certattr.protocol import RobustnessProtocol
+from lit_certattr.robustness.protocol import RobustnessProtocol
 from lit_certattr.smoothing import GaussianNoise
 
 CONFIGS = Path(__file__).parents[1] / "configs/objective"

@@ -38,7 +38,7 @@ from lit_certattr import Certifier
 from lit_certattr.attribution import Attribution, GradCAM, Gradient
 from lit_certattr.attribution.image_convolution import ImageConvolutions
 from lit_certattr.certificates import PixelCertificate, Result, TopKOverlapCertificate
-from lit_certattr.host_memory import keep_freed_memory
+from lit_certattr.certification.host_memory import keep_freed_memory
 from lit_certattr.models import EfficientNetLite0, SmallCNN, TorchvisionClassifier, final_layer, fold_batch_norm
 from lit_certattr.smoothing import GaussianNoise, MapBlock, noisy_images
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 
-from lit_certattr.host_memory import keep_freed_memory
+from lit_certattr.certification.host_memory import keep_freed_memory
 
 Cases = Mapping[str, Callable[[], object]]
 

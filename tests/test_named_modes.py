@@ -18,7 +18,7 @@ from lit_certattr.data import Sample, collate
 from lit_certattr.errors import InputError
 from lit_certattr.models import CifarResNet
 from lit_certattr.modules import CertificationModule
-from lit_certattr.reports import RunDirectory
+from lit_certattr.records import RunDirectory
 from lit_certattr.smoothing import GaussianNoise
 
 IMAGES = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -44,7 +44,7 @@ from lit_certattr.certificates import (
     SmoothGradCertificate,
     TopKOverlapCertificate,
 )
-from lit_certattr.certifier import Certifier
+from lit_certattr.certification import Certifier
 from lit_certattr.models import CifarResNet
 from lit_certattr.smoothing import (
     Draw,

@@ -36,7 +36,7 @@ from lit_certattr.certificates import (
     TopKOverlapResult,
 )
 from lit_certattr.data import Sample
-from lit_certattr.sandwich.evaluate import Evaluation
+from lit_certattr.robustness.evaluation import Evaluation
 from lit_certattr.smoothing import GaussianNoise, MapBlock, noisy_maps, uniform_levels
 
 ATTRIBUTION = Gradient()

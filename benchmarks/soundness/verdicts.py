@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
-from lit_certattr.sandwich.evaluate import Evaluation
-from lit_certattr.sandwich.quantities import CosineQuantity, OverlapQuantity
+from lit_certattr.robustness.evaluation import Evaluation
+from lit_certattr.robustness.quantities import CosineQuantity, OverlapQuantity
 from lit_certattr.statistics import shift
 
 NEAR = 0.9

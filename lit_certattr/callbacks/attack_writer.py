@@ -5,15 +5,15 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 
-from lit_certattr.attack_module import AttackModule
 from lit_certattr.callbacks.locked import Locked
 from lit_certattr.data import Sample
-from lit_certattr.reports.attack_directory import AttackDirectory
+from lit_certattr.modules.attack import AttackModule
+from lit_certattr.records.attack_directory import AttackDirectory
 from lit_certattr.reports.attack_page import write_attack_page
 
 
 class AttackWriter(Locked):
-    """Fills an :class:`~lit_certattr.reports.attack_directory.AttackDirectory` from the predict loop.
+    """Fills an :class:`~lit_certattr.records.attack_directory.AttackDirectory` from the predict loop.
 
     Opens the directory before the loop and tells the module which images are done already. Every process writes its own
     images; when all are done, the first one writes the table and the page.

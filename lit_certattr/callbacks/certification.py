@@ -20,17 +20,17 @@ from lit_certattr.callbacks.loggers import MAX_PICTURES, describe_run, log_certi
 from lit_certattr.callbacks.sampling_progress import sampling_progress
 from lit_certattr.callbacks.selection import KEY, PREFIX, Selection, alpha_after_selection, certified_monitors
 from lit_certattr.certificates import Result
-from lit_certattr.certifier import Certifier
+from lit_certattr.certification import Certifier
 from lit_certattr.data import NO_LABEL
 from lit_certattr.errors import InputError
 from lit_certattr.metrics import metrics_for
 from lit_certattr.modules import Targets
 from lit_certattr.preflight import check_network, logits_of
+from lit_certattr.records.table import rows
 from lit_certattr.reports import image_panel
-from lit_certattr.reports.table import rows
-from lit_certattr.rounding import total
 from lit_certattr.settings import instance, real_number, several, whole_number
 from lit_certattr.smoothing import content_id
+from lit_certattr.statistics.rounding import total
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,12 +7,12 @@ from lightning import LightningModule, Trainer
 
 from lit_certattr.callbacks.locked import Locked
 from lit_certattr.data import Sample
-from lit_certattr.evaluation_module import EvaluationModule
-from lit_certattr.reports.evaluation_directory import EvaluationDirectory
+from lit_certattr.modules.evaluation import EvaluationModule
+from lit_certattr.records.evaluation_directory import EvaluationDirectory
 
 
 class EvaluationWriter(Locked):
-    """Fills an :class:`~lit_certattr.reports.evaluation_directory.EvaluationDirectory` from the predict loop.
+    """Fills an :class:`~lit_certattr.records.evaluation_directory.EvaluationDirectory` from the predict loop.
 
     Opens the directory before the loop and tells the module which images are done already. Every process writes its own
     batches.

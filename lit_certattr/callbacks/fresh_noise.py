@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from lit_certattr.audit.finding import Finding
+from lit_certattr.audit.fresh import contradictions
 from lit_certattr.data import Sample
 from lit_certattr.modules import CertificationModule
-from lit_certattr.reports.finding import Finding
-from lit_certattr.reports.fresh import contradictions
-from lit_certattr.reports.run_directory import RunDirectory
+from lit_certattr.records.run_directory import RunDirectory
 
 
 class FreshNoise(Callback):
@@ -17,7 +17,7 @@ class FreshNoise(Callback):
 
     Args:
         directory: The run.
-        level: Probability of error for each claim, see :func:`lit_certattr.reports.fresh.contradictions`.
+        level: Probability of error for each claim, see :func:`lit_certattr.audit.fresh.contradictions`.
         seed: Seed of the fresh noise; all processes take that of the first one.
 
     Attributes:

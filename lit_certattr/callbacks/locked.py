@@ -2,7 +2,7 @@
 
 from lightning import Callback, LightningModule, Trainer
 
-from lit_certattr.reports.output_directory import OutputDirectory
+from lit_certattr.records.output_directory import OutputDirectory
 
 
 class Locked(Callback):

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from lit_certattr.image_module import ImageModule
+from lit_certattr.modules.image import ImageModule
 
 _QUIET = 15.0  # seconds between two lines where there is no terminal
 
@@ -31,7 +31,7 @@ def duration(seconds: float) -> str:
 class CertificationProgress(Callback):
     """Progress bar with the time left, counted in noisy samples, and a forecast of the cost after two batches.
 
-    For the predict loop of an :class:`~lit_certattr.image_module.ImageModule`, e.g. a :class:`CertificationModule`.
+    For the predict loop of an :class:`~lit_certattr.modules.image.ImageModule`, e.g. a :class:`CertificationModule`.
     With several processes the first one shows its own share. Where output is no terminal (CI logs) there are plain
     lines instead of a bar: the forecast, then at most one every fifteen seconds.
 

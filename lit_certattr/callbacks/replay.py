@@ -8,14 +8,13 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from lit_certattr.audit.finding import Finding, show
+from lit_certattr.audit.replay import map_faults, replay_faults, same_machine
 from lit_certattr.callbacks.result_writer import clean_answers
-from lit_certattr.certifier import Certifier
+from lit_certattr.certification import Certifier, Look, StoppingRule
 from lit_certattr.data import Sample
 from lit_certattr.modules import CertificationModule
-from lit_certattr.reports.finding import Finding, show
-from lit_certattr.reports.replay import map_faults, replay_faults, same_machine
-from lit_certattr.reports.run_directory import RunDirectory
-from lit_certattr.stopping import Look, StoppingRule
+from lit_certattr.records.run_directory import RunDirectory
 
 
 class Replay(Callback):
@@ -33,7 +32,7 @@ class Replay(Callback):
 
     Attributes:
         chosen: Ids of these images.
-        exact: Whether bits are compared, see :func:`~lit_certattr.reports.replay.same_machine`.
+        exact: Whether bits are compared, see :func:`~lit_certattr.audit.replay.same_machine`.
         findings: What is not as recorded, over all processes once the loop has ended.
     """
 

@@ -15,9 +15,9 @@ from lit_certattr.certificates import Result
 from lit_certattr.data import NO_LABEL, Sample
 from lit_certattr.errors import InputError
 from lit_certattr.modules import CertificationModule
+from lit_certattr.records.run_directory import RunDirectory
+from lit_certattr.records.table import RADII
 from lit_certattr.reports.html import write_report
-from lit_certattr.reports.run_directory import RunDirectory
-from lit_certattr.reports.table import RADII
 
 
 class ResultWriter(Locked):
@@ -28,12 +28,12 @@ class ResultWriter(Locked):
 
     Args:
         directory: Where to write.
-        settings: Everything that decides the results, see :func:`lit_certattr.reports.provenance.run_settings`.
+        settings: Everything that decides the results, see :func:`lit_certattr.records.provenance.run_settings`.
         ids: Ids of all images, in the order of the data set, which is that of the table.
         class_names: Names of the classes, for the report; empty if unknown.
         overwrite: Delete a run of other settings that is there.
         config: Resolved configuration as YAML.
-        provenance: See :func:`lit_certattr.reports.provenance.provenance`.
+        provenance: See :func:`lit_certattr.records.provenance.provenance`.
         radii: Radii of the table's columns.
         max_panels: Images that get a panel in the report.
     """

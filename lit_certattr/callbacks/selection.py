@@ -18,7 +18,7 @@ from lightning import Callback
 
 from lit_certattr.callbacks.metric_gate import MetricGate
 from lit_certattr.models.checkpoint_file import read_checkpoint
-from lit_certattr.rounding import total
+from lit_certattr.statistics.rounding import total
 
 KEY = "certified_selection"
 """Where a checkpoint holds the records."""

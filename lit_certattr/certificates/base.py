@@ -11,9 +11,9 @@ from torchmetrics import Metric
 
 from lit_certattr.certificates.result import Result, invalid_flags
 from lit_certattr.errors import InputError
-from lit_certattr.rounding import at_most, exact
 from lit_certattr.settings import real_number
 from lit_certattr.smoothing import MapBlock, Noise, alpha_slack
+from lit_certattr.statistics.rounding import at_most, exact
 
 
 def check_alpha(alpha: float) -> float:

@@ -19,9 +19,9 @@ from lit_certattr.certificates.cosine_bounds import (
 from lit_certattr.certificates.gaussian_cosine import gaussian_cosine_bound, max_length
 from lit_certattr.certificates.result import Result, budget_of, check_same_shape, invalid_flags
 from lit_certattr.errors import InputError
-from lit_certattr.rounding import at_least, exact
 from lit_certattr.smoothing import GaussianNoise, Noise, UniformBallNoise
 from lit_certattr.statistics import betting_lower, vector_margin
+from lit_certattr.statistics.rounding import at_least, exact
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lit_certattr.certificates.result import Result, budget_of
 from lit_certattr.errors import InputError
-from lit_certattr.rounding import at_least, exact
 from lit_certattr.statistics import exact_share
+from lit_certattr.statistics.rounding import at_least, exact
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -20,7 +20,6 @@ from lit_certattr.certificates.result import (
 )
 from lit_certattr.certificates.votes import check_tied, check_votes, vote_flags
 from lit_certattr.errors import InputError
-from lit_certattr.rounding import exact, percent_at_least
 from lit_certattr.smoothing import top_k_size
 from lit_certattr.statistics import (
     binomial_tail,
@@ -29,6 +28,7 @@ from lit_certattr.statistics import (
     two_label_holm,
     two_label_test,
 )
+from lit_certattr.statistics.rounding import exact, percent_at_least
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,10 +15,10 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from lit_certattr.errors import InputError
-from lit_certattr.rounding import confidence, exact
+from lit_certattr.files.untrusted import check_tensors
+from lit_certattr.files.whole_file import write_whole
 from lit_certattr.statistics import clopper_pearson_upper
-from lit_certattr.untrusted import check_tensors
-from lit_certattr.whole_file import write_whole
+from lit_certattr.statistics.rounding import confidence, exact
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +41,7 @@ class Result:
         alpha: Probability of any false statement about this image, over all pixels and levels together, and over
             all moments at which sampling could have stopped.
         alpha_share: Share of alpha behind the bounds of this result: 1, or that of one look where sampling may
-            stop early (:mod:`lit_certattr.stopping`).
+            stop early (:mod:`lit_certattr.certification`).
         alpha_slack: Part of that which the noise itself has spent, since the law that is drawn is not exactly that of
             the theorem (:func:`~lit_certattr.smoothing.alpha_slack`); the bounds spend the rest. 0 for most laws.
         sigma: Standard deviation of the noise, in pixel units.

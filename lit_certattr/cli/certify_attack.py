@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
 
-from lit_certattr.attack_module import AttackModule
 from lit_certattr.attacks import AttackConfig
+from lit_certattr.audit.audit import audit_run
 from lit_certattr.callbacks.attack_writer import AttackWriter
 from lit_certattr.callbacks.progress import CertificationProgress
 from lit_certattr.certificates.drawing import name_of
@@ -25,12 +25,12 @@ from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.cli.reopen import reopen
 from lit_certattr.data import collate
 from lit_certattr.errors import InputError
-from lit_certattr.reports.attack_directory import AttackDirectory
+from lit_certattr.modules.attack import AttackModule
+from lit_certattr.records.attack_directory import AttackDirectory
+from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.reports.attack_page import violation
-from lit_certattr.reports.audit import audit_run
-from lit_certattr.reports.run_directory import RunDirectory
-from lit_certattr.rounding import exact, fixed_at_least, fixed_at_most, total
-from lit_certattr.sandwich import SandwichAttack, quantities
+from lit_certattr.robustness import SandwichAttack, quantities
+from lit_certattr.statistics.rounding import exact, fixed_at_least, fixed_at_most, total
 
 ATTACK_HELP = """Attack the certified explanations of a run: lower and upper bound side by side.
 

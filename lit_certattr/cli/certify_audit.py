@@ -11,6 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
 
+from lit_certattr.audit.audit import Audit, audit_run
+from lit_certattr.audit.finding import Finding
+from lit_certattr.audit.fresh import count_claims
+from lit_certattr.audit.replay import TOLERANCE
 from lit_certattr.callbacks.fresh_noise import FreshNoise
 from lit_certattr.callbacks.progress import CertificationProgress
 from lit_certattr.callbacks.replay import Replay
@@ -19,13 +23,9 @@ from lit_certattr.cli.reopen import reopen
 from lit_certattr.data import collate
 from lit_certattr.errors import InputError
 from lit_certattr.modules import CertificationModule
-from lit_certattr.reports.audit import Audit, audit_run
-from lit_certattr.reports.finding import Finding
-from lit_certattr.reports.fresh import count_claims
-from lit_certattr.reports.replay import TOLERANCE
-from lit_certattr.reports.run_directory import RunDirectory
-from lit_certattr.rounding import at_most, exact, total
+from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.smoothing import alpha_slack
+from lit_certattr.statistics.rounding import at_most, exact, total
 
 AUDIT_HELP = """Check a run: derive every certificate again, and find altered files.
 

@@ -32,16 +32,16 @@ from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet, collate
 from lit_certattr.data.unchanged import UnchangedSamples
 from lit_certattr.errors import InputError
-from lit_certattr.evaluation_module import EvaluationModule
+from lit_certattr.files.whole_file import write_whole
 from lit_certattr.models import network_hash, structure_hash
+from lit_certattr.modules.evaluation import EvaluationModule
 from lit_certattr.preflight import accuracy_warning, check_network, logits_of, match_classes
-from lit_certattr.protocol import RobustnessProtocol, column_names
+from lit_certattr.records.evaluation_directory import EvaluationDirectory, Mean, table_rows
+from lit_certattr.records.provenance import data_hash
+from lit_certattr.records.run_directory import check_ids
 from lit_certattr.reports.agreement_figure import agreement_figure
-from lit_certattr.reports.evaluation_directory import EvaluationDirectory, Mean, table_rows
-from lit_certattr.reports.provenance import data_hash
-from lit_certattr.reports.run_directory import check_ids
-from lit_certattr.rounding import exact
-from lit_certattr.whole_file import write_whole
+from lit_certattr.robustness.protocol import RobustnessProtocol, column_names
+from lit_certattr.statistics.rounding import exact
 
 EVALUATE_HELP = """Evaluate the robustness of plain attributions, as the literature does.
 

@@ -22,20 +22,20 @@ from lit_certattr.attribution import frozen
 from lit_certattr.callbacks.progress import CertificationProgress
 from lit_certattr.callbacks.result_writer import ResultWriter
 from lit_certattr.callbacks.selection import recorded_selections
-from lit_certattr.certifier import Certifier
+from lit_certattr.certification import Certifier
 from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet, collate
 from lit_certattr.data.unchanged import UnchangedSamples
 from lit_certattr.errors import InputError
-from lit_certattr.limits import check_count
 from lit_certattr.models import load_network, load_weights
 from lit_certattr.models.checkpoint import check_weights_key
 from lit_certattr.modules import CertificationModule, Targets
 from lit_certattr.preflight import CHECKS, accuracy_warning, check_network, logits_of, match_classes
+from lit_certattr.records.provenance import provenance, run_settings
+from lit_certattr.records.run_directory import RunDirectory, check_ids
+from lit_certattr.records.table import RADII, check_radii
 from lit_certattr.reports.log_run import log_run
-from lit_certattr.reports.provenance import provenance, run_settings
-from lit_certattr.reports.run_directory import RunDirectory, check_ids
-from lit_certattr.reports.table import RADII, check_radii
+from lit_certattr.settings import check_count
 from lit_certattr.smoothing import Noise
 
 RUN_HELP = """Certify the attribution maps of a set of images.

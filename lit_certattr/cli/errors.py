@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.memory import is_oom_error
 import lit_certattr.cli.strict_yaml  # noqa: F401  (the parsers below read YAML with it)
 from lit_certattr.cli.nulls import first_null
 from lit_certattr.errors import InputError
-from lit_certattr.whole_file import REMEDIES
+from lit_certattr.files.whole_file import REMEDIES
 
 _IGNORED = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6.6 with torch 2.14, in its own code

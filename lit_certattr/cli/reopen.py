@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from lit_certattr.attribution import frozen
-from lit_certattr.certifier import Certifier
+from lit_certattr.certification import Certifier
 from lit_certattr.cli.certify_run import (
     TrainerOptions,
     add_run_arguments,
@@ -24,13 +24,13 @@ from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.data import ImageDataModule, SampleSet
 from lit_certattr.data.unchanged import UnchangedSamples
 from lit_certattr.errors import InputError
+from lit_certattr.files.untrusted import read_yaml
 from lit_certattr.modules import Targets
 from lit_certattr.preflight import logits_of, match_classes
-from lit_certattr.reports.output_directory import first_difference
-from lit_certattr.reports.provenance import provenance, run_settings
-from lit_certattr.reports.run_directory import RunDirectory, check_answers, check_structure
-from lit_certattr.trust import build, call, nothing_from
-from lit_certattr.untrusted import read_yaml
+from lit_certattr.records.output_directory import first_difference
+from lit_certattr.records.provenance import provenance, run_settings
+from lit_certattr.records.run_directory import RunDirectory, check_answers, check_structure
+from lit_certattr.records.trust import build, call, nothing_from
 
 _FUNCTION = (
     "attribution",

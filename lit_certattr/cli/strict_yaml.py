@@ -5,6 +5,8 @@ from typing import Any
 import yaml
 from jsonargparse import get_loader, set_loader
 
+from lit_certattr.settings.moved import current_paths
+
 _MOST_VALUES = 200_000
 _MOST_DIGITS = 400
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -67,7 +69,7 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
 
 def _load_strictly(stream: str) -> Any:
     check_yaml(stream)
-    return _load(stream)
+    return current_paths(_load(stream))
 
 
 set_loader("yaml", _load_strictly, exceptions=(yaml.YAMLError,))

@@ -29,7 +29,7 @@ from lit_certattr.data import ImageDataModule
 from lit_certattr.errors import InputError
 from lit_certattr.models.checkpoint_file import read_checkpoint
 from lit_certattr.modules import RobustClassifier
-from lit_certattr.training_checks import check_data, check_logits_fit
+from lit_certattr.modules.training_checks import check_data, check_logits_fit
 
 DESCRIPTION = """Train an image classifier whose explanations can be certified.
 

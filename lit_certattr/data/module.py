@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader
 from lit_certattr.data.sample import Sample, SampleSet, collate
 from lit_certattr.data.split import balanced_order
 from lit_certattr.errors import InputError
-from lit_certattr.limits import check_count
+from lit_certattr.settings import check_count
 
 
 class ImageDataModule(LightningDataModule):

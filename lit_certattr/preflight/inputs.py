@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lit_certattr.errors import InputError
-from lit_certattr.rounding import exact
+from lit_certattr.statistics.rounding import exact
 
 
 def check_one_image(image: Any) -> Tensor:

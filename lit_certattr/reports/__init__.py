@@ -1,6 +1,5 @@
-"""Figures, the report of a run, and the directory that a run leaves behind."""
+"""Pages and figures."""
 
 from lit_certattr.reports.figures import image_panel
-from lit_certattr.reports.run_directory import Record, RunDirectory
 
-__all__ = ["Record", "RunDirectory", "image_panel"]
+__all__ = ["image_panel"]

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 
-from lit_certattr.reports.evaluation_directory import Mean
+from lit_certattr.records.evaluation_directory import Mean
 
 _COLOURS = ("#c0392b", "#2e86c1")
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lit_certattr.certificates import Result
 from lit_certattr.certificates import drawing as draw
-from lit_certattr.rounding import exact
-from lit_certattr.sandwich import quantities
+from lit_certattr.robustness import quantities
+from lit_certattr.statistics.rounding import exact
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +64,7 @@ def series(
     """The curves of some images.
 
     Args:
-        images: Certificates and rows of each, see :func:`lit_certattr.reports.attack_directory.schema`.
+        images: Certificates and rows of each, see :func:`lit_certattr.records.attack_directory.schema`.
     """
     rows: dict[Key, list[list[Mapping[str, Any]]]] = {}
     for _, entries in images:

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lit_certattr.certificates.drawing import name_of
-from lit_certattr.reports.attack_directory import AttackDirectory
+from lit_certattr.records.attack_directory import AttackDirectory
+from lit_certattr.records.run_directory import Record
 from lit_certattr.reports.attack_figure import perturbation_figure, sandwich_figure, series
 from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
-from lit_certattr.reports.run_directory import Record
-from lit_certattr.rounding import at_least, at_most, exact, fixed_at_least, fixed_at_most
-from lit_certattr.sandwich import ImageSandwich
+from lit_certattr.robustness import ImageSandwich
+from lit_certattr.statistics.rounding import at_least, at_most, exact, fixed_at_least, fixed_at_most
 
 _NAMES = {
     "important": "important",

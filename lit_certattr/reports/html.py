@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 
 from lit_certattr.certificates import CosineResult, OverlapResult, PixelResult, Result
 from lit_certattr.certificates.drawing import name_of
+from lit_certattr.records.run_directory import Record, RunDirectory
 from lit_certattr.reports.figures import dataset_figure, image_panel
 from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
-from lit_certattr.reports.run_directory import Record, RunDirectory
-from lit_certattr.rounding import (
+from lit_certattr.smoothing import DiscreteGaussianNoise, alpha_slack
+from lit_certattr.statistics import false_certificates
+from lit_certattr.statistics.rounding import (
     at_least,
     at_most,
     confidence,
@@ -24,8 +26,6 @@ from lit_certattr.rounding import (
     percent_at_least,
     total,
 )
-from lit_certattr.smoothing import DiscreteGaussianNoise, alpha_slack
-from lit_certattr.statistics import false_certificates
 
 
 def write_report(directory: RunDirectory, ids: Sequence[str], max_panels: int = 16) -> None:

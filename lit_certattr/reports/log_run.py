@@ -7,8 +7,8 @@ import yaml
 from lightning.pytorch.loggers import Logger, WandbLogger
 from PIL import Image
 
-from lit_certattr.reports.run_directory import RunDirectory
-from lit_certattr.reports.table import means
+from lit_certattr.records.run_directory import RunDirectory
+from lit_certattr.records.table import means
 
 MAX_PICTURES = 16
 """Pictures in one run of a logger; more only fill the disk."""

@@ -18,7 +18,7 @@ from lit_certattr.attribution import Gradient
 from lit_certattr.callbacks import CertificationCallback, MetricGate
 from lit_certattr.callbacks.selection import Selection, recorded_selections
 from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate
-from lit_certattr.certifier import Certifier
+from lit_certattr.certification import Certifier
 from lit_certattr.data import SampleSet, collate
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.functional import certified_fraction, certified_one_share, certified_overlap

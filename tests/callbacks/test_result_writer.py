@@ -17,7 +17,7 @@ from lit_certattr.data import SampleSet, collate
 from lit_certattr.errors import InputError
 from lit_certattr.modules import CertificationModule, RobustClassifier
 from lit_certattr.objectives import CrossEntropy
-from lit_certattr.reports import RunDirectory
+from lit_certattr.records import RunDirectory
 from lit_certattr.smoothing import GaussianNoise
 
 IDS = ["d", "a", "c", "b"]

@@ -20,7 +20,7 @@ from wandb.proto import wandb_internal_pb2
 from lit_certattr.attribution import Gradient
 from lit_certattr.callbacks import CertificationCallback
 from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate
-from lit_certattr.certifier import Certifier
+from lit_certattr.certification import Certifier
 from lit_certattr.data import SampleSet, collate
 from lit_certattr.modules import RobustClassifier
 from lit_certattr.objectives import CrossEntropy

@@ -22,9 +22,9 @@ from lit_certattr.certificates import CosineCertificate, CosineResult, load_resu
 from lit_certattr.certificates.cosine_bounds import cosine_bound, total_variation
 from lit_certattr.certificates.cosine_result import bound_name, inner_product_upper_bound, norm_lower_bound
 from lit_certattr.certificates.gaussian_cosine import gaussian_cosine_bound
+from lit_certattr.certification import StoppingRule
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise, MapBlock, UniformBallNoise, noisy_images
-from lit_certattr.stopping import StoppingRule
 
 SHAPE, BALL = (4, 5), UniformBallNoise(0.25)
 

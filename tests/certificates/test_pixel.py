@@ -10,8 +10,8 @@ from scipy.stats import binom, norm
 
 from lit_certattr.certificates import ABSTAIN, PixelCertificate
 from lit_certattr.errors import InputError
-from lit_certattr.rounding import percent_at_least
 from lit_certattr.smoothing import GaussianNoise
+from lit_certattr.statistics.rounding import percent_at_least
 
 
 def certify_counts(ones, num_samples, *, sigma=0.25, num_constant=0, **settings):

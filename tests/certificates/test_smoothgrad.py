@@ -16,10 +16,10 @@ from lit_certattr.certificates.smoothgrad_bounds import (
     spread_upper,
     swap_distances,
 )
+from lit_certattr.certification import Futility
 from lit_certattr.errors import InputError
 from lit_certattr.metrics import metrics_for
 from lit_certattr.smoothing import Draw, GaussianNoise, MapBlock, UniformBallNoise, noisy_images, normal_stream
-from lit_certattr.stopping import Futility
 
 SIGMA = 0.5
 

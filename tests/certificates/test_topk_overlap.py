@@ -11,8 +11,8 @@ from oracles import overlap
 
 from lit_certattr.certificates import TopKOverlapCertificate, displacement_radii
 from lit_certattr.errors import InputError
-from lit_certattr.rounding import at_least
 from lit_certattr.smoothing import GaussianNoise
+from lit_certattr.statistics.rounding import at_least
 
 P = np.array([0.91, 0.72, 0.55, 0.40, 0.31, 0.22, 0.15, 0.08, 0.05, 0.02])
 ROUNDED = st.floats(0, 1).map(lambda p: round(p, 2))  # ties, zeros and ones included

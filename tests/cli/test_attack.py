@@ -11,11 +11,11 @@ import pytest
 import torch
 import yaml
 
-from lit_certattr.attack_module import AttackModule
 from lit_certattr.cli.certify import main
 from lit_certattr.models import SmallCNN
-from lit_certattr.reports import RunDirectory
-from lit_certattr.reports.attack_directory import AttackDirectory
+from lit_certattr.modules.attack import AttackModule
+from lit_certattr.records import RunDirectory
+from lit_certattr.records.attack_directory import AttackDirectory
 from lit_certattr.reports.html import write_report
 
 ROOT = Path(__file__).parents[2]

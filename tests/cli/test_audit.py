@@ -12,9 +12,9 @@ import yaml
 
 from lit_certattr.cli.certify import main
 from lit_certattr.models import SmallCNN
-from lit_certattr.reports import RunDirectory
+from lit_certattr.records import RunDirectory
+from lit_certattr.records.run_directory import fingerprint
 from lit_certattr.reports.html import write_report
-from lit_certattr.reports.run_directory import fingerprint
 from lit_certattr.smoothing import DiscreteGaussianNoise, alpha_slack
 
 CONFIG = """
@@ -410,7 +410,7 @@ def test_help_teaches(capsys):
 def test_a_run_that_stops_early(honest, tmp_path, capsys):
     config = yaml.safe_load(CONFIG)
     config["certifier"]["stopping"] = [
-        {"class_path": "lit_certattr.stopping.Futility", "init_args": {"gain": 0.5, "radius": 0.1}}
+        {"class_path": "lit_certattr.certification.Futility", "init_args": {"gain": 0.5, "radius": 0.1}}
     ]
     config["certifier"]["num_samples"] = 2000
     (tmp_path / "early.yaml").write_text(yaml.safe_dump(config))

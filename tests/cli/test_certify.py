@@ -20,7 +20,7 @@ from PIL import Image
 from lit_certattr.certificates import load_results
 from lit_certattr.cli.certify import main
 from lit_certattr.models import SmallCNN
-from lit_certattr.reports import RunDirectory
+from lit_certattr.records import RunDirectory
 from lit_certattr.statistics import look_share
 
 ROOT = Path(__file__).parents[2]

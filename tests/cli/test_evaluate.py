@@ -11,7 +11,7 @@ import yaml
 
 from lit_certattr.cli.certify import main
 from lit_certattr.models import SmallCNN
-from lit_certattr.reports.evaluation_directory import means, summary_markdown
+from lit_certattr.records.evaluation_directory import means, summary_markdown
 
 ROOT = Path(__file__).parents[2]
 PROTOCOLS = sorted((ROOT / "configs/protocol").glob("*.yaml"))

@@ -18,7 +18,7 @@ from PIL import Image
 
 from lit_certattr.cli.certify import main
 from lit_certattr.cli.errors import machine_fault
-from lit_certattr.reports import RunDirectory
+from lit_certattr.records import RunDirectory
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,10 +15,10 @@ from lit_certattr.cli.certify import main
 from lit_certattr.data import SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.models import SmallCNN
-from lit_certattr.reports import RunDirectory
+from lit_certattr.records import RunDirectory
+from lit_certattr.records.provenance import data_hash
+from lit_certattr.records.run_directory import fingerprint
 from lit_certattr.reports.html import write_report
-from lit_certattr.reports.provenance import data_hash
-from lit_certattr.reports.run_directory import fingerprint
 
 SPEC = {"class_path": "lit_certattr.models.SmallCNN", "init_args": {"image_size": 8}}
 
@@ -60,7 +60,7 @@ CONFIGS = {
     "stopping": _config(
         [_certificate("PixelCertificate", top_k=[0.5])],
         num_samples=1000,
-        stopping=[{"class_path": "lit_certattr.stopping.Futility", "init_args": {"gain": 0.5, "radius": 0.1}}],
+        stopping=[{"class_path": "lit_certattr.certification.Futility", "init_args": {"gain": 0.5, "radius": 0.1}}],
     ),
 }
 

@@ -6,10 +6,10 @@ import pytest
 import yaml
 
 import lit_certattr.cli.certify  # noqa: F401  (makes short class names legal)
-from lit_certattr.certifier import Certifier
+from lit_certattr.certification import Certifier
 from lit_certattr.cli.certify_run import TrainerOptions, _plain, add_run_arguments, build_parts
 from lit_certattr.cli.errors import OneLineParser
-from lit_certattr.trust import build, call
+from lit_certattr.records.trust import build, call
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RUNS = [path for path in sorted((CONFIGS / "certify").glob("*.yaml")) if path.stem != "folder"]  # has no images

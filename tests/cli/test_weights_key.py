@@ -6,7 +6,7 @@ import yaml
 
 from lit_certattr.cli.certify import main
 from lit_certattr.models import SmallCNN, TimmClassifier, network_hash
-from lit_certattr.reports import RunDirectory
+from lit_certattr.records import RunDirectory
 
 CONFIG = {
     "data": {"class_path": "lit_certattr.data.Digits", "init_args": {"max_images": 1}},

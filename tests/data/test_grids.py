@@ -11,7 +11,7 @@ from torch import nn
 
 from lit_certattr.attribution import InputXGradient
 from lit_certattr.certificates import PixelCertificate
-from lit_certattr.certifier import Certifier
+from lit_certattr.certification import Certifier
 from lit_certattr.data import GridMosaics, ImageDataModule, Photographs, SampleSet
 from lit_certattr.data.grids import mosaics
 from lit_certattr.errors import InputError

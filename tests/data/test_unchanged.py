@@ -5,7 +5,7 @@ from torch.utils.data import DataLoader
 from lit_certattr.data import SampleSet, collate
 from lit_certattr.data.unchanged import UnchangedSamples
 from lit_certattr.errors import InputError
-from lit_certattr.reports.provenance import data_hash
+from lit_certattr.records.provenance import data_hash
 
 
 @pytest.fixture

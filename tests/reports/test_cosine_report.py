@@ -11,10 +11,11 @@ from torch import nn
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import CosineCertificate, PixelCertificate
-from lit_certattr.reports import RunDirectory, image_panel
+from lit_certattr.records import RunDirectory
+from lit_certattr.records.table import means
+from lit_certattr.reports import image_panel
 from lit_certattr.reports.figures import dataset_figure
 from lit_certattr.reports.html import write_report
-from lit_certattr.reports.table import means
 from lit_certattr.smoothing import GaussianNoise, UniformBallNoise
 
 

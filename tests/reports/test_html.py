@@ -5,7 +5,7 @@ import attrs
 import pytest
 import torch
 
-from lit_certattr.reports import RunDirectory
+from lit_certattr.records import RunDirectory
 from lit_certattr.reports.html import write_report
 
 EVIL = "<script>alert('x')</script>\"><img src=x onerror=alert(1)> & $\\frac$ {{ 7*7 }}"

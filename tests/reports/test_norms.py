@@ -10,10 +10,11 @@ from lit_certattr.certificates import RenyiCertificate, TopKOverlapCertificate
 from lit_certattr.errors import InputError
 from lit_certattr.metrics import CertifiedOverlap, CertifiedOverlapCurve, metrics_for
 from lit_certattr.metrics.functional import certified_overlap
-from lit_certattr.reports import RunDirectory, image_panel
+from lit_certattr.records import RunDirectory
+from lit_certattr.records.table import means
+from lit_certattr.reports import image_panel
 from lit_certattr.reports.figures import dataset_figure
 from lit_certattr.reports.html import write_report
-from lit_certattr.reports.table import means
 from lit_certattr.smoothing import GaussianNoise
 
 NAMES = {"two": "l2", "four": "l4", "largest": "linf"}

@@ -21,10 +21,10 @@ from lit_certattr.certificates import (
     TopKOverlapCertificate,
     TopKOverlapResult,
 )
+from lit_certattr.certification import StoppingRule
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, MapBlock, alpha_slack, noisy_images
 from lit_certattr.smoothing.discrete import _upper_tail
-from lit_certattr.stopping import StoppingRule
 
 GREY = torch.arange(256).reshape(1, 16, 16) / 255
 KNOWN = [[11, 38, 67, -80, -4, -34], [99, 74, 30, 44, -25, -10]]

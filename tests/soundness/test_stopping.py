@@ -13,9 +13,9 @@ from scipy.stats import binom
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate
+from lit_certattr.certification import StoppingRule
 from lit_certattr.smoothing import GaussianNoise
 from lit_certattr.statistics import clopper_pearson_lower, look_share, two_label_test
-from lit_certattr.stopping import StoppingRule
 
 _spec = importlib.util.spec_from_file_location("closed_form", Path(__file__).with_name("test_closed_form.py"))
 closed_form = importlib.util.module_from_spec(_spec)

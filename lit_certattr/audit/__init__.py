@@ -1,0 +1,1 @@
+"""Derive again what a run directory says, and compare."""

@@ -1,0 +1,267 @@
+"""Audit of a run directory: every certificate again from its stored counts, every file against the others."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+import attrs
+import pyarrow as pa
+from torch import Tensor
+
+from lit_certattr.audit.binding import check_class_names, derive, facts_faults, together_faults
+from lit_certattr.audit.consistency import MAX_LIST, check_provenance, read_config
+from lit_certattr.audit.files import SUFFIX, check_files, odd_kinds, stored_ids
+from lit_certattr.audit.finding import Finding, name_list, show
+from lit_certattr.audit.pages import check_page
+from lit_certattr.audit.recorded import Recorded, is_own_attribution, read_settings
+from lit_certattr.audit.table import check_table, read_table
+from lit_certattr.certificates import Result, load_results
+from lit_certattr.data import NO_LABEL, SampleSet
+from lit_certattr.errors import InputError
+from lit_certattr.records.provenance import data_hash
+from lit_certattr.records.run_directory import RunDirectory
+from lit_certattr.records.table import RADII, rows
+from lit_certattr.records.trust import foreign_classes
+
+_HALF = ("16-true", "bf16-true")
+_PANELS = 16
+
+
+class Tally(NamedTuple):
+    """What became of the certificates of one name.
+
+    Attributes:
+        kind: Their kind of result.
+        num_equal: How many re-derive to what is stored, in every field.
+        num_certificates: How many there are.
+    """
+
+    kind: str
+    num_equal: int
+    num_certificates: int
+
+
+@attrs.frozen
+class Audit:
+    """What :func:`audit_run` found.
+
+    Attributes:
+        ids: Ids of the images, in the order of the table.
+        tallies: By name of the certificate.
+        findings: Everything that is not as it must be; empty for an honest run.
+        notes: What could not be checked, and why.
+    """
+
+    ids: list[str]
+    tallies: dict[str, Tally]
+    findings: list[Finding]
+    notes: list[str]
+
+    @property
+    def num_certificates(self) -> int:
+        """Certificates of all images."""
+        return sum(tally.num_certificates for tally in self.tallies.values())
+
+
+def audit_run(directory: RunDirectory, pages: bool = True) -> Audit:
+    """Re-derive everything in a run directory that can be derived; reads only, and runs nothing from the files.
+
+    Each certificate is computed again by the function that certified, from its counts and from the settings, the image
+    and the noise law, and compared field by field, bit by bit. The table, the figures and the page are made again from
+    the certificates, the hash of the images from the images, the fingerprint from the settings; settings, certificates
+    and ``config.yaml`` must say the same; no file may be missing or too many.
+
+    Args:
+        directory: A run.
+        pages: Whether to draw the figures and the page again, which takes most of the time.
+
+    Raises:
+        InputError: If it is no run at all.
+    """
+    if not directory.provenance_file.is_symlink() and not directory.provenance_file.exists():
+        raise InputError(f"{directory.path} holds no run: there is no provenance.json")
+    if odd := odd_kinds(directory):
+        return Audit([], {}, odd, [])
+    provenance = directory.provenance()
+    settings = provenance.get("settings")
+    if not isinstance(settings, Mapping):
+        raise InputError(f"{directory.provenance_file} holds no settings")
+    findings = list(check_provenance(provenance, settings))
+    config, faults = read_config(directory.config, settings)
+    findings += faults
+    recorded, lines = read_settings(settings)
+    findings += [Finding("provenance.json", line) for line in lines]
+    table, ids, faults = _read_table(directory)
+    findings += faults
+    panels = config.get("max_panels", _PANELS)
+    findings += check_files(directory, ids, ids[: max(0, panels)])
+    findings += _check_ids(config.get("ids"), ids)
+    if recorded is None:
+        return Audit(ids, {}, findings, [])
+
+    derived = _Derived(directory, settings, recorded, config.get("radii", RADII))
+    there = stored_ids(directory.maps) | stored_ids(directory.images)
+    for image_id in [*ids, *sorted(there - set(ids))]:
+        if image_id in there:  # an id of the table alone never becomes a path
+            derived.add(image_id, image_id in ids)
+    findings += derived.findings
+    if table is not None:
+        findings += check_table(table, derived.rows, derived.radii, derived.skipped)
+    notes = _notes(directory, provenance, settings, recorded, config)
+    findings += _check_images(directory, ids, derived.labels, settings, notes)
+    if pages and table is not None and not findings:
+        faults, more = check_page(directory, ids, table, panels)
+        findings += faults
+        notes += more
+    tallies = {name: Tally(derived.kinds[name], sum(equal), len(equal)) for name, equal in derived.equal.items()}
+    return Audit(ids, tallies, findings, notes)
+
+
+class _Derived:
+    """Collects what follows from the certificates, image by image."""
+
+    def __init__(
+        self, directory: RunDirectory, settings: Mapping[str, Any], recorded: Recorded, radii: Sequence[float]
+    ) -> None:
+        self.directory, self.settings, self.recorded, self.radii = directory, settings, recorded, radii
+        self.findings: list[Finding] = []
+        self.equal: dict[str, list[bool]] = {}
+        self.kinds: dict[str, str] = {}
+        self.labels: dict[str, int] = {}
+        self.rows: list[dict[str, Any]] = []
+        self.skipped: list[tuple[str, str]] = []
+        self._class_names: dict[int, str] = {}
+
+    def add(self, image_id: str, listed: bool) -> None:
+        """Check one image; what hostile numbers provoke is a finding, whatever it is."""
+        try:
+            self._add(image_id, listed)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+            self.findings.append(Finding(image_id, f"cannot be checked ({reason})"))
+
+    def _add(self, image_id: str, listed: bool) -> None:
+        try:
+            record = self.directory.read(image_id)
+        except InputError as error:
+            self.findings.append(Finding(image_id, str(error)))
+            for name, result in _what_is_left(self.directory, image_id).items():
+                self.kinds[name] = result.kind
+                self.equal.setdefault(name, []).append(False)
+                self.skipped.append((image_id, name))
+            return
+        self.findings += facts_faults(record, self.settings)
+        self.findings += check_class_names(record, self._class_names)
+        label = record.facts.get("label", NO_LABEL)
+        self.labels[image_id] = label if isinstance(label, int) else NO_LABEL
+        again: dict[str, Result] = {}
+        for name, result in record.results.items():
+            faults, derived = derive(record, name, self.settings, self.recorded)
+            self.findings += faults
+            self.equal.setdefault(name, []).append(not faults)
+            self.kinds[name] = result.kind
+            if derived is None:
+                self.skipped.append((image_id, name))
+            else:
+                again[name] = derived
+        expected = self.recorded.certificates
+        if set(expected) != set(record.results):
+            self.findings.append(Finding(image_id, "certificates", name_list(record.results), name_list(expected)))
+        self.findings += together_faults(record, self.recorded)
+        if listed:
+            self.rows += rows(image_id, again, record.facts, self.radii)
+
+
+def _what_is_left(directory: RunDirectory, image_id: str) -> dict[str, Result]:
+    """The certificates of an image whose other file is damaged."""
+    try:
+        return load_results(directory.maps / f"{image_id}{SUFFIX}")
+    except InputError:
+        return {}
+
+
+def _read_table(directory: RunDirectory) -> tuple[pa.Table | None, list[str], list[Finding]]:
+    there = stored_ids(directory.images)
+    try:
+        table = read_table(directory.table, MAX_LIST * (len(there) + 1))
+    except FileNotFoundError:
+        return None, sorted(there), [Finding("results.parquet", "is missing: the run is not finished")]
+    except InputError as error:
+        return None, sorted(there), [Finding("results.parquet", f"cannot be read ({error})")]
+    return table, list(dict.fromkeys(str(image_id) for image_id in table.column("id").to_pylist())), []
+
+
+def _check_ids(asked: Any, ids: Sequence[str]) -> Iterator[Finding]:
+    """The images that ``config.yaml`` asks for, if it names any."""
+    if asked is None:
+        return
+    names = set(map(str, asked)) if isinstance(asked, list) else set()
+    for image_id in sorted(names ^ set(ids)):
+        yield Finding(
+            "config.yaml", f"ids: {show(image_id)} is {'not certified' if image_id in names else 'no such id'}"
+        )
+
+
+def _notes(
+    directory: RunDirectory,
+    provenance: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    recorded: Recorded,
+    config: Mapping[str, Any],
+) -> list[str]:
+    """What was not checked, and why."""
+    notes = []
+    own = [f"the certificate {name}" for name in recorded.foreign]
+    own += [] if recorded.noise is not None else [f"the noise {show(settings.get('noise'))}"]
+    own += [] if is_own_attribution(method := str(settings.get("attribution"))) else [f"the attribution {show(method)}"]
+    if own:
+        notes.append(f"Not of this package, and not bound to the settings in every field: {', '.join(own)}.")
+    if classes := foreign_classes(config):
+        notes.append(
+            f"config.yaml names classes outside of this package, torch, torchvision and timm: {', '.join(classes)}. "
+            "certify.py attack and audit --fresh import them only with --trust."
+        )
+    if directory.attack.exists():
+        notes.append("attack/ holds attacks on these certificates: its files are named, their numbers are not checked.")
+    versions = provenance.get("versions")
+    written = versions.get("lit-certattr") if isinstance(versions, Mapping) else None
+    if written is not None and written != version("lit-certattr"):
+        notes.append(f"Written by lit-certattr {show(written)}, audited by {version('lit-certattr')}.")
+    return notes
+
+
+class _StoredImages:
+    """The images of a run, read one at a time."""
+
+    def __init__(self, directory: RunDirectory, ids: Sequence[str]) -> None:
+        self.directory, self.ids = directory, ids
+
+    def __getitem__(self, index: int, /) -> Tensor:
+        return self.directory.read(self.ids[index]).image
+
+
+def _check_images(
+    directory: RunDirectory,
+    ids: Sequence[str],
+    labels: Mapping[str, int],
+    settings: Mapping[str, Any],
+    notes: list[str],
+) -> Iterator[Finding]:
+    """The hash of the images, from the images."""
+    if settings.get("precision") in _HALF:
+        notes.append("The images are stored in half precision: their hash, taken before, cannot be derived.")
+        return
+    if not ids:
+        yield Finding("images/", "the run holds no image")
+        return
+    if len(labels) < len(ids) or set(labels) - set(ids):
+        yield Finding("images/", "their hash cannot be verified: files are missing, damaged or unexpected")
+        return
+    try:
+        samples = SampleSet(_StoredImages(directory, ids), [labels[image_id] for image_id in ids], list(ids))
+        derived = data_hash(samples)
+    except (InputError, RuntimeError, TypeError) as error:
+        yield Finding("images/", f"cannot be hashed: {error}")
+        return
+    if derived != settings.get("images"):
+        yield Finding("images/", "hash of the images, labels and their order", show(settings.get("images")), derived)

@@ -1,0 +1,216 @@
+"""Binds a stored certificate to the settings, the image and the other certificates of its image."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import attrs
+import torch
+from torch import Tensor
+
+from lit_certattr.audit.finding import Finding, at, show
+from lit_certattr.audit.recorded import MAX_SAMPLES, Recorded, is_own_attribution, sampling_fields
+from lit_certattr.certificates import CosineResult, OverlapResult, PixelResult, Result, TopKOverlapResult
+from lit_certattr.data import NO_LABEL
+from lit_certattr.errors import InputError
+from lit_certattr.records.run_directory import Record
+
+_FACTS = frozenset({"label", "prediction", "target", "label_name", "prediction_name", "target_name"})
+_OF_SETTINGS = " (provenance.json)"
+
+
+def derive(
+    record: Record, name: str, settings: Mapping[str, Any], recorded: Recorded
+) -> tuple[list[Finding], Result | None]:
+    """A certificate again from its counts, with everything else from the settings and the image.
+
+    Args:
+        record: The image.
+        name: Name of the certificate.
+        settings: Those of ``provenance.json``.
+        recorded: The objects that they describe.
+
+    Returns:
+        What differs, and the derived certificate; ``None`` where nothing can be derived.
+    """
+    place, result = f"{record.id}, {name}", record.results[name]
+    faults = [Finding(place, *fault) for fault in _sampling_faults(record, name, settings, recorded)]
+    try:
+        derived, more = _derived(record, name, recorded)
+    except NotImplementedError:
+        return [*faults, Finding(place, f"a {type(result).__name__} cannot be re-derived")], None
+    except (InputError, ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, MemoryError) as error:
+        return [*faults, Finding(place, f"cannot be re-derived: {' '.join(str(error).split())}")], None
+    return [*faults, *(finding._replace(place=place) for finding in more)], derived
+
+
+def _derived(record: Record, name: str, recorded: Recorded) -> tuple[Result | None, list[Finding]]:
+    result, certificate = record.results[name], recorded.certificates.get(name)
+    if result.num_samples > MAX_SAMPLES:
+        raise InputError(f"num_samples={show(result.num_samples)} are more than the {MAX_SAMPLES:,} that are derived")
+    shape = map_shape(result)
+    if shape is not None and shape != tuple(record.clean_map.shape):
+        return None, [Finding("", "shape of the maps", str(shape), str(tuple(record.clean_map.shape)))]
+    faults: list[Finding] = []
+    height, width = record.clean_map.shape
+    shares = recorded.shares((height, width))
+    if shares is not None:
+        faults += _look_faults(result, shares, recorded.may_stop)
+    elif not recorded.may_stop and result.num_samples != recorded.num_samples:
+        faults.append(Finding("", "num_samples", show(result.num_samples), f"{recorded.num_samples}{_OF_SETTINGS}"))
+    fixed: dict[str, Any] = {}
+    if certificate is not None and recorded.noise is not None:
+        certificate.spend((shares or {}).get(result.num_samples, result.alpha_share))
+        certificate.place(recorded.noise, (height, width), record.image.numel())
+        fixed = certificate.fixed(result.num_samples)
+    for key, value in {**recorded.plain(name), **fixed}.items():
+        if not hasattr(result, key):
+            continue
+        held = getattr(result, key)
+        if (list(held) if isinstance(held, tuple) else held) != (list(value) if isinstance(value, tuple) else value):
+            faults.append(Finding("", key, show(held), f"{show(value)}{_OF_SETTINGS}"))
+    try:
+        derived = attrs.evolve(result, **fixed).rederive()
+        if certificate is not None:
+            certificate.check_result(result)
+    except InputError as error:
+        return None, [*faults, Finding("", f"cannot be re-derived: {' '.join(str(error).split())}")]
+    faults += [finding for finding in differences(result, derived) if finding.what not in fixed]
+    return derived, faults
+
+
+def _look_faults(result: Result, shares: Mapping[int, float], may_stop: bool) -> Iterator[Finding]:
+    """Number of samples and share of alpha: one look at the end, or those that the run may stop at."""
+    looks = result.sampling.get("looks")
+    expected = list(shares) if may_stop else None
+    if looks != expected:
+        reason = show(expected) if may_stop else "none: the settings have no stopping rule"
+        yield Finding("", "looks", show(looks), reason)
+    if result.num_samples not in shares:
+        yield Finding("", "num_samples", show(result.num_samples), f"{show(list(shares))}{_OF_SETTINGS}")
+
+
+def _sampling_faults(
+    record: Record, name: str, settings: Mapping[str, Any], recorded: Recorded
+) -> Iterator[tuple[str, str, str]]:
+    """Each field of ``sampling`` that is not what the settings and the image say."""
+    held = dict(record.results[name].sampling)
+    held.pop("looks", None)  # bound to the shares of alpha, elsewhere
+    expected = dict(sampling_fields(settings, recorded, name, record.id, record.facts))
+    for key, value in expected.items():
+        if held.get(key) != value:
+            yield key, show(held.get(key)), f"{show(value)}{'' if key in _OF_IMAGE else _OF_SETTINGS}"
+    own = recorded.certificates.get(name) is not None and is_own_attribution(str(settings.get("attribution")))
+    for key in held.keys() - expected.keys() if own and recorded.noise is not None else ():
+        yield key, show(held[key]), "no such field"
+
+
+_OF_IMAGE = ("image_id", "target", "target_rule")
+
+
+def facts_faults(record: Record, settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """What a run directory says of an image beside its certificates, as far as one thing follows from another."""
+    facts = record.facts
+    for key in facts.keys() - _FACTS:
+        yield Finding(record.id, key, show(facts[key]), "no such fact")
+    for key in ("label", "prediction", "target"):
+        value = facts.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < (NO_LABEL if key == "label" else 0):
+            yield Finding(record.id, key, show(value), "a class")
+    source = {"predicted": "prediction", "label": "label"}.get(str(settings.get("targets")))
+    if source is not None and facts.get("target") != facts.get(source):
+        yield Finding(record.id, "target", show(facts.get("target")), f"{show(facts.get(source))} (the {source})")
+
+
+def check_class_names(record: Record, names: dict[int, str]) -> Iterator[Finding]:
+    """Whether a class has one name; ``names`` collects them."""
+    for kind in ("label", "prediction", "target"):
+        name, number = record.facts.get(f"{kind}_name"), record.facts.get(kind)
+        if name is None or not isinstance(number, int):
+            continue
+        if not isinstance(name, str) or names.setdefault(number, name) != name:
+            yield Finding(record.id, f"name of class {number}", show(name), show(names.get(number)))
+
+
+def together_faults(record: Record, recorded: Recorded) -> Iterator[Finding]:
+    """What the certificates of one image must share, since they have counted the same samples."""
+    counts: dict[tuple[str, int], tuple[str, Tensor, float]] = {}
+    numbers: dict[str, tuple[str, Any]] = {}
+
+    def agree(what: str, name: str, value: Any) -> Iterator[Finding]:
+        first, before = numbers.setdefault(what, (name, value))
+        if before != value:
+            yield Finding(f"{record.id}, {name}", what, show(value), f"{show(before)} ({first})")
+
+    for name, result in record.results.items():
+        yield from agree("num_samples", name, result.num_samples)
+        if isinstance(result, PixelResult | TopKOverlapResult):
+            yield from agree("num_constant", name, result.num_constant)
+        for entry in _masks(result):
+            key = entry.ties, entry.size
+            _, votes, tied = counts.setdefault(key, (name, entry.votes, entry.tied))
+            if votes.shape != entry.votes.shape or not torch.equal(votes, entry.votes):
+                yield Finding(f"{record.id}, {name}", f"votes for K = {entry.size} are not those of {counts[key][0]}")
+            if tied != entry.tied:
+                yield Finding(f"{record.id}, {name}", f"tied at K = {entry.size}", show(entry.tied), show(tied))
+    for (ties, size), (name, votes, _) in counts.items():
+        larger = [key for key in counts if key[0] == ties and key[1] > size]
+        for key in larger:
+            if votes.shape == counts[key][1].shape and bool((votes > counts[key][1]).any()):
+                what = f"more votes for K = {size} than for K = {key[1]}: the top K of a map are among its top {key[1]}"
+                yield Finding(f"{record.id}, {name}", what)
+
+
+class _Masks(NamedTuple):
+    ties: str
+    size: int
+    votes: Tensor
+    tied: float
+
+
+def _masks(result: Result) -> Iterator[_Masks]:
+    """Votes of exact top-K masks, which all certificates of an image count alike."""
+    ties = str(result.sampling.get("ties", "index"))
+    if isinstance(result, PixelResult):
+        for size, votes, tied in zip(result.sizes, result.votes, result.tied, strict=True):
+            yield _Masks(ties, size, votes, tied)
+    elif isinstance(result, TopKOverlapResult) and result.map_kind == "sparsified":
+        yield _Masks(ties, result.kept, result.votes + result.selection, result.tied)
+
+
+def map_shape(result: Result) -> tuple[int, ...] | None:
+    """Height and width of the maps behind a result, where it says so."""
+    if isinstance(result, PixelResult):
+        return tuple(result.votes.shape[1:])
+    if isinstance(result, OverlapResult):
+        return tuple(result.inside.shape)
+    return tuple(result.mean.shape) if isinstance(result, CosineResult) else None
+
+
+def differences(stored: Result, derived: Result) -> Iterator[Finding]:
+    """The fields in which two results of one kind differ, each with its first place; ``place`` is left empty.
+
+    Args:
+        stored: What a file holds.
+        derived: What follows from its counts.
+    """
+    for field in attrs.fields(type(stored)):
+        one, two = getattr(stored, field.name), getattr(derived, field.name)
+        if isinstance(one, Tensor):
+            yield from tensor_difference(field.name, one, two)
+        elif one != two and not (one != one and two != two):  # NaN equals NaN here
+            yield Finding("", field.name, show(one), show(two))
+
+
+def tensor_difference(name: str, stored: Tensor, derived: Tensor) -> Iterator[Finding]:
+    """The first place at which two tensors differ, and how many there are."""
+    if stored.shape != derived.shape or stored.dtype != derived.dtype:
+        yield Finding("", name, *(f"{tensor.dtype} {tuple(tensor.shape)}" for tensor in (stored, derived)))
+        return
+    differ = stored != derived
+    if stored.is_floating_point():
+        differ &= ~(stored.isnan() & derived.isnan())
+    if bool(differ.any()):
+        where = differ.nonzero()
+        index = tuple(where[0].tolist())
+        count = f" ({len(where)} of {stored.numel()} differ)"
+        yield Finding("", name + at(index) + count, show(stored[index].item()), show(derived[index].item()))

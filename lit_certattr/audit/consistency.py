@@ -1,0 +1,191 @@
+"""Whether the settings, the certificates and ``config.yaml`` of a run say the same."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lit_certattr.audit.finding import Finding, name_list, show
+from lit_certattr.files.untrusted import read_yaml
+from lit_certattr.records.run_directory import fingerprint
+
+_SETTINGS = (
+    "attribution",
+    "noise",
+    "num_samples",
+    "batch_size",
+    "seed",
+    "memory_format",
+    "certificates",
+    "targets",
+    "device",
+    "precision",
+    "threads",
+    "torch",
+    "network",
+    "structure",
+    "images",
+)
+_OPTIONAL = ("stopping", "look_shares", "fold_batch_norm")
+MAX_LIST = 1000
+"""Values of one setting."""
+_DEVICES = {"cpu": "cpu", "cuda": "cuda", "gpu": "cuda", "mps": "mps"}
+
+
+def check_provenance(provenance: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """The fingerprint, what is missing, and what ``provenance.json`` says twice.
+
+    Args:
+        provenance: The file.
+        settings: Its settings.
+    """
+    if provenance.get("fingerprint") != fingerprint(settings):
+        yield Finding("provenance.json", "fingerprint", show(provenance.get("fingerprint")), fingerprint(settings))
+    for key in _SETTINGS:
+        if key not in settings:
+            older = " (an older version recorded the weights of the network, not its classes and arguments)"
+            yield Finding("provenance.json", f"the settings lack {key}{older if key == 'structure' else ''}")
+    for key in settings.keys() - {*_SETTINGS, *_OPTIONAL}:
+        yield Finding("provenance.json", f"the settings hold {show(key)}, which no run has")
+    network, versions = provenance.get("network"), provenance.get("versions")
+    said = {
+        "seed": provenance.get("seed"),
+        "threads": provenance.get("threads"),
+        "network": network.get("hash") if isinstance(network, Mapping) else None,
+        "torch": versions.get("torch") if isinstance(versions, Mapping) else None,
+    }
+    if settings.get("device") != "cuda":  # there it is the name of the accelerator
+        said["device"] = provenance.get("device")
+    for key, value in said.items():
+        if value is not None and value != settings.get(key):
+            yield Finding("provenance.json", key, show(value), f"{show(settings.get(key))} (settings)")
+    sessions = provenance.get("sessions", [])
+    if not isinstance(sessions, list) or not all(isinstance(session, Mapping) for session in sessions):
+        yield Finding("provenance.json", "sessions", show(sessions), "a list of sessions")
+
+
+def read_config(path: Path, settings: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Finding]]:
+    """The configuration of a run as plain values, and where it says something else than the settings.
+
+    Nothing that it names is imported.
+
+    Args:
+        path: ``config.yaml``.
+        settings: Those of ``provenance.json``.
+    """
+    try:
+        config = read_yaml(path)
+    except (OSError, ValueError) as error:
+        return {}, [Finding("config.yaml", f"cannot be read ({' '.join(str(error).split())[:160]})")]
+    if not isinstance(config, Mapping):
+        return {}, [Finding("config.yaml", "is no mapping of settings")]
+    if not isinstance(config.get("certifier"), Mapping):  # a run from Python: its settings stand there
+        same = config == settings
+        return {}, [] if same else [Finding("config.yaml", "is not the settings in provenance.json")]
+    faults = [finding._replace(place="config.yaml") for finding in _config_differences(config, settings)]
+    faults += [Finding("config.yaml", *fault) for fault in _page_faults(config)]
+    return ({} if any(fault.what in ("radii", "max_panels") for fault in faults) else config), faults
+
+
+def _page_faults(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Settings that only shape the table and the page."""
+    radii, panels = config.get("radii"), config.get("max_panels")
+    if radii is not None and not (
+        isinstance(radii, list)
+        and len(radii) <= MAX_LIST
+        and all(isinstance(r, int | float) and not isinstance(r, bool) and 0 <= r < 1e9 for r in radii)
+    ):
+        yield "radii", show(radii), "numbers, none negative"
+    if panels is not None and (not isinstance(panels, int) or isinstance(panels, bool)):
+        yield "max_panels", show(panels), "a number of images"
+
+
+def _config_differences(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """Where a resolved configuration says something else than the settings; without importing what it names."""
+    certifier = config["certifier"]
+
+    def compare(key: str, said: Any, known: Any) -> Iterator[Finding]:
+        said = list(said) if isinstance(said, tuple) else said
+        if said is not None and not _same(known, said):
+            yield Finding("", key, show(said), f"{show(known)} (provenance.json)")
+
+    for key in ("num_samples", "batch_size", "seed", "memory_format"):
+        yield from compare(f"certifier.{key}", certifier.get(key), settings.get(key))
+    yield from _stopping_differences(certifier.get("stopping"), settings.get("stopping"))
+    folded = [bool(place.get("fold_batch_norm")) for place in (certifier, settings)]
+    yield from compare("certifier.fold_batch_norm", *folded)
+    for key in ("noise", "attribution"):
+        kind, arguments = _class(certifier.get(key))
+        law, known = _call(settings.get(key))
+        yield from compare(f"certifier.{key}", kind, law)
+        for argument, value in arguments.items():
+            if argument in known:
+                yield from compare(f"certifier.{key}.{argument}", value, known[argument])
+    yield from compare("targets", config.get("targets"), settings.get("targets"))
+    if isinstance(trainer := config.get("trainer"), Mapping):
+        device, precision = _DEVICES.get(str(trainer.get("accelerator"))), trainer.get("precision")
+        if precision == "16-mixed" and settings.get("device") == "cpu":
+            precision = "bf16-mixed"  # Lightning's choice there
+        yield from compare("trainer.threads", trainer.get("threads"), settings.get("threads"))
+        yield from compare("trainer.precision", precision, settings.get("precision"))
+        yield from compare("trainer.accelerator", device, settings.get("device"))
+    named, expected = certifier.get("certificates"), settings.get("certificates")
+    if not isinstance(expected, Mapping):
+        return
+    entries = list(named.values() if isinstance(named, Mapping) else named if isinstance(named, list) else [])
+    if len(entries) != len(expected) or (isinstance(named, Mapping) and list(named) != list(expected)):
+        yield Finding("", "certifier.certificates", str(len(entries)), f"{name_list(expected)} (provenance.json)")
+        return
+    for entry, (name, values) in zip(entries, expected.items(), strict=True):
+        kind, arguments = _class(entry)
+        yield from compare(name, kind, values.get("kind"))
+        for key, value in arguments.items():
+            if key in values:
+                yield from compare(f"{name}.{key}", value, values[key])
+
+
+def _stopping_differences(said: Any, known: Any) -> Iterator[Finding]:
+    """Stopping rules: their classes, and the arguments that both places name."""
+    entries, texts = (list(value) if isinstance(value, list) else [] for value in (said, known))
+    if len(entries) != len(texts):
+        yield Finding("", "certifier.stopping", str(len(entries)), f"{name_list(texts)} (provenance.json)")
+        return
+    for entry, text in zip(entries, texts, strict=True):
+        (kind, arguments), (rule, values) = _class(entry), _call(text)
+        if kind != rule:
+            yield Finding("", "certifier.stopping", show(kind), f"{show(rule)} (provenance.json)")
+        for key in arguments.keys() & values.keys():
+            if not _same(values[key], arguments[key]):
+                yield Finding("", f"{rule}.{key}", show(arguments[key]), f"{show(values[key])} (provenance.json)")
+
+
+def _class(value: Any) -> tuple[Any, Mapping[str, Any]]:
+    """Class and arguments of a ``class_path`` entry; ``None`` and nothing if it is none."""
+    if not isinstance(value, Mapping):
+        return (value.rpartition(".")[2] if isinstance(value, str) else None), {}
+    arguments = value.get("init_args")
+    return str(value.get("class_path")).rpartition(".")[2], arguments if isinstance(arguments, Mapping) else {}
+
+
+def _call(text: Any) -> tuple[str, dict[str, str]]:
+    """Name and arguments of ``"Name(a=1, b=2)"``.
+
+    Example:
+        >>> _call("GaussianNoise(sigma=0.25)")
+        ('GaussianNoise', {'sigma': '0.25'})
+    """
+    name, _, inside = str(text).partition("(")
+    return name, dict(re.findall(r"(\w+)=([^,()\[\]]+)", inside))
+
+
+def _same(known: Any, value: Any) -> bool:
+    """Whether two settings are equal, where one may be text."""
+    if known == value:
+        return True
+    text = str(known).strip("'\"")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return float(text) == float(value)
+        except (ValueError, OverflowError):
+            return False
+    return text == str(value)

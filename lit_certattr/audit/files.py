@@ -1,0 +1,89 @@
+"""Every file below a run directory: what is missing, what no run leaves, and what is no file at all."""
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from lit_certattr.audit.finding import Finding
+from lit_certattr.files.untrusted import kind_of
+from lit_certattr.records.attack_directory import AttackDirectory
+from lit_certattr.records.run_directory import RunDirectory
+
+SUFFIX = ".safetensors"
+MAX_FILES = 1_000_000
+"""Entries of a directory that are looked at."""
+
+
+def walk(path: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Every entry below a directory, with the status of itself, not of what it links to.
+
+    Args:
+        path: The directory.
+
+    Yields:
+        Path relative to the directory, with ``/``, and status.
+    """
+    folders = [path]
+    while folders:
+        folder = folders.pop()
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                yield Path(entry.path).relative_to(path).as_posix(), entry.stat(follow_symlinks=False)
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(Path(entry.path))
+
+
+def odd_kinds(directory: RunDirectory) -> list[Finding]:
+    """Links, pipes, devices: a run leaves none, and reading them may leave the directory or never end."""
+    found = []
+    for number, (name, status) in enumerate(walk(directory.path)):
+        if number >= MAX_FILES:
+            return [Finding(str(directory.path), f"holds more than {MAX_FILES:,} files")]
+        kind = kind_of(status.st_mode)
+        if kind not in (None, "a directory"):
+            found.append(Finding(name, f"is {kind}; a run holds files only, and nothing here was read"))
+    return found
+
+
+def stored_ids(folder: Path) -> set[str]:
+    """Ids of the images that have a file in a folder."""
+    return {path.name.removesuffix(SUFFIX) for path in folder.glob(f"[!.]*{SUFFIX}")}
+
+
+def check_files(directory: RunDirectory, ids: Sequence[str], panels: Collection[str]) -> Iterator[Finding]:
+    """Files that are missing, and files that no run leaves.
+
+    Args:
+        directory: The run.
+        ids: Ids of its images.
+        panels: Those that have a panel on the page.
+    """
+    attack = AttackDirectory(directory)
+    tensors = {f"{image_id}{SUFFIX}" for image_id in ids}
+    pictures = {"summary.pdf", "summary.png"} | {f"{image_id}.png" for image_id in panels}
+    tops = (directory.config, directory.provenance_file, directory.table, directory.report)
+    needed = {path.name for path in tops if path != directory.table}  # the reader of the table has named it
+    for folder, names in ((directory.maps, tensors), (directory.images, tensors), (directory.figures, pictures)):
+        needed |= {f"{folder.name}/{name}" for name in names}
+    attacked = (attack.settings_file, attack.table, attack.csv, attack.page, attack.lock.path, directory.lock.path)
+    allowed = needed | {directory.table.name} | {path.relative_to(directory.path).as_posix() for path in attacked}
+    shown = {"sandwich.pdf", "sandwich.png"} | {f"{name}{end}.png" for name in ids for end in ("", "-perturbed")}
+    for folder, names in ((attack.images, tensors), (attack.figures, shown)):
+        allowed |= {f"{folder.relative_to(directory.path).as_posix()}/{name}" for name in names}
+    folders = {path.parent.as_posix() for path in map(Path, allowed)} - {"."} | {directory.attack.name}
+
+    attack_folders = {
+        path.relative_to(directory.path).as_posix() for path in (attack.path, attack.images, attack.figures)
+    }
+    there = {name: kind_of(status.st_mode) for name, status in walk(directory.path)}
+    for name in sorted(needed - there.keys()):
+        yield Finding(name, "is missing")
+    for name, kind in there.items():
+        parent, _, file = name.rpartition("/")
+        if parent in attack_folders and file.startswith(".") and file.endswith(".partial"):
+            continue  # of an attack that was killed: the next one deletes it
+        if kind is None and name not in allowed:
+            owned = parent in folders and parent != directory.attack.name
+            yield Finding(name, "belongs to no image of the run" if owned else "is no file of a run")
+        elif kind is not None and name not in folders:
+            yield Finding(name, "is no folder of a run" if name not in allowed else f"is {kind}, not a file")

@@ -1,0 +1,74 @@
+"""The claims of stored certificates against fresh noise."""
+
+from collections.abc import Sequence
+
+from lit_certattr.audit.finding import Finding, at
+from lit_certattr.certificates import Result
+from lit_certattr.errors import InputError
+from lit_certattr.records.run_directory import RunDirectory
+from lit_certattr.statistics.rounding import at_least, at_most
+
+
+def count_claims(directory: RunDirectory, ids: Sequence[str]) -> tuple[int, list[str]]:
+    """How many claims the certificates of a run make, and the kinds of certificate that fresh noise cannot test.
+
+    Args:
+        directory: A run.
+        ids: Ids of its images.
+
+    Returns:
+        The number of lower bounds that are claimed, over all images, pixels and levels; and names.
+    """
+    total, untested = 0, set()
+    for record in directory.records(ids):
+        for name, result in record.results.items():
+            try:
+                total += sum(int((lower > 0).sum()) for lower in result.claims().values())
+            except NotImplementedError:
+                untested.add(name)
+    return total, sorted(untested)
+
+
+def contradictions(image_id: str, name: str, stored: Result, fresh: Result, level: float) -> list[Finding]:
+    r"""The claims of a certificate that fresh noise contradicts.
+
+    A claim :math:`\theta \ge L` falls if the upper confidence bound of :math:`\theta` at ``level`` from the fresh
+    noise is below ``L``: Clopper-Pearson's for votes, one for bounded variables for the others. A true claim falls
+    with probability at most ``level``.
+
+    Args:
+        image_id: Id of the image.
+        name: Name of the certificate.
+        stored: The certificate.
+        fresh: The same certificate of the same image from independent noise.
+        level: Probability of error for each claim.
+
+    Returns:
+        One finding for each kind of claim that falls: the first pixel, and how many there are.
+    """
+    place = f"{image_id}, {name}"
+    before, now = stored.sampling.get("target"), fresh.sampling.get("target")
+    if before != now:
+        return [Finding(place, "explained class", str(before), str(now))]
+    if type(stored) is not type(fresh):
+        return [Finding(place, "kind of result", stored.kind, fresh.kind)]
+    try:
+        claimed, allowed = stored.claims(), stored.upper_bounds(fresh, level)
+    except NotImplementedError:
+        return []  # counted, and reported by name, by count_claims
+    except InputError as error:
+        return [Finding(place, str(error))]
+    findings = []
+    for name_of_claim, lower in claimed.items():
+        upper = allowed[name_of_claim]
+        falls = upper < lower
+        if not bool(falls.any()):
+            continue
+        index = tuple(falls.nonzero()[0].tolist())
+        what = (
+            f"{int(falls.sum())} of {int((lower > 0).sum())} claims fall; the first{at(index)}: {name_of_claim} of at "
+            f"least {at_least(float(lower[index]))} is claimed, but {fresh.num_samples} fresh samples allow at most "
+            f"{at_most(float(upper[index]))}"
+        )
+        findings.append(Finding(place, what))
+    return findings

@@ -1,0 +1,257 @@
+"""The settings of a run as objects: its noise law, its certificates, its looks; nothing foreign is imported."""
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lit_certattr import attribution, certificates, smoothing
+from lit_certattr.attribution import ProbabilityGradient
+from lit_certattr.audit.consistency import MAX_LIST
+from lit_certattr.audit.finding import show
+from lit_certattr.certificates import Certificate
+from lit_certattr.certification import LOOK_SHARES, Certifier, Look, StoppingRule
+from lit_certattr.errors import InputError
+from lit_certattr.preflight import CHECKS
+from lit_certattr.smoothing import Noise
+from lit_certattr.smoothing.normals import stream_of
+from lit_certattr.statistics import doubling_looks, look_share
+
+MAX_SAMPLES = 10_000_000
+"""Samples of one image whose tables an audit computes; more would take gigabytes."""
+
+_ARITHMETIC = {
+    "32-true": "float32",
+    "64-true": "float64",
+    "16-true": "float16",
+    "bf16-true": "bfloat16",
+    "16-mixed": "float32, autocast float16",
+    "bf16-mixed": "float32, autocast bfloat16",
+}
+_TARGET_RULE = {"predicted": "predicted", "label": "given"}
+_COPIED = (
+    "attribution",
+    "noise",
+    "num_samples",
+    "batch_size",
+    "seed",
+    "memory_format",
+    "stopping",
+    "look_shares",
+    "fold_batch_norm",
+    "device",
+    "threads",
+)
+
+
+def noise_law(text: Any) -> Noise:
+    """The noise law whose ``repr`` a setting is.
+
+    Args:
+        text: E.g. ``"GaussianNoise(sigma=0.25)"``; only literal arguments of the laws of this package are read.
+
+    Raises:
+        InputError: If it is no such text.
+
+    Example:
+        >>> noise_law("GaussianNoise(sigma=0.25)")
+        GaussianNoise(sigma=0.25)
+    """
+    name, _, arguments = str(text).partition("(")
+    law = getattr(smoothing, name, None)
+    if len(str(text)) > 500 or not (inspect.isclass(law) and issubclass(law, Noise)):
+        raise InputError(f"{show(text)} is no noise law of this package")
+    try:
+        call = ast.parse(f"f({arguments}", mode="eval").body
+        assert isinstance(call, ast.Call)
+        noise: Noise = law(**{str(word.arg): ast.literal_eval(word.value) for word in call.keywords})
+    except (SyntaxError, ValueError, TypeError, AssertionError, ArithmeticError, RecursionError, MemoryError) as error:
+        raise InputError(f"{show(text)} is no noise law: {' '.join(str(error).split())}") from None
+    if repr(noise) != text:
+        raise InputError(f"{show(text)} is no noise law; {noise!r} would be one")
+    return noise
+
+
+def certificate_of(values: Any) -> Certificate | None:
+    """The certificate that plain settings describe.
+
+    Args:
+        values: ``{"kind": "PixelCertificate", "alpha": 0.001, ...}``.
+
+    Returns:
+        The certificate; ``None`` for a class that is not of this package, which is not imported.
+
+    Raises:
+        InputError: If the settings are none, or the class refuses them.
+    """
+    if not isinstance(values, Mapping) or not isinstance(values.get("kind"), str):
+        raise InputError("the settings of a certificate must be a mapping with a kind")
+    kind = getattr(certificates, values["kind"], None)
+    if not (inspect.isclass(kind) and issubclass(kind, Certificate)) or inspect.isabstract(kind):
+        return None
+    arguments = {key: value for key, value in values.items() if key != "kind"}
+    if any(isinstance(value, list) and len(value) > MAX_LIST for value in arguments.values()):
+        raise InputError(f"a setting of {values['kind']} has more than {MAX_LIST} values")
+    try:
+        made: Certificate = kind(**arguments)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise InputError(f"{values['kind']} refuses its settings: {' '.join(str(error).split())}") from None
+    missing = inspect.signature(kind).parameters.keys() - arguments.keys()
+    if missing:
+        raise InputError(f"the settings of {values['kind']} lack {', '.join(sorted(missing))}")
+    return made
+
+
+class Recorded(NamedTuple):
+    """What the settings of a run describe.
+
+    Attributes:
+        noise: The noise law; ``None`` for one that is not of this package.
+        certificates: By name; ``None`` for one that is not of this package.
+        num_samples: Samples of an image, at most.
+        may_stop: Whether sampling may stop early.
+        last_gets_half: Whether the last look got half of alpha; in older runs all had the same share.
+        settings: Plain settings of the certificates, by name.
+    """
+
+    noise: Noise | None
+    certificates: dict[str, Certificate | None]
+    num_samples: int
+    may_stop: bool
+    last_gets_half: bool
+    settings: Mapping[str, Any]
+
+    def plain(self, name: str) -> dict[str, Any]:
+        """The settings of one certificate, without its class."""
+        return {key: value for key, value in dict(self.settings.get(name) or {}).items() if key != "kind"}
+
+    @property
+    def foreign(self) -> list[str]:
+        """Names of the certificates that are not of this package."""
+        return [name for name, certificate in self.certificates.items() if certificate is None]
+
+    def shares(self, map_shape: tuple[int, int]) -> dict[int, float] | None:
+        """Numbers of samples at which an image may stop, each with its share of alpha.
+
+        Args:
+            map_shape: Height and width of the maps.
+
+        Returns:
+            ``None`` where certificates of other packages have a say.
+
+        Raises:
+            InputError: If the settings exclude each other.
+        """
+        own = {name: certificate for name, certificate in self.certificates.items() if certificate is not None}
+        if self.noise is None or len(own) < len(self.certificates):
+            return None
+        if self.may_stop and not self.last_gets_half:
+            return _equal_shares(own, self.num_samples, map_shape[0] * map_shape[1])
+        stopping = [_Whatever()] if self.may_stop else []
+        certifier = Certifier(ProbabilityGradient(), self.noise, own, num_samples=self.num_samples, stopping=stopping)
+        looks = certifier.looks(map_shape)
+        return {look: look_share(number, len(looks)) for number, look in enumerate(looks, start=1)}
+
+
+def _equal_shares(certificates: Mapping[str, Certificate], num_samples: int, num_pixels: int) -> dict[int, float]:
+    """The looks of a run of an older version, each with the same share of alpha."""
+    first = 1
+    while first < num_samples:
+        looks = doubling_looks(first, num_samples)
+        for certificate in certificates.values():
+            certificate.spend(1 / len(looks))
+        if all(certificate.smallest_num_samples(num_pixels) <= first for certificate in certificates.values()):
+            return dict.fromkeys(looks, 1 / len(looks))
+        first *= 2
+    return {num_samples: 1.0}
+
+
+class _Whatever(StoppingRule):
+    """The looks are the same whatever the rule."""
+
+    def stop(self, looks: Sequence[Look]) -> bool:
+        """See :class:`StoppingRule`."""
+        return False
+
+
+def read_settings(settings: Mapping[str, Any]) -> tuple[Recorded | None, list[str]]:
+    """The objects that the settings of a run describe, and what is wrong with the settings.
+
+    Args:
+        settings: Those of ``provenance.json``.
+
+    Returns:
+        The objects, ``None`` if the settings are too far from any run's; and faults, one line each.
+    """
+    faults = []
+    count, named = settings.get("num_samples"), settings.get("certificates")
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_SAMPLES:
+        return None, [f"num_samples must be a number in 1..{MAX_SAMPLES:,}, got {show(count)}"]
+    if not isinstance(named, Mapping) or not named:
+        return None, ["certificates: the settings name none"]
+    law: Noise | None = None
+    known: dict[str, Certificate | None] = {}
+    try:
+        law = noise_law(settings.get("noise"))
+    except InputError as error:
+        if getattr(smoothing, str(settings.get("noise")).partition("(")[0], None) is not None:
+            faults.append(str(error))
+    for name, values in named.items():
+        try:
+            known[name] = certificate_of(values)
+            if law is not None and (certificate := known[name]) is not None:
+                certificate.check_noise(law)
+        except InputError as error:
+            faults.append(f"{name}: {error}")
+    if faults:
+        return None, faults
+    if settings.get("targets") not in _TARGET_RULE:
+        faults.append(f"targets must be predicted or label, got {show(settings.get('targets'))}")
+    if settings.get("precision") not in _ARITHMETIC:
+        faults.append(f"precision: no such arithmetic as {show(settings.get('precision'))}")
+    rule, may_stop = settings.get("look_shares"), bool(settings.get("stopping"))
+    if rule is not None and (rule != LOOK_SHARES or not may_stop):
+        faults.append(f"look_shares: no rule of this run is called {show(rule)}")
+    return Recorded(law, known, count, may_stop, rule is not None, named), faults
+
+
+def sampling_fields(
+    settings: Mapping[str, Any], recorded: Recorded, name: str, image_id: str, facts: Mapping[str, Any]
+) -> Iterator[tuple[str, Any]]:
+    """What a certificate must say of how its samples were drawn, field by field, but for the looks.
+
+    Args:
+        settings: Those of ``provenance.json``.
+        recorded: The objects that they describe.
+        name: Name of the certificate.
+        image_id: Id of the image.
+        facts: Label, prediction and explained class of the image.
+    """
+    for key in _COPIED:
+        if key in settings:
+            yield key, settings[key]
+    yield "image_id", image_id
+    yield "target", facts.get("target")
+    yield "target_rule", _TARGET_RULE.get(str(settings.get("targets")))
+    yield "preflight", list(CHECKS)
+    yield "precision", _ARITHMETIC.get(str(settings.get("precision")))
+    if recorded.noise is not None:
+        yield "generator", recorded.noise.generator(stream_of(str(settings.get("device"))))
+    method = str(settings.get("attribution"))
+    if is_own_attribution(method) and (rule := _class_rule(method)) is not None:
+        yield "class_rule", rule
+    if (certificate := recorded.certificates.get(name)) is not None:
+        yield from certificate.conditions().items()
+
+
+def is_own_attribution(text: str) -> bool:
+    """Whether the ``repr`` of an attribution method is that of a class of this package."""
+    return getattr(attribution, text.partition("(")[0], None) is not None
+
+
+def _class_rule(text: str) -> str | None:
+    """How the explained class is chosen by the method of this ``repr``, where it is not the target."""
+    methods = (getattr(attribution, name, None) for name in re.findall(r"(\w+)\(", text))
+    rules = (getattr(method, "class_rule", None) for method in methods)
+    return next((rule for rule in rules if isinstance(rule, str)), None)

@@ -1,0 +1,92 @@
+"""The recorded samples drawn again: the same counts on the same machine, nearly the same on another."""
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from lit_certattr.audit.binding import differences, tensor_difference
+from lit_certattr.audit.finding import Finding, show
+from lit_certattr.certificates import Result
+from lit_certattr.records.provenance import machine
+
+TOLERANCE = 0.02
+"""Of the samples, for a count; of the values, for the share of them that may differ; of the largest, for a value."""
+
+
+def same_machine(provenance: Mapping[str, Any], settings: Mapping[str, Any], device: str) -> bool:
+    """Whether the samples of a run are drawn and explained here bit for bit as they were.
+
+    Args:
+        provenance: Of the run.
+        settings: Of the run.
+        device: Kind of device here.
+    """
+    own = machine()
+    versions = provenance.get("versions")
+    return (
+        device == settings.get("device") == "cpu"
+        and settings.get("batch_size") != "auto"
+        and settings.get("torch") == version("torch")
+        and isinstance(versions, Mapping)
+        and versions.get("numpy") == version("numpy")
+        and all(provenance.get(key) == value for key, value in own.items())
+    )
+
+
+def replay_faults(stored: Result, again: Result, exact: bool) -> Iterator[Finding]:
+    """What a certificate holds that the same samples do not give; ``place`` is left empty.
+
+    Args:
+        stored: The certificate.
+        again: The same one from the same samples.
+        exact: Whether every bit must be the same. If not, counts may differ by 2 % of the samples, as a pixel near the
+            threshold of a map may fall on either side, and 2 % of the other numbers by more than 2 % of the largest.
+    """
+    if exact:
+        same = attrs.evolve(again, sampling=stored.sampling)  # bound to the settings elsewhere
+        yield from differences(stored, same)
+        return
+    if stored.num_samples != again.num_samples:
+        yield Finding("", "num_samples", str(stored.num_samples), str(again.num_samples))
+        return
+    slack = max(2, TOLERANCE * stored.num_samples)
+    for field in attrs.fields(type(stored)):
+        one, two = getattr(stored, field.name), getattr(again, field.name)
+        if isinstance(one, Tensor):
+            if field.name in _COUNTED and not _close(one, two, slack):
+                yield from tensor_difference(field.name, one, two)
+        elif field.name.startswith("num_") and abs(one - two) > slack:
+            yield Finding("", field.name, show(one), show(two))
+        elif field.name == "tied":
+            both = [value if isinstance(value, tuple) else (value,) for value in (one, two)]
+            if any(abs(a - b) > TOLERANCE for a, b in zip(*both, strict=True)):
+                yield Finding("", field.name, show(one), show(two))
+
+
+_COUNTED = ("votes", "selection", "joint", "projections", "products", "mean", "total", "square")
+
+
+def _close(one: Tensor, two: Tensor, slack: float) -> bool:
+    if one.shape != two.shape or one.dtype != two.dtype:
+        return False
+    distance = (one.double() - two.double()).abs()
+    if not one.is_floating_point():
+        return not bool((distance > slack).any())
+    largest = float(two.abs().max()) if two.numel() else 0.0
+    return float((distance > TOLERANCE * largest).double().mean()) <= TOLERANCE if two.numel() else True
+
+
+def map_faults(stored: Tensor, again: Tensor, exact: bool) -> Iterator[Finding]:
+    """The map of the image without noise; ``place`` is left empty.
+
+    Args:
+        stored: What the run holds.
+        again: What the network gives now.
+        exact: As above.
+    """
+    if not (torch.equal(stored, again) if exact else _close(stored, again, 0.0)):
+        yield from tensor_difference("map of the image without noise", stored, again)

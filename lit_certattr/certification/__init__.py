@@ -1,0 +1,24 @@
+"""One pass of noise, every certificate from it; when it may stop, and who draws which samples."""
+
+from lit_certattr.certification.certifier import Certifier, certify
+from lit_certattr.certification.stopping import (
+    LOOK_SHARES,
+    AllDecided,
+    Futility,
+    Look,
+    OverlapStable,
+    Seconds,
+    StoppingRule,
+)
+
+__all__ = [
+    "LOOK_SHARES",
+    "AllDecided",
+    "Certifier",
+    "Futility",
+    "Look",
+    "OverlapStable",
+    "Seconds",
+    "StoppingRule",
+    "certify",
+]

@@ -1,0 +1,497 @@
+"""One pass of noise through the network, every certificate from it."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from lit_certattr.attribution import Attribution, Gradient, ProbabilityGradient, frozen
+from lit_certattr.attribution.batching import starting_batch, tiled
+from lit_certattr.certificates import Certificate, PixelCertificate, Result, TopKOverlapCertificate
+from lit_certattr.certification.share import Share
+from lit_certattr.certification.stopping import LOOK_SHARES, Look, StoppingRule
+from lit_certattr.errors import InputError
+from lit_certattr.models import fold_batch_norm, network_hash, structure_hash
+from lit_certattr.preflight import (
+    CHECKS,
+    Findings,
+    check_classes,
+    check_function,
+    check_images,
+    check_network,
+    check_one_image,
+    check_targets,
+    explain,
+    logits_of,
+    one_line,
+)
+from lit_certattr.settings import instance, several, whole_number
+from lit_certattr.smoothing import (
+    Draw,
+    GaussianNoise,
+    MapBlock,
+    Noise,
+    content_id,
+    noisy_images,
+    normal_stream,
+    uniform_levels,
+)
+from lit_certattr.smoothing.draw import Explain
+from lit_certattr.statistics import doubling_looks, look_share
+from lit_certattr.statistics.rounding import exact
+
+_MOST_SAMPLES = 2**31 - 1  # votes are counted in 32 bits
+
+MemoryFormat = Literal["channels_last", "contiguous"]
+
+
+class Certifier:
+    """Certifies the attribution maps of images.
+
+    The work is ``num_samples`` forward and backward passes per image; the noisy maps are ranked once for all
+    certificates and only counts are kept, so memory does not grow with ``num_samples``. The noise is a
+    function of (seed, image id, sample index): the same bits whatever the batch size, the order of the images,
+    the number of devices, or the point at which a run was resumed.
+
+    The processes of a group certify images of their own. With certificates of ``sync_on_compute=True`` they certify the
+    same images together: each draws its share of the samples, and all have the result. They must hold the same
+    network, images and settings, which is compared before anything is sampled; where they differ, or one of them fails,
+    all stop.
+
+    Args:
+        attribution: The method whose map is certified.
+        noise: Noise law of the smoothing.
+        certificates: Certificates to compute; a mapping names them, a sequence uses their own names. Each has
+            its own ``alpha``; statements of several certificates hold together at the sum of theirs.
+        num_samples: Noisy samples per image; the upper limit per image if ``stopping`` is set.
+        batch_size: Samples evaluated at once. 16 to 64 are fastest at 224x224 on a CPU, 128 to 256 at 28x28. ``"auto"``
+            takes 32 images of 224x224 on a CPU and 512 on an accelerator, in proportion for other sizes, and evaluates
+            them in halves, quarters, ... when memory runs out.
+        seed: Seed of the noise.
+        memory_format: Layout of the noisy images; recorded, since it changes the rounding inside the network.
+        fold_batch_norm: Certify the network with its batch normalisation folded into the layers before it
+            (:func:`~lit_certattr.models.fold_batch_norm`): fewer steps, the same function to rounding. Another
+            rounding is another explainer, so it is recorded; the prediction is that of the folded network too.
+        stopping: Rules that may end the sampling of an image early; the first that says so does. They are asked
+            at looks, when the number of samples reaches a power of two. The last look spends half of alpha and the
+            others share the rest equally, so all statements stay valid whatever the rules are
+            (:mod:`lit_certattr.certification.stopping`), and a pixel needs a few more votes than with a fixed number.
+            None: exactly ``num_samples``, with all of alpha.
+
+    Raises:
+        InputError: If a number is out of range, two certificates share a name, one does not cover the noise, or one
+            does not allow to stop early.
+
+    Example:
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+        >>> certifier = Certifier(Gradient(), GaussianNoise(0.25), [PixelCertificate(top_k=[0.25])], num_samples=50)
+        >>> results = certifier(net, torch.rand(2, 1, 4, 4))
+        >>> results[0]["pixel"].shares()["certified"].tolist()
+        [1.0]
+    """
+
+    def __init__(
+        self,
+        attribution: Attribution,
+        noise: Noise,
+        certificates: Sequence[Certificate] | Mapping[str, Certificate],
+        num_samples: int = 1000,
+        batch_size: int | Literal["auto"] = 64,
+        seed: int = 0,
+        memory_format: MemoryFormat = "channels_last",
+        stopping: Sequence[StoppingRule] = (),
+        fold_batch_norm: bool = False,
+    ) -> None:
+        if isinstance(attribution, type) or not callable(attribution):
+            instance("attribution", attribution, Attribution, "Gradient()")
+        instance("noise", noise, Noise, "GaussianNoise(sigma=0.25)")
+        num_samples = whole_number("num_samples", num_samples, least=1)
+        if num_samples > _MOST_SAMPLES:
+            raise InputError(f"num_samples must be at most {_MOST_SAMPLES}, got {num_samples}")
+        if batch_size != "auto":
+            batch_size = whole_number('batch_size, if not "auto",', batch_size, least=1)
+        if memory_format not in get_args(MemoryFormat):
+            raise InputError(f"memory_format must be one of {', '.join(get_args(MemoryFormat))}, got {memory_format!r}")
+        named = _named(certificates)
+        for name, certificate in named.items():
+            certificate.check_noise(noise)
+            if certificate.needs_score and not isinstance(attribution, ProbabilityGradient):
+                raise InputError(f"{name} is about the gradient of a probability: use attribution ProbabilityGradient")
+        self.attribution, self.noise, self.certificates = attribution, noise, named
+        self.num_samples, self.batch_size, self.seed = num_samples, batch_size, whole_number("seed", seed)
+        self.memory_format: MemoryFormat = memory_format
+        self.fold_batch_norm = fold_batch_norm
+        self.stopping = several("stopping", stopping, "[Futility()]")
+        for rule in self.stopping:
+            rule.check(named)
+        for name, certificate in named.items():
+            if self.stopping and not certificate.anytime:
+                raise InputError(
+                    f"{name} does not support early stopping; remove stopping, or certify it in a separate run"
+                )
+
+    def looks(self, map_shape: tuple[int, int]) -> tuple[int, ...]:
+        """Numbers of samples at which an image may stop; ``num_samples`` alone without stopping rules.
+
+        The first is the smallest power of two with which every certificate can say something.
+
+        Args:
+            map_shape: Height and width of the maps.
+        """
+        first, pixels = 1, map_shape[0] * map_shape[1]
+        while self.stopping and first < self.num_samples:
+            looks = doubling_looks(first, self.num_samples)
+            self._spend(look_share(1, len(looks)))
+            if all(certificate.smallest_num_samples(pixels) <= first for certificate in self.certificates.values()):
+                return looks
+            first *= 2
+        return (self.num_samples,)
+
+    def _spend(self, share: float) -> None:
+        for certificate in self.certificates.values():
+            certificate.spend(share)
+
+    def check_sample_size(self, map_shape: tuple[int, int]) -> None:
+        """Refuse a number of samples with which a certificate could say nothing about any pixel.
+
+        Raises:
+            InputError: Naming the smallest number that can.
+        """
+        pixels = map_shape[0] * map_shape[1]
+        looks = len(self.looks(map_shape))
+        self._spend(look_share(looks, looks))
+        needed = {}
+        for name, certificate in self.certificates.items():
+            needed[name] = certificate.smallest_num_samples(pixels)
+        name = max(needed, key=lambda key: needed[key])  # the hungriest, so that one correction is enough
+        if self.num_samples < needed[name]:
+            raise InputError(
+                f"num_samples={self.num_samples} cannot certify even a pixel that always votes the same "
+                f"({name}, alpha={exact(self.certificates[name].alpha)}, {pixels} pixels): "
+                f"at least {needed[name]} samples are needed"
+            )
+
+    def __call__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        targets: Tensor | Sequence[int] | None = None,
+        ids: Sequence[str] | None = None,
+        on_block: Callable[[int], None] | None = None,
+    ) -> list[dict[str, Result]]:
+        """Certify a batch of images, one after the other.
+
+        The model's mode, flags and gradients are left as found. Works inside ``torch.no_grad`` and
+        ``torch.inference_mode``.
+
+        Args:
+            model: Network from images in [0, 1] to logits ``[B, num_classes]``.
+            images: Images ``[B, C, H, W]`` in [0, 1], finite, on the network's device.
+            targets: Class to explain for each image, ``[B]``; ``None`` takes the network's prediction for the
+                clean image. Fixed before sampling, and recorded.
+            ids: Stable id of each image, which keys its noise; ``None`` uses a hash of the pixels.
+            on_block: Called with the number of samples of each finished block, for a progress bar.
+
+        Returns:
+            For each image its results by name.
+
+        Raises:
+            InputError: If an image, a target, the network, the method or the number of samples is unusable; nothing is
+                sampled then. Also if the network fails on noisy images later.
+        """
+        own, given = Share.of_this_process(self.certificates), model
+        with own.in_step() as step, torch.inference_mode(False), torch.no_grad(), frozen(check_network(model)):
+            images = check_images(images, ids)
+            labels = None if targets is None else check_targets(targets, len(images))
+            names = [f"image {index}" for index in range(len(images))] if ids is None else [f"image {i}" for i in ids]
+            if self.fold_batch_norm:  # which runs the network, and would not say what is wrong with it
+                logits_of(model, images[:1], names[0])
+            model = self.network(model, images[:1])
+            ids = [content_id(image) for image in images] if ids is None else list(ids)
+            for image, image_id in zip(images, ids, strict=True):
+                self.noise.check(image, image_id)
+            # One by one: the class of an image near a tie must not depend on the images beside it.
+            logits = [logits_of(model, image, name) for image, name in zip(images.split(1), names, strict=True)]
+            classes = [int(one.argmax()) for one in logits] if labels is None else labels
+            check_classes(classes, logits[0].shape[1])
+            rule = "predicted" if targets is None else "given"
+            map_shape = self.preflight(model, images[:1], classes[0], ids[0], names[0]).map_shape
+            self.check_sample_size(map_shape)
+            for index in range(1, len(images)):
+                label = torch.tensor(classes[index : index + 1], device=images.device)
+                explain(self.attribution, model, images[index : index + 1], label, names[index])
+            step.agree(lambda: self._identity(given, images, classes, ids))
+            return [
+                self._certify(own, model, image, label, image_id, map_shape, rule, on_block)
+                for image, label, image_id in zip(images, classes, ids, strict=True)
+            ]
+
+    def preflight(self, model: nn.Module, image: Tensor, target: int, image_id: str, name: str) -> Findings:
+        """Check network and method on an image and on a few of its noisy copies, before anything is sampled.
+
+        See :func:`~lit_certattr.preflight.check_function`, which says what must hold.
+
+        Args:
+            model: What :meth:`network` gave, in eval mode, with frozen parameters.
+            image: Image ``[1, C, H, W]``, finite and in [0, 1].
+            target: Class to explain.
+            image_id: Id of the image.
+            name: What a message calls it.
+
+        Raises:
+            InputError: In one line that names what does not hold, and the remedy.
+        """
+        count = min(2, self.num_samples)
+        noisy = next(self._noisy_images(image[0], image_id, 0, count))
+        return check_function(model, self.attribution, image, noisy, target, name)
+
+    def check_images_apart(self) -> None:
+        """Refuse certificates that add the samples of all processes, where these certify different images.
+
+        Raises:
+            InputError: Naming the certificate.
+        """
+        for name, certificate in self.certificates.items():
+            if certificate.sync_on_compute:
+                raise InputError(
+                    f"certificate {name!r} has sync_on_compute=True, which would add the votes of different images; "
+                    "each process certifies its own here"
+                )
+
+    def network(self, model: nn.Module, image: Tensor) -> nn.Module:
+        """The network that is certified: the one that was given, or its folded copy.
+
+        Args:
+            model: The network.
+            image: An image ``[1, C, H, W]`` that it takes.
+
+        Raises:
+            InputError: If it cannot be folded.
+        """
+        return fold_batch_norm(model, image) if self.fold_batch_norm else model
+
+    def block_size(self, image: Tensor) -> int:
+        """Samples of a block.
+
+        Args:
+            image: Image ``[C, H, W]``, on its device.
+        """
+        return starting_batch(image.shape, image.device) if self.batch_size == "auto" else self.batch_size
+
+    def _identity(self, model: nn.Module, images: Tensor, labels: Sequence[int], ids: Sequence[str]) -> dict[str, Any]:
+        """All that must be the same on processes whose samples are added, in the order of complaints."""
+        identity: dict[str, Any] = {"number of images": len(images)} | self.settings()
+        for name, certificate in self.certificates.items():
+            held = {"kind": type(certificate).__name__} | certificate.settings()
+            identity |= {f"{key} of {name}": value for key, value in held.items()}
+        identity |= {
+            "generator": self.noise.generator(normal_stream(self.seed, ids[0], images.device)),
+            "precision": _precision(model, images[0]),
+            "device": images.device.type,
+            "structure of the network": f"{type(model).__name__} {structure_hash(model)[:16]}",
+            "weights of the network": network_hash(model),
+        }
+        for index, (image, label, image_id) in enumerate(zip(images, labels, ids, strict=True)):
+            suffix = "" if len(images) == 1 else f" {index}"
+            shape = " x ".join(map(str, image.shape))
+            identity |= {f"image_id{suffix}": image_id, f"image{suffix}": f"{content_id(image)} ({shape})"}
+            identity[f"target{suffix}"] = label
+        return identity
+
+    def _certify(
+        self,
+        own: Share,
+        model: nn.Module,
+        image: Tensor,
+        target: int,
+        image_id: str,
+        map_shape: tuple[int, int],
+        rule: str,
+        on_block: Callable[[int], None] | None,
+    ) -> dict[str, Result]:
+        looks = self.looks(map_shape)
+        shares = [look_share(look, len(looks)) for look in range(1, len(looks) + 1)]
+        for certificate in self.certificates.values():
+            certificate.to(image.device)
+            certificate.bind(self.noise, map_shape, image.numel())
+            for end, share in zip(looks, shares, strict=True):
+                certificate.spend(share)
+                certificate.check_slack(self.noise, end, image.numel())
+        history: list[Look] = []
+        drawn, begin = 0, time.perf_counter()
+        for end, share in zip(looks, shares, strict=True):
+            self._spend(share)
+            for block in self.blocks(model, image, target, image_id, *own.of(drawn, end)):
+                try:
+                    for certificate in self.certificates.values():
+                        certificate.update(block)
+                except Exception as error:
+                    doing = f"after {drawn} of {looks[-1]} samples: {type(self.attribution).__name__} cannot explain"
+                    raise one_line(error, f"{doing} noisy copies of image {image_id}", model, image[None]) from error
+                if on_block is not None:
+                    on_block(len(block))
+            drawn = end
+            results = {name: certificate.compute() for name, certificate in self.certificates.items()}
+            history.append(Look(drawn, time.perf_counter() - begin, results))
+            if own.decided_by_first(any(stopping.stop(history) for stopping in self.stopping)):
+                break
+        sampling = self.settings() | {
+            "image_id": image_id,
+            "target": target,
+            "target_rule": rule,
+            "device": image.device.type,
+            "generator": self.noise.generator(normal_stream(self.seed, image_id, image.device)),
+            "precision": _precision(model, image),
+            "threads": torch.get_num_threads(),
+            "preflight": list(CHECKS),
+        }
+        if (class_rule := getattr(self.attribution, "class_rule", None)) is not None:
+            sampling["class_rule"] = class_rule
+        if self.stopping:
+            sampling["looks"] = list(looks)
+        return {
+            name: attrs.evolve(result, sampling=sampling | self.certificates[name].conditions())
+            for name, result in history[-1].results.items()
+        }
+
+    def blocks(
+        self, model: nn.Module, image: Tensor, target: int, image_id: str, start: int, end: int
+    ) -> Iterator[MapBlock]:
+        """The samples ``start .. end - 1`` of one image, as the certificates count them; they share each block.
+
+        Args:
+            model: What :meth:`network` gave, in eval mode, with frozen parameters.
+            image: Image ``[C, H, W]``.
+            target: Class to explain.
+            image_id: Id of the image; with ``seed`` it fixes the noise.
+            start: Index of the first sample.
+            end: Index behind the last one.
+
+        Yields:
+            Blocks of at most :meth:`block_size` maps.
+        """
+        stream = self._noisy_images(image, image_id, start, end)
+        attribution, score = self._what_fits(self.attribution), None
+        if isinstance(self.attribution, ProbabilityGradient):
+            score = self._what_fits(self.attribution.score)
+        for images in stream:
+            draw = Draw(model, images, target, image, self.noise.sigma, attribution, score)
+            yield MapBlock(draw, start, uniform_levels(self.seed, image_id, start, len(images)))
+            start += len(images)
+
+    def _noisy_images(self, image: Tensor, image_id: str, start: int, end: int) -> Iterator[Tensor]:
+        return noisy_images(
+            image,
+            self.noise,
+            image_id=image_id,
+            num_samples=end - start,
+            batch_size=self.block_size(image),
+            seed=self.seed,
+            start=start,
+            memory_format=torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format,
+        )
+
+    def _what_fits(self, function: Explain) -> Explain:
+        """The function itself, or in parts of a batch that fit into memory where the batch size is to be found."""
+        if self.batch_size != "auto":
+            return function
+
+        def in_parts(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+            parts: list[Tensor] = []
+
+            def add(rows: slice, _: slice) -> None:
+                parts.append(function(model, images[rows], targets[rows]))
+
+            tiled(add, len(images), 1, model=model, images=images)
+            return torch.cat(parts)
+
+        return in_parts
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that, beside the network and the image, decides the certificates; plain values."""
+        optional: dict[str, Any] = {}
+        if self.stopping:
+            optional |= {"stopping": [repr(rule) for rule in self.stopping], "look_shares": LOOK_SHARES}
+        if self.fold_batch_norm:
+            optional["fold_batch_norm"] = True
+        return optional | {
+            "attribution": repr(self.attribution),
+            "noise": repr(self.noise),
+            "num_samples": self.num_samples,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "memory_format": self.memory_format,
+        }
+
+
+def _named(certificates: Any) -> dict[str, Certificate]:
+    """The certificates by name."""
+    if isinstance(certificates, Mapping):
+        named = dict(certificates)
+        kinds = list(named.values())
+    else:
+        kinds = list(several("certificates", certificates, "[PixelCertificate()]"))
+        named = {}
+    for certificate in kinds:
+        instance("a certificate", certificate, Certificate, "PixelCertificate()")
+    named = named or {certificate.name: certificate for certificate in kinds}
+    if len(named) < len(kinds):
+        raise InputError("two certificates of one kind need names: certificates={'coarse': ..., 'fine': ...}")
+    if not named:
+        raise InputError("certificates must name at least one certificate")
+    for name in named:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise InputError(f"certificate name {name!r} must be letters, digits and underscores")
+    return named
+
+
+def certify(
+    model: nn.Module,
+    image: Tensor,
+    target: int | None = None,
+    *,
+    sigma: float = 0.25,
+    num_samples: int = 1000,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> dict[str, Result]:
+    """Certify the gradient map of one image with the default certificates, in one line.
+
+    Args:
+        model: Network from images in [0, 1] to logits.
+        image: Image ``[C, H, W]`` in [0, 1].
+        target: Class to explain; ``None`` takes the predicted one.
+        sigma: Standard deviation of the Gaussian noise, in pixel units.
+        num_samples: Noisy samples.
+        batch_size: Samples evaluated at once.
+        seed: Seed of the noise.
+
+    Returns:
+        ``{"pixel": PixelResult, "topk_overlap": TopKOverlapResult}``.
+
+    Example:
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+        >>> sorted(certify(net, torch.rand(1, 4, 4), num_samples=100))
+        ['pixel', 'topk_overlap']
+    """
+    certifier = Certifier(
+        attribution=Gradient(),
+        noise=GaussianNoise(sigma),
+        certificates=[PixelCertificate(), TopKOverlapCertificate()],
+        num_samples=num_samples,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    return certifier(model, check_one_image(image), None if target is None else [target])[0]
+
+
+def _precision(model: nn.Module, image: Tensor) -> str:
+    """The arithmetic of the network: another precision is another explainer, so it belongs to the certificate."""
+    weights = next((p.dtype for p in model.parameters() if p.is_floating_point()), image.dtype)
+    name = str(weights).removeprefix("torch.")
+    if torch.is_autocast_enabled(image.device.type):
+        name += f", autocast {str(torch.get_autocast_dtype(image.device.type)).removeprefix('torch.')}"
+    return name

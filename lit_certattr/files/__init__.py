@@ -1,0 +1,1 @@
+"""Files of others, read with suspicion; files of ours, written whole or not at all."""

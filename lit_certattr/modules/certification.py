@@ -1,0 +1,101 @@
+"""The LightningModule that certifies attribution maps."""
+
+from collections.abc import Collection, Mapping
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+
+from lit_certattr.certificates import Result
+from lit_certattr.certification import Certifier
+from lit_certattr.data import NO_LABEL, Sample
+from lit_certattr.errors import InputError
+from lit_certattr.modules.image import ImageModule
+
+Targets = Literal["predicted", "label"]
+
+
+class CertificationModule(ImageModule):
+    """Certifies attribution maps as the Trainer's predict step, which brings devices, precision and progress.
+
+    Args:
+        network: Network from images in [0, 1] to logits; it is frozen and in evaluation mode here.
+        certifier: What is certified, and how.
+        targets: The class that is explained: ``"predicted"`` on the clean image, or the image's ``"label"``.
+        skip_ids: Ids of images that are done already.
+
+    Attributes:
+        skip_ids: May be replaced before a run.
+        on_block: Called with the number of samples of each finished block, for a progress bar; ``None`` at first.
+
+    Raises:
+        InputError: If ``targets`` is neither of the two, or a certificate would add the samples of several images.
+
+    Example:
+        >>> from lit_certattr.attribution import Gradient
+        >>> from lit_certattr.certificates import PixelCertificate
+        >>> from lit_certattr.smoothing import GaussianNoise
+        >>> certifier = Certifier(Gradient(), GaussianNoise(0.25), [PixelCertificate()], num_samples=100)
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+        >>> module = CertificationModule(net, certifier, skip_ids=["done"])
+        >>> batch = Sample(torch.rand(2, 1, 4, 4), torch.tensor([0, 1]), ["done", "new"])
+        >>> [(name, sorted(results)) for name, results in module.predict_step(batch, 0)]
+        [('new', ['pixel'])]
+    """
+
+    doing, done = "certifying", "certified"
+
+    def __init__(
+        self,
+        network: nn.Module,
+        certifier: Certifier,
+        targets: Targets = "predicted",
+        skip_ids: Collection[str] = (),
+    ) -> None:
+        super().__init__(network, skip_ids)
+        if targets not in get_args(Targets):
+            raise InputError(f"targets must be 'predicted' or 'label', got {targets!r}")
+        certifier.check_images_apart()
+        self.certifier = certifier
+        self.targets: Targets = targets
+
+    def setup(self, stage: str) -> None:
+        """Give the weights the layout that the noisy images will have."""
+        if self.certifier.memory_format == "channels_last":
+            self.network.to(memory_format=torch.channels_last)
+
+    @property
+    def samples_per_image(self) -> int:
+        """See :class:`~lit_certattr.modules.image.ImageModule`."""
+        return self.certifier.num_samples
+
+    @property
+    def may_stop_early(self) -> bool:
+        """See :class:`~lit_certattr.modules.image.ImageModule`."""
+        return bool(self.certifier.stopping)
+
+    def samples_of(self, outcome: Mapping[str, Result]) -> int:
+        """See :class:`~lit_certattr.modules.image.ImageModule`."""
+        return next(iter(outcome.values())).num_samples
+
+    def predict_step(self, batch: Sample, batch_idx: int) -> list[tuple[str, dict[str, Result]]]:
+        """Certify the images of a batch that are not in ``skip_ids``.
+
+        Returns:
+            For each of them its id and its results by name.
+
+        Raises:
+            InputError: If labels are to be explained and an image has none, or an image cannot be used.
+        """
+        chosen = [index for index, image_id in enumerate(batch.id) if image_id not in self.skip_ids]
+        if not chosen:
+            return []
+        ids = [batch.id[index] for index in chosen]
+        targets = None
+        if self.targets == "label":
+            targets = torch.as_tensor(batch.target)[chosen]
+            for label, image_id in zip(targets.tolist(), ids, strict=True):
+                if label == NO_LABEL:
+                    raise InputError(f"image {image_id} has no label; set targets: predicted to explain the prediction")
+        results = self.certifier(self.network, batch.image[chosen], targets, ids, self.on_block)
+        return list(zip(ids, results, strict=True))

@@ -1,0 +1,173 @@
+"""``attack/`` in a run directory: what attacks on its certificates have found, image by image."""
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+
+from lit_certattr.errors import InputError
+from lit_certattr.files.untrusted import check_tensors, read_json
+from lit_certattr.files.whole_file import write_whole
+from lit_certattr.records.output_directory import OutputDirectory
+from lit_certattr.records.run_directory import RunDirectory, check_ids, fingerprint, tensors_digest
+from lit_certattr.robustness import Candidate, ImageSandwich
+
+_HEADER = "lit_certattr"
+_SUFFIX = ".safetensors"
+
+
+def schema() -> pa.Schema:
+    """Columns and types of ``sandwich.parquet``; one row an image, quantity and budget.
+
+    ``quantity`` is ``important`` or ``unimportant`` (pixels that keep this label), ``overlap`` or ``cosine``. Numbers
+    are shares of ``size`` (K; all pixels; K; 1). ``certified`` is the certified lower bound at the l2 length
+    ``budget``; ``attacked`` is what the worst perturbation found within it leaves (for each pixel its own worst one),
+    picked by one half of the fresh samples and estimated by the other; ``attacked_upper`` an upper confidence bound
+    from all of them, ``gap`` that minus ``certified``;
+    ``random`` what random search of equally many points leaves (null where it was not asked for). ``attack`` names the
+    attack that found the worst perturbation, ``contradicted`` counts the claims that fall.
+    """
+    text = ("id", "certificate", "kind", "quantity")
+    real = ("budget", "certified", "attacked", "attacked_upper", "gap", "random")
+    return pa.schema(
+        [(name, pa.string()) for name in text]
+        + [("level", pa.int64()), ("top_k", pa.float64()), ("size", pa.int64())]
+        + [(name, pa.float64()) for name in real]
+        + [("attack", pa.string()), ("contradicted", pa.int64()), ("num_samples", pa.int64()), ("seed", pa.int64())]
+    )
+
+
+class AttackDirectory(OutputDirectory):
+    """Layout, atomic writing and resuming of ``attack/``.
+
+    ``settings.json``, ``images/<id>.safetensors`` (perturbed images, their smoothed maps, and the rows of the table),
+    ``sandwich.parquet``, ``sandwich.csv``, ``figures/`` and ``attack.html``. Every file appears whole or not at all,
+    and holds no time: a command that was killed and repeated ends with the same bytes.
+
+    Args:
+        run: The run whose certificates are attacked; its lock is that of the attacks, too.
+    """
+
+    kind = "set of attacks"
+    elsewhere = "move it away"
+    delete = "--overwrite deletes it"
+
+    def __init__(self, run: RunDirectory) -> None:
+        super().__init__(run.attack)
+        self.run, self.lock = run, run.lock
+        self.images, self.figures = self.path / "images", self.path / "figures"
+        self.settings_file = self.path / "settings.json"
+        self.table, self.csv = self.path / "sandwich.parquet", self.path / "sandwich.csv"
+        self.page = self.path / "attack.html"
+        self.record, self.folders = self.settings_file, (self.images, self.figures)
+        self.files = (self.table, self.csv, self.page)
+
+    def stored_settings(self) -> Any:
+        """See :class:`~lit_certattr.records.output_directory.OutputDirectory`."""
+        return self.settings()
+
+    def settings(self) -> dict[str, Any] | None:
+        """The settings of the attacks that are here, ``None`` if there are none.
+
+        Raises:
+            InputError: If the file is damaged.
+        """
+        if not self.settings_file.exists():
+            return None
+        try:
+            content = read_json(self.settings_file)
+            return dict(content["settings"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self.settings_file} is damaged ({error}); --overwrite makes the attacks anew") from None
+
+    def open(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:
+        """Make the directory, or go on with the attacks of the same settings that it holds.
+
+        Args:
+            settings: Everything that decides the results, as plain nested values.
+            overwrite: Delete attacks that are there.
+
+        Raises:
+            InputError: See :meth:`check`; also if the directory cannot be written.
+        """
+        self.check(settings, overwrite)
+        content = {"settings": dict(settings), "fingerprint": fingerprint(settings)}
+        self._start((json.dumps(content, indent=2) + "\n").encode(), overwrite)
+
+    def write(self, image_id: str, sandwich: ImageSandwich) -> None:
+        """Write one image. Several processes may write different images at the same time."""
+        tensors = {"images": sandwich.images.contiguous(), "maps": sandwich.maps.contiguous()}
+        header = {
+            "candidates": [one._asdict() for one in sandwich.candidates],
+            "rows": sandwich.rows,
+            "tensors": tensors_digest(tensors),
+        }
+        data = to_safetensors(tensors, {_HEADER: json.dumps(header, sort_keys=True)})
+        write_whole(self.images / self._file(image_id), data)
+
+    def read(self, image_id: str) -> ImageSandwich:
+        """What was found for one image.
+
+        Raises:
+            InputError: If the file is missing or damaged.
+        """
+        path = self.images / self._file(image_id)
+        try:
+            check_tensors(path)
+            with safe_open(path, framework="pt") as file:
+                header = json.loads((file.metadata() or {})[_HEADER])
+                tensors = {name: file.get_tensor(name) for name in ("images", "maps")}
+            if header["tensors"] != tensors_digest(tensors):
+                raise ValueError("its digest is not the one that was recorded")
+            candidates = [Candidate(**one) for one in header["candidates"]]
+            return ImageSandwich(candidates, tensors["images"], tensors["maps"], list(header["rows"]))
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file") from None
+        except (SafetensorError, KeyError, ValueError, TypeError, OSError, RuntimeError, MemoryError) as error:
+            raise InputError(f"{path}: damaged ({' '.join(str(error).split())})") from None
+
+    def finished(self) -> frozenset[str]:
+        """Ids of the images whose file is there and undamaged."""
+        done = set()
+        for path in self.images.glob(f"[!.]*{_SUFFIX}"):
+            image_id = path.name.removesuffix(_SUFFIX)
+            try:
+                self.read(image_id)
+            except InputError:
+                continue
+            done.add(image_id)
+        return frozenset(done)
+
+    def sandwiches(self, ids: Sequence[str]) -> Iterator[tuple[str, ImageSandwich]]:
+        """The images of ``ids``, read one at a time."""
+        return ((image_id, self.read(image_id)) for image_id in ids)
+
+    def write_table(self, ids: Sequence[str]) -> pa.Table:
+        """Write ``sandwich.parquet`` and ``sandwich.csv`` with the images of ``ids`` in that order."""
+        rows = [row for _, sandwich in self.sandwiches(ids) for row in sandwich.rows]
+        table = pa.Table.from_pylist(rows, schema=schema())
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        write_whole(self.table, sink.getvalue().to_pybytes())
+        text = io.BytesIO()
+        pyarrow.csv.write_csv(table, text)
+        write_whole(self.csv, text.getvalue())
+        return table
+
+    def write_figure(self, name: str, data: bytes) -> None:
+        """Write one picture under ``figures/``."""
+        write_whole(self.figures / name, data)
+
+    def write_page(self, html: str) -> None:
+        """Write ``attack.html``."""
+        write_whole(self.page, html.encode())
+
+    def _file(self, image_id: str) -> str:
+        check_ids([image_id])
+        return f"{image_id}{_SUFFIX}"

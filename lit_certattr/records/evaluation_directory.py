@@ -1,0 +1,206 @@
+"""The directory that ``certify.py evaluate`` leaves, and from which a killed evaluation goes on."""
+
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from lit_certattr.errors import InputError
+from lit_certattr.files.whole_file import write_whole
+from lit_certattr.records.output_directory import OutputDirectory
+from lit_certattr.records.run_directory import check_ids
+
+
+class Mean(NamedTuple):
+    """A mean over images.
+
+    Attributes:
+        search: ``"attack"``, ``"random"``, or empty for accuracies.
+        number: Name of the number.
+        mean: Mean over the images that have it; NaN without one.
+        standard_error: Of the mean; NaN for fewer than two images.
+        num_images: How many have it.
+    """
+
+    search: str
+    number: str
+    mean: float
+    standard_error: float
+    num_images: int
+
+
+def means(rows: Sequence[Mapping[str, Any]], searches: Sequence[str], numbers: Sequence[str]) -> list[Mean]:
+    """The table of the literature: accuracies over all images, agreement over those that have it.
+
+    Args:
+        rows: One row an image, see :class:`~lit_certattr.robustness.protocol.RobustnessProtocol`.
+        searches: Names of the searches.
+        numbers: Names of the numbers of a search, in their order; those that no image has are left out.
+
+    Example:
+        >>> means([{"correct": True}, {"correct": False}], [], [])
+        [Mean(search='', number='natural_accuracy', mean=0.5, standard_error=0.5, num_images=2)]
+    """
+    found = [_mean("", "natural_accuracy", [row["correct"] for row in rows])]
+    if any(row.get("adversarial_correct") is not None for row in rows):
+        found.append(_mean("", "adversarial_accuracy", [row["adversarial_correct"] for row in rows]))
+    for search in searches:
+        for number in numbers:
+            values = [row[key] for row in rows if row.get(key := f"{search}_{number}") is not None]
+            if values:
+                found.append(_mean(search, number, values))
+    return found
+
+
+def _mean(search: str, number: str, values: Sequence[float]) -> Mean:
+    count = len(values)
+    mean = math.fsum(values) / count if count else math.nan
+    spread = math.fsum((value - mean) ** 2 for value in values)
+    error = math.sqrt(spread / (count - 1) / count) if count > 1 else math.nan
+    return Mean(search, number, mean, error, count)
+
+
+class EvaluationDirectory(OutputDirectory):
+    """Layout, atomic writing and resuming of an evaluation.
+
+    ``settings.json``, ``config.yaml``, ``batches/<first id>.json`` (the journal), and at the end ``images.parquet``
+    (one row an image), ``summary.csv`` (one row a mean), ``summary.md`` (the table as people read it) and
+    ``agreement.png``. Every file appears whole or not at all, and holds no time.
+
+    Args:
+        path: The directory; made by :meth:`open`, not before.
+    """
+
+    kind = "evaluation"
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+        self.batches = self.path / "batches"
+        self.settings_file, self.config = self.path / "settings.json", self.path / "config.yaml"
+        self.images, self.summary = self.path / "images.parquet", self.path / "summary.csv"
+        self.text, self.figure = self.path / "summary.md", self.path / "agreement.png"
+        self.record, self.folders = self.settings_file, (self.batches,)
+        self.files = (self.config, self.images, self.summary, self.text, self.figure)
+
+    def stored_settings(self) -> Any:
+        """See :class:`~lit_certattr.records.output_directory.OutputDirectory`."""
+        try:
+            return json.loads(self.settings_file.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{self.settings_file} is damaged ({error}); --overwrite=true starts anew") from None
+
+    def open(self, settings: Mapping[str, Any], *, overwrite: bool = False, config: str | None = None) -> None:
+        """Make the directory, or go on with the evaluation of the same settings that it holds.
+
+        Args:
+            settings: Everything that decides the numbers, as plain nested values.
+            overwrite: Delete an evaluation that is there.
+            config: Resolved configuration as YAML.
+
+        Raises:
+            InputError: See :meth:`check`; also if the directory cannot be written.
+        """
+        self.check(settings, overwrite)
+        self._start((json.dumps(settings, indent=2) + "\n").encode(), overwrite)
+        if config is not None:
+            write_whole(self.config, config.encode())
+
+    def write_batch(self, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """Keep the rows of a batch. Several processes may write different batches at the same time."""
+        first = rows[0][0]
+        check_ids([first])
+        content = [{"id": image_id, **row} for image_id, row in rows]
+        write_whole(self.batches / f"{first}.json", json.dumps(content).encode())
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The rows that are there and undamaged, by id."""
+        found: dict[str, dict[str, Any]] = {}
+        for path in sorted(self.batches.glob("[!.]*.json")):
+            try:
+                found |= {str(row["id"]): dict(row) for row in json.loads(path.read_bytes())}
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # evaluated again
+        return found
+
+    def finish(
+        self, ids: Sequence[str], searches: Sequence[str], words: Mapping[str, str], numbers: Sequence[str]
+    ) -> list[Mean]:
+        """Write the tables.
+
+        Args:
+            ids: Ids of all images, in the order of the table.
+            searches: Names of the searches.
+            words: The numbers that ``summary.md`` shows, in words.
+            numbers: All numbers, in the order of the tables.
+        """
+        stored = self.rows()
+        rows = [stored[image_id] for image_id in ids]
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows, schema=_schema(rows)), sink)
+        write_whole(self.images, sink.getvalue().to_pybytes())
+        found = means(rows, searches, numbers)
+        text = io.BytesIO()
+        pyarrow.csv.write_csv(pa.Table.from_pylist([mean._asdict() for mean in found]), text)
+        write_whole(self.summary, text.getvalue())
+        write_whole(self.text, summary_markdown(found, searches, words).encode())
+        return found
+
+
+def _schema(rows: Sequence[Mapping[str, Any]]) -> pa.Schema:
+    """Columns in the order in which they first occur: text, booleans and whole numbers as such, the rest real."""
+    kinds: dict[str, pa.DataType] = {}
+    for row in rows:
+        for name, value in row.items():
+            exact = {str: pa.string(), bool: pa.bool_(), int: pa.int64()}.get(type(value), pa.float64())
+            if value is not None or name not in kinds:
+                kinds[name] = exact
+    return pa.schema(list(kinds.items()))
+
+
+def table_rows(
+    found: Sequence[Mean], searches: Sequence[str], words: Mapping[str, str]
+) -> list[tuple[str, list[str], str]]:
+    """The table as people read it: what, one cell a search (mean and standard error), and the chance level.
+
+    Args:
+        found: The means.
+        searches: Names of the searches.
+        words: The numbers to show, in words.
+    """
+    known = {(mean.search, mean.number): mean for mean in found}
+    lines = []
+    for number, what in (("natural_accuracy", "natural accuracy"), ("adversarial_accuracy", "adversarial accuracy")):
+        if mean := known.get(("", number)):
+            lines.append((what, [_cell(mean)] + [""] * (len(searches) - 1), ""))
+    for number, what in words.items():
+        cells = [known.get((search, number)) for search in searches]
+        if not any(cells):
+            continue
+        chance = known.get((searches[0], f"{number}_chance"))
+        lines.append(
+            (
+                what,
+                ["" if mean is None else _cell(mean) for mean in cells],
+                "" if chance is None else f"{chance.mean:.3f}",
+            )
+        )
+    return lines
+
+
+def _cell(mean: Mean) -> str:
+    error = "" if math.isnan(mean.standard_error) else f" ± {mean.standard_error:.3f}"
+    return f"{mean.mean:.3f}{error}"
+
+
+def summary_markdown(found: Sequence[Mean], searches: Sequence[str], words: Mapping[str, str]) -> str:
+    """The table in Markdown."""
+    head = ["", *searches, "chance"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines += [f"| {' | '.join([what, *cells, chance])} |" for what, cells, chance in table_rows(found, searches, words)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,162 @@
+"""One process at a time writes a directory."""
+
+import json
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from lit_certattr.errors import InputError
+from lit_certattr.files.whole_file import cannot_write
+
+_LONGEST = 4096  # bytes of a lock file
+
+
+class Holder(NamedTuple):
+    """The process that holds a lock.
+
+    Attributes:
+        pid: Its number.
+        host: Name of its machine.
+        started: When it started, as the kernel counts: a number that is used again belongs to another process then.
+            ``None`` where the system does not say.
+    """
+
+    pid: int
+    host: str
+    started: str | None
+
+
+class DirectoryLock:
+    """The file ``.lock`` of a directory, which names the one process that writes there.
+
+    A lock that a killed process has left is recognised (its process is gone, or its number belongs to another one) and
+    taken. Of the processes of one Trainer only the first takes it.
+
+    Args:
+        folder: The directory; :meth:`take` makes it.
+
+    Example:
+        >>> import tempfile
+        >>> lock = DirectoryLock(Path(tempfile.mkdtemp()) / "run")
+        >>> lock.take()
+        >>> lock.path.exists(), lock.release(), lock.path.exists()
+        (True, None, False)
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / ".lock"
+
+    def check(self) -> None:
+        """Refuse a directory in which another process is at work.
+
+        Raises:
+            InputError: Naming the process and its machine.
+        """
+        with suppress(FileNotFoundError, NotADirectoryError), self._opened(os.O_RDONLY) as file:
+            self._refuse(_holder(file))
+
+    def take(self) -> None:
+        """Take the lock, and make the directory if it is not there.
+
+        Raises:
+            InputError: If another process holds it, or the directory cannot be written.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._guarded() as file:
+                self._refuse(_holder(file))
+                os.ftruncate(file, 0)
+                os.pwrite(file, json.dumps(_this_process()._asdict()).encode(), 0)
+                os.fsync(file)
+        except OSError as error:
+            raise cannot_write(self.path.parent, error) from None
+
+    def release(self) -> None:
+        """Give the lock back, if this process holds it."""
+        with suppress(OSError), self._opened(os.O_RDONLY) as file:
+            if _holder(file) == _this_process():
+                self.path.unlink()
+
+    def _refuse(self, holder: Holder | None) -> None:
+        if holder is None or holder == _this_process() or not _may_run(holder):
+            return
+        elsewhere = "" if holder.host == socket.gethostname() else f"; if that process is gone, delete {self.path}"
+        raise InputError(
+            f"{self.path.parent} is in use by process {holder.pid} on {holder.host}; wait until it has ended{elsewhere}"
+        )
+
+    @contextmanager
+    def _opened(self, flags: int) -> Iterator[int]:
+        # The directory may be anybody's: a link, a pipe or a device of that name is not opened.
+        file = os.open(self.path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise InputError(f"{self.path} is no regular file; delete it")
+            yield file
+        finally:
+            os.close(file)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[int]:
+        """The file, opened so that no two processes find the same lock abandoned and take it."""
+        while True:
+            with self._opened(os.O_RDWR | os.O_CREAT) as file:
+                _wait_for(file)
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(file), self.path.lstat()):  # not released while we waited
+                        yield file
+                        return
+
+
+def _wait_for(file: int) -> None:
+    """Wait until no other process looks at the file; until it is closed no other one will."""
+    try:
+        import fcntl
+    except ImportError:  # not a Unix
+        return
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _this_process() -> Holder:
+    return Holder(os.getpid(), socket.gethostname(), _started(os.getpid()))
+
+
+def _holder(file: int) -> Holder | None:
+    """Who a lock file names; ``None`` if it was cut short or is no lock of ours."""
+    try:
+        content = json.loads(os.pread(file, _LONGEST, 0))
+        pid, host, started = content["pid"], content["host"], content["started"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if type(pid) is not int or pid < 1 or type(host) is not str or type(started) not in (str, type(None)):
+        return None
+    return Holder(pid, host, started)
+
+
+def _may_run(holder: Holder) -> bool:
+    """Whether a process may still be running; of those of other machines nothing is known."""
+    if holder.host != socket.gethostname():
+        return True
+    if holder.started is not None:
+        return _started(holder.pid) == holder.started
+    try:
+        os.kill(holder.pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _started(pid: int) -> str | None:
+    """When a process started, in ticks since the machine did; ``None`` if it has ended, or without ``/proc``."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]

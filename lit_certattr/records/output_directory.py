@@ -1,0 +1,162 @@
+"""What all directories have in common that a command fills file by file, and from which a stopped command resumes."""
+
+import json
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lit_certattr.errors import InputError
+from lit_certattr.files.whole_file import cannot_write, write_whole
+from lit_certattr.records.lock import DirectoryLock
+
+
+class OutputDirectory(ABC):
+    """A directory of files that appear whole or not at all; one of them holds the settings.
+
+    That file is written first and deleted last. So whenever a process is killed, the directory holds nothing, or work
+    of known settings that can be continued.
+
+    Args:
+        path: The directory; ``~`` is the home directory. Made by :meth:`_start`, not before.
+
+    Attributes:
+        lock: To be held by the process that writes; see :class:`~lit_certattr.records.lock.DirectoryLock`.
+
+    Raises:
+        InputError: If the path is empty or cannot be printed.
+    """
+
+    kind: ClassVar[str]
+    """What the directory holds: ``"a run"``."""
+    elsewhere: ClassVar[str] = "choose another --output"
+    """What a user can do about a place that cannot be used."""
+    delete: ClassVar[str] = "choose another --output, or --overwrite=true to delete it"
+    """What a user can do about a directory with other settings."""
+
+    record: Path
+    """The file with the settings."""
+    folders: Sequence[Path]
+    """The folders that are filled."""
+    later: Sequence[Path] = ()
+    """Folders that other commands add, and that mean nothing without the rest."""
+    files: Sequence[Path]
+    """The other files."""
+
+    def __init__(self, path: str | Path) -> None:
+        if not str(path).strip() or not str(path).isprintable():
+            raise InputError(f"{str(path)!r} is no name for a directory")
+        try:
+            self.path = Path(path).expanduser()
+        except RuntimeError:
+            raise InputError(f"{path}: there is no such home directory") from None
+        self.lock = DirectoryLock(self.path)
+
+    @abstractmethod
+    def stored_settings(self) -> Any:
+        """The settings in the record.
+
+        Raises:
+            InputError: If the record is damaged.
+        """
+
+    def check(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:
+        """Refuse a directory that holds something else, is in use, or cannot be made; writes nothing.
+
+        Args:
+            settings: Everything that decides the results, as plain nested values.
+            overwrite: Allow work of other settings; opening the directory would delete it.
+
+        Raises:
+            InputError: If the directory holds work of other settings (the first that differs is named) or files that
+                are not ours, another process writes there, or it cannot be written.
+        """
+        self._check_place()
+        self.lock.check()
+        if not self.path.exists():
+            return
+        if not self.record.exists():
+            if any(self._foreign()):
+                raise InputError(f"{self.path} is not empty and holds no {self.kind} of ours; {self.elsewhere}")
+            return
+        if overwrite:
+            return
+        difference = first_difference(self.stored_settings(), json.loads(json.dumps(settings)))
+        if difference is not None:
+            raise InputError(f"{self.path} holds a {self.kind} with other settings ({difference}); {self.delete}")
+
+    def _start(self, record: bytes, overwrite: bool) -> None:
+        """Make the directory and write the record, after :meth:`check`.
+
+        Args:
+            record: Content of the file with the settings.
+            overwrite: Delete what is there, but for files that are not ours.
+
+        Raises:
+            InputError: If something cannot be written or deleted.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if overwrite and self.record.exists():
+                for folder in (*self.folders, *self.later):
+                    if folder.exists():
+                        shutil.rmtree(folder)
+                for file in (*self.files, self.record):
+                    file.unlink(missing_ok=True)
+            for folder in (self.path, *self.folders):
+                for leftover in folder.glob(".*.partial"):
+                    leftover.unlink()
+            write_whole(self.record, record)
+            for folder in self.folders:
+                folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self.path, error) from None
+
+    def _check_place(self) -> None:
+        """Find what would make the directory impossible to write."""
+        try:
+            nearest = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
+        except OSError as error:
+            raise cannot_write(self.path, error) from None
+        if not nearest.is_dir():
+            raise InputError(f"{nearest} is a file; {self.elsewhere}")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise InputError(f"{nearest} may not be written; {self.elsewhere}")
+
+    def _foreign(self) -> Iterator[Path]:
+        """What lies in the directory and is not what a killed process may have left before its record."""
+        for path in self.path.iterdir():
+            if path in self.folders and path.is_dir():
+                yield from (below for below in path.iterdir() if not _is_partial(below))
+            elif path != self.lock.path and not _is_partial(path):
+                yield path
+
+
+def _is_partial(path: Path) -> bool:
+    """Whether a file is one of ours that was being written."""
+    return path.name.startswith(".") and path.suffix == ".partial"
+
+
+def first_difference(before: Any, now: Any, name: str = "") -> str | None:
+    """The first setting that differs, as ``name was a, is b``."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in [*now, *(key for key in before if key not in now)]:
+            below = f"{name}.{key}" if name else str(key)
+            difference = first_difference(before.get(key), now.get(key), below)
+            if difference is not None:
+                return difference
+        return None
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for index, (old, new) in enumerate(zip(before, now, strict=True)):
+            difference = first_difference(old, new, f"{name}[{index}]")
+            if difference is not None:
+                return difference
+        return None
+    return None if before == now else f"{name or 'all settings'} was {_short(before)}, is {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

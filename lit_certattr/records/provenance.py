@@ -1,0 +1,134 @@
+"""What a run was made of and with: the settings that decide its bits, and where it ran."""
+
+import hashlib
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lit_certattr.certification import Certifier
+from lit_certattr.data import SampleSet
+from lit_certattr.models import network_hash, probe, structure_hash
+
+_PACKAGES = (
+    "lit-certattr",
+    "torch",
+    "torchvision",
+    "lightning",
+    "torchmetrics",
+    "timm",
+    "numpy",
+    "scipy",
+    "matplotlib",
+)
+
+
+def data_hash(samples: SampleSet) -> str:
+    """SHA-256 over the ids, labels and pixels of a data set, in its order.
+
+    Every image is read once, so one that cannot be used is found here.
+
+    Args:
+        samples: The images.
+
+    Raises:
+        InputError: If an image cannot be read, or has pixels that are not finite or not in [0, 1].
+    """
+    digest = hashlib.sha256()
+    for index in range(len(samples)):
+        image, target, image_id = samples[index]
+        digest.update(f"{image_id} {target} {image.dtype} {tuple(image.shape)}\n".encode())
+        digest.update(image.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def run_settings(
+    certifier: Certifier,
+    network: nn.Module,
+    samples: SampleSet,
+    *,
+    targets: str = "predicted",
+    device: str = "cpu",
+    precision: str = "32-true",
+) -> dict[str, Any]:
+    """Everything that decides the bits of a run, as plain values; a run goes on only with the same.
+
+    Args:
+        certifier: What is certified.
+        network: The network.
+        samples: The images.
+        targets: Rule of the explained class.
+        device: Kind of device, e.g. ``"cpu"``; the generator of the noise depends on it.
+        precision: The Trainer's precision.
+    """
+    certificates = {
+        name: {"kind": type(certificate).__name__} | certificate.settings()
+        for name, certificate in certifier.certificates.items()
+    }
+    return {
+        **certifier.settings(),
+        "certificates": certificates,
+        "targets": targets,
+        "device": device,
+        "precision": precision,
+        "threads": torch.get_num_threads(),
+        "torch": version("torch"),
+        "network": network_hash(network),
+        "structure": structure_hash(network),
+        "images": data_hash(samples),
+    }
+
+
+def provenance(network: nn.Module, seed: int, device: str, image_shape: Sequence[int] | None = None) -> dict[str, Any]:
+    """Where and with what this process runs, as plain values.
+
+    Args:
+        network: The network.
+        seed: Seed of the noise.
+        device: Kind of device.
+        image_shape: ``(C, H, W)``; the answers of the network to fixed images of this shape are recorded too.
+    """
+    return {
+        "versions": {name: _version(name) for name in _PACKAGES},
+        **machine(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "threads": torch.get_num_threads(),
+        "seed": seed,
+        "network": {
+            "class": type(network).__name__,
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "hash": network_hash(network),
+            **({} if image_shape is None else {"probe": probe(network, image_shape)}),
+        },
+    }
+
+
+def machine() -> dict[str, str]:
+    """What beside versions of packages and the number of threads decides the last bits of a sum on a CPU."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "processor": _processor(),
+    }
+
+
+def _processor() -> str:
+    """Name of the model: processors with the same instructions may still be given other kernels."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,331 @@
+"""The directory that a certification run leaves behind, and from which a killed run goes on."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import yaml
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from lit_certattr.certificates import Result, load_results, save_results
+from lit_certattr.errors import InputError
+from lit_certattr.files.untrusted import MAX_TENSORS, check_tensors, read_json, read_whole
+from lit_certattr.files.whole_file import write_whole
+from lit_certattr.models import same_answers
+from lit_certattr.records.output_directory import OutputDirectory
+from lit_certattr.records.table import RADII, rows, schema
+
+SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+_RESERVED = ("summary", "sandwich")
+_HEADER = "lit_certattr"
+_SUFFIX = ".safetensors"
+
+
+class Record(NamedTuple):
+    """What a run directory holds of one image.
+
+    Attributes:
+        id: Id of the image.
+        image: Float ``[C, H, W]`` in [0, 1], as it was certified.
+        clean_map: Float ``[H, W]``: attribution map of the image without noise.
+        facts: ``label`` (-1 without one) and ``prediction`` of the image.
+        results: Certificates by name.
+    """
+
+    id: str
+    image: Tensor
+    clean_map: Tensor
+    facts: dict[str, Any]
+    results: dict[str, Result]
+
+
+class RunDirectory(OutputDirectory):
+    """Layout, atomic writing and resuming of a run.
+
+    ``config.yaml``, ``provenance.json``, ``maps/<id>.safetensors`` (certificates, counts included),
+    ``images/<id>.safetensors`` (image and clean map), ``results.parquet``, ``figures/`` and ``report.html``;
+    beside them ``attack/``, what ``certify.py attack`` has found.
+
+    Every file appears whole or not at all. The file under ``images/`` is written last and holds the digest of
+    the one under ``maps/``; an image counts as finished only if both are undamaged. Times stand in
+    ``provenance.json`` alone, so a run that was killed and resumed ends with the same bytes as one that was not.
+
+    Args:
+        path: The directory; made by :meth:`open`, not before.
+
+    Example:
+        >>> import tempfile
+        >>> directory = RunDirectory(tempfile.mkdtemp() + "/run")
+        >>> directory.open({"sigma": 0.25})
+        >>> directory.finished()
+        frozenset()
+    """
+
+    kind = "run"
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path)
+        self.maps, self.images, self.figures = (self.path / name for name in ("maps", "images", "figures"))
+        self.config, self.provenance_file = self.path / "config.yaml", self.path / "provenance.json"
+        self.table, self.report = self.path / "results.parquet", self.path / "report.html"
+        self.attack = self.path / "attack"
+        self.record = self.provenance_file
+        self.folders, self.later = (self.maps, self.images, self.figures), (self.attack,)
+        self.files = (self.table, self.report, self.config)
+
+    def stored_settings(self) -> Any:
+        """See :class:`~lit_certattr.records.output_directory.OutputDirectory`."""
+        return self.provenance().get("settings")
+
+    def check(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:
+        """See :class:`~lit_certattr.records.output_directory.OutputDirectory`."""
+        self._check_place()  # before anything is asked of a path that may be impossible
+        if self.record.exists() and not overwrite and "structure" in settings:
+            check_structure(self.stored_settings(), self.path, self.delete)
+        super().check(settings, overwrite)
+
+    def open(
+        self,
+        settings: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+        config: str | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Make the directory, or go on with the run of the same settings that it holds.
+
+        Args:
+            settings: Everything that decides the results, as plain nested values.
+            overwrite: Delete a run that is there.
+            config: Resolved configuration as YAML, written to ``config.yaml``.
+            provenance: Where and with what this session runs; kept beside the settings.
+
+        Raises:
+            InputError: See :meth:`check`; also if the directory cannot be written.
+        """
+        self.check(settings, overwrite)
+        kept = self.record.exists() and not overwrite
+        content = {
+            "settings": settings,
+            "fingerprint": fingerprint(settings),
+            **(provenance or {}),
+            "sessions": self.provenance().get("sessions", []) if kept else [],
+        }
+        if kept:
+            check_answers(self.provenance(), content, f"{self.path} holds a run of another network", self.delete)
+        self._start(_as_json(content), overwrite)
+        plain = json.loads(json.dumps(settings))  # no value twice in memory: YAML would write an alias
+        write_whole(self.config, (config or yaml.safe_dump(plain)).encode())
+
+    def write(
+        self,
+        image_id: str,
+        results: Mapping[str, Result],
+        image: Tensor,
+        clean_map: Tensor,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write one image. Several processes may write different images at the same time.
+
+        Args:
+            image_id: Id of the image, which names its files.
+            results: Its certificates by name.
+            image: Image ``[C, H, W]``.
+            clean_map: Attribution map ``[H, W]`` without noise.
+            facts: Plain values about the image: ``label`` and ``prediction``.
+
+        Raises:
+            InputError: If the id is not safe as a file name.
+        """
+        maps, companion = self._files(image_id)
+        save_results(maps, results)
+        tensors = {
+            "image": image.detach().cpu().contiguous(),
+            "clean_map": clean_map.detach().cpu().contiguous(),
+        }
+        header = {
+            "facts": dict(facts or {}),
+            "maps": hashlib.blake2b(maps.read_bytes(), digest_size=16).hexdigest(),
+            "tensors": tensors_digest(tensors),
+        }
+        write_whole(companion, to_safetensors(tensors, {_HEADER: json.dumps(header, sort_keys=True)}))
+
+    def read(self, image_id: str) -> Record:
+        """Everything about one image.
+
+        Raises:
+            InputError: If a file is missing, or a single bit of it is damaged.
+        """
+        maps, companion = self._files(image_id)
+        try:
+            check_tensors(companion)
+            with safe_open(companion, framework="pt") as file:
+                header = json.loads((file.metadata() or {})[_HEADER])
+                tensors = {name: file.get_tensor(name) for name in ("image", "clean_map")}
+            whole = header["tensors"] == tensors_digest(tensors)
+            content = read_whole(maps, MAX_TENSORS)
+            whole &= header["maps"] == hashlib.blake2b(content, digest_size=16).hexdigest()
+            facts = dict(header["facts"])
+        except FileNotFoundError as error:
+            raise InputError(f"{error.filename or companion}: no such file") from None
+        except (
+            SafetensorError,
+            LookupError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            OSError,
+            RecursionError,
+            MemoryError,
+            RuntimeError,
+        ) as error:
+            raise InputError(f"{companion}: damaged ({' '.join(str(error).split())})") from None
+        if not whole:
+            raise InputError(f"{maps}: damaged; its digest is not the one that was recorded")
+        return Record(image_id, tensors["image"], tensors["clean_map"], facts, load_results(maps))
+
+    def finished(self) -> frozenset[str]:
+        """Ids of the images whose files are all there and undamaged; the others are to be done (again)."""
+        done = set()
+        for file in self.images.glob(f"[!.]*{_SUFFIX}"):
+            try:
+                done.add(self.read(file.name.removesuffix(_SUFFIX)).id)
+            except InputError:
+                continue
+        return frozenset(done)
+
+    def records(self, ids: Iterable[str]) -> Iterator[Record]:
+        """The images of ``ids`` in that order, read one at a time."""
+        return (self.read(image_id) for image_id in ids)
+
+    def write_table(self, ids: Sequence[str], radii: Sequence[float] = RADII) -> pa.Table:
+        """Write ``results.parquet`` with the images of ``ids`` in that order.
+
+        Returns:
+            The table, see :func:`lit_certattr.records.table.schema`.
+        """
+        entries = [row for record in self.records(ids) for row in rows(record.id, record.results, record.facts, radii)]
+        table = pa.Table.from_pylist(entries, schema=schema(radii))
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        write_whole(self.table, sink.getvalue().to_pybytes())
+        return table
+
+    def write_figure(self, name: str, data: bytes) -> None:
+        """Write one picture under ``figures/``."""
+        write_whole(self.figures / name, data)
+
+    def write_report(self, html: str) -> None:
+        """Write ``report.html``."""
+        write_whole(self.report, html.encode())
+
+    def provenance(self) -> dict[str, Any]:
+        """The content of ``provenance.json``.
+
+        Raises:
+            InputError: If it is missing or damaged.
+        """
+        try:
+            content = read_json(self.provenance_file)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self.provenance_file} cannot be read ({error}); choose another --output, or --overwrite=true"
+            ) from None
+        if not isinstance(content, dict):
+            raise InputError(f"{self.provenance_file} is damaged; choose another --output, or --overwrite=true")
+        return content
+
+    def log_session(self, session: Mapping[str, Any], number: int | None = None) -> int:
+        """Add a session to ``provenance.json``, or replace the one of this number; returns its number."""
+        content = self.provenance()
+        sessions = content.setdefault("sessions", [])
+        if number is None:
+            number = len(sessions)
+            sessions.append(dict(session))
+        else:
+            sessions[number] = dict(session)
+        write_whole(self.provenance_file, _as_json(content))
+        return number
+
+    def _files(self, image_id: str) -> tuple[Path, Path]:
+        check_ids([image_id])
+        return self.maps / f"{image_id}{_SUFFIX}", self.images / f"{image_id}{_SUFFIX}"
+
+
+def check_ids(ids: Iterable[str]) -> None:
+    """Refuse ids that cannot name the files of an image, before any work is done.
+
+    Raises:
+        InputError: Naming the first that cannot.
+    """
+    for image_id in ids:
+        if not SAFE_ID.fullmatch(image_id):
+            raise InputError(
+                f"image id {image_id!r} cannot name a file: at most 200 letters, digits and ._-, no leading dot"
+            )
+        if image_id in _RESERVED:
+            raise InputError(f"image id {image_id!r} cannot name a file: it is the name of a figure of all images")
+
+
+def check_structure(settings: Any, path: Path, remedy: str) -> None:
+    """Refuse the settings of a run that an older version has written: they do not say which network it was.
+
+    Raises:
+        InputError: Saying so, with the remedy.
+    """
+    if isinstance(settings, Mapping) and "network" in settings and "structure" not in settings:
+        raise InputError(
+            f"{path} was written by an older version, which recorded the weights of the network but not its classes "
+            f"and arguments; {remedy}"
+        )
+
+
+def check_answers(before: Mapping[str, Any], now: Mapping[str, Any], complaint: str, remedy: str) -> None:
+    """Refuse a network that answers differently to the fixed images, though its structure and weights are the same.
+
+    Args:
+        before: Provenance of a run.
+        now: Provenance of this network.
+        complaint: How the line begins.
+        remedy: How it ends.
+
+    Raises:
+        InputError: If both provenances hold answers, and these differ by more than rounding.
+    """
+    old, new = ((place.get("network") or {}).get("probe") for place in (before, now))
+    if old is not None and new is not None and not same_answers(old, new):
+        raise InputError(
+            f"{complaint}: structure and weights are the same, but its logits for fixed images are not (another "
+            f"forward, or another version of its code); {remedy}"
+        )
+
+
+def _as_json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of settings, whatever the order of their keys.
+
+    Example:
+        >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+        True
+    """
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Digest of named tensors: of their types, shapes and bytes."""
+    state = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        state.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return state.hexdigest()

@@ -1,0 +1,100 @@
+"""The certified statistics of perturbed images, from noise that no search has seen."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lit_certattr.certificates import CosineCertificate, Result
+from lit_certattr.certification import Certifier
+
+
+class Evaluation(NamedTuple):
+    """What fresh noise shows of one perturbed image.
+
+    Attributes:
+        results: Its certificates by name; what matters are the counts behind them.
+        clean: Those of the clean image, from noise that is independent, where a cosine needs them.
+        products: For each cosine certificate the inner products of the normalised maps of both images, sample by
+            sample, float64 ``[n]``; their mean is that of the two smoothed maps.
+        halves: ``results`` and ``clean`` of the first half of the samples, and of the second: who picks the worst of
+            many images by the one may estimate what is left there by the other.
+    """
+
+    results: Mapping[str, Result]
+    clean: Mapping[str, Result]
+    products: Mapping[str, Tensor]
+    halves: Sequence[tuple[Mapping[str, Result], Mapping[str, Result]]] = ()
+
+
+def evaluate(
+    certifier: Certifier,
+    model: nn.Module,
+    image: Tensor,
+    candidates: Sequence[Tensor],
+    target: int,
+    image_id: str,
+    on_block: Callable[[int], None] | None = None,
+) -> list[Evaluation]:
+    """Sample perturbed images, each with noise of its own, and count what a run would count.
+
+    Args:
+        certifier: That of the run, with a seed that is not the run's; its stopping rules are not asked.
+        model: Network in eval mode, with frozen parameters.
+        image: Clean image ``[C, H, W]``.
+        candidates: Perturbed images ``[C, H, W]``.
+        target: Class that is explained.
+        image_id: Id of the image; the noise of candidate ``i`` is that of ``(seed, "<id>+<i>")``.
+        on_block: Called with the number of samples of each block.
+
+    Returns:
+        One evaluation a candidate, in their order.
+    """
+    with torch.no_grad():
+        maps = certifier.attribution(model, image[None].clone(), torch.tensor([target], device=image.device))
+    turned = [name for name, one in certifier.certificates.items() if isinstance(one, CosineCertificate)]
+    images = {f"{image_id}+{index}": candidate for index, candidate in enumerate(candidates)}
+    if turned:  # a cosine is about both maps
+        images[image_id] = image
+    # All samples, the first half and the second.
+    parts = [{name: copy.deepcopy(certifier.certificates) for name in images} for _ in range(3)]
+    for certificate in (one for part in parts for named in part.values() for one in named.values()):
+        certificate.spend(1.0)
+        certificate.to(image.device)
+        certificate.bind(certifier.noise, (maps.shape[1], maps.shape[2]), image.numel())
+    products: dict[str, list[Tensor]] = {name: [] for name in images}
+    middle = certifier.num_samples // 2
+    for half, (start, end) in enumerate(((0, middle), (middle, certifier.num_samples)), start=1):
+        streams = [certifier.blocks(model, one, target, name, start, end) for name, one in images.items()]
+        for blocks in zip(*streams, strict=True):
+            for name, block in zip(images, blocks, strict=True):
+                for certificate in (*parts[0][name].values(), *parts[half][name].values()):
+                    certificate.update(block)
+                if on_block is not None:
+                    on_block(len(block))
+            if turned:
+                clean = _normalised(blocks[-1].maps)
+                for product, block in zip(products.values(), blocks, strict=True):
+                    product.append((clean * _normalised(block.maps)).sum(1))
+    results = [
+        {name: {key: one.compute() for key, one in named.items()} for name, named in part.items()} for part in parts
+    ]
+    here = [part.pop(image_id, {}) for part in results]
+    return [
+        Evaluation(
+            there,
+            here[0],
+            {key: torch.cat(products[name]).cpu() for key in turned},
+            [(results[half][name], here[half]) for half in (1, 2)],
+        )
+        for name, there in results[0].items()
+    ]
+
+
+def _normalised(maps: Tensor) -> Tensor:
+    """Maps as rows of length 1, in float64; zero where a map is zero."""
+    rows = maps.flatten(1).double()
+    norms = rows.norm(dim=1, keepdim=True)
+    return rows * torch.where(norms > 0, 1 / norms, 0.0)

@@ -1,0 +1,268 @@
+"""One image: attack everything that is certified about it, and judge what was found with fresh noise."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lit_certattr.attacks import AttackConfig, attack_noisy_prediction, attack_smoothed, distance
+from lit_certattr.attribution import frozen
+from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
+from lit_certattr.certification import Certifier
+from lit_certattr.errors import InputError
+from lit_certattr.robustness.evaluation import Evaluation, evaluate
+from lit_certattr.robustness.quantities import Quantity, Verdict, quantities
+from lit_certattr.smoothing import alpha_slack
+from lit_certattr.statistics.rounding import at_most
+
+SECOND_ORDER = 3
+"""Passes that a noisy map costs whose gradient is followed, about: a backward pass through a backward pass."""
+PREDICTION = "the prediction"
+"""Name of the attack on it; no certificate can have it."""
+
+
+class Candidate(NamedTuple):
+    """A perturbed image that was found.
+
+    Attributes:
+        budget: l2 radius of the ball in which it was searched; 0 for the clean image itself.
+        attack: Name of the attack, see :class:`~lit_certattr.robustness.Quantity`; ``"none"`` for the clean image.
+        random: Whether it comes from the random search.
+        length: l2 length of the perturbation, measured in float64.
+    """
+
+    budget: float
+    attack: str
+    random: bool
+    length: float
+
+
+class ImageSandwich(NamedTuple):
+    """What attacks on one image have found.
+
+    Attributes:
+        candidates: The perturbed images, in the order of ``images``.
+        images: Perturbed images ``[N, C, H, W]``, on the CPU.
+        maps: Their smoothed maps as fresh noise shows them, float32 ``[N, H, W]``: the votes of the smallest K as
+            shares of the samples, or the means of normalised maps.
+        rows: One a quantity and budget: what is certified, and what is left under the worst perturbation found. See
+            :func:`lit_certattr.records.attack_directory.schema`.
+    """
+
+    candidates: list[Candidate]
+    images: Tensor
+    maps: Tensor
+    rows: list[dict[str, Any]]
+
+
+class SandwichAttack:
+    """Attacks the certificates of an image at several budgets.
+
+    For each quantity that a certificate bounds (pixels that keep their label, for each level of K; the overlap; the
+    cosine) and each budget, :func:`~lit_certattr.attacks.attack_smoothed` searches the worst perturbation, and
+    :func:`~lit_certattr.attacks.attack_noisy_prediction` one that the noisy network mistakes for another class (unless
+    the label is to be kept). Each one that is found, and the clean image, is then sampled anew, and judged for *every*
+    quantity. What is left at a budget is the least over all perturbations found within it; for pixels what none of them
+    breaks.
+
+    Args:
+        certifier: That of the run, with the number of samples and the seed of the judging noise; the seed must not be
+            the run's.
+        config: Settings of the search in l2; ``eps`` is replaced by each budget.
+        budgets: l2 radii, positive.
+        draws: Noisy maps a step.
+        judge_draws: Noisy maps that judge a point during the search.
+        keep_label: Whether only points count that the network predicts as the clean image. Certificates do not assume
+            it.
+        random_search: Whether the random search of equally many points is made beside every attack.
+
+    Raises:
+        InputError: If a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        certifier: Certifier,
+        config: AttackConfig,
+        budgets: Sequence[float],
+        *,
+        draws: int = 8,
+        judge_draws: int = 64,
+        keep_label: bool = False,
+        random_search: bool = False,
+    ) -> None:
+        if not budgets or not all(0 < budget < float("inf") for budget in budgets):
+            raise InputError(f"budgets must be positive numbers, at least one, got {list(budgets)}")
+        if config.norm != "l2":
+            raise InputError(f"certificates are about l2 balls: norm must be 'l2', got {config.norm!r}")
+        if min(draws, judge_draws) < 1:
+            raise InputError(f"draws and judge_draws must be at least 1, got {draws} and {judge_draws}")
+        certifier.check_images_apart()
+        for name, certificate in certifier.certificates.items():
+            if (chosen := getattr(certificate, "num_selection", 0)) >= certifier.num_samples // 2:
+                raise InputError(
+                    f"{name}: num_selection={chosen} must be less than half of the {certifier.num_samples} samples "
+                    "that judge; draw more"
+                )
+        self.certifier, self.config, self.budgets = certifier, config, sorted(set(budgets))
+        self.draws, self.judge_draws, self.keep_label = draws, judge_draws, keep_label
+        self.searches = {False: config} | ({True: config.random_search()} if random_search else {})
+
+    def num_passes(self, results: Mapping[str, Result]) -> int:
+        """Passes through the network that an image with these certificates costs, about."""
+        attacks = self._attacks(list(quantities(results)))
+        searched = 0
+        for quantity in attacks.values():
+            order = 1 if quantity is None else SECOND_ORDER
+            for config in self.searches.values():
+                searched += config.restarts * config.steps * self.draws * order
+                searched += (config.num_points + 1) * self.judge_draws
+        judged = len(attacks) * len(self.budgets) * len(self.searches) + 1
+        judged += any(q.name == "cosine" for q in quantities(results))
+        return len(self.budgets) * searched + judged * self.certifier.num_samples
+
+    def __call__(
+        self,
+        model: nn.Module,
+        image: Tensor,
+        results: Mapping[str, Result],
+        image_id: str,
+        error: float,
+        on_passes: Callable[[int], None] | None = None,
+    ) -> ImageSandwich:
+        """Attack one image.
+
+        Args:
+            model: Network from images in [0, 1] to logits; left as found.
+            image: Clean image ``[C, H, W]``, on the network's device.
+            results: Its certificates by name, as a run has them.
+            image_id: Its id, which keys the judging noise.
+            error: Probability that anything that is said here of perturbed images is false, all together.
+            on_passes: Called with the number of passes of each piece of work, for a progress bar.
+
+        Raises:
+            InputError: If nothing is certified that could be attacked, or the explanation cannot be differentiated.
+        """
+        asked = list(quantities(results))
+        if not asked:
+            raise InputError(f"image {image_id}: none of its certificates can be attacked ({', '.join(results)})")
+        target = int(next(iter(results.values())).sampling["target"])
+        with torch.inference_mode(False), torch.no_grad(), frozen(model):
+            image = image.clone() if image.is_inference() else image
+            model = self.certifier.network(model, image[None])
+            found = [(Candidate(0.0, "none", False, 0.0), image)]
+            for name, quantity in self._attacks(asked).items():
+                for random, config in self.searches.items():
+                    for budget in self.budgets:
+                        point = self._search(model, image, target, quantity, replace(config, eps=budget), on_passes)
+                        length = float(distance(point[None], image[None], "l2"))
+                        found.append((Candidate(budget, name, random, length), point))
+            candidates, points = [one for one, _ in found], [point for _, point in found]
+            evaluations = evaluate(self.certifier, model, image, points, target, image_id, on_passes)
+            slack = len(candidates) * alpha_slack(self.certifier.noise, self.certifier.num_samples, image.numel())
+            if slack >= error:
+                raise InputError(f"an error of {error} is below {at_most(slack, 2)}, which the noise spends by itself")
+            level = (error - slack) / (len(asked) * len(candidates))
+            rows = []
+            for quantity in asked:
+                verdicts = [quantity.judge(evaluation, level) for evaluation in evaluations]
+                judged = list(zip(candidates, verdicts, evaluations, strict=True))
+                rows += [self._row(quantity, judged, budget) for budget in (0.0, *self.budgets)]
+        maps = torch.stack([_smoothed(evaluation.results) for evaluation in evaluations])
+        return ImageSandwich(candidates, torch.stack(points).cpu(), maps, [{"id": image_id} | row for row in rows])
+
+    def _attacks(self, asked: Sequence[Quantity]) -> dict[str, Quantity | None]:
+        """The attacks to be made, each by the first quantity that asks for it; ``None``: the prediction."""
+        named: dict[str, Quantity | None] = {}
+        for quantity in asked:
+            named.setdefault(quantity.attack, quantity)
+        return named if self.keep_label else named | {PREDICTION: None}
+
+    def _search(
+        self,
+        model: nn.Module,
+        image: Tensor,
+        target: int,
+        quantity: Quantity | None,
+        config: AttackConfig,
+        on_passes: Callable[[int], None] | None,
+    ) -> Tensor:
+        def spent(maps: int, graph: bool = False) -> None:
+            if on_passes is not None:
+                on_passes(maps * (SECOND_ORDER if graph else 1))
+
+        noise, images, targets = self.certifier.noise, image[None], torch.tensor([target], device=image.device)
+        together = self.certifier.block_size(image)
+        if quantity is None:
+            return attack_noisy_prediction(
+                model,
+                noise,
+                images,
+                targets,
+                replace(config, smooth_beta=None),
+                draws=self.draws,
+                judge_draws=self.judge_draws,
+                batch_size=together,
+                on_images=spent,
+            )[0]
+        return attack_smoothed(
+            model,
+            self.certifier.attribution,
+            noise,
+            images,
+            targets,
+            quantity.objective(image.device),
+            config,
+            draws=self.draws,
+            judge_draws=self.judge_draws,
+            keep_label=self.keep_label,
+            batch_size=together,
+            on_maps=spent,
+        )[0]
+
+    def _row(
+        self, quantity: Quantity, judged: Sequence[tuple[Candidate, Verdict, Evaluation]], budget: float
+    ) -> dict[str, Any]:
+        """What is certified at a budget, and the least that is left within it."""
+        within = [entry for entry in judged if entry[0].budget <= budget]
+        clean = judged[0][1].kept
+        worst = min(within, key=lambda entry: float(torch.minimum(clean, entry[1].kept).sum()))[0]
+        lucky = [evaluation for one, _, evaluation in within if one.random or one.attack == "none"]
+        certified = quantity.certified(budget)
+        upper = float(torch.stack([verdict.upper for _, verdict, _ in within]).amin(0).sum())
+        return {
+            "certificate": quantity.certificate,
+            "kind": quantity.kind,
+            "quantity": quantity.name,
+            "level": quantity.level,
+            "top_k": quantity.top_k,
+            "size": quantity.scale,
+            "budget": budget,
+            "certified": quantity.share(certified),
+            "attacked": quantity.share(quantity.least([evaluation for *_, evaluation in within])),
+            "attacked_upper": quantity.share(upper),
+            "gap": quantity.share(upper - certified),
+            "random": quantity.share(quantity.least(lucky)) if len(self.searches) > 1 else None,
+            "attack": worst.attack + (" (random)" if worst.random else ""),
+            "contradicted": sum(
+                quantity.contradicted(verdict, one.length) for one, verdict, _ in within if one.budget == budget
+            ),
+            "num_samples": self.certifier.num_samples,
+            "seed": self.certifier.seed,
+        }
+
+
+def _smoothed(results: Mapping[str, Result]) -> Tensor:
+    """The smoothed map behind the first certificate that shows one."""
+    for result in results.values():
+        match result:
+            case PixelResult():
+                smallest = min(range(len(result.sizes)), key=lambda level: result.sizes[level])
+                return result.votes[smallest].float() / result.num_samples
+            case TopKOverlapResult():
+                return (result.votes + result.selection).float() / result.num_samples
+            case CosineResult():
+                return result.mean.float()
+    raise AssertionError("there is a quantity, so there is a map")
