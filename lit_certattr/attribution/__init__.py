@@ -1,7 +1,7 @@
 """Attribution methods: networks and images to maps."""
 
 from lit_certattr.attribution.ablation_cam import AblationCAM
-from lit_certattr.attribution.base import Attribution, eval_mode, frozen, input_gradient
+from lit_certattr.attribution.base import Attribution, input_gradient
 from lit_certattr.attribution.cam import CAM
 from lit_certattr.attribution.grad_cam import GradCAM
 from lit_certattr.attribution.grad_cam_plus_plus import GradCAMPlusPlus
@@ -19,6 +19,7 @@ from lit_certattr.attribution.probability import ProbabilityGradient
 from lit_certattr.attribution.rise import RISE
 from lit_certattr.attribution.score_cam import ScoreCAM
 from lit_certattr.attribution.smooth_grad import SmoothGrad
+from lit_certattr.models.modes import eval_mode, frozen
 
 __all__ = [
     "CAM",

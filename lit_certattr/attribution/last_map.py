@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from lit_certattr.attribution.base import as_logits, eval_mode
+from lit_certattr.attribution.base import as_logits
 from lit_certattr.attribution.layouts import (
     Layout,
     Surroundings,
@@ -37,6 +37,7 @@ from lit_certattr.attribution.layouts import (
 )
 from lit_certattr.errors import InputError
 from lit_certattr.models.final_layer import FinalLayer, unknown_final_layer
+from lit_certattr.models.modes import eval_mode
 
 _PROBES = 3
 _POOLING = re.compile(r"Pool(ing)?([123]d)?(Same)?$")

@@ -23,8 +23,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _AvgPoolNd, _MaxPoolNd
 
-from lit_certattr.attribution.base import eval_mode
 from lit_certattr.errors import InputError
+from lit_certattr.models.modes import eval_mode
 
 Grid = tuple[int, int]
 """Rows and columns of a feature map."""

@@ -4,51 +4,15 @@ Convolutions of the same input with the same stride, and the batch normalisation
 convolution. Relevance goes through that one, as it does in the network that is deployed: both forms have one map.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 import attrs
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from lit_certattr.attribution.lrp_calls import Call, Traced
-
-Sizes = tuple[int, ...]
+from lit_certattr.attribution.lrp_values import Branch, Call, Sizes, Traced
 
 
-@attrs.frozen(eq=False)
-class Branch:
-    """A convolution of an input, or the scaling of its channels.
-
-    Args:
-        known: The input.
-        weight: Weights of the convolution, or one scale per channel ``[C]``.
-        bias: What is added, ``[C]``; or nothing.
-        convolution: The function; ``None`` for a scaling.
-        stride: As for the function, one number per axis.
-        padding: Likewise.
-        dilation: Likewise.
-        groups: Groups of the convolution.
-    """
-
-    known: "Traced"
-    weight: Tensor
-    bias: Tensor | None
-    convolution: Callable[..., Tensor] | None = None
-    stride: Sizes = ()
-    padding: Sizes = ()
-    dilation: Sizes = ()
-    groups: int = 1
-
-    def layer(self, inputs: Tensor, weight: Tensor) -> Tensor:
-        """The convolution without its bias."""
-        assert self.convolution is not None
-        return self.convolution(inputs, weight, None, self.stride, self.padding, self.dilation, self.groups)
-
-
-def of_convolution(call: "Call", known: "Traced") -> Branch | None:
+def of_convolution(call: Call, known: Traced) -> Branch | None:
     """The branch of a call of a convolution; ``None`` where its padding is given in words."""
     weight = call.argument(1, "weight")
     named = (("stride", 1), ("padding", 0), ("dilation", 1))
@@ -65,7 +29,7 @@ def _per_axis(value: int | Sizes, axes: int) -> Sizes:
     return sizes * axes if len(sizes) == 1 else sizes
 
 
-def of_batch_norm(call: "Call", known: "Traced") -> Branch:
+def of_batch_norm(call: Call, known: Traced) -> Branch:
     """The branch of a batch normalisation in eval mode: one factor and one constant per channel."""
     names = ("running_mean", "running_var", "weight", "bias")
     mean, variance, gain, offset = (call.argument(place, name) for place, name in enumerate(names, 1))

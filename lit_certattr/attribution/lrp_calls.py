@@ -7,9 +7,9 @@ import attrs
 import torch
 from torch import Tensor
 from torch.overrides import resolve_name
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.utils._pytree import tree_leaves
 
-from lit_certattr.attribution.lrp_branches import Branch, merged, of_batch_norm, of_convolution
+from lit_certattr.attribution.lrp_branches import merged, of_batch_norm, of_convolution
 from lit_certattr.attribution.lrp_rules import (
     Layer,
     Rule,
@@ -21,6 +21,7 @@ from lit_certattr.attribution.lrp_rules import (
     z_box_rule,
     z_plus_rule,
 )
+from lit_certattr.attribution.lrp_values import Branch, Call, Traced
 from lit_certattr.errors import InputError
 
 # Functions by name, without the underscores that only tell who calls them: relu_, _max_pool2d, __iadd__.
@@ -49,77 +50,6 @@ _SHIFTS = _SUMS | {"sub", "isub", "subtract"}
 _FACTORS = {"mul", "imul", "rmul", "multiply"}
 _ALONE = "the batch normalisations that do not directly follow a convolution or linear layer"
 _QUOTIENTS = {"div", "itruediv", "truediv", "divide"}
-
-
-@attrs.frozen(eq=False)
-class Traced:
-    """A tensor that depends on the images, and what is known of it.
-
-    Args:
-        tensor: The tensor.
-        nonnegative: It has no negative values.
-        gate: It lies between 0 and 1 to scale something else, as in squeeze and excitation.
-        image: It is still an image: normalised, padded or cut, but no layer has seen it.
-        box: For an image, values between which it lies, of its shape.
-        branch: The convolution or batch normalisation that it comes from, or a sum of such that is one layer.
-    """
-
-    tensor: Tensor
-    nonnegative: bool = False
-    gate: bool = False
-    image: bool = False
-    box: tuple[Tensor, Tensor] | None = None
-    branch: Branch | None = None
-
-    @property
-    def unfolded(self) -> bool:
-        """It comes from a batch normalisation that follows no layer, and can only be a summand."""
-        return self.branch is not None and self.branch.convolution is None
-
-
-@attrs.frozen(eq=False)
-class Call:
-    """A call of a function with arguments that depend on the images.
-
-    Args:
-        func: The function.
-        args: Its positional arguments.
-        kwargs: Its other arguments.
-        inputs: What is known of the arguments that depend on the images, by their places among all leaves.
-    """
-
-    func: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    inputs: dict[int, Traced]
-
-    @property
-    def name(self) -> str:
-        """Name of the function, without underscores."""
-        return self._own_name.strip("_")
-
-    @property
-    def _own_name(self) -> str:
-        return str(getattr(self.func, "__name__", self.func))
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """The arguments that depend on the images."""
-        return tuple(traced.tensor for traced in self.inputs.values())
-
-    def argument(self, place: int, name: str, default: Any = None) -> Any:
-        """An argument, however it was passed."""
-        return self.args[place] if len(self.args) > place else self.kwargs.get(name, default)
-
-    def again(self, *tensors: Tensor) -> Any:
-        """The same call with other tensors, which are not written to even if the function works in place."""
-        own = self._own_name
-        writes = own.startswith("__i") or (own.endswith("_") and not own.endswith("__")) or self.kwargs.get("inplace")
-        leaves, structure = tree_flatten((self.args, self.kwargs))
-        for place, tensor in zip(self.inputs, tensors, strict=True):
-            leaves[place] = tensor.clone() if writes else tensor
-        args, kwargs = tree_unflatten(leaves, structure)
-        return self.func(*args, **kwargs)
 
 
 @attrs.frozen(eq=False)

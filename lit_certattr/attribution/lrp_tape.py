@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from lit_certattr.attribution.lrp_calls import Call, Rules, Traced
+from lit_certattr.attribution.lrp_calls import Rules
 from lit_certattr.attribution.lrp_rules import Rule
+from lit_certattr.attribution.lrp_values import Call, Traced
 from lit_certattr.errors import InputError
 
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lit_certattr.attribution import frozen
 from lit_certattr.data.module import ImageDataModule
 from lit_certattr.data.sample import NO_LABEL, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.models import load_network
+from lit_certattr.models.modes import frozen
 
 CELLS = 4
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_certattr.errors import InputError
+from lit_certattr.models.modes import frozen
 
 TOLERANCE = 1e-3
 """Of the largest recorded answer: rounding differs between machines, some ten times less than this in float32."""
@@ -112,8 +113,6 @@ def probe(network: nn.Module, shape: Sequence[int]) -> list[float | None]:
         >>> len(probe(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), (1, 2, 2)))
         16
     """
-    from lit_certattr.attribution.base import frozen  # the methods themselves use this package
-
     weights = next((p for p in network.parameters() if p.is_floating_point()), torch.zeros(()))
     pixels = _uniforms(0, _IMAGES * math.prod(shape)).reshape(_IMAGES, 1, *shape)
     found: list[float | None] = []

@@ -6,9 +6,9 @@ from torch import nn
 
 from lit_certattr import Certifier
 from lit_certattr.attribution import Attribution, Gradient
-from lit_certattr.attribution.base import frozen
 from lit_certattr.certificates import PixelCertificate
 from lit_certattr.errors import InputError
+from lit_certattr.models.modes import frozen
 from lit_certattr.preflight import CHECKS, check_function
 from lit_certattr.smoothing import GaussianNoise
 

@@ -1,0 +1,52 @@
+"""Networks in eval mode, with frozen parameters, for the time of a block."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
+    """Eval mode inside the block; every module's own mode as before after it.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2).eval())
+        >>> with eval_mode(net):
+        ...     net.training
+        False
+        >>> net.training, net[1].training
+        (True, False)
+    """
+    # Modules that were frozen by torch.jit are in eval mode for good, and have no such flag.
+    modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
+    try:
+        if modes:
+            model.eval()
+        yield model
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[nn.Module]:
+    """Eval mode and frozen parameters inside the block; every module's mode and flags as before after it.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2).eval())
+        >>> with frozen(net):
+        ...     net.training, net[0].weight.requires_grad
+        (False, False)
+        >>> net.training, net[1].training, net[0].weight.requires_grad
+        (True, False, True)
+    """
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        with eval_mode(model):
+            for parameter, _ in flags:  # model.requires_grad_ does not exist for scripted networks
+                parameter.requires_grad_(False)
+            yield model
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
