@@ -1,7 +1,7 @@
 """Attribution methods: networks and images to maps."""
 
 from lit_certattr.attribution.ablation_cam import AblationCAM
-from lit_certattr.attribution.base import Attribution, input_gradient
+from lit_certattr.attribution.base import Attribution, input_gradient, score_of
 from lit_certattr.attribution.cam import CAM
 from lit_certattr.attribution.grad_cam import GradCAM
 from lit_certattr.attribution.grad_cam_plus_plus import GradCAMPlusPlus
@@ -49,4 +49,5 @@ __all__ = [
     "input_gradient",
     "layer_gradient",
     "layer_pass",
+    "score_of",
 ]

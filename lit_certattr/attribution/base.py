@@ -14,12 +14,19 @@ from lit_certattr.errors import InputError
 
 ChannelReduction = Literal["sum_abs", "abs_sum", "max_abs", "sum", "l2"]
 
+ImageScore = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""From network, images ``[B, C, H, W]`` and targets ``[B]`` to one number for each image, ``[B]``."""
+
 
 class Attribution(ABC):
     """A method that explains a class of a network by a map over the pixels.
 
     A subclass implements ``__call__``. It must be one fixed function of each image: no statistics over the
     batch, no look at any other image, no state between calls; otherwise certificates do not hold.
+
+    A method whose map is the gradient of a score in [0, 1] may offer that score, as a method
+    ``score(model, images, targets)`` that returns ``[B]``. Certificates with ``needs_score`` ask for it
+    (:func:`score_of`), and it must be a fixed function of each image too.
 
     Args:
         channels: For methods that call :meth:`reduce`, how the scores of the channels of a pixel become one number;
@@ -92,6 +99,24 @@ class Attribution(ABC):
                 return length
             case _:
                 return scores.sum(1)
+
+
+def score_of(attribution: object) -> ImageScore | None:
+    """The score in [0, 1] whose gradient a method is, if the method offers it.
+
+    Args:
+        attribution: The method. A setting that is called ``score`` is not a method, so it does not count.
+
+    Returns:
+        From network, images ``[B, C, H, W]`` and targets ``[B]`` to scores ``[B]``; ``None`` if it offers none.
+
+    Example:
+        >>> from lit_certattr.attribution import RISE, ProbabilityGradient
+        >>> score_of(ProbabilityGradient()) is None, score_of(RISE(score="softmax")) is None
+        (False, True)
+    """
+    score = getattr(attribution, "score", None)
+    return score if callable(score) else None
 
 
 def input_gradient(

@@ -46,7 +46,7 @@ class Certificate(Metric, ABC):
     laws: ClassVar[tuple[type[Noise], ...]]
     """Noise laws that the theorem covers."""
     needs_score: ClassVar[bool] = False
-    """Whether the attribution method must be the gradient of a score in [0, 1]."""
+    """Whether the attribution method must offer a score in [0, 1], whose gradient it is."""
     anytime: ClassVar[bool] = False
     """Whether ``compute`` may be called at several looks, each with its own share of alpha (:meth:`spend`)."""
 

@@ -35,8 +35,9 @@ class SmoothGradCertificate(Certificate):
     which the network is sure have a flat probability, of whose gradient little can be known; a temperature of the
     attribution method helps.
 
-    The attribution method must be :class:`~lit_certattr.attribution.ProbabilityGradient`; its channel reduction is for
-    other certificates and the picture of the clean map.
+    The attribution method must offer a score in [0, 1], as :class:`~lit_certattr.attribution.ProbabilityGradient` does
+    (:class:`~lit_certattr.attribution.Attribution` says how); p is that score, and the channel reduction of the method
+    is for other certificates and the picture of the clean map.
 
     Args:
         top_k: K, as a share of the pixels or a pixel count.
@@ -131,7 +132,9 @@ class SmoothGradCertificate(Certificate):
         """See :class:`Certificate`."""
         record = self._record()
         if invalid := record["num_invalid"]:  # a score that is missing cannot be replaced by one of another function
-            raise InputError(f"{invalid} of {record['num_samples']} noisy images have scores of NaN or infinity")
+            raise InputError(
+                f"{invalid} of {record['num_samples']} noisy images have scores of NaN or infinity, or outside [0, 1]"
+            )
         shape = (-1, *self.map_shape)
         spread, selected = float(self.spread), int(self.num_selected)
         record["flags"] += flatness_flags(spread, record["num_samples"] - selected)

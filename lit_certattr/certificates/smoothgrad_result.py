@@ -100,8 +100,9 @@ class SmoothGradResult(OverlapResult):
 
     def map_in_words(self) -> str:
         """See :class:`OverlapResult`."""
-        method = self.sampling.get("attribution")
-        probability = "the probability of the class" + (f" ({method})" if method else "")
+        method = str(self.sampling.get("attribution", ""))
+        own = not method or method.startswith("ProbabilityGradient(")
+        probability = ("the probability of the class" if own else "the score in [0, 1]") + f" ({method})" * bool(method)
         return (
             f"the length, over the channels of a pixel, of the gradient of {probability} averaged under "
             f"{self.noise_in_words()}, as its expectation"

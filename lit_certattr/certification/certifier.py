@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from lit_certattr.attribution import Attribution, Gradient, ProbabilityGradient, frozen
+from lit_certattr.attribution import Attribution, Gradient, frozen, score_of
 from lit_certattr.attribution.batching import starting_batch, tiled
 from lit_certattr.certificates import Certificate, PixelCertificate, Result, TopKOverlapCertificate
 from lit_certattr.certification.share import Share
@@ -23,6 +23,7 @@ from lit_certattr.preflight import (
     check_images,
     check_network,
     check_one_image,
+    check_score_function,
     check_targets,
     explain,
     logits_of,
@@ -118,8 +119,11 @@ class Certifier:
         named = _named(certificates)
         for name, certificate in named.items():
             certificate.check_noise(noise)
-            if certificate.needs_score and not isinstance(attribution, ProbabilityGradient):
-                raise InputError(f"{name} is about the gradient of a probability: use attribution ProbabilityGradient")
+            if certificate.needs_score and score_of(attribution) is None:
+                raise InputError(
+                    f"{name} is about the gradient of a probability: use attribution ProbabilityGradient, or a method "
+                    "of your own that has score(model, images, targets) in [0, 1]"
+                )
         self.attribution, self.noise, self.certificates = attribution, noise, named
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, whole_number("seed", seed)
         self.memory_format: MemoryFormat = memory_format
@@ -246,7 +250,11 @@ class Certifier:
         """
         count = min(2, self.num_samples)
         noisy = next(self._noisy_images(image[0], image_id, 0, count))
-        return check_function(model, self.attribution, image, noisy, target, name)
+        findings = check_function(model, self.attribution, image, noisy, target, name)
+        score = score_of(self.attribution)
+        if score is not None and any(certificate.needs_score for certificate in self.certificates.values()):
+            check_score_function(model, score, image, noisy, target, name, type(self.attribution).__name__)
+        return findings
 
     def check_images_apart(self) -> None:
         """Refuse certificates that add the samples of all processes, where these certify different images.
@@ -374,9 +382,8 @@ class Certifier:
             Blocks of at most :meth:`block_size` maps.
         """
         stream = self._noisy_images(image, image_id, start, end)
-        attribution, score = self._what_fits(self.attribution), None
-        if isinstance(self.attribution, ProbabilityGradient):
-            score = self._what_fits(self.attribution.score)
+        attribution, hook = self._what_fits(self.attribution), score_of(self.attribution)
+        score = None if hook is None else self._what_fits(hook)
         for images in stream:
             draw = Draw(model, images, target, image, self.noise.sigma, attribution, score)
             yield MapBlock(draw, start, uniform_levels(self.seed, image_id, start, len(images)))

@@ -9,6 +9,7 @@ from lit_certattr.preflight.classes import accuracy_warning, match_classes
 from lit_certattr.preflight.function import CHECKS, Findings, check_function, explain
 from lit_certattr.preflight.inputs import check_classes, check_images, check_one_image, check_targets
 from lit_certattr.preflight.network import check_logits, check_network, logits_of, one_line
+from lit_certattr.preflight.score import check_score_function
 
 __all__ = [
     "CHECKS",
@@ -20,6 +21,7 @@ __all__ = [
     "check_logits",
     "check_network",
     "check_one_image",
+    "check_score_function",
     "check_targets",
     "explain",
     "logits_of",

@@ -57,7 +57,7 @@ class Draw:
 
     @cached_property
     def scores(self) -> Tensor:
-        """Scores ``[b]`` in [0, 1], float64.
+        """Scores ``[b]`` in [0, 1], float64; NaN for one that lies outside by more than rounding.
 
         Raises:
             InputError: If the attribution method is not the gradient of a score.
@@ -65,7 +65,9 @@ class Draw:
         if self.score is None:
             raise InputError("the attribution method has no score in [0, 1]; ProbabilityGradient has")
         with torch.no_grad():
-            return self.score(self.model, self.images, self.targets).double().clamp(0, 1)  # beyond it by rounding
+            scores = self.score(self.model, self.images, self.targets)
+            inside = scores.double().clamp(0, 1)
+            return torch.where((scores - inside).abs() <= 64 * torch.finfo(scores.dtype).eps, inside, torch.nan)
 
     @cached_property
     def noise(self) -> Tensor:

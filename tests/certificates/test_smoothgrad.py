@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lit_certattr import Certifier
-from lit_certattr.attribution import Gradient, ProbabilityGradient
+from lit_certattr.attribution import RISE, Attribution, Gradient, ProbabilityGradient, input_gradient
 from lit_certattr.certificates import PixelCertificate, SmoothGradCertificate, SmoothGradResult
 from lit_certattr.certificates.smoothgrad_bounds import (
     mean_margins,
@@ -39,6 +39,22 @@ class Counting(nn.Module):
         self.graphs += images.requires_grad
         score = (images - 0.5).flatten(1) @ self.weight
         return torch.stack([score, -score], 1)
+
+
+class Squared(Attribution):
+    """A method of somebody else's: the gradient of the squared probability, its score."""
+
+    def __init__(self):
+        super().__init__("l2")
+
+    def score(self, model, images, targets):
+        return self.squares(model)(images).gather(1, targets.view(-1, 1))[:, 0]
+
+    def squares(self, model):
+        return lambda images: model(images).softmax(1).square()
+
+    def __call__(self, model, images, targets, create_graph=False):
+        return self.reduce(input_gradient(self.squares(model), images, targets, create_graph)[1])
 
 
 def run(num_samples=4000, channels=1, batch_size=500, network=None, attribution=None, image=None, **settings):
@@ -270,12 +286,28 @@ def test_metrics_have_a_name_of_their_own():
     assert list(metrics_for(SmoothGradCertificate(0.2), [0.01])) == ["smoothgrad_overlap_k20_r0_01"]
 
 
+def test_a_method_of_somebody_else_may_offer_a_score():
+    result = run(60_000, attribution=Squared())
+    images = next(
+        noisy_images(
+            torch.full((1, 4, 5), 0.5), GaussianNoise(SIGMA), image_id="x", num_samples=20_000, batch_size=20_000
+        )
+    )
+    scores = Squared().squares(Counting())
+    gradients = input_gradient(scores, images, torch.zeros(20_000, dtype=torch.long))[1].double().mean(0)
+    assert float((result.gradient - gradients).abs().max()) < 0.02
+    assert float(result.gradient[0, 0, 0]) > 0.5
+    assert "the gradient of the score in [0, 1] (Squared(channels='l2')) averaged" in result.statement(0.01)
+
+
 # Refusals -----------------------------------------------------------------------------------------------------------
 
 
 def test_other_attributions_and_laws_are_refused():
     with pytest.raises(InputError, match="is about the gradient of a probability: use attribution ProbabilityGradient"):
         Certifier(Gradient(), GaussianNoise(SIGMA), [SmoothGradCertificate()])
+    with pytest.raises(InputError, match=r"has score\(model, images, targets\) in \[0, 1\]"):
+        Certifier(RISE(score="softmax"), GaussianNoise(SIGMA), [SmoothGradCertificate()])
     with pytest.raises(InputError, match="is proved for GaussianNoise, not for UniformBallNoise"):
         Certifier(ProbabilityGradient(), UniformBallNoise(SIGMA), [SmoothGradCertificate()])
 
@@ -298,6 +330,29 @@ def test_half_precision_is_refused():
     draw = Draw(Counting().to(half), images, 0, clean, SIGMA, method, method.score)
     with pytest.raises(InputError, match=r"float16 do not show their noise; use 32-bit precision"):
         certificate.update(MapBlock(draw))
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        (lambda model, images, targets: model(images)[:, 0] + 3, r"score of Squared must lie in \[0, 1\], got 3 for"),
+        (lambda model, images, targets: images.mean((1, 2, 3)) * torch.nan, r"must lie in \[0, 1\], got nan"),
+        (lambda model, images, targets: images.mean((1, 2, 3)).softmax(0), r"1 alone and 0\.\d+ beside another image"),
+        (lambda model, images, targets: torch.rand(len(images)), "must depend on the image alone"),
+        (lambda model, images, targets: model(images).softmax(1), r"one real number for each image, \[B\], got .*2\]"),
+        (lambda model, images, targets: 0.5, r"one real number for each image, \[B\], got float"),
+        (lambda model, images, targets: images.sub_(0.5).mean((1, 2, 3)), "changes the images in place"),
+        (lambda model, images: images.mean((1, 2, 3)), "score cannot score"),
+        # Inside [0, 1] for the clean image and where all noise is small, but not everywhere.
+        (lambda model, images, targets: images.flatten(1)[:, 7], r"\d+ of 4000 noisy images .* outside \[0, 1\]"),
+    ],
+)
+def test_a_score_that_is_no_score_is_refused(score, message):
+    method = Squared()
+    method.score = score
+    torch.manual_seed(0)
+    with pytest.raises(InputError, match=message):
+        run(attribution=method)
 
 
 def test_invalid_probabilities_are_refused():
