@@ -1,5 +1,8 @@
-# make demo   train, certify, and print the paths of two reports      make test   the whole test suite
-# make lint   ruff and mypy                                            make clean  remove the environment and runs/
+# make demo       train, certify, and print the paths of two reports
+# make test       the whole test suite, on all cores
+# make test-fast  the same without the tests that are marked slow: trainings, processes, and large networks
+# make lint       ruff and mypy
+# make clean      remove the environment and runs/
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,10 +11,10 @@ STAMP := $(VENV)/.installed
 DEMO := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test test-fast lint clean
 
 help:
-	@sed -n '1,2s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 install: $(STAMP)
 
@@ -30,9 +33,14 @@ demo: $(STAMP)
 	$(BIN)/python certify.py run --config configs/certify/photographs.yaml
 	@printf '\nOpen in a browser:\n  %s\n  %s\n' runs/certify/mnist5k/report.html runs/certify/photographs/report.html
 
-# One torch thread a process: on small networks two cost more than they bring.
+# A worker for each core. The order of the files is kept: the processes that some tests start are begun early.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
+
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	$(PYTEST)
+
+test-fast: $(STAMP)
+	$(PYTEST) -m 'not slow'
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

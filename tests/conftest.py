@@ -3,9 +3,12 @@
 import os
 import sys
 
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for the processes that tests start
+
 import pytest
 import torch
 from hypothesis import settings
+from xdist.scheduler import LoadGroupScheduling
 
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
@@ -15,6 +18,22 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+class WholeFiles(LoadGroupScheduling):
+    """Gives whole files to the workers: the tests of a file share fixtures and networks that are built once a process.
+
+    Tests of one ``xdist_group``, of whatever file, run one after another: those that start processes are
+    ``xdist_group("processes")``, lest twice as many processes as cores wait for each other.
+    """
+
+    def _split_scope(self, nodeid):
+        group = super()._split_scope(nodeid)
+        return nodeid.partition("::")[0] if group == nodeid else group
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return WholeFiles(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.fixture(autouse=True)

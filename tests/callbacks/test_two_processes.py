@@ -17,6 +17,7 @@ def fit(devices: int, folder: Path) -> list[dict]:
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(devices)]
 
 
+@pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 def test_three_images_on_two_processes(tmp_path):
     (one,) = fit(1, tmp_path / "one")

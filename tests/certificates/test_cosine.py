@@ -212,6 +212,7 @@ distributed.destroy_process_group()
 """
 
 
+@pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 def test_two_processes_have_a_direction_each(tmp_path):
     maps = some_maps()

@@ -30,6 +30,7 @@ distributed.destroy_process_group()
 """
 
 
+@pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 def test_two_processes_add_up_to_one(tmp_path):
     maps = torch.linspace(-1, 1, 30).view(5, 6) + 0.3 * torch.randn(300, 5, 6)

@@ -112,6 +112,7 @@ COMPLAINTS = (
 )
 
 
+@pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 def test_two_processes_share_the_samples_of_an_image_and_stop_together(tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)

@@ -584,6 +584,7 @@ def _command(*arguments: str) -> list[str]:
 EARLY = "--certifier.stopping=[{class_path: Futility, init_args: {gain: 0.5, radius: 0.1}}]"
 
 
+@pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [[], [EARLY, "--certifier.num_samples=2000"]], ids=["fixed", "stopping"])
 def test_two_processes_write_the_same_bytes(arguments, tmp_path, settings):
@@ -597,6 +598,7 @@ def test_two_processes_write_the_same_bytes(arguments, tmp_path, settings):
     assert EARLY not in settings or min(drawn) < 2000
 
 
+@pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 def test_killed_and_resumed_ends_with_the_same_bytes(arguments, tmp_path):
     many = ["--certifier.num_samples=4000", "--data.init_args.max_images=6"]

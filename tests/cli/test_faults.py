@@ -270,6 +270,7 @@ def _content(folder: str) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files if path.name not in skipped}
 
 
+@pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 def test_signals_end_a_run_in_order_and_what_resumes_equals_a_whole_run(arguments, capsys):
     long = ["--data.init_args.max_images=8", "--certifier.num_samples=4000"]

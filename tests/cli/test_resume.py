@@ -83,6 +83,7 @@ def test_a_resumed_run_repeats_the_losses_of_an_uninterrupted_one(case, folder):
     assert all(torch.equal(value, weights[name]) for name, value in load(LAST)["state_dict"].items())
 
 
+@pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 def test_workers_repeat_their_numbers(folder):
     workers = ["--data.init_args.num_workers=2"]

@@ -105,6 +105,7 @@ def test_a_trainer_ends_in_order(name, status, capsys):
     assert capsys.readouterr().err.splitlines()[-1] == f"certify.py: stopped by {name}. Run it again."
 
 
+@pytest.mark.xdist_group("processes")
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
 def test_a_signal_while_the_scripts_import(name, status):
     script = f"import startup, signal; signal.raise_signal(signal.{name}); print('never')"
@@ -115,6 +116,7 @@ def test_a_signal_while_the_scripts_import(name, status):
         assert (ROOT / command).read_text().startswith("import startup")
 
 
+@pytest.mark.xdist_group("processes")
 def test_a_second_signal_ends_a_command_that_hangs():
     script = (
         "import time\n"

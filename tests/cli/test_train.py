@@ -229,6 +229,7 @@ class TestMistakes:
         assert err.count("\n") == 1
         assert re.search(pattern, err), err
 
+    @pytest.mark.xdist_group("processes")
     @pytest.mark.slow
     @pytest.mark.parametrize("mistake", ["unknown option", "negative sigma", "pickled checkpoint"])
     def test_in_a_process_of_its_own(self, mistake, files):

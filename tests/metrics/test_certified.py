@@ -335,6 +335,7 @@ def test_bad_arguments_are_named(call, message):
     assert isinstance(caught.value, ValueError)
 
 
+@pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 def test_two_processes_give_the_same_bits_as_one(tmp_path):
     script = Path(__file__).with_name("two_processes.py")

@@ -191,6 +191,7 @@ def test_nothing_changes_and_inference_mode_is_fine():
     assert all(torch.equal(p.grad, grad) for p, grad in zip(network.parameters(), grads, strict=True))
 
 
+@pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 def test_captum_is_imported_on_use_only():
     code = "import sys, lit_certattr.metrics; sys.exit('captum' in sys.modules)"
