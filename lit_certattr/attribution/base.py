@@ -11,6 +11,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lit_certattr.attribution.image_convolution import ImageConvolutions
 from lit_certattr.errors import InputError
+from lit_certattr.settings import Settings
+from lit_certattr.settings.identity import as_arguments
+from lit_certattr.settings.plain import is_plain
 
 ChannelReduction = Literal["sum_abs", "abs_sum", "max_abs", "sum", "l2"]
 
@@ -18,7 +21,7 @@ ImageScore = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """From network, images ``[B, C, H, W]`` and targets ``[B]`` to one number for each image, ``[B]``."""
 
 
-class Attribution(ABC):
+class Attribution(Settings, ABC):
     """A method that explains a class of a network by a map over the pixels.
 
     A subclass implements ``__call__``. It must be one fixed function of each image: no statistics over the
@@ -58,9 +61,8 @@ class Attribution(ABC):
         self.channels = channels
 
     def __repr__(self) -> str:
-        public = {name: value for name, value in vars(self).items() if not name.startswith("_")}
-        settings = ", ".join(f"{name}={value!r}" for name, value in sorted(public.items()))
-        return f"{type(self).__name__}({settings})"
+        public = {name: value for name, value in vars(self).items() if not name.startswith("_") and is_plain(value)}
+        return f"{type(self).__name__}({as_arguments(dict(sorted((public | self._arguments()).items())))})"
 
     @abstractmethod
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:

@@ -1,6 +1,5 @@
 """What a certificate is: a torchmetrics metric over the noisy maps of one image."""
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -11,7 +10,7 @@ from torchmetrics import Metric
 
 from lit_certattr.certificates.result import Result, invalid_flags
 from lit_certattr.errors import InputError
-from lit_certattr.settings import real_number
+from lit_certattr.settings import Settings, real_number
 from lit_certattr.smoothing import MapBlock, Noise, alpha_slack
 from lit_certattr.statistics.rounding import at_most, exact
 
@@ -23,7 +22,7 @@ def check_alpha(alpha: float) -> float:
     return float(alpha)
 
 
-class Certificate(Metric, ABC):
+class Certificate(Metric, Settings, ABC):  # type: ignore[misc]  # Metric has an __eq__ of its own, and keeps it
     """Statistics of the noisy maps of one image, and the theorem that turns them into a guarantee.
 
     Call order: :meth:`bind` once a map shape, then for each image ``reset()``, :meth:`update` with every block
@@ -114,12 +113,6 @@ class Certificate(Metric, ABC):
     def conditions(self) -> dict[str, Any]:
         """Settings of this certificate that belong to the record of how the samples were used; plain values."""
         return {}
-
-    def settings(self) -> dict[str, Any]:
-        """The arguments of this certificate; plain values."""
-        names = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
-        values = {name: getattr(self, name) for name in names}  # torchmetrics keeps its own state elsewhere
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def spend(self, share: float) -> None:
         """Let the next results spend a share of alpha each, so that all of them hold together at alpha.

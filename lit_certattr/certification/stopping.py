@@ -24,6 +24,7 @@ from typing import NamedTuple
 from lit_certattr.certificates import Certificate, OverlapResult, Result, TopKOverlapCertificate
 from lit_certattr.certificates.votes import VoteCertificate
 from lit_certattr.errors import InputError
+from lit_certattr.settings import Settings
 
 LOOK_SHARES = "half of alpha for the last look, the rest in equal parts"
 """How alpha is shared by the looks, as a run records it. Runs that record nothing have given each look the same."""
@@ -43,7 +44,7 @@ class Look(NamedTuple):
     results: Mapping[str, Result]
 
 
-class StoppingRule(ABC):
+class StoppingRule(Settings, ABC):
     """Decides at each look whether an image has had enough samples.
 
     A rule of your own implements :meth:`stop`. It may use all that the looks hold; the statements stay valid
@@ -59,7 +60,7 @@ class StoppingRule(ABC):
             looks: The looks at this image so far, the newest last; at least one.
         """
 
-    def check(self, certificates: Mapping[str, Certificate]) -> None:  # noqa: B027  (most rules fit all)
+    def check(self, certificates: Mapping[str, Certificate]) -> None:
         """Refuse certificates that this rule cannot work with.
 
         Raises:
@@ -109,9 +110,6 @@ class AllDecided(_CountingRule):
         super().__init__(radius)
         self.share = share
 
-    def __repr__(self) -> str:
-        return f"AllDecided(share={self.share}, radius={self.radius})"
-
     def stop(self, looks: Sequence[Look]) -> bool:
         """See :class:`StoppingRule`."""
         return all(certified >= self.share * total for certified, total in self.counts(looks[-1]).values())
@@ -136,9 +134,6 @@ class Futility(_CountingRule):
             raise InputError(f"gain must lie in (0, 1], got {gain}")
         super().__init__(radius)
         self.gain = gain
-
-    def __repr__(self) -> str:
-        return f"Futility(gain={self.gain}, radius={self.radius})"
 
     def stop(self, looks: Sequence[Look]) -> bool:
         """See :class:`StoppingRule`."""
@@ -166,9 +161,6 @@ class OverlapStable(_CountingRule):
             raise InputError(f"tolerance must lie in [0, 1), got {tolerance}")
         super().__init__(radius)
         self.tolerance = tolerance
-
-    def __repr__(self) -> str:
-        return f"OverlapStable(tolerance={self.tolerance}, radius={self.radius})"
 
     def check(self, certificates: Mapping[str, Certificate]) -> None:
         """See :class:`StoppingRule`."""
@@ -204,9 +196,6 @@ class Seconds(StoppingRule):
         if not (limit > 0 and math.isfinite(limit)):
             raise InputError(f"limit must be a positive number of seconds, got {limit}")
         self.limit = limit
-
-    def __repr__(self) -> str:
-        return f"Seconds(limit={self.limit})"
 
     def check(self, certificates: Mapping[str, Certificate]) -> None:
         """See :class:`StoppingRule`."""

@@ -1,6 +1,7 @@
 """What a setting may be."""
 
+from lit_certattr.settings.identity import Settings
 from lit_certattr.settings.kinds import instance, real_number, several, whole_number
 from lit_certattr.settings.limits import check_count
 
-__all__ = ["check_count", "instance", "real_number", "several", "whole_number"]
+__all__ = ["Settings", "check_count", "instance", "real_number", "several", "whole_number"]

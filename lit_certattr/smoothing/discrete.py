@@ -86,9 +86,6 @@ class DiscreteGaussianNoise(Noise):
             )
         self.levels = levels
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(sigma={self.sigma}, levels={self.levels})"
-
     @property
     def distance(self) -> float:
         """Bound on the total variation between the law drawn and the rounded Gaussian, for one coordinate."""

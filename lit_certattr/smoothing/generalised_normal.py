@@ -48,9 +48,6 @@ class GeneralisedNormalNoise(Noise):
             raise InputError(f"s must be an even number in 2..32, got {s}")
         self.s = int(s)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(sigma={self.sigma}, s={self.s})"
-
     @property
     def scale(self) -> float:
         r"""The scale :math:`b = \sigma \sqrt{\Gamma(1/s) / \Gamma(3/s)}`."""

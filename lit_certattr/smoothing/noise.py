@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lit_certattr.errors import InputError
+from lit_certattr.settings import Settings
 from lit_certattr.smoothing.normals import NormalStream
 
 _SMALLEST_SIGMA, _LARGEST_SIGMA = 1e-4, 1e3
@@ -33,7 +34,7 @@ def check_sigma(sigma: float) -> float:
     return float(sigma)
 
 
-class Noise(ABC):
+class Noise(Settings, ABC):
     """Additive noise in pixel space.
 
     Args:
@@ -46,9 +47,6 @@ class Noise(ABC):
 
     def __init__(self, sigma: float) -> None:
         self.sigma = check_sigma(sigma)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(sigma={self.sigma})"
 
     @abstractmethod
     def perturb_(self, out: Tensor, image: Tensor, normals: NormalStream, start: int) -> Tensor:
@@ -66,7 +64,7 @@ class Noise(ABC):
             ``out``.
         """
 
-    def check(self, image: Tensor, name: str) -> None:  # noqa: B027  (a hook, not a duty)
+    def check(self, image: Tensor, name: str) -> None:
         """Refuse an image to which this noise cannot be added; all are welcome unless a law says otherwise.
 
         Args:

@@ -1,0 +1,140 @@
+"""Objects that are known by their settings: what their constructors were given."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from lit_certattr.errors import InputError
+from lit_certattr.settings.plain import copied, dotted_path, is_plain, plain
+
+_MISSING = object()
+
+
+class _SignatureOfInit:
+    """The signature of a class is that of its ``__init__``, although :class:`Settings` has a ``__new__``."""
+
+    def __get__(self, instance: object, owner: type) -> inspect.Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")  # that of a callable object is the one of its __call__
+        constructor = inspect.getattr_static(owner, "__init__")
+        if constructor is object.__init__:
+            return inspect.Signature()
+        signature = inspect.signature(constructor)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+class Settings:
+    """An object that is known by what its constructor was given: a method, a noise law, a certificate, a rule.
+
+    A run is resumed, and its claims are tested, with equal objects only. So every argument of a constructor must be
+    something that a record can say: text, numbers, lists and mappings of such, other settings, a dataclass, a class,
+    or a function at the top of a module. They are captured before ``__init__`` runs, whatever it makes of them, and
+    only the arguments of the outermost constructor count: ``super().__init__`` need not be given them, nor be called.
+
+    An argument that is also an attribute of that name counts with its value of today: who sets ``method.steps = 5``
+    has another method, with other settings.
+
+    Raises:
+        InputError: If an argument is a lambda, a tensor, an open file or another object without a name; the line names
+            the remedy.
+
+    Example:
+        >>> class Blur(Settings):
+        ...     def __init__(self, width: int, sigma: float = 1.0) -> None:
+        ...         self._width, self._sigma = width, sigma
+        >>> Blur(3), Blur(3) == Blur(3, sigma=1.0), Blur(3) == Blur(4), Blur(3).settings()
+        (Blur(width=3, sigma=1.0), True, False, {'width': 3, 'sigma': 1.0})
+        >>> Blur(lambda: 3)
+        Traceback (most recent call last):
+        ...
+        lit_certattr.errors.InputError: Blur: width is <function <lambda> at ...
+
+    Reference: the parameters of scikit-learn's estimators (``get_params``; Buitinck et al., 2013).
+    """
+
+    __signature__ = _SignatureOfInit()
+
+    if not TYPE_CHECKING:  # a type checker reads __init__
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+            """An object that keeps what its constructor is about to be given."""
+            signature = inspect.signature(cls)
+            if not signature.parameters and (args or kwargs):  # object.__init__ would not say so
+                raise TypeError(f"{cls.__name__}() takes no arguments")
+            made = super().__new__(cls)
+            try:
+                bound = signature.bind(*args, **kwargs)
+            except TypeError:  # __init__ says what is missing; a copy gets its attributes later
+                return made
+            bound.apply_defaults()
+            for name, value in bound.arguments.items():
+                plain(value, f"{cls.__name__}: {name}")
+            made.__dict__["_given"] = {name: copied(value) for name, value in bound.arguments.items()}
+            return made
+
+    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of the constructor, for ``copy`` and ``pickle``."""
+        given = self.__dict__.get("_given")
+        if given is None:
+            return (), {}
+        bound = inspect.BoundArguments(inspect.signature(type(self)), given)
+        return bound.args, bound.kwargs
+
+    def settings(self) -> dict[str, Any]:
+        """What the constructor needs for an equal object: plain nested values, in the order of its arguments.
+
+        An object among them is ``{"class_path": ..., "init_args": {...}}``, as in a configuration.
+
+        Raises:
+            InputError: If an attribute was set to something that no record can hold.
+        """
+        return {name: plain(value, f"{type(self).__name__}: {name}") for name, value in self._arguments().items()}
+
+    def _arguments(self) -> dict[str, Any]:
+        """What the constructor was given, or what the attributes of these names hold today."""
+        return dict(self._current())
+
+    def _current(self) -> Iterator[tuple[str, Any]]:
+        given, state = self.__dict__.get("_given", {}), vars(self)
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                yield from ((key, state.get(key, value)) for key, value in given.get(name, {}).items())
+                continue
+            value = state.get(name, _MISSING)
+            if value is _MISSING or (name in given and not is_plain(value)):
+                value = given.get(name, _MISSING)
+            if value is _MISSING:
+                raise InputError(
+                    f"{type(self).__name__} does not know its {name}: create it with {type(self).__name__}(...)"
+                )
+            yield name, value
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({as_arguments(self._arguments())})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        assert isinstance(other, Settings)
+        return self.settings() == other.settings() and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))  # attributes may be set, and equal objects need equal hashes
+
+
+def as_arguments(values: Mapping[str, Any]) -> str:
+    """Values as the arguments of a call.
+
+    Args:
+        values: By name.
+
+    Example:
+        >>> as_arguments({"sigma": 0.25, "layer": "final"})
+        "sigma=0.25, layer='final'"
+    """
+    return ", ".join(f"{name}={value!r}" for name, value in values.items())
+
+
+@plain.register
+def _(value: Settings, what: str) -> dict[str, Any]:
+    return {"class_path": dotted_path(type(value)), "init_args": value.settings()}
