@@ -1,4 +1,4 @@
-"""What the checks before the sampling cost, beside the sampling itself: images through the network, and CPU time.
+"""What the checks before and during the sampling cost, beside the sampling itself: images through the network, and CPU time.
 
 python -m benchmarks.preflight
 """
@@ -6,7 +6,6 @@ python -m benchmarks.preflight
 import sys
 import time
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate
 from lit_certattr.data import Digits, ImageDataModule, Photographs
 from lit_certattr.models import EfficientNetLite0, SmallCNN
+from lit_certattr.preflight import Watch
 from lit_certattr.smoothing import GaussianNoise
 
 
@@ -32,9 +32,9 @@ class Counter:
 
 
 class Stopwatch:
-    """CPU time spent in functions of a module."""
+    """CPU time spent in functions of a module or a class."""
 
-    def __init__(self, module: ModuleType, names: list[str]) -> None:
+    def __init__(self, module: Any, names: list[str]) -> None:
         self.module, self.functions, self.seconds = module, {name: getattr(module, name) for name in names}, 0.0
 
     def __enter__(self) -> None:
@@ -63,14 +63,15 @@ def measure(network: nn.Module, data: ImageDataModule, num_images: int, num_samp
     certificates = [PixelCertificate(), TopKOverlapCertificate()]
     certifier = Certifier(Gradient(), GaussianNoise(0.25), certificates, num_samples, batch_size)
     counter = Counter(network.eval())
+    looks = Stopwatch(Watch, ["look_at", "check_unchanged"])
     checks = Stopwatch(sys.modules[Certifier.__module__], ["logits_of", "check_function", "explain"])
     start = time.process_time()
-    with checks:
+    with checks, looks:
         for index in range(num_images):
             certifier(network, samples[index].image[None], ids=[samples.ids[index]])
     total = time.process_time() - start
     passes = num_images * num_samples
-    share, cost = counter.images / passes - 1, checks.seconds / total
+    share, cost = counter.images / passes - 1, (checks.seconds + looks.seconds) / total
     run = f"{type(network).__name__}, {num_images} images x {num_samples} samples"
     return f"| {run} | {counter.images - passes} | {passes} | {share:.2%} | {cost:.2%} |"
 

@@ -18,12 +18,14 @@ from lit_certattr.models import fold_batch_norm, network_hash, structure_hash
 from lit_certattr.preflight import (
     CHECKS,
     Findings,
+    Watch,
     check_classes,
     check_function,
     check_images,
     check_network,
     check_one_image,
     check_score_function,
+    check_shape,
     check_targets,
     explain,
     logits_of,
@@ -204,7 +206,8 @@ class Certifier:
 
         Raises:
             InputError: If an image, a target, the network, the method or the number of samples is unusable; nothing is
-                sampled then. Also if the network fails on noisy images later.
+                sampled then. Also if the network fails on noisy images later, mixes the images of a whole block, or
+                explains an image otherwise after its samples than before them.
         """
         own, given = Share.of_this_process(self.certificates), model
         with own.in_step() as step, torch.inference_mode(False), torch.no_grad(), frozen(check_network(model)):
@@ -224,13 +227,16 @@ class Certifier:
             rule = "predicted" if targets is None else "given"
             map_shape = self.preflight(model, images[:1], classes[0], ids[0], names[0]).map_shape
             self.check_sample_size(map_shape)
-            for index in range(1, len(images)):
-                label = torch.tensor(classes[index : index + 1], device=images.device)
-                explain(self.attribution, model, images[index : index + 1], label, names[index])
+            watches = []
+            for image, label, name in zip(images.split(1), classes, names, strict=True):
+                target = torch.tensor([label], device=image.device)
+                clean_map = explain(self.attribution, model, image, target, name)
+                check_shape(self.attribution, clean_map, map_shape)
+                watches.append(Watch(model, self.attribution, image, clean_map, label, name))
             step.agree(lambda: self._identity(given, images, classes, ids))
             return [
-                self._certify(own, model, image, label, image_id, map_shape, rule, on_block)
-                for image, label, image_id in zip(images, classes, ids, strict=True)
+                self._certify(own, model, image, label, image_id, map_shape, rule, watch, on_block)
+                for image, label, image_id, watch in zip(images, classes, ids, watches, strict=True)
             ]
 
     def preflight(self, model: nn.Module, image: Tensor, target: int, image_id: str, name: str) -> Findings:
@@ -318,6 +324,7 @@ class Certifier:
         image_id: str,
         map_shape: tuple[int, int],
         rule: str,
+        watch: Watch,
         on_block: Callable[[int], None] | None,
     ) -> dict[str, Result]:
         looks = self.looks(map_shape)
@@ -336,6 +343,7 @@ class Certifier:
                 try:
                     for certificate in self.certificates.values():
                         certificate.update(block)
+                    watch.look_at(block.draw)
                 except Exception as error:
                     doing = f"after {drawn} of {looks[-1]} samples: {type(self.attribution).__name__} cannot explain"
                     raise one_line(error, f"{doing} noisy copies of image {image_id}", model, image[None]) from error
@@ -346,6 +354,7 @@ class Certifier:
             history.append(Look(drawn, time.perf_counter() - begin, results))
             if own.decided_by_first(any(stopping.stop(history) for stopping in self.stopping)):
                 break
+        watch.check_unchanged()
         sampling = self.settings() | {
             "image_id": image_id,
             "target": target,

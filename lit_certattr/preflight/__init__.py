@@ -6,14 +6,16 @@ random, or mixes the images of a batch, a map that is not finite, labels that do
 """
 
 from lit_certattr.preflight.classes import accuracy_warning, match_classes
-from lit_certattr.preflight.function import CHECKS, Findings, check_function, explain
+from lit_certattr.preflight.function import CHECKS, Findings, check_function, check_shape, explain
 from lit_certattr.preflight.inputs import check_classes, check_images, check_one_image, check_targets
 from lit_certattr.preflight.network import check_logits, check_network, logits_of, one_line
 from lit_certattr.preflight.score import check_score_function
+from lit_certattr.preflight.watch import Watch
 
 __all__ = [
     "CHECKS",
     "Findings",
+    "Watch",
     "accuracy_warning",
     "check_classes",
     "check_function",
@@ -22,6 +24,7 @@ __all__ = [
     "check_network",
     "check_one_image",
     "check_score_function",
+    "check_shape",
     "check_targets",
     "explain",
     "logits_of",

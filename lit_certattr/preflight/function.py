@@ -82,8 +82,7 @@ def check_function(
     mode differs by much, arithmetic does not (on accelerators a little, where sums have no fixed order). Alone and in
     a batch must agree to rounding: batch normalisation without running statistics does not.
 
-    Where the network was checked already, with the same weights, method and kind of image, only the map of the image is
-    looked at: that it is finite, and of the shape of the others.
+    Where the network was checked already, with the same weights, method and kind of image, nothing is done again.
 
     Args:
         model: The network, in eval mode, with frozen parameters.
@@ -112,14 +111,12 @@ def check_function(
     known = _known.get(model)
     if known is None or known[0] != state:
         _known[model] = known = (state, _check_function(model, attribution, image, noisy, target, name))
-    else:
-        maps = explain(attribution, model, image, torch.tensor([target], device=image.device), name)
-        _check_shape(attribution, maps, known[1].map_shape)
     findings: Findings = known[1]
     return findings
 
 
-def _check_shape(attribution: Attribution, maps: Tensor, expected: tuple[int, int]) -> None:
+def check_shape(attribution: Attribution, maps: Tensor, expected: tuple[int, int]) -> None:
+    """Refuse maps ``[B, H, W]`` of another height and width than those of other images."""
     if tuple(maps.shape[1:]) != expected:
         raise InputError(
             f"{type(attribution).__name__} must return maps of one shape [H, W] for all images: got "
@@ -139,10 +136,8 @@ def _check_function(
 
     logits = [logits_of(model, image, name) for _ in range(2)]
     maps = [explain(attribution, model, image, targets[:1], name) for _ in range(2)]
-    exact = image.device.type == "cpu"
-    tolerance = 1e-5 if exact else _rounding(model, image, logits[0]) ** 0.5
-    repeated = max(_difference(*logits), _difference(*maps))
-    if repeated > tolerance:
+    repeated = max(difference(*logits), difference(*maps))
+    if repeated > repeats_within(model, image, logits[0]):
         raise InputError(
             f"{type(model).__name__} and {type(attribution).__name__} give another result for the same image each time "
             f"(difference {repeated:.1g}), even in eval mode; remove what is random: dropout without "
@@ -151,11 +146,11 @@ def _check_function(
 
     what = f"noisy copies of {name}"
     together = check_logits(_finite_rows(call_network(model, beside, what), place), model, len(beside), name)
-    apart = _difference(logits[0], together[place : place + 1])
-    rounding = _rounding(model, image, logits[0])
+    apart = difference(logits[0], together[place : place + 1])
+    rounding = unit_of_rounding(model, image, logits[0])
     spread = float((together.amax() - together.amin()).abs() / together.abs().amax().clamp(min=1e-30))
     if apart > rounding**0.5 * min(1.0, spread) + 64 * rounding:
-        raise InputError(_mixes(type(model).__name__, "logits", apart, model))
+        raise InputError(mixes(type(model).__name__, "logits", apart, model))
     try:
         explained = attribution(model, beside.clone(), targets).detach()
     except Exception as error:
@@ -166,10 +161,10 @@ def _check_function(
             f"{type(attribution).__name__} must return maps [B, H, W], got {list(explained.shape)} for {len(beside)} "
             "images"
         )
-    _check_shape(attribution, explained, map_shape)
-    moved = _relative_distance(maps[0], explained[place : place + 1])
-    if not moved <= (0.1 if rounding < 1e-4 else 0.5):
-        raise InputError(_mixes(type(attribution).__name__, "map", moved, model))
+    check_shape(attribution, explained, map_shape)
+    moved = relative_distance(maps[0], explained[place : place + 1])
+    if not moved <= maps_agree_within(model, image, logits[0]):
+        raise InputError(mixes(type(attribution).__name__, "map", moved, model))
     return Findings(map_shape, repeated, max(apart, moved))
 
 
@@ -182,8 +177,15 @@ def _finite_rows(output: Any, place: int) -> Any:
     return torch.where(valid, output, 0)
 
 
-def _mixes(what: str, kind: str, difference: float, model: nn.Module) -> str:
-    """The complaint about an image whose result depends on the images beside it."""
+def mixes(what: str, kind: str, moved: float, model: nn.Module) -> str:
+    """The complaint about an image whose result depends on the images beside it.
+
+    Args:
+        what: The network or the method.
+        kind: What differs, in the plural or not: its logits, its map.
+        moved: Relative difference.
+        model: The network, whose layers may give the reason.
+    """
     suspect = next(
         (
             f"batch normalisation {name or type(module).__name__!r} has no running statistics"
@@ -194,17 +196,17 @@ def _mixes(what: str, kind: str, difference: float, model: nn.Module) -> str:
     )
     return (
         f"the {kind} of {what} for an image depends on the other images of the batch (relative difference "
-        f"{difference:.1g}), so no statement about one image holds: {suspect}"
+        f"{moved:.1g}), so no statement about one image holds: {suspect}"
     )
 
 
-def _difference(first: Tensor, second: Tensor) -> float:
+def difference(first: Tensor, second: Tensor) -> float:
     """Largest difference, relative to the largest value."""
     scale = torch.maximum(first.abs().amax(), second.abs().amax()).double()
     return float((first.double() - second.double()).abs().amax() / scale) if float(scale) else 0.0
 
 
-def _relative_distance(first: Tensor, second: Tensor) -> float:
+def relative_distance(first: Tensor, second: Tensor) -> float:
     """l2 distance of two maps, relative to how much the more varied of them varies; 0 for two constant maps."""
     first, second = first.double(), second.double()
     norm = torch.linalg.vector_norm
@@ -213,9 +215,22 @@ def _relative_distance(first: Tensor, second: Tensor) -> float:
     return 0.0 if constant else float(norm(first - second)) / varies
 
 
-def _rounding(model: nn.Module, image: Tensor, logits: Tensor) -> float:
-    """Unit of rounding of the coarsest arithmetic that may be at work."""
-    types = {image.dtype, logits.dtype, *(p.dtype for p in model.parameters() if p.is_floating_point())}
+def repeats_within(model: nn.Module, image: Tensor, output: Tensor) -> float:
+    """Largest :func:`difference` of two passes over the same image alone that is no sign of randomness."""
+    return 1e-5 if image.device.type == "cpu" else unit_of_rounding(model, image, output) ** 0.5
+
+
+def maps_agree_within(model: nn.Module, image: Tensor, output: Tensor) -> float:
+    """Largest :func:`relative_distance` of an image's maps alone and in a batch that rounding may cause.
+
+    A ReLU whose input is almost 0 may be on in one of them and off in the other, so this is no multiple of a unit.
+    """
+    return 0.1 if unit_of_rounding(model, image, output) < 1e-4 else 0.5
+
+
+def unit_of_rounding(model: nn.Module, image: Tensor, output: Tensor) -> float:
+    """Unit of rounding of the coarsest arithmetic that may be at work between an image and what comes out."""
+    types = {image.dtype, output.dtype, *(p.dtype for p in model.parameters() if p.is_floating_point())}
     if (autocast := _autocast(image)) is not None:
         types.add(autocast)
     coarsest = max(torch.finfo(dtype).eps for dtype in types if dtype.is_floating_point)

@@ -50,6 +50,20 @@ class Draw:
     def __len__(self) -> int:
         return len(self.images)
 
+    def alone(self, index: int) -> "Draw":
+        """The draw of one of the noisy images, a copy of it, without the others.
+
+        Args:
+            index: Which one.
+        """
+        image = self.images[index : index + 1].clone()
+        return Draw(self.model, image, int(self.targets[0]), self.clean, self.sigma, self.explain, self.score)
+
+    @property
+    def evaluated(self) -> list[str]:
+        """Which of ``maps`` and ``scores`` have been asked for already."""
+        return [name for name in ("maps", "scores") if name in vars(self)]
+
     @cached_property
     def maps(self) -> Tensor:
         """Attribution maps ``[b, H, W]``, detached."""
