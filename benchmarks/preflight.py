@@ -1,4 +1,4 @@
-"""What the checks before and during the sampling cost, beside the sampling itself: images through the network, and CPU time.
+"""What the checks before and during the sampling cost beside it: images through the network, and CPU time.
 
 python -m benchmarks.preflight
 """

@@ -84,7 +84,7 @@ def test_forward_passes_are_all_that_is_made():
     run(700, network=few)
     run(1000, network=many)
     assert many.passes - few.passes == 300
-    assert many.passes - 1000 < 20
+    assert many.passes - 1000 < 32
     assert many.graphs == few.graphs == 3  # of the maps that are checked
 
 
@@ -93,7 +93,7 @@ def test_maps_are_computed_only_for_certificates_of_maps():
     certificates = [SmoothGradCertificate(3, num_selection=100), PixelCertificate([0.5])]
     certifier = Certifier(ProbabilityGradient(), GaussianNoise(SIGMA), certificates, 700, 100)
     results = certifier(network, torch.full((1, 1, 4, 5), 0.5), [0])[0]
-    assert 2 * 700 < network.passes < 2 * 700 + 20
+    assert 2 * 700 < network.passes < 2 * 700 + 32
     assert {result.num_samples for result in results.values()} == {700}
 
 
