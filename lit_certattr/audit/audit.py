@@ -15,7 +15,7 @@ from lit_certattr.audit.finding import Finding, name_list, show
 from lit_certattr.audit.pages import check_page
 from lit_certattr.audit.recorded import Recorded, is_own_attribution, read_settings
 from lit_certattr.audit.table import check_table, read_table
-from lit_certattr.certificates import Result, load_results
+from lit_certattr.certificates import Result, UnknownResult, load_results
 from lit_certattr.data import NO_LABEL, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.records.provenance import data_hash
@@ -105,14 +105,18 @@ def audit_run(directory: RunDirectory, pages: bool = True) -> Audit:
         if image_id in there:  # an id of the table alone never becomes a path
             derived.add(image_id, image_id in ids)
     findings += derived.findings
+    unknown = derived.unknown_kinds()
     if table is not None:
         findings += check_table(table, derived.rows, derived.radii, derived.skipped)
     notes = _notes(directory, provenance, settings, recorded, config)
     findings += _check_images(directory, ids, derived.labels, settings, notes)
-    if pages and table is not None and not findings:
+    if unknown:
+        notes.append("report.html and figures/ show certificates of an unknown kind, so they were not drawn again.")
+    elif pages and table is not None and not findings:
         faults, more = check_page(directory, ids, table, panels)
         findings += faults
         notes += more
+    findings += unknown
     tallies = {name: Tally(derived.kinds[name], sum(equal), len(equal)) for name, equal in derived.equal.items()}
     return Audit(ids, tallies, findings, notes)
 
@@ -130,6 +134,7 @@ class _Derived:
         self.labels: dict[str, int] = {}
         self.rows: list[dict[str, Any]] = []
         self.skipped: list[tuple[str, str]] = []
+        self._unknown = dict(recorded.unknown)
         self._class_names: dict[int, str] = {}
 
     def add(self, image_id: str, listed: bool) -> None:
@@ -146,9 +151,7 @@ class _Derived:
         except InputError as error:
             self.findings.append(Finding(image_id, str(error)))
             for name, result in _what_is_left(self.directory, image_id).items():
-                self.kinds[name] = result.kind
-                self.equal.setdefault(name, []).append(False)
-                self.skipped.append((image_id, name))
+                self._skip(image_id, name, result)
             return
         self.findings += facts_faults(record, self.settings)
         self.findings += check_class_names(record, self._class_names)
@@ -156,6 +159,11 @@ class _Derived:
         self.labels[image_id] = label if isinstance(label, int) else NO_LABEL
         again: dict[str, Result] = {}
         for name, result in record.results.items():
+            if isinstance(result, UnknownResult):
+                self._unknown.setdefault(name, result.type_name)
+            if isinstance(result, UnknownResult) or name in self.recorded.unknown:
+                self._skip(image_id, name, result)
+                continue
             faults, derived = derive(record, name, self.settings, self.recorded)
             self.findings += faults
             self.equal.setdefault(name, []).append(not faults)
@@ -170,6 +178,19 @@ class _Derived:
         self.findings += together_faults(record, self.recorded)
         if listed:
             self.rows += rows(image_id, again, record.facts, self.radii)
+
+    def _skip(self, image_id: str, name: str, result: Result) -> None:
+        """Count a certificate about which nothing can be derived."""
+        self.kinds[name] = result.kind
+        self.equal.setdefault(name, []).append(False)
+        self.skipped.append((image_id, name))
+
+    def unknown_kinds(self) -> list[Finding]:
+        """One finding for each certificate of a kind that nobody has imported."""
+        advice = "audit again with --import and the name of the package that defines it"
+        return [
+            Finding(name, f"unknown kind, not audited: {show(kind)}; {advice}") for name, kind in self._unknown.items()
+        ]
 
 
 def _what_is_left(directory: RunDirectory, image_id: str) -> dict[str, Result]:
@@ -211,8 +232,7 @@ def _notes(
 ) -> list[str]:
     """What was not checked, and why."""
     notes = []
-    own = [f"the certificate {name}" for name in recorded.foreign]
-    own += [] if recorded.noise is not None else [f"the noise {show(settings.get('noise'))}"]
+    own = [] if recorded.noise is not None else [f"the noise {show(settings.get('noise'))}"]
     own += [] if is_own_attribution(method := str(settings.get("attribution"))) else [f"the attribution {show(method)}"]
     if own:
         notes.append(f"Not of this package, and not bound to the settings in every field: {', '.join(own)}.")

@@ -1,7 +1,7 @@
 """Binds a stored certificate to the settings, the image and the other certificates of its image."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import attrs
 import torch
@@ -9,7 +9,8 @@ from torch import Tensor
 
 from lit_certattr.audit.finding import Finding, at, show
 from lit_certattr.audit.recorded import MAX_SAMPLES, Recorded, is_own_attribution, sampling_fields
-from lit_certattr.certificates import CosineResult, OverlapResult, PixelResult, Result, TopKOverlapResult
+from lit_certattr.certificates import Result
+from lit_certattr.certificates.capabilities import CountsMasks, Rederivable
 from lit_certattr.data import NO_LABEL
 from lit_certattr.errors import InputError
 from lit_certattr.records.run_directory import Record
@@ -34,10 +35,10 @@ def derive(
     """
     place, result = f"{record.id}, {name}", record.results[name]
     faults = [Finding(place, *fault) for fault in _sampling_faults(record, name, settings, recorded)]
+    if not isinstance(result, Rederivable):
+        return [*faults, Finding(place, f"a {type(result).__name__} cannot be re-derived")], None
     try:
         derived, more = _derived(record, name, recorded)
-    except NotImplementedError:
-        return [*faults, Finding(place, f"a {type(result).__name__} cannot be re-derived")], None
     except (InputError, ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, MemoryError) as error:
         return [*faults, Finding(place, f"cannot be re-derived: {' '.join(str(error).split())}")], None
     return [*faults, *(finding._replace(place=place) for finding in more)], derived
@@ -47,7 +48,7 @@ def _derived(record: Record, name: str, recorded: Recorded) -> tuple[Result | No
     result, certificate = record.results[name], recorded.certificates.get(name)
     if result.num_samples > MAX_SAMPLES:
         raise InputError(f"num_samples={show(result.num_samples)} are more than the {MAX_SAMPLES:,} that are derived")
-    shape = map_shape(result)
+    shape = result.map_shape
     if shape is not None and shape != tuple(record.clean_map.shape):
         return None, [Finding("", "shape of the maps", str(shape), str(tuple(record.clean_map.shape)))]
     faults: list[Finding] = []
@@ -69,7 +70,9 @@ def _derived(record: Record, name: str, recorded: Recorded) -> tuple[Result | No
         if (list(held) if isinstance(held, tuple) else held) != (list(value) if isinstance(value, tuple) else value):
             faults.append(Finding("", key, show(held), f"{show(value)}{_OF_SETTINGS}"))
     try:
-        derived = attrs.evolve(result, **fixed).rederive()
+        blank = attrs.evolve(result, **fixed)
+        assert isinstance(blank, Rederivable)  # as the result is
+        derived = blank.rederive()
         if certificate is not None:
             certificate.check_result(result)
     except InputError as error:
@@ -143,9 +146,10 @@ def together_faults(record: Record, recorded: Recorded) -> Iterator[Finding]:
 
     for name, result in record.results.items():
         yield from agree("num_samples", name, result.num_samples)
-        if isinstance(result, PixelResult | TopKOverlapResult):
-            yield from agree("num_constant", name, result.num_constant)
-        for entry in _masks(result):
+        if not isinstance(result, CountsMasks):
+            continue
+        yield from agree("num_constant", name, result.num_constant)
+        for entry in result.masks():
             key = entry.ties, entry.size
             _, votes, tied = counts.setdefault(key, (name, entry.votes, entry.tied))
             if votes.shape != entry.votes.shape or not torch.equal(votes, entry.votes):
@@ -158,32 +162,6 @@ def together_faults(record: Record, recorded: Recorded) -> Iterator[Finding]:
             if votes.shape == counts[key][1].shape and bool((votes > counts[key][1]).any()):
                 what = f"more votes for K = {size} than for K = {key[1]}: the top K of a map are among its top {key[1]}"
                 yield Finding(f"{record.id}, {name}", what)
-
-
-class _Masks(NamedTuple):
-    ties: str
-    size: int
-    votes: Tensor
-    tied: float
-
-
-def _masks(result: Result) -> Iterator[_Masks]:
-    """Votes of exact top-K masks, which all certificates of an image count alike."""
-    ties = str(result.sampling.get("ties", "index"))
-    if isinstance(result, PixelResult):
-        for size, votes, tied in zip(result.sizes, result.votes, result.tied, strict=True):
-            yield _Masks(ties, size, votes, tied)
-    elif isinstance(result, TopKOverlapResult) and result.map_kind == "sparsified":
-        yield _Masks(ties, result.kept, result.votes + result.selection, result.tied)
-
-
-def map_shape(result: Result) -> tuple[int, ...] | None:
-    """Height and width of the maps behind a result, where it says so."""
-    if isinstance(result, PixelResult):
-        return tuple(result.votes.shape[1:])
-    if isinstance(result, OverlapResult):
-        return tuple(result.inside.shape)
-    return tuple(result.mean.shape) if isinstance(result, CosineResult) else None
 
 
 def differences(stored: Result, derived: Result) -> Iterator[Finding]:

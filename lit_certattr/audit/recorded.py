@@ -1,4 +1,4 @@
-"""The settings of a run as objects: its noise law, its certificates, its looks; nothing foreign is imported."""
+"""The settings of a run as objects: its noise law, its certificates, its looks; nothing is imported for it."""
 
 import ast
 import inspect
@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lit_certattr import attribution, certificates, smoothing
+from lit_certattr import attribution, smoothing
 from lit_certattr.attribution import ProbabilityGradient
 from lit_certattr.audit.consistency import MAX_LIST
 from lit_certattr.audit.finding import show
 from lit_certattr.certificates import Certificate
+from lit_certattr.certificates.discovery import class_named
 from lit_certattr.certification import LOOK_SHARES, Certifier, Look, StoppingRule
 from lit_certattr.errors import InputError
 from lit_certattr.preflight import CHECKS
@@ -77,24 +78,24 @@ def certificate_of(values: Any) -> Certificate | None:
     """The certificate that plain settings describe.
 
     Args:
-        values: ``{"kind": "PixelCertificate", "alpha": 0.001, ...}``.
+        values: ``{"kind": "<name of the class>", "alpha": 0.001, ...}``.
 
     Returns:
-        The certificate; ``None`` for a class that is not of this package, which is not imported.
+        The certificate; ``None`` for a class that is neither of this package nor imported by the user.
 
     Raises:
         InputError: If the settings are none, or the class refuses them.
     """
     if not isinstance(values, Mapping) or not isinstance(values.get("kind"), str):
         raise InputError("the settings of a certificate must be a mapping with a kind")
-    kind = getattr(certificates, values["kind"], None)
-    if not (inspect.isclass(kind) and issubclass(kind, Certificate)) or inspect.isabstract(kind):
+    kind = class_named(Certificate, values["kind"])
+    if kind is None:
         return None
     arguments = {key: value for key, value in values.items() if key != "kind"}
     if any(isinstance(value, list) and len(value) > MAX_LIST for value in arguments.values()):
         raise InputError(f"a setting of {values['kind']} has more than {MAX_LIST} values")
     try:
-        made: Certificate = kind(**arguments)
+        made = kind(**arguments)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise InputError(f"{values['kind']} refuses its settings: {' '.join(str(error).split())}") from None
     missing = inspect.signature(kind).parameters.keys() - arguments.keys()
@@ -108,7 +109,7 @@ class Recorded(NamedTuple):
 
     Attributes:
         noise: The noise law; ``None`` for one that is not of this package.
-        certificates: By name; ``None`` for one that is not of this package.
+        certificates: By name; ``None`` for one of a kind that nobody has imported.
         num_samples: Samples of an image, at most.
         may_stop: Whether sampling may stop early.
         last_gets_half: Whether the last look got half of alpha; in older runs all had the same share.
@@ -127,9 +128,10 @@ class Recorded(NamedTuple):
         return {key: value for key, value in dict(self.settings.get(name) or {}).items() if key != "kind"}
 
     @property
-    def foreign(self) -> list[str]:
-        """Names of the certificates that are not of this package."""
-        return [name for name, certificate in self.certificates.items() if certificate is None]
+    def unknown(self) -> dict[str, str]:
+        """Class by name of the certificates whose kind nobody has imported."""
+        names = [name for name, certificate in self.certificates.items() if certificate is None]
+        return {name: str(self.settings[name]["kind"]) for name in names}
 
     def shares(self, map_shape: tuple[int, int]) -> dict[int, float] | None:
         """Numbers of samples at which an image may stop, each with its share of alpha.
@@ -138,7 +140,7 @@ class Recorded(NamedTuple):
             map_shape: Height and width of the maps.
 
         Returns:
-            ``None`` where certificates of other packages have a say.
+            ``None`` where certificates of unknown kinds have a say.
 
         Raises:
             InputError: If the settings exclude each other.

@@ -57,7 +57,7 @@ def replay_faults(stored: Result, again: Result, exact: bool) -> Iterator[Findin
     for field in attrs.fields(type(stored)):
         one, two = getattr(stored, field.name), getattr(again, field.name)
         if isinstance(one, Tensor):
-            if field.name in _COUNTED and not _close(one, two, slack):
+            if field.name in stored.statistics and not _close(one, two, slack):
                 yield from tensor_difference(field.name, one, two)
         elif field.name.startswith("num_") and abs(one - two) > slack:
             yield Finding("", field.name, show(one), show(two))
@@ -65,9 +65,6 @@ def replay_faults(stored: Result, again: Result, exact: bool) -> Iterator[Findin
             both = [value if isinstance(value, tuple) else (value,) for value in (one, two)]
             if any(abs(a - b) > TOLERANCE for a, b in zip(*both, strict=True)):
                 yield Finding("", field.name, show(one), show(two))
-
-
-_COUNTED = ("votes", "selection", "joint", "projections", "products", "mean", "total", "square")
 
 
 def _close(one: Tensor, two: Tensor, slack: float) -> bool:

@@ -8,7 +8,7 @@ from lit_certattr.certificates.overlap_result import OverlapResult
 from lit_certattr.certificates.pixel import PixelCertificate
 from lit_certattr.certificates.pixel_result import ABSTAIN, PixelResult
 from lit_certattr.certificates.renyi import RenyiCertificate, RenyiResult
-from lit_certattr.certificates.result import Result, load_results, save_results
+from lit_certattr.certificates.result import Result, UnknownResult, load_results, save_results
 from lit_certattr.certificates.smoothgrad import SmoothGradCertificate
 from lit_certattr.certificates.smoothgrad_result import SmoothGradResult
 from lit_certattr.certificates.topk_overlap import TopKOverlapCertificate
@@ -30,6 +30,7 @@ __all__ = [
     "SmoothGradResult",
     "TopKOverlapCertificate",
     "TopKOverlapResult",
+    "UnknownResult",
     "VoteCertificate",
     "displacement_radii",
     "load_results",

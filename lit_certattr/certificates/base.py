@@ -42,6 +42,8 @@ class Certificate(Metric, Settings, ABC):  # type: ignore[misc]  # Metric has an
 
     name: ClassVar[str]
     """Key of the result when none is given."""
+    result: ClassVar[type[Result]] = Result
+    """Class of the results; what it offers (:mod:`lit_certattr.certificates.capabilities`) decides what can be done."""
     laws: ClassVar[tuple[type[Noise], ...]]
     """Noise laws that the theorem covers."""
     needs_score: ClassVar[bool] = False

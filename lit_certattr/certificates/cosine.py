@@ -55,6 +55,7 @@ class CosineCertificate(Certificate):
     """
 
     name = "cosine"
+    result = CosineResult
     laws = (UniformBallNoise, GaussianNoise)
     anytime = True
 

@@ -111,6 +111,7 @@ class CosineResult(Result):
     """
 
     kind: ClassVar[str] = "cosine"
+    statistics: ClassVar[tuple[str, ...]] = ("projections", "products", "mean")
 
     norm: float
     projections: Tensor
@@ -153,6 +154,15 @@ class CosineResult(Result):
         if self.gaussian:
             return gaussian_cosine_bound(self.norm, radius / self.sigma * (1 + 1e-15), self.nonnegative)
         return cosine_bound(self.norm, total_variation(self.law, radius, self.dimension), self.nonnegative)
+
+    def certified_cosine(self, radius: float) -> float:
+        """Certified cosine at an l2 radius, in [0, 1]; 0 where none is certified, whatever the sign of the maps."""
+        return max(0.0, self.at(radius))
+
+    @property
+    def map_shape(self) -> tuple[int, ...]:
+        """Height and width of the maps."""
+        return tuple(self.mean.shape)
 
     def curve(self, radii: Sequence[float] | Tensor) -> Tensor:
         """Certified cosine at each radius, float64; they hold all at once."""
@@ -214,7 +224,7 @@ class CosineResult(Result):
         return diameter_bound(float(self.mean.norm()), moved, 1.0, floor)
 
     def rederive(self) -> Self:
-        """The result that the stored projections give; see :class:`Result`."""
+        """The result that the stored projections give."""
         if not 0 < self.projections.numel() <= self.num_samples - self.num_selection:
             raise InputError("there are more projections than samples to project")
         low = 0.0 if self.nonnegative else -1.0
@@ -257,11 +267,11 @@ class CosineResult(Result):
             raise InputError(f"the mean has the length {length:.4f}, far from the root of the mean product")
 
     def claims(self) -> dict[str, Tensor]:
-        """See :class:`Result`: the one number that all cosines follow from."""
+        """The one number that all cosines follow from: the squared norm of the smoothed map."""
         return {_NORM: torch.tensor(self.norm**2, dtype=torch.float64)}
 
     def upper_bounds(self, fresh: Self, level: float) -> dict[str, Tensor]:
-        """See :class:`Result`: :func:`inner_product_upper_bound`."""
+        """Its upper bound from independent noise, see :func:`inner_product_upper_bound`."""
         check_same_shape(self.mean, fresh.mean)
         upper = inner_product_upper_bound(fresh.products.numpy(), level, self.nonnegative)
         return {_NORM: torch.tensor(max(0.0, upper), dtype=torch.float64)}

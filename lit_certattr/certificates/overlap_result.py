@@ -1,5 +1,6 @@
 """What every certificate of a top-K overlap gives back, whatever its theorem."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,11 @@ class OverlapResult(Result):
         if self.displacement.shape != (self.size,) or self.inside.ndim != 2:
             raise ValueError("displacement must be [K], inside [H, W]")
 
+    @property
+    def map_shape(self) -> tuple[int, ...]:
+        """Height and width of the maps."""
+        return tuple(self.inside.shape)
+
     def overlap(self, radius: float) -> int:
         """Number of the K pixels that no perturbation with a norm up to ``radius`` can displace, in 0..K."""
         if radius < 0:
@@ -46,7 +52,7 @@ class OverlapResult(Result):
         return int((self.displacement > radius).sum())
 
     def certified_count(self, radius: float = 0.0) -> tuple[int, int]:
-        """See :class:`Result`: the certified overlap, and K."""
+        """The certified overlap at a radius, and K."""
         return self.overlap(radius), self.size
 
     def curve(self, radii: Sequence[float] | Tensor) -> Tensor:
@@ -60,13 +66,13 @@ class OverlapResult(Result):
             raise InputError(f"share must lie in (0, 1], got {share}")
         return max(0.0, float(self.displacement[self.size - needed]))
 
+    @abstractmethod
     def longest_radius(self) -> float:
         """A radius that hardly any image of the run can exceed: the end of axes that several images share."""
-        raise NotImplementedError
 
+    @abstractmethod
     def map_in_words(self) -> str:
         """The smoothed map, to follow "the smoothed map is"."""
-        raise NotImplementedError
 
     def statement(self, radius: float | None = None) -> str:
         """See :class:`Result`; with a radius, the overlap at that budget."""

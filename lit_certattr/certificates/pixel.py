@@ -65,6 +65,7 @@ class PixelCertificate(VoteCertificate):
     """
 
     name = "pixel"
+    result = PixelResult
     laws = (GaussianNoise, DiscreteGaussianNoise)
     anytime = True
 

@@ -1,6 +1,6 @@
 """What the pixel-level certificate found: labels and radii of the pixels of one map."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, cast, get_args
 
@@ -10,6 +10,7 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor
 
+from lit_certattr.certificates.capabilities import Masks
 from lit_certattr.certificates.result import (
     Result,
     budget_of,
@@ -82,6 +83,7 @@ class PixelResult(Result):
     """
 
     kind: ClassVar[str] = "pixel"
+    statistics: ClassVar[tuple[str, ...]] = ("votes",)
 
     labels: Tensor
     radius: Tensor
@@ -108,6 +110,11 @@ class PixelResult(Result):
         """Pixels of the map."""
         return self.labels[0].numel()
 
+    @property
+    def map_shape(self) -> tuple[int, ...]:
+        """Height and width of the maps."""
+        return tuple(self.votes.shape[1:])
+
     def shares(self, radius: float = 0.0) -> dict[str, Tensor]:
         """Shares of the pixels at a radius, for each level.
 
@@ -122,9 +129,23 @@ class PixelResult(Result):
         zero = (kept & (self.labels == 0)).flatten(1).double().mean(1)
         return {"one": one, "zero": zero, "certified": one + zero, "abstain": 1 - one - zero}
 
+    def labels_at(self, radius: float) -> Tensor:
+        """Labels that every perturbation with an l2 norm up to ``radius`` keeps, int8 ``[K, H, W]``; -1 elsewhere."""
+        return torch.where(self.radius > radius, self.labels, ABSTAIN)
+
+    def majority(self) -> Tensor:
+        """Whether more than half of the samples put a pixel in the top K, bool ``[K, H, W]``."""
+        return 2 * self.votes > self.num_samples
+
     def certified_count(self, radius: float = 0.0) -> tuple[int, int]:
-        """See :class:`Result`: labels of either kind, and pixels times levels."""
-        return int(((self.labels != ABSTAIN) & (self.radius > radius)).sum()), self.labels.numel()
+        """Labels of either kind that are certified at a radius, and pixels times levels."""
+        return int((self.labels_at(radius) != ABSTAIN).sum()), self.labels.numel()
+
+    def masks(self) -> Iterator[Masks]:
+        """The votes of each level."""
+        ties = str(self.sampling.get("ties", "index"))
+        for size, votes, tied in zip(self.sizes, self.votes, self.tied, strict=True):
+            yield Masks(ties, size, votes, tied)
 
     def _vote_level(self) -> "float | Fixed":
         return Fixed(self.tau) if self.correction == "holm" else self.level
@@ -267,7 +288,7 @@ class PixelResult(Result):
         )
 
     def rederive(self) -> Self:
-        """See :class:`Result`."""
+        """The result that the votes give."""
         ties = self.sampling.get("ties", "index")
         for votes, top_k in zip(self.votes, self.top_k, strict=True):
             size = top_k_size(top_k, self.num_pixels)
@@ -285,7 +306,7 @@ class PixelResult(Result):
         return {1: self.votes, 0: self.num_samples - self.num_constant - self.votes}
 
     def claims(self) -> dict[str, Tensor]:
-        """See :class:`Result`: the vote that each label is shown to have."""
+        """The vote that each label is shown to have, float64 ``[K, H, W]`` for each of the two labels."""
         shown = torch.from_numpy(_vote_table(self.num_samples, self.threshold, self._vote_level()))
         return {
             f"vote for {_LABELS[label]}": torch.where(self.labels == label, shown[counts], 0.0)
@@ -293,7 +314,7 @@ class PixelResult(Result):
         }
 
     def upper_bounds(self, fresh: Self, level: float) -> dict[str, Tensor]:
-        """See :class:`Result`: exact bounds of the votes."""
+        """Exact upper bounds of the votes of independent noise, for each of :meth:`claims`."""
         check_same_shape(self.votes, fresh.votes)
         return {
             f"vote for {_LABELS[label]}": upper_bounds_of_counts(counts, fresh.num_samples, level)

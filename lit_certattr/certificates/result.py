@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_origin
@@ -14,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
+from lit_certattr.certificates.discovery import SameName, class_named
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import check_tensors
 from lit_certattr.files.whole_file import write_whole
@@ -32,8 +34,11 @@ def _less_than_alpha(result: "Result", field: "attrs.Attribute[float]", slack: f
 
 
 @attrs.frozen(eq=False)
-class Result:
+class Result(ABC):
     """Base of all results. Tensors live on the CPU.
+
+    A kind of your own says what is certified (:meth:`statement`). What else it may offer is in
+    :mod:`lit_certattr.certificates.capabilities`.
 
     Attributes:
         num_samples: Samples that were drawn.
@@ -53,6 +58,9 @@ class Result:
     """
 
     kind: ClassVar[str] = ""
+    """Key of the result, and what tables and files call it."""
+    statistics: ClassVar[tuple[str, ...]] = ()
+    """Fields of tensors that count or add up samples: nearly the same where another machine draws the same samples."""
 
     num_samples: int = attrs.field(kw_only=True)
     num_invalid: int = attrs.field(kw_only=True, default=0)
@@ -66,6 +74,7 @@ class Result:
     flags: tuple[str, ...] = attrs.field(kw_only=True, default=(), converter=tuple)
     sampling: dict[str, Any] = attrs.field(kw_only=True, factory=dict, converter=dict)
 
+    @abstractmethod
     def statement(self, radius: float | None = None) -> str:
         """What is certified, in plain words: what is preserved, for which budget, at which confidence.
 
@@ -78,7 +87,6 @@ class Result:
         Raises:
             InputError: If the radius is negative or not a finite number.
         """
-        raise NotImplementedError
 
     def plot(self) -> "Figure":
         """A matplotlib figure of the result."""
@@ -90,6 +98,11 @@ class Result:
         return "l2"
 
     @property
+    def map_shape(self) -> tuple[int, ...] | None:
+        """Height and width of the maps behind this result; ``None`` where it does not say."""
+        return None
+
+    @property
     def spent_alpha(self) -> float:
         """What the bounds of this result may err with: ``alpha`` times its share, less the slack of the noise."""
         return self.alpha * self.alpha_share - self.alpha_slack
@@ -98,55 +111,14 @@ class Result:
         """At which confidence; the start of a statement."""
         return f"With probability at least {confidence(self.alpha)}"
 
-    def certified_count(self, radius: float = 0.0) -> tuple[int, int]:
-        """Pixels, over all levels, that are certified at a radius, and how many there could be.
-
-        A kind of result without this method cannot be stopped early by what it has certified.
-
-        Args:
-            radius: Budget in pixel units, in the norm of :attr:`radius_norm`.
-        """
-        raise NotImplementedError
-
     def noise_in_words(self) -> str:
         """The noise in words, with the perturbed images that it covers where these are not all."""
         grid = " (perturbed images of whole grey levels)" if self.noise == "DiscreteGaussianNoise" else ""
         return f"{self.noise} with sigma = {exact(self.sigma)}{grid}"
 
-    def rederive(self) -> Self:
-        """The result that the counts and settings held here give, by the function that certifies.
-
-        An honest result equals it bit by bit; one that was altered afterwards does not. A kind of result without
-        this method is reported as one that cannot be re-derived.
-
-        Raises:
-            InputError: If no samples can have given these counts.
-        """
-        raise NotImplementedError
-
-    def claims(self) -> dict[str, Tensor]:
-        """What everything that this result says rests on: lower bounds of means over the noise, by what is meant.
-
-        Each is float64 of any shape, e.g. ``[K, H, W]``; 0 claims nothing. Fresh noise can contradict them
-        (:meth:`upper_bounds`). A kind of result without these two methods is reported as one that fresh noise cannot
-        test.
-        """
-        raise NotImplementedError
-
-    def upper_bounds(self, fresh: Self, level: float) -> dict[str, Tensor]:
-        """What independent noise allows at most for each of :meth:`claims`.
-
-        Args:
-            fresh: The same certificate of the same image, from noise that is independent of this result.
-            level: Probability with which one of the bounds is below the mean that it bounds.
-
-        Returns:
-            Upper confidence bounds, float64, of the names and shapes of :meth:`claims`.
-
-        Raises:
-            InputError: If the maps have another shape.
-        """
-        raise NotImplementedError
+    def _stored(self) -> tuple[str, dict[str, Any]]:
+        """Name of the class, and all fields, as a file holds them."""
+        return type(self).__name__, {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
 
     def _record(self) -> dict[str, Any]:
         """The fields that every kind of result has."""
@@ -169,6 +141,33 @@ class Result:
         return result
 
 
+@attrs.frozen(eq=False)
+class UnknownResult(Result):
+    """What a file holds of a kind that nobody has imported: the common fields are known, nothing is claimed.
+
+    Attributes:
+        type_name: Name of the class that wrote it.
+        plain: Its own plain fields.
+        tensors: Its own tensors.
+    """
+
+    kind: ClassVar[str] = "unknown"
+
+    type_name: str
+    plain: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    def statement(self, radius: float | None = None) -> str:
+        """See :class:`Result`: that nothing can be said."""
+        return (
+            f"This certificate is a {self.type_name}, which is not known here: nothing is claimed about it. Import the "
+            f"package that defines it to read it."
+        )
+
+    def _stored(self) -> tuple[str, dict[str, Any]]:
+        return self.type_name, self._record() | self.plain | self.tensors
+
+
 def save_results(path: str | Path, results: Mapping[str, Result]) -> None:
     """Write named results to one safetensors file; the file appears whole or not at all.
 
@@ -184,9 +183,9 @@ def save_results(path: str | Path, results: Mapping[str, Result]) -> None:
     tensors: dict[str, Tensor] = {}
     header: dict[str, Any] = {}
     for name, result in results.items():
-        values = {field.name: getattr(result, field.name) for field in attrs.fields(type(result))}
+        kind, values = result._stored()
         header[name] = {
-            "type": type(result).__name__,
+            "type": kind,
             "fields": {key: value for key, value in values.items() if not isinstance(value, Tensor)},
         }
         tensors |= {f"{name}/{key}": value.contiguous() for key, value in values.items() if isinstance(value, Tensor)}
@@ -197,7 +196,8 @@ def save_results(path: str | Path, results: Mapping[str, Result]) -> None:
 def load_results(path: str | Path) -> dict[str, Result]:
     """Read the results of one file.
 
-    The file is data: only the known result types are built, no code runs.
+    The file is data: no code runs, nothing is imported. A result of a kind that nobody has imported is an
+    :class:`UnknownResult`.
 
     Args:
         path: File written by :func:`save_results`.
@@ -208,7 +208,6 @@ def load_results(path: str | Path) -> dict[str, Result]:
     Raises:
         InputError: If the file is missing, damaged, or not one of ours.
     """
-    kinds = {kind.__name__: kind for kind in _kinds(Result)}
     try:
         check_tensors(Path(path))
         with safe_open(path, framework="pt") as file:
@@ -217,8 +216,10 @@ def load_results(path: str | Path) -> dict[str, Result]:
             for name, entry in header.items():
                 keys = [key for key in file.keys() if key.startswith(f"{name}/")]  # noqa: SIM118
                 tensors = {key.removeprefix(f"{name}/"): file.get_tensor(key) for key in keys}
-                results[name] = _build(kinds[entry["type"]], entry["fields"], tensors)
+                results[name] = _read(entry["type"], entry["fields"], tensors)
             return results
+    except SameName as error:
+        raise InputError(f"{path}: {error}") from None
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (
@@ -236,11 +237,17 @@ def load_results(path: str | Path) -> dict[str, Result]:
         raise InputError(f"{path}: not a file of certified results, or damaged ({reason})") from None
 
 
-def _kinds(base: type[Result]) -> Iterator[type[Result]]:
-    """Every class below ``base``."""
-    for kind in base.__subclasses__():
-        yield kind
-        yield from _kinds(kind)
+def _read(name: str, plain: dict[str, Any], tensors: dict[str, Tensor]) -> Result:
+    """A result of the kind of this name, if somebody has imported it."""
+    if not isinstance(name, str):
+        raise TypeError("the type of a result must be a name")
+    kind = class_named(Result, name)
+    if kind is not None and kind is not UnknownResult:
+        return _build(kind, plain, tensors)
+    common = {field.name for field in attrs.fields(Result)}
+    known = {key: value for key, value in plain.items() if key in common}
+    own = {key: value for key, value in plain.items() if key not in common}
+    return _build(UnknownResult, known | {"type_name": name, "plain": own, "tensors": tensors}, {})
 
 
 def _build(kind: type[Result], plain: dict[str, Any], tensors: dict[str, Tensor]) -> Result:

@@ -51,6 +51,7 @@ class SmoothGradCertificate(Certificate):
     """
 
     name = "smoothgrad"
+    result = SmoothGradResult
     laws = (GaussianNoise,)
     anytime = True
     needs_score = True

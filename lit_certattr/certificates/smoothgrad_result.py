@@ -41,6 +41,7 @@ class SmoothGradResult(OverlapResult):
     """
 
     kind: ClassVar[str] = "smoothgrad"
+    statistics: ClassVar[tuple[str, ...]] = ("total", "square")
 
     total: Tensor
     square: Tensor
@@ -142,7 +143,7 @@ class SmoothGradResult(OverlapResult):
         return attrs.evolve(blank, displacement=round_down(radii), inside=inside)
 
     def rederive(self) -> Self:
-        """See :class:`Result`."""
+        """The result that the sums give."""
         n, t, most = self.num_bound, self.truncation, self.largest
         if not (0 <= self.reference <= 1 and 0 <= self.spread <= n * most**2 * (1 + 1e-9)):
             raise InputError("the reference or the spread are not those of probabilities")
@@ -156,12 +157,12 @@ class SmoothGradResult(OverlapResult):
         return self.from_sums(**kept, flags=flatness_flags(self.spread, n))
 
     def claims(self) -> dict[str, Tensor]:
-        """See :class:`Result`: the means behind the gradient, where their sign is certain."""
+        """The means behind the gradient, where their sign is certain, float64 ``[C, H, W]``."""
         mean, margin = self.gradient * self.sigma, self.margins() * self.sigma
         return {_UP: (mean - margin).clamp(min=0), _DOWN: (-mean - margin).clamp(min=0)}
 
     def upper_bounds(self, fresh: Self, level: float) -> dict[str, Tensor]:
-        """See :class:`Result`."""
+        """Upper bounds of these means from independent noise, for each of :meth:`claims`."""
         check_same_shape(self.total, fresh.total)
         n, alpha = fresh.num_bound, min(1.0, level * fresh.total.numel())
         rounding = noise_rounding(fresh.sigma, fresh.truncation)

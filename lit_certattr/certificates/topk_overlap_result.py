@@ -1,6 +1,6 @@
 """What the certificate of a top-K overlap gives back, and how it follows from the votes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Self, cast, get_args
 
 import attrs
@@ -10,6 +10,7 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor
 
+from lit_certattr.certificates.capabilities import Masks
 from lit_certattr.certificates.overlap_bounds import (
     Bound,
     Rule,
@@ -65,6 +66,7 @@ class TopKOverlapResult(OverlapResult):
     """
 
     kind: ClassVar[str] = "topk_overlap"
+    statistics: ClassVar[tuple[str, ...]] = ("votes", "selection", "joint")
 
     votes: Tensor
     selection: Tensor
@@ -181,8 +183,14 @@ class TopKOverlapResult(OverlapResult):
             lower, upper, inside, self.sigma, (first, second), radii
         )
 
+    def masks(self) -> Iterator[Masks]:
+        """The votes of all samples, if the maps are masks that hold exactly the top ``sparsity``."""
+        if self.map_kind == "sparsified":
+            ties = str(self.sampling.get("ties", "index"))
+            yield Masks(ties, self.kept, self.votes + self.selection, self.tied)
+
     def rederive(self) -> Self:
-        """See :class:`Result`."""
+        """The result that the votes give."""
         rule: Ties = self.sampling.get("ties", "index")
         ties: Ties = "positive" if self.map_kind != "sparsified" else rule
         pixels = self.votes.numel()
@@ -204,7 +212,7 @@ class TopKOverlapResult(OverlapResult):
         return self.from_votes(**{name: fields[name] for name in fields if name not in follow}, flags=flags)
 
     def claims(self) -> dict[str, Tensor]:
-        """See :class:`Result`: the bounds of the pixels' means that all hold at once, or the one of S."""
+        """The bounds of the pixels' means that all hold at once, or the one of S."""
         bound, num_bound = check_bound(self.bound), self.num_bound
         if bound == "one_number":
             share = share_lower(self.votes.numpy(), self.inside.numpy(), num_bound, self.spent_alpha)
@@ -222,7 +230,7 @@ class TopKOverlapResult(OverlapResult):
         return bounds
 
     def upper_bounds(self, fresh: Self, level: float) -> dict[str, Tensor]:
-        """See :class:`Result`: exact bounds of the pixels' means, or one of the share of *this* result's S."""
+        """Exact upper bounds of the pixels' means, or one of the share of *this* result's S, from independent noise."""
         check_same_shape(self.votes, fresh.votes)
         count = fresh.votes + fresh.selection
         if self.bound == "one_number":

@@ -21,8 +21,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from lit_certattr.certificates import Certificate, OverlapResult, Result, TopKOverlapCertificate
-from lit_certattr.certificates.votes import VoteCertificate
+from lit_certattr.certificates import Certificate, Result
+from lit_certattr.certificates.capabilities import CountsPixels, KeepsOverlap
+from lit_certattr.certificates.discovery import names_of
 from lit_certattr.errors import InputError
 from lit_certattr.settings import Settings
 
@@ -78,16 +79,25 @@ class _CountingRule(StoppingRule):
 
     def check(self, certificates: Mapping[str, Certificate]) -> None:
         """See :class:`StoppingRule`."""
-        if not any(isinstance(certificate, VoteCertificate) for certificate in certificates.values()):
-            raise InputError(f"{type(self).__name__} needs a certificate that counts pixels, e.g. PixelCertificate")
+        if not any(_counts(type(certificate)) for certificate in certificates.values()):
+            known = names_of(Certificate, _counts)
+            raise InputError(f"{type(self).__name__} needs a certificate that counts pixels: {known}")
 
     def counts(self, look: Look) -> dict[str, tuple[int, int]]:
         """Certified pixels and how many there could be, for each certificate that counts them."""
         return {
             name: result.certified_count(self.radius)
             for name, result in look.results.items()
-            if type(result).certified_count is not Result.certified_count
+            if isinstance(result, CountsPixels)
         }
+
+
+def _counts(certificate: type[Certificate]) -> bool:
+    return issubclass(certificate.result, CountsPixels)
+
+
+def _keeps_overlap(certificate: type[Certificate]) -> bool:
+    return issubclass(certificate.result, KeepsOverlap)
 
 
 class AllDecided(_CountingRule):
@@ -164,15 +174,15 @@ class OverlapStable(_CountingRule):
 
     def check(self, certificates: Mapping[str, Certificate]) -> None:
         """See :class:`StoppingRule`."""
-        if not any(isinstance(certificate, TopKOverlapCertificate) for certificate in certificates.values()):
-            raise InputError("OverlapStable needs a TopKOverlapCertificate; Futility works without")
+        if not any(_keeps_overlap(type(certificate)) for certificate in certificates.values()):
+            raise InputError(f"OverlapStable needs a {names_of(Certificate, _keeps_overlap)}; Futility works without")
 
     def stop(self, looks: Sequence[Look]) -> bool:
         """See :class:`StoppingRule`."""
         if len(looks) < 2:
             return False
         before, now = self.counts(looks[-2]), self.counts(looks[-1])
-        overlaps = [name for name, result in looks[-1].results.items() if isinstance(result, OverlapResult)]
+        overlaps = [name for name, result in looks[-1].results.items() if isinstance(result, KeepsOverlap)]
         return all(now[name][0] and self._settled(before[name][0], *now[name]) for name in overlaps)
 
     def _settled(self, old: int, new: int, size: int) -> bool:

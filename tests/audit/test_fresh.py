@@ -126,7 +126,16 @@ def test_another_class_is_no_test():
     assert str(found) == "cat, pixel: explained class: stored 3, derived 4"
 
 
-def test_claims_are_counted_and_what_cannot_be_tested_is_named(tmp_path, certified, monkeypatch):
+class Silent(Result):
+    """A result that claims nothing which fresh noise could contradict."""
+
+    kind = "silent"
+
+    def statement(self, radius=None):
+        return "nothing"
+
+
+def test_claims_are_counted_and_what_cannot_be_tested_is_named(tmp_path, certified):
     directory = RunDirectory(tmp_path / "run")
     directory.open({})
     entries = certified(2)
@@ -139,5 +148,8 @@ def test_claims_are_counted_and_what_cannot_be_tested_is_named(tmp_path, certifi
     bounds = sum(int((lower > 0).sum()) for result in results for lower in result["topk_overlap"].claims().values())
     assert total == labels + bounds > 0
     assert untested == []
-    monkeypatch.setattr(type(results[0]["topk_overlap"]), "claims", Result.claims)
-    assert count_claims(directory, ids) == (labels, ["topk_overlap"])
+    silent = Silent(num_samples=1, alpha=0.1, sigma=0.1, noise="GaussianNoise")
+    for image_id, image, result, clean in entries:
+        directory.write(image_id, result | {"silent": silent}, image, clean)
+    assert count_claims(directory, ids) == (labels + bounds, ["silent"])
+    assert contradictions("cat", "silent", silent, silent, 0.01) == []

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lit_certattr.certificates import PixelCertificate, Result, TopKOverlapCertificate
+from lit_certattr.certificates.capabilities import Claims, CountsPixels, Rederivable
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise
 from lit_certattr.statistics import clopper_pearson_lower
@@ -125,9 +126,14 @@ def test_the_claims_are_those_of_the_theorem():
     assert (1 - claims["one minus the mean of a pixel"] >= share).all()
 
 
-def test_a_kind_without_the_method_says_so():
+def test_a_kind_without_the_methods_offers_nothing():
     class Other(Result):
         kind = "other"
 
-    with pytest.raises(NotImplementedError):
-        Other(num_samples=1, alpha=0.1, sigma=0.1, noise="GaussianNoise").rederive()
+        def statement(self, radius=None):
+            return "nothing"
+
+    other = Other(num_samples=1, alpha=0.1, sigma=0.1, noise="GaussianNoise")
+    for capability in (Rederivable, Claims, CountsPixels):
+        assert not isinstance(other, capability)
+        assert all(isinstance(_result(name), capability) for name in CERTIFICATES)

@@ -1,6 +1,7 @@
 """Files of results: lossless, the same bytes for the same result, and harmless when they are not ours."""
 
 import contextlib
+import gc
 import json
 import math
 import pickle
@@ -19,6 +20,7 @@ from lit_certattr.certificates import (
     Result,
     TopKOverlapCertificate,
     TopKOverlapResult,
+    UnknownResult,
     load_results,
     save_results,
 )
@@ -266,3 +268,58 @@ def test_rounding_down_never_rounds_up(values):
 
 def test_rounding_down_keeps_infinities():
     assert round_down([math.inf, -math.inf, 0.0]).tolist() == [math.inf, -math.inf, 0.0]
+
+
+# --- kinds that nobody has imported -------------------------------------------------------------------------------
+
+
+def foreign_file(path, name="SignResult"):
+    """A file with two results; the class of one of them is known nowhere in this process."""
+    save_results(path, results())
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["lit_certattr"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    header["pixel"]["type"] = name
+    save_file(tensors, path, {"lit_certattr": json.dumps(header, sort_keys=True)})
+    return path
+
+
+def test_a_kind_that_nobody_has_imported_is_kept_and_the_others_are_read(tmp_path):
+    path = foreign_file(tmp_path / "file")
+    loaded = load_results(path)
+    assert_equal_results(loaded["topk_overlap"], results()["topk_overlap"])
+    unknown = loaded["pixel"]
+    assert isinstance(unknown, UnknownResult)
+    assert (unknown.type_name, unknown.num_samples, unknown.sampling) == ("SignResult", 300, SAMPLING)
+    assert torch.equal(unknown.tensors["votes"], results()["pixel"].votes)
+    assert "nothing is claimed" in unknown.statement()
+    save_results(tmp_path / "again", loaded)
+    assert (tmp_path / "again").read_bytes() == path.read_bytes(), "nothing is lost"
+
+
+def test_the_placeholder_itself_and_unfinished_classes_are_no_kinds(tmp_path):
+    for name in ("UnknownResult", "OverlapResult", "Result"):
+        assert isinstance(load_results(foreign_file(tmp_path / name, name))["pixel"], UnknownResult)
+
+
+def test_a_class_of_the_user_never_stands_for_one_of_this_package(tmp_path):
+    save_results(tmp_path / "file", results())
+
+    class PixelResult(Result):
+        def statement(self, radius=None):
+            return "anything"
+
+    assert type(load_results(tmp_path / "file")["pixel"]).__module__.startswith("lit_certattr.")
+    assert PixelResult.__module__ != "lit_certattr"
+
+
+def test_two_classes_of_one_name_are_refused_by_name(tmp_path):
+    path = foreign_file(tmp_path / "file")
+    made = [
+        type("SignResult", (Result,), {"statement": lambda self, radius=None: "", "__module__": place})
+        for place in "ab"
+    ]
+    with pytest.raises(InputError, match=r"several classes are called SignResult \(a.SignResult, b.SignResult\)"):
+        load_results(path)
+    del made
+    gc.collect()  # other tests read files of this kind

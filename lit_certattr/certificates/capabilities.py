@@ -1,0 +1,168 @@
+"""What a result may offer beside its statement: each is a protocol, and whoever needs it asks for it by ``isinstance``.
+
+A kind of result offers one by having its methods; there is no list of kinds. What is not offered is simply not done: a
+result without :class:`CountsPixels` never stops the sampling, one without :class:`Rederivable` is reported by an audit.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+
+from torch import Tensor
+
+
+@runtime_checkable
+class CountsPixels(Protocol):
+    """Counts what is certified, so that sampling can stop when that is enough."""
+
+    def certified_count(self, radius: float = 0.0) -> tuple[int, int]:
+        """Pixels, over all levels, that are certified at a radius, and how many there could be.
+
+        Args:
+            radius: Budget in pixel units, in the norm of the result.
+        """
+        ...
+
+
+@runtime_checkable
+class KeepsOverlap(CountsPixels, Protocol):
+    """Bounds how many of K pixels stay among the K most important ones."""
+
+    def overlap(self, radius: float) -> int:
+        """Number of the K pixels that no perturbation with a norm up to ``radius`` can displace, in 0..K."""
+        ...
+
+
+@runtime_checkable
+class KeepsCosine(Protocol):
+    """Bounds the cosine of the map and that of a perturbed image."""
+
+    def certified_cosine(self, radius: float) -> float:
+        """Certified cosine for every perturbation with an l2 norm up to ``radius``, in [0, 1]; 0 where none is."""
+        ...
+
+
+@runtime_checkable
+class LabelsPixels(Protocol):
+    """Labels pixels as important or unimportant, for one level of K or several.
+
+    Attributes:
+        top_k: The levels as they were asked for, shares or pixel counts.
+        sizes: Pixels in the top K at each level.
+    """
+
+    top_k: tuple[float, ...]
+    sizes: tuple[int, ...]
+
+    def labels_at(self, radius: float) -> Tensor:
+        """Labels that hold for every perturbation with an l2 norm up to ``radius``.
+
+        Returns:
+            int8 ``[K, H, W]``: 1 important, 0 unimportant, -1 neither is certified.
+        """
+        ...
+
+
+@runtime_checkable
+class HasRadii(Protocol):
+    """Has a radius for each pixel and level.
+
+    Attributes:
+        radius: float32 ``[K, H, W]``; 0 where nothing is certified.
+    """
+
+    radius: Tensor
+
+
+@runtime_checkable
+class HasMajority(Protocol):
+    """Knows which pixels most of its samples put in their top K."""
+
+    def majority(self) -> Tensor:
+        """Whether more than half of the samples put a pixel in the top K, bool ``[K, H, W]``."""
+        ...
+
+
+@runtime_checkable
+class HasNull(Protocol):
+    """Knows what pure noise would reach."""
+
+    def null_shares(self, radius: float = 0.0) -> dict[str, Tensor]:
+        """Shares of the pixels that independent random maps would be expected to reach.
+
+        Returns:
+            ``"one"``, ``"zero"`` and ``"certified"``, each float64 ``[K]``.
+        """
+        ...
+
+
+@runtime_checkable
+class Rederivable(Protocol):
+    """Follows from the statistics that it holds, so that an audit can derive it again."""
+
+    def rederive(self) -> Self:
+        """The result that the counts and settings held here give, by the function that certifies.
+
+        An honest result equals it bit by bit; one that was altered afterwards does not.
+
+        Raises:
+            InputError: If no samples can have given these counts.
+        """
+        ...
+
+
+@runtime_checkable
+class Claims(Protocol):
+    """Rests on lower bounds of means over the noise, which fresh noise can contradict."""
+
+    def claims(self) -> dict[str, Tensor]:
+        """What everything that this result says rests on: lower bounds of means over the noise, by what is meant.
+
+        Each is float64 of any shape, e.g. ``[K, H, W]``; 0 claims nothing.
+        """
+        ...
+
+    def upper_bounds(self, fresh: Any, level: float) -> dict[str, Tensor]:
+        """What independent noise allows at most for each of :meth:`claims`.
+
+        Args:
+            fresh: The same certificate of the same image, from noise that is independent of this result.
+            level: Probability with which one of the bounds is below the mean that it bounds.
+
+        Returns:
+            Upper confidence bounds, float64, of the names and shapes of :meth:`claims`.
+
+        Raises:
+            InputError: If the maps have another shape.
+        """
+        ...
+
+
+class Masks(NamedTuple):
+    """How often each pixel was in the top K of a noisy map.
+
+    Attributes:
+        ties: Tie rule of the top K.
+        size: K in pixels.
+        votes: Votes of all samples, ``[H, W]``.
+        tied: Average share of the pixels that tie across the threshold.
+    """
+
+    ties: str
+    size: int
+    votes: Tensor
+    tied: float
+
+
+@runtime_checkable
+class CountsMasks(Protocol):
+    """Counts exact top-K masks, as other certificates of the same image do with the same samples.
+
+    Attributes:
+        num_constant: Samples whose map was constant; they vote for nothing.
+    """
+
+    num_constant: int
+
+    def masks(self) -> Iterator[Masks]:
+        """The counts of each K; none where a certificate counts other maps than masks."""
+        ...

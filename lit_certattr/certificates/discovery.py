@@ -1,0 +1,75 @@
+"""The classes below a base that this process has imported: those of this package, and those of the user."""
+
+from collections.abc import Callable, Iterator
+from inspect import isabstract
+from typing import TypeVar
+
+from lit_certattr.errors import InputError
+
+T = TypeVar("T")
+
+
+class SameName(InputError):
+    """Classes of several modules have one name, so that a file cannot say which one it means."""
+
+
+def is_own(kind: type) -> bool:
+    """Whether a class is of this package."""
+    return kind.__module__.partition(".")[0] == __package__.partition(".")[0]
+
+
+def subclasses(base: type[T]) -> Iterator[type[T]]:
+    """Every class below a base that can be built, those of this package first.
+
+    Args:
+        base: The base, which is not among them.
+
+    Example:
+        >>> from lit_certattr.certificates import Result
+        >>> "PixelResult" in [kind.__name__ for kind in subclasses(Result)]
+        True
+    """
+    found = {(kind.__module__, kind.__qualname__): kind for kind in _below(base)}  # attrs makes a class twice
+    yield from sorted((kind for kind in found.values() if not isabstract(kind)), key=lambda kind: not is_own(kind))
+
+
+def _below(base: type[T]) -> Iterator[type[T]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _below(kind)
+
+
+def class_named(base: type[T], name: str) -> type[T] | None:
+    """The class of a name below a base; nothing is imported.
+
+    Args:
+        base: The base.
+        name: Name of the class, without its module.
+
+    Returns:
+        The class of this package, else the one that somebody has imported; ``None`` if there is none.
+
+    Raises:
+        SameName: If classes of several other modules have this name.
+    """
+    named = [kind for kind in subclasses(base) if kind.__name__ == name]
+    if len(named) > 1 and not is_own(named[0]):
+        places = ", ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in named)
+        raise SameName(f"several classes are called {name} ({places}); import one of them only")
+    return named[0] if named else None
+
+
+def names_of(base: type[T], offers: Callable[[type[T]], bool]) -> str:
+    """The classes of this package below a base that offer something, in words, for messages.
+
+    Args:
+        base: The base.
+        offers: Whether a class does.
+
+    Example:
+        >>> from lit_certattr.certificates import Certificate
+        >>> names_of(Certificate, lambda kind: kind.needs_score)
+        'SmoothGradCertificate'
+    """
+    names = [kind.__name__ for kind in subclasses(base) if is_own(kind) and offers(kind)]
+    return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
