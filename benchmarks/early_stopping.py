@@ -178,18 +178,16 @@ def print_cost() -> None:
     maps = torch.rand(16, 224, 224)
     seconds: dict[str, list[float]] = {"statistics": [], "samples": []}
     for repetition in range(4):
-        for certificate in certifier.certificates.values():
-            certificate.bind(noise, (224, 224))
+        accumulators = certifier.start(image, (224, 224)).values()
         spent = 0.0
         for number, look in enumerate(looks, 1):
-            for certificate in certifier.certificates.values():
-                certificate.spend(look_share(number, len(looks)))
-                certificate.update(maps)
-                certificate.num_samples.fill_(look)
-                certificate.votes.random_(0, look + 1)  # any counts cost the same
+            for accumulator in accumulators:
+                accumulator.update(maps)
+                accumulator.num_samples.fill_(look)
+                accumulator.votes.random_(0, look + 1)  # any counts cost the same
             begin = time.process_time()
-            for certificate in certifier.certificates.values():
-                certificate.compute()
+            for accumulator in accumulators:
+                accumulator.result(look_share(number, len(looks)))
             spent += time.process_time() - begin
         block = next(noisy_images(image, noise, image_id="cost", num_samples=16, batch_size=16))
         begin = time.process_time()

@@ -56,15 +56,14 @@ def main() -> None:
             run = Certifier(
                 ProbabilityGradient(temperature=temperature), GaussianNoise(SIGMA), [certificate], max(found), 512
             )
-            certificate.bind(run.noise, (image.shape[1], image.shape[2]), image.numel())
+            accumulator = certificate.start(run.noise, (image.shape[1], image.shape[2]), image.numel())
             with torch.no_grad(), frozen(model):
                 target, drawn = int(model(image[None]).argmax()), 0
                 for number in found:
                     for block in run.blocks(model, image, target, str(index), drawn, number):
-                        certificate.update(block)
+                        accumulator.update(block)
                     drawn = number
-                    certificate._computed = None  # torchmetrics keeps the last result
-                    found[number].append(certificate.compute())
+                    found[number].append(accumulator.compute())
         for number, results in found.items():
             line(f"temperature {temperature:4g}, {number:8d} samples", results)
 

@@ -17,10 +17,12 @@ from benchmarks.throughput import NETWORKS
 from benchmarks.timing import interleaved, ratios
 from lit_certattr.attribution import Gradient, frozen
 from lit_certattr.certificates import (
+    Accumulator,
     Certificate,
     CosineCertificate,
     PixelCertificate,
     RenyiCertificate,
+    Result,
     TopKOverlapCertificate,
 )
 from lit_certattr.smoothing import GaussianNoise, MapBlock, noisy_images, uniform_levels
@@ -61,29 +63,27 @@ def main() -> None:
     targets = torch.zeros(batch, dtype=torch.long)
     pattern = torch.rand(shape[1:]) * 2  # votes of all sizes
     maps = [(pattern + torch.randn(batch, *shape[1:])).abs() for _ in range(4)]
-    bound: dict[str, list[Certificate]] = {}
-    for name, make in CERTIFICATES.items():
-        bound[name] = make()
-        for certificate in bound[name]:
-            certificate.bind(noise, shape[1:], noisy[0].numel())
+    started: dict[str, list[Accumulator[Result]]] = {
+        name: [certificate.start(noise, shape[1:], noisy[0].numel()) for certificate in make()]
+        for name, make in CERTIFICATES.items()
+    }
 
     def sample() -> None:
         Gradient()(network, noisy, targets)
 
     def count(name: str) -> None:
-        for certificate in bound[name]:
-            certificate.reset()
+        for accumulator in started[name]:
+            accumulator.reset()
         for start in range(0, arguments.samples, batch):
             size = min(batch, arguments.samples - start)
             levels = uniform_levels(0, "cost", start, size)
             block = MapBlock(maps[start // batch % len(maps)][:size], start, levels)
-            for certificate in bound[name]:
-                certificate.update(block)
+            for accumulator in started[name]:
+                accumulator.update(block)
 
     def conclude(name: str) -> None:
-        for certificate in bound[name]:
-            certificate._computed = None  # torchmetrics keeps the last result
-            certificate.compute()
+        for accumulator in started[name]:
+            accumulator.result(1.0)
 
     cases: dict[str, Callable[[], object]] = {"samples": sample}
     for name in CERTIFICATES:

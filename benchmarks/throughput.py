@@ -87,26 +87,17 @@ class Setting:
     def sample(self) -> dict[str, Result]:
         """What the certifier does for every sample, and the results."""
         with torch.no_grad():
-            self.bind()
+            accumulators = self.certifier.start(self.image, self.map_shape)
             for block in self.certifier.blocks(self.model, self.image, 0, "bench", 0, self.samples):
-                for certificate in self.certifier.certificates.values():
-                    certificate.update(block)
-            return self.compute()
+                for accumulator in accumulators.values():
+                    accumulator.update(block)
+            return {name: accumulator.compute() for name, accumulator in accumulators.items()}
 
     def once(self) -> None:
         """What it does once an image: the class, and the shape of the map."""
         with torch.no_grad():
             self.model(self.image[None]).argmax(1)
         self.certifier.attribution(self.model, self.image[None], self.target[:1])
-
-    def bind(self) -> None:
-        """Make the certificates forget all samples."""
-        for certificate in self.certifier.certificates.values():
-            certificate.bind(self.certifier.noise, self.map_shape, self.image.numel())
-
-    def compute(self) -> dict[str, Result]:
-        """The results of the samples so far."""
-        return {name: certificate.compute() for name, certificate in self.certifier.certificates.items()}
 
     def bare(self) -> None:
         """The passes that cannot be avoided for gradients."""
@@ -126,12 +117,12 @@ class Setting:
 
     def count(self) -> dict[str, Result]:
         """Ranking, counting and statistics alone, of the same maps again and again."""
-        self.bind()
+        accumulators = self.certifier.start(self.image, self.map_shape)
         for _ in range(self.steps):
             block = MapBlock(self.maps)
-            for certificate in self.certifier.certificates.values():
-                certificate.update(block)
-        return self.compute()
+            for accumulator in accumulators.values():
+                accumulator.update(block)
+        return {name: accumulator.compute() for name, accumulator in accumulators.items()}
 
 
 def report(title: str, seconds: dict[str, list[float]], base: str, arguments: argparse.Namespace) -> None:

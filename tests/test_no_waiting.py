@@ -170,14 +170,14 @@ def test_methods(net, method, max_batch):
 def _sample(net, method):
     image, targets = torch.rand(3, 16, 16), torch.full((5,), 2)
     certificate = PixelCertificate([0.5, 0.1])
-    certificate.bind(GaussianNoise(0.25), (16, 16), image.numel())
+    accumulator = certificate.start(GaussianNoise(0.25), (16, 16), image.numel())
     stream = noisy_images(image, GaussianNoise(0.25), image_id="a", num_samples=10, batch_size=5)
     with torch.no_grad():
         method(net, image[None], targets[:1])
         for block in stream:
             maps = watched(lambda block=block: method(net, block, targets))
-            watched(lambda maps=maps: certificate.update(MapBlock(maps)))
-    assert int(certificate.compute().num_samples) == 10
+            watched(lambda maps=maps: accumulator.update(MapBlock(maps)))
+    assert int(accumulator.compute().num_samples) == 10
 
 
 @pytest.mark.parametrize(
@@ -194,12 +194,12 @@ def _sample(net, method):
     ids=lambda part: type(part).__name__,
 )
 def test_certificates(noise, certificate):
-    certificate.bind(noise, (8, 8), 64)
+    accumulator = certificate.start(noise, (8, 8), 64)
     method, network = ProbabilityGradient(), nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     for start in (0, 6):
         draw = Draw(network, torch.rand(6, 1, 8, 8), 2, torch.zeros(1, 8, 8), 0.25, method, method.score)
         block = MapBlock(draw, start, uniform_levels(0, "a", start, 6))
-        watched(lambda block=block: certificate.update(block))
+        watched(lambda block=block: accumulator.update(block))
 
 
 @pytest.mark.parametrize(
@@ -231,12 +231,11 @@ def test_the_certifier(net):
     certificates = [PixelCertificate([0.5, 0.1]), TopKOverlapCertificate(0.2)]
     certifier = Certifier(GradCAM(), GaussianNoise(0.25), certificates, num_samples=10, batch_size=5)
     image = torch.rand(3, 16, 16)
-    for certificate in certificates:
-        certificate.bind(certifier.noise, (16, 16), image.numel())
+    accumulators = certifier.start(image, (16, 16))
     with torch.no_grad(), mock.patch.object(stream, "normal_stream", DeviceNormals):
         blocks = certifier.blocks(net, image, 2, "a", 0, 10)
         for _ in range(2):
             block = watched(lambda: next(blocks))
-            for certificate in certificates:
-                watched(lambda c=certificate, b=block: c.update(b))
-    assert int(certificates[0].num_samples) == 10
+            for accumulator in accumulators.values():
+                watched(lambda c=accumulator, b=block: c.update(b))
+    assert int(accumulators["pixel"].num_samples) == 10

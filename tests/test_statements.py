@@ -35,14 +35,14 @@ KINDS = [
 @cache
 def result(kind):
     certificate = kind()
-    certificate.bind(GaussianNoise(0.25), (8, 8), 64)
+    accumulator = certificate.start(GaussianNoise(0.25), (8, 8), 64)
     images = torch.linspace(-1, 1, 64).view(1, 8, 8) + torch.zeros(2000, 1, 1, 1)
     probability = torch.full((2000,), 0.5)
     draw = Draw(
         torch.nn.Flatten(), images, 0, images[0], 0.25, lambda _, images, __: images[:, 0], lambda *_: probability
     )
-    certificate.update(MapBlock(draw, 0, uniform_levels(0, "image", 0, 2000)))
-    return certificate.compute()
+    accumulator.update(MapBlock(draw, 0, uniform_levels(0, "image", 0, 2000)))
+    return accumulator.compute()
 
 
 def check(text):

@@ -25,6 +25,7 @@ from lit_certattr.attacks import (
 )
 from lit_certattr.attribution import Gradient, frozen
 from lit_certattr.certificates import (
+    Accumulator,
     Certificate,
     CosineCertificate,
     CosineResult,
@@ -275,7 +276,7 @@ class Judge:
     Args:
         network: The network.
         noise: Noise law of the certificates.
-        kinds: Certificates, which count the fresh samples.
+        kinds: Certificates, whose accumulators count the fresh samples.
         image: The image.
         target: Explained class.
         image_id: Its id.
@@ -320,8 +321,8 @@ class Judge:
     def _sample(self, point: Tensor, seed: int) -> tuple[Tensor, dict[str, Result]]:
         """Normalised fresh maps ``[n, H * W]``, and the certificates with their counts in the place of the old ones."""
         n, parts = self.settings.fresh, []
-        for certificate in self.kinds.values():
-            certificate.reset()
+        shape = (point.shape[1], point.shape[2])
+        counted = {name: kind.start(self.noise, shape, point.numel()) for name, kind in self.kinds.items()}
         with frozen(self.network):
             stream = noisy_maps(
                 self.network,
@@ -339,13 +340,13 @@ class Judge:
                 block = MapBlock(maps, drawn, uniform_levels(seed, self.image_id, drawn, len(maps)))
                 drawn += len(maps)
                 parts.append(torch.nn.functional.normalize(maps.flatten(1).double(), dim=1))
-                for certificate in self.kinds.values():
-                    certificate.update(block)
-        return torch.cat(parts), {name: self._with_counts(name) for name in self.kinds}
+                for accumulator in counted.values():
+                    accumulator.update(block)
+        return torch.cat(parts), {name: self._with_counts(name, state) for name, state in counted.items()}
 
-    def _with_counts(self, name: str) -> Result:
+    def _with_counts(self, name: str, state: Accumulator[Result]) -> Result:
         """The stored result with the fresh counts; what it concludes from them is not asked."""
-        result, state, n = self.results[name], self.kinds[name], self.settings.fresh
+        result, n = self.results[name], self.settings.fresh
         if isinstance(result, CosineResult):
             values = {key: torch.cat(getattr(state, key)).clamp(0, 1) for key in ("projections", "products")}
             return attrs.evolve(result, num_samples=n, **values)

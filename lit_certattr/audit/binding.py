@@ -60,9 +60,10 @@ def _derived(record: Record, name: str, recorded: Recorded) -> tuple[Result | No
         faults.append(Finding("", "num_samples", show(result.num_samples), f"{recorded.num_samples}{_OF_SETTINGS}"))
     fixed: dict[str, Any] = {}
     if certificate is not None and recorded.noise is not None:
-        certificate.spend((shares or {}).get(result.num_samples, result.alpha_share))
-        certificate.place(recorded.noise, (height, width), record.image.numel())
-        fixed = certificate.fixed(result.num_samples)
+        share = (shares or {}).get(result.num_samples, result.alpha_share)
+        certificate.check_share(share)
+        certificate.check_noise(recorded.noise)
+        fixed = certificate.fixed(recorded.noise, (height, width), record.image.numel(), result.num_samples, share)
     for key, value in {**recorded.plain(name), **fixed}.items():
         if not hasattr(result, key):
             continue

@@ -161,10 +161,9 @@ def _equal_shares(certificates: Mapping[str, Certificate], num_samples: int, num
     first = 1
     while first < num_samples:
         looks = doubling_looks(first, num_samples)
-        for certificate in certificates.values():
-            certificate.spend(1 / len(looks))
-        if all(certificate.smallest_num_samples(num_pixels) <= first for certificate in certificates.values()):
-            return dict.fromkeys(looks, 1 / len(looks))
+        share = 1 / len(looks)
+        if all(one.smallest_num_samples(num_pixels, share) <= first for one in certificates.values()):
+            return dict.fromkeys(looks, share)
         first *= 2
     return {num_samples: 1.0}
 

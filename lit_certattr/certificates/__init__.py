@@ -1,6 +1,6 @@
 """Certificates: statistics of noisy maps, and the theorems that turn them into guarantees."""
 
-from lit_certattr.certificates.base import Certificate
+from lit_certattr.certificates.base import Accumulator, Certificate
 from lit_certattr.certificates.cosine import CosineCertificate
 from lit_certattr.certificates.cosine_result import CosineResult
 from lit_certattr.certificates.overlap_bounds import displacement_radii
@@ -17,6 +17,7 @@ from lit_certattr.certificates.votes import VoteCertificate
 
 __all__ = [
     "ABSTAIN",
+    "Accumulator",
     "Certificate",
     "CosineCertificate",
     "CosineResult",

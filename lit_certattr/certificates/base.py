@@ -1,8 +1,8 @@
-"""What a certificate is: a torchmetrics metric over the noisy maps of one image."""
+"""What a certificate is: the settings of a theorem, and what counts the noisy maps of one image for it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,8 +11,11 @@ from torchmetrics import Metric
 from lit_certattr.certificates.result import Result, invalid_flags
 from lit_certattr.errors import InputError
 from lit_certattr.settings import Settings, real_number
+from lit_certattr.settings.frozen import Frozen
 from lit_certattr.smoothing import MapBlock, Noise, alpha_slack
 from lit_certattr.statistics.rounding import at_most, exact
+
+R = TypeVar("R", bound=Result, covariant=True)
 
 
 def check_alpha(alpha: float) -> float:
@@ -22,19 +25,28 @@ def check_alpha(alpha: float) -> float:
     return float(alpha)
 
 
-class Certificate(Metric, Settings, ABC):  # type: ignore[misc]  # Metric has an __eq__ of its own, and keeps it
-    """Statistics of the noisy maps of one image, and the theorem that turns them into a guarantee.
+def check_float64(certificate: "Certificate", device: torch.device) -> None:
+    """Refuse a device that has no float64 for a certificate that needs it.
 
-    Call order: :meth:`bind` once a map shape, then for each image ``reset()``, :meth:`update` with every block
-    of maps, ``compute()``. States are sums (counts, never maps), so the samples of one image can be drawn on
-    several devices and added: pass ``sync_on_compute=True`` for that. It is off by default, since processes
-    usually certify different images, whose counts must not be mixed.
+    Raises:
+        InputError: Naming devices that have it.
+    """
+    if device.type == "mps":
+        raise InputError(f"{type(certificate).__name__} needs float64, which mps does not have; use cpu or cuda")
 
-    A subclass implements :meth:`allocate`, :meth:`count`, :meth:`smallest_num_samples` and ``compute``.
+
+class Certificate(Settings, Frozen, ABC):
+    """The settings of a theorem that turns statistics of the noisy maps of an image into a guarantee.
+
+    A certificate never changes, so many images, certifiers and threads may use one at once. :meth:`start` makes the
+    accumulator that counts the noisy maps of one image; all questions are answered from what they are given.
+
+    A subclass implements :meth:`start`, with an :class:`Accumulator` of its own, and :meth:`smallest_num_samples`.
 
     Args:
         alpha: Probability of any false statement about one image, over all pixels and levels.
-        sync_on_compute: Add the states of all processes before computing.
+        sync_on_compute: Add the states of all processes before computing a result. It is off by default, since
+            processes usually certify different images, whose counts must not be mixed.
 
     Raises:
         InputError: If ``alpha`` is not in (0, 1).
@@ -49,60 +61,61 @@ class Certificate(Metric, Settings, ABC):  # type: ignore[misc]  # Metric has an
     needs_score: ClassVar[bool] = False
     """Whether the attribution method must offer a score in [0, 1], whose gradient it is."""
     anytime: ClassVar[bool] = False
-    """Whether ``compute`` may be called at several looks, each with its own share of alpha (:meth:`spend`)."""
-
-    full_state_update = False
-    is_differentiable = False
-
-    num_samples: Tensor
-    num_invalid: Tensor
+    """Whether results may be computed at several looks, each with its own share of alpha."""
 
     def __init__(self, alpha: float, sync_on_compute: bool = False) -> None:
-        super().__init__(sync_on_compute=sync_on_compute)
-        self.alpha = check_alpha(alpha)
-        self.alpha_share = 1.0
-        self.bound_to: Noise | None = None
-        self.map_shape: tuple[int, int] = (0, 0)
-        self.dimension: int | None = None
-        for state in ("num_samples", "num_invalid"):
-            self.add_state(state, torch.tensor(0), dist_reduce_fx="sum")
+        self.alpha, self.sync_on_compute = check_alpha(alpha), sync_on_compute
 
     @abstractmethod
-    def allocate(self) -> None:
-        """Add the states for maps of ``self.map_shape``; raises InputError if the settings do not fit them."""
+    def start(
+        self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0
+    ) -> "Accumulator[Result]":
+        """What counts the noisy maps of one image, with no sample yet.
+
+        Args:
+            noise: Noise law.
+            map_shape: Height and width of the maps.
+            dimension: Number of values of the image, channels included; only some noise laws depend on it.
+            share: Share of alpha, in (0, 1], that ``compute()`` may err with; 1 for a number of samples that is fixed
+                in advance. :meth:`Accumulator.result` takes another one.
+
+        Raises:
+            InputError: If the theorem does not cover the noise, the maps are too small for the settings, or the noise
+                needs the dimension.
+        """
 
     @abstractmethod
-    def count(self, block: MapBlock) -> None:
-        """Add a block to the states."""
-
-    @abstractmethod
-    def smallest_num_samples(self, num_pixels: int) -> int:
+    def smallest_num_samples(self, num_pixels: int, share: float = 1.0) -> int:
         """Fewest samples with which this certificate can say anything about maps of ``num_pixels``.
+
+        Args:
+            num_pixels: Pixels of a map.
+            share: Share of alpha that the result may err with.
 
         Raises:
             InputError: If the settings do not fit maps of that size.
         """
 
-    @abstractmethod
-    def compute(self) -> Result:
-        """The result for the samples seen since ``reset()``."""
-
-    def fixed(self, num_samples: int) -> dict[str, Any]:
+    def fixed(
+        self, noise: Noise, map_shape: Sequence[int], dimension: int | None, num_samples: int, share: float
+    ) -> dict[str, Any]:
         """Fields of the result that follow from the settings, the noise and the shapes, whatever the samples were.
 
-        What :meth:`place` has fixed is known; no samples are needed. An audit puts them in place of those that a file
-        holds, and derives the result again.
+        An audit puts them in place of those that a file holds, and derives the result again.
 
         Args:
+            noise: Noise law.
+            map_shape: Height and width of the maps.
+            dimension: Number of values of the image, channels included.
             num_samples: Number of samples.
+            share: Share of alpha.
         """
-        assert self.bound_to is not None
         return {
             "alpha": self.alpha,
-            "alpha_share": self.alpha_share,
-            "alpha_slack": alpha_slack(self.bound_to, num_samples, self.dimension or 0),
-            "sigma": self.bound_to.sigma,
-            "noise": type(self.bound_to).__name__,
+            "alpha_share": share,
+            "alpha_slack": alpha_slack(noise, num_samples, dimension or 0),
+            "sigma": noise.sigma,
+            "noise": type(noise).__name__,
         }
 
     def check_result(self, result: Any) -> None:
@@ -116,31 +129,19 @@ class Certificate(Metric, Settings, ABC):  # type: ignore[misc]  # Metric has an
         """Settings of this certificate that belong to the record of how the samples were used; plain values."""
         return {}
 
-    def spend(self, share: float) -> None:
-        """Let the next results spend a share of alpha each, so that all of them hold together at alpha.
+    def check_share(self, share: float) -> None:
+        """Refuse a share of alpha that no look has, or any but all of it where the theorem allows one look only.
 
         Args:
-            share: Share in (0, 1]; 1 is the certificate of a number of samples that is fixed in advance.
+            share: Share of alpha that a result may err with.
+
+        Raises:
+            InputError: Naming what is allowed.
         """
         if not 0 < share <= 1:
-            raise ValueError(f"share must lie in (0, 1], got {share}")
+            raise InputError(f"share must lie in (0, 1], got {share}")
         if share < 1 and not self.anytime:
             raise InputError(f"{type(self).__name__} needs a number of samples that is fixed in advance")
-        self.alpha_share = share
-        self._computed = None  # torchmetrics keeps the last result
-
-    @property
-    def spent_alpha(self) -> float:
-        """What one result may err with: ``alpha`` times its share.
-
-        The bounds spend a little less if the noise has a slack (:attr:`Result.alpha_slack`).
-        """
-        return self.alpha * self.alpha_share
-
-    @property
-    def num_pixels(self) -> int:
-        """Pixels of the maps that this certificate is bound to."""
-        return self.map_shape[0] * self.map_shape[1]
 
     def check_noise(self, noise: Noise) -> None:
         """Refuse a noise law that the theorem, with the settings of this certificate, does not cover.
@@ -152,66 +153,125 @@ class Certificate(Metric, Settings, ABC):  # type: ignore[misc]  # Metric has an
             covered = " or ".join(law.__name__ for law in self.laws)
             raise InputError(f"{type(self).__name__} is proved for {covered}, not for {type(noise).__name__}")
 
-    def check_slack(self, noise: Noise, num_samples: int, dimension: int) -> None:
+    def check_slack(self, noise: Noise, num_samples: int, dimension: int, share: float = 1.0) -> None:
         """Refuse noise that spends all of alpha by itself, since it is not drawn from exactly the law of the theorem.
 
         Args:
             noise: Noise law.
             num_samples: Samples of an image.
             dimension: Number of values of the image, channels included.
+            share: Share of alpha that the result may err with.
 
         Raises:
             InputError: Naming the smallest alpha that is enough.
         """
         slack = alpha_slack(noise, num_samples, dimension)
-        if slack >= self.spent_alpha:
+        if slack >= self.alpha * share:
             raise InputError(
                 f"{num_samples} samples of {dimension} values from {noise!r} spend {at_most(slack, 2)} of alpha by "
-                f"themselves: {type(self).__name__} needs an alpha above {at_most(slack / self.alpha_share, 2)}, got "
+                f"themselves: {type(self).__name__} needs an alpha above {at_most(slack / share, 2)}, got "
                 f"{exact(self.alpha)}; give a larger alpha or fewer samples"
             )
 
-    def bind(self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None) -> None:
-        """Fix the noise law and the shape ``(H, W)`` of the maps; forgets all samples.
+    def check_device(self, device: torch.device) -> None:
+        """Refuse a device on which the samples cannot be counted.
 
         Args:
-            noise: Noise law.
-            map_shape: Height and width of the maps.
-            dimension: Number of values of the image, channels included; only some noise laws depend on it.
+            device: Where the maps are.
 
         Raises:
-            InputError: If the theorem does not cover the noise, the maps are too small for the settings, or the noise
-                needs the dimension.
+            InputError: Naming what to use.
         """
-        self.place(noise, map_shape, dimension)
-        device = self.num_samples.device
-        self.allocate()
-        self.reset()
-        self.to(device)
 
-    def place(self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None) -> None:
-        """Fix the noise law and the shapes as :meth:`bind` does, without room for samples."""
-        self.check_noise(noise)
+
+class Accumulator(Metric, ABC, Generic[R]):
+    """Statistics of the noisy maps of one image; :meth:`Certificate.start` makes it.
+
+    Call order: :meth:`update` with every block of maps, then ``compute()`` for the result at the share of alpha that
+    was given to ``start``, or :meth:`result` at any look. Neither changes what was counted. ``reset()`` forgets all
+    samples. States are sums (counts, never maps), so the samples of one image can be drawn on several devices and
+    added: the certificate's ``sync_on_compute=True`` does that.
+
+    A subclass implements :meth:`allocate`, :meth:`count` and :meth:`conclude`.
+
+    Args:
+        certificate: What is certified.
+        noise: Noise law.
+        map_shape: Height and width of the maps.
+        dimension: Number of values of the image, channels included.
+        share: Share of alpha that ``compute()`` may err with.
+
+    Raises:
+        InputError: If the certificate does not cover the noise, the maps or the share, or the dimension is missing.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+
+    num_samples: Tensor
+    num_invalid: Tensor
+
+    def __init__(
+        self,
+        certificate: Certificate,
+        noise: Noise,
+        map_shape: Sequence[int],
+        dimension: int | None = None,
+        share: float = 1.0,
+    ) -> None:
+        certificate.check_noise(noise)
+        certificate.check_share(share)
         if dimension is None and alpha_slack(noise, 1, 1):
-            raise InputError(f"{type(self).__name__}: {noise!r} needs bind(noise, map_shape, dimension)")
+            raise InputError(f"{type(certificate).__name__}: {noise!r} needs start(noise, map_shape, dimension)")
+        super().__init__(sync_on_compute=certificate.sync_on_compute)
         height, width = map_shape
-        self.bound_to, self.map_shape, self.dimension = noise, (height, width), dimension
+        self.certificate, self.noise, self.share = certificate, noise, share
+        self.map_shape, self.dimension = (height, width), dimension
+        for state in ("num_samples", "num_invalid"):
+            self.add_state(state, torch.tensor(0), dist_reduce_fx="sum")
+        self.allocate()
+
+    @abstractmethod
+    def allocate(self) -> None:
+        """Add the states for these maps.
+
+        Raises:
+            InputError: If the settings of the certificate do not fit the maps.
+        """
+
+    @abstractmethod
+    def count(self, block: MapBlock) -> None:
+        """Add a block to the states."""
+
+    @abstractmethod
+    def conclude(self, share: float) -> R:
+        """The result of the samples in the states, which stay as they are.
+
+        Args:
+            share: Share of alpha that the result may err with.
+
+        Raises:
+            InputError: If there are no samples, or too few of them.
+        """
+
+    @property
+    def num_pixels(self) -> int:
+        """Pixels of a map."""
+        return self.map_shape[0] * self.map_shape[1]
 
     def update(self, maps: Tensor | MapBlock) -> None:
         """Take in a block of noisy maps.
 
         Args:
-            maps: Maps ``[b, H, W]`` of ``b`` fresh samples, or a block that other certificates share.
+            maps: Maps ``[b, H, W]`` of ``b`` fresh samples, or a block that other accumulators share.
 
         Raises:
-            InputError: If the certificate is not bound, or the maps have another shape.
+            InputError: If the maps have another shape.
         """
-        if self.bound_to is None:
-            raise InputError(f"{type(self).__name__}: call bind(noise, map_shape) before update(maps)")
         block = maps if isinstance(maps, MapBlock) else MapBlock(maps)
         shape = self.shape_of(block)
         if shape != self.map_shape:
-            raise InputError(f"maps of shape {shape}, but bound to {self.map_shape}")
+            raise InputError(f"maps of shape {shape}, but started for {self.map_shape}")
         self.count(block)
         self.num_samples += len(block)
         self.num_invalid += self.invalid(block)
@@ -224,15 +284,42 @@ class Certificate(Metric, Settings, ABC):  # type: ignore[misc]  # Metric has an
         """How many samples of a block gave NaN or infinity, scalar; they vote for nothing."""
         return block.num_invalid
 
-    def _record(self) -> dict[str, Any]:
-        """The fields that every result has."""
-        if self.bound_to is None or not int(self.num_samples):
-            raise InputError(f"{type(self).__name__}: no samples; call bind() and update() before compute()")
-        num_samples = int(self.num_samples)
-        self.check_slack(self.bound_to, num_samples, self.dimension or 0)
+    def compute(self) -> R:
+        """The result of the samples so far, at the share of alpha that was given to ``start``."""
+        return self.conclude(self.share)
+
+    def result(self, share: float) -> R:
+        """The result of the samples so far, at another share of alpha, as at one of several looks.
+
+        Args:
+            share: Share of alpha that the result may err with.
+
+        Raises:
+            InputError: If there are no samples, or the certificate does not allow the share.
+        """
+        self.certificate.check_share(share)
+        self.sync(self.dist_sync_fn, should_sync=self.sync_on_compute)
+        try:
+            return self.conclude(share)
+        finally:
+            self.unsync(should_unsync=self._is_synced)
+
+    def record(self, share: float) -> dict[str, Any]:
+        """The fields of the result that every kind has, and those of :meth:`Certificate.fixed`.
+
+        Args:
+            share: Share of alpha that the result may err with.
+
+        Raises:
+            InputError: If there are no samples, or the noise spends all of alpha by itself.
+        """
+        num_samples, num_invalid = int(self.num_samples), int(self.num_invalid)
+        if not num_samples:
+            raise InputError(f"{type(self.certificate).__name__}: no samples; call update(maps) before compute()")
+        self.certificate.check_slack(self.noise, num_samples, self.dimension or 0, share)
         return {
             "num_samples": num_samples,
-            "num_invalid": int(self.num_invalid),
-            "flags": invalid_flags(int(self.num_invalid), num_samples),
-            **Certificate.fixed(self, num_samples),
+            "num_invalid": num_invalid,
+            "flags": invalid_flags(num_invalid, num_samples),
+            **self.certificate.fixed(self.noise, self.map_shape, self.dimension, num_samples, share),
         }

@@ -1,16 +1,17 @@
 """Certified cosine: how far no small perturbation can turn a smoothed attribution map."""
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lit_certattr.certificates.base import Certificate
+from lit_certattr.certificates.base import Accumulator, Certificate, check_float64
 from lit_certattr.certificates.cosine_result import CosineResult, bound_name, norm_lower_bound, zero_flags
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import GaussianNoise, MapBlock, UniformBallNoise
+from lit_certattr.smoothing import GaussianNoise, MapBlock, Noise, UniformBallNoise
 
 
 class CosineCertificate(Certificate):
@@ -47,10 +48,9 @@ class CosineCertificate(Certificate):
         InputError: If a setting is out of range.
 
     Example:
-        >>> certificate = CosineCertificate(alpha=0.05, num_selection=8)
-        >>> certificate.bind(GaussianNoise(sigma=0.5), (1, 2))
-        >>> certificate.update(torch.tensor([[[2.0, 1.0]]]).expand(100, 1, 2))
-        >>> round(certificate.compute().at(0.4), 2)
+        >>> accumulator = CosineCertificate(alpha=0.05, num_selection=8).start(GaussianNoise(sigma=0.5), (1, 2))
+        >>> accumulator.update(torch.tensor([[[2.0, 1.0]]]).expand(100, 1, 2))
+        >>> round(accumulator.compute().at(0.4), 2)
         0.94
     """
 
@@ -58,12 +58,6 @@ class CosineCertificate(Certificate):
     result = CosineResult
     laws = (UniformBallNoise, GaussianNoise)
     anytime = True
-
-    total: Tensor
-    projections: list[Tensor]
-    products: list[Tensor]
-    num_zero: Tensor
-    num_negative: Tensor
 
     def __init__(
         self,
@@ -76,34 +70,72 @@ class CosineCertificate(Certificate):
         if num_selection < 1:
             raise InputError(f"num_selection must be at least 1, got {num_selection}")
         self.nonnegative, self.num_selection = nonnegative, num_selection
-        self._direction: Tensor | None = None
-        self._unpaired: Tensor | None = None
-        self._seen = 0  # on the host: the loop never waits for an accelerator
-        for state in ("num_zero", "num_negative"):
-            self.add_state(state, torch.tensor(0), dist_reduce_fx="sum")
+
+    def start(
+        self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0
+    ) -> "CosineAccumulator":
+        """See :class:`Certificate`."""
+        return CosineAccumulator(self, noise, map_shape, dimension, share)
 
     def conditions(self) -> dict[str, Any]:
         """See :class:`Certificate`."""
         return {"nonnegative": self.nonnegative, "num_selection": self.num_selection}
 
-    def smallest_num_samples(self, num_pixels: int) -> int:
+    def smallest_num_samples(self, num_pixels: int, share: float = 1.0) -> int:
         """See :class:`Certificate`: enough that maps that never change have a norm above zero."""
-        perfect = (
-            n for n in itertools.count(1) if norm_lower_bound(np.ones(n), self.spent_alpha, self.nonnegative) > 0
-        )
+        alpha = self.alpha * share
+        perfect = (n for n in itertools.count(1) if norm_lower_bound(np.ones(n), alpha, self.nonnegative) > 0)
         # With sync_on_compute each process chooses a direction of its own.
         together = self.sync_on_compute and torch.distributed.is_available() and torch.distributed.is_initialized()
         return self.num_selection * (torch.distributed.get_world_size() if together else 1) + next(perfect)
 
-    def allocate(self) -> None:
+    def fixed(
+        self, noise: Noise, map_shape: Sequence[int], dimension: int | None, num_samples: int, share: float
+    ) -> dict[str, Any]:
         """See :class:`Certificate`."""
-        if isinstance(self.bound_to, UniformBallNoise) and self.dimension is None:
-            raise InputError(f"{type(self).__name__}: ball noise needs bind(noise, map_shape, dimension)")
-        if self.num_samples.device.type == "mps":
-            raise InputError(f"{type(self).__name__} needs float64, which mps does not have; use cpu or cuda")
+        return super().fixed(noise, map_shape, dimension, num_samples, share) | {
+            "bound": bound_name(type(noise).__name__, self.nonnegative),
+            "dimension": dimension or map_shape[0] * map_shape[1],
+            "num_selection": self.num_selection,
+        }
+
+    def check_device(self, device: torch.device) -> None:
+        """See :class:`Certificate`."""
+        check_float64(self, device)
+
+    def check_result(self, result: CosineResult) -> None:
+        """See :class:`Certificate`: one process projects all samples behind the selection, and pairs them all."""
+        if self.sync_on_compute:
+            return
+        expected = {"projections": result.num_samples - result.num_selection, "products": result.num_samples // 2}
+        for name, count in expected.items():
+            if (held := getattr(result, name).numel()) != count:
+                raise InputError(f"holds {held} {name}, but {result.num_samples} samples give {count}")
+        result.check_mean()
+
+
+class CosineAccumulator(Accumulator[CosineResult]):
+    """Projections of the normalised maps on directions that earlier maps chose, and products of pairs of maps."""
+
+    certificate: CosineCertificate
+    total: Tensor
+    projections: list[Tensor]
+    products: list[Tensor]
+    num_zero: Tensor
+    num_negative: Tensor
+
+    def allocate(self) -> None:
+        """See :class:`Accumulator`."""
+        if isinstance(self.noise, UniformBallNoise) and self.dimension is None:
+            raise InputError(f"{type(self.certificate).__name__}: ball noise needs start(noise, map_shape, dimension)")
+        self._direction: Tensor | None = None
+        self._unpaired: Tensor | None = None
+        self._seen = 0  # on the host: the loop never waits for an accelerator
         self.add_state("total", torch.zeros(self.num_pixels, dtype=torch.float64), dist_reduce_fx="sum")
         for state in ("projections", "products"):
             self.add_state(state, [], dist_reduce_fx="cat")
+        for state in ("num_zero", "num_negative"):
+            self.add_state(state, torch.tensor(0), dist_reduce_fx="sum")
 
     def reset(self) -> None:
         """Forget all samples."""
@@ -111,7 +143,7 @@ class CosineCertificate(Certificate):
         self._direction, self._unpaired, self._seen = None, None, 0
 
     def count(self, block: MapBlock) -> None:
-        """See :class:`Certificate`."""
+        """See :class:`Accumulator`."""
         maps = block.maps.flatten(1).double()
         norms = maps.norm(dim=1)
         self.num_zero += (norms == 0).sum()
@@ -120,7 +152,7 @@ class CosineCertificate(Certificate):
         self.products.append(self._multiply_pairs(maps, scale))
         projected = [scale.new_empty(0)]
         while len(maps):
-            turn = self.num_selection
+            turn = self.certificate.num_selection
             while turn <= self._seen:
                 turn *= 2
             split = turn - self._seen
@@ -143,51 +175,30 @@ class CosineCertificate(Certificate):
         products: Tensor = torch.linalg.vecdot(first, second) * scale[0:even:2] * scale[1:even:2]
         return products
 
-    def fixed(self, num_samples: int) -> dict[str, Any]:
-        """See :class:`Certificate`."""
-        return super().fixed(num_samples) | {
-            "bound": bound_name(type(self.bound_to).__name__, self.nonnegative),
-            "dimension": self.dimension or self.num_pixels,
-            "num_selection": self.num_selection,
-        }
-
-    def check_result(self, result: CosineResult) -> None:
-        """See :class:`Certificate`: one process projects all samples behind the selection, and pairs them all."""
-        if self.sync_on_compute:
-            return
-        expected = {"projections": result.num_samples - result.num_selection, "products": result.num_samples // 2}
-        for name, count in expected.items():
-            if (held := getattr(result, name).numel()) != count:
-                raise InputError(f"holds {held} {name}, but {result.num_samples} samples give {count}")
-        result.check_mean()
-
-    def compute(self) -> CosineResult:
-        """See :class:`Certificate`."""
-        record = self._record()
-        if self.nonnegative and (negative := int(self.num_negative)):
+    def conclude(self, share: float) -> CosineResult:
+        """See :class:`Accumulator`."""
+        record, nonnegative = self.record(share), self.certificate.nonnegative
+        if nonnegative and (negative := int(self.num_negative)):
             raise InputError(
                 f"{negative} of {record['num_samples']} noisy maps have negative values; "
                 "set nonnegative to false, or use an attribution without sign"
             )
-        low = 0.0 if self.nonnegative else -1.0
+        low = 0.0 if nonnegative else -1.0
         projections, products = (
             torch.cat(values if isinstance(values, list) else [values]).clamp(low, 1.0).cpu()  # beyond it by rounding
             for values in (self.projections, self.products)
         )
         if not len(projections):
             raise InputError(
-                f"{record['num_samples']} samples, but num_selection={self.num_selection} of them only choose a "
+                f"{record['num_samples']} samples, but num_selection={record['num_selection']} of them only choose a "
                 "direction; draw more"
             )
         record["flags"] += zero_flags(int(self.num_zero), record["num_samples"])
         return CosineResult(
-            norm=norm_lower_bound(projections.numpy(), self.spent_alpha, self.nonnegative),
+            norm=norm_lower_bound(projections.numpy(), self.certificate.alpha * share, nonnegative),
             projections=projections,
             products=products,
             mean=(self.total / record["num_samples"]).view(self.map_shape).cpu(),
-            bound=bound_name(record["noise"], self.nonnegative),
-            dimension=self.dimension or self.num_pixels,
-            num_selection=self.num_selection,
             num_zero=int(self.num_zero),
             **record,
         )

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from lit_certattr.certificates.pixel_result import Correction, PixelResult, check_correction
-from lit_certattr.certificates.votes import VoteCertificate
+from lit_certattr.certificates.votes import VoteAccumulator, VoteCertificate
 from lit_certattr.errors import InputError
 from lit_certattr.settings import real_number, several
-from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, top_k_size
+from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, Noise, top_k_size
 from lit_certattr.smoothing.sparsify import Ties
 from lit_certattr.statistics import smallest_sample_size
 
@@ -57,10 +57,9 @@ class PixelCertificate(VoteCertificate):
         InputError: If a setting is out of range, or a level selects no pixel or all of them.
 
     Example:
-        >>> certificate = PixelCertificate(top_k=[0.5], alpha=0.01)
-        >>> certificate.bind(GaussianNoise(sigma=0.25), (1, 2))
-        >>> certificate.update(torch.tensor([[[2.0, 1.0]]]).expand(100, 1, 2))
-        >>> certificate.compute().labels.tolist()
+        >>> accumulator = PixelCertificate(top_k=[0.5], alpha=0.01).start(GaussianNoise(sigma=0.25), (1, 2))
+        >>> accumulator.update(torch.tensor([[[2.0, 1.0]]]).expand(100, 1, 2))
+        >>> accumulator.compute().labels.tolist()
         [[[1, 0]]]
     """
 
@@ -87,6 +86,12 @@ class PixelCertificate(VoteCertificate):
         if correction == "holm" and tau == 0.5:
             raise InputError("correction: holm gives labels of one vote level only, tau; give a tau above 0.5")
 
+    def start(
+        self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0
+    ) -> "PixelAccumulator":
+        """See :class:`Certificate`."""
+        return PixelAccumulator(self, noise, map_shape, dimension, share)
+
     def mask_sizes(self, num_pixels: int) -> tuple[int, ...]:
         """See :class:`Certificate`."""
         sizes = tuple(top_k_size(share, num_pixels) for share in self.top_k)
@@ -96,24 +101,33 @@ class PixelCertificate(VoteCertificate):
             )
         return sizes
 
-    def smallest_num_samples(self, num_pixels: int) -> int:
+    def smallest_num_samples(self, num_pixels: int, share: float = 1.0) -> int:
         """See :class:`Certificate`."""
         self.mask_sizes(num_pixels)
-        return smallest_sample_size(self.tau, self.spent_alpha / (num_pixels * len(self.top_k)))
+        return smallest_sample_size(self.tau, self.alpha * share / (num_pixels * len(self.top_k)))
 
-    def fixed(self, num_samples: int) -> dict[str, Any]:
+    def fixed(
+        self, noise: Noise, map_shape: Sequence[int], dimension: int | None, num_samples: int, share: float
+    ) -> dict[str, Any]:
         """See :class:`Certificate`."""
-        return super().fixed(num_samples) | {"top_k": self.top_k, "tau": self.tau, "correction": self.correction}
+        own = {"top_k": self.top_k, "tau": self.tau, "correction": self.correction}
+        return super().fixed(noise, map_shape, dimension, num_samples, share) | own
 
-    def compute(self) -> PixelResult:
-        """See :class:`Certificate`."""
-        record = self._record()
+
+class PixelAccumulator(VoteAccumulator[PixelResult]):
+    """See :class:`VoteAccumulator`."""
+
+    certificate: PixelCertificate
+
+    def conclude(self, share: float) -> PixelResult:
+        """See :class:`Accumulator`."""
+        record = self.record(share)
         return PixelResult.from_votes(
             self.votes.cpu().to(torch.int32, copy=True),  # a sum over processes promotes to int64
             int(self.num_constant),
             [count / (record["num_samples"] * self.num_pixels) for count in self.tied.tolist()],
-            self.top_k,
-            self.tau,
-            self.correction,
+            record.pop("top_k"),
+            record.pop("tau"),
+            record.pop("correction"),
             record,
         )

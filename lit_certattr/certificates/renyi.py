@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lit_certattr.certificates.overlap_bounds import Rule
 from lit_certattr.certificates.renyi_bounds import Reach, renyi_displacement_radii, shortest_shift, swap_radius
-from lit_certattr.certificates.topk_overlap import TopKOverlapCertificate
+from lit_certattr.certificates.topk_overlap import TopKOverlapAccumulator, TopKOverlapCertificate
 from lit_certattr.certificates.topk_overlap_result import TopKOverlapResult
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, GeneralisedNormalNoise, Noise
@@ -118,9 +118,9 @@ class RenyiCertificate(TopKOverlapCertificate):
     Example:
         >>> import torch
         >>> certificate = RenyiCertificate(top_k=1, alpha=0.05, scores="uniform")
-        >>> certificate.bind(GaussianNoise(sigma=0.5), (1, 2))
-        >>> certificate.update(torch.tensor([[[2.0, 1.0]]]).expand(100, 1, 2))
-        >>> certificate.compute().overlap(0.2)
+        >>> accumulator = certificate.start(GaussianNoise(sigma=0.5), (1, 2))
+        >>> accumulator.update(torch.tensor([[[2.0, 1.0]]]).expand(100, 1, 2))
+        >>> accumulator.compute().overlap(0.2)
         1
     """
 
@@ -162,16 +162,24 @@ class RenyiCertificate(TopKOverlapCertificate):
                 f"not for {self.radius_norm}"
             )
 
-    def allocate(self) -> None:
+    def start(
+        self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0
+    ) -> TopKOverlapAccumulator:
         """See :class:`Certificate`."""
-        super().allocate()
-        if self.dimension is None and self.radius_norm != "l2":
-            raise InputError(f"{type(self).__name__}: {self.radius_norm} needs bind(noise, map_shape, dimension)")
+        accumulator = super().start(noise, map_shape, dimension, share)
+        if dimension is None and self.radius_norm != "l2":
+            raise InputError(f"{type(self).__name__}: {self.radius_norm} needs start(noise, map_shape, dimension)")
+        return accumulator
 
-    def _theorem(self) -> dict[str, Any]:
-        assert self.bound_to is not None
-        dimension = self.dimension or self.num_pixels  # l2 radii do not depend on it
-        return {"radius_norm": self.radius_norm, "s": _exponent(self.bound_to), "dimension": dimension}
+    def fixed(
+        self, noise: Noise, map_shape: Sequence[int], dimension: int | None, num_samples: int, share: float
+    ) -> dict[str, Any]:
+        """See :class:`Certificate`."""
+        return super().fixed(noise, map_shape, dimension, num_samples, share) | {
+            "radius_norm": self.radius_norm,
+            "s": _exponent(noise),
+            "dimension": dimension or map_shape[0] * map_shape[1],  # l2 radii do not depend on it
+        }
 
 
 def _exponent(noise: Noise) -> int:

@@ -1,17 +1,18 @@
 """Certified top-K overlap of SmoothGrad of a class probability, from a bound of its curvature."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lit_certattr.certificates.base import Certificate
+from lit_certattr.certificates.base import Accumulator, Certificate, check_float64
 from lit_certattr.certificates.smoothgrad_bounds import ALPHA_OF_SPREAD, mean_margins, normal_density
 from lit_certattr.certificates.smoothgrad_result import SmoothGradResult, flatness_flags
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import GaussianNoise, MapBlock, top_k_size
+from lit_certattr.smoothing import GaussianNoise, MapBlock, Noise, top_k_size
 
 
 class SmoothGradCertificate(Certificate):
@@ -56,12 +57,6 @@ class SmoothGradCertificate(Certificate):
     anytime = True
     needs_score = True
 
-    total: Tensor
-    square: Tensor
-    spread: Tensor
-    selection: Tensor
-    num_selected: Tensor
-
     def __init__(
         self, top_k: float = 0.2, alpha: float = 0.001, num_selection: int = 1000, truncation: float = 5.0
     ) -> None:
@@ -71,23 +66,50 @@ class SmoothGradCertificate(Certificate):
         if not 1 <= truncation < math.inf:
             raise InputError(f"truncation must be at least 1, got {truncation}")
         self.top_k, self.num_selection, self.truncation = top_k, num_selection, float(truncation)
-        self._reference: Tensor | None = None
 
-    def smallest_num_samples(self, num_pixels: int) -> int:
+    def start(
+        self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0
+    ) -> "SmoothGradAccumulator":
+        """See :class:`Certificate`."""
+        return SmoothGradAccumulator(self, noise, map_shape, dimension, share)
+
+    def smallest_num_samples(self, num_pixels: int, share: float = 1.0) -> int:
         """See :class:`Certificate`: enough for the steepest smoothed probability there is, along one pixel."""
         top_k_size(self.top_k, num_pixels)
-        steepest, alpha = normal_density(0.0), self.spent_alpha * (1 - ALPHA_OF_SPREAD)
+        steepest, alpha = normal_density(0.0), self.alpha * share * (1 - ALPHA_OF_SPREAD)
         num_samples = 1
         while 2 * mean_margins(np.full(num_pixels, 0.25), num_samples, alpha, 0.5, self.truncation)[0] >= steepest:
             num_samples += max(1, num_samples // 50)
         return self.num_selection + num_samples
 
-    def allocate(self) -> None:
+    def fixed(
+        self, noise: Noise, map_shape: Sequence[int], dimension: int | None, num_samples: int, share: float
+    ) -> dict[str, Any]:
         """See :class:`Certificate`."""
+        own = {"top_k": self.top_k, "num_selection": self.num_selection, "truncation": self.truncation}
+        return super().fixed(noise, map_shape, dimension, num_samples, share) | own
+
+    def check_device(self, device: torch.device) -> None:
+        """See :class:`Certificate`."""
+        check_float64(self, device)
+
+
+class SmoothGradAccumulator(Accumulator[SmoothGradResult]):
+    """Sums of scores times noise, from which Stein's identity gives the averaged gradient."""
+
+    certificate: SmoothGradCertificate
+    total: Tensor
+    square: Tensor
+    spread: Tensor
+    selection: Tensor
+    num_selected: Tensor
+
+    def allocate(self) -> None:
+        """See :class:`Accumulator`."""
         if self.dimension is None or self.dimension % self.num_pixels:
-            raise InputError(f"{type(self).__name__} needs bind(noise, map_shape, dimension) with maps like the image")
-        if self.num_samples.device.type == "mps":
-            raise InputError(f"{type(self).__name__} needs float64, which mps does not have; use cpu or cuda")
+            kind = type(self.certificate).__name__
+            raise InputError(f"{kind} needs start(noise, map_shape, dimension) with maps like the image")
+        self._reference: Tensor | None = None
         for state in ("total", "square"):
             self.add_state(state, torch.zeros(self.dimension, dtype=torch.float64), dist_reduce_fx="sum")
         for state in ("spread", "selection"):
@@ -100,18 +122,18 @@ class SmoothGradCertificate(Certificate):
         self._reference = None
 
     def shape_of(self, block: MapBlock) -> tuple[int, ...]:
-        """See :class:`Certificate`."""
+        """See :class:`Accumulator`."""
         return tuple(block.draw.images.shape[2:])
 
     def invalid(self, block: MapBlock) -> Tensor:
-        """See :class:`Certificate`."""
+        """See :class:`Accumulator`."""
         return (~torch.isfinite(block.draw.scores)).sum()
 
     def count(self, block: MapBlock) -> None:
-        """See :class:`Certificate`."""
-        scores = block.draw.scores
+        """See :class:`Accumulator`."""
+        scores, settings = block.draw.scores, self.certificate
         start = block.start if block.start is not None else int(self.num_samples)
-        chosen = min(max(self.num_selection - start, 0), len(block))
+        chosen = min(max(settings.num_selection - start, 0), len(block))
         self.selection += scores[:chosen].sum()
         self.num_selected += chosen
         if chosen == len(block):
@@ -119,19 +141,14 @@ class SmoothGradCertificate(Certificate):
         if self._reference is None:  # the first samples after the selection: it is complete
             self._reference = self.selection / self.num_selected
         rest, noise = scores[chosen:] - self._reference, block.draw.noise[chosen:].flatten(1)
-        noise = torch.where(noise.abs() <= self.truncation, noise, 0.0)
+        noise = torch.where(noise.abs() <= settings.truncation, noise, 0.0)
         self.total += rest @ noise
         self.square += rest.square() @ noise.square()
         self.spread += rest.square().sum()
 
-    def fixed(self, num_samples: int) -> dict[str, Any]:
-        """See :class:`Certificate`."""
-        own = {"top_k": self.top_k, "num_selection": self.num_selection, "truncation": self.truncation}
-        return super().fixed(num_samples) | own
-
-    def compute(self) -> SmoothGradResult:
-        """See :class:`Certificate`."""
-        record = self._record()
+    def conclude(self, share: float) -> SmoothGradResult:
+        """See :class:`Accumulator`."""
+        record = self.record(share)
         if invalid := record["num_invalid"]:  # a score that is missing cannot be replaced by one of another function
             raise InputError(
                 f"{invalid} of {record['num_samples']} noisy images have scores of NaN or infinity, or outside [0, 1]"
@@ -144,8 +161,5 @@ class SmoothGradCertificate(Certificate):
             self.square.view(shape).cpu().clone(),
             spread=spread,
             reference=float(self.selection) / max(1, selected),
-            top_k=self.top_k,
-            num_selection=selected,
-            truncation=self.truncation,
-            **record,
+            **record | {"num_selection": selected},
         )

@@ -13,7 +13,7 @@ from lit_certattr.certificates.overlap_bounds import (
 )
 from lit_certattr.certificates.pair_bounds import ALPHA_OF_PAIRS, choose_band, count_pairs
 from lit_certattr.certificates.topk_overlap_result import TopKOverlapResult, check_bound, kept_size
-from lit_certattr.certificates.votes import VoteCertificate
+from lit_certattr.certificates.votes import VoteAccumulator, VoteCertificate
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, MapBlock, MapKind, Noise, top_k_size
 from lit_certattr.smoothing.levels import GENERATOR
@@ -76,10 +76,9 @@ class TopKOverlapCertificate(VoteCertificate):
         InputError: If a setting is out of range, or settings exclude each other.
 
     Example:
-        >>> certificate = TopKOverlapCertificate(top_k=1, alpha=0.05)
-        >>> certificate.bind(GaussianNoise(sigma=0.5), (1, 2))
-        >>> certificate.update(torch.tensor([[[2.0, 1.0]]]).expand(100, 1, 2))
-        >>> certificate.compute().overlap(0.5)
+        >>> accumulator = TopKOverlapCertificate(top_k=1, alpha=0.05).start(GaussianNoise(sigma=0.5), (1, 2))
+        >>> accumulator.update(torch.tensor([[[2.0, 1.0]]]).expand(100, 1, 2))
+        >>> accumulator.compute().overlap(0.5)
         1
     """
 
@@ -87,10 +86,6 @@ class TopKOverlapCertificate(VoteCertificate):
     result: ClassVar[type[TopKOverlapResult]] = TopKOverlapResult
     laws: ClassVar[tuple[type[Noise], ...]] = (GaussianNoise, DiscreteGaussianNoise)
     anytime = True
-
-    selection: Tensor
-    num_selected: Tensor
-    joint: Tensor
 
     def __init__(
         self,
@@ -116,7 +111,6 @@ class TopKOverlapCertificate(VoteCertificate):
         self.top_k, self.bound, self.map_kind, self.saturation = top_k, check_bound(bound), map_kind, saturation
         self.sparsity, self.pairs = top_k if sparsity is None else sparsity, pairs
         self.num_selection = num_selection
-        self._band: tuple[Tensor, Tensor] | None = None
         if bound == "one_number":
             if map_kind != "sparsified" or self.sparsity != top_k:
                 raise InputError("bound='one_number' is proved for sparsified maps that keep K: leave sparsity out")
@@ -135,15 +129,29 @@ class TopKOverlapCertificate(VoteCertificate):
         default = (0.0, 0.01) if exact else (0.0,)
         self.uncovered = default if uncovered is None else tuple(uncovered)
 
+    def start(
+        self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0
+    ) -> "TopKOverlapAccumulator":
+        """See :class:`Certificate`."""
+        return TopKOverlapAccumulator(self, noise, map_shape, dimension, share)
+
     def mask_sizes(self, num_pixels: int) -> tuple[int, ...]:
         """See :class:`VoteCertificate`."""
         top_k_size(self.top_k, num_pixels)
         kept = kept_size(self.sparsity, self.map_kind, num_pixels)
-        if self._saturated(num_pixels) > kept:
+        if self.saturated(num_pixels) > kept:
             raise InputError(f"saturation={self.saturation} is more than the {kept} pixels that are kept")
         return (kept,)
 
-    def _saturated(self, num_pixels: int) -> int:
+    def saturated(self, num_pixels: int) -> int:
+        """Pixels of a relaxed map that saturate at 1; 0 for other maps.
+
+        Args:
+            num_pixels: Pixels of a map.
+
+        Raises:
+            InputError: If the setting is not positive.
+        """
         if self.map_kind != "relaxed":
             return 0
         if not self.saturation > 0:
@@ -154,7 +162,7 @@ class TopKOverlapCertificate(VoteCertificate):
         """See :class:`Certificate`."""
         return super().conditions() | ({} if self.map_kind == "sparsified" else {"levels": GENERATOR})
 
-    def smallest_num_samples(self, num_pixels: int) -> int:
+    def smallest_num_samples(self, num_pixels: int, share: float = 1.0) -> int:
         """See :class:`Certificate`: enough that a pixel always chosen beats one never chosen."""
         self.mask_sizes(num_pixels)
         size = top_k_size(self.top_k, num_pixels)
@@ -163,17 +171,43 @@ class TopKOverlapCertificate(VoteCertificate):
         sides = 1 if self.num_selection else 2
         unions = 1.0 if self.bound == "one_number" else sides * num_pixels * members / most
         unions /= 1 - ALPHA_OF_PAIRS if self.pairs else 1
-        log_level = math.log(unions / self.spent_alpha)
+        log_level = math.log(unions / (self.alpha * share))
         needed = 2 * log_level if self.bound == "published_hoeffding" else log_level / math.log(2)
         return self.num_selection + max(0, math.floor(needed)) + 1
 
-    def allocate(self) -> None:
+    def fixed(
+        self, noise: Noise, map_shape: Sequence[int], dimension: int | None, num_samples: int, share: float
+    ) -> dict[str, Any]:
         """See :class:`Certificate`."""
+        num_pixels = map_shape[0] * map_shape[1]
+        return super().fixed(noise, map_shape, dimension, num_samples, share) | {
+            "num_selection": self.num_selection,
+            "pairs": self.pairs,
+            "top_k": self.top_k,
+            "sparsity": self.sparsity,
+            "saturation": self.saturated(num_pixels),
+            "map_kind": self.map_kind,
+            "bound": self.bound,
+            "uncovered": uncovered_sizes(self.uncovered, top_k_size(self.top_k, num_pixels)),
+        }
+
+
+class TopKOverlapAccumulator(VoteAccumulator[TopKOverlapResult]):
+    """Votes of the samples that choose the set, of the others, and of pairs of pixels."""
+
+    certificate: TopKOverlapCertificate
+    selection: Tensor
+    num_selected: Tensor
+    joint: Tensor
+
+    def allocate(self) -> None:
+        """See :class:`Accumulator`."""
         super().allocate()
+        self._band: tuple[Tensor, Tensor] | None = None
         self.add_state("selection", torch.zeros(self.map_shape, dtype=torch.int32), dist_reduce_fx="sum")
         self.add_state("num_selected", torch.tensor(0), dist_reduce_fx="sum")
-        size = top_k_size(self.top_k, self.num_pixels)
-        shape = min(self.pairs, size), min(self.pairs, self.num_pixels - size)
+        size, pairs = top_k_size(self.certificate.top_k, self.num_pixels), self.certificate.pairs
+        shape = min(pairs, size), min(pairs, self.num_pixels - size)
         self.add_state("joint", torch.zeros(shape, dtype=torch.int32), dist_reduce_fx="sum")
 
     def reset(self) -> None:
@@ -182,76 +216,57 @@ class TopKOverlapCertificate(VoteCertificate):
         self._band = None
 
     def merge_state(self, incoming_state: Any) -> None:
-        """Add the samples of another certificate of the same image; see :class:`torchmetrics.Metric`.
+        """Add the samples of another accumulator of the same image; see :class:`torchmetrics.Metric`.
 
         Raises:
             InputError: With ``pairs``, which the two may have chosen differently.
         """
-        if self.pairs:
+        if self.certificate.pairs:
             raise InputError("certificates with pairs cannot be merged: each selection chooses its own")
         super().merge_state(incoming_state)
 
     def count(self, block: MapBlock) -> None:
-        """See :class:`Certificate`."""
+        """See :class:`Accumulator`."""
         self.num_constant += block.num_constant
-        size = self.sizes[0]
-        if self.map_kind == "sparsified":
-            self.tied += block.tied(size, self.ties)
-        start = block.start if block.start is not None or not self.num_selection else int(self.num_samples)
-        chosen = min(max(self.num_selection - (start or 0), 0), len(block))
-        if self.map_kind == "sparsified" and not chosen and not self.pairs:
-            self.votes += block.votes(size, self.ties)
+        size, settings = self.sizes[0], self.certificate
+        sparsified = settings.map_kind == "sparsified"
+        if sparsified:
+            self.tied += block.tied(size, settings.ties)
+        start = block.start if block.start is not None or not settings.num_selection else int(self.num_samples)
+        chosen = min(max(settings.num_selection - (start or 0), 0), len(block))
+        if sparsified and not chosen and not settings.pairs:
+            self.votes += block.votes(size, settings.ties)
             return
-        masks = block.masks(size, self.ties) if self.map_kind == "sparsified" else self._level_masks(block)
+        masks = (
+            block.masks(size, settings.ties)
+            if sparsified
+            else block.level_masks(settings.map_kind, size, settings.saturated(self.num_pixels))
+        )
         self.votes += masks[chosen:].sum(0, dtype=torch.int32)
         self.selection += masks[:chosen].sum(0, dtype=torch.int32)
         self.num_selected += chosen
-        if self.pairs and chosen < len(block):
+        if settings.pairs and chosen < len(block):
             self._count_pairs(masks[chosen:].flatten(1))
 
     def _count_pairs(self, masks: Tensor) -> None:
         if self._band is None:  # the first samples after the selection: it is complete, and chooses them
-            self._band = choose_band(self.selection, top_k_size(self.top_k, self.num_pixels), self.pairs)
+            size = top_k_size(self.certificate.top_k, self.num_pixels)
+            self._band = choose_band(self.selection, size, self.certificate.pairs)
         first, second = self._band
         self.joint += count_pairs(masks[:, first], masks[:, second])
 
-    def fixed(self, num_samples: int) -> dict[str, Any]:
-        """See :class:`Certificate`."""
-        return super().fixed(num_samples) | self._settled()
-
-    def _settled(self) -> dict[str, Any]:
-        return {
-            "num_selection": self.num_selection,
-            "pairs": self.pairs,
-            "top_k": self.top_k,
-            "sparsity": self.sparsity,
-            "saturation": self._saturated(self.num_pixels),
-            "map_kind": self.map_kind,
-            "bound": self.bound,
-            "uncovered": uncovered_sizes(self.uncovered, top_k_size(self.top_k, self.num_pixels)),
-            **self._theorem(),
-        }
-
-    def _level_masks(self, block: MapBlock) -> Tensor:
-        return block.level_masks(self.map_kind, self.sizes[0], self._saturated(self.num_pixels))
-
-    def compute(self) -> TopKOverlapResult:
-        """See :class:`Certificate`."""
-        record = self._record()
+    def conclude(self, share: float) -> TopKOverlapResult:
+        """See :class:`Accumulator`."""
+        record = self.record(share)
         # A sum over processes promotes to int64.
         votes, selection, joint = (
             state.cpu().to(torch.int32, copy=True) for state in (self.votes[0], self.selection, self.joint)
         )
-        return self.result.from_votes(
+        return self.certificate.result.from_votes(
             votes,
             selection,
             joint=joint,
             num_constant=int(self.num_constant),
             tied=int(self.tied.max()) / (record["num_samples"] * self.num_pixels),
-            **self._settled() | {"num_selection": int(self.num_selected)},
-            **record,
+            **record | {"num_selection": int(self.num_selected)},
         )
-
-    def _theorem(self) -> dict[str, Any]:
-        """The fields that the result of a subclass adds."""
-        return {}

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_certattr.certificates.base import Certificate
+from lit_certattr.certificates.base import Accumulator, Certificate, R
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import MapBlock
 from lit_certattr.smoothing.sparsify import Ties
@@ -84,15 +84,9 @@ class VoteCertificate(Certificate):
         InputError: If ``alpha`` is not in (0, 1).
     """
 
-    num_constant: Tensor
-    votes: Tensor
-    tied: Tensor
-
     def __init__(self, alpha: float, ties: Ties = "index", sync_on_compute: bool = False) -> None:
         super().__init__(alpha, sync_on_compute)
         self.ties: Ties = ties
-        self.sizes: tuple[int, ...] = ()
-        self.add_state("num_constant", torch.tensor(0), dist_reduce_fx="sum")
 
     @abstractmethod
     def mask_sizes(self, num_pixels: int) -> tuple[int, ...]:
@@ -102,23 +96,34 @@ class VoteCertificate(Certificate):
         """See :class:`Certificate`."""
         return {"ties": self.ties}
 
+
+class VoteAccumulator(Accumulator[R]):
+    """The votes of top-K masks, level by level, and how many maps are constant or have ties."""
+
+    certificate: VoteCertificate
+    num_constant: Tensor
+    votes: Tensor
+    tied: Tensor
+
     def allocate(self) -> None:
-        """See :class:`Certificate`."""
-        self.sizes = self.mask_sizes(self.num_pixels)
+        """See :class:`Accumulator`."""
+        self.sizes = self.certificate.mask_sizes(self.num_pixels)
         levels = len(self.sizes)
+        self.add_state("num_constant", torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("votes", torch.zeros(levels, *self.map_shape, dtype=torch.int32), dist_reduce_fx="sum")
         self.add_state("tied", torch.zeros(levels, dtype=torch.int64), dist_reduce_fx="sum")
 
     def count(self, block: MapBlock) -> None:
-        """See :class:`Certificate`."""
-        votes, tied = block.count(self.sizes, self.ties)
+        """See :class:`Accumulator`."""
+        votes, tied = block.count(self.sizes, self.certificate.ties)
         self.num_constant += block.num_constant
         self.votes += votes
         self.tied += tied
 
-    def _record(self) -> dict[str, Any]:
-        record = super()._record()
-        samples = record["num_samples"]
+    def record(self, share: float) -> dict[str, Any]:
+        """See :class:`Accumulator`."""
+        record = super().record(share)
+        samples, ties = record["num_samples"], self.certificate.ties
         worst = int(self.tied.max()) / (samples * self.num_pixels)
-        record["flags"] += vote_flags(samples, int(self.num_constant), worst, self.ties, record["num_invalid"])
+        record["flags"] += vote_flags(samples, int(self.num_constant), worst, ties, record["num_invalid"])
         return record

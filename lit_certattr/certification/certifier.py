@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lit_certattr.attribution import Attribution, Gradient, frozen, score_of
 from lit_certattr.attribution.batching import starting_batch, tiled
-from lit_certattr.certificates import Certificate, PixelCertificate, Result, TopKOverlapCertificate
+from lit_certattr.certificates import Accumulator, Certificate, PixelCertificate, Result, TopKOverlapCertificate
 from lit_certattr.certification.share import Share
 from lit_certattr.certification.stopping import LOOK_SHARES, Look, StoppingRule
 from lit_certattr.errors import InputError
@@ -150,15 +150,11 @@ class Certifier:
         first, pixels = 1, map_shape[0] * map_shape[1]
         while self.stopping and first < self.num_samples:
             looks = doubling_looks(first, self.num_samples)
-            self._spend(look_share(1, len(looks)))
-            if all(certificate.smallest_num_samples(pixels) <= first for certificate in self.certificates.values()):
+            share = look_share(1, len(looks))
+            if all(one.smallest_num_samples(pixels, share) <= first for one in self.certificates.values()):
                 return looks
             first *= 2
         return (self.num_samples,)
-
-    def _spend(self, share: float) -> None:
-        for certificate in self.certificates.values():
-            certificate.spend(share)
 
     def check_sample_size(self, map_shape: tuple[int, int]) -> None:
         """Refuse a number of samples with which a certificate could say nothing about any pixel.
@@ -168,10 +164,8 @@ class Certifier:
         """
         pixels = map_shape[0] * map_shape[1]
         looks = len(self.looks(map_shape))
-        self._spend(look_share(looks, looks))
-        needed = {}
-        for name, certificate in self.certificates.items():
-            needed[name] = certificate.smallest_num_samples(pixels)
+        share = look_share(looks, looks)
+        needed = {name: one.smallest_num_samples(pixels, share) for name, one in self.certificates.items()}
         name = max(needed, key=lambda key: needed[key])  # the hungriest, so that one correction is enough
         if self.num_samples < needed[name]:
             raise InputError(
@@ -329,20 +323,18 @@ class Certifier:
     ) -> dict[str, Result]:
         looks = self.looks(map_shape)
         shares = [look_share(look, len(looks)) for look in range(1, len(looks) + 1)]
+        accumulators = self.start(image, map_shape)
         for certificate in self.certificates.values():
-            certificate.to(image.device)
-            certificate.bind(self.noise, map_shape, image.numel())
             for end, share in zip(looks, shares, strict=True):
-                certificate.spend(share)
-                certificate.check_slack(self.noise, end, image.numel())
+                certificate.check_share(share)
+                certificate.check_slack(self.noise, end, image.numel(), share)
         history: list[Look] = []
         drawn, begin = 0, time.perf_counter()
         for end, share in zip(looks, shares, strict=True):
-            self._spend(share)
             for block in self.blocks(model, image, target, image_id, *own.of(drawn, end)):
                 try:
-                    for certificate in self.certificates.values():
-                        certificate.update(block)
+                    for accumulator in accumulators.values():
+                        accumulator.update(block)
                     watch.look_at(block.draw)
                 except Exception as error:
                     doing = f"after {drawn} of {looks[-1]} samples: {type(self.attribution).__name__} cannot explain"
@@ -350,7 +342,7 @@ class Certifier:
                 if on_block is not None:
                     on_block(len(block))
             drawn = end
-            results = {name: certificate.compute() for name, certificate in self.certificates.items()}
+            results = {name: accumulator.result(share) for name, accumulator in accumulators.items()}
             history.append(Look(drawn, time.perf_counter() - begin, results))
             if own.decided_by_first(any(stopping.stop(history) for stopping in self.stopping)):
                 break
@@ -373,6 +365,22 @@ class Certifier:
             name: attrs.evolve(result, sampling=sampling | self.certificates[name].conditions())
             for name, result in history[-1].results.items()
         }
+
+    def start(self, image: Tensor, map_shape: tuple[int, int]) -> dict[str, Accumulator[Result]]:
+        """What counts the samples of an image for each certificate, by name, with no sample yet.
+
+        Args:
+            image: Image ``[C, H, W]``, on its device.
+            map_shape: Height and width of the maps.
+
+        Raises:
+            InputError: If a certificate does not fit the maps or the device.
+        """
+        accumulators = {}
+        for name, certificate in self.certificates.items():
+            certificate.check_device(image.device)
+            accumulators[name] = certificate.start(self.noise, map_shape, image.numel()).to(image.device)
+        return accumulators
 
     def blocks(
         self, model: nn.Module, image: Tensor, target: int, image_id: str, start: int, end: int

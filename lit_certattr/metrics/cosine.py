@@ -24,10 +24,10 @@ class CertifiedCosine(ImageMean):
         >>> from lit_certattr.certificates import CosineCertificate
         >>> from lit_certattr.smoothing import GaussianNoise
         >>> certificate = CosineCertificate(alpha=0.01, num_selection=8)
-        >>> certificate.bind(GaussianNoise(sigma=0.5), (1, 2))
-        >>> certificate.update(torch.tensor([[[2.0, 1.0]]]).expand(500, 1, 2))
+        >>> accumulator = certificate.start(GaussianNoise(sigma=0.5), (1, 2))
+        >>> accumulator.update(torch.tensor([[[2.0, 1.0]]]).expand(500, 1, 2))
         >>> metric = CertifiedCosine(radius=0.25)
-        >>> metric.update(certificate.compute())
+        >>> metric.update(accumulator.compute())
         >>> round(float(metric.compute()), 2)
         0.99
     """

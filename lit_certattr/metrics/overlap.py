@@ -27,10 +27,10 @@ class CertifiedOverlap(ImageMean):
         >>> from lit_certattr.certificates import TopKOverlapCertificate
         >>> from lit_certattr.smoothing import GaussianNoise
         >>> certificate = TopKOverlapCertificate(top_k=0.5, alpha=0.01)
-        >>> certificate.bind(GaussianNoise(sigma=0.5), (1, 4))
-        >>> certificate.update(torch.tensor([[[4.0, 3.0, 2.0, 1.0]]]).expand(100, 1, 4))
+        >>> accumulator = certificate.start(GaussianNoise(sigma=0.5), (1, 4))
+        >>> accumulator.update(torch.tensor([[[4.0, 3.0, 2.0, 1.0]]]).expand(100, 1, 4))
         >>> metric = CertifiedOverlap(radius=0.25)
-        >>> metric.update(certificate.compute())
+        >>> metric.update(accumulator.compute())
         >>> metric.compute()
         tensor(1.)
     """

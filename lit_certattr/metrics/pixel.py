@@ -30,10 +30,10 @@ class CertifiedFraction(ImageMean):
         >>> from lit_certattr.certificates import PixelCertificate
         >>> from lit_certattr.smoothing import GaussianNoise
         >>> certificate = PixelCertificate(top_k=[0.5], alpha=0.01)
-        >>> certificate.bind(GaussianNoise(sigma=0.25), (1, 4))
-        >>> certificate.update(torch.tensor([[[4.0, 3.0, 2.0, 1.0]]]).expand(100, 1, 4))
+        >>> accumulator = certificate.start(GaussianNoise(sigma=0.25), (1, 4))
+        >>> accumulator.update(torch.tensor([[[4.0, 3.0, 2.0, 1.0]]]).expand(100, 1, 4))
         >>> metric = CertifiedFraction(radius=0.1, part="one")
-        >>> metric.update(certificate.compute())
+        >>> metric.update(accumulator.compute())
         >>> metric.compute()
         tensor(0.5000)
     """

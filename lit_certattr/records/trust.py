@@ -18,6 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from torch import nn
 
 from lit_certattr.attribution import Attribution
+from lit_certattr.certificates import Certificate
 from lit_certattr.certification import StoppingRule
 from lit_certattr.data import ImageDataModule
 from lit_certattr.errors import InputError
@@ -27,7 +28,7 @@ from lit_certattr.smoothing import Noise
 TRUSTED = ("lit_certattr", "torch", "torchvision", "timm")
 """Packages whose classes are built without being told to."""
 
-_KINDS = (nn.Module, Attribution, Noise, StoppingRule, ImageDataModule)  # certificates are modules
+_KINDS = (nn.Module, Attribution, Noise, Certificate, StoppingRule, ImageDataModule)
 
 
 def foreign_classes(config: Any) -> list[str]:

@@ -1,6 +1,5 @@
 """The certified statistics of perturbed images, from noise that no search has seen."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -59,19 +58,16 @@ def evaluate(
     if turned:  # a cosine is about both maps
         images[image_id] = image
     # All samples, the first half and the second.
-    parts = [{name: copy.deepcopy(certifier.certificates) for name in images} for _ in range(3)]
-    for certificate in (one for part in parts for named in part.values() for one in named.values()):
-        certificate.spend(1.0)
-        certificate.to(image.device)
-        certificate.bind(certifier.noise, (maps.shape[1], maps.shape[2]), image.numel())
+    map_shape = (maps.shape[1], maps.shape[2])
+    parts = [{name: certifier.start(one, map_shape) for name, one in images.items()} for _ in range(3)]
     products: dict[str, list[Tensor]] = {name: [] for name in images}
     middle = certifier.num_samples // 2
     for half, (start, end) in enumerate(((0, middle), (middle, certifier.num_samples)), start=1):
         streams = [certifier.blocks(model, one, target, name, start, end) for name, one in images.items()]
         for blocks in zip(*streams, strict=True):
             for name, block in zip(images, blocks, strict=True):
-                for certificate in (*parts[0][name].values(), *parts[half][name].values()):
-                    certificate.update(block)
+                for accumulator in (*parts[0][name].values(), *parts[half][name].values()):
+                    accumulator.update(block)
                 if on_block is not None:
                     on_block(len(block))
             if turned:

@@ -67,7 +67,7 @@ def several(name: str, values: Any, example: str) -> tuple[Any, ...]:
     """
     try:
         listed = None if isinstance(values, str | bytes) else tuple(values)
-    except (TypeError, NotImplementedError):  # a torchmetrics metric says that it cannot be iterated
+    except TypeError:
         listed = None
     if listed is None:
         raise InputError(f"{name} must be a list, e.g. {example}, got {values!r:.80}")

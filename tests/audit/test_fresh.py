@@ -16,10 +16,10 @@ def _pixel(votes: list[int], num_samples: int) -> Result:
     """A certificate of one row of pixels of which one is chosen in every map, each as often as ``votes`` says."""
     assert sum(votes) == num_samples
     certificate = PixelCertificate([1])
-    certificate.bind(GaussianNoise(0.25), (1, len(votes)))
+    accumulator = certificate.start(GaussianNoise(0.25), (1, len(votes)))
     chosen = np.repeat(np.arange(len(votes)), votes)
-    certificate.update(torch.eye(len(votes))[chosen].reshape(num_samples, 1, -1))
-    return attrs.evolve(certificate.compute(), sampling={"target": 3, "ties": "index"})
+    accumulator.update(torch.eye(len(votes))[chosen].reshape(num_samples, 1, -1))
+    return attrs.evolve(accumulator.compute(), sampling={"target": 3, "ties": "index"})
 
 
 @pytest.mark.parametrize("level", [1e-3, 1e-7])
@@ -47,11 +47,11 @@ def test_true_claims_fall_no_more_often_than_stated():
 def _one_number(kept: np.ndarray) -> Result:
     """A one-number certificate of two rows of three pixels; each map has ``kept`` of the first row in its top 3."""
     certificate = TopKOverlapCertificate(3, bound="one_number", num_selection=20)
-    certificate.bind(GaussianNoise(0.25), (2, 3))
+    accumulator = certificate.start(GaussianNoise(0.25), (2, 3))
     column = torch.arange(6)
     patterns = torch.stack([0.01 * column + ((column < k) | ((column >= 3) & (column < 6 - k))) for k in range(4)])
-    certificate.update(patterns[torch.from_numpy(kept)].view(-1, 2, 3))
-    return certificate.compute()
+    accumulator.update(patterns[torch.from_numpy(kept)].view(-1, 2, 3))
+    return accumulator.compute()
 
 
 def _rate_of_falls(stored: Result, fresh, level: float, runs: int) -> float:
@@ -79,7 +79,7 @@ def test_the_share_of_the_released_set_is_tested():
 def _cosine(length: float, num_samples: int, seed: int, nonnegative: bool) -> Result:
     """A certificate of maps of length 1 whose mean has this length: one direction, or one orthogonal to all others."""
     certificate = CosineCertificate(nonnegative=nonnegative, num_selection=32)
-    certificate.bind(GaussianNoise(0.25), (1, num_samples + 1))
+    accumulator = certificate.start(GaussianNoise(0.25), (1, num_samples + 1))
     rng, axes = np.random.default_rng(seed), torch.eye(num_samples + 1)
     if nonnegative:
         common = torch.from_numpy(rng.random(num_samples) < length)[:, None]
@@ -88,8 +88,8 @@ def _cosine(length: float, num_samples: int, seed: int, nonnegative: bool) -> Re
         maps = axes[:1] * torch.from_numpy(
             rng.choice([1.0, -1.0], (num_samples, 1), p=[(1 + length) / 2, (1 - length) / 2])
         )
-    certificate.update(maps[:, None].float())
-    return certificate.compute()
+    accumulator.update(maps[:, None].float())
+    return accumulator.compute()
 
 
 @pytest.mark.parametrize("nonnegative", [True, False])
@@ -111,8 +111,7 @@ def test_the_norm_of_a_cosine_certificate_is_tested(nonnegative):
 
 def test_another_shape_or_kind_is_a_finding():
     stored = _one_number(np.full(60, 3))
-    small = TopKOverlapCertificate(2, bound="one_number", num_selection=20)
-    small.bind(GaussianNoise(0.25), (2, 2))
+    small = TopKOverlapCertificate(2, bound="one_number", num_selection=20).start(GaussianNoise(0.25), (2, 2))
     small.update(torch.rand(60, 2, 2))
     (found,) = contradictions("cat", "c", stored, small.compute(), 0.01)
     assert str(found) == "cat, c: shape of the maps: stored (2, 3), derived (2, 2)"

@@ -28,9 +28,9 @@ def image(maps):
 
 
 def certify(certificate, maps):
-    certificate.bind(GaussianNoise(SIGMA), SHAPE)
-    certificate.update(MapBlock(maps, 0))
-    return certificate.compute()
+    accumulator = certificate.start(GaussianNoise(SIGMA), SHAPE)
+    accumulator.update(MapBlock(maps, 0))
+    return accumulator.compute()
 
 
 @pytest.mark.parametrize("num_samples", [192, 512])

@@ -30,14 +30,12 @@ def some_maps(num_samples=300, seed=0):
     return maps
 
 
-def bound(make, **settings):
-    certificate = make(alpha=0.05, **settings)
-    certificate.bind(GaussianNoise(0.25), (5, 6))
-    return certificate
+def started(make, **settings):
+    return make(alpha=0.05, **settings).start(GaussianNoise(0.25), (5, 6))
 
 
-def states(certificate):
-    return {name: getattr(certificate, name).clone() for name in certificate._defaults}
+def states(accumulator):
+    return {name: getattr(accumulator, name).clone() for name in accumulator._defaults}
 
 
 def assert_same_states(first, second):
@@ -52,10 +50,10 @@ def assert_equal(first, second):
 
 
 def updated(make, *blocks, **settings):
-    certificate = bound(make, **settings)
+    accumulator = started(make, **settings)
     for block in blocks:
-        certificate.update(block)
-    return certificate
+        accumulator.update(block)
+    return accumulator
 
 
 def test_blocks_of_any_size_give_the_same_counts(make):
@@ -69,7 +67,7 @@ def test_blocks_of_any_size_give_the_same_counts(make):
 
 
 def test_counts_are_integers(make):
-    assert not any(state.is_floating_point() for state in states(bound(make)).values())
+    assert not any(state.is_floating_point() for state in states(started(make)).values())
 
 
 def test_a_shared_block_equals_a_block_of_its_own(make):
@@ -85,27 +83,23 @@ def test_the_tie_rule_reaches_the_masks(make):
     assert_same_states(positive, updated(make, MapBlock(maps), ties="positive"))
 
 
-def test_update_before_bind_is_refused(make):
-    with pytest.raises(InputError, match=r"call bind\(noise, map_shape\) before update"):
-        make().update(some_maps())
-
-
 def test_compute_without_samples_is_refused(make):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchmetrics warns as well
-        for certificate in (make(), bound(make)):
-            with pytest.raises(InputError, match="no samples"):
-                certificate.compute()
+        with pytest.raises(InputError, match="no samples"):
+            started(make).compute()
+        with pytest.raises(InputError, match="no samples"):
+            started(make).result(0.5)
 
 
 def test_maps_of_another_shape_are_refused(make):
-    with pytest.raises(InputError, match=r"maps of shape \(6, 5\), but bound to \(5, 6\)"):
-        bound(make).update(some_maps().mT)
+    with pytest.raises(InputError, match=r"maps of shape \(6, 5\), but started for \(5, 6\)"):
+        started(make).update(some_maps().mT)
 
 
 def test_a_noise_law_without_theorem_is_refused(make):
     with pytest.raises(InputError, match=r"is proved for GaussianNoise or DiscreteGaussianNoise( or \w+)?, not for U"):
-        make().bind(UniformBallNoise(0.25), (5, 6))
+        make().start(UniformBallNoise(0.25), (5, 6))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -131,22 +125,23 @@ def test_when_no_map_is_finite_nothing_is_certified(make):
     assert result.certified_count()[0] == 0
 
 
-def test_reset_and_bind_forget(make):
-    certificate = updated(make, some_maps())
-    certificate.reset()
-    assert_same_states(certificate, bound(make))
-    certificate.update(some_maps(40, seed=1))
-    certificate.bind(GaussianNoise(0.5), (5, 6))
-    assert_same_states(certificate, bound(make))
+def test_reset_forgets_and_every_start_is_a_new_one(make):
+    accumulator = updated(make, some_maps())
+    accumulator.reset()
+    assert_same_states(accumulator, started(make))
+    accumulator.update(some_maps(40, seed=1))
+    again = accumulator.certificate.start(GaussianNoise(0.5), (5, 6))
+    assert_same_states(again, started(make))
+    assert int(accumulator.num_samples) == 40
 
 
 def test_a_second_image_does_not_see_the_first(make):
-    certificate = updated(make, some_maps())
-    first = certificate.compute()
+    accumulator = updated(make, some_maps())
+    first = accumulator.compute()
     votes = first.votes.clone()
-    certificate.reset()
-    certificate.update(some_maps(200, seed=1))
-    second = certificate.compute()
+    accumulator.reset()
+    accumulator.update(some_maps(200, seed=1))
+    second = accumulator.compute()
     assert torch.equal(first.votes, votes)
     assert torch.equal(second.votes, updated(make, some_maps(200, seed=1)).compute().votes)
     assert (first.num_samples, second.num_samples) == (300, 200)
@@ -154,20 +149,20 @@ def test_a_second_image_does_not_see_the_first(make):
 
 def test_counts_that_were_summed_over_processes_give_the_same_result(make):
     """torchmetrics adds states with torch.sum, which turns int32 into int64."""
-    certificate = updated(make, some_maps())
-    expected = certificate.compute()
-    certificate.votes = torch.stack([certificate.votes, torch.zeros_like(certificate.votes)]).sum(0)
-    certificate._computed = None
-    result = certificate.compute()
+    accumulator = updated(make, some_maps())
+    expected = accumulator.compute()
+    accumulator.votes = torch.stack([accumulator.votes, torch.zeros_like(accumulator.votes)]).sum(0)
+    accumulator._computed = None
+    result = accumulator.compute()
     assert result.votes.dtype == expected.votes.dtype == torch.int32
     assert torch.equal(result.votes, expected.votes)
 
 
 def test_a_result_does_not_change_with_later_samples(make):
-    certificate = updated(make, some_maps())
-    result = certificate.compute()
+    accumulator = updated(make, some_maps())
+    result = accumulator.compute()
     votes = result.votes.clone()
-    certificate.update(some_maps(100, seed=1))
+    accumulator.update(some_maps(100, seed=1))
     assert torch.equal(result.votes, votes)
 
 
@@ -180,17 +175,17 @@ def test_two_half_streams_merge_into_one(make):
 
 
 def test_states_are_summed_over_processes_only_if_asked(make):
-    certificate = bound(make)
-    assert {reduction.__name__ for reduction in certificate._reductions.values()} == {"dim_zero_sum"}
-    assert not certificate.sync_on_compute
-    assert bound(make, sync_on_compute=True).sync_on_compute
+    accumulator = started(make)
+    assert {reduction.__name__ for reduction in accumulator._reductions.values()} == {"dim_zero_sum"}
+    assert not accumulator.sync_on_compute
+    assert started(make, sync_on_compute=True).sync_on_compute
 
 
-def test_certificates_can_be_copied_and_pickled(make):
-    certificate = updated(make, some_maps())
-    for twin in (copy.deepcopy(certificate), pickle.loads(pickle.dumps(certificate)), certificate.clone()):
-        assert_same_states(twin, certificate)
-        assert twin.compute().statement() == certificate.compute().statement()
+def test_accumulators_can_be_copied_and_pickled(make):
+    accumulator = updated(make, some_maps())
+    for twin in (copy.deepcopy(accumulator), pickle.loads(pickle.dumps(accumulator)), accumulator.clone()):
+        assert_same_states(twin, accumulator)
+        assert twin.compute().statement() == accumulator.compute().statement()
 
 
 def test_alpha_and_sigma_and_law_are_recorded(make):
@@ -199,9 +194,9 @@ def test_alpha_and_sigma_and_law_are_recorded(make):
 
 
 def test_members_of_a_collection_do_not_merge(make):
-    """Two certificates whose counts agree on the first batch may not become one."""
+    """Two accumulators whose counts agree on the first batch may not become one."""
     maps = some_maps()
-    together = MetricCollection({"a": bound(make), "b": bound(make)}, compute_groups=False)
+    together = MetricCollection({"a": started(make), "b": started(make)}, compute_groups=False)
     together.update(maps[:50])
     together["b"].update(maps[50:100])
     assert int(together["a"].num_samples) == 50

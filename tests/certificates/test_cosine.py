@@ -35,17 +35,15 @@ def some_maps(num_samples=300, noise=0.2, seed=0):
     return pattern + noise * torch.randn(num_samples, *SHAPE, generator=generator)
 
 
-def bound(noise=BALL, **options):
-    certificate = CosineCertificate(**{"alpha": 0.05, "num_selection": 32} | options)
-    certificate.bind(noise, SHAPE, 60)
-    return certificate
+def started(noise=BALL, **options):
+    return CosineCertificate(**{"alpha": 0.05, "num_selection": 32} | options).start(noise, SHAPE, 60)
 
 
 def updated(*blocks, noise=BALL, **options):
-    certificate = bound(noise, **options)
+    accumulator = started(noise, **options)
     for block in blocks:
-        certificate.update(block)
-    return certificate
+        accumulator.update(block)
+    return accumulator
 
 
 def test_a_vector_from_samples_to_the_cosine():
@@ -141,16 +139,14 @@ def test_settings_that_cannot_work_are_refused():
         CosineCertificate(num_selection=0)
     with pytest.raises(InputError, match="alpha must lie strictly between 0 and 1"):
         CosineCertificate(alpha=0)
-    with pytest.raises(InputError, match=r"ball noise needs bind\(noise, map_shape, dimension\)"):
-        CosineCertificate().bind(UniformBallNoise(0.25), SHAPE)
-    with pytest.raises(InputError, match=r"call bind\(noise, map_shape\) before update"):
-        CosineCertificate().update(some_maps())
-    with pytest.raises(InputError, match=r"maps of shape \(5, 4\), but bound to \(4, 5\)"):
-        bound().update(some_maps().mT)
+    with pytest.raises(InputError, match=r"ball noise needs start\(noise, map_shape, dimension\)"):
+        CosineCertificate().start(UniformBallNoise(0.25), SHAPE)
+    with pytest.raises(InputError, match=r"maps of shape \(5, 4\), but started for \(4, 5\)"):
+        started().update(some_maps().mT)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchmetrics warns as well
         with pytest.raises(InputError, match="no samples"):
-            bound().compute()
+            started().compute()
     with pytest.raises(InputError, match="20 samples, but num_selection=32 of them only choose a direction"):
         updated(some_maps(20)).compute()
 
@@ -164,22 +160,22 @@ def test_the_smallest_number_of_samples_is_exact(alpha, nonnegative):
     assert updated(torch.ones(least - 1, *SHAPE), **options).compute().norm == 0
 
 
-def test_reset_and_bind_forget():
-    certificate = updated(some_maps(seed=1))
-    certificate.reset()
-    certificate.update(some_maps())
-    first = certificate.compute()
-    certificate.bind(GaussianNoise(0.5), SHAPE)
-    certificate.update(some_maps())
-    second = certificate.compute()
+def test_reset_forgets_and_every_start_is_a_new_one():
+    accumulator = updated(some_maps(seed=1))
+    accumulator.reset()
+    accumulator.update(some_maps())
+    first = accumulator.compute()
+    accumulator = accumulator.certificate.start(GaussianNoise(0.5), SHAPE)
+    accumulator.update(some_maps())
+    second = accumulator.compute()
     assert torch.equal(first.projections, updated(some_maps()).compute().projections)
     assert torch.equal(first.projections, second.projections)
     assert (first.noise, second.noise) == ("UniformBallNoise", "GaussianNoise")
 
 
-def test_certificates_can_be_copied_and_pickled_in_the_middle():
-    certificate = updated(some_maps()[:100])
-    for twin in (copy.deepcopy(certificate), pickle.loads(pickle.dumps(certificate))):
+def test_accumulators_can_be_copied_and_pickled_in_the_middle():
+    accumulator = updated(some_maps()[:100])
+    for twin in (copy.deepcopy(accumulator), pickle.loads(pickle.dumps(accumulator))):
         twin.update(some_maps()[100:])
         np.testing.assert_allclose(twin.compute().projections, updated(some_maps()).compute().projections, rtol=1e-12)
 
@@ -204,10 +200,10 @@ rank, folder = int(sys.argv[1]), sys.argv[2]
 distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
 maps = torch.load(f"{folder}/maps", weights_only=True)
 certificate = CosineCertificate(alpha=0.05, num_selection=32, sync_on_compute=True)
-certificate.bind(UniformBallNoise(0.25), (4, 5), 60)
+accumulator = certificate.start(UniformBallNoise(0.25), (4, 5), 60)
 for block in (maps[:130] if rank == 0 else maps[130:]).split(20):
-    certificate.update(block)
-save_results(f"{folder}/rank{rank}", {"cosine": certificate.compute()})
+    accumulator.update(block)
+save_results(f"{folder}/rank{rank}", {"cosine": accumulator.compute()})
 distributed.destroy_process_group()
 """
 
@@ -391,10 +387,8 @@ def test_the_whole_way_at_the_size_of_imagenet():
 
 def test_sampling_may_stop_early():
     """At every look the bound spends its share of alpha, so it is lower than that of a fixed number of samples."""
-    fixed = updated(some_maps())
-    looks = updated(some_maps())
-    looks.spend(0.25)
-    first, second = fixed.compute(), looks.compute()
+    accumulator = updated(some_maps())
+    first, second = accumulator.compute(), accumulator.result(0.25)
     assert second.norm == norm_lower_bound(second.projections, 0.05 / 4, False) < first.norm
     assert second.rederive().norm == second.norm
     assert (second.alpha, second.spent_alpha) == (0.05, 0.0125)
@@ -421,8 +415,8 @@ def test_a_stopping_rule_may_look_at_the_cosine():
 
 def test_maps_are_not_ranked_for_a_cosine():
     block = MapBlock(some_maps(20))
-    certificate = bound()
-    certificate.update(block)
+    accumulator = started()
+    accumulator.update(block)
     assert "_ranked" not in vars(block)
     invalid = some_maps(20)
     invalid[3, 0, 0], invalid[4, 1, 1], invalid[4, 1, 2] = float("nan"), float("inf"), -float("inf")

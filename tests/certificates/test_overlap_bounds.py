@@ -35,12 +35,12 @@ def some_maps(num_samples=300, seed=0):
 def certified(maps=None, batch=None, seed=0, **settings):
     maps = some_maps() if maps is None else maps
     certificate = TopKOverlapCertificate(**({"top_k": 10, "alpha": 0.05} | settings))
-    certificate.bind(GaussianNoise(0.25), maps.shape[1:])
+    accumulator = certificate.start(GaussianNoise(0.25), maps.shape[1:])
     batch = batch or len(maps)
     for start in range(0, len(maps), batch):
         block = maps[start : start + batch]
-        certificate.update(MapBlock(block, start, uniform_levels(seed, "image", start, len(block))))
-    return certificate.compute()
+        accumulator.update(MapBlock(block, start, uniform_levels(seed, "image", start, len(block))))
+    return accumulator.compute()
 
 
 # One number ---------------------------------------------------------------------------------------------------------
@@ -165,10 +165,10 @@ def test_the_set_comes_from_the_selection_and_the_bounds_from_the_rest():
 
 def test_samples_fed_by_hand_are_counted_from_the_first():
     certificate = TopKOverlapCertificate(top_k=10, alpha=0.05, num_selection=100)
-    certificate.bind(GaussianNoise(0.25), (5, 6))
+    accumulator = certificate.start(GaussianNoise(0.25), (5, 6))
     for block in some_maps().split(64):
-        certificate.update(block)
-    assert torch.equal(certificate.compute().displacement, certified(num_selection=100).displacement)
+        accumulator.update(block)
+    assert torch.equal(accumulator.compute().displacement, certified(num_selection=100).displacement)
 
 
 def test_one_number_uses_the_share_of_s():

@@ -185,12 +185,12 @@ def some_maps(num_samples=600, seed=0):
 def certified(maps=None, batch=None, **settings):
     maps = some_maps() if maps is None else maps
     certificate = TopKOverlapCertificate(**({"top_k": 10, "alpha": 0.05, "num_selection": 100, "pairs": 6} | settings))
-    certificate.bind(GaussianNoise(0.25), maps.shape[1:])
+    accumulator = certificate.start(GaussianNoise(0.25), maps.shape[1:])
     batch = batch or len(maps)
     for start in range(0, len(maps), batch):
         block = maps[start : start + batch]
-        certificate.update(MapBlock(block, start, uniform_levels(0, "image", start, len(block))))
-    return certificate.compute()
+        accumulator.update(MapBlock(block, start, uniform_levels(0, "image", start, len(block))))
+    return accumulator.compute()
 
 
 @pytest.mark.parametrize("kind", ["sparsified", "scaled"])
@@ -287,11 +287,11 @@ def test_the_smallest_sample_size_is_where_it_begins_to_work():
 
 def test_a_second_image_has_pairs_of_its_own():
     certificate = TopKOverlapCertificate(10, 0.05, num_selection=100, pairs=6)
-    certificate.bind(GaussianNoise(0.25), (5, 6))
-    certificate.update(some_maps())
-    certificate.reset()
-    certificate.update(some_maps().flip(2))
-    assert torch.equal(certificate.compute().joint, certified(some_maps().flip(2)).joint)
+    accumulator = certificate.start(GaussianNoise(0.25), (5, 6))
+    accumulator.update(some_maps())
+    accumulator.reset()
+    accumulator.update(some_maps().flip(2))
+    assert torch.equal(accumulator.compute().joint, certified(some_maps().flip(2)).joint)
 
 
 @pytest.mark.parametrize(
@@ -309,6 +309,7 @@ def test_settings_that_exclude_each_other_are_refused(settings):
 
 
 def test_certificates_with_pairs_are_not_merged():
-    one, other = (TopKOverlapCertificate(num_selection=9, pairs=5) for _ in range(2))
+    certificate = TopKOverlapCertificate(num_selection=9, pairs=5)
+    one, other = (certificate.start(GaussianNoise(0.25), (5, 6)) for _ in range(2))
     with pytest.raises(InputError, match="cannot be merged"):
         one.merge_state(other)

@@ -18,12 +18,12 @@ def certify_counts(ones, num_samples, *, sigma=0.25, num_constant=0, **settings)
     """Result for votes ``[K, N]`` that are given instead of sampled."""
     ones = torch.as_tensor(np.asarray(ones), dtype=torch.int32)[:, None, :]
     certificate = PixelCertificate(top_k=range(1, len(ones) + 1), **settings)
-    certificate.bind(GaussianNoise(sigma), ones.shape[1:])
-    certificate.update(torch.arange(ones.shape[2], dtype=torch.float32).view(1, 1, -1))
-    certificate.votes.copy_(ones)
-    certificate.num_samples.fill_(num_samples)
-    certificate.num_constant.fill_(num_constant)
-    return certificate.compute()
+    accumulator = certificate.start(GaussianNoise(sigma), ones.shape[1:])
+    accumulator.update(torch.arange(ones.shape[2], dtype=torch.float32).view(1, 1, -1))
+    accumulator.votes.copy_(ones)
+    accumulator.num_samples.fill_(num_samples)
+    accumulator.num_constant.fill_(num_constant)
+    return accumulator.compute()
 
 
 def sampled(num_samples=200, shape=(8, 9), top_k=(0.5, 0.25, 0.05), spread=1.0, seed=0, **settings):
@@ -31,9 +31,9 @@ def sampled(num_samples=200, shape=(8, 9), top_k=(0.5, 0.25, 0.05), spread=1.0, 
     generator = torch.Generator().manual_seed(seed)
     pattern = spread * torch.randn(shape, generator=generator)
     certificate = PixelCertificate(top_k=top_k, **settings)
-    certificate.bind(GaussianNoise(0.25), shape)
-    certificate.update(pattern + 0.3 * torch.randn(num_samples, *shape, generator=generator))
-    return certificate.compute()
+    accumulator = certificate.start(GaussianNoise(0.25), shape)
+    accumulator.update(pattern + 0.3 * torch.randn(num_samples, *shape, generator=generator))
+    return accumulator.compute()
 
 
 @given(st.integers(1, 400), st.data())
@@ -177,9 +177,9 @@ def test_too_few_samples_certify_nothing_and_say_so():
 
 def test_constant_maps_certify_nothing():
     certificate = PixelCertificate(top_k=[0.5, 0.1], alpha=0.05)
-    certificate.bind(GaussianNoise(0.25), (5, 5))
-    certificate.update(torch.arange(500.0).view(500, 1, 1).expand(500, 5, 5))
-    result = certificate.compute()
+    accumulator = certificate.start(GaussianNoise(0.25), (5, 5))
+    accumulator.update(torch.arange(500.0).view(500, 1, 1).expand(500, 5, 5))
+    result = accumulator.compute()
     assert (result.labels == ABSTAIN).all()
     assert (result.votes == 0).all()
     assert result.num_constant == 500
@@ -189,10 +189,10 @@ def test_constant_maps_certify_nothing():
 def test_a_constant_map_votes_for_neither_label():
     """Of 100 samples 10 are constant; every other sample votes the same, and 90 of 100 is what counts."""
     certificate = PixelCertificate(top_k=[1], alpha=0.01)
-    certificate.bind(GaussianNoise(0.25), (1, 2))
-    certificate.update(torch.tensor([[[2.0, 1.0]]]).expand(90, 1, 2))
-    certificate.update(torch.zeros(10, 1, 2))
-    result = certificate.compute()
+    accumulator = certificate.start(GaussianNoise(0.25), (1, 2))
+    accumulator.update(torch.tensor([[[2.0, 1.0]]]).expand(90, 1, 2))
+    accumulator.update(torch.zeros(10, 1, 2))
+    result = accumulator.compute()
     assert result.votes.tolist() == [[[90, 0]]]
     assert result.labels.tolist() == [[[1, 0]]]
     expected = certify_counts([[90, 10]], 100, alpha=0.01)
@@ -202,11 +202,11 @@ def test_a_constant_map_votes_for_neither_label():
 
 def test_ties_are_reported():
     certificate = PixelCertificate(top_k=[0.5])
-    certificate.bind(GaussianNoise(0.25), (10, 10))
+    accumulator = certificate.start(GaussianNoise(0.25), (10, 10))
     maps = torch.zeros(50, 10, 10)
     maps[:, :2, :8] = 1 + torch.rand(50, 2, 8)
-    certificate.update(maps)
-    result = certificate.compute()
+    accumulator.update(maps)
+    result = accumulator.compute()
     assert result.tied == (0.84,)
     assert any(flag.startswith("84.0% of the pixels tie") for flag in result.flags)
     assert sampled().flags == ()
@@ -243,4 +243,4 @@ def test_settings_out_of_range_are_refused(settings, message):
 
 def test_levels_that_coincide_are_refused():
     with pytest.raises(InputError, match="names a size twice"):
-        PixelCertificate(top_k=[0.5, 0.51]).bind(GaussianNoise(0.25), (2, 4))
+        PixelCertificate(top_k=[0.5, 0.51]).start(GaussianNoise(0.25), (2, 4))

@@ -51,9 +51,9 @@ def certify(n, **arguments):
     generator = torch.Generator().manual_seed(0)
     maps = 3 * torch.randn(8, 8, generator=generator) + torch.randn(n, 8, 8, generator=generator)
     certificate = PixelCertificate(**arguments)
-    certificate.bind(GaussianNoise(SIGMA), (8, 8))
-    certificate.update(maps)
-    return certificate.compute()
+    accumulator = certificate.start(GaussianNoise(SIGMA), (8, 8))
+    accumulator.update(maps)
+    return accumulator.compute()
 
 
 def test_labels_of_all_levels_share_one_family_and_the_radius_is_that_of_tau():

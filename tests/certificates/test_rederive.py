@@ -20,13 +20,13 @@ CERTIFICATES = {
 
 def _result(name: str, num_samples: int = 300, constant: int = 0) -> Result:
     certificate = CERTIFICATES[name]
-    certificate.bind(GaussianNoise(0.3), (4, 4))
+    accumulator = certificate.start(GaussianNoise(0.3), (4, 4))
     maps = torch.arange(16.0).view(4, 4) + 4 * torch.randn(
         num_samples, 4, 4, generator=torch.Generator().manual_seed(3)
     )
     maps[:constant] = 1.0
-    certificate.update(maps)
-    return attrs.evolve(certificate.compute(), sampling=certificate.conditions())
+    accumulator.update(maps)
+    return attrs.evolve(accumulator.compute(), sampling=certificate.conditions())
 
 
 def _differences(a: Result, b: Result) -> list[str]:
@@ -101,9 +101,9 @@ def test_a_hidden_constant_map_is_found(name):
 
 def test_hidden_and_invented_ties_are_found():
     certificate = CERTIFICATES["overlap"]
-    certificate.bind(GaussianNoise(0.3), (4, 4))
-    certificate.update(torch.arange(16.0).view(4, 4).div(4).round().expand(50, 4, 4))
-    result = certificate.compute()
+    accumulator = certificate.start(GaussianNoise(0.3), (4, 4))
+    accumulator.update(torch.arange(16.0).view(4, 4).div(4).round().expand(50, 4, 4))
+    result = accumulator.compute()
     assert result.tied == 5 / 16  # 6 to 10 round to the threshold, where three places are left
     assert result.flags == ("31.2% of the pixels tie across the threshold of an average map (tie rule: index)",)
     hidden = attrs.evolve(result, flags=())

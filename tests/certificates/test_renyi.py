@@ -171,9 +171,9 @@ def some_maps(num_samples=500):
 @pytest.mark.parametrize("scores", ["linear", "uniform"])
 def test_a_result_is_an_overlap_that_can_be_saved_and_re_derived(scores, tmp_path):
     certificate = RenyiCertificate(top_k=6, alpha=0.05, scores=scores)
-    certificate.bind(GaussianNoise(0.25), (5, 6))
-    certificate.update(MapBlock(some_maps(), 0, uniform_levels(0, "image", 0, 500)))
-    result = certificate.compute()
+    accumulator = certificate.start(GaussianNoise(0.25), (5, 6))
+    accumulator.update(MapBlock(some_maps(), 0, uniform_levels(0, "image", 0, 500)))
+    result = accumulator.compute()
     assert result.overlap(0.0) > 0
     assert result.displacement[-1] > 0
     result.save(tmp_path / "one")
@@ -216,9 +216,9 @@ def test_a_finer_grid_of_orders_gives_hardly_larger_radii(monkeypatch):
 @pytest.mark.parametrize(("noise", "norm"), [(GeneralisedNormalNoise(0.25, 4), "l4"), (GaussianNoise(0.25), "linf")])
 def test_a_result_of_another_norm_says_so_and_comes_back(noise, norm, tmp_path):
     certificate = RenyiCertificate(top_k=6, alpha=0.05, radius_norm=norm)
-    certificate.bind(noise, (5, 6), 90)
-    certificate.update(MapBlock(some_maps(), 0, uniform_levels(0, "image", 0, 500)))
-    result = certificate.compute()
+    accumulator = certificate.start(noise, (5, 6), 90)
+    accumulator.update(MapBlock(some_maps(), 0, uniform_levels(0, "image", 0, 500)))
+    result = accumulator.compute()
     assert (result.radius_norm, result.s, result.dimension) == (norm, getattr(noise, "s", 2), 90)
     result.save(tmp_path / "one")
     again = RenyiResult.load(tmp_path / "one").rederive()
@@ -236,9 +236,9 @@ def test_norms_below_that_of_the_noise_are_refused():
         InputError, match=r"s=4\) RenyiCertificate is proved for radius_norm l4 and above, up to linf, not"
     ):
         Certifier(Gradient(), GeneralisedNormalNoise(0.25, 4), [certificate])
-    RenyiCertificate(radius_norm="linf").bind(GeneralisedNormalNoise(0.25, 4), (5, 6), 30)
-    with pytest.raises(InputError, match=r"linf needs bind\(noise, map_shape, dimension\)"):
-        RenyiCertificate(radius_norm="linf").bind(GaussianNoise(0.25), (5, 6))
+    RenyiCertificate(radius_norm="linf").start(GeneralisedNormalNoise(0.25, 4), (5, 6), 30)
+    with pytest.raises(InputError, match=r"linf needs start\(noise, map_shape, dimension\)"):
+        RenyiCertificate(radius_norm="linf").start(GaussianNoise(0.25), (5, 6))
 
 
 @pytest.mark.parametrize("norm", ["l1", "2", "l0.5", "linfinity", "max", "l-2"])

@@ -36,9 +36,9 @@ def results():
     maps = torch.linspace(-1, 1, 30).view(5, 6) + 0.3 * torch.randn(300, 5, 6, generator=generator)
     found = {}
     for certificate in (PixelCertificate(top_k=[0.5, 3]), TopKOverlapCertificate(top_k=20)):
-        certificate.bind(GaussianNoise(0.25), (5, 6))
-        certificate.update(maps)
-        found[certificate.name] = attrs.evolve(certificate.compute(), sampling=SAMPLING)
+        accumulator = certificate.start(GaussianNoise(0.25), (5, 6))
+        accumulator.update(maps)
+        found[certificate.name] = attrs.evolve(accumulator.compute(), sampling=SAMPLING)
     return found
 
 

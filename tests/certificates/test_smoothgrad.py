@@ -314,22 +314,22 @@ def test_other_attributions_and_laws_are_refused():
 
 def test_maps_alone_are_not_enough():
     certificate = SmoothGradCertificate(3)
-    certificate.bind(GaussianNoise(SIGMA), (4, 5), 20)
+    accumulator = certificate.start(GaussianNoise(SIGMA), (4, 5), 20)
     with pytest.raises(InputError, match="needs the noisy images, not only their maps"):
-        certificate.update(torch.rand(5, 4, 5))
+        accumulator.update(torch.rand(5, 4, 5))
     draw = Draw(Counting(), torch.rand(5, 1, 4, 5), 0, torch.zeros(1, 4, 5), SIGMA, Gradient())
     with pytest.raises(InputError, match="no score in"):
-        certificate.update(MapBlock(draw))
+        accumulator.update(MapBlock(draw))
 
 
 def test_half_precision_is_refused():
     method, half = ProbabilityGradient(), torch.float16
     certificate = SmoothGradCertificate(3, num_selection=1)
-    certificate.bind(GaussianNoise(SIGMA), (4, 5), 20)
+    accumulator = certificate.start(GaussianNoise(SIGMA), (4, 5), 20)
     images, clean = torch.rand(5, 1, 4, 5).to(half), torch.zeros(1, 4, 5)
     draw = Draw(Counting().to(half), images, 0, clean, SIGMA, method, method.score)
     with pytest.raises(InputError, match=r"float16 do not show their noise; use 32-bit precision"):
-        certificate.update(MapBlock(draw))
+        accumulator.update(MapBlock(draw))
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,10 @@ maps = torch.load(f"{folder}/maps", weights_only=True)
 results = {}
 for kind, top_k in ((PixelCertificate, [0.5, 0.2]), (TopKOverlapCertificate, 0.2)):
     certificate = kind(top_k=top_k, alpha=0.05, sync_on_compute=True)
-    certificate.bind(GaussianNoise(0.25), (5, 6))
-    certificate.update(maps[:130] if rank == 0 else maps[130:])
-    results[certificate.name] = certificate.compute()
-    assert int(certificate.num_samples) == (130, 170)[rank]  # back to its own samples
+    accumulator = certificate.start(GaussianNoise(0.25), (5, 6))
+    accumulator.update(maps[:130] if rank == 0 else maps[130:])
+    results[certificate.name] = accumulator.compute()
+    assert int(accumulator.num_samples) == (130, 170)[rank]  # back to its own samples
 save_results(f"{folder}/rank{rank}", results)
 distributed.destroy_process_group()
 """
@@ -37,9 +37,9 @@ def test_two_processes_add_up_to_one(tmp_path):
     torch.save(maps, tmp_path / "maps")
     results = {}
     for certificate in (PixelCertificate(top_k=[0.5, 0.2], alpha=0.05), TopKOverlapCertificate(top_k=0.2, alpha=0.05)):
-        certificate.bind(GaussianNoise(0.25), (5, 6))
-        certificate.update(maps)
-        results[certificate.name] = certificate.compute()
+        accumulator = certificate.start(GaussianNoise(0.25), (5, 6))
+        accumulator.update(maps)
+        results[certificate.name] = accumulator.compute()
     save_results(tmp_path / "alone", results)
 
     command = [sys.executable, "-c", PROGRAM]

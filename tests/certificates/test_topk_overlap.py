@@ -22,11 +22,11 @@ def certify_counts(votes, num_samples, sigma=0.1, **settings):
     """Result for votes ``[N]`` that are given instead of sampled."""
     votes = torch.as_tensor(np.asarray(votes), dtype=torch.int32).view(1, 1, -1)
     certificate = TopKOverlapCertificate(**settings)
-    certificate.bind(GaussianNoise(sigma), votes.shape[1:])
-    certificate.update(torch.arange(votes.shape[2], dtype=torch.float32).view(1, 1, -1))
-    certificate.votes.copy_(votes)
-    certificate.num_samples.fill_(num_samples)
-    return certificate.compute()
+    accumulator = certificate.start(GaussianNoise(sigma), votes.shape[1:])
+    accumulator.update(torch.arange(votes.shape[2], dtype=torch.float32).view(1, 1, -1))
+    accumulator.votes.copy_(votes)
+    accumulator.num_samples.fill_(num_samples)
+    return accumulator.compute()
 
 
 def population(p, size, sigma):
@@ -184,9 +184,9 @@ def test_the_smallest_sample_size_is_where_it_begins_to_work(bound, alpha):
 def test_sparsity_and_k_are_separate():
     certificate = TopKOverlapCertificate(top_k=3, sparsity=0.5)
     assert certificate.mask_sizes(20) == (10,)
-    certificate.bind(GaussianNoise(0.25), (4, 5))
-    certificate.update(torch.arange(20.0).view(1, 4, 5).expand(500, 4, 5) + torch.rand(500, 4, 5))
-    result = certificate.compute()
+    accumulator = certificate.start(GaussianNoise(0.25), (4, 5))
+    accumulator.update(torch.arange(20.0).view(1, 4, 5).expand(500, 4, 5) + torch.rand(500, 4, 5))
+    result = accumulator.compute()
     assert (result.size, result.kept) == (3, 10)
     assert int(result.votes.sum()) == 500 * 10
     assert int(result.inside.sum()) == 3
@@ -194,9 +194,9 @@ def test_sparsity_and_k_are_separate():
 
 def test_constant_maps_certify_nothing():
     certificate = TopKOverlapCertificate(top_k=2, alpha=0.05)
-    certificate.bind(GaussianNoise(0.25), (3, 3))
-    certificate.update(torch.ones(500, 3, 3))
-    result = certificate.compute()
+    accumulator = certificate.start(GaussianNoise(0.25), (3, 3))
+    accumulator.update(torch.ones(500, 3, 3))
+    result = accumulator.compute()
     assert result.overlap(0.0) == 0
     assert any("constant" in flag for flag in result.flags)
 
@@ -222,4 +222,4 @@ def test_settings_out_of_range_are_refused(settings, message):
 @pytest.mark.parametrize("settings", [{"top_k": 100}, {"top_k": 3, "sparsity": 100}])
 def test_sizes_beyond_the_map_are_refused(settings):
     with pytest.raises(InputError, match="selects 100 of 25 pixels"):
-        TopKOverlapCertificate(**settings).bind(GaussianNoise(0.25), (5, 5))
+        TopKOverlapCertificate(**settings).start(GaussianNoise(0.25), (5, 5))

@@ -65,8 +65,9 @@ def test_without_rules_nothing_has_changed(net, image, tmp_path):
     for name, result in results.items():
         assert (result.num_samples, result.alpha, result.alpha_share) == (300, 0.001, 1.0)
         assert "looks" not in result.sampling
-        by_hand = run.certificates[name]
-        by_hand.alpha_share = 1.0
+        by_hand = run.certificates[name].start(run.noise, (8, 8), 64)
+        for block in run.blocks(net, image[0], result.sampling["target"], "a", 0, 300):
+            by_hand.update(block)
         assert tensors(by_hand.compute()) == tensors(result)
     save_results(tmp_path / "a", results)
     (again,) = certifier(num_samples=300)(net, image, ids=["a"])
@@ -79,8 +80,7 @@ def test_looks_are_powers_of_two_that_can_certify_something():
     looks = run.looks((8, 8))
     assert looks == (32, 64, 128, 256, 512, 1000)
     for certificate in run.certificates.values():
-        certificate.spend(look_share(1, len(looks)))
-        assert certificate.smallest_num_samples(64) <= looks[0]
+        assert certificate.smallest_num_samples(64, look_share(1, len(looks))) <= looks[0]
     assert certifier([Futility()], num_samples=10).looks((8, 8)) == (10,)  # and that is too few:
     with pytest.raises(InputError, match=r"num_samples=10 cannot certify .* at least \d+"):
         certifier([Futility()], num_samples=10).check_sample_size((8, 8))
@@ -157,7 +157,7 @@ def test_certificates_that_need_a_fixed_number_are_refused():
     with pytest.raises(InputError, match="pixel does not support early stopping; remove stopping"):
         certifier([Seconds(1)], certificates=[OneNumber()])
     with pytest.raises(InputError, match="OneNumber needs a number of samples"):
-        OneNumber().spend(0.5)
+        OneNumber().start(GaussianNoise(0.25), (8, 8), share=0.5)
     with pytest.raises(InputError, match="Futility needs a certificate that counts pixels"):
         Futility().check({"cosine": CosineCertificate()})
     with pytest.raises(InputError, match="OverlapStable needs a TopKOverlapCertificate"):
@@ -166,7 +166,7 @@ def test_certificates_that_need_a_fixed_number_are_refused():
         certifier([Seconds(1)], certificates=[PixelCertificate(sync_on_compute=True)])
     assert not Certificate.anytime  # a new certificate says so itself
     with pytest.raises(ValueError, match="share"):
-        PixelCertificate().spend(1.5)
+        PixelCertificate().start(GaussianNoise(0.25), (8, 8), share=1.5)
 
 
 class Counted:

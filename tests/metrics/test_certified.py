@@ -56,16 +56,16 @@ def noisy(seed: int, signal: float = 3.0) -> Tensor:
 
 def pixel(seed: int, **kwargs) -> PixelResult:
     certificate = PixelCertificate(top_k=TOP_K, alpha=0.05)
-    certificate.bind(GaussianNoise(0.25), (6, 8))
-    certificate.update(noisy(seed, **kwargs))
-    return certificate.compute()
+    accumulator = certificate.start(GaussianNoise(0.25), (6, 8))
+    accumulator.update(noisy(seed, **kwargs))
+    return accumulator.compute()
 
 
 def overlap(seed: int) -> TopKOverlapResult:
     certificate = TopKOverlapCertificate(top_k=0.25, alpha=0.05)
-    certificate.bind(GaussianNoise(0.25), (6, 8))
-    certificate.update(noisy(seed))
-    return certificate.compute()
+    accumulator = certificate.start(GaussianNoise(0.25), (6, 8))
+    accumulator.update(noisy(seed))
+    return accumulator.compute()
 
 
 PIXEL = [pixel(seed) for seed in range(5)]
@@ -235,9 +235,9 @@ def test_two_radii_that_agree_on_the_first_image_do_not_merge():
 def _agree_on_first_only() -> tuple[PixelResult, PixelResult]:
     """A result whose labels all have one large radius, and one with a spread of radii."""
     certificate = PixelCertificate(top_k=TOP_K, alpha=0.05)
-    certificate.bind(GaussianNoise(0.25), (6, 8))
-    certificate.update(torch.arange(48.0).reshape(1, 6, 8).expand(200, 6, 8))
-    first = certificate.compute()
+    accumulator = certificate.start(GaussianNoise(0.25), (6, 8))
+    accumulator.update(torch.arange(48.0).reshape(1, 6, 8).expand(200, 6, 8))
+    first = accumulator.compute()
     assert torch.equal(first.shares(0.05)["certified"], first.shares(0.1)["certified"])
     return first, PIXEL[0]
 

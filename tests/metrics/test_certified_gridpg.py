@@ -17,9 +17,9 @@ def result_with(labels, radius=None):
     """The result of a real certificate of two levels, with the labels of the second replaced."""
     labels = torch.as_tensor(labels, dtype=torch.int8)
     certificate = PixelCertificate(top_k=(0.5, 0.25), alpha=0.05)
-    certificate.bind(GaussianNoise(0.25), labels.shape)
-    certificate.update(torch.rand(100, *labels.shape))
-    found = certificate.compute()
+    accumulator = certificate.start(GaussianNoise(0.25), labels.shape)
+    accumulator.update(torch.rand(100, *labels.shape))
+    found = accumulator.compute()
     radius = torch.where(labels >= 0, 0.1, 0.0) if radius is None else radius
     both = torch.zeros_like(found.labels)
     both[1] = labels
@@ -78,9 +78,9 @@ def test_the_metric_is_the_mean():
 
 def overlap():
     certificate = TopKOverlapCertificate(top_k=0.5, alpha=0.05)
-    certificate.bind(GaussianNoise(0.25), (2, 2))
-    certificate.update(torch.rand(100, 2, 2))
-    return certificate.compute()
+    accumulator = certificate.start(GaussianNoise(0.25), (2, 2))
+    accumulator.update(torch.rand(100, 2, 2))
+    return accumulator.compute()
 
 
 @pytest.mark.parametrize(

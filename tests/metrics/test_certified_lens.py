@@ -83,8 +83,7 @@ def test_neighbourhoods_are_cut_at_the_border_and_do_not_wrap():
 
 
 def certificate(votes, num_samples=400):
-    counted = PixelCertificate(top_k=[3], alpha=0.01)
-    counted.bind(GaussianNoise(0.5), (2, 4))
+    counted = PixelCertificate(top_k=[3], alpha=0.01).start(GaussianNoise(0.5), (2, 4))
     counted.update(torch.arange(8.0).view(1, 2, 4))
     counted.votes.copy_(torch.tensor(votes).view(1, 2, 4))
     counted.num_samples.fill_(num_samples)

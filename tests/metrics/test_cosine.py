@@ -12,9 +12,9 @@ from lit_certattr.smoothing import GaussianNoise
 
 def result(norm):
     certificate = CosineCertificate(alpha=0.05, num_selection=8)
-    certificate.bind(GaussianNoise(0.25), (2, 3))
-    certificate.update(torch.rand(100, 2, 3, generator=torch.Generator().manual_seed(0)))
-    return attrs.evolve(certificate.compute(), norm=norm)
+    accumulator = certificate.start(GaussianNoise(0.25), (2, 3))
+    accumulator.update(torch.rand(100, 2, 3, generator=torch.Generator().manual_seed(0)))
+    return attrs.evolve(accumulator.compute(), norm=norm)
 
 
 def test_mean_over_images_with_0_where_nothing_is_certified():
@@ -31,8 +31,7 @@ def test_names_and_refusals():
     assert list(metrics_for(certificate, [0.05, 0.1])) == list(cosine_metrics([0.05, 0.1]))
     with pytest.raises(InputError, match="radius must be a finite number, not negative"):
         CertifiedCosine(-1)
-    pixel = PixelCertificate(top_k=[0.5])
-    pixel.bind(GaussianNoise(0.25), (2, 3))
+    pixel = PixelCertificate(top_k=[0.5]).start(GaussianNoise(0.25), (2, 3))
     pixel.update(torch.rand(100, 2, 3))
     with pytest.raises(InputError, match="needs a CosineResult, got PixelResult"):
         CertifiedCosine(0.1).update(pixel.compute())

@@ -218,10 +218,10 @@ def test_certified_deletion_of_known_labels():
 
 def certified(seed):
     certificate = PixelCertificate(top_k=(0.25, 0.5, 0.1), alpha=0.05)
-    certificate.bind(GaussianNoise(0.25), (6, 7))
+    accumulator = certificate.start(GaussianNoise(0.25), (6, 7))
     generator = torch.Generator().manual_seed(seed)
-    certificate.update(4 * torch.rand(1, 6, 7, generator=generator) + torch.randn(200, 6, 7, generator=generator))
-    return certificate.compute()
+    accumulator.update(4 * torch.rand(1, 6, 7, generator=generator) + torch.randn(200, 6, 7, generator=generator))
+    return accumulator.compute()
 
 
 def test_certified_deletion_removes_level_by_level():

@@ -13,10 +13,10 @@ from lit_certattr.smoothing import GaussianNoise
 
 def certified(certificate, seed):
     generator = torch.Generator().manual_seed(seed)
-    certificate.bind(GaussianNoise(0.25), (6, 8))
+    accumulator = certificate.start(GaussianNoise(0.25), (6, 8))
     maps = 3 * torch.rand(1, 6, 8, generator=generator) + torch.randn(200, 6, 8, generator=generator)
-    certificate.update(maps)
-    return certificate.compute()
+    accumulator.update(maps)
+    return accumulator.compute()
 
 
 def maps(seed):

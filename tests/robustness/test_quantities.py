@@ -18,9 +18,9 @@ ERROR = 0.2
 
 def certificate_of(kind, maps, **settings):
     certificate = kind(**settings)
-    certificate.bind(GaussianNoise(0.25), tuple(maps.shape[1:]), maps[0].numel())
-    certificate.update(MapBlock(maps))
-    return certificate.compute()
+    accumulator = certificate.start(GaussianNoise(0.25), tuple(maps.shape[1:]), maps[0].numel())
+    accumulator.update(MapBlock(maps))
+    return accumulator.compute()
 
 
 def two_masks(probability, generator, count):

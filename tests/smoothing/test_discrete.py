@@ -191,9 +191,9 @@ CERTIFICATES = {
 def _count(certificate, noise, num_samples=400):
     generator = torch.Generator().manual_seed(0)
     maps = torch.linspace(-1, 1, 16).view(4, 4) + 0.2 * torch.randn(num_samples, 4, 4, generator=generator)
-    certificate.bind(noise, (4, 4), 48)
-    certificate.update(MapBlock(maps, 0))
-    return certificate.compute()
+    accumulator = certificate.start(noise, (4, 4), 48)
+    accumulator.update(MapBlock(maps, 0))
+    return accumulator.compute()
 
 
 @pytest.mark.parametrize("kind", CERTIFICATES)
@@ -232,8 +232,8 @@ def test_noise_that_spends_all_of_alpha_is_refused_before_anything_is_sampled(ki
 
 
 def test_noise_on_a_grid_needs_the_number_of_values_of_the_image():
-    with pytest.raises(InputError, match=r"needs bind\(noise, map_shape, dimension\)"):
-        PixelCertificate([0.5]).bind(DiscreteGaussianNoise(0.25), (4, 4))
+    with pytest.raises(InputError, match=r"needs start\(noise, map_shape, dimension\)"):
+        PixelCertificate([0.5]).start(DiscreteGaussianNoise(0.25), (4, 4))
 
 
 def test_each_look_takes_off_what_its_own_samples_add():

@@ -18,11 +18,11 @@ SIDE, SAMPLES, SELECTION, TAU, ALPHA = 224, 100, 10, 0.75, 0.001
 def shares(selection, test):
     """Certified shares of our rule and of the published one, from the votes of both groups of samples."""
     certificate = PixelCertificate(top_k=[0.5], alpha=ALPHA, tau=TAU)
-    certificate.bind(GaussianNoise(0.15), (SIDE, SIDE))
-    certificate.update(torch.rand(1, SIDE, SIDE))
-    certificate.votes.copy_(torch.as_tensor(selection + test)[None])
-    certificate.num_samples.fill_(SAMPLES)
-    result = certificate.compute()
+    accumulator = certificate.start(GaussianNoise(0.15), (SIDE, SIDE))
+    accumulator.update(torch.rand(1, SIDE, SIDE))
+    accumulator.votes.copy_(torch.as_tensor(selection + test)[None])
+    accumulator.num_samples.fill_(SAMPLES)
+    result = accumulator.compute()
     published = pixel.peer_labels(selection, test, SELECTION, SAMPLES - SELECTION, TAU, ALPHA)
     certified = result.labels[0].numpy() >= 0
     both = certified & (published >= 0)

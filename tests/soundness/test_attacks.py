@@ -120,9 +120,9 @@ def test_the_overlap_that_fresh_counts_allow_is_that_of_brute_force(seed):
 
 def test_a_cosine_is_broken_where_its_upper_bound_is_below():
     certificate = CosineCertificate(nonnegative=True, num_selection=50)
-    certificate.bind(NOISE, (2, 2))
-    certificate.update(torch.tensor([[[2.0, 1.0], [1.0, 1.0]]]).expand(500, 2, 2))
-    stored = certificate.compute()
+    accumulator = certificate.start(NOISE, (2, 2))
+    accumulator.update(torch.tensor([[[2.0, 1.0], [1.0, 1.0]]]).expand(500, 2, 2))
+    stored = accumulator.compute()
     claim = stored.at(0.1)
     assert judge_cosine(stored, claim + 1e-9, 0.1) == Verdict(inside=1, near=1, beyond=2, broken=2)
     assert judge_cosine(stored, claim - 1e-9, 0.1).violated == 1

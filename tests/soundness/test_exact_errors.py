@@ -158,9 +158,9 @@ def test_bounds_of_the_overlap_err_with_alpha_and_no_more():
     """Each pixel has two bounds, a lower and an upper one; all of them hold together."""
     n, pixels = 60, 100
     certificate = TopKOverlapCertificate(top_k=0.25, alpha=ALPHA)
-    certificate.bind(GaussianNoise(1.0), (1, pixels))
-    certificate.update(torch.linspace(0, 1, pixels).expand(n, 1, pixels))
-    claims = attrs.evolve(certificate.compute(), votes=all_counts(n, pixels)[0]).claims()
+    accumulator = certificate.start(GaussianNoise(1.0), (1, pixels))
+    accumulator.update(torch.linspace(0, 1, pixels).expand(n, 1, pixels))
+    claims = attrs.evolve(accumulator.compute(), votes=all_counts(n, pixels)[0]).claims()
     lower, upper = ((claims[_IN], 1 - claims[_OUT])[side].flatten()[: n + 1].numpy() for side in (0, 1))
     bounds = np.unique(np.r_[lower, upper])
     near = np.r_[bounds * (1 - 1e-9), bounds + (1 - bounds) * 1e-9]

@@ -72,25 +72,23 @@ def smoothed(kind, step=0.0):
 
 
 @cache
-def bound_certificate(kind, bound):
+def certificate_of(kind, bound):
     if bound == "renyi":
         scores = "linear" if kind == "ranked" else "uniform"
         certificate = RenyiCertificate(SIZE, ALPHA, scores=scores, **BOUNDS[bound])
     else:
         saturation = 2 if kind == "relaxed" else 0.01
         certificate = TopKOverlapCertificate(SIZE, ALPHA, map_kind=kind, saturation=saturation, **BOUNDS[bound])
-    certificate.bind(GaussianNoise(SIGMA), (3, 4))
     return certificate
 
 
 def certify(kind, bound, seed, num_samples=SAMPLES, levels=None):
-    certificate = bound_certificate(kind, bound)
-    certificate.reset()
+    accumulator = certificate_of(kind, bound).start(GaussianNoise(SIGMA), (3, 4))
     z = np.random.default_rng(seed).normal(size=num_samples)
     maps = PATTERNS[torch.from_numpy(np.searchsorted(CUTS, z))]
     levels = uniform_levels(seed, "image", 0, num_samples) if levels is None else levels
-    certificate.update(MapBlock(maps, 0, levels))
-    return certificate.compute()
+    accumulator.update(MapBlock(maps, 0, levels))
+    return accumulator.compute()
 
 
 def true_radii(kind, result):

@@ -41,9 +41,9 @@ def certified_fraction(results: PixelResults, radius: float = 0.0, level: int = 
         >>> from lit_certattr.certificates import PixelCertificate
         >>> from lit_certattr.smoothing import GaussianNoise
         >>> certificate = PixelCertificate(top_k=[0.5], alpha=0.01)
-        >>> certificate.bind(GaussianNoise(sigma=0.25), (1, 2))
-        >>> certificate.update(torch.tensor([[[2.0, 1.0]]]).expand(100, 1, 2))
-        >>> certified_fraction(certificate.compute(), radius=0.1)
+        >>> accumulator = certificate.start(GaussianNoise(sigma=0.25), (1, 2))
+        >>> accumulator.update(torch.tensor([[[2.0, 1.0]]]).expand(100, 1, 2))
+        >>> certified_fraction(accumulator.compute(), radius=0.1)
         tensor(1.)
     """
     return _mean(results, fraction_of(radius, level, part))

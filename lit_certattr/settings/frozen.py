@@ -1,0 +1,54 @@
+"""Objects that are settings and nothing else: what they were made with is what they stay."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from lit_certattr.errors import InputError
+
+
+class Frozen:
+    """Base of classes whose objects never change once they are made, so that any number of users may share one.
+
+    Attributes are set in ``__init__``, that of a subclass included, and refuse any change afterwards. Copies and
+    pickles are frozen as well.
+
+    Example:
+        >>> class Level(Frozen):
+        ...     def __init__(self, alpha):
+        ...         self.alpha = alpha
+        >>> Level(0.1).alpha = 0.2
+        Traceback (most recent call last):
+        ...
+        lit_certattr.errors.InputError: alpha of a Level cannot be changed: make a new Level with the other value
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = _freezing(cls.__init__)  # type: ignore[method-assign]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._refuse_once_made(name)
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._refuse_once_made(name)
+        super().__delattr__(name)
+
+    def _refuse_once_made(self, name: str) -> None:
+        if "_made" in vars(self):
+            kind = type(self).__name__
+            raise InputError(f"{name} of a {kind} cannot be changed: make a new {kind} with the other value")
+
+
+def _freezing(init: Callable[..., None]) -> Callable[..., None]:
+    """An ``__init__`` after which nothing changes, if it is that of the object's own class and not of a base."""
+
+    @functools.wraps(init)
+    def make(self: Frozen, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        if type(self).__init__ is make:
+            vars(self)["_made"] = True
+
+    return make
