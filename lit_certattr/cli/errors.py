@@ -10,12 +10,13 @@ from difflib import get_close_matches
 from os import PathLike
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.memory import is_oom_error
 
 import lit_certattr.cli.strict_yaml  # noqa: F401  (the parsers below read YAML with it)
+from lit_certattr.cli.layers import LayeredConfig
 from lit_certattr.cli.nulls import first_null
 from lit_certattr.errors import InputError
 from lit_certattr.files.whole_file import REMEDIES
@@ -116,6 +117,12 @@ class OneLineParser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("allow_abbrev", False)  # a prefix of an option is a misspelt option
         super().__init__(*args, **kwargs)
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+        """Add an option; the one that reads configuration files also reads the files that these name."""
+        if kwargs.get("action") in ("config", ActionConfigFile):
+            kwargs["action"] = LayeredConfig
+        return super().add_argument(*args, **kwargs)
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
         """Parse, and refuse what is null where a value is needed."""

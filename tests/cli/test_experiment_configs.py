@@ -1,5 +1,8 @@
 """The layers of the published pixel experiment: any method on any network in any setting, through the real command."""
 
+import itertools
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,14 @@ from lit_certattr.certificates import load_results
 from lit_certattr.cli.certify import main
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-METHODS = sorted(path.stem for path in (CONFIGS / "method").glob("*.yaml"))
+GUIDE = (CONFIGS.parent / "docs/experiments.md").read_text()
+METHODS = {
+    name: options.replace("configs/", f"{CONFIGS}/").split()
+    for name, options in re.findall(
+        r"^(\w+) +(--.*)$", GUIDE.split("<<'METHODS'\n")[1].split("\nMETHODS\n")[0], re.MULTILINE
+    )
+}
+"""What the guide says of each published method: its name, and the options that make it."""
 NETWORKS = sorted(path.stem for path in (CONFIGS / "network").glob("*.yaml"))
 LAYERS = sorted(path.stem for path in (CONFIGS / "experiment").glob("pixel_*.yaml"))
 
@@ -34,10 +44,10 @@ def layers(*names: str) -> list[str]:
     return [f"--config={CONFIGS / name}.yaml" for name in names]
 
 
-def parsed(capsys, *names: str) -> dict:
-    """What the command makes of the base and these layers."""
+def parsed(capsys, *names: str, options: Sequence[str] = ()) -> dict:
+    """What the command makes of the base, these layers, and options."""
     with pytest.raises(SystemExit) as stop:
-        main(["run", *layers("experiment/pixel", *names), "--print_config"])
+        main(["run", *layers("experiment/pixel", *names), *options, "--print_config"])
     assert stop.value.code == 0
     return yaml.safe_load(capsys.readouterr().out)
 
@@ -55,17 +65,31 @@ def contains(found: object, wanted: object) -> bool:
     return found == wanted
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_on_every_network(method, network, capsys):
-    found = parsed(capsys, f"network/{network}", f"method/{method}")
-    for layer in ("experiment/pixel", f"network/{network}", f"method/{method}"):
+@pytest.mark.parametrize(("method", "network"), list(zip(METHODS, itertools.cycle(NETWORKS), strict=False)))
+def test_every_method_and_every_network(method, network, capsys):
+    found = parsed(capsys, "network/" + network, options=METHODS[method])
+    for layer in ("experiment/pixel", f"network/{network}"):
         assert contains(found, own(layer)), layer
+    made = found["certifier"]["attribution"]
+    wanted = dict(
+        option.removeprefix("--certifier.attribution").split("=") for option in METHODS[method] if "=" in option
+    )
+    if (name := wanted.pop("", None)) is not None:
+        assert made["class_path"] == f"lit_certattr.attribution.{name}"
+        assert {key: str(made["init_args"][key.removeprefix(".")]) for key in wanted} == wanted
+    else:
+        assert contains(found, own(f"method/{method}"))
+
+
+def test_the_guide_names_every_configuration_of_a_method():
+    files = {path.stem for path in (CONFIGS / "method").glob("*.yaml")}
+    assert files == {name for name, options in METHODS.items() if options[0] == "--config"}
+    assert len(METHODS) == 24
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_layer_changes_what_it_names_and_nothing_else(layer, capsys):
-    found = parsed(capsys, "network/resnet18", "method/gradcam", f"experiment/{layer}")
+    found = parsed(capsys, "network/resnet18", f"experiment/{layer}", options=METHODS["gradcam"])
     changed = own(f"experiment/{layer}")
     assert contains(found, changed)
     assert not contains(own("experiment/pixel"), changed)
@@ -80,8 +104,8 @@ def test_every_layer_changes_what_it_names_and_nothing_else(layer, capsys):
 
 def test_a_tiny_run_of_layers(tmp_path):
     (tmp_path / "tiny.yaml").write_text(TINY)
-    stack = layers("experiment/pixel", "network/resnet18", "method/gradcam", "experiment/pixel_sigma_025")
-    main(["run", *stack, f"--config={tmp_path / 'tiny.yaml'}", f"--output={tmp_path / 'run'}"])
+    stack = layers("experiment/pixel", "network/resnet18", "experiment/pixel_sigma_025")
+    main(["run", *stack, *METHODS["gradcam"], f"--config={tmp_path / 'tiny.yaml'}", f"--output={tmp_path / 'run'}"])
     (file,) = (tmp_path / "run/maps").glob("*.safetensors")
     result = load_results(file)["pixel"]
     assert (result.sigma, result.tau, result.num_samples, result.top_k) == (0.25, 0.75, 100, (0.5, 0.3, 0.1))
