@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from lit_certattr.attribution.base import graph_mode, ordinary
 from lit_certattr.attribution.batching import check_max_batch
 from lit_certattr.attribution.layers import ActivationMap, LayerPasses
-from lit_certattr.attribution.scores import Score, check_score, class_scores, perturbed_scores
+from lit_certattr.attribution.scores import ScoreKind, check_score, class_scores, perturbed_scores
 
 
 class AblationCAM(ActivationMap):
@@ -43,7 +43,7 @@ class AblationCAM(ActivationMap):
         layer: str = "final",
         relu: bool = True,
         upsample: bool = True,
-        score: Score = "logit",
+        score: ScoreKind = "logit",
         max_batch: int | None = None,
     ) -> None:
         super().__init__(layer, relu, upsample)

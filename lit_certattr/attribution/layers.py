@@ -238,14 +238,14 @@ class LayerPasses:
     @property
     def whole(self) -> LayerPass:
         """The pass of all images."""
-        return self.at(slice(0, len(self.images)))
+        return self.of_rows(slice(0, len(self.images)))
 
     @property
     def features(self) -> Tensor:
         """Features of all images, ``[B, C, h, w]``."""
         return self.images if self.layer == "input" else self.whole.features
 
-    def at(self, rows: slice) -> LayerPass:
+    def of_rows(self, rows: slice) -> LayerPass:
         """The pass of a slice of the images."""
         if self._last is None or self._last[0] != rows:
             self._last = rows, layer_pass(self.model, self.layer, self.images[rows], self.graph)
@@ -253,7 +253,7 @@ class LayerPasses:
 
     def head(self, rows: slice) -> Callable[[Tensor], Tensor]:
         """What makes logits of features of these images."""
-        return self.model if self.layer == "input" else self.at(rows).head
+        return self.model if self.layer == "input" else self.of_rows(rows).head
 
 
 def layer_gradient(

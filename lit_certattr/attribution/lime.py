@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lit_certattr.attribution.base import Attribution, ChannelReduction, graph_mode, ordinary
 from lit_certattr.attribution.batching import check_max_batch
 from lit_certattr.attribution.fixed import Fixed, uniforms
-from lit_certattr.attribution.scores import Score, check_fill, check_score, perturbed_scores
+from lit_certattr.attribution.scores import ScoreKind, check_fill, check_score, perturbed_scores
 from lit_certattr.errors import InputError
 
 
@@ -65,7 +65,7 @@ class LIME(Attribution):
         kernel_width: float = 0.25,
         ridge: float = 1.0,
         fill: float | None = None,
-        score: Score = "softmax",
+        score: ScoreKind = "softmax",
         seed: int = 0,
         max_batch: int | None = None,
         channels: ChannelReduction = "sum",

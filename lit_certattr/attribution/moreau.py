@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lit_certattr.attribution.base import Attribution, ChannelReduction, as_logits, graph_mode, input_gradient, ordinary
 from lit_certattr.attribution.batching import check_max_batch, tiled
 from lit_certattr.attribution.fixed import Fixed, normals
-from lit_certattr.attribution.scores import Score, check_score
+from lit_certattr.attribution.scores import ScoreKind, check_score
 from lit_certattr.errors import InputError
 
 
@@ -70,7 +70,7 @@ class MoreauGrad(Attribution):
         steps: int = 300,
         step_size: float = 0.1,
         average: int = 100,
-        score: Score = "logit",
+        score: ScoreKind = "logit",
         seed: int = 0,
         max_batch: int | None = None,
         channels: ChannelReduction = "sum_abs",

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from lit_certattr.attribution.base import ChannelReduction, graph_mode, ordinary
 from lit_certattr.attribution.batching import check_max_batch
 from lit_certattr.attribution.layers import LayerAttribution, LayerPasses
-from lit_certattr.attribution.scores import Score, check_fill, check_score, class_scores, perturbed_scores
+from lit_certattr.attribution.scores import ScoreKind, check_fill, check_score, class_scores, perturbed_scores
 from lit_certattr.errors import InputError
 
 
@@ -54,7 +54,7 @@ class Occlusion(LayerAttribution):
         window: int | tuple[int, int] = 16,
         stride: int | tuple[int, int] = 8,
         fill: float = 0.5,
-        score: Score = "logit",
+        score: ScoreKind = "logit",
         max_batch: int | None = None,
         channels: ChannelReduction = "abs_sum",
         layer: str = "input",

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from lit_certattr.attribution.base import Attribution, ChannelReduction, graph_mode
 from lit_certattr.attribution.batching import check_max_batch
 from lit_certattr.attribution.fixed import Fixed, uniforms
-from lit_certattr.attribution.scores import Score, check_fill, check_score, perturbed_scores
+from lit_certattr.attribution.scores import ScoreKind, check_fill, check_score, perturbed_scores
 from lit_certattr.errors import InputError
 
 
@@ -52,7 +52,7 @@ class RISE(Attribution):
         cells: int = 7,
         keep: float = 0.5,
         fill: float = 0.0,
-        score: Score = "softmax",
+        score: ScoreKind = "softmax",
         seed: int = 0,
         max_batch: int | None = None,
         channels: ChannelReduction = "sum",

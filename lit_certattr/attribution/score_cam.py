@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from lit_certattr.attribution.base import graph_mode, ordinary
 from lit_certattr.attribution.batching import check_max_batch
 from lit_certattr.attribution.layers import ActivationMap, LayerPasses
-from lit_certattr.attribution.scores import Score, check_score, perturbed_scores
+from lit_certattr.attribution.scores import ScoreKind, check_score, perturbed_scores
 
 
 class ScoreCAM(ActivationMap):
@@ -45,7 +45,7 @@ class ScoreCAM(ActivationMap):
         layer: str = "final",
         relu: bool = True,
         upsample: bool = True,
-        score: Score = "logit",
+        score: ScoreKind = "logit",
         max_batch: int | None = None,
     ) -> None:
         super().__init__(layer, relu, upsample)

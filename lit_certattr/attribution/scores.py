@@ -15,7 +15,7 @@ from lit_certattr.attribution.base import as_logits, finite_or_nan, graph_mode, 
 from lit_certattr.attribution.batching import tiled
 from lit_certattr.errors import InputError
 
-Score = Literal["softmax", "logit"]
+ScoreKind = Literal["softmax", "logit"]
 """What of the target class is explained: its probability, or its logit."""
 
 _UNITS = 4
@@ -39,17 +39,17 @@ class Scores(NamedTuple):
         return torch.where(self.moves[:, None, None], maps, level.view(-1, 1, 1))
 
 
-def check_score(score: Score) -> None:
+def check_score(score: ScoreKind) -> None:
     """Refuse a score that does not exist.
 
     Raises:
         InputError: If ``score`` is neither ``"softmax"`` nor ``"logit"``.
     """
-    if score not in get_args(Score):
-        raise InputError(f"score must be one of {', '.join(get_args(Score))}, got {score!r}")
+    if score not in get_args(ScoreKind):
+        raise InputError(f"score must be one of {', '.join(get_args(ScoreKind))}, got {score!r}")
 
 
-def class_scores(logits: Any, targets: Tensor, score: Score = "logit") -> Tensor:
+def class_scores(logits: Any, targets: Tensor, score: ScoreKind = "logit") -> Tensor:
     """Score of each target class, ``[B]``, in float32 or wider: half precision would tie probabilities.
 
     NaN for an image whose logits are not all finite.
@@ -79,7 +79,7 @@ def perturbed_scores(
     perturb: Callable[[slice, slice], Tensor],
     num_samples: int,
     *,
-    score: Score = "logit",
+    score: ScoreKind = "logit",
     max_batch: int | None = None,
     create_graph: bool = False,
     head: Callable[[slice], Callable[[Tensor], Tensor]] | None = None,
@@ -109,14 +109,14 @@ def perturbed_scores(
         scores = images.new_zeros((num_samples, len(images)), dtype=torch.promote_types(images.dtype, torch.float32))
         errors = torch.zeros_like(scores)
 
-        def evaluate(rows: slice, samples: slice) -> None:
+        def score_tile(rows: slice, samples: slice) -> None:
             copies = perturb(rows, samples)
             answer = model if head is None else head(rows)
             logits, labels = answer(copies.flatten(0, 1)), targets[rows].repeat(len(copies))
             scores[samples, rows] = class_scores(logits, labels, score).view(len(copies), -1).to(scores.dtype)
             errors[samples, rows] = rounding(logits, labels, score).view(len(copies), -1).to(scores.dtype)
 
-        tiled(evaluate, len(images), num_samples, model=model, images=images, max_batch=max_batch)
+        tiled(score_tile, len(images), num_samples, model=model, images=images, max_batch=max_batch)
         compared = scores.detach()
         if whole is not None:
             compared = torch.cat([compared, class_scores(whole, targets, score).detach()[None].to(scores.dtype)])
@@ -126,7 +126,7 @@ def perturbed_scores(
     return Scores(scores, moves)
 
 
-def rounding(logits: Tensor, targets: Tensor, score: Score = "logit") -> Tensor:
+def rounding(logits: Tensor, targets: Tensor, score: ScoreKind = "logit") -> Tensor:
     r"""By how much scores may differ that are equal but for rounding, ``[B]``.
 
     A network rounds in proportion to its largest logit, so four units in the last place of that: :math:`4 \epsilon

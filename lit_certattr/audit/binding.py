@@ -7,7 +7,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from lit_certattr.audit.finding import Finding, at, show
+from lit_certattr.audit.finding import Finding, position, show
 from lit_certattr.audit.recorded import MAX_SAMPLES, Recorded, is_own_attribution, sampling_fields
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.capabilities import CountsMasks, Rederivable
@@ -192,4 +192,4 @@ def tensor_difference(name: str, stored: Tensor, derived: Tensor) -> Iterator[Fi
         where = differ.nonzero()
         index = tuple(where[0].tolist())
         count = f" ({len(where)} of {stored.numel()} differ)"
-        yield Finding("", name + at(index) + count, show(stored[index].item()), show(derived[index].item()))
+        yield Finding("", name + position(index) + count, show(stored[index].item()), show(derived[index].item()))

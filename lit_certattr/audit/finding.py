@@ -25,7 +25,7 @@ class Finding(NamedTuple):
         )
 
 
-def at(index: tuple[int, ...]) -> str:
+def position(index: tuple[int, ...]) -> str:
     """Place in a tensor, in the words of a reader."""
     if not index:
         return ""

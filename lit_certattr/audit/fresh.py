@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lit_certattr.audit.finding import Finding, at
+from lit_certattr.audit.finding import Finding, position
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.capabilities import Claims
 from lit_certattr.errors import InputError
@@ -67,9 +67,9 @@ def contradictions(image_id: str, name: str, stored: Result, fresh: Result, leve
             continue
         index = tuple(falls.nonzero()[0].tolist())
         what = (
-            f"{int(falls.sum())} of {int((lower > 0).sum())} claims fall; the first{at(index)}: {name_of_claim} of at "
-            f"least {at_least(float(lower[index]))} is claimed, but {fresh.num_samples} fresh samples allow at most "
-            f"{at_most(float(upper[index]))}"
+            f"{int(falls.sum())} of {int((lower > 0).sum())} claims fall; the first{position(index)}: {name_of_claim} "
+            f"of at least {at_least(float(lower[index]))} is claimed, but {fresh.num_samples} fresh samples allow at "
+            f"most {at_most(float(upper[index]))}"
         )
         findings.append(Finding(place, what))
     return findings

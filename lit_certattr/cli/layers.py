@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
 from lit_certattr.cli.strict_yaml import check_yaml
 from lit_certattr.errors import InputError
@@ -21,7 +21,9 @@ class LayeredConfig(ActionConfigFile):
     directory holds is a complete configuration, which cannot name other files.
     """
 
-    def __call__(self, parser: ArgumentParser, cfg: Namespace, values: Any, option_string: str | None = None) -> None:
+    def __call__(  # type: ignore[override]  # jsonargparse has a Namespace of its own
+        self, parser: ArgumentParser, cfg: Namespace, values: Any, option_string: str | None = None
+    ) -> None:
         """Apply the files, in order."""
         for file, layer in stack(values):
             try:
@@ -72,11 +74,12 @@ def _named(file: Path) -> tuple[list[str], str] | None:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except (OSError, ValueError, yaml.YAMLError):  # the parser reads the file again, and says what is wrong with it
         return None
-    pairs = root.value if isinstance(root, yaml.MappingNode) else []
-    found = next((value for key, value in pairs if key.value == _KEY), None)
+    if not isinstance(root, yaml.MappingNode):
+        return None
+    found = next((value for key, value in root.value if key.value == _KEY), None)
     if found is None:
         return None
     if not isinstance(found, yaml.SequenceNode) or not all(isinstance(one, yaml.ScalarNode) for one in found.value):
         raise InputError(f"config {file}: {_KEY} must be a list of paths, e.g. {_KEY}: [../data/cifar10.yaml]")
-    root.value = [(key, value) for key, value in pairs if value is not found]
+    root.value = [(key, value) for key, value in root.value if value is not found]
     return [one.value for one in found.value], yaml.serialize(root, Dumper=yaml.SafeDumper) if root.value else ""

@@ -12,7 +12,7 @@ _ONE = 2**32
 """1.0 in the fixed-point sums: resolution 2e-10, room for a sum of 2e9."""
 
 
-def name_of(kind: type, *settings: object) -> str:
+def settings_state(kind: type, *settings: object) -> str:
     """Name of the empty state of a metric with these settings: an identifier, different for different settings."""
     return f"settings_{kind.__name__}" + "".join(
         sign if sign.isalnum() else f"_{ord(sign):x}_" for sign in repr(settings)
@@ -49,7 +49,7 @@ class FixedPointMean(Metric, ABC):
 
     def __init__(self, *settings: object, size: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state(name_of(type(self), *settings), torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state(settings_state(type(self), *settings), torch.tensor(0), dist_reduce_fx="sum")
         for state in ("total", "num_images", "num_undefined"):
             zeros = torch.zeros((), dtype=torch.int64) if size is None else torch.zeros(size, dtype=torch.int64)
             self.add_state(state, zeros, dist_reduce_fx="sum")

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lit_certattr.errors import InputError
-from lit_certattr.metrics.fixed_point_mean import name_of
+from lit_certattr.metrics.fixed_point_mean import settings_state
 from lit_certattr.metrics.functional.class_overlap import overlap_of_counts, top_k_sets
 from lit_certattr.smoothing import top_k_size
 
@@ -57,7 +57,7 @@ class SameClassOverlap(Metric):
         pixels = map_shape[0] * map_shape[1]
         self.num_classes, self.map_shape, self.top_k = num_classes, (map_shape[0], map_shape[1]), top_k
         self.size = top_k_size(top_k, pixels)
-        self.add_state(name_of(type(self), self.map_shape, self.size), torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state(settings_state(type(self), self.map_shape, self.size), torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("votes", torch.zeros(num_classes, pixels, dtype=torch.int32), dist_reduce_fx="sum")
         self.add_state("counts", torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("constant", torch.tensor(0), dist_reduce_fx="sum")

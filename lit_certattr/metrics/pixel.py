@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from lit_certattr.certificates import Result
-from lit_certattr.metrics.functional.certified import Part, fraction_of, one_share_of, radius_of
+from lit_certattr.metrics.functional.certified import LabelShare, fraction_of, one_share_of, radius_of
 from lit_certattr.metrics.image_mean import ImageMean
 
 
@@ -40,7 +40,7 @@ class CertifiedFraction(ImageMean):
 
     plot_upper_bound = 1.0
 
-    def __init__(self, radius: float = 0.0, level: int = 0, part: Part = "certified", **kwargs: Any) -> None:
+    def __init__(self, radius: float = 0.0, level: int = 0, part: LabelShare = "certified", **kwargs: Any) -> None:
         super().__init__(radius, level, part, **kwargs)
         fraction_of(radius, level, part)  # checks
         self.radius, self.level, self.part = float(radius), level, part

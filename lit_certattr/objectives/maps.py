@@ -1,8 +1,8 @@
 """The maps that objectives compare: differentiable, unreduced over channels where a paper has them so."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Literal, Self, cast, get_args
+from collections.abc import Callable, Iterator
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -119,8 +119,8 @@ class PathMap(TrainingMap):
     ) -> Iterator[Tensor]:
         """See :class:`TrainingMap`."""
         start = torch.full_like(images, self.baseline)
-        model = explained(model, self.of)
-        yield from path_terms(model, start, images, targets, self.steps, self.max_batch, create_graph)
+        function = explained(model, self.of)
+        yield from path_terms(function, start, images, targets, self.steps, self.max_batch, create_graph)
 
 
 class NeighbourPath(TrainingMap):
@@ -159,8 +159,8 @@ class NeighbourPath(TrainingMap):
         self, model: nn.Module, images: Tensor, targets: Tensor, clean: Tensor, create_graph: bool = True
     ) -> Iterator[Tensor]:
         """See :class:`TrainingMap`."""
-        model = explained(model, self.of)
-        yield from path_terms(model, clean, images, targets, self.steps, self.max_batch, create_graph)
+        function = explained(model, self.of)
+        yield from path_terms(function, clean, images, targets, self.steps, self.max_batch, create_graph)
 
     def pair(
         self, model: nn.Module, clean: Tensor, images: Tensor, targets: Tensor, create_graph: bool = True
@@ -170,17 +170,17 @@ class NeighbourPath(TrainingMap):
             yield torch.stack([torch.zeros_like(term), term])
 
 
-def explained(model: nn.Module, of: Explained) -> nn.Module:
-    """The network whose "logits" are what is explained: those of ``model``, each class's loss, or its probability."""
+def explained(model: nn.Module, of: Explained) -> Callable[[Tensor], Tensor]:
+    """The function whose "logits" are what is explained: those of ``model``, each class's loss, or its probability."""
     if of == "logit":
         return model
     if of == "loss":
-        return cast(nn.Module, lambda images: -model(images.clone()).log_softmax(1))
-    return cast(nn.Module, lambda images: model(images.clone()).softmax(1))
+        return lambda images: -model(images.clone()).log_softmax(1)
+    return lambda images: model(images.clone()).softmax(1)
 
 
 def path_terms(
-    model: nn.Module,
+    function: Callable[[Tensor], Tensor],
     start: Tensor,
     end: Tensor,
     targets: Tensor,
@@ -193,7 +193,7 @@ def path_terms(
     .. math:: (e - s) \odot \frac1m \sum_{k=1}^m \nabla h\left(s + \tfrac{k - 1/2}{m}(e - s)\right)
 
     Args:
-        model: Network whose target "logit" is h.
+        function: From images to "logits" ``[B, num_classes]``, of which the target's is h.
         start: Images s ``[B, C, H, W]``.
         end: Images e, of the same shape; the terms depend on them by a differentiable path.
         targets: Class indices ``[B]``.
@@ -207,7 +207,7 @@ def path_terms(
         count = min(group, steps - first)
         shares = (torch.arange(first, first + count, device=end.device, dtype=end.dtype) + 0.5) / steps
         points = (start + shares.view(-1, 1, 1, 1, 1) * path).flatten(0, 1)
-        _, gradients = input_gradient(model, points, targets.repeat(count), create_graph)
+        _, gradients = input_gradient(function, points, targets.repeat(count), create_graph)
         term = path * gradients.unflatten(0, (count, -1)).sum(0) / steps
         yield term if create_graph else term.detach()
 

@@ -10,14 +10,16 @@ from torch import Tensor
 from lit_certattr.certificates import OverlapResult, PixelResult, Result
 from lit_certattr.errors import InputError
 
-Part = Literal["certified", "one", "zero", "abstain", "null"]
+LabelShare = Literal["certified", "one", "zero", "abstain", "null"]
 PixelResults = PixelResult | Sequence[PixelResult]
 OverlapResults = OverlapResult | Sequence[OverlapResult]
 
 R = TypeVar("R", bound=Result)
 
 
-def certified_fraction(results: PixelResults, radius: float = 0.0, level: int = 0, part: Part = "certified") -> Tensor:
+def certified_fraction(
+    results: PixelResults, radius: float = 0.0, level: int = 0, part: LabelShare = "certified"
+) -> Tensor:
     """Share of the pixels that are certified at a radius, mean over images (%certified of Anani et al., 2025).
 
     It rewards emptiness: pure noise leaves most pixels out of a small top K, and these count as certified
@@ -120,11 +122,11 @@ def certified_overlap_curve(results: OverlapResults, radii: Sequence[float], nor
     return _mean(results, overlap_of(radii, norm))
 
 
-def fraction_of(radius: float, level: int, part: Part) -> Callable[[Result], Tensor]:
+def fraction_of(radius: float, level: int, part: LabelShare) -> Callable[[Result], Tensor]:
     """The value of one image behind :func:`certified_fraction`."""
     check_radius(radius), check_level(level)
-    if part not in get_args(Part):
-        raise InputError(f"part must be one of {', '.join(get_args(Part))}, got {part!r}")
+    if part not in get_args(LabelShare):
+        raise InputError(f"part must be one of {', '.join(get_args(LabelShare))}, got {part!r}")
 
     def value(result: Result) -> Tensor:
         pixel = at_level(result, level)
