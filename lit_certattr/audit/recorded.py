@@ -13,11 +13,12 @@ from lit_certattr.audit.finding import show
 from lit_certattr.certificates import Certificate
 from lit_certattr.certificates.discovery import class_named
 from lit_certattr.certification import LOOK_SHARES, Certifier, Look, StoppingRule
+from lit_certattr.certification.looks import possible_looks
 from lit_certattr.errors import InputError
 from lit_certattr.preflight import CHECKS
 from lit_certattr.smoothing import Noise
 from lit_certattr.smoothing.normals import stream_of
-from lit_certattr.statistics import doubling_looks, look_share
+from lit_certattr.statistics import look_share
 
 MAX_SAMPLES = 10_000_000
 """Samples of one image whose tables an audit computes; more would take gigabytes."""
@@ -158,14 +159,8 @@ class Recorded(NamedTuple):
 
 def _equal_shares(certificates: Mapping[str, Certificate], num_samples: int, num_pixels: int) -> dict[int, float]:
     """The looks of a run of an older version, each with the same share of alpha."""
-    first = 1
-    while first < num_samples:
-        looks = doubling_looks(first, num_samples)
-        share = 1 / len(looks)
-        if all(one.smallest_num_samples(num_pixels, share) <= first for one in certificates.values()):
-            return dict.fromkeys(looks, share)
-        first *= 2
-    return {num_samples: 1.0}
+    looks = possible_looks(certificates, num_samples, num_pixels, lambda number: 1 / number)
+    return dict.fromkeys(looks, 1 / len(looks))
 
 
 class _Whatever(StoppingRule):

@@ -1,6 +1,7 @@
 """One pass of noise, every certificate from it; when it may stop, and who draws which samples."""
 
-from lit_certattr.certification.certifier import Certifier, certify
+from lit_certattr.certification.certifier import Certifier
+from lit_certattr.certification.defaults import certify
 from lit_certattr.certification.stopping import (
     LOOK_SHARES,
     AllDecided,

@@ -8,13 +8,16 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from lit_certattr.attribution import Attribution, Gradient, frozen, score_of
-from lit_certattr.attribution.batching import starting_batch, tiled
-from lit_certattr.certificates import Accumulator, Certificate, PixelCertificate, Result, TopKOverlapCertificate
+from lit_certattr.attribution import Attribution, frozen, score_of
+from lit_certattr.certificates import Accumulator, Certificate, Result
+from lit_certattr.certification.facts import facts_to_share, precision
+from lit_certattr.certification.looks import check_sample_size, possible_looks
+from lit_certattr.certification.named import named_certificates
+from lit_certattr.certification.sampling import MemoryFormat, Sampler
 from lit_certattr.certification.share import Share
 from lit_certattr.certification.stopping import LOOK_SHARES, Look, StoppingRule
 from lit_certattr.errors import InputError
-from lit_certattr.models import fold_batch_norm, network_hash, structure_hash
+from lit_certattr.models import fold_batch_norm
 from lit_certattr.preflight import (
     CHECKS,
     Findings,
@@ -23,7 +26,6 @@ from lit_certattr.preflight import (
     check_function,
     check_images,
     check_network,
-    check_one_image,
     check_score_function,
     check_shape,
     check_targets,
@@ -33,22 +35,14 @@ from lit_certattr.preflight import (
 )
 from lit_certattr.settings import instance, several, whole_number
 from lit_certattr.smoothing import (
-    Draw,
-    GaussianNoise,
     MapBlock,
     Noise,
     content_id,
-    noisy_images,
     normal_stream,
-    uniform_levels,
 )
-from lit_certattr.smoothing.draw import Explain
-from lit_certattr.statistics import doubling_looks, look_share
-from lit_certattr.statistics.rounding import exact
+from lit_certattr.statistics import look_share
 
 _MOST_SAMPLES = 2**31 - 1  # votes are counted in 32 bits
-
-MemoryFormat = Literal["channels_last", "contiguous"]
 
 
 class Certifier:
@@ -89,6 +83,9 @@ class Certifier:
             does not allow to stop early.
 
     Example:
+        >>> from lit_certattr.attribution import Gradient
+        >>> from lit_certattr.certificates import PixelCertificate
+        >>> from lit_certattr.smoothing import GaussianNoise
         >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
         >>> certifier = Certifier(Gradient(), GaussianNoise(0.25), [PixelCertificate(top_k=[0.25])], num_samples=50)
         >>> results = certifier(net, torch.rand(2, 1, 4, 4))
@@ -118,7 +115,7 @@ class Certifier:
             batch_size = whole_number('batch_size, if not "auto",', batch_size, least=1)
         if memory_format not in get_args(MemoryFormat):
             raise InputError(f"memory_format must be one of {', '.join(get_args(MemoryFormat))}, got {memory_format!r}")
-        named = _named(certificates)
+        named = named_certificates(certificates)
         for name, certificate in named.items():
             certificate.check_noise(noise)
             if certificate.needs_score and score_of(attribution) is None:
@@ -147,14 +144,10 @@ class Certifier:
         Args:
             map_shape: Height and width of the maps.
         """
-        first, pixels = 1, map_shape[0] * map_shape[1]
-        while self.stopping and first < self.num_samples:
-            looks = doubling_looks(first, self.num_samples)
-            share = look_share(1, len(looks))
-            if all(one.smallest_num_samples(pixels, share) <= first for one in self.certificates.values()):
-                return looks
-            first *= 2
-        return (self.num_samples,)
+        if not self.stopping:
+            return (self.num_samples,)
+        pixels = map_shape[0] * map_shape[1]
+        return possible_looks(self.certificates, self.num_samples, pixels, lambda number: look_share(1, number))
 
     def check_sample_size(self, map_shape: tuple[int, int]) -> None:
         """Refuse a number of samples with which a certificate could say nothing about any pixel.
@@ -162,17 +155,9 @@ class Certifier:
         Raises:
             InputError: Naming the smallest number that can.
         """
-        pixels = map_shape[0] * map_shape[1]
         looks = len(self.looks(map_shape))
-        share = look_share(looks, looks)
-        needed = {name: one.smallest_num_samples(pixels, share) for name, one in self.certificates.items()}
-        name = max(needed, key=lambda key: needed[key])  # the hungriest, so that one correction is enough
-        if self.num_samples < needed[name]:
-            raise InputError(
-                f"num_samples={self.num_samples} cannot certify even a pixel that always votes the same "
-                f"({name}, alpha={exact(self.certificates[name].alpha)}, {pixels} pixels): "
-                f"at least {needed[name]} samples are needed"
-            )
+        pixels, share = map_shape[0] * map_shape[1], look_share(looks, looks)
+        check_sample_size(self.certificates, self.num_samples, pixels, share)
 
     def __call__(
         self,
@@ -227,7 +212,7 @@ class Certifier:
                 clean_map = explain(self.attribution, model, image, target, name)
                 check_shape(self.attribution, clean_map, map_shape)
                 watches.append(Watch(model, self.attribution, image, clean_map, label, name))
-            step.agree(lambda: self._identity(given, images, classes, ids))
+            step.agree(lambda: self._facts_to_share(given, images, classes, ids))
             return [
                 self._certify(own, model, image, label, image_id, map_shape, rule, watch, on_block)
                 for image, label, image_id, watch in zip(images, classes, ids, watches, strict=True)
@@ -249,7 +234,7 @@ class Certifier:
             InputError: In one line that names what does not hold, and the remedy.
         """
         count = min(2, self.num_samples)
-        noisy = next(self._noisy_images(image[0], image_id, 0, count))
+        noisy = next(self._sampler.noisy_images(image[0], image_id, 0, count))
         findings = check_function(model, self.attribution, image, noisy, target, name)
         score = score_of(self.attribution)
         if score is not None and any(certificate.needs_score for certificate in self.certificates.values()):
@@ -287,27 +272,16 @@ class Certifier:
         Args:
             image: Image ``[C, H, W]``, on its device.
         """
-        return starting_batch(image.shape, image.device) if self.batch_size == "auto" else self.batch_size
+        return self._sampler.block_size(image)
 
-    def _identity(self, model: nn.Module, images: Tensor, labels: Sequence[int], ids: Sequence[str]) -> dict[str, Any]:
-        """All that must be the same on processes whose samples are added, in the order of complaints."""
-        identity: dict[str, Any] = {"number of images": len(images)} | self.settings()
-        for name, certificate in self.certificates.items():
-            held = {"kind": type(certificate).__name__} | certificate.settings()
-            identity |= {f"{key} of {name}": value for key, value in held.items()}
-        identity |= {
-            "generator": self.noise.generator(normal_stream(self.seed, ids[0], images.device)),
-            "precision": _precision(model, images[0]),
-            "device": images.device.type,
-            "structure of the network": f"{type(model).__name__} {structure_hash(model)[:16]}",
-            "weights of the network": network_hash(model),
-        }
-        for index, (image, label, image_id) in enumerate(zip(images, labels, ids, strict=True)):
-            suffix = "" if len(images) == 1 else f" {index}"
-            shape = " x ".join(map(str, image.shape))
-            identity |= {f"image_id{suffix}": image_id, f"image{suffix}": f"{content_id(image)} ({shape})"}
-            identity[f"target{suffix}"] = label
-        return identity
+    def _facts_to_share(
+        self, model: nn.Module, images: Tensor, labels: Sequence[int], ids: Sequence[str]
+    ) -> dict[str, Any]:
+        facts = facts_to_share(self.certificates, model, images, labels, ids, self._generator(images, ids[0]))
+        return {"number of images": len(images)} | self.settings() | facts
+
+    def _generator(self, images: Tensor, image_id: str) -> str:
+        return self.noise.generator(normal_stream(self.seed, image_id, images.device))
 
     def _certify(
         self,
@@ -352,8 +326,8 @@ class Certifier:
             "target": target,
             "target_rule": rule,
             "device": image.device.type,
-            "generator": self.noise.generator(normal_stream(self.seed, image_id, image.device)),
-            "precision": _precision(model, image),
+            "generator": self._generator(image, image_id),
+            "precision": precision(model, image),
             "threads": torch.get_num_threads(),
             "preflight": list(CHECKS),
         }
@@ -395,44 +369,14 @@ class Certifier:
             start: Index of the first sample.
             end: Index behind the last one.
 
-        Yields:
+        Returns:
             Blocks of at most :meth:`block_size` maps.
         """
-        stream = self._noisy_images(image, image_id, start, end)
-        attribution, hook = self._what_fits(self.attribution), score_of(self.attribution)
-        score = None if hook is None else self._what_fits(hook)
-        for images in stream:
-            draw = Draw(model, images, target, image, self.noise.sigma, attribution, score)
-            yield MapBlock(draw, start, uniform_levels(self.seed, image_id, start, len(images)))
-            start += len(images)
+        return self._sampler.blocks(model, image, target, image_id, start, end)
 
-    def _noisy_images(self, image: Tensor, image_id: str, start: int, end: int) -> Iterator[Tensor]:
-        return noisy_images(
-            image,
-            self.noise,
-            image_id=image_id,
-            num_samples=end - start,
-            batch_size=self.block_size(image),
-            seed=self.seed,
-            start=start,
-            memory_format=torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format,
-        )
-
-    def _what_fits(self, function: Explain) -> Explain:
-        """The function itself, or in parts of a batch that fit into memory where the batch size is to be found."""
-        if self.batch_size != "auto":
-            return function
-
-        def in_parts(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-            parts: list[Tensor] = []
-
-            def add(rows: slice, _: slice) -> None:
-                parts.append(function(model, images[rows], targets[rows]))
-
-            tiled(add, len(images), 1, model=model, images=images)
-            return torch.cat(parts)
-
-        return in_parts
+    @property
+    def _sampler(self) -> Sampler:
+        return Sampler(self.attribution, self.noise, self.batch_size, self.seed, self.memory_format)
 
     def settings(self) -> dict[str, Any]:
         """Everything that, beside the network and the image, decides the certificates; plain values."""
@@ -449,73 +393,3 @@ class Certifier:
             "seed": self.seed,
             "memory_format": self.memory_format,
         }
-
-
-def _named(certificates: Any) -> dict[str, Certificate]:
-    """The certificates by name."""
-    if isinstance(certificates, Mapping):
-        named = dict(certificates)
-        kinds = list(named.values())
-    else:
-        kinds = list(several("certificates", certificates, "[PixelCertificate()]"))
-        named = {}
-    for certificate in kinds:
-        instance("a certificate", certificate, Certificate, "PixelCertificate()")
-    named = named or {certificate.name: certificate for certificate in kinds}
-    if len(named) < len(kinds):
-        raise InputError("two certificates of one kind need names: certificates={'coarse': ..., 'fine': ...}")
-    if not named:
-        raise InputError("certificates must name at least one certificate")
-    for name in named:
-        if not isinstance(name, str) or not name.isidentifier():
-            raise InputError(f"certificate name {name!r} must be letters, digits and underscores")
-    return named
-
-
-def certify(
-    model: nn.Module,
-    image: Tensor,
-    target: int | None = None,
-    *,
-    sigma: float = 0.25,
-    num_samples: int = 1000,
-    batch_size: int = 32,
-    seed: int = 0,
-) -> dict[str, Result]:
-    """Certify the gradient map of one image with the default certificates, in one line.
-
-    Args:
-        model: Network from images in [0, 1] to logits.
-        image: Image ``[C, H, W]`` in [0, 1].
-        target: Class to explain; ``None`` takes the predicted one.
-        sigma: Standard deviation of the Gaussian noise, in pixel units.
-        num_samples: Noisy samples.
-        batch_size: Samples evaluated at once.
-        seed: Seed of the noise.
-
-    Returns:
-        ``{"pixel": PixelResult, "topk_overlap": TopKOverlapResult}``.
-
-    Example:
-        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
-        >>> sorted(certify(net, torch.rand(1, 4, 4), num_samples=100))
-        ['pixel', 'topk_overlap']
-    """
-    certifier = Certifier(
-        attribution=Gradient(),
-        noise=GaussianNoise(sigma),
-        certificates=[PixelCertificate(), TopKOverlapCertificate()],
-        num_samples=num_samples,
-        batch_size=batch_size,
-        seed=seed,
-    )
-    return certifier(model, check_one_image(image), None if target is None else [target])[0]
-
-
-def _precision(model: nn.Module, image: Tensor) -> str:
-    """The arithmetic of the network: another precision is another explainer, so it belongs to the certificate."""
-    weights = next((p.dtype for p in model.parameters() if p.is_floating_point()), image.dtype)
-    name = str(weights).removeprefix("torch.")
-    if torch.is_autocast_enabled(image.device.type):
-        name += f", autocast {str(torch.get_autocast_dtype(image.device.type)).removeprefix('torch.')}"
-    return name

@@ -1,0 +1,50 @@
+"""The default certificates of one image, in one line."""
+
+from torch import Tensor, nn
+
+from lit_certattr.attribution import Gradient
+from lit_certattr.certificates import PixelCertificate, Result, TopKOverlapCertificate
+from lit_certattr.certification.certifier import Certifier
+from lit_certattr.preflight import check_one_image
+from lit_certattr.smoothing import GaussianNoise
+
+
+def certify(
+    model: nn.Module,
+    image: Tensor,
+    target: int | None = None,
+    *,
+    sigma: float = 0.25,
+    num_samples: int = 1000,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> dict[str, Result]:
+    """Certify the gradient map of one image with the default certificates, in one line.
+
+    Args:
+        model: Network from images in [0, 1] to logits.
+        image: Image ``[C, H, W]`` in [0, 1].
+        target: Class to explain; ``None`` takes the predicted one.
+        sigma: Standard deviation of the Gaussian noise, in pixel units.
+        num_samples: Noisy samples.
+        batch_size: Samples evaluated at once.
+        seed: Seed of the noise.
+
+    Returns:
+        ``{"pixel": PixelResult, "topk_overlap": TopKOverlapResult}``.
+
+    Example:
+        >>> import torch
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+        >>> sorted(certify(net, torch.rand(1, 4, 4), num_samples=100))
+        ['pixel', 'topk_overlap']
+    """
+    certifier = Certifier(
+        attribution=Gradient(),
+        noise=GaussianNoise(sigma),
+        certificates=[PixelCertificate(), TopKOverlapCertificate()],
+        num_samples=num_samples,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    return certifier(model, check_one_image(image), None if target is None else [target])[0]
