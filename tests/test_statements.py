@@ -19,9 +19,9 @@ from lit_certattr.certificates import (
     RenyiCertificate,
     SmoothGradCertificate,
     TopKOverlapCertificate,
+    present,
 )
 from lit_certattr.errors import InputError
-from lit_certattr.reports.html import _general
 from lit_certattr.smoothing import Draw, GaussianNoise, MapBlock, uniform_levels
 
 ROOT = Path(__file__).parents[1]
@@ -61,7 +61,7 @@ def test_the_statement_is_in_all_four_places(kind):
     in_words = documented[1].split("**In plain words.**")[1].split("\n\n")[0]
     in_docstring = inspect.getdoc(kind).split("What it says:")[1].split("\n\n")[0]
     found = result(kind)
-    for text in (in_words, in_docstring, found.statement(0.1), _general(found)):
+    for text in (in_words, in_docstring, found.statement(0.1), present(found).general()):
         check(text)
     assert "not covered" in found.statement(0.1) or "Nothing is claimed about" in found.statement(0.1)
 
@@ -162,7 +162,7 @@ def test_nothing_is_said_of_a_ball_of_radius_zero(kind):
 def test_a_confidence_is_never_rounded_to_one(kind, alpha, text):
     found = attrs.evolve(result(kind), alpha=alpha)
     assert f"robability at least {text}" in found.statement(1e-9)
-    assert f"robability at least {text}" in _general(found)
+    assert f"robability at least {text}" in present(found).general()
 
 
 def test_a_power_is_never_rounded_to_certainty():

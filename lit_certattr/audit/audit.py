@@ -16,11 +16,12 @@ from lit_certattr.audit.pages import check_page
 from lit_certattr.audit.recorded import Recorded, is_own_attribution, read_settings
 from lit_certattr.audit.table import check_table, read_table
 from lit_certattr.certificates import Result, UnknownResult, load_results
+from lit_certattr.certificates.presentation import own_columns
 from lit_certattr.data import NO_LABEL, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.records.provenance import data_hash
 from lit_certattr.records.run_directory import RunDirectory
-from lit_certattr.records.table import RADII, rows
+from lit_certattr.records.table import RADII, rows, schema
 from lit_certattr.records.trust import foreign_classes
 
 _HALF = ("16-true", "bf16-true")
@@ -107,7 +108,7 @@ def audit_run(directory: RunDirectory, pages: bool = True) -> Audit:
     findings += derived.findings
     unknown = derived.unknown_kinds()
     if table is not None:
-        findings += check_table(table, derived.rows, derived.radii, derived.skipped)
+        findings += check_table(table, derived.rows, schema(derived.radii, derived.columns), derived.skipped)
     notes = _notes(directory, provenance, settings, recorded, config)
     findings += _check_images(directory, ids, derived.labels, settings, notes)
     if unknown:
@@ -133,6 +134,7 @@ class _Derived:
         self.kinds: dict[str, str] = {}
         self.labels: dict[str, int] = {}
         self.rows: list[dict[str, Any]] = []
+        self.columns: dict[str, type] = {}
         self.skipped: list[tuple[str, str]] = []
         self._unknown = dict(recorded.unknown)
         self._class_names: dict[int, str] = {}
@@ -178,6 +180,7 @@ class _Derived:
         self.findings += together_faults(record, self.recorded)
         if listed:
             self.rows += rows(image_id, again, record.facts, self.radii)
+            self.columns |= own_columns(again.values(), self.radii)
 
     def _skip(self, image_id: str, name: str, result: Result) -> None:
         """Count a certificate about which nothing can be derived."""

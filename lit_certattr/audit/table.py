@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from lit_certattr.audit.finding import Finding, show
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import MAX_SCALAR, check_file
-from lit_certattr.records.table import schema
 
 _MAX_FILE = 2**28
 _MAX_MEMORY = 2**29
@@ -62,24 +61,25 @@ def _plain(field: pa.Field) -> pa.Field:
 
 
 def check_table(
-    table: pa.Table, derived: Sequence[Mapping[str, Any]], radii: Sequence[float], skip: Sequence[tuple[str, str]] = ()
+    table: pa.Table, derived: Sequence[Mapping[str, Any]], expected: pa.Schema, skip: Sequence[tuple[str, str]] = ()
 ) -> Iterator[Finding]:
     """The table cell by cell against the rows that follow from the certificates, in their order.
 
     Args:
         table: The one of the run.
         derived: Rows that follow from the certificates.
-        radii: Radii of the columns.
+        expected: Columns and types that it must have; others belong to the kinds of rows that are skipped.
         skip: Image and certificate of rows about which nothing can be derived.
     """
-    names = schema(radii).names
-    if table.column_names != names:
-        odd = sorted(set(table.column_names) ^ set(names)) or ["order"]
+    names = expected.names
+    columns = [name for name in table.column_names if name in names or not skip]
+    if columns != names:
+        odd = sorted(set(columns) ^ set(names)) or ["order"]
         yield Finding("results.parquet", f"columns ({', '.join(odd[:5])})", str(table.num_columns), str(len(names)))
     else:
-        for field, own in zip(table.schema, schema(radii), strict=True):
-            if field.type != own.type:
-                yield Finding("results.parquet", f"type of {own.name}", str(field.type), str(own.type))
+        for own in expected:
+            if (kind := table.schema.field(own.name).type) != own.type:
+                yield Finding("results.parquet", f"type of {own.name}", str(kind), str(own.type))
     stored = table.to_pylist()
     held = {_key(row): row for row in stored}
     if len(held) < table.num_rows:

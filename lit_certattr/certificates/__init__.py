@@ -2,11 +2,15 @@
 
 from lit_certattr.certificates.base import Accumulator, Certificate
 from lit_certattr.certificates.cosine import CosineCertificate
+from lit_certattr.certificates.cosine_presentation import CosinePresentation
 from lit_certattr.certificates.cosine_result import CosineResult
 from lit_certattr.certificates.overlap_bounds import displacement_radii
+from lit_certattr.certificates.overlap_presentation import OverlapPresentation
 from lit_certattr.certificates.overlap_result import OverlapResult
 from lit_certattr.certificates.pixel import PixelCertificate
+from lit_certattr.certificates.pixel_presentation import PixelPresentation
 from lit_certattr.certificates.pixel_result import ABSTAIN, PixelResult
+from lit_certattr.certificates.presentation import Presentation, present
 from lit_certattr.certificates.renyi import RenyiCertificate, RenyiResult
 from lit_certattr.certificates.result import Result, UnknownResult, load_results, save_results
 from lit_certattr.certificates.smoothgrad import SmoothGradCertificate
@@ -20,10 +24,14 @@ __all__ = [
     "Accumulator",
     "Certificate",
     "CosineCertificate",
+    "CosinePresentation",
     "CosineResult",
+    "OverlapPresentation",
     "OverlapResult",
     "PixelCertificate",
+    "PixelPresentation",
     "PixelResult",
+    "Presentation",
     "RenyiCertificate",
     "RenyiResult",
     "Result",
@@ -35,5 +43,6 @@ __all__ = [
     "VoteCertificate",
     "displacement_radii",
     "load_results",
+    "present",
     "save_results",
 ]

@@ -1,7 +1,7 @@
 """What the cosine certificate gives back, and the bounds that it follows from."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import attrs
 import numpy as np
@@ -22,9 +22,6 @@ from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise, Noise, UniformBallNoise
 from lit_certattr.statistics import betting_lower, vector_margin
 from lit_certattr.statistics.rounding import at_least, exact
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _NORM = "squared norm of the smoothed map"
 _LAWS = {law.__name__: law for law in (UniformBallNoise, GaussianNoise)}
@@ -301,12 +298,6 @@ class CosineResult(Result):
             f"all radii at once. A map of the perturbed image that is itself estimated from samples, the ranking of "
             f"its pixels, and the predicted class are not covered."
         )
-
-    def plot(self) -> "Figure":
-        """Certified cosine against the radius."""
-        from lit_certattr.certificates.drawing import draw_cosine
-
-        return draw_cosine(self)
 
 
 def zero_flags(num_zero: int, num_samples: int) -> tuple[str, ...]:

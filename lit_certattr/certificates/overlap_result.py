@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import attrs
 import torch
@@ -12,9 +11,6 @@ from lit_certattr.certificates.result import Result, budget_of
 from lit_certattr.errors import InputError
 from lit_certattr.statistics import exact_share
 from lit_certattr.statistics.rounding import at_least, exact
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @attrs.frozen(eq=False)
@@ -104,9 +100,3 @@ class OverlapResult(Result):
     def _classes(self) -> str:
         rule = self.sampling.get("class_rule")
         return "" if rule is None else f" The explained class is {rule}: the smoothed map is a mixture of classes."
-
-    def plot(self) -> "Figure":
-        """Certified overlap against the radius."""
-        from lit_certattr.certificates.drawing import draw_overlap
-
-        return draw_overlap(self)

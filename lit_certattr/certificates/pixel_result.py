@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, cast, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, Self, cast, get_args
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.special import ndtri
 from torch import Tensor
@@ -30,9 +31,6 @@ from lit_certattr.statistics import (
     two_label_test,
 )
 from lit_certattr.statistics.rounding import exact, percent_at_least
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 ABSTAIN = -1
 _LABELS = {1: "important", 0: "unimportant"}
@@ -209,6 +207,63 @@ class PixelResult(Result):
             degree[self.labels[level] == 1] = j
         return degree
 
+    def level_order(self) -> list[int]:
+        """Indices of the levels, largest K first."""
+        return sorted(range(len(self.sizes)), key=lambda level: -self.sizes[level])
+
+    def certified_classes(self) -> Tensor:
+        """The certified map over all levels: one class for each pixel.
+
+        Returns:
+            int64 ``[H, W]``: ``j`` in 0..M-1 for pixels that are certified important down to the (j+1)-th largest of
+            the M levels; for the others M if certified unimportant at every level, M + 1 if at some, M + 2 if the
+            certificate abstains at every level.
+        """
+        zeros, levels = (self.labels == 0).sum(0), len(self.sizes)
+        classes = torch.full(self.labels.shape[1:], levels + 2)
+        classes[zeros > 0] = levels + 1
+        classes[zeros == levels] = levels
+        degree = self.composition()
+        return torch.where(degree > 0, degree - 1, classes)
+
+    def shown_radius(self) -> npt.NDArray[np.float64]:
+        """Radius of the label that :meth:`certified_classes` shows, float64 ``[H, W]``; NaN where it abstains.
+
+        An important pixel has the radius at the smallest K that holds, an unimportant one at the largest.
+        """
+        shown = torch.full(self.labels.shape[1:], torch.nan, dtype=torch.float64)
+        order = self.level_order()
+        for level in reversed(order):
+            shown = torch.where(self.labels[level] == 0, self.radius[level].double(), shown)
+        for level in order:
+            shown = torch.where(self.labels[level] == 1, self.radius[level].double(), shown)
+        values: npt.NDArray[np.float64] = shown.numpy()
+        return values
+
+    def share_curves(self, label: int, radii: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Certified shares at many radii.
+
+        Args:
+            label: 1 for important pixels, as shares of K, which may exceed 1; 0 for unimportant ones, of all pixels.
+            radii: Budgets in pixel l2 units, ``[r]``.
+
+        Returns:
+            Shares ``[r, K]``.
+        """
+        curves = []
+        for level, size in enumerate(self.sizes):
+            kept = np.sort(self.radius[level][self.labels[level] == label].numpy())
+            count = kept.size - np.searchsorted(kept, radii, side="right")
+            curves.append(count / (size if label else self.num_pixels))
+        return np.stack(curves, axis=1)
+
+    def null_curves(self, label: int, radii: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """What pure noise would reach, in the units of :meth:`share_curves`."""
+        key = "one" if label else "zero"
+        scale = self.num_pixels / np.array(self.sizes) if label else 1.0
+        shares: npt.NDArray[np.float64] = np.stack([self.null_shares(radius)[key].numpy() for radius in radii])
+        return shares * scale
+
     def statement(self, radius: float | None = None) -> str:
         """See :class:`Result`; with a radius, counted at that budget."""
         budget = budget_of(radius)
@@ -320,12 +375,6 @@ class PixelResult(Result):
             f"vote for {_LABELS[label]}": upper_bounds_of_counts(counts, fresh.num_samples, level)
             for label, counts in fresh._label_counts().items()
         }
-
-    def plot(self) -> "Figure":
-        """Composition over the levels and radius map of the smallest K."""
-        from lit_certattr.certificates.drawing import draw_pixel
-
-        return draw_pixel(self)
 
 
 @lru_cache(maxsize=64)

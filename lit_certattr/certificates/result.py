@@ -89,8 +89,14 @@ class Result(ABC):
         """
 
     def plot(self) -> "Figure":
-        """A matplotlib figure of the result."""
-        raise NotImplementedError
+        """A matplotlib figure of the result.
+
+        Returns:
+            A figure that belongs to no window; save it with ``savefig``.
+        """
+        from lit_certattr.certificates.presentation import present
+
+        return present(self).figure()
 
     @property
     def radius_norm(self) -> str:

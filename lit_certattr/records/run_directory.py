@@ -16,6 +16,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from lit_certattr.certificates import Result, load_results, save_results
+from lit_certattr.certificates.presentation import own_columns
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import MAX_TENSORS, check_tensors, read_json, read_whole
 from lit_certattr.files.whole_file import write_whole
@@ -212,8 +213,12 @@ class RunDirectory(OutputDirectory):
         Returns:
             The table, see :func:`lit_certattr.records.table.schema`.
         """
-        entries = [row for record in self.records(ids) for row in rows(record.id, record.results, record.facts, radii)]
-        table = pa.Table.from_pylist(entries, schema=schema(radii))
+        entries: list[dict[str, Any]] = []
+        own: dict[str, type] = {}
+        for record in self.records(ids):
+            entries += rows(record.id, record.results, record.facts, radii)
+            own |= own_columns(record.results.values(), radii)
+        table = pa.Table.from_pylist(entries, schema=schema(radii, own))
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         write_whole(self.table, sink.getvalue().to_pybytes())

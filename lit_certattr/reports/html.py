@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lit_certattr.certificates import CosineResult, OverlapResult, PixelResult, Result
-from lit_certattr.certificates.drawing import name_of
+from lit_certattr.certificates import Result
+from lit_certattr.certificates.presentation import Tile, in_order, percent, present, suffixes
 from lit_certattr.records.run_directory import Record, RunDirectory
 from lit_certattr.reports.figures import dataset_figure, image_panel
 from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
@@ -23,7 +23,6 @@ from lit_certattr.statistics.rounding import (
     confidence_percent,
     exact,
     fixed_at_least,
-    percent_at_least,
     total,
 )
 
@@ -111,9 +110,9 @@ def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_
         "attribution": any_result.sampling.get("attribution", "attribution"),
         "noise": f"{any_result.noise} with sigma = {exact(any_result.sigma)}",
         "num_samples": _samples(any_result, table),
-        "tiles": _tiles(table, provenance),
+        "tiles": _tiles(results, table, provenance),
         "warnings": _warnings(table),
-        "statements": [{"name": name, "text": _general(result)} for name, result in results.items()],
+        "statements": [{"name": name, "text": present(result).general()} for name, result in results.items()],
         "other_norms": [
             {"name": name, "norm": result.radius_norm} for name, result in results.items() if result.radius_norm != "l2"
         ],
@@ -127,7 +126,7 @@ def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_
         "joint": joint if joint != "0" else "0 (too many images for a joint statement at this α)",
         "joint_false": _joint_false(num_images, alpha),
         "grid": _grid(any_result, first.image.numel()),
-        "power": [result.power_note() for result in results.values() if isinstance(result, PixelResult)],
+        "power": [note for result in results.values() for note in present(result).notes()],
         "target_text": "The explained class is the label of each image."
         if (provenance.get("settings") or {}).get("targets") == "label"
         else "The explained class is the one that the network predicts for the clean image.",
@@ -164,79 +163,15 @@ def _joint_false(num_images: int, alpha: float, eta: float = 0.001) -> str:
     )
 
 
-def _general(result: Result) -> str:
-    """The statement of a certificate without the numbers of one image."""
-    sure = f"With probability at least {confidence(result.alpha)} an image, "
-    if isinstance(result, PixelResult):
-        levels = ", ".join(name_of(top_k) for top_k in result.top_k)
-        return (
-            f"{sure}for all pixels and for K = {levels} at once: no perturbation of the image with an l2 norm below a "
-            "pixel's certified radius can change whether that pixel belongs to the top K of the attribution map, by "
-            "majority vote under the noise."
-        )
-    if isinstance(result, OverlapResult):
-        return (
-            f"{sure}for all radii at once: under every perturbation of the image with an {result.radius_norm} norm up "
-            f"to a radius{_in_norm(result)}, at least the share stated there of the K = {name_of(result.top_k)} most "
-            "important pixels of the smoothed map stays in its top K."
-        )
-    if isinstance(result, CosineResult):
-        return (
-            f"{sure}for all radii at once: under every perturbation of the image with an l2 norm up to a radius, the "
-            "cosine between the smoothed map of the image and that of the perturbed image, as expectations, is at "
-            "least the number stated there."
-        )
-    return result.statement()
-
-
-def _in_norm(result: Result) -> str:
-    """A remark on radii that are no l2 lengths, as all others are."""
-    return "" if result.radius_norm == "l2" else f" (an {result.radius_norm} length, not an l2 length)"
-
-
-def _tiles(table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str]]:
+def _tiles(results: Mapping[str, Result], table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str]]:
     """The numbers to see first."""
-    data = table.to_pandas()
+    data, shown = table.to_pandas(), in_order(results)
     tiles = []
-    pixel = data[data.kind == PixelResult.kind]
-    for name, group in pixel.groupby("certificate", sort=False):
-        suffix = f" ({name})" if pixel.certificate.nunique() > 1 else ""
-        smallest = group[group["size"] == group["size"].min()]
-        largest = group[group["size"] == group["size"].max()]
-        top_k, widest = name_of(smallest.top_k.iloc[0]), name_of(largest.top_k.iloc[0])
-        tiles += [
-            _tile(_share(smallest.one_share.mean()), f"of the top {top_k} certified important{suffix}, mean"),
-            _tile(_share(largest.certified.mean()), f"of the pixels certified at K = {widest}{suffix}, mean"),
-            _tile(fixed_at_least(group.mean_radius.mean()), f"mean certified radius{suffix}, pixel l2 units"),
-        ]
-    overlap = data[data.overlap.notna()]
-    for name, group in overlap.groupby("certificate", sort=False):
-        suffix = f" ({name})" if overlap.certificate.nunique() > 1 else ""
-        label = f"certified overlap of the top {name_of(group.top_k.iloc[0])} at radius → 0{suffix}"
-        tiles.append(_tile(_share(group.overlap.mean()), label))
-    cosine = data[data.kind == CosineResult.kind]
-    for name, group in cosine.groupby("certificate", sort=False):
-        suffix = f" ({name})" if cosine.certificate.nunique() > 1 else ""
-        tiles.append(_tile(fixed_at_least(group.cosine90_radius.mean()), f"mean radius of a cosine of 0.9{suffix}"))
+    for name, suffix in suffixes(shown).items():
+        tiles += shown[name].tiles(data[data.certificate == name], suffix)
     if (provenance.get("settings") or {}).get("stopping"):
-        tiles.append(_tile(_share(data.samples_saved.mean()), "of the samples saved by stopping early, mean"))
-    return tiles
-
-
-_REACHES = ("half_radius", "lp_half_radius", "cosine90_radius")
-"""Columns of radii up to which something is certified; 0 where nothing is."""
-
-
-def _tile(value: str, label: str) -> dict[str, str]:
-    return {"value": value, "label": label}
-
-
-def _share(value: float) -> str:
-    return f"{percent_at_least(value)} %"
-
-
-def _up_to(radius: float) -> str:
-    return f"up to radius {at_least(radius)}" if radius > 0 else "at no positive radius"
+        tiles.append(Tile(percent(data.samples_saved.mean()), "of the samples saved by stopping early, mean"))
+    return [tile._asdict() for tile in tiles]
 
 
 def _warnings(table: pa.Table) -> list[str]:
@@ -259,67 +194,35 @@ def _table(name: str, result: Result, table: pa.Table) -> Table:
     """One row an image, the levels side by side."""
     data = [row for row in table.to_pylist() if row["certificate"] == name]
     images = list(dict.fromkeys(row["id"] for row in data))
-    rows = {(row["id"], row["level"]): row for row in data}
+    rows = {(row["id"], row["level"] or 0): row for row in data}
     columns = [Column("image", text=True), Column("class")]
     cells: dict[str, list[Cell]] = {}
     for image_id in images:
         row = next(row for row in data if row["id"] == image_id)
         cells[image_id] = [Cell(image_id, image_id, text=True), Cell(str(row["target"]), str(row["target"]))]
-
-    def add(head: str, level: int, key: str, share: bool = True) -> None:
+    filled = [column for column in table.column_names if any(row[column] is not None for row in data)]
+    sheet = present(result).sheet(filled)
+    for head, key, level, form in sheet.columns:
         columns.append(Column(head))
         for image_id in images:
             value = rows[image_id, level][key]
-            shown = _share(value) if share else fixed_at_least(value) if value or key not in _REACHES else "none"
-            cells[image_id].append(Cell(repr(value), shown))
-
-    note = "Click a column to sort."
-    if isinstance(result, PixelResult):
-        order = sorted(range(len(result.top_k)), key=lambda level: -result.sizes[level])
-        for level in order:
-            add(f"important, K = {name_of(result.top_k[level])}", level, "one_share")
-        for level in order:
-            add(f"certified, K = {name_of(result.top_k[level])}", level, "certified")
-        add(f"radius, K = {name_of(result.top_k[order[-1]])}", order[-1], "mean_radius", share=False)
-        meaning = (
-            "Important: as a share of K, above 100 % where more than K pixels have a majority. "
-            "Certified: important and unimportant, as a share of all pixels."
-        )
-        note = f"{meaning} Radius: mean over all pixels, 0 where the certificate abstains. {note}"
-        title = "Certified pixels"
-    elif isinstance(result, OverlapResult):
-        add("radius → 0", 0, "overlap")
-        if result.radius_norm == "l2":
-            for column in table.column_names:
-                if column.startswith("overlap_r"):
-                    add(f"radius {column.removeprefix('overlap_r').replace('_', '.')}", 0, column)
-            add("radius of 50 %", 0, "half_radius", share=False)
-        else:
-            add(f"{result.radius_norm} radius of 50 %", 0, "lp_half_radius", share=False)
-        meaning = f"Share of K = {name_of(result.top_k)} that stays in the top K at each radius{_in_norm(result)}"
-        note = f"{meaning}, and the radius below which half of it does. {note}"
-        title = "Certified overlap"
-    elif isinstance(result, CosineResult):
-        add("norm", 0, "norm", share=False)
-        for column in table.column_names:
-            if column.startswith("cosine_r"):
-                add(f"radius {column.removeprefix('cosine_r').replace('_', '.')}", 0, column, share=False)
-        add("radius of 0.9", 0, "cosine90_radius", share=False)
-        meaning = (
-            "Lower bound of the norm of the smoothed map, which decides everything; certified cosine at each radius"
-        )
-        note = (
-            f"{meaning}, {'0' if result.nonnegative else '-1'} where there is none; radius of a cosine of 0.9. {note}"
-        )
-        title = "Certified cosine"
-    else:
-        title = type(result).__name__.removesuffix("Result")
+            cells[image_id].append(Cell(repr(value), _shown(value, form)))
     if "looks" in result.sampling:
         columns.append(Column("samples"))
         for image_id in images:
             drawn = rows[image_id, 0]["num_samples"]
             cells[image_id].append(Cell(str(drawn), f"{drawn:,}"))
-    return Table(f"{title} ({name})", columns, list(cells.values()), note)
+    note = f"{sheet.note} Click a column to sort.".strip()
+    return Table(f"{sheet.title} ({name})", columns, list(cells.values()), note)
+
+
+def _shown(value: Any, form: str) -> str:
+    """A value of the table as a reader sees it; certified numbers are rounded down."""
+    if not isinstance(value, int | float):
+        return "" if value is None else str(value)
+    if form == "share":
+        return percent(value)
+    return "none" if form == "radius" and not value else fixed_at_least(value)
 
 
 def _panel(record: Record, png: str) -> dict[str, Any]:
@@ -331,29 +234,9 @@ def _panel(record: Record, png: str) -> dict[str, Any]:
     if facts.get("label") not in (None, -1, target):
         subtitle += f", label: {_class(facts, 'label', facts['label'])}"
     statements = [result.statement() for result in record.results.values()]
-    statements += [result.power_note() for result in record.results.values() if isinstance(result, PixelResult)]
+    statements += [note for result in record.results.values() for note in present(result).notes()]
     flags = [f"{name}: {flag}" for name, result in record.results.items() for flag in result.flags]
-    shares = (
-        [
-            f"{name}: "
-            + ", ".join(
-                f"{_share(float(one))} of the top {name_of(top_k)} certified important"
-                for one, top_k in zip(result.one_share(), result.top_k, strict=True)
-            )
-            for name, result in record.results.items()
-            if isinstance(result, PixelResult)
-        ]
-        + [
-            f"{name}: {_share(result.overlap(0) / result.size)} certified overlap"
-            for name, result in record.results.items()
-            if isinstance(result, OverlapResult)
-        ]
-        + [
-            f"{name}: cosine of 0.9 certified {_up_to(result.max_radius(0.9))}"
-            for name, result in record.results.items()
-            if isinstance(result, CosineResult)
-        ]
-    )
+    shares = [f"{name}: {text}" for name, one in in_order(record.results).items() if (text := one.summary())]
     return {
         "id": record.id,
         "subtitle": subtitle,

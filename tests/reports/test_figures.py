@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from lit_certattr.certificates import PixelResult, SmoothGradResult, TopKOverlapResult
+from lit_certattr.certificates import PixelResult, SmoothGradResult, TopKOverlapResult, present
 from lit_certattr.certificates import drawing as draw
 from lit_certattr.reports.figures import dataset_figure, image_panel
 from lit_certattr.reports.page import render
@@ -112,8 +112,8 @@ def _by_hand(result: PixelResult, row: int, column: int) -> str:
 def test_certified_classes_and_radii_pixel_by_pixel(certified):
     ((_, _, results, _),) = certified(top_k=(0.1, 0.5, 0.25), num_samples=120)
     result = results["pixel"]
-    classes, legend = draw.certified_classes(result)
-    radius = draw.shown_radius(result)
+    classes, legend = result.certified_classes(), present(result).legend()
+    radius = result.shown_radius()
     seen = set()
     for row in range(8):
         for column in range(8):
@@ -136,7 +136,7 @@ def test_curves_equal_the_shares(certified):
     for label, key in ((1, "one"), (0, "zero")):
         shares = np.stack([result.shares(radius)[key].numpy() for radius in radii])
         scale = result.num_pixels / np.array(result.sizes) if label else 1
-        assert draw.share_curves(result, label, radii) == pytest.approx(shares * scale)
+        assert result.share_curves(label, radii) == pytest.approx(shares * scale)
 
 
 def test_dataset_figure_shows_the_mean(certified):

@@ -1,0 +1,38 @@
+"""Columns of the table of a run (``results.parquet``), as the kinds of this package fill them."""
+
+from collections.abc import Iterable, Mapping
+
+HEAD = ("id", "certificate", "kind", "level", "top_k", "size", "num_pixels", "target", "prediction", "label")
+"""The first columns, in their order."""
+_TEXT = ("id", "certificate", "kind", "noise", "radius_norm", "attribution", "target_rule", "flags")
+_WHOLE = ("level", "size", "num_pixels", "target", "prediction", "label", "num_samples", "threshold", "num_constant")
+_REAL: tuple[str, ...] = ("top_k", "alpha", "sigma", "tau", "tied", "mean_radius", "max_radius", "half_radius")
+_REAL += ("one", "zero", "certified", "abstain", "one_share", "null_one", "null_zero", "overlap")
+_REAL += ("norm", "cosine90_radius", "samples_saved", "lp_half_radius")
+AT_RADII = ("one_share", "certified", "overlap", "cosine")
+"""Quantities that have a column for each radius."""
+AVERAGED: tuple[str, ...] = ("one_share", "one", "zero", "certified", "mean_radius", "overlap", "half_radius")
+AVERAGED += ("norm", "cosine90_radius", "lp_half_radius")
+"""Columns without a radius whose means over the images are worth logging."""
+
+
+def at(name: str, radius: float) -> str:
+    """Name of a column at a radius; no dots, which metric and file tools trip over.
+
+    Example:
+        >>> at("one", 0.1)
+        'one_r0_1'
+    """
+    return f"{name}_r{radius + 0.0:g}".replace(".", "_").replace("-", "m").replace("+", "")
+
+
+def common_columns(radii: Iterable[float]) -> dict[str, type]:
+    """Columns that every table has, in their order, each with the type of its values.
+
+    Args:
+        radii: Radii of the columns, in pixel l2 units.
+    """
+    real = (*_REAL, *(at(name, radius) for name in AT_RADII for radius in radii))
+    types: Mapping[str, type] = dict.fromkeys(_TEXT, str) | dict.fromkeys(_WHOLE, int) | dict.fromkeys(real, float)
+    names = (*HEAD, *(name for name in (*real, *_WHOLE, *_TEXT) if name not in HEAD))
+    return {name: types[name] for name in names}

@@ -1,0 +1,156 @@
+"""How certified overlaps of the top K are shown, whatever their theorem."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lit_certattr.certificates import drawing as draw
+from lit_certattr.certificates.columns import at
+from lit_certattr.certificates.overlap_result import OverlapResult
+from lit_certattr.certificates.presentation import (
+    Array,
+    Picture,
+    Plot,
+    Presentation,
+    Sheet,
+    SheetColumn,
+    Tile,
+    percent,
+    present,
+)
+from lit_certattr.certificates.smoothgrad_result import SmoothGradResult
+from lit_certattr.certificates.topk_overlap_result import TopKOverlapResult
+from lit_certattr.statistics.rounding import confidence
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+
+
+class OverlapPresentation(Presentation):
+    """Share of the top K that stays, against the radius."""
+
+    place = 1
+    result: OverlapResult
+
+    @property
+    def family(self) -> str:
+        """All theorems of an overlap."""
+        return "overlap"
+
+    def rows(self, radii: Sequence[float]) -> list[dict[str, Any]]:
+        """One row; radii in another norm than l2 stand in a column of their own."""
+        result = self.result
+        row: dict[str, Any] = {
+            "level": 0,
+            "top_k": float(result.top_k),
+            "size": result.size,
+            "num_pixels": result.inside.numel(),
+            "overlap": result.overlap(0) / result.size,
+        }
+        if result.radius_norm != "l2":  # no column of l2 radii may hold another length
+            return [row | {"lp_half_radius": result.max_radius(0.5)}]
+        row["half_radius"] = result.max_radius(0.5)
+        shares = zip(radii, result.curve(radii), strict=True)
+        return [row | {at("overlap", radius): float(value) for radius, value in shares}]
+
+    def general(self) -> str:
+        """See :class:`Presentation`."""
+        result = self.result
+        return (
+            f"With probability at least {confidence(result.alpha)} an image, for all radii at once: under every "
+            f"perturbation of the image with an {result.radius_norm} norm up to a radius{self._in_norm()}, at least "
+            f"the share stated there of the K = {draw.name_of(result.top_k)} most important pixels of the smoothed map "
+            "stays in its top K."
+        )
+
+    def summary(self) -> str:
+        """See :class:`Presentation`."""
+        return f"{percent(self.result.overlap(0) / self.result.size)} certified overlap"
+
+    def tiles(self, table: "DataFrame", suffix: str) -> list[Tile]:
+        """See :class:`Presentation`."""
+        label = f"certified overlap of the top {draw.name_of(table.top_k.iloc[0])} at radius → 0{suffix}"
+        return [Tile(percent(table.overlap.mean()), label)]
+
+    def sheet(self, names: Sequence[str]) -> Sheet:
+        """See :class:`Presentation`."""
+        columns = [SheetColumn("radius → 0", "overlap", form="share")]
+        if self.result.radius_norm == "l2":
+            for name in (name for name in names if name.startswith("overlap_r")):
+                radius = name.removeprefix("overlap_r").replace("_", ".")
+                columns.append(SheetColumn(f"radius {radius}", name, form="share"))
+            columns.append(SheetColumn("radius of 50 %", "half_radius", form="radius"))
+        else:
+            columns.append(SheetColumn(f"{self.result.radius_norm} radius of 50 %", "lp_half_radius", form="radius"))
+        meaning = f"Share of K = {draw.name_of(self.result.top_k)} that stays in the top K at each radius"
+        note = f"{meaning}{self._in_norm()}, and the radius below which half of it does."
+        return Sheet("Certified overlap", columns, note)
+
+    def plots(self, suffix: str) -> list[Plot]:
+        """The overlap against the radius."""
+        return [lambda axes: self._overlap(axes, suffix)]
+
+    def radii(self) -> Array:
+        """A grid that hardly any image exceeds."""
+        return np.linspace(0, 1.02 * self.result.longest_radius(), 120)
+
+    def trends(self, radii: Array) -> list[Array]:
+        """The overlap at each radius."""
+        return [self.result.curve(radii.tolist()).numpy()[:, None]]
+
+    def paint_trend(self, axes: "Axes", index: int, curves: Array, suffix: str) -> None:
+        """See :class:`Presentation`."""
+        radii = self.radii()
+        draw.paint_band(axes, radii, curves[:, :, 0], draw.OVERLAP, "")
+        self._style(axes, radii[-1], suffix)
+
+    def _overlap(self, axes: "Axes", suffix: str) -> None:
+        finite = self.result.displacement[torch.isfinite(self.result.displacement)]
+        radii = draw.radius_grid(float(finite.max()) if finite.numel() else 0.0, self.result.sigma)
+        draw.paint_filled(axes, radii, self.result.curve(radii.tolist()).numpy())
+        self._style(axes, radii[-1], suffix)
+
+    def _style(self, axes: "Axes", end: float, suffix: str) -> None:
+        unit = f"share of K = {draw.name_of(self.result.top_k)}"
+        draw.style_curve(axes, f"Certified overlap{suffix}", unit, end, self.result.radius_norm)
+
+    def _in_norm(self) -> str:
+        """A remark on radii that are no l2 lengths, as all others are."""
+        norm = self.result.radius_norm
+        return "" if norm == "l2" else f" (an {norm} length, not an l2 length)"
+
+
+class MasksPresentation(OverlapPresentation):
+    """The overlap, and the votes that it was counted from where no other picture shows votes."""
+
+    result: TopKOverlapResult
+
+    def pictures(self, suffix: str) -> list[Picture]:
+        """See :class:`Presentation`."""
+        return [Picture(self._votes, unless="votes")]
+
+    def _votes(self, axes: "Axes", slot: "Axes") -> None:
+        draw.title(axes, f"Smoothed, top {draw.name_of(self.result.sparsity)}")
+        draw.paint_votes(axes, slot, self.result.votes.numpy() / self.result.num_samples, self.result.num_samples)
+
+
+class SmoothGradPresentation(OverlapPresentation):
+    """The overlap, and the smoothed gradient that is ranked."""
+
+    result: SmoothGradResult
+
+    def pictures(self, suffix: str) -> list[Picture]:
+        """See :class:`Presentation`."""
+        return [Picture(self._gradient, place=1)]
+
+    def _gradient(self, axes: "Axes", slot: "Axes") -> None:
+        draw.title(axes, "Smoothed gradient, absolute")
+        draw.paint_scores(axes, slot, self.result.smoothed.numpy(), False, "estimate (clipped at 99.5 %)")
+
+
+present.register(OverlapResult, OverlapPresentation)
+present.register(TopKOverlapResult, MasksPresentation)
+present.register(SmoothGradResult, SmoothGradPresentation)

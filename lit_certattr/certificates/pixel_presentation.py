@@ -1,0 +1,219 @@
+"""How certified labels of pixels are shown."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import ndtri
+
+from lit_certattr.certificates import drawing as draw
+from lit_certattr.certificates.columns import at
+from lit_certattr.certificates.pixel_result import PixelResult
+from lit_certattr.certificates.presentation import (
+    Array,
+    Picture,
+    Plot,
+    Presentation,
+    Sheet,
+    SheetColumn,
+    Tile,
+    percent,
+    present,
+)
+from lit_certattr.statistics.rounding import confidence, fixed_at_least
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+_BAR = "l2 radius (pixel units)"
+
+
+class PixelPresentation(Presentation):
+    """Certified map, radius map, and shares against the radius beside what pure noise would reach."""
+
+    place = 0
+    result: PixelResult
+
+    @property
+    def family(self) -> str:
+        """All kinds of labels of pixels."""
+        return PixelResult.kind
+
+    def rows(self, radii: Sequence[float]) -> list[dict[str, Any]]:
+        """One row for each level of K."""
+        result = self.result
+        shares, null, one = result.shares(), result.null_shares(), result.one_share()
+        later = [(radius, result.shares(radius)["certified"], result.one_share(radius)) for radius in radii]
+        rows = []
+        for level, top_k in enumerate(result.top_k):
+            certified = result.radius[level][result.labels[level] >= 0].double()
+            row = {
+                "level": level,
+                "top_k": float(top_k),
+                "size": result.sizes[level],
+                "num_pixels": result.num_pixels,
+                "tau": result.tau,
+                "threshold": result.threshold,
+                "num_constant": result.num_constant,
+                "tied": result.tied[level],
+                "mean_radius": float(result.radius[level].double().mean()),  # over all pixels: 0 where it abstains
+                "max_radius": float(certified.max()) if certified.numel() else 0.0,
+                "one_share": float(one[level]),
+                "null_one": float(null["one"][level]),
+                "null_zero": float(null["zero"][level]),
+            }
+            row |= {key: float(value[level]) for key, value in shares.items()}
+            for radius, share, important in later:
+                row[at("certified", radius)] = float(share[level])
+                row[at("one_share", radius)] = float(important[level])
+            rows.append(row)
+        return rows
+
+    def general(self) -> str:
+        """See :class:`Presentation`."""
+        levels = ", ".join(draw.name_of(top_k) for top_k in self.result.top_k)
+        return (
+            f"With probability at least {confidence(self.result.alpha)} an image, for all pixels and for K = {levels} "
+            "at once: no perturbation of the image with an l2 norm below a pixel's certified radius can change whether "
+            "that pixel belongs to the top K of the attribution map, by majority vote under the noise."
+        )
+
+    def notes(self) -> list[str]:
+        """How likely a label is, so that an abstention is not read as instability."""
+        return [self.result.power_note()]
+
+    def summary(self) -> str:
+        """See :class:`Presentation`."""
+        return ", ".join(
+            f"{percent(float(one))} of the top {draw.name_of(top_k)} certified important"
+            for one, top_k in zip(self.result.one_share(), self.result.top_k, strict=True)
+        )
+
+    def tiles(self, table: "DataFrame", suffix: str) -> list[Tile]:
+        """See :class:`Presentation`."""
+        smallest, largest = table[table["size"] == table["size"].min()], table[table["size"] == table["size"].max()]
+        top_k, widest = draw.name_of(smallest.top_k.iloc[0]), draw.name_of(largest.top_k.iloc[0])
+        return [
+            Tile(percent(smallest.one_share.mean()), f"of the top {top_k} certified important{suffix}, mean"),
+            Tile(percent(largest.certified.mean()), f"of the pixels certified at K = {widest}{suffix}, mean"),
+            Tile(fixed_at_least(table.mean_radius.mean()), f"mean certified radius{suffix}, pixel l2 units"),
+        ]
+
+    def sheet(self, names: Sequence[str]) -> Sheet:
+        """See :class:`Presentation`."""
+        order = self.result.level_order()
+        known = {level: draw.name_of(self.result.top_k[level]) for level in order}
+        columns = [SheetColumn(f"important, K = {known[level]}", "one_share", level, "share") for level in order]
+        columns += [SheetColumn(f"certified, K = {known[level]}", "certified", level, "share") for level in order]
+        columns.append(SheetColumn(f"radius, K = {known[order[-1]]}", "mean_radius", order[-1]))
+        note = (
+            "Important: as a share of K, above 100 % where more than K pixels have a majority. "
+            "Certified: important and unimportant, as a share of all pixels. "
+            "Radius: mean over all pixels, 0 where the certificate abstains."
+        )
+        return Sheet("Certified pixels", columns, note)
+
+    def pictures(self, suffix: str) -> list[Picture]:
+        """Share of the votes, certified map over all levels, radius of the label shown."""
+        return [
+            Picture(lambda axes, slot: self._smoothed(axes, slot, suffix), subject="votes"),
+            Picture(lambda axes, slot: self._certified(axes, slot, f"Certified{suffix}")),
+            Picture(lambda axes, slot: self._radius(axes, slot, suffix)),
+        ]
+
+    def plots(self, suffix: str) -> list[Plot]:
+        """Certified important and unimportant pixels."""
+        return [lambda axes: self._shares(axes, 1), lambda axes: self._shares(axes, 0)]
+
+    def radii(self) -> Array:
+        """A grid up to the largest radius that unanimous votes can certify."""
+        result = self.result
+        num_samples = result.sampling.get(
+            "num_samples", result.num_samples
+        )  # the most that an image of the run can get
+        longest = max(float(ndtri(result.level ** (1 / num_samples))), 0.1)
+        return np.linspace(0, 1.02 * result.sigma * longest, 120)
+
+    def trends(self, radii: Array) -> list[Array]:
+        """Certified important and unimportant pixels, one curve for each level."""
+        return [self.result.share_curves(label, radii) for label in (1, 0)]
+
+    def paint_trend(self, axes: "Axes", index: int, curves: Array, suffix: str) -> None:
+        """See :class:`Presentation`."""
+        label, radii, order = 1 - index, self.radii(), self.result.level_order()
+        coarse = radii[::3]
+        null = self.result.null_curves(label, coarse)
+        for level, colour in zip(order, draw.level_colours(len(order)), strict=True):
+            draw.paint_band(axes, radii, curves[:, :, level], colour, self._name(level))
+            draw.paint_null(axes, coarse, null[:, level], colour)
+        draw.name_null(axes)
+        self._style(axes, label, radii[-1], suffix)
+        if label:
+            axes.legend(fontsize=7.5, frameon=False, loc="upper right", handlelength=1.6)
+
+    def figure(self) -> "Figure":
+        """Certified map over all levels, and the radius map of the smallest K."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6.4, 3.9), layout="constrained")
+        grid = figure.add_gridspec(2, 2, height_ratios=(1, 0.24))
+        certified, radius = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
+        self._certified(certified, figure.add_subplot(grid[1, 0]), "Certified map")
+        smallest = self.result.level_order()[-1]
+        values = np.where(self.result.labels[smallest] < 0, np.nan, self.result.radius[smallest])
+        draw.title(radius, f"Radius at K = {draw.name_of(self.result.top_k[smallest])}")
+        draw.paint_bar(figure.add_subplot(grid[1, 1]), draw.paint_radius(radius, values), f"certified {_BAR}")
+        return figure
+
+    def legend(self) -> list[draw.Legend]:
+        """What each class of :meth:`PixelResult.certified_classes` means, in their order."""
+        order = self.result.level_order()
+        names = [f"in the top {draw.name_of(self.result.top_k[level])}" for level in order]
+        legend = [draw.Legend(*entry) for entry in zip(names, draw.level_colours(len(order)), strict=True)]
+        legend.append(draw.Legend("outside at every K" if len(order) > 1 else "outside", draw.UNIMPORTANT))
+        return [*legend, draw.Legend("outside at some K", draw.PARTLY), draw.Legend("abstain", draw.ABSTAINING)]
+
+    def _name(self, level: int) -> str:
+        return f"K = {draw.name_of(self.result.top_k[level])}"
+
+    def _smoothed(self, axes: "Axes", slot: "Axes", suffix: str) -> None:
+        order = self.result.level_order()
+        level = order[len(order) // 2]
+        draw.title(axes, f"Smoothed, top {draw.name_of(self.result.top_k[level])}{suffix}")
+        share = self.result.votes[level].numpy() / self.result.num_samples
+        draw.paint_votes(axes, slot, share, self.result.num_samples)
+
+    def _certified(self, axes: "Axes", slot: "Axes", title: str) -> None:
+        draw.title(axes, title)
+        classes, legend = self.result.certified_classes().numpy(), self.legend()
+        draw.paint_classes(axes, classes, legend)
+        partly = len(legend) - 2  # named where there are such pixels
+        draw.paint_legend(slot, [one for at, one in enumerate(legend) if at != partly or bool((classes == at).any())])
+
+    def _radius(self, axes: "Axes", slot: "Axes", suffix: str) -> None:
+        draw.title(axes, f"Radius of that label{suffix}")
+        draw.paint_bar(slot, draw.paint_radius(axes, self.result.shown_radius()), _BAR)
+
+    def _shares(self, axes: "Axes", label: int) -> None:
+        result = self.result
+        radii = draw.radius_grid(float(result.radius.max()), result.sigma)
+        coarse, order = radii[::3], result.level_order()
+        shares, null = result.share_curves(label, radii), result.null_curves(label, coarse)
+        for level, colour in zip(order, draw.level_colours(len(order)), strict=True):
+            axes.plot(radii, shares[:, level], color=colour, linewidth=1.6, label=self._name(level))
+            draw.paint_null(axes, coarse, null[:, level], colour)
+        draw.name_null(axes)
+        self._style(axes, label, radii[-1], "")
+        axes.set_ylim(top=max(1.02, 1.03 * float(shares.max())))  # more than K pixels may have a majority
+        if label:  # the other one has the same colours, and less room
+            axes.legend(fontsize=7, frameon=False, loc="upper right", handlelength=1.6)
+
+    @staticmethod
+    def _style(axes: "Axes", label: int, end: float, suffix: str) -> None:
+        title = "Certified important" if label else "Certified unimportant"
+        draw.style_curve(axes, f"{title}{suffix}", "share of K" if label else "share of all pixels", end)
+
+
+present.register(PixelResult, PixelPresentation)
