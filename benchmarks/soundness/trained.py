@@ -36,8 +36,8 @@ from lit_certattr.certificates import (
     TopKOverlapCertificate,
     TopKOverlapResult,
 )
+from lit_certattr.certificates.quantity import Evaluation
 from lit_certattr.data import Sample
-from lit_certattr.robustness.evaluation import Evaluation
 from lit_certattr.smoothing import GaussianNoise, MapBlock, noisy_maps, uniform_levels
 
 ATTRIBUTION = Gradient()

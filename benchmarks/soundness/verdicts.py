@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
-from lit_certattr.robustness.evaluation import Evaluation
-from lit_certattr.robustness.quantities import CosineQuantity, OverlapQuantity
+from lit_certattr.certificates.cosine_quantity import CosineQuantity
+from lit_certattr.certificates.overlap_quantity import OverlapQuantity
+from lit_certattr.certificates.quantity import Evaluation
 from lit_certattr.statistics import shift
 
 NEAR = 0.9

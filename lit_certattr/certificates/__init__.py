@@ -3,14 +3,18 @@
 from lit_certattr.certificates.base import Accumulator, Certificate
 from lit_certattr.certificates.cosine import CosineCertificate
 from lit_certattr.certificates.cosine_presentation import CosinePresentation
+from lit_certattr.certificates.cosine_quantity import CosineQuantity
 from lit_certattr.certificates.cosine_result import CosineResult
 from lit_certattr.certificates.overlap_bounds import displacement_radii
 from lit_certattr.certificates.overlap_presentation import OverlapPresentation
+from lit_certattr.certificates.overlap_quantity import OverlapQuantity
 from lit_certattr.certificates.overlap_result import OverlapResult
 from lit_certattr.certificates.pixel import PixelCertificate
 from lit_certattr.certificates.pixel_presentation import PixelPresentation
+from lit_certattr.certificates.pixel_quantity import PixelQuantity
 from lit_certattr.certificates.pixel_result import ABSTAIN, PixelResult
 from lit_certattr.certificates.presentation import Presentation, present
+from lit_certattr.certificates.quantity import Quantity, quantities_of
 from lit_certattr.certificates.renyi import RenyiCertificate, RenyiResult
 from lit_certattr.certificates.result import Result, UnknownResult, load_results, save_results
 from lit_certattr.certificates.smoothgrad import SmoothGradCertificate
@@ -25,13 +29,17 @@ __all__ = [
     "Certificate",
     "CosineCertificate",
     "CosinePresentation",
+    "CosineQuantity",
     "CosineResult",
     "OverlapPresentation",
+    "OverlapQuantity",
     "OverlapResult",
     "PixelCertificate",
     "PixelPresentation",
+    "PixelQuantity",
     "PixelResult",
     "Presentation",
+    "Quantity",
     "RenyiCertificate",
     "RenyiResult",
     "Result",
@@ -44,5 +52,6 @@ __all__ = [
     "displacement_radii",
     "load_results",
     "present",
+    "quantities_of",
     "save_results",
 ]

@@ -83,6 +83,15 @@ class HasMajority(Protocol):
 
 
 @runtime_checkable
+class HasSmoothedMap(Protocol):
+    """Has an estimate of the smoothed map that it is about."""
+
+    def smoothed_map(self) -> Tensor:
+        """The estimate, float32 ``[H, W]``: votes as shares of the samples, or a mean of maps."""
+        ...
+
+
+@runtime_checkable
 class HasNull(Protocol):
     """Knows what pure noise would reach."""
 

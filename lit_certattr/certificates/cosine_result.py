@@ -108,6 +108,7 @@ class CosineResult(Result):
     """
 
     kind: ClassVar[str] = "cosine"
+    paired: ClassVar[bool] = True
     statistics: ClassVar[tuple[str, ...]] = ("projections", "products", "mean")
 
     norm: float
@@ -155,6 +156,10 @@ class CosineResult(Result):
     def certified_cosine(self, radius: float) -> float:
         """Certified cosine at an l2 radius, in [0, 1]; 0 where none is certified, whatever the sign of the maps."""
         return max(0.0, self.at(radius))
+
+    def smoothed_map(self) -> Tensor:
+        """Mean of all normalised noisy maps, float32 ``[H, W]``."""
+        return self.mean.float()
 
     @property
     def map_shape(self) -> tuple[int, ...]:

@@ -135,6 +135,10 @@ class PixelResult(Result):
         """Whether more than half of the samples put a pixel in the top K, bool ``[K, H, W]``."""
         return 2 * self.votes > self.num_samples
 
+    def smoothed_map(self) -> Tensor:
+        """Votes of the smallest K as shares of the samples, float32 ``[H, W]``."""
+        return self.votes[self.level_order()[-1]].float() / self.num_samples
+
     def certified_count(self, radius: float = 0.0) -> tuple[int, int]:
         """Labels of either kind that are certified at a radius, and pixels times levels."""
         return int((self.labels_at(radius) != ABSTAIN).sum()), self.labels.numel()

@@ -62,6 +62,9 @@ class Result(ABC):
     statistics: ClassVar[tuple[str, ...]] = ()
     """Fields of tensors that count or add up samples: nearly the same where another machine draws the same samples."""
 
+    paired: ClassVar[bool] = False
+    """Whether an attack on it compares the noisy maps of both images, sample by sample, as for a cosine."""
+
     num_samples: int = attrs.field(kw_only=True)
     num_invalid: int = attrs.field(kw_only=True, default=0)
     alpha: float = attrs.field(kw_only=True)

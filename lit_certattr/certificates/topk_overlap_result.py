@@ -183,6 +183,10 @@ class TopKOverlapResult(OverlapResult):
             lower, upper, inside, self.sigma, (first, second), radii
         )
 
+    def smoothed_map(self) -> Tensor:
+        """Votes of all samples as shares of them, float32 ``[H, W]``."""
+        return (self.votes + self.selection).float() / self.num_samples
+
     def masks(self) -> Iterator[Masks]:
         """The votes of all samples, if the maps are masks that hold exactly the top ``sparsity``."""
         if self.map_kind == "sparsified":

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lit_certattr.certificates import Result
 from lit_certattr.certificates import drawing as draw
-from lit_certattr.robustness import quantities
+from lit_certattr.robustness import Quantity, quantities
 from lit_certattr.statistics.rounding import exact
 
 if TYPE_CHECKING:
@@ -20,18 +20,6 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 Key = tuple[str, str, int]
 CERTIFIED, ATTACKED, RANDOM, UNKNOWN = "#842E6A", "#1f6f8b", "#888888", "#f1e9d2"
-_TITLES = {
-    "important": "Important pixels, K = {k}",
-    "unimportant": "Unimportant pixels, K = {k}",
-    "overlap": "Overlap of the top {k}",
-    "cosine": "Cosine of the maps",
-}
-_UNITS = {
-    "important": "share of K that keeps its label",
-    "unimportant": "share of all pixels",
-    "overlap": "share of K that stays",
-    "cosine": "cosine",
-}
 
 
 class Series(NamedTuple):
@@ -46,6 +34,8 @@ class Series(NamedTuple):
         attacked: What is left there.
         upper: Its upper confidence bounds.
         random: What random search leaves; ``None`` where it was not asked for.
+        unit: What the numbers are, for the axis.
+        place: Of the panel among the others.
     """
 
     name: str
@@ -56,6 +46,8 @@ class Series(NamedTuple):
     attacked: Array
     upper: Array
     random: Array | None
+    unit: str = ""
+    place: int = 0
 
 
 def series(
@@ -78,15 +70,19 @@ def series(
     budgets = np.array([row["budget"] for row in first])
     even, steps = np.linspace(0, budgets[-1], 160), np.linspace(budgets[:-1], budgets[1:], 40).ravel()
     radii = np.unique(np.concatenate([even, steps]))
-    certified: dict[Key, list[list[float]]] = {key: [] for key in rows}
+    certified: dict[Key, list[list[float]]] = {}
+    known: dict[Key, Quantity] = {}
     for results, _ in images:
         for quantity in quantities(results):
             curve = [quantity.share(quantity.certified(float(radius))) for radius in radii]
-            certified[quantity.certificate, quantity.name, quantity.level].append(curve)
+            key = quantity.certificate, quantity.name, quantity.level
+            known.setdefault(key, quantity)
+            certified.setdefault(key, []).append(curve)
     made = {}
     for key, table in rows.items():
-        name, top_k = key[1], table[0][0]["top_k"]
-        title = _TITLES[name].format(k="" if top_k is None else draw.name_of(top_k))
+        if key not in known:  # of a kind that nobody has imported
+            continue
+        name, title = key[1], known[key].title
         alike = sum(other[1:] == key[1:] for other in rows)
         if len(certificates) > 1 and alike > 1:
             title += f" ({key[0]})"
@@ -104,6 +100,8 @@ def series(
             column("attacked"),
             column("attacked_upper"),
             random,
+            known[key].unit,
+            known[key].place,
         )
     return made
 
@@ -143,7 +141,8 @@ def sandwich_figure(curves: Mapping[Key, Series], columns: int = 3) -> "Figure":
 
 def _arrange(panels: list[Series], columns: int) -> list[list[Series]]:
     """Rows of panels: the levels of a quantity side by side, quantities without levels where there is room."""
-    groups = [[one for one in panels if one.name == name] for name in _TITLES]
+    names = dict.fromkeys(one.name for one in sorted(panels, key=lambda one: one.place))
+    groups = [[one for one in panels if one.name == name] for name in names]
     if max(map(len, groups)) > columns:
         ordered = [one for group in groups for one in group]
         return [ordered[at : at + columns] for at in range(0, len(ordered), columns)]
@@ -171,7 +170,7 @@ def _paint(axes: "Axes", one: Series) -> None:
     style: dict[str, Any] = {"linewidth": 1.7, "marker": "o", "markersize": 3.5, "clip_on": False}
     axes.plot(one.budgets, attacked, color=ATTACKED, label="attacked", **style)
     axes.plot(one.radii, certified, color=CERTIFIED, linewidth=1.7, label="certified")
-    draw.style_curve(axes, one.title, _UNITS[one.name], float(one.radii[-1]))
+    draw.style_curve(axes, one.title, one.unit, float(one.radii[-1]))
     axes.set_ylim(top=max(1.02, 1.03 * float(upper.max())))  # of K pixels more than K may have a majority
     axes.set_xlabel("l2 budget (pixel units)", fontsize=8)
 

@@ -9,19 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lit_certattr.certificates.drawing import name_of
+from lit_certattr.certificates.quantity import pixelwise_names
 from lit_certattr.records.attack_directory import AttackDirectory
 from lit_certattr.records.run_directory import Record
 from lit_certattr.reports.attack_figure import perturbation_figure, sandwich_figure, series
 from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
 from lit_certattr.robustness import ImageSandwich
 from lit_certattr.statistics.rounding import at_least, at_most, exact, fixed_at_least, fixed_at_most
-
-_NAMES = {
-    "important": "important",
-    "unimportant": "unimportant",
-    "overlap": "overlap",
-    "cosine": "cosine",
-}
 
 
 def write_attack_page(directory: AttackDirectory, ids: Sequence[str], max_panels: int = 16) -> None:
@@ -70,7 +64,7 @@ def write_attack_page(directory: AttackDirectory, ids: Sequence[str], max_panels
 def violation(row: Mapping[str, Any]) -> str:
     """One line about a row whose certificate is contradicted."""
     level = "" if row["top_k"] is None else f", K = {name_of(row['top_k'])}"
-    claims = f" ({row['contradicted']} pixels)" if row["quantity"] in ("important", "unimportant") else ""
+    claims = f" ({row['contradicted']} pixels)" if row["quantity"] in pixelwise_names() else ""
     return (
         f"{row['id']}, {row['certificate']}: {row['quantity']}{level}, budget {exact(row['budget'])}: certified "
         f"{exact(row['certified'])}, but at most {exact(row['attacked_upper'])} is left{claims}"
@@ -117,7 +111,7 @@ def _table(table: pa.Table) -> Table:
     cells = []
     for (certificate, quantity, _, budget), rows in groups.items():
         top_k = rows[0]["top_k"]
-        what = _NAMES[quantity] + ("" if top_k is None else f", K = {name_of(top_k)}")
+        what = quantity + ("" if top_k is None else f", K = {name_of(top_k)}")
         keys = ["certified", *(["random"] if random else []), "attacked", "attacked_upper", "gap"]
         means = [math.fsum(row[key] for row in rows) / len(rows) for key in keys]
         fallen = sum(row["contradicted"] for row in rows)

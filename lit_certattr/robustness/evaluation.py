@@ -1,31 +1,12 @@
 """The certified statistics of perturbed images, from noise that no search has seen."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from lit_certattr.certificates import CosineCertificate, Result
+from lit_certattr.certificates.quantity import Evaluation
 from lit_certattr.certification import Certifier
-
-
-class Evaluation(NamedTuple):
-    """What fresh noise shows of one perturbed image.
-
-    Attributes:
-        results: Its certificates by name; what matters are the counts behind them.
-        clean: Those of the clean image, from noise that is independent, where a cosine needs them.
-        products: For each cosine certificate the inner products of the normalised maps of both images, sample by
-            sample, float64 ``[n]``; their mean is that of the two smoothed maps.
-        halves: ``results`` and ``clean`` of the first half of the samples, and of the second: who picks the worst of
-            many images by the one may estimate what is left there by the other.
-    """
-
-    results: Mapping[str, Result]
-    clean: Mapping[str, Result]
-    products: Mapping[str, Tensor]
-    halves: Sequence[tuple[Mapping[str, Result], Mapping[str, Result]]] = ()
 
 
 def evaluate(
@@ -53,9 +34,9 @@ def evaluate(
     """
     with torch.no_grad():
         maps = certifier.attribution(model, image[None].clone(), torch.tensor([target], device=image.device))
-    turned = [name for name, one in certifier.certificates.items() if isinstance(one, CosineCertificate)]
+    turned = [name for name, one in certifier.certificates.items() if one.result.paired]
     images = {f"{image_id}+{index}": candidate for index, candidate in enumerate(candidates)}
-    if turned:  # a cosine is about both maps
+    if turned:  # such a certificate is about both maps
         images[image_id] = image
     # All samples, the first half and the second.
     map_shape = (maps.shape[1], maps.shape[2])

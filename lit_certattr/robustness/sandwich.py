@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 from lit_certattr.attacks import AttackConfig, attack_noisy_prediction, attack_smoothed, distance
 from lit_certattr.attribution import frozen
-from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
+from lit_certattr.certificates import Result
+from lit_certattr.certificates.capabilities import HasSmoothedMap
+from lit_certattr.certificates.quantity import Evaluation, Quantity, Verdict
 from lit_certattr.certification import Certifier
 from lit_certattr.errors import InputError
-from lit_certattr.robustness.evaluation import Evaluation, evaluate
-from lit_certattr.robustness.quantities import Quantity, Verdict, quantities
+from lit_certattr.robustness.evaluation import evaluate
+from lit_certattr.robustness.quantities import quantities
 from lit_certattr.smoothing import alpha_slack
 from lit_certattr.statistics.rounding import at_most
 
@@ -60,8 +62,8 @@ class ImageSandwich(NamedTuple):
 class SandwichAttack:
     """Attacks the certificates of an image at several budgets.
 
-    For each quantity that a certificate bounds (pixels that keep their label, for each level of K; the overlap; the
-    cosine) and each budget, :func:`~lit_certattr.attacks.attack_smoothed` searches the worst perturbation, and
+    For each quantity that a certificate bounds (such as the pixels that keep their label, for each level of K) and each
+    budget, :func:`~lit_certattr.attacks.attack_smoothed` searches the worst perturbation, and
     :func:`~lit_certattr.attacks.attack_noisy_prediction` one that the noisy network mistakes for another class (unless
     the label is to be kept). Each one that is found, and the clean image, is then sampled anew, and judged for *every*
     quantity. What is left at a budget is the least over all perturbations found within it; for pixels what none of them
@@ -120,7 +122,7 @@ class SandwichAttack:
                 searched += config.restarts * config.steps * self.draws * order
                 searched += (config.num_points + 1) * self.judge_draws
         judged = len(attacks) * len(self.budgets) * len(self.searches) + 1
-        judged += any(q.name == "cosine" for q in quantities(results))
+        judged += any(results[quantity.certificate].paired for quantity in quantities(results))
         return len(self.budgets) * searched + judged * self.certifier.num_samples
 
     def __call__(
@@ -148,6 +150,8 @@ class SandwichAttack:
         asked = list(quantities(results))
         if not asked:
             raise InputError(f"image {image_id}: none of its certificates can be attacked ({', '.join(results)})")
+        if not any(isinstance(result, HasSmoothedMap) for result in results.values()):
+            raise InputError(f"image {image_id}: none of its certificates has a smoothed_map() to be shown")
         target = int(next(iter(results.values())).sampling["target"])
         with torch.inference_mode(False), torch.no_grad(), frozen(model):
             image = image.clone() if image.is_inference() else image
@@ -256,13 +260,5 @@ class SandwichAttack:
 
 def _smoothed(results: Mapping[str, Result]) -> Tensor:
     """The smoothed map behind the first certificate that shows one."""
-    for result in results.values():
-        match result:
-            case PixelResult():
-                smallest = min(range(len(result.sizes)), key=lambda level: result.sizes[level])
-                return result.votes[smallest].float() / result.num_samples
-            case TopKOverlapResult():
-                return (result.votes + result.selection).float() / result.num_samples
-            case CosineResult():
-                return result.mean.float()
-    raise AssertionError("there is a quantity, so there is a map")
+    maps = (result.smoothed_map() for result in results.values() if isinstance(result, HasSmoothedMap))
+    return next(maps)  # there is one: it was asked for before anything was attacked

@@ -1,0 +1,111 @@
+r"""Attacks on certified labels of pixels.
+
+*Error.* The Clopper-Pearson bound of each of the N pixels is below its probability with probability at most
+``error / N``. A pixel that has a majority for its label at the clean image and at all perturbed ones is then in every
+map of possible ones; by the union bound a verdict is wrong with probability at most ``error``. ∎
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_certattr.attacks import PixelVotes, SmoothedObjective
+from lit_certattr.certificates.drawing import name_of
+from lit_certattr.certificates.pixel_result import PixelResult
+from lit_certattr.certificates.quantity import Evaluation, Quantity, Verdict, quantities_of
+from lit_certattr.certificates.result import Result
+from lit_certattr.statistics import clopper_pearson_upper
+
+
+class PixelQuantity(Quantity):
+    """Pixels whose majority vote gives them a label, at the clean image and at every perturbed one.
+
+    Args:
+        certificate: Name of the certificate.
+        result: Its result.
+        level: Index of the level of K.
+        label: 1 for important pixels, 0 for unimportant ones.
+    """
+
+    kind = PixelResult.kind
+    names = ("important", "unimportant")
+    per_pixel = True
+
+    def __init__(self, certificate: str, result: PixelResult, level: int, label: int) -> None:
+        super().__init__(certificate)
+        self.result, self.level, self.label = result, level, label
+        self.name = "important" if label else "unimportant"
+        self.top_k, self.size = float(result.top_k[level]), result.sizes[level]
+        self.scale = self.size if label else result.num_pixels
+        self.claimed = result.labels[level] == label
+
+    @property
+    def place(self) -> int:  # type: ignore[override]
+        """See :class:`Quantity`."""
+        return 1 - self.label
+
+    @property
+    def title(self) -> str:
+        """See :class:`Quantity`."""
+        return f"{self.name.capitalize()} pixels, K = {name_of(self.result.top_k[self.level])}"
+
+    @property
+    def unit(self) -> str:
+        """See :class:`Quantity`."""
+        return "share of K that keeps its label" if self.label else "share of all pixels"
+
+    @property
+    def attack(self) -> str:
+        """One attack a level pushes both labels."""
+        return f"{self.certificate}/{self.level}"
+
+    def _votes(self, result: PixelResult) -> Tensor:
+        votes = result.votes[self.level]
+        return votes if self.label else result.num_samples - result.num_constant - votes
+
+    def certified(self, radius: float) -> float:
+        """See :class:`Quantity`."""
+        return int((self.claimed & (self.result.radius[self.level] > radius)).sum())
+
+    def reach(self) -> float:
+        """See :class:`Quantity`."""
+        return float(torch.where(self.claimed, self.result.radius[self.level], 0.0).max())
+
+    def objective(self, device: torch.device) -> SmoothedObjective:
+        """See :class:`Quantity`: every pixel with a majority is pushed to the other label."""
+        majority = self.result.votes[self.level] > self.result.num_samples / 2
+        minority = self.result.num_samples - self.result.num_constant - self.result.votes[self.level]
+        change = (minority > self.result.num_samples / 2).int() - majority.int()
+        return PixelVotes(change[None].to(device), self.size)
+
+    def measure(self, results: Mapping[str, Result], clean: Mapping[str, Result]) -> Tensor:
+        """See :class:`Quantity`."""
+        fresh = results[self.certificate]
+        assert isinstance(fresh, PixelResult)
+        return self._votes(fresh) / fresh.num_samples
+
+    def left(self, measured: Tensor) -> float:
+        """See :class:`Quantity`: pixels with a majority."""
+        return int((measured > 0.5).sum())
+
+    def judge(self, evaluation: Evaluation, error: float) -> Verdict:
+        """See :class:`Quantity`; a pixel has a label where the vote for it is above 1/2."""
+        fresh = evaluation.results[self.certificate]
+        assert isinstance(fresh, PixelResult)
+        votes, samples = self._votes(fresh), fresh.num_samples
+        table = clopper_pearson_upper(np.arange(samples + 1), samples, error / votes.numel())
+        return Verdict((votes > samples / 2).double(), (torch.from_numpy(np.asarray(table))[votes] > 0.5).double())
+
+    def contradicted(self, verdict: Verdict, length: float) -> int:
+        """See :class:`Quantity`: each pixel has a claim of its own."""
+        claimed = self.claimed & (self.result.radius[self.level] > length)
+        return int((claimed & (verdict.upper == 0)).sum())
+
+
+@quantities_of.register
+def _(result: PixelResult, certificate: str) -> Iterator[Quantity]:
+    for level in range(len(result.top_k)):
+        yield PixelQuantity(certificate, result, level, 1)
+        yield PixelQuantity(certificate, result, level, 0)
