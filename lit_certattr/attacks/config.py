@@ -67,6 +67,9 @@ class AttackConfig:
     seed: int | None = 0
 
     def __post_init__(self) -> None:
+        for name in ("clamp", "smooth_beta"):  # as a record or a YAML file gives them
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
         if not (self.eps >= 0 and math.isfinite(self.eps)):
             raise InputError(f"eps must be a number of at least 0, got {self.eps}")
         if self.steps < 0 or self.restarts < 1:

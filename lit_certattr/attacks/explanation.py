@@ -13,12 +13,15 @@ from lit_certattr.attribution import Attribution, frozen
 from lit_certattr.attribution.base import as_logits
 from lit_certattr.errors import InputError
 from lit_certattr.preflight.network import check_network, logits_of
+from lit_certattr.settings import Settings
+from lit_certattr.settings.digest import digest
+from lit_certattr.settings.plain import is_plain
 
 Agreement = Callable[[Tensor, Tensor], Tensor]
 """From clean and perturbed maps, ``[B, H, W]`` each, to one number an image that falls as the maps part, ``[B]``."""
 
 
-class ExplanationObjective(ABC):
+class ExplanationObjective(Settings, ABC):
     """What an attack wants to do to a map. Both methods return one number an image, larger for more success.
 
     Attributes:
@@ -28,7 +31,8 @@ class ExplanationObjective(ABC):
     logit_weight: float = 0.0
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={_short(value)}" for name, value in sorted(vars(self).items()))
+        state = {name: value for name, value in vars(self).items() if not name.startswith("_") and _is_told(value)}
+        settings = ", ".join(f"{name}={_short(value)}" for name, value in sorted((self.init_args() | state).items()))
         return f"{type(self).__name__}({settings})"
 
     @abstractmethod
@@ -136,5 +140,11 @@ def check_maps(maps: Tensor, shape: tuple[int, ...], name: str) -> None:
         raise InputError(f"{name} has shape {tuple(maps.shape)}, but the maps are {tuple(shape)}")
 
 
+def _is_told(value: object) -> bool:
+    return isinstance(value, Tensor) or is_plain(value)
+
+
 def _short(value: object) -> str:
-    return f"tensor{list(value.shape)}" if isinstance(value, Tensor) else repr(value)
+    if isinstance(value, Tensor):
+        return f"tensor{list(value.shape)} of sha256 {digest(value, 'the tensor')[:16]}"
+    return repr(value)

@@ -96,6 +96,8 @@ class TargetRegion(ExplanationObjective):
         tensor([0.2500])
     """
 
+    unrecorded = frozenset({"region"})
+
     def __init__(self, region: Tensor) -> None:
         if region.dtype != torch.bool or region.ndim not in (2, 3):
             raise InputError(f"region must be a boolean mask [H, W] or [B, H, W], got {region.dtype} {region.ndim}-d")
@@ -125,6 +127,8 @@ class TargetMap(ExplanationObjective):
         >>> TargetMap(torch.tensor([[0.0, 1.0]])).criterion(torch.tensor([[[2.0, 0.0]]]), torch.ones(1, 1, 2))
         tensor([-2.])
     """
+
+    unrecorded = frozenset({"target"})
 
     def __init__(self, target: Tensor, gamma: float = 5e-4) -> None:
         if target.ndim not in (2, 3):

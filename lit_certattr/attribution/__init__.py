@@ -3,6 +3,7 @@
 from lit_certattr.attribution.ablation_cam import AblationCAM
 from lit_certattr.attribution.base import Attribution, input_gradient, score_of
 from lit_certattr.attribution.cam import CAM
+from lit_certattr.attribution.function import FunctionAttribution, as_method
 from lit_certattr.attribution.grad_cam import GradCAM
 from lit_certattr.attribution.grad_cam_plus_plus import GradCAMPlusPlus
 from lit_certattr.attribution.gradient import Gradient, InputXGradient
@@ -29,6 +30,7 @@ __all__ = [
     "AblationCAM",
     "ActivationMap",
     "Attribution",
+    "FunctionAttribution",
     "GradCAM",
     "GradCAMPlusPlus",
     "Gradient",
@@ -44,6 +46,7 @@ __all__ = [
     "ProbabilityGradient",
     "ScoreCAM",
     "SmoothGrad",
+    "as_method",
     "eval_mode",
     "frozen",
     "input_gradient",

@@ -62,7 +62,7 @@ class Attribution(Settings, ABC):
 
     def __repr__(self) -> str:
         public = {name: value for name, value in vars(self).items() if not name.startswith("_") and is_plain(value)}
-        return f"{type(self).__name__}({as_arguments(dict(sorted((public | self._arguments()).items())))})"
+        return f"{type(self).__name__}({as_arguments(dict(sorted((self.init_args() | public).items())))})"
 
     @abstractmethod
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:

@@ -1,6 +1,7 @@
 """LIME on images: a linear model of the score over superpixels."""
 
 import hashlib
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,8 @@ class LIME(Attribution):
         (torch.Size([3, 4, 4]), 4)
     """
 
+    unrecorded = frozenset({"segmentation"})  # a record has its digest
+
     def __init__(
         self,
         segments: int = 7,
@@ -89,6 +92,10 @@ class LIME(Attribution):
         self.num_samples, self.kernel_width, self.ridge, self.fill = num_samples, kernel_width, ridge, fill
         self.score, self.seed, self.max_batch = score, seed, max_batch
         self._kept = Fixed()
+
+    def init_args(self) -> dict[str, Any]:
+        """See :class:`~lit_certattr.settings.Settings`; the attribute ``segmentation`` only describes the argument."""
+        return super().init_args() | {"segmentation": None if self._labels is None else self._labels.tolist()}
 
     def superpixels(self, height: int, width: int) -> Tensor:
         """Label of the superpixel of each pixel, int64 ``[height, width]``.

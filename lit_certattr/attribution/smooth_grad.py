@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from lit_certattr.attribution.base import Attribution, graph_mode, ordinary
 from lit_certattr.attribution.batching import check_max_batch, tiled
+from lit_certattr.attribution.function import as_method
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import Noise, normal_stream
 
@@ -41,6 +42,7 @@ class SmoothGrad(Attribution):
     def __init__(
         self, base: Attribution, noise: Noise, draws: int = 16, seed: int = 0, max_batch: int | None = None
     ) -> None:
+        base = as_method(base)
         super().__init__(base.channels)
         if draws < 1:
             raise InputError(f"draws must be at least 1, got {draws}")

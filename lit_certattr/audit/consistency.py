@@ -26,7 +26,7 @@ _SETTINGS = (
     "structure",
     "images",
 )
-_OPTIONAL = ("stopping", "look_shares", "fold_batch_norm")
+_OPTIONAL = ("stopping", "look_shares", "fold_batch_norm", "sources", "states")
 MAX_LIST = 1000
 """Values of one setting."""
 _DEVICES = {"cpu": "cpu", "cuda": "cuda", "gpu": "cuda", "mps": "mps"}

@@ -243,7 +243,8 @@ def sampling_fields(
 
 def is_own_attribution(text: str) -> bool:
     """Whether the ``repr`` of an attribution method is that of a class of this package."""
-    return getattr(attribution, text.partition("(")[0], None) is not None
+    name = text.partition("(")[0]
+    return name != "FunctionAttribution" and getattr(attribution, name, None) is not None  # the function is foreign
 
 
 def _class_rule(text: str) -> str | None:

@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from lit_certattr.attribution import Attribution, frozen, score_of
+from lit_certattr.attribution import Attribution, as_method, frozen, score_of
 from lit_certattr.certificates import Accumulator, Certificate, Result
 from lit_certattr.certification.facts import facts_to_share, precision
 from lit_certattr.certification.looks import check_sample_size, possible_looks
@@ -34,6 +34,7 @@ from lit_certattr.preflight import (
     one_line,
 )
 from lit_certattr.settings import instance, several, whole_number
+from lit_certattr.settings.digest import foreign_identity
 from lit_certattr.smoothing import (
     MapBlock,
     Noise,
@@ -105,8 +106,7 @@ class Certifier:
         stopping: Sequence[StoppingRule] = (),
         fold_batch_norm: bool = False,
     ) -> None:
-        if isinstance(attribution, type) or not callable(attribution):
-            instance("attribution", attribution, Attribution, "Gradient()")
+        attribution = as_method(attribution)
         instance("noise", noise, Noise, "GaussianNoise(sigma=0.25)")
         num_samples = whole_number("num_samples", num_samples, least=1)
         if num_samples > _MOST_SAMPLES:
@@ -321,7 +321,7 @@ class Certifier:
             if own.decided_by_first(any(stopping.stop(history) for stopping in self.stopping)):
                 break
         watch.check_unchanged()
-        sampling = self.settings() | {
+        sampling = self._own_settings() | {
             "image_id": image_id,
             "target": target,
             "target_rule": rule,
@@ -379,7 +379,20 @@ class Certifier:
         return Sampler(self.attribution, self.noise, self.batch_size, self.seed, self.memory_format)
 
     def settings(self) -> dict[str, Any]:
-        """Everything that, beside the network and the image, decides the certificates; plain values."""
+        """Everything that, beside the network and the image, decides the certificates; plain values.
+
+        Where method, noise, certificates or rules are of classes outside this package, it holds digests of their source
+        and of their state too (:func:`~lit_certattr.settings.digest.foreign_identity`).
+
+        Raises:
+            InputError: If one of them holds something of which no record can say what it is.
+        """
+        parts = {"attribution": self.attribution, "noise": self.noise}
+        parts |= {f"certificate {name}": certificate for name, certificate in self.certificates.items()}
+        parts |= {f"stopping rule {number}": rule for number, rule in enumerate(self.stopping, start=1)}
+        return self._own_settings() | foreign_identity(parts)
+
+    def _own_settings(self) -> dict[str, Any]:
         optional: dict[str, Any] = {}
         if self.stopping:
             optional |= {"stopping": [repr(rule) for rule in self.stopping], "look_shares": LOOK_SHARES}

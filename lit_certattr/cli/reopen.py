@@ -38,6 +38,8 @@ _FUNCTION = (
     "memory_format",
     "fold_batch_norm",
     "certificates",
+    "sources",
+    "states",
     "targets",
     "precision",
     "structure",

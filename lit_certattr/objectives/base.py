@@ -5,8 +5,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from lit_certattr.settings import Settings
 
-class Objective(ABC):
+
+class Objective(Settings, ABC):
     """A loss that a network is trained on; it may look at the network as often, and wherever, it likes.
 
     A subclass implements ``__call__``. It may call the model on other images than it was given and
@@ -25,12 +27,6 @@ class Objective(ABC):
     order: ClassVar[int] = 1
     epoch: float = 0.0
 
-    def __repr__(self) -> str:
-        settings = ", ".join(
-            f"{name}={value!r}" for name, value in vars(self).items() if name != "epoch" and name[0] != "_"
-        )
-        return f"{type(self).__name__}({settings})"
-
     def state_dict(self) -> dict[str, Any]:
         """What the objective remembers from batch to batch: tensors and plain values, for a checkpoint.
 
@@ -38,7 +34,7 @@ class Objective(ABC):
         """
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 (most have nothing to do here)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that :meth:`state_dict` has given, with tensors on any device."""
 
     @abstractmethod

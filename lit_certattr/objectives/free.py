@@ -38,7 +38,7 @@ class FreeAdversarialTraining(Objective):
             raise InputError(f"eps must be at least 0 and replays at least 1, got {eps} and {replays}")
         self.eps = eps
         self.replays = replays
-        self.clamp = clamp
+        self.clamp = None if clamp is None else tuple(clamp)
         self._used = 0
         self._batch: tuple[Tensor, Tensor] | None = None
         self._delta: Tensor | None = None

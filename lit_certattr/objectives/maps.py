@@ -9,16 +9,14 @@ from torch import Tensor, nn
 
 from lit_certattr.attribution import Attribution, input_gradient
 from lit_certattr.errors import InputError
+from lit_certattr.settings import Settings
 
 Explained = Literal["logit", "loss", "probability"]
 """The function of an image whose gradient is taken: the target's logit, its cross-entropy, or its probability."""
 
 
-class TrainingMap(ABC):
+class TrainingMap(Settings, ABC):
     """A map of an image, as a sum of terms whose graphs need not be in memory together."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
     @property
     def search(self) -> Self:

@@ -65,7 +65,7 @@ class NormRegularised(Objective):
         self.kind: Regulariser = kind
         self.eps2 = eps2
         self.patch = patch
-        self.clamp = clamp
+        self.clamp = None if clamp is None else tuple(clamp)
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See :class:`Objective`."""

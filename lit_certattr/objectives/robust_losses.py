@@ -9,9 +9,10 @@ from lit_certattr.attacks.loop import Score
 from lit_certattr.errors import InputError
 from lit_certattr.objectives.base import accuracy
 from lit_certattr.objectives.losses import cross_entropy, kl_divergence, margin_cross_entropy
+from lit_certattr.settings import Settings
 
 
-class RobustLoss(ABC):
+class RobustLoss(Settings, ABC):
     """What is minimised at an image and its neighbour, and what the search for the neighbour maximises.
 
     Attributes:
@@ -21,10 +22,6 @@ class RobustLoss(ABC):
 
     uses_neighbour: ClassVar[bool] = True
     flat_at_image: ClassVar[bool] = False
-
-    def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
-        return f"{type(self).__name__}({settings})"
 
     def score(self, model: nn.Module, images: Tensor, targets: Tensor) -> Score:
         """What the neighbour of each image maximises: cross-entropy, unless a loss has its own.

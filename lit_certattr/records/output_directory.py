@@ -12,6 +12,9 @@ from lit_certattr.errors import InputError
 from lit_certattr.files.whole_file import cannot_write, write_whole
 from lit_certattr.records.lock import DirectoryLock
 
+_FOREIGN = ("sources", "states")
+"""Settings of :func:`~lit_certattr.settings.digest.foreign_identity`."""
+
 
 class OutputDirectory(ABC):
     """A directory of files that appear whole or not at all; one of them holds the settings.
@@ -140,7 +143,15 @@ def _is_partial(path: Path) -> bool:
 
 
 def first_difference(before: Any, now: Any, name: str = "") -> str | None:
-    """The first setting that differs, as ``name was a, is b``."""
+    """The first setting that differs, as ``name was a, is b``.
+
+    Args:
+        before: Settings of a record: plain nested values.
+        now: Settings of today.
+        name: What they are called, if they are a part of all settings.
+    """
+    if name in _FOREIGN and before != now:
+        return _foreign_difference(name, before or {}, now or {})
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in [*now, *(key for key in before if key not in now)]:
             below = f"{name}.{key}" if name else str(key)
@@ -155,6 +166,16 @@ def first_difference(before: Any, now: Any, name: str = "") -> str | None:
                 return difference
         return None
     return None if before == now else f"{name or 'all settings'} was {_short(before)}, is {_short(now)}"
+
+
+def _foreign_difference(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What is not the same of classes outside this package, in words: digests say nothing to a reader."""
+    one = next(key for key in [*now, *before] if before.get(key) != now.get(key))
+    if name == "states":
+        return f"{one} holds other attributes than before, beside its settings"
+    if one not in before:
+        return f"the record does not hold the source of {one}, as older versions did not"
+    return f"the source of {one} has changed" if one in now else f"{one} is not used any more"
 
 
 def _short(value: Any) -> str:

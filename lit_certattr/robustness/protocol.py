@@ -14,7 +14,7 @@ from lit_certattr.attacks import (
     attack_prediction,
     distance,
 )
-from lit_certattr.attribution import Attribution, frozen
+from lit_certattr.attribution import Attribution, as_method, frozen
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.functional import (
     centre_shift,
@@ -26,11 +26,13 @@ from lit_certattr.metrics.functional import (
     top_k_intersection,
 )
 from lit_certattr.metrics.lens import LENS
+from lit_certattr.settings import Settings
+from lit_certattr.settings.digest import foreign_identity
 
 Criterion = Literal["kendall", "top_k_intersection", "objective"]
 
 
-class RobustnessProtocol:
+class RobustnessProtocol(Settings):
     """Natural accuracy, adversarial accuracy, and how far the map of each image can be turned.
 
     For every image that is classified correctly the worst perturbation that keeps its label is searched, and the maps
@@ -69,7 +71,7 @@ class RobustnessProtocol:
     ) -> None:
         if criterion not in get_args(Criterion):
             raise InputError(f"criterion must be one of {', '.join(get_args(Criterion))}, got {criterion!r}")
-        self.attribution, self.search = attribution, search
+        self.attribution, self.search = as_method(attribution), search
         self.objective = TopKMass(top_k) if objective is None else objective
         self.prediction_search = prediction_search
         self._lens = [LENS(top_k, windows, diverse) for diverse in (False, True)]  # checks both
@@ -78,7 +80,11 @@ class RobustnessProtocol:
         self.searches = {"attack": search} | ({"random": search.random_search()} if random_search else {})
 
     def settings(self) -> dict[str, Any]:
-        """Everything that, beside the network and the images, decides the numbers; plain values."""
+        """Everything that, beside the network and the images, decides the numbers; plain values.
+
+        Where method or objective are of classes outside this package, it holds digests of their source and of their
+        state too (:func:`~lit_certattr.settings.digest.foreign_identity`).
+        """
         return {
             "attribution": repr(self.attribution),
             "searches": {name: repr(search) for name, search in self.searches.items()},
@@ -87,7 +93,7 @@ class RobustnessProtocol:
             "top_k": self.top_k,
             "windows": list(self.windows),
             "criterion": self.criterion,
-        }
+        } | foreign_identity({"attribution": self.attribution, "objective": self.objective})
 
     @property
     def points_per_image(self) -> int:

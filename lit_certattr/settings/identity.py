@@ -2,9 +2,10 @@
 
 import inspect
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from lit_certattr.errors import InputError
+from lit_certattr.settings.digest import digest, foreign_parts, without_cached
 from lit_certattr.settings.plain import copied, dotted_path, is_plain, plain
 
 _MISSING = object()
@@ -32,7 +33,9 @@ class Settings:
     only the arguments of the outermost constructor count: ``super().__init__`` need not be given them, nor be called.
 
     An argument that is also an attribute of that name counts with its value of today: who sets ``method.steps = 5``
-    has another method, with other settings.
+    has another method, with other settings. What an object of a class outside this package holds beside its arguments
+    counts too, private attributes included (:func:`~lit_certattr.settings.digest.digest`): two objects are equal only
+    if it is the same.
 
     Raises:
         InputError: If an argument is a lambda, a tensor, an open file or another object without a name; the line names
@@ -52,6 +55,9 @@ class Settings:
     Reference: the parameters of scikit-learn's estimators (``get_params``; Buitinck et al., 2013).
     """
 
+    unrecorded: ClassVar[frozenset[str]] = frozenset()
+    """Arguments that need not be plain: a record holds their digest, or what the class says of them."""
+
     __signature__ = _SignatureOfInit()
 
     if not TYPE_CHECKING:  # a type checker reads __init__
@@ -68,13 +74,14 @@ class Settings:
                 return made
             bound.apply_defaults()
             for name, value in bound.arguments.items():
-                plain(value, f"{cls.__name__}: {name}")
-            made.__dict__["_given"] = {name: copied(value) for name, value in bound.arguments.items()}
+                if name not in cls.unrecorded:
+                    plain(value, f"{cls.__name__}: {name}")
+            made.__dict__["_settings_given"] = {name: copied(value) for name, value in bound.arguments.items()}
             return made
 
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of the constructor, for ``copy`` and ``pickle``."""
-        given = self.__dict__.get("_given")
+        given = self.__dict__.get("_settings_given")
         if given is None:
             return (), {}
         bound = inspect.BoundArguments(inspect.signature(type(self)), given)
@@ -88,20 +95,25 @@ class Settings:
         Raises:
             InputError: If an attribute was set to something that no record can hold.
         """
-        return {name: plain(value, f"{type(self).__name__}: {name}") for name, value in self._arguments().items()}
+        values, kind = self.init_args(), type(self).__name__
+        digests = {name for name in self.unrecorded & values.keys() if not is_plain(values[name])}
+        return {
+            name: f"sha256 {digest(value, f'{kind}: {name}')}" if name in digests else plain(value, f"{kind}: {name}")
+            for name, value in values.items()
+        }
 
-    def _arguments(self) -> dict[str, Any]:
-        """What the constructor was given, or what the attributes of these names hold today."""
+    def init_args(self) -> dict[str, Any]:
+        """What the constructor was given, or what the attributes of these names hold today, by name; not copied."""
         return dict(self._current())
 
     def _current(self) -> Iterator[tuple[str, Any]]:
-        given, state = self.__dict__.get("_given", {}), vars(self)
+        given, state = self.__dict__.get("_settings_given", {}), self._attributes()
         for name, parameter in inspect.signature(type(self)).parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:
                 yield from ((key, state.get(key, value)) for key, value in given.get(name, {}).items())
                 continue
             value = state.get(name, _MISSING)
-            if value is _MISSING or (name in given and not is_plain(value)):
+            if value is _MISSING or (name in given and name not in self.unrecorded and not is_plain(value)):
                 value = given.get(name, _MISSING)
             if value is _MISSING:
                 raise InputError(
@@ -109,14 +121,33 @@ class Settings:
                 )
             yield name, value
 
+    def settings_state(self) -> dict[str, Any]:
+        """The attributes of the object, private ones included, but for what it has cached."""
+        state = without_cached(self, self._attributes())
+        state.pop("_settings_given", None)
+        return state
+
+    def _attributes(self) -> dict[str, Any]:
+        slots = (name for kind in type(self).__mro__ for name in vars(kind).get("__slots__", ()))
+        return {name: getattr(self, name) for name in slots if hasattr(self, name)} | vars(self)
+
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({as_arguments(self._arguments())})"
+        return f"{type(self).__name__}({as_arguments(self.init_args())})"
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
         assert isinstance(other, Settings)
-        return self.settings() == other.settings() and repr(self) == repr(other)
+        if self is other:
+            return True
+        if self.settings() != other.settings() or repr(self) != repr(other):
+            return False
+        if not any(foreign_parts(self)):
+            return True
+        try:  # the state of what others wrote need not follow from its arguments
+            return digest(self, "one") == digest(other, "the other")
+        except InputError:
+            return False
 
     def __hash__(self) -> int:
         return hash(type(self))  # attributes may be set, and equal objects need equal hashes
