@@ -11,13 +11,26 @@ from timm.models.resnet import Bottleneck as TimmBottleneck
 from timm.models.resnet import ResNet as TimmResNet
 from timm.models.vgg import VGG as TimmVGG
 from torch import nn
-from torchvision.models import DenseNet, ResNet, SwinTransformer, VisionTransformer
+from torchvision.models import DenseNet, EfficientNet, ResNet, SwinTransformer, VisionTransformer
+from torchvision.models.efficientnet import MBConvConfig
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.vgg import VGG, make_layers
 
 from lit_certattr.models import CifarResNet, Normalize, SmallCNN, TimmClassifier, TorchvisionClassifier
 
 CLASSES = 7
+
+
+class _Narrow(Bottleneck):
+    """A bottleneck that ends with as many channels as it has inside; ScoreCAM passes each channel through the net."""
+
+    expansion = 1
+
+
+class _TimmNarrow(TimmBottleneck):
+    """The same of timm."""
+
+    expansion = 1
 
 
 def _tv_vgg():
@@ -34,6 +47,12 @@ def _squeezenet():
     return net
 
 
+def _tv_efficientnet():
+    """The first, the middle and the last kind of block of EfficientNet-B0."""
+    blocks = [(1, 3, 1, 32, 16), (6, 3, 2, 16, 24), (6, 5, 2, 24, 40), (6, 5, 2, 40, 64), (6, 3, 2, 64, 80)]
+    return EfficientNet([MBConvConfig(*block, 1) for block in blocks], 0.2, num_classes=CLASSES, last_channel=256)
+
+
 def _tv_vit(**options):
     net = VisionTransformer(64, 16, 2, 2, 32, 64, num_classes=CLASSES, **options)
     nn.init.normal_(net.heads[-1].weight)  # torchvision starts it at zero
@@ -47,23 +66,25 @@ def _timm_vit(name="vit_tiny_patch16_224", **options):
 _BUILDERS = {
     "torchvision resnet": lambda: TorchvisionClassifier("resnet18", num_classes=CLASSES),
     # Bottlenecks whose width is not the usual one, like those of Wide-ResNets, but narrower: tests run often.
-    "torchvision wide resnet": lambda: ResNet(Bottleneck, [1, 1, 1, 1], num_classes=CLASSES, width_per_group=24),
+    "torchvision wide resnet": lambda: ResNet(_Narrow, [1, 1, 1, 1], num_classes=CLASSES, width_per_group=24),
     "torchvision vgg": _tv_vgg,
     "torchvision densenet": lambda: DenseNet(8, (2, 2, 2, 2), 16, num_classes=CLASSES),
-    "torchvision efficientnet": lambda: TorchvisionClassifier("efficientnet_b0", num_classes=CLASSES),
+    "torchvision efficientnet": _tv_efficientnet,
     "torchvision squeezenet": _squeezenet,
     "torchvision vit": _tv_vit,
     "torchvision swin": lambda: SwinTransformer([4, 4], 12, [2, 2], [2, 2], [7, 7], num_classes=CLASSES),
-    "timm resnet": lambda: TimmClassifier("resnet10t", num_classes=CLASSES),
-    "timm wide resnet": lambda: TimmResNet(TimmBottleneck, [1, 1, 1, 1], num_classes=CLASSES, base_width=24),
+    "timm resnet": lambda: TimmClassifier("test_resnet", num_classes=CLASSES),
+    "timm wide resnet": lambda: TimmResNet(_TimmNarrow, [1, 1, 1, 1], num_classes=CLASSES, base_width=24),
     "timm vgg": lambda: TimmVGG([8, "M", 16, "M", 16, "M"], num_classes=CLASSES, mlp_ratio=0.1),
     "timm densenet": lambda: timm.create_model(
         "densenet121", num_classes=CLASSES, growth_rate=8, block_config=(2, 2, 2, 2)
     ),
-    "timm efficientnet": lambda: TimmClassifier("efficientnet_b0", num_classes=CLASSES),
+    "timm efficientnet": lambda: TimmClassifier("test_efficientnet", num_classes=CLASSES),
     "timm efficientnet lite": lambda: TimmClassifier("tf_efficientnet_lite0", num_classes=CLASSES),
     "timm vit": lambda: nn.Sequential(Normalize([0.5] * 3, [0.5] * 3), _timm_vit()),
-    "timm vit with registers": lambda: _timm_vit("vit_small_patch14_reg4_dinov2", patch_size=16),
+    "timm vit with registers": lambda: _timm_vit(
+        "vit_small_patch14_reg4_dinov2", patch_size=16, embed_dim=96, num_heads=3
+    ),
     "timm swin": lambda: timm.create_model(
         "swin_tiny_patch4_window7_224",
         num_classes=CLASSES,

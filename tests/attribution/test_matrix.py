@@ -118,8 +118,8 @@ WITHOUT_GRAPH: set[str] = set()
 TARGETS = torch.tensor([1, 2])
 
 
-MANY_CHANNELS = ("wide resnet", "efficientnet", "torchvision resnet")
-"""Final layers of up to 2048 channels, for each of which Score-CAM evaluates the network, in graphs of many GiB."""
+MANY_CHANNELS = ("wide resnet", "efficientnet lite", "torchvision resnet", "squeezenet")
+"""Final layers of 512 channels and more, for each of which Score-CAM evaluates the network, in graphs of many GiB."""
 
 
 def is_heavy(name, family):

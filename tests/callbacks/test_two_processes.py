@@ -1,18 +1,17 @@
 """Certification over two processes."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 
 
 def fit(devices: int, folder: Path) -> list[dict]:
     folder.mkdir()
     script = Path(__file__).with_name("two_processes.py")
-    done = subprocess.run([sys.executable, script, str(devices), folder], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    (done,) = processes.run(folder, script.read_text(), (devices, folder))
+    assert done.status == 0, done.stderr[-3000:]
     assert "self.log('certified" not in done.stderr  # Lightning's advice to sync what is logged
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(devices)]
 

@@ -3,12 +3,11 @@
 import copy
 import math
 import pickle
-import subprocess
-import sys
 import warnings
 
 import attrs
 import numpy as np
+import processes
 import pytest
 import torch
 from hypothesis import given, settings
@@ -213,8 +212,8 @@ distributed.destroy_process_group()
 def test_two_processes_have_a_direction_each(tmp_path):
     maps = some_maps()
     torch.save(maps, tmp_path / "maps")
-    processes = [subprocess.Popen([sys.executable, "-c", PROGRAM, str(rank), str(tmp_path)]) for rank in (0, 1)]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    ended = processes.run(tmp_path, PROGRAM, (0, tmp_path), (1, tmp_path))
+    assert [one.status for one in ended] == [0, 0], ended
     alone = [updated(*part.split(20)).compute().projections for part in (maps[:130], maps[130:])]
     for rank in (0, 1):
         result = load_results(tmp_path / f"rank{rank}")["cosine"]

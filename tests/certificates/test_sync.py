@@ -1,8 +1,6 @@
 """The samples of one image, drawn by two processes and added."""
 
-import subprocess
-import sys
-
+import processes
 import pytest
 import torch
 
@@ -42,8 +40,7 @@ def test_two_processes_add_up_to_one(tmp_path):
         results[certificate.name] = accumulator.compute()
     save_results(tmp_path / "alone", results)
 
-    command = [sys.executable, "-c", PROGRAM]
-    processes = [subprocess.Popen([*command, str(rank), str(tmp_path)]) for rank in (0, 1)]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    ended = processes.run(tmp_path, PROGRAM, (0, tmp_path), (1, tmp_path))
+    assert [one.status for one in ended] == [0, 0], ended
     for rank in (0, 1):
         assert (tmp_path / f"rank{rank}").read_bytes() == (tmp_path / "alone").read_bytes()

@@ -1,10 +1,9 @@
 """Several processes on one image, and the Trainer's deterministic mode."""
 
 import re
-import subprocess
-import sys
 
 import attrs
+import processes
 import pytest
 import torch
 from lightning import Trainer
@@ -115,16 +114,11 @@ COMPLAINTS = (
 @pytest.mark.xdist_group("processes")
 @pytest.mark.slow
 def test_two_processes_share_the_samples_of_an_image_and_stop_together(tmp_path):
-    (tmp_path / "program.py").write_text(PROGRAM)
     said = []
     for world in (1, 2):
-        command = [sys.executable, tmp_path / "program.py"]
-        processes = [
-            subprocess.Popen([*command, str(rank), str(world), tmp_path], stdout=subprocess.PIPE, text=True)
-            for rank in range(world)
-        ]
-        said = [process.communicate(timeout=300)[0] for process in processes]
-        assert [process.returncode for process in processes] == [0] * world
+        ended = processes.run(tmp_path, PROGRAM, *[(rank, world, tmp_path) for rank in range(world)])
+        assert [one.status for one in ended] == [0] * world, ended
+        said = [one.stdout for one in ended]
     for lines in said:  # both processes refuse, and neither waits for the other
         *complaints, again = lines.splitlines()
         assert len(complaints) == len(COMPLAINTS)

@@ -111,13 +111,13 @@ def test_checkpoint_is_certified_from_the_command_line_alone(objective, here):
 
 
 class TestIsValidation(Digits):
-    """Certifies the images by which the checkpoint was chosen."""
+    """Certifies the images by which the checkpoint was chosen, and some others."""
 
     __test__ = False
 
     def setup(self, stage):
         super().setup(stage)
-        self.test_set = self.val_set
+        self.test_set = self.val_set.subset(range(6))
 
 
 @pytest.mark.slow

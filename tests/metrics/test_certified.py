@@ -2,11 +2,10 @@
 
 import json
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import processes
 import pytest
 import torch
 from hypothesis import given, settings
@@ -339,7 +338,8 @@ def test_bad_arguments_are_named(call, message):
 @pytest.mark.slow
 def test_two_processes_give_the_same_bits_as_one(tmp_path):
     script = Path(__file__).with_name("two_processes.py")
-    done = subprocess.run([sys.executable, script, tmp_path / "rendezvous"], capture_output=True, text=True, check=True)
+    (done,) = processes.run(tmp_path, script.read_text(), (tmp_path / "rendezvous",))
+    assert done.status == 0, done.stderr
     values = json.loads(done.stdout)
     assert 0 < values["one"][0] < 1
     assert values["two"] == [values["one"], values["one"]]

@@ -1,10 +1,9 @@
 """Sensitivity and infidelity against loops over samples, and on networks where both are known in closed form."""
 
 import pickle
-import subprocess
-import sys
 
 import numpy as np
+import processes
 import pytest
 import torch
 from scipy.stats import kstest
@@ -193,9 +192,10 @@ def test_nothing_changes_and_inference_mode_is_fine():
 
 @pytest.mark.xdist_group("processes")
 @pytest.mark.slow
-def test_captum_is_imported_on_use_only():
+def test_captum_is_imported_on_use_only(tmp_path):
     code = "import sys, lit_certattr.metrics; sys.exit('captum' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    (ended,) = processes.run(tmp_path, code, ())
+    assert ended.status == 0, ended
 
 
 def test_classes_are_means_over_images():

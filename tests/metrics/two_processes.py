@@ -48,5 +48,5 @@ def worker(rank, address, found):
 if __name__ == "__main__":
     with multiprocessing.Manager() as manager:
         found = manager.dict()
-        multiprocessing.spawn(worker, (f"file://{sys.argv[1]}", found), nprocs=2)
+        multiprocessing.start_processes(worker, (f"file://{sys.argv[1]}", found), nprocs=2, start_method="fork")
         print(json.dumps({"one": values(range(3)), "two": [found[0], found[1]]}))

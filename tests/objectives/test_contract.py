@@ -95,11 +95,11 @@ class TestContract:
         targets = torch.as_tensor(samples.target)
         net, objective = SmallCNN(image_size=8, width=4), case()
         optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
-        for step in range(140):  # half of them are enough for all but a few, on a processor that rounds unluckily
+        for step in range(140):  # a quarter of them is enough for most, half for all but a few
             optimizer.zero_grad()
             objective(net, samples.image, targets)[0].backward()
             optimizer.step()
-            if step >= 69 and step % 10 == 9 and (net(samples.image).argmax(1) == targets).all():
+            if step % 10 == 9 and (net(samples.image).argmax(1) == targets).all():
                 break
         assert (net(samples.image).argmax(1) == targets).all()
 
