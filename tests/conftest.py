@@ -1,5 +1,6 @@
 """Shared by all tests: one thread (two cost more on small networks), and no run ever asks for a network."""
 
+import hashlib
 import os
 import sys
 
@@ -49,6 +50,38 @@ def _no_wandb_run_outlives_its_test():
     if wandb := sys.modules.get("wandb"):
         wandb.finish()
         wandb.teardown()
+
+
+@pytest.fixture(scope="session")
+def _drawn():
+    """Figures of runs, by the files that they are drawn from."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def _equal_runs_are_drawn_once(request, monkeypatch, _drawn):
+    """Where figures are not what is tested: they take most of the time of a small run, and of its audit.
+
+    What is reused was drawn by this process, of files that are equal in every byte; ``tests/reports`` draws always.
+    """
+    if request.path.parent.name in ("reports", "lit_certattr"):
+        return
+    from lit_certattr.audit import pages
+    from lit_certattr.reports import html
+
+    draw = html.draw_figures
+
+    def drawn_once(directory, ids, max_panels=16):
+        files = [directory.path / folder / f"{name}.safetensors" for name in ids for folder in ("maps", "images")]
+        if not all(file.is_file() and file.stat().st_size < 2**24 for file in files):
+            return draw(directory, ids, max_panels)
+        content = hashlib.sha256(repr((ids, max_panels, [file.read_bytes() for file in files])).encode()).digest()
+        if content not in _drawn:
+            _drawn[content] = draw(directory, ids, max_panels)
+        return dict(_drawn[content])
+
+    monkeypatch.setattr(html, "draw_figures", drawn_once)
+    monkeypatch.setattr(pages, "draw_figures", drawn_once)
 
 
 @pytest.fixture(scope="session")
