@@ -85,7 +85,7 @@ def test_forward_passes_are_all_that_is_made():
     run(1000, network=many)
     assert many.passes - few.passes == 300
     assert many.passes - 1000 < 32
-    assert many.graphs == few.graphs == 3  # of the maps that are checked
+    assert many.graphs == few.graphs == 5  # of the maps that are checked, before and after
 
 
 def test_maps_are_computed_only_for_certificates_of_maps():
