@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo import OptimizedModule
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lit_certattr.attribution.image_convolution import ImageConvolutions
@@ -145,9 +146,24 @@ def input_gradient(
         images = ordinary(images)
         if not (create_graph and images.requires_grad):
             images = images.detach().requires_grad_(True)
-        score = target_score(as_logits(model(images)), targets)
+        score = target_score(as_logits(model(own_copy(model, images))), targets)
         (gradient,) = torch.autograd.grad(score, images, create_graph=create_graph)
     return images, gradient
+
+
+def own_copy(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Images for a network that may write to what it gets: a copy, so that it writes neither to a leaf nor to ours.
+
+    A compiled network gets the images themselves: it warns of inputs that are no leaves. So does a function, whose
+    author calls the network.
+
+    Args:
+        model: What is called with the images.
+        images: Images ``[B, C, H, W]``.
+    """
+    if not isinstance(model, nn.Module) or isinstance(model, OptimizedModule) or model._compiled_call_impl is not None:
+        return images
+    return images.clone()
 
 
 def as_logits(output: Any) -> Tensor:
@@ -159,7 +175,9 @@ def as_logits(output: Any) -> Tensor:
     if isinstance(output, Tensor) and output.ndim == 2:
         return output
     if isinstance(output, Tensor):
-        raise InputError(f"the network must return logits [B, num_classes], got shape {tuple(output.shape)}")
+        raise InputError(
+            f"the network must return logits [B, num_classes], got shape {tuple(output.shape)}{_flat(output)}"
+        )
     if isinstance(output, Mapping) or hasattr(output, "logits"):
         keys = ", ".join(map(str, output)) if isinstance(output, Mapping) else "logits"
         part = ".logits" if hasattr(output, "logits") else "['logits']"
@@ -172,6 +190,17 @@ def as_logits(output: Any) -> Tensor:
         f"the network must return logits [B, num_classes], got {got}: "
         f"wrap it in a module whose forward returns the logits alone, for example {remedy}"
     )
+
+
+def _flat(output: Tensor) -> str:
+    """What makes logits of an output of other dimensions."""
+    if output.ndim < 2:
+        return ": keep the dimension of the batch, without squeeze()"
+    if output.shape[2:].numel() == 1:
+        return ": wrap it in a module that returns network(images).flatten(1)"
+    if output.ndim == 4:
+        return ": pool what it says about places, for example network(images).mean((2, 3))"
+    return ""
 
 
 def target_score(logits: Tensor, targets: Tensor) -> Tensor:

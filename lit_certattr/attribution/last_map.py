@@ -180,7 +180,7 @@ def _trace(model: nn.Module, images: Tensor) -> _Call:
         for name, module in model.named_modules():
             hooks.callback(module.register_forward_pre_hook(enter(name)).remove)
             hooks.callback(module.register_forward_hook(leave).remove)
-        logits = as_logits(model(images.requires_grad_(True)))
+        logits = as_logits(model(images.requires_grad_(True).clone()))
     calls = [call for call in _calls(root) if isinstance(call.output, Tensor) and call.output.requires_grad]
     around = Surroundings("", model, "", prefix_tokens(model), tuple(grids))
     for call in calls:
@@ -261,7 +261,7 @@ def _is_cut(model: nn.Module, call: _Call, images: Tensor) -> bool:
             if isinstance(layer, nn.Linear):
                 hooks.callback(layer.register_forward_pre_hook(note).remove)
         images = images.detach().clone().requires_grad_(True)
-        objective = _objective(as_logits(model(images)), linear)
+        objective = _objective(as_logits(model(images.clone())), linear)
     if not objective.requires_grad:
         return True
     (gradient,) = torch.autograd.grad(objective, images, allow_unused=True)

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from lit_certattr.attribution.base import Attribution, ChannelReduction, input_gradient
+from lit_certattr.attribution.base import Attribution, ChannelReduction, input_gradient, own_copy
 
 
 class MaxLogitGradient(Attribution):
@@ -34,7 +34,7 @@ class MaxLogitGradient(Attribution):
         """See :class:`Attribution`."""
 
         def largest(images: Tensor) -> Tensor:
-            logits: Tensor = model(images)
+            logits: Tensor = model(own_copy(model, images))
             return logits.max(1, keepdim=True).values if logits.ndim == 2 else logits  # refused below
 
         first = targets.new_zeros(len(images)).long()

@@ -5,7 +5,15 @@ import math
 import torch
 from torch import Tensor, nn
 
-from lit_certattr.attribution.base import Attribution, ChannelReduction, as_logits, graph_mode, input_gradient, ordinary
+from lit_certattr.attribution.base import (
+    Attribution,
+    ChannelReduction,
+    as_logits,
+    graph_mode,
+    input_gradient,
+    ordinary,
+    own_copy,
+)
 from lit_certattr.attribution.batching import check_max_batch, tiled
 from lit_certattr.attribution.fixed import Fixed, normals
 from lit_certattr.attribution.scores import ScoreKind, check_score
@@ -129,7 +137,7 @@ class MoreauGrad(Attribution):
         """Mean gradient of the score over the draws."""
 
         def score(images: Tensor) -> Tensor:
-            logits = as_logits(model(images))
+            logits = as_logits(model(own_copy(model, images)))
             return logits.softmax(1) if self.score == "softmax" else logits
 
         total = torch.zeros_like(images)

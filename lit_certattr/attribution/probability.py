@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from lit_certattr.attribution.base import Attribution, ChannelReduction, as_logits, input_gradient
+from lit_certattr.attribution.base import Attribution, ChannelReduction, as_logits, input_gradient, own_copy
 from lit_certattr.errors import InputError
 
 
@@ -43,7 +43,7 @@ class ProbabilityGradient(Attribution):
 
     def _probabilities(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
         def probabilities(images: Tensor) -> Tensor:
-            logits = as_logits(model(images))
+            logits = as_logits(model(own_copy(model, images)))
             wide = torch.promote_types(logits.dtype, torch.float32)
             return (logits.to(wide) / self.temperature).softmax(1)
 

@@ -30,8 +30,8 @@ from lit_certattr.preflight import (
     check_shape,
     check_targets,
     explain,
+    failures,
     logits_of,
-    one_line,
 )
 from lit_certattr.settings import instance, several, whole_number
 from lit_certattr.settings.digest import foreign_identity
@@ -306,13 +306,11 @@ class Certifier:
         drawn, begin = 0, time.perf_counter()
         for end, share in zip(looks, shares, strict=True):
             for block in self.blocks(model, image, target, image_id, *own.of(drawn, end)):
-                try:
+                doing = f"after {drawn} of {looks[-1]} samples: {type(self.attribution).__name__} cannot explain"
+                with failures(f"{doing} noisy copies of image {image_id}", model, block.draw.images):
                     for accumulator in accumulators.values():
                         accumulator.update(block)
                     watch.look_at(block.draw)
-                except Exception as error:
-                    doing = f"after {drawn} of {looks[-1]} samples: {type(self.attribution).__name__} cannot explain"
-                    raise one_line(error, f"{doing} noisy copies of image {image_id}", model, image[None]) from error
                 if on_block is not None:
                     on_block(len(block))
             drawn = end

@@ -134,7 +134,7 @@ def _fold(network: nn.Module, image: Tensor) -> Folded:
             linear.bias = nn.Parameter(bias, requires_grad=False)
             parent, _, child = norm.rpartition(".")
             setattr(folded.get_submodule(parent), child, _what_is_left(normalisation))
-        _compare(type(network).__name__, before, folded(image))
+        _compare(type(network).__name__, before, folded(image.clone()))
     return Folded(folded, tuple(pairs))
 
 
@@ -181,7 +181,7 @@ def _pairs(network: nn.Module, image: Tensor) -> tuple[list[tuple[str, str]], An
             found.append((layer, norm, id(inputs[0])))
 
     with _hooked(network, after_layer, before_norm), uses:
-        output = network(image)
+        output = network(image.clone())  # a network may write to what it gets
     single = [(layer, norm) for layer, norm, key in found if uses.count[key] == runs[layer] == runs[norm] == 1]
     return [(names[layer], names[norm]) for layer, norm in single], output
 

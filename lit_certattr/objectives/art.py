@@ -93,7 +93,7 @@ def two_gradients(model: nn.Module, images: Tensor, targets: Tensor, create_grap
     """
     if not (create_graph and images.requires_grad):
         images = images.detach().requires_grad_(True)
-    logits = model(images)
+    logits = model(images.clone())
     classes = targets.view(-1, 1)
     own = logits.gather(1, classes).sum()
     rival = logits.scatter(1, classes, -torch.inf).amax(1).sum()

@@ -6,9 +6,17 @@ random, or mixes the images of a batch, a map that is not finite, labels that do
 """
 
 from lit_certattr.preflight.classes import accuracy_warning, match_classes
-from lit_certattr.preflight.function import CHECKS, Findings, check_function, check_shape, explain
+from lit_certattr.preflight.function import (
+    CHECKS,
+    Findings,
+    among,
+    check_function,
+    check_predictions,
+    check_shape,
+    explain,
+)
 from lit_certattr.preflight.inputs import check_classes, check_images, check_one_image, check_targets
-from lit_certattr.preflight.network import check_logits, check_network, logits_of, one_line
+from lit_certattr.preflight.network import check_logits, check_network, failures, logits_of, one_line
 from lit_certattr.preflight.score import check_score_function
 from lit_certattr.preflight.watch import Watch
 
@@ -17,16 +25,19 @@ __all__ = [
     "Findings",
     "Watch",
     "accuracy_warning",
+    "among",
     "check_classes",
     "check_function",
     "check_images",
     "check_logits",
     "check_network",
     "check_one_image",
+    "check_predictions",
     "check_score_function",
     "check_shape",
     "check_targets",
     "explain",
+    "failures",
     "logits_of",
     "match_classes",
     "one_line",

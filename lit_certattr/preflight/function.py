@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from lit_certattr.attribution import Attribution
 from lit_certattr.errors import InputError
 from lit_certattr.models.fold import tensor_versions
-from lit_certattr.preflight.network import call_network, check_logits, logits_of, one_line
+from lit_certattr.preflight.agreement import (
+    autocast_type,
+    difference,
+    maps_agree_within,
+    relative_distance,
+    repeats_within,
+    unit_of_rounding,
+)
+from lit_certattr.preflight.network import call_network, check_logits, failures, logits_of
 
 CHECKS = ("finite", "input unchanged", "repeatable", "independent of the batch")
 """What :func:`check_function` has found to hold where it raises nothing; recorded with every result."""
@@ -49,10 +57,8 @@ def explain(
     """
     given = images.clone()
     method = type(attribution).__name__
-    try:
+    with failures(f"{method} cannot explain {name}", model, images):
         maps: Any = attribution(model, given, targets)
-    except Exception as error:
-        raise one_line(error, f"{method} cannot explain {name}", model, images) from error
     if not torch.equal(given, images):
         raise InputError(
             f"{method} changes the images that it explains in place; let it work on a copy, images.clone()"
@@ -105,7 +111,7 @@ def check_function(
         noisy.stride()[1:],
         image.dtype,
         image.device,
-        _autocast(image),
+        autocast_type(image),
         torch.get_num_threads(),
     )
     known = _known.get(model)
@@ -129,32 +135,17 @@ def _check_function(
 ) -> Findings:
     if not bool(torch.isfinite(noisy).all()):
         raise InputError(f"noisy copies of {name} hold NaN or infinity; choose a smaller sigma")
-    place = 1  # neither first nor in the middle: a network that turns the batch around would leave it there
-    beside = torch.cat([noisy[:place], image, noisy[place:], 1 - image, image.flip(-1)])
-    beside = beside.to(memory_format=_format(noisy))
+    beside = among(image, noisy)
     targets = torch.full((len(beside),), target, device=image.device)
-
-    logits = [logits_of(model, image, name) for _ in range(2)]
-    maps = [explain(attribution, model, image, targets[:1], name) for _ in range(2)]
-    repeated = max(difference(*logits), difference(*maps))
-    if repeated > repeats_within(model, image, logits[0]):
-        raise InputError(
-            f"{type(model).__name__} and {type(attribution).__name__} give another result for the same image each time "
-            f"(difference {repeated:.1g}), even in eval mode; remove what is random: dropout without "
-            "training=self.training, noise layers, random masks"
-        )
-
     what = f"noisy copies of {name}"
-    together = check_logits(_finite_rows(call_network(model, beside, what), place), model, len(beside), name)
-    apart = difference(logits[0], together[place : place + 1])
-    rounding = unit_of_rounding(model, image, logits[0])
-    spread = float((together.amax() - together.amin()).abs() / together.abs().amax().clamp(min=1e-30))
-    if apart > rounding**0.5 * min(1.0, spread) + 64 * rounding:
-        raise InputError(mixes(type(model).__name__, "logits", apart, model))
-    try:
+    logits, repeated, apart = check_predictions(model, image, beside, name, what)
+
+    maps = [explain(attribution, model, image, targets[:1], name) for _ in range(2)]
+    repeated = max(repeated, difference(*maps))
+    if repeated > repeats_within(model, image, logits):
+        raise InputError(_random(f"{type(model).__name__} and {type(attribution).__name__} give", repeated))
+    with failures(f"{type(attribution).__name__} cannot explain {what}", model, beside):
         explained = attribution(model, beside.clone(), targets).detach()
-    except Exception as error:
-        raise one_line(error, f"{type(attribution).__name__} cannot explain {what}", model, beside) from error
     map_shape = (maps[0].shape[1], maps[0].shape[2])
     if explained.ndim != 3 or len(explained) != len(beside):
         raise InputError(
@@ -162,10 +153,74 @@ def _check_function(
             "images"
         )
     check_shape(attribution, explained, map_shape)
-    moved = relative_distance(maps[0], explained[place : place + 1])
-    if not moved <= maps_agree_within(model, image, logits[0]):
+    moved = relative_distance(maps[0], explained[_PLACE : _PLACE + 1])
+    if not moved <= maps_agree_within(model, image, logits):
         raise InputError(mixes(type(attribution).__name__, "map", moved, model))
     return Findings(map_shape, repeated, max(apart, moved))
+
+
+_PLACE = 1
+"""Where the image is in the batch: neither first nor in the middle, where turning a batch around would leave it."""
+
+
+def among(image: Tensor, others: Tensor) -> Tensor:
+    """A batch of an image and of others, of its negative and of its mirror image, in the memory format of the others.
+
+    Args:
+        image: Image ``[1, C, H, W]``.
+        others: Images ``[b, C, H, W]`` of its kind, b at least 0.
+    """
+    companions = torch.cat([others, 1 - image, image.flip(-1)])
+    batch = torch.cat([companions[:_PLACE], image, companions[_PLACE:]])
+    return batch.to(memory_format=_format(others) if len(others) else torch.contiguous_format)
+
+
+def check_predictions(
+    model: nn.Module,
+    image: Tensor,
+    beside: Tensor,
+    name: str,
+    others: str = "a batch of images",
+    *,
+    may_write: bool = False,
+) -> tuple[Tensor, float, float]:
+    """Check that the logits of a network are one fixed function of each image alone.
+
+    Args:
+        model: The network, in eval mode, with frozen parameters.
+        image: Image ``[1, C, H, W]``.
+        beside: The batch of it and others that :func:`among` gives.
+        name: What a message calls the image.
+        others: What it calls the batch.
+        may_write: Whether the network may change the copies of the images that it gets.
+
+    Returns:
+        The logits of the image ``[1, num_classes]``, and the largest relative differences of two passes over it, and
+        of a pass over it alone and one in the batch.
+
+    Raises:
+        InputError: If the network fails, changes its input, returns no logits, is random, or mixes images.
+    """
+    logits = [logits_of(model, image, name, may_write=may_write) for _ in range(2)]
+    repeated = difference(*logits)
+    if repeated > repeats_within(model, image, logits[0]):
+        raise InputError(_random(f"{type(model).__name__} gives", repeated))
+    output = call_network(model, beside, others, may_write=may_write)
+    together = check_logits(_finite_rows(output, _PLACE), model, len(beside), name)
+    apart = difference(logits[0], together[_PLACE : _PLACE + 1])
+    rounding = unit_of_rounding(model, image, logits[0])
+    spread = float((together.amax() - together.amin()).abs() / together.abs().amax().clamp(min=1e-30))
+    if apart > rounding**0.5 * min(1.0, spread) + 64 * rounding:
+        raise InputError(mixes(type(model).__name__, "logits", apart, model))
+    return logits[0], repeated, apart
+
+
+def _random(who: str, repeated: float) -> str:
+    """The complaint about what is not the same twice."""
+    return (
+        f"{who} another result for the same image each time (difference {repeated:.1g}), even in eval mode; remove "
+        "what is random: dropout without training=self.training, noise layers, random masks"
+    )
 
 
 def _finite_rows(output: Any, place: int) -> Any:
@@ -173,7 +228,7 @@ def _finite_rows(output: Any, place: int) -> Any:
     if not isinstance(output, Tensor) or output.ndim != 2 or not output.is_floating_point():
         return output
     valid = torch.isfinite(output).all(1, keepdim=True)
-    valid[place] = True
+    valid[place : place + 1] = True
     return torch.where(valid, output, 0)
 
 
@@ -198,51 +253,6 @@ def mixes(what: str, kind: str, moved: float, model: nn.Module) -> str:
         f"the {kind} of {what} for an image depends on the other images of the batch (relative difference "
         f"{moved:.1g}), so no statement about one image holds: {suspect}"
     )
-
-
-def difference(first: Tensor, second: Tensor) -> float:
-    """Largest difference, relative to the largest value."""
-    scale = torch.maximum(first.abs().amax(), second.abs().amax()).double()
-    return float((first.double() - second.double()).abs().amax() / scale) if float(scale) else 0.0
-
-
-def relative_distance(first: Tensor, second: Tensor) -> float:
-    """l2 distance of two maps, relative to how much the more varied of them varies; 0 for two constant maps."""
-    first, second = first.double(), second.double()
-    norm = torch.linalg.vector_norm
-    varies = max(float(norm(part - part.mean())) for part in (first, second))
-    constant = varies <= 1e-12 * max(float(norm(first)), float(norm(second)))
-    return 0.0 if constant else float(norm(first - second)) / varies
-
-
-def repeats_within(model: nn.Module, image: Tensor, output: Tensor) -> float:
-    """Largest :func:`difference` of two passes over the same image alone that is no sign of randomness."""
-    return 1e-5 if image.device.type == "cpu" else unit_of_rounding(model, image, output) ** 0.5
-
-
-def maps_agree_within(model: nn.Module, image: Tensor, output: Tensor) -> float:
-    """Largest :func:`relative_distance` of an image's maps alone and in a batch that rounding may cause.
-
-    A ReLU whose input is almost 0 may be on in one of them and off in the other, so this is no multiple of a unit.
-    """
-    return 0.1 if unit_of_rounding(model, image, output) < 1e-4 else 0.5
-
-
-def unit_of_rounding(model: nn.Module, image: Tensor, output: Tensor) -> float:
-    """Unit of rounding of the coarsest arithmetic that may be at work between an image and what comes out."""
-    types = {image.dtype, output.dtype, *(p.dtype for p in model.parameters() if p.is_floating_point())}
-    if (autocast := _autocast(image)) is not None:
-        types.add(autocast)
-    coarsest = max(torch.finfo(dtype).eps for dtype in types if dtype.is_floating_point)
-    # Accelerators may multiply float32 numbers with 10 bits (TF32).
-    return max(coarsest, 2.0**-10) if image.device.type == "cuda" else coarsest
-
-
-def _autocast(image: Tensor) -> torch.dtype | None:
-    kind = image.device.type
-    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
-        return None
-    return torch.get_autocast_dtype(kind)
 
 
 def _format(images: Tensor) -> torch.memory_format:

@@ -1,7 +1,8 @@
 """A network that users bring: what it must be, what it must return, and every failure of it as one line."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ def check_network(model: Any) -> nn.Module:
     return model
 
 
-def logits_of(model: nn.Module, images: Tensor, name: str = "the images") -> Tensor:
+def logits_of(model: nn.Module, images: Tensor, name: str = "the images", *, may_write: bool = False) -> Tensor:
     """Logits ``[B, num_classes]`` of images, or one line about why there are none.
 
     The network gets a copy of the images, so that theirs stay as they are whatever it does.
@@ -58,36 +59,41 @@ def logits_of(model: nn.Module, images: Tensor, name: str = "the images") -> Ten
         model: The network, in eval mode.
         images: Images ``[B, C, H, W]``.
         name: What the message calls them.
+        may_write: Whether it may change its input, which is a copy.
 
     Raises:
         InputError: If the network fails, changes its input, or returns anything but two or more finite logits.
     """
-    return check_logits(call_network(model, images, name), model, len(images), name)
+    return check_logits(call_network(model, images, name, may_write=may_write), model, len(images), name)
 
 
-def call_network(model: nn.Module, images: Tensor, name: str = "the images") -> Any:
+def call_network(model: nn.Module, images: Tensor, name: str = "the images", *, may_write: bool = False) -> Any:
     """What a network returns for a copy of the images, whatever it is.
 
     Args:
         model: The network, in eval mode.
         images: Images ``[B, C, H, W]``.
         name: What the message calls them.
+        may_write: Whether it may change its input, which is a copy.
 
     Raises:
         InputError: If the network fails, or changes its input.
     """
     given = images.clone()
-    version = given._version
-    try:
+    version = _version(given)
+    with failures(f"{type(model).__name__} cannot take {name}", model, images):
         output = model(given)
-    except Exception as error:
-        raise one_line(error, f"{type(model).__name__} cannot take {name}", model, images) from error
-    if given._version != version or not torch.equal(given, images):
+    if not may_write and (_version(given) != version or not torch.equal(given, images)):
         raise InputError(
             f"{type(model).__name__} changes its input in place (for example x.sub_(mean)), which would overwrite the "
             "caller's image: write x = x - mean, or call it with a copy, model(images.clone())"
         )
     return output
+
+
+def _version(images: Tensor) -> int | None:
+    """How often a tensor was written to, where PyTorch counts it."""
+    return None if images.is_inference() else images._version
 
 
 def check_logits(output: Any, model: nn.Module, num_images: int, name: str = "the images") -> Tensor:
@@ -107,7 +113,10 @@ def check_logits(output: Any, model: nn.Module, num_images: int, name: str = "th
     if logits.is_complex() or logits.dtype == torch.bool or logits.layout != torch.strided:
         raise InputError(f"{network} returns logits of {logits.dtype}, {logits.layout}: return real, dense numbers")
     if len(logits) != num_images:
-        raise InputError(f"{network} must return one row per image, got {list(logits.shape)} for {num_images} images")
+        remedy = f": {_ONE_AT_A_TIME}" if len(logits) == 1 else ""
+        raise InputError(
+            f"{network} must return one row per image, got {list(logits.shape)} for {num_images} images{remedy}"
+        )
     if logits.shape[1] == 1:
         raise InputError(
             f"{network} returns one logit s, but two or more classes are needed: "
@@ -120,7 +129,32 @@ def check_logits(output: Any, model: nn.Module, num_images: int, name: str = "th
     return logits
 
 
-def one_line(error: Exception, doing: str, model: nn.Module, images: Tensor) -> InputError:
+@contextmanager
+def failures(doing: str, model: nn.Module, images: Tensor) -> Iterator[None]:
+    """Turn whatever a network or a method raises inside the block into one line; see :func:`one_line`.
+
+    That includes ``sys.exit()`` in a forward, which would end the program without a word. A signal that ends the
+    command passes: it is raised as a subclass of :class:`SystemExit`, wherever the program happens to be.
+
+    Args:
+        doing: What failed, the beginning of the line.
+        model: The network.
+        images: What it gets, ``[B, C, H, W]``.
+
+    Raises:
+        InputError: In place of what was raised.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise one_line(error, doing, model, images) from error
+    except SystemExit as error:
+        if type(error) is not SystemExit:
+            raise
+        raise one_line(error, doing, model, images) from error
+
+
+def one_line(error: Exception | SystemExit, doing: str, model: nn.Module, images: Tensor) -> InputError:
     """A failure inside a network or attribution method, as one line that names its type and the likely remedy.
 
     Args:
@@ -137,10 +171,30 @@ def one_line(error: Exception, doing: str, model: nn.Module, images: Tensor) -> 
     return InputError(f"{doing} of shape {list(images.shape[1:])}: {type(error).__name__}: {said}" + hint)
 
 
-def _hint(error: Exception, model: nn.Module, images: Tensor) -> str:
+_ONE_AT_A_TIME = (
+    "if it takes one image at a time, call it in a module whose forward returns "
+    "torch.cat([network(image) for image in images.split(1)])"
+)
+
+
+def _takes(model: nn.Module, images: Tensor) -> bool:
+    """Whether a network returns a row per image."""
+    try:
+        with torch.no_grad():
+            output = model(images.clone())
+    except Exception:
+        return False
+    return isinstance(output, Tensor) and len(output) == len(images)
+
+
+def _hint(error: Exception | SystemExit, model: nn.Module, images: Tensor) -> str:
     """The likely reason of a failure, from what the network and the images are."""
     if is_out_of_memory(error):
         return "; choose a smaller batch_size (for perturbation methods max_batch), or smaller images"
+    if isinstance(error, SystemExit):
+        return "; its forward calls sys.exit(): raise an exception there, or return logits"
+    if len(images) > 1 and not _takes(model, images) and _takes(model, images[:1]):
+        return f"; it takes a single image, but not {len(images)}: {_ONE_AT_A_TIME}"
     weights = [tensor for tensor in model.parameters() if tensor.is_floating_point()]
     devices = {tensor.device for tensor in weights} - {images.device}
     if devices and len({tensor.device for tensor in weights}) == 1:

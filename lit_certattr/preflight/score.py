@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lit_certattr.attribution.base import ImageScore
 from lit_certattr.errors import InputError
-from lit_certattr.preflight.network import one_line
+from lit_certattr.preflight.network import failures
 
 _TOLERANCE = 1e-2
 """Scores lie in [0, 1]; the arithmetic of an accelerator moves them by less than this, other images by more."""
@@ -47,11 +47,8 @@ def check_score_function(
 
 def _values(model: nn.Module, score: ImageScore, images: Tensor, target: int, name: str, method: str) -> list[float]:
     given = images.clone()
-    try:
-        with torch.no_grad():
-            values: Any = score(model, given, torch.full((len(images),), target, device=images.device))
-    except Exception as error:
-        raise one_line(error, f"{method}.score cannot score {name}", model, images) from error
+    with failures(f"{method}.score cannot score {name}", model, images), torch.no_grad():
+        values: Any = score(model, given, torch.full((len(images),), target, device=images.device))
     if not torch.equal(given, images):
         raise InputError(f"{method}.score changes the images in place; let it work on a copy, images.clone()")
     if not isinstance(values, Tensor) or values.shape != (len(images),) or not values.is_floating_point():

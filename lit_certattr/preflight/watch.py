@@ -5,15 +5,14 @@ from torch import Tensor, nn
 
 from lit_certattr.attribution import Attribution
 from lit_certattr.errors import InputError
-from lit_certattr.preflight.function import (
+from lit_certattr.preflight.agreement import (
     difference,
-    explain,
     maps_agree_within,
-    mixes,
     relative_distance,
     repeats_within,
     unit_of_rounding,
 )
+from lit_certattr.preflight.function import explain, mixes
 from lit_certattr.smoothing import Draw
 
 

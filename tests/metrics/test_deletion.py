@@ -138,7 +138,7 @@ def test_all_steps_go_through_in_full_batches():
     network, images, maps, targets = case()
     counting = Counting(network)
     deletion(counting, images, maps, targets, steps=10, max_batch=16)
-    assert counting.batches == [1] + 3 * [16, 16, 1]  # the classes, then 3 x 11 images for each of three rankings
+    assert counting.batches == [1, 1, 5] + 3 * [16, 16, 1]  # checks, then 3 x 11 images for each of three rankings
     assert counting.training
 
 

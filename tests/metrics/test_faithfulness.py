@@ -157,7 +157,7 @@ def test_the_network_is_evaluated_once_for_all_maps():
     network, images, targets = case()
     counting = Counting(network)
     infidelity(counting, images, torch.randn(3, 8, 8), targets, num_samples=10, max_batch=100)
-    assert counting.seen == 1 + 3 * 10 + 3  # the classes, the perturbed images, the images
+    assert counting.seen == 2 + 5 + 3 * 10 + 3  # an image twice and in a batch, the perturbed images, the images
 
 
 def test_squares_lie_anywhere_in_the_image():

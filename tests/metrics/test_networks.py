@@ -63,3 +63,26 @@ def test_network_that_works_in_place(metric):
 def test_network_that_is_no_classifier(metric, forward, message):
     with pytest.raises(InputError, match=message):
         METRICS[metric](Net(forward), images())
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_network_with_dropout_left_on(metric):
+    dropout = Net(lambda net, x: net(torch.nn.functional.dropout(x, 0.5, training=True)))
+    with pytest.raises(InputError, match=r"another result for the same image each time .* remove what is random"):
+        METRICS[metric](dropout, images())
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_network_that_mixes_the_images_of_a_batch(metric):
+    with pytest.raises(InputError, match="depends on the other images of the batch"):
+        METRICS[metric](Net(lambda net, x: net(x - x.mean(0))), images())
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_network_that_ends_the_program(metric):
+    with pytest.raises(InputError, match=r"its forward calls sys.exit\(\)"):
+        METRICS[metric](Net(lambda net, x: raise_exit()), images())
+
+
+def raise_exit():
+    raise SystemExit(0)

@@ -1,5 +1,7 @@
 """Networks that cannot be certified, each refused in one line that says what to do; nothing is sampled."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -226,3 +228,106 @@ def test_weights_made_under_inference_mode():
         made = nn.Linear(4, 2)
     with pytest.raises(InputError, match="weight weight was made under"):
         check_network(made)
+
+
+# --- what a network does beside returning logits ---------------------------------------------------------------
+
+
+class Does(nn.Module):
+    def __init__(self, forward):
+        super().__init__()
+        self.does = forward
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+    def forward(self, images):
+        return self.does(self.net, images)
+
+
+def leave(net, images):
+    sys.exit(0)
+
+
+def leave_on_noise(net, images):
+    return net(images) if images.amax() <= 1 else sys.exit()
+
+
+def single(net, images):
+    return net(images.view(1, 1, 8, 8))
+
+
+def first_alone(net, images):
+    return net(images[:1])
+
+
+def two_at_most(net, images):
+    return net(images.view(1, 1, 8, 8) if len(images) != 2 else images)
+
+
+def run(network):
+    run = Certifier(Gradient(), GaussianNoise(0.3), [PixelCertificate([0.25])], num_samples=64, batch_size=16)
+    return run(network.eval(), torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize("forward", [leave, leave_on_noise])
+def test_a_forward_that_ends_the_program(forward):
+    with pytest.raises(InputError, match=r"SystemExit: .*; its forward calls sys.exit\(\)") as caught:
+        run(Does(forward))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_forward_that_ends_the_program_in_the_middle_of_the_sampling():
+    calls = []
+
+    def later(net, images):
+        calls.append(len(images))
+        return net(images) if len(calls) < 12 else sys.exit(0)
+
+    with pytest.raises(InputError, match=r"after \d+ of 64 samples: .*its forward calls sys.exit\(\)"):
+        run(Does(later))
+
+
+def test_a_signal_during_a_forward_is_no_fault_of_the_network():
+    class Stopped(SystemExit):
+        """As lit_certattr.cli.signals raises it."""
+
+    def stopped(net, images):
+        raise Stopped(143)
+
+    with pytest.raises(Stopped):
+        run(Does(stopped))
+
+
+@pytest.mark.parametrize("forward", [single, first_alone, two_at_most])
+def test_a_network_that_takes_one_image_at_a_time(forward):
+    with pytest.raises(InputError, match=r"torch.cat\(\[network\(image\) for image in images.split\(1\)\]\)") as caught:
+        run(Does(forward))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_remedy_for_a_network_that_takes_one_image_at_a_time_works():
+    class Split(nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self.network = network
+
+        def forward(self, images):
+            return torch.cat([self.network(image) for image in images.split(1)])
+
+    direct = run(Does(lambda net, images: net(images)))[0]["pixel"]
+    assert torch.equal(run(Split(Does(single)))[0]["pixel"].votes, direct.votes)
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        (lambda logits: logits[:, :, None, None], r"network\(images\).flatten\(1\)"),
+        (lambda logits: logits[:, :, None], r"network\(images\).flatten\(1\)"),
+        (lambda logits: logits[:, :, None, None].expand(-1, -1, 4, 4), r"pool .* network\(images\).mean\(\(2, 3\)\)"),
+        (lambda logits: logits.squeeze(), r"without squeeze\(\)"),
+        (lambda logits: logits.sum(), r"without squeeze\(\)"),
+    ],
+)
+def test_logits_of_other_dimensions(change, remedy):
+    with pytest.raises(InputError, match=rf"must return logits \[B, num_classes\], got shape .*: .*{remedy}"):
+        run(Does(lambda net, images: change(net(images))))

@@ -10,8 +10,8 @@ from lit_certattr.attribution import frozen
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.functional.baselines import centre_map, check_maps, image_ids, random_maps, removal_ranks
 from lit_certattr.metrics.functional.fill import Fill, fill_images
-from lit_certattr.preflight.inputs import check_classes as known_classes
-from lit_certattr.preflight.network import check_logits, one_line
+from lit_certattr.preflight import among, check_predictions
+from lit_certattr.preflight import check_classes as known_classes
 
 
 class Areas(NamedTuple):
@@ -193,12 +193,20 @@ def check_removal(images: Tensor, maps: Tensor, targets: Tensor) -> None:
 
 
 def check_classes(model: nn.Module, images: Tensor, targets: Tensor) -> None:
-    """Refuse a network that does not give logits, and classes that it does not have; costs one image."""
-    try:
-        output = model(images[:1].clone())
-    except Exception as error:
-        raise one_line(error, f"{type(model).__name__} cannot take the images", model, images) from error
-    known_classes(targets.tolist(), check_logits(output, model, 1).shape[1])
+    """Refuse a network that is no fixed function of each image alone, and classes that it does not have.
+
+    Args:
+        model: The network, in eval mode, with frozen parameters.
+        images: Images ``[B, C, H, W]``, of which the first one is passed twice alone and once beside others.
+        targets: Classes ``[B]``.
+
+    Raises:
+        InputError: If the network fails, returns no logits, is random (dropout left on), or mixes the images of a
+            batch, or a class is unknown.
+    """
+    image = images[:1]
+    logits, _, _ = check_predictions(model, image, among(image, images[1:3]), "the first image", may_write=True)
+    known_classes(targets.tolist(), logits.shape[1])
 
 
 def _rankings(
