@@ -160,13 +160,20 @@ def test_a_small_run_holds_and_its_control_breaks_and_it_goes_on_where_it_stoppe
         main(["run", f"--output={tmp_path}", *SMALL, "--steps=9"])
 
 
-def promise(certificate, field):
-    """A certificate of twice the radius."""
+def promise(certificate, field, factor):
+    """A certificate of a multiple of the radius."""
 
     class Liar(certificate):
-        def compute(self):
-            result = super().compute()
-            return attrs.evolve(result, **{field: 2 * getattr(result, field)})
+        def start(self, *arguments):
+            accumulator = super().start(*arguments)
+            honest = accumulator.conclude
+
+            def conclude(share):
+                result = honest(share)
+                return attrs.evolve(result, **{field: factor * getattr(result, field)})
+
+            accumulator.conclude = conclude
+            return accumulator
 
     return Liar
 
@@ -176,18 +183,13 @@ def promise(certificate, field):
 )
 def test_the_exact_attacks_find_certificates_that_promise_twice_the_radius(tmp_path, monkeypatch, name, field):
     arguments = ["run", f"--output={tmp_path}", "--exact=20", "--digits=0", "--mnist=0"]
-    monkeypatch.setattr(exact, name, promise(getattr(exact, name), field))
+    monkeypatch.setattr(exact, name, promise(getattr(exact, name), field, 2))
     assert main(arguments) == 1
 
 
 @pytest.mark.slow
 def test_the_searched_attacks_find_pixels_that_promise_ten_times_the_radius(tmp_path, monkeypatch):
     honest = trained.certificates()
-
-    class Liar(PixelCertificate):
-        def compute(self):
-            result = super().compute()
-            return attrs.evolve(result, radius=10 * result.radius)
-
-    monkeypatch.setattr(trained, "certificates", lambda: honest | {"pixel": Liar()})
+    liar = promise(PixelCertificate, "radius", 10)
+    monkeypatch.setattr(trained, "certificates", lambda: honest | {"pixel": liar()})
     assert main(["run", f"--output={tmp_path}", *SMALL, "--exact=0"]) == 1
