@@ -10,7 +10,7 @@ from torchmetrics import Metric
 
 from lit_certattr.certificates.result import Result, invalid_flags
 from lit_certattr.errors import InputError
-from lit_certattr.settings import Settings, real_number
+from lit_certattr.settings import Settings, real_number, several, whole_number
 from lit_certattr.settings.frozen import Frozen
 from lit_certattr.smoothing import MapBlock, Noise, alpha_slack
 from lit_certattr.statistics.rounding import at_most, exact
@@ -184,6 +184,14 @@ class Certificate(Settings, Frozen, ABC):
         """
 
 
+def _height_and_width(map_shape: Sequence[int]) -> tuple[int, int]:
+    sides = several("map_shape", map_shape, "(28, 28)")
+    if len(sides) != 2:
+        raise InputError(f"map_shape must be the height and the width of a map, e.g. (28, 28), got {sides}")
+    height, width = sides
+    return whole_number("the height of maps", height, least=1), whole_number("the width of maps", width, least=1)
+
+
 class Accumulator(Metric, ABC, Generic[R]):
     """Statistics of the noisy maps of one image; :meth:`Certificate.start` makes it.
 
@@ -224,9 +232,8 @@ class Accumulator(Metric, ABC, Generic[R]):
         if dimension is None and alpha_slack(noise, 1, 1):
             raise InputError(f"{type(certificate).__name__}: {noise!r} needs start(noise, map_shape, dimension)")
         super().__init__(sync_on_compute=certificate.sync_on_compute)
-        height, width = map_shape
         self.certificate, self.noise, self.share = certificate, noise, share
-        self.map_shape, self.dimension = (height, width), dimension
+        self.map_shape, self.dimension = _height_and_width(map_shape), dimension
         for state in ("num_samples", "num_invalid"):
             self.add_state(state, torch.tensor(0), dist_reduce_fx="sum")
         self.allocate()

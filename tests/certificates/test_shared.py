@@ -2,7 +2,9 @@
 
 import copy
 import pickle
+import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import attrs
 import pytest
@@ -18,6 +20,7 @@ from lit_certattr.certificates import (
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import Draw, GaussianNoise, MapBlock, UniformBallNoise, uniform_levels
 
+PAGE = Path(__file__).parents[2] / "docs" / "certificates.md"
 NOISE, SHAPE = GaussianNoise(0.25), (5, 6)
 MAKE = {
     "pixel": lambda: PixelCertificate([0.5, 0.2], alpha=0.05),
@@ -179,6 +182,21 @@ def test_a_share_that_no_look_has_is_refused(name, share):
         fed(certificate.start(NOISE, SHAPE, 30)).result(share)
 
 
+@pytest.mark.parametrize(
+    ("map_shape", "message"),
+    [
+        ((1, 5, 6), r"map_shape must be the height and the width of a map, e.g. \(28, 28\), got \(1, 5, 6\)"),
+        (28, "map_shape must be a list"),
+        ((5, 6.0), "the width of maps must be a whole number"),
+        ((0, 6), "the height of maps must be at least 1"),
+    ],
+)
+@each
+def test_a_shape_that_is_none_of_a_map_is_refused(name, map_shape, message):
+    with pytest.raises(InputError, match=message):
+        MAKE[name]().start(NOISE, map_shape, 30)
+
+
 def test_a_certificate_of_one_look_is_asked_once():
     class OneNumber(PixelCertificate):
         anytime = False
@@ -201,6 +219,13 @@ def test_a_result_that_could_not_be_concluded_leaves_the_samples():
     for block in blocks(size=60):
         whole.update(block)
     assert plain(accumulator.result(0.5)) == plain(whole.result(0.5))
+
+
+def test_the_example_of_the_page_runs(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    exec(example, found := {})
+    assert found["result"].num_samples == 500
+    assert "0.999" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["cosine", "smoothgrad"])
