@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lit_certattr.certificates.measures import Measure
 from lit_certattr.certificates.result import Result, invalid_flags
 from lit_certattr.errors import InputError
 from lit_certattr.settings import Settings, real_number, several, whole_number
@@ -117,6 +118,10 @@ class Certificate(Settings, Frozen, ABC):
             "sigma": noise.sigma,
             "noise": type(noise).__name__,
         }
+
+    def measures(self) -> Sequence[Measure]:
+        """What of the results is worth a metric, e.g. while a network is trained; none for most kinds of your own."""
+        return ()
 
     def check_result(self, result: Any) -> None:
         """Refuse a result that this certificate cannot have given, beyond what its own ``rederive`` finds.

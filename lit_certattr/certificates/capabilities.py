@@ -9,6 +9,10 @@ from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
+from lit_certattr.certificates.discovery import names_of
+from lit_certattr.certificates.result import Result
+from lit_certattr.errors import InputError
+
 
 @runtime_checkable
 class CountsPixels(Protocol):
@@ -175,3 +179,29 @@ class CountsMasks(Protocol):
     def masks(self) -> Iterator[Masks]:
         """The counts of each K; none where a certificate counts other maps than masks."""
         ...
+
+
+def offering(result: Result, capability: Any) -> Any:
+    """``result``, if it offers a capability.
+
+    Args:
+        result: A result.
+        capability: One of the protocols of this module.
+
+    Raises:
+        InputError: Naming kinds that do.
+    """
+    if isinstance(result, capability):
+        return result
+    known = names_of(Result, lambda kind: all(hasattr(kind, name) for name in _members(capability)))
+    article = "an" if known.startswith(("A", "E", "I", "O")) else "a"
+    raise InputError(f"needs {article} {known}, got {type(result).__name__}")
+
+
+def _members(capability: Any) -> set[str]:
+    """Names that a protocol asks for."""
+    asked: set[str] = set()
+    for base in capability.__mro__:
+        if base not in (Protocol, object):
+            asked |= {*vars(base), *vars(base).get("__annotations__", {})}
+    return {name for name in asked if not name.startswith("_")}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lit_certattr.certificates.base import Accumulator, Certificate, check_float64
 from lit_certattr.certificates.cosine_result import CosineResult, bound_name, norm_lower_bound, zero_flags
+from lit_certattr.certificates.measures import CosineMeasure, Measure
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise, MapBlock, Noise, UniformBallNoise
 
@@ -70,6 +71,10 @@ class CosineCertificate(Certificate):
         if num_selection < 1:
             raise InputError(f"num_selection must be at least 1, got {num_selection}")
         self.nonnegative, self.num_selection = nonnegative, num_selection
+
+    def measures(self) -> Sequence[Measure]:
+        """See :class:`Certificate`."""
+        return [CosineMeasure()]
 
     def start(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0

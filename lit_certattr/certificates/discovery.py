@@ -64,12 +64,20 @@ def names_of(base: type[T], offers: Callable[[type[T]], bool]) -> str:
 
     Args:
         base: The base.
-        offers: Whether a class does.
+        offers: Whether a class does; those below it do as well, and are not named.
 
     Example:
         >>> from lit_certattr.certificates import Certificate
         >>> names_of(Certificate, lambda kind: kind.needs_score)
         'SmoothGradCertificate'
     """
-    names = [kind.__name__ for kind in subclasses(base) if is_own(kind) and offers(kind)]
+    names = list(dict.fromkeys(kind.__name__ for kind in _topmost(base, offers)))
     return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def _topmost(base: type[T], offers: Callable[[type[T]], bool]) -> Iterator[type[T]]:
+    for kind in base.__subclasses__():
+        if is_own(kind) and offers(kind):
+            yield kind
+        else:
+            yield from _topmost(kind, offers)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from lit_certattr.certificates.measures import LabelMeasure, Measure
 from lit_certattr.certificates.pixel_result import Correction, PixelResult, check_correction
 from lit_certattr.certificates.votes import VoteAccumulator, VoteCertificate
 from lit_certattr.errors import InputError
@@ -85,6 +86,10 @@ class PixelCertificate(VoteCertificate):
         self.top_k, self.tau, self.correction = levels, float(tau), check_correction(correction)
         if correction == "holm" and tau == 0.5:
             raise InputError("correction: holm gives labels of one vote level only, tau; give a tau above 0.5")
+
+    def measures(self) -> Sequence[Measure]:
+        """See :class:`Certificate`."""
+        return [LabelMeasure(self.top_k)]
 
     def start(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0

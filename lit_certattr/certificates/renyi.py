@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from lit_certattr.certificates.measures import Measure, OverlapMeasure
 from lit_certattr.certificates.overlap_bounds import Rule
 from lit_certattr.certificates.renyi_bounds import Reach, renyi_displacement_radii, shortest_shift, swap_radius
 from lit_certattr.certificates.topk_overlap import TopKOverlapAccumulator, TopKOverlapCertificate
@@ -152,6 +153,10 @@ class RenyiCertificate(TopKOverlapCertificate):
             sync_on_compute=sync_on_compute,
         )
         self.scores, self.radius_norm = scores, radius_norm
+
+    def measures(self) -> Sequence[Measure]:
+        """See :class:`Certificate`."""
+        return [OverlapMeasure(self.top_k, "renyi_overlap", self.radius_norm)]
 
     def check_noise(self, noise: Noise) -> None:
         """See :class:`Certificate`: the norm must not be below that of the noise."""

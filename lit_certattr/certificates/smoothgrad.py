@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lit_certattr.certificates.base import Accumulator, Certificate, check_float64
+from lit_certattr.certificates.measures import Measure, OverlapMeasure
 from lit_certattr.certificates.smoothgrad_bounds import ALPHA_OF_SPREAD, mean_margins, normal_density
 from lit_certattr.certificates.smoothgrad_result import SmoothGradResult, flatness_flags
 from lit_certattr.errors import InputError
@@ -66,6 +67,10 @@ class SmoothGradCertificate(Certificate):
         if not 1 <= truncation < math.inf:
             raise InputError(f"truncation must be at least 1, got {truncation}")
         self.top_k, self.num_selection, self.truncation = top_k, num_selection, float(truncation)
+
+    def measures(self) -> Sequence[Measure]:
+        """See :class:`Certificate`."""
+        return [OverlapMeasure(self.top_k, "smoothgrad_overlap")]
 
     def start(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, get_args
 import torch
 from torch import Tensor
 
+from lit_certattr.certificates.measures import Measure, OverlapMeasure
 from lit_certattr.certificates.overlap_bounds import (
     Bound,
     uncovered_sizes,
@@ -128,6 +129,10 @@ class TopKOverlapCertificate(VoteCertificate):
             raise InputError(f"uncovered has no meaning for bound={bound!r}: leave it out")
         default = (0.0, 0.01) if exact else (0.0,)
         self.uncovered = default if uncovered is None else tuple(uncovered)
+
+    def measures(self) -> Sequence[Measure]:
+        """See :class:`Certificate`."""
+        return [OverlapMeasure(self.top_k)]
 
     def start(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0

@@ -30,6 +30,7 @@ from lit_certattr.metrics.localisation import CertifiedGridPG, EnergyInMask, Gri
 from lit_certattr.metrics.map_pair_mean import MapPairMean, ScoreMean
 from lit_certattr.metrics.named_means import NamedMeans
 from lit_certattr.metrics.naming import certified_metrics, cosine_metrics, metric_name, metrics_for, overlap_metrics
+from lit_certattr.metrics.number import CertifiedNumber
 from lit_certattr.metrics.overlap import CertifiedOverlap, CertifiedOverlapCurve
 from lit_certattr.metrics.pixel import CertifiedFraction, CertifiedOneShare, MeanCertifiedRadius
 
@@ -42,6 +43,7 @@ __all__ = [
     "CertifiedGridPG",
     "CertifiedLENSPrecision",
     "CertifiedLENSRecall",
+    "CertifiedNumber",
     "CertifiedOneShare",
     "CertifiedOverlap",
     "CertifiedOverlapCurve",

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_certattr.certificates import CosineResult, Result
-from lit_certattr.metrics.functional.certified import check_radius, of_kind
+from lit_certattr.certificates import Result
+from lit_certattr.certificates.capabilities import KeepsCosine, offering
+from lit_certattr.metrics.functional.certified import check_radius
 from lit_certattr.metrics.image_mean import ImageMean
 
 
@@ -41,4 +42,5 @@ class CertifiedCosine(ImageMean):
 
     def value(self, result: Result) -> Tensor:
         """See :class:`ImageMean`."""
-        return torch.tensor(max(0.0, of_kind(result, CosineResult).at(self.radius)), dtype=torch.float64)
+        cosine: KeepsCosine = offering(result, KeepsCosine)
+        return torch.tensor(cosine.certified_cosine(self.radius), dtype=torch.float64)

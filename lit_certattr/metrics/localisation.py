@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lit_certattr.certificates import PixelResult
+from lit_certattr.certificates import Result
 from lit_certattr.metrics.functional.certified import check_level, check_radius
 from lit_certattr.metrics.functional.certified_gridpg import certified_gridpg
 from lit_certattr.metrics.functional.localisation import Localisation, energy_in_mask, gridpg, pointing_game
@@ -135,6 +135,6 @@ class CertifiedGridPG(NamedMeans):
         super().__init__(names, radius, level, **kwargs)
         self.radius, self.level = check_radius(radius), check_level(level)
 
-    def update(self, results: PixelResult | Sequence[PixelResult], cells: Tensor | Sequence[int]) -> None:
+    def update(self, results: Result | Sequence[Result], cells: Tensor | Sequence[int]) -> None:
         """Add the pixel certificates of some mosaics and the cell whose class each explains."""
         self.add(torch.stack(certified_gridpg(results, cells, self.radius, self.level), dim=1))

@@ -6,16 +6,11 @@ from decimal import Decimal
 
 from torchmetrics import Metric, MetricCollection
 
-from lit_certattr.certificates import (
-    Certificate,
-    CosineCertificate,
-    PixelCertificate,
-    RenyiCertificate,
-    SmoothGradCertificate,
-    TopKOverlapCertificate,
-)
+from lit_certattr.certificates import Certificate
+from lit_certattr.certificates.measures import CosineMeasure, LabelMeasure, Measure, NumberMeasure, OverlapMeasure
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.cosine import CertifiedCosine
+from lit_certattr.metrics.number import CertifiedNumber
 from lit_certattr.metrics.overlap import CertifiedOverlap
 from lit_certattr.metrics.pixel import CertifiedFraction, CertifiedOneShare, MeanCertifiedRadius
 
@@ -44,7 +39,7 @@ def metric_name(name: str, radius: float | None = None, top_k: float | None = No
 
 
 def certified_metrics(radii: Sequence[float], top_k: Sequence[float]) -> MetricCollection:
-    """The metrics of a :class:`~lit_certattr.certificates.PixelCertificate`, to be updated with its results.
+    """The metrics of certified labels of pixels, to be updated with results.
 
     For each level: ``mean_radius_k25``, and for each radius ``fraction_k25_r0_10`` (certified pixels),
     ``null_k25_r0_10`` (the same for independent random maps) and ``one_share_k25_r0_10`` (certified-important
@@ -72,7 +67,7 @@ def certified_metrics(radii: Sequence[float], top_k: Sequence[float]) -> MetricC
 
 
 def overlap_metrics(radii: Sequence[float], top_k: float, name: str = "overlap", norm: str = "l2") -> MetricCollection:
-    """The metrics of a :class:`~lit_certattr.certificates.TopKOverlapCertificate`.
+    """The metrics of a certified overlap of the top K.
 
     Args:
         radii: Budgets in pixel units.
@@ -97,7 +92,7 @@ def overlap_metrics(radii: Sequence[float], top_k: float, name: str = "overlap",
 
 
 def cosine_metrics(radii: Sequence[float]) -> MetricCollection:
-    """The metrics of a :class:`~lit_certattr.certificates.CosineCertificate`.
+    """The metrics of a certified cosine.
 
     Args:
         radii: Budgets in pixel l2 units.
@@ -114,20 +109,34 @@ def cosine_metrics(radii: Sequence[float]) -> MetricCollection:
 
 
 def metrics_for(certificate: Certificate, radii: Sequence[float]) -> MetricCollection | None:
-    """The metrics of a certificate at these radii; ``None`` for a kind that has none."""
-    match certificate:
-        case PixelCertificate():
-            return certified_metrics(radii, certificate.top_k)
-        case RenyiCertificate():  # beside the other theorem of the same statement
-            return overlap_metrics(radii, certificate.top_k, "renyi_overlap", certificate.radius_norm)
-        case TopKOverlapCertificate():
-            return overlap_metrics(radii, certificate.top_k)
-        case SmoothGradCertificate():
-            return overlap_metrics(radii, certificate.top_k, "smoothgrad_overlap")
-        case CosineCertificate():
+    """The metrics of a certificate at these radii; ``None`` for a kind that names none.
+
+    Args:
+        certificate: Its :meth:`~lit_certattr.certificates.Certificate.measures` say what of its results is worth one.
+        radii: Budgets in pixel units.
+
+    Raises:
+        InputError: If a radius is NaN, infinite, negative or given twice.
+    """
+    named: dict[str, Metric] = {}
+    for measure in certificate.measures():
+        named |= dict(_metrics_of(measure, radii).items())
+    return MetricCollection(named) if named else None  # type: ignore[arg-type]
+
+
+def _metrics_of(measure: Measure, radii: Sequence[float]) -> MetricCollection:
+    match measure:
+        case LabelMeasure(top_k):
+            return certified_metrics(radii, top_k)
+        case OverlapMeasure(top_k, name, norm):
+            return overlap_metrics(radii, top_k, name, norm)
+        case CosineMeasure():
             return cosine_metrics(radii)
-        case _:
-            return None
+        case NumberMeasure(name, _, top_k):
+            numbers = {
+                metric_name(name, radius, top_k): CertifiedNumber(measure, radius) for radius in _distinct(radii)
+            }
+            return MetricCollection(numbers)  # type: ignore[arg-type]
 
 
 def _distinct(radii: Sequence[float]) -> Sequence[float]:

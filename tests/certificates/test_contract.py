@@ -1,24 +1,30 @@
 """What every certificate owes its user, whatever its theorem."""
 
 import copy
+import inspect
 import pickle
 import warnings
+from functools import partial
 
 import attrs
 import pytest
 import torch
 from torchmetrics import MetricCollection
 
-from lit_certattr.certificates import PixelCertificate, RenyiCertificate, TopKOverlapCertificate
+from lit_certattr.certificates import VoteCertificate
+from lit_certattr.certificates.discovery import is_own, subclasses
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise, MapBlock, UniformBallNoise
 
-KINDS = [
-    lambda **settings: PixelCertificate(top_k=[0.5, 0.2], **settings),
-    lambda **settings: TopKOverlapCertificate(top_k=0.2, **settings),
-    lambda **settings: RenyiCertificate(top_k=0.2, scores="uniform", **settings),
-]
-pytestmark = pytest.mark.parametrize("make", KINDS, ids=["pixel", "topk_overlap", "renyi"])
+
+def counting(kind):
+    """A kind with the settings under which it counts masks, so that ties matter to it."""
+    masks = {"scores": "uniform"}
+    return partial(kind, **{name: masks[name] for name in masks.keys() & inspect.signature(kind).parameters.keys()})
+
+
+KINDS = [kind for kind in subclasses(VoteCertificate) if is_own(kind)]
+pytestmark = pytest.mark.parametrize("make", list(map(counting, KINDS)), ids=[kind.__name__ for kind in KINDS])
 
 
 def some_maps(num_samples=300, seed=0):

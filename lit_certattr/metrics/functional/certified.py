@@ -2,24 +2,20 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from lit_certattr.certificates import OverlapResult, PixelResult, Result
+from lit_certattr.certificates import Result
+from lit_certattr.certificates.capabilities import HasNull, HasRadii, KeepsOverlap, LabelsPixels, offering
 from lit_certattr.errors import InputError
 
 LabelShare = Literal["certified", "one", "zero", "abstain", "null"]
-PixelResults = PixelResult | Sequence[PixelResult]
-OverlapResults = OverlapResult | Sequence[OverlapResult]
-
-R = TypeVar("R", bound=Result)
+Results = Result | Sequence[Result]
 
 
-def certified_fraction(
-    results: PixelResults, radius: float = 0.0, level: int = 0, part: LabelShare = "certified"
-) -> Tensor:
+def certified_fraction(results: Results, radius: float = 0.0, level: int = 0, part: LabelShare = "certified") -> Tensor:
     """Share of the pixels that are certified at a radius, mean over images (%certified of Anani et al., 2025).
 
     It rewards emptiness: pure noise leaves most pixels out of a small top K, and these count as certified
@@ -27,7 +23,7 @@ def certified_fraction(
     :func:`certified_one_share`.
 
     Args:
-        results: One pixel result, or one an image.
+        results: One result with labels of pixels, or one an image.
         radius: Budget in pixel l2 units; a label counts if its radius is larger. At 0 every label counts.
         level: Which of the certificate's ``top_k`` levels.
         part: ``"certified"``, its parts ``"one"`` (important) and ``"zero"`` (unimportant), the rest
@@ -51,15 +47,14 @@ def certified_fraction(
     return _mean(results, fraction_of(radius, level, part))
 
 
-def certified_one_share(results: PixelResults, radius: float = 0.0, level: int = 0) -> Tensor:
+def certified_one_share(results: Results, radius: float = 0.0, level: int = 0) -> Tensor:
     """Certified-important pixels as a share of K, mean over images.
 
     Unlike :func:`certified_fraction` it cannot be earned by an empty map. It may exceed 1, since more than K pixels can
-    be in the top K of most noisy maps: see :meth:`PixelResult.one_share
-    <lit_certattr.certificates.PixelResult.one_share>`.
+    be in the top K of most noisy maps: with probabilities that add up to K, fewer than K / tau of them exceed tau.
 
     Args:
-        results: One pixel result, or one an image.
+        results: One result with labels of pixels, or one an image.
         radius: Budget in pixel l2 units.
         level: Which of the certificate's ``top_k`` levels.
 
@@ -72,11 +67,11 @@ def certified_one_share(results: PixelResults, radius: float = 0.0, level: int =
     return _mean(results, one_share_of(radius, level))
 
 
-def mean_certified_radius(results: PixelResults, level: int = 0) -> Tensor:
+def mean_certified_radius(results: Results, level: int = 0) -> Tensor:
     """Certified radius, mean over pixels (0 where the certificate abstains) and images.
 
     Args:
-        results: One pixel result, or one an image.
+        results: One result with labels of pixels, or one an image.
         level: Which of the certificate's ``top_k`` levels.
 
     Returns:
@@ -88,11 +83,11 @@ def mean_certified_radius(results: PixelResults, level: int = 0) -> Tensor:
     return _mean(results, radius_of(level))
 
 
-def certified_overlap(results: OverlapResults, radius: float = 0.0, norm: str = "l2") -> Tensor:
+def certified_overlap(results: Results, radius: float = 0.0, norm: str = "l2") -> Tensor:
     """Certified top-K overlap as a share of K at a radius, mean over images (Levine et al., 2019).
 
     Args:
-        results: One overlap result, or one an image.
+        results: One result with an overlap, or one an image.
         radius: Budget in pixel units.
         norm: Norm of the budget; results whose radii have another are refused.
 
@@ -105,11 +100,11 @@ def certified_overlap(results: OverlapResults, radius: float = 0.0, norm: str = 
     return certified_overlap_curve(results, [radius], norm)[0]
 
 
-def certified_overlap_curve(results: OverlapResults, radii: Sequence[float], norm: str = "l2") -> Tensor:
+def certified_overlap_curve(results: Results, radii: Sequence[float], norm: str = "l2") -> Tensor:
     """Certified top-K overlap as a share of K at several radii, mean over images.
 
     Args:
-        results: One overlap result, or one an image.
+        results: One result with an overlap, or one an image.
         radii: Budgets in pixel units.
         norm: Norm of the budgets; results whose radii have another are refused.
 
@@ -129,8 +124,12 @@ def fraction_of(radius: float, level: int, part: LabelShare) -> Callable[[Result
         raise InputError(f"part must be one of {', '.join(get_args(LabelShare))}, got {part!r}")
 
     def value(result: Result) -> Tensor:
-        pixel = at_level(result, level)
-        return pixel.null_shares(radius)["certified"][level] if part == "null" else pixel.shares(radius)[part][level]
+        labels = at_level(result, level).labels_at(radius)[level]
+        if part == "null":
+            null: HasNull = offering(result, HasNull)
+            return null.null_shares(radius)["certified"][level]
+        one, zero = ((labels == label).double().mean() for label in (1, 0))
+        return {"one": one, "zero": zero, "certified": one + zero, "abstain": 1 - one - zero}[part]
 
     return value
 
@@ -138,13 +137,25 @@ def fraction_of(radius: float, level: int, part: LabelShare) -> Callable[[Result
 def one_share_of(radius: float, level: int) -> Callable[[Result], Tensor]:
     """The value of one image behind :func:`certified_one_share`."""
     check_radius(radius), check_level(level)
-    return lambda result: at_level(result, level).one_share(radius)[level]
+
+    def value(result: Result) -> Tensor:
+        pixel = at_level(result, level)
+        labels = pixel.labels_at(radius)[level]
+        return (labels == 1).double().mean() * labels.numel() / pixel.sizes[level]
+
+    return value
 
 
 def radius_of(level: int) -> Callable[[Result], Tensor]:
     """The value of one image behind :func:`mean_certified_radius`."""
     check_level(level)
-    return lambda result: at_level(result, level).radius[level].double().mean()
+
+    def value(result: Result) -> Tensor:
+        at_level(result, level)  # checks
+        radii: HasRadii = offering(result, HasRadii)
+        return radii.radius[level].double().mean()
+
+    return value
 
 
 def overlap_of(radii: Sequence[float], norm: str = "l2") -> Callable[[Result], Tensor]:
@@ -154,10 +165,11 @@ def overlap_of(radii: Sequence[float], norm: str = "l2") -> Callable[[Result], T
     radii = [check_radius(radius) for radius in radii]
 
     def value(result: Result) -> Tensor:
-        overlap = of_kind(result, OverlapResult)
-        if overlap.radius_norm != norm:
-            raise InputError(f"needs a result with {norm} radii, got one with {overlap.radius_norm} radii")
-        return overlap.curve(radii)
+        overlap: KeepsOverlap = offering(result, KeepsOverlap)
+        if result.radius_norm != norm:
+            raise InputError(f"needs a result with {norm} radii, got one with {result.radius_norm} radii")
+        shares = [overlap.overlap(radius) / overlap.certified_count(radius)[1] for radius in radii]
+        return torch.tensor(shares, dtype=torch.float64)
 
     return value
 
@@ -167,17 +179,9 @@ def as_list(results: Result | Sequence[Result]) -> list[Result]:
     return [results] if isinstance(results, Result) else list(results)
 
 
-def of_kind(result: Result, kind: type[R]) -> R:
-    """``result``, if it is of this kind."""
-    if not isinstance(result, kind):
-        article = "an" if kind.__name__.startswith(("A", "E", "I", "O")) else "a"
-        raise InputError(f"needs {article} {kind.__name__}, got {type(result).__name__}")
-    return result
-
-
-def at_level(result: Result, level: int) -> PixelResult:
-    """``result``, if it is a pixel result with this level."""
-    pixel = of_kind(result, PixelResult)
+def at_level(result: Result, level: int) -> LabelsPixels:
+    """``result``, if it labels pixels at this level."""
+    pixel: LabelsPixels = offering(result, LabelsPixels)
     if level >= len(pixel.sizes):
         raise InputError(f"level {level} is unknown: the result has levels 0 to {len(pixel.sizes) - 1}")
     return pixel

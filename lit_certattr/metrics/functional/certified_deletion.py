@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lit_certattr.certificates import PixelResult
+from lit_certattr.certificates import Result
+from lit_certattr.certificates.capabilities import LabelsPixels, offering
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.functional.baselines import image_ids, removal_ranks
-from lit_certattr.metrics.functional.certified import as_list, check_radius, of_kind
+from lit_certattr.metrics.functional.certified import as_list, check_radius
 from lit_certattr.metrics.functional.deletion import RemovalCurves, baseline_rankings, check_removal, removal_curves
 from lit_certattr.metrics.functional.fill import Fill, fill_images
 
@@ -17,7 +18,7 @@ from lit_certattr.metrics.functional.fill import Fill, fill_images
 def certified_deletion(
     model: nn.Module,
     images: Tensor,
-    results: PixelResult | Sequence[PixelResult],
+    results: Result | Sequence[Result],
     targets: Tensor,
     *,
     radius: float = 0.0,
@@ -35,7 +36,7 @@ def certified_deletion(
     Args:
         model: Network from images in [0, 1] to logits; its mode, flags and gradients are left as found.
         images: Images ``[B, C, H, W]`` that were certified.
-        results: Their pixel certificates, on maps of the same height and width, all with the same levels.
+        results: Their certified labels of pixels, on maps of the same height and width, all with the same levels.
         targets: Explained classes ``[B]``.
         radius: Budget in pixel l2 units: a pixel counts if its certified radius is larger; at 0 every label counts.
         fill: What replaces a removed pixel, see :func:`~lit_certattr.metrics.functional.fill_images`.
@@ -53,14 +54,16 @@ def certified_deletion(
     Reference: after Anani, Lorenz, Fritz, Schiele, ICML 2025; the area, the baselines and the fixed set are ours.
     """
     check_radius(radius)
-    certified = [of_kind(result, PixelResult) for result in as_list(results)]
+    certified: list[LabelsPixels] = [offering(result, LabelsPixels) for result in as_list(results)]
     if len(certified) != len(images) or not certified:
         raise InputError(f"needs one result an image, got {len(certified)} for {len(images)} images")
     first = certified[0]
-    if any(result.top_k != first.top_k or result.labels.shape != first.labels.shape for result in certified):
+    labels = [result.labels_at(radius) for result in certified]
+    num_pixels = labels[0][0].numel()
+    if any(r.top_k != first.top_k or own.shape != labels[0].shape for r, own in zip(certified, labels, strict=True)):
         raise InputError("all results must have the same levels top_k and the same height and width")
     order = np.argsort(first.sizes, kind="stable").tolist()
-    important = torch.stack([((r.labels == 1) & (r.radius > radius))[order] for r in certified])
+    important = torch.stack([(own == 1)[order] for own in labels])
     check_removal(images, important[:, 0].float(), targets)
     # The first level at which a pixel goes; the number of levels where it never does.
     gone_at = torch.where(important.any(1), important.int().argmax(1), len(order)).to(images.device)
@@ -68,6 +71,6 @@ def certified_deletion(
     rankings = (removal_ranks(-gone_at), *baseline_rankings(images, seed, image_ids(images, ids)))
     filled = fill_images(images, fill)
     map_, centre, random = removal_curves(model, images, filled, rankings, counts, targets, max_batch)
-    shares = [top_k if 0 < top_k < 1 else top_k / first.num_pixels for top_k in (first.top_k[level] for level in order)]
+    shares = [top_k if 0 < top_k < 1 else top_k / num_pixels for top_k in (first.top_k[level] for level in order)]
     position = torch.tensor([0.0, *shares], device=images.device)
-    return RemovalCurves(position, map_, centre, random, counts.float() / first.num_pixels)
+    return RemovalCurves(position, map_, centre, random, counts.float() / num_pixels)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lit_certattr.certificates import PixelResult
+from lit_certattr.certificates import Result
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.functional.baselines import centre_map
 from lit_certattr.metrics.functional.certified import as_list, at_level, check_level, check_radius
@@ -33,7 +33,7 @@ class CertifiedLocalisation(NamedTuple):
 
 
 def certified_gridpg(
-    results: PixelResult | Sequence[PixelResult],
+    results: Result | Sequence[Result],
     cells: Tensor | Sequence[int],
     radius: float = 0.0,
     level: int = 0,
@@ -44,7 +44,7 @@ def certified_gridpg(
     majority's top K; none is claimed to keep others out of it.
 
     Args:
-        results: One pixel result, or one a map, of 2 x 2 mosaics, each of the class of one cell.
+        results: One result with labels of pixels, or one a map, of 2 x 2 mosaics, each of the class of one cell.
         cells: Which cell, one a result: 0 and 1 above, 2 and 3 below, from the left.
         radius: Budget in pixel l2 units: a pixel counts if its certified radius is larger; at 0 every label counts.
         level: Which of the certificate's ``top_k`` levels.
@@ -63,9 +63,10 @@ def certified_gridpg(
         raise InputError(f"cells must name one cell a result, got {len(cells)} for {len(certified)} results")
     rows = []
     for result, cell in zip(certified, torch.as_tensor(cells).tolist(), strict=True):
-        height, width = result.labels.shape[1:]
+        labels = result.labels_at(radius)[level]
+        height, width = labels.shape
         inside = cell_masks([cell], height, width)[0]
-        important = (result.labels[level] == 1) & (result.radius[level] > radius)
+        important = labels == 1
         central = top_k_mask(centre_map(height, width), result.sizes[level])
         support = int(important.sum())
         rows.append(

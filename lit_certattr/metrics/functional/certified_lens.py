@@ -1,11 +1,12 @@
 """Locality-sensitive overlap that a certificate guarantees: the worst case over all sets that it allows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from lit_certattr.certificates import PixelResult, Result
+from lit_certattr.certificates import Result
+from lit_certattr.certificates.capabilities import HasMajority, offering
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.functional.certified import as_list, at_level, check_level, check_radius
 from lit_certattr.metrics.functional.windows import check_window, neighbourhood
@@ -68,14 +69,13 @@ def worst_lens_precision(reference: Tensor, kept: Tensor, window: int) -> float:
 
 def certified_sets(result: Result, radius: float, level: int) -> tuple[Tensor, Tensor, Tensor]:
     """S, P+ and V of a pixel certificate at a radius, boolean ``[H, W]`` each; see :func:`certified_lens_recall`."""
-    pixel = at_level(result, level)
-    holds = pixel.radius[level] > radius
-    kept, excluded = (holds & (pixel.labels[level] == label) for label in (1, 0))
-    return 2 * pixel.votes[level] > pixel.num_samples, kept, ~excluded
+    labels = at_level(result, level).labels_at(radius)[level]
+    released: HasMajority = offering(result, HasMajority)
+    return released.majority()[level], labels == 1, labels != 0
 
 
 def certified_lens_recall(
-    results: PixelResult | list[PixelResult], radius: float = 0.0, window: int = 1, level: int = 0
+    results: Result | Sequence[Result], radius: float = 0.0, window: int = 1, level: int = 0
 ) -> Tensor:
     r"""LENS recall that no perturbation up to a radius can undercut, mean over images.
 
@@ -89,7 +89,7 @@ def certified_lens_recall(
     of which the certificate says less: neither inclusion holds for that.)
 
     Args:
-        results: One pixel result, or one an image.
+        results: One result with labels of pixels, or one an image.
         radius: Budget in pixel l2 units.
         window: w: distance that a pixel may move, in pixels.
         level: Which of the certificate's ``top_k`` levels.
@@ -107,7 +107,7 @@ def certified_lens_recall(
 
 
 def certified_lens_precision(
-    results: PixelResult | list[PixelResult], radius: float = 0.0, window: int = 1, level: int = 0
+    results: Result | Sequence[Result], radius: float = 0.0, window: int = 1, level: int = 0
 ) -> Tensor:
     r"""LENS precision that no perturbation up to a radius can undercut, mean over images.
 
@@ -115,7 +115,7 @@ def certified_lens_precision(
     at once; see :func:`certified_lens_recall`. An empty S counts as 0.
 
     Args:
-        results: One pixel result, or one an image.
+        results: One result with labels of pixels, or one an image.
         radius: Budget in pixel l2 units.
         window: w: distance that a pixel may move, in pixels.
         level: Which of the certificate's ``top_k`` levels.
@@ -151,7 +151,7 @@ def lens_precision_of(radius: float, window: int, level: int) -> Callable[[Resul
     return value
 
 
-def _mean(results: PixelResult | list[PixelResult], value: Callable[[Result], Tensor]) -> Tensor:
+def _mean(results: Result | Sequence[Result], value: Callable[[Result], Tensor]) -> Tensor:
     values = [value(result) for result in as_list(results)]
     if not values:
         raise InputError("needs at least one result")

@@ -1,0 +1,51 @@
+"""What of a certificate's results is worth a metric: a certificate names it, the metrics of that shape do the rest."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+
+class LabelMeasure(NamedTuple):
+    """Shares and radii of labels of pixels (:class:`~lit_certattr.certificates.capabilities.LabelsPixels`).
+
+    Attributes:
+        top_k: Levels of the labels.
+    """
+
+    top_k: Sequence[float]
+
+
+class OverlapMeasure(NamedTuple):
+    """A certified overlap at each radius (:class:`~lit_certattr.certificates.capabilities.KeepsOverlap`).
+
+    Attributes:
+        top_k: K.
+        name: First word of the metrics' names.
+        norm: Norm of the radii.
+    """
+
+    top_k: float
+    name: str = "overlap"
+    norm: str = "l2"
+
+
+class CosineMeasure(NamedTuple):
+    """A certified cosine at each radius (:class:`~lit_certattr.certificates.capabilities.KeepsCosine`)."""
+
+
+class NumberMeasure(NamedTuple):
+    """Any other number that each result has at each radius.
+
+    Attributes:
+        name: Name of the metrics, to which the radius is added.
+        value: The number of a result at a radius.
+        top_k: Level that the names say, if there is one.
+        higher_is_better: Whether a larger mean is better; ``None`` for neither.
+    """
+
+    name: str
+    value: Callable[[Any, float], float]
+    top_k: float | None = None
+    higher_is_better: bool | None = True
+
+
+Measure = LabelMeasure | OverlapMeasure | CosineMeasure | NumberMeasure
