@@ -20,6 +20,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from lit_certattr.data import MNIST5k
 from lit_certattr.models import SmallCNN
 from lit_certattr.objectives import AdversarialTraining, CrossEntropy, Objective
 
-PEERS = ("foolbox==3.3.4", "eagerpy==0.30.0", "GitPython", "gitdb", "smmap", "torchattacks==3.5.1")
+PEERS: tuple[str, ...] = ("foolbox==3.3.4", "eagerpy==0.30.0", "GitPython", "gitdb", "smmap", "torchattacks==3.5.1")
 PEERS += ("adversarial-robustness-toolbox==1.20.1", "six")
 TRAINED: dict[str, tuple[Objective, int]] = {
     "plain": (CrossEntropy(), 4),
@@ -85,7 +86,7 @@ def torchattacks_peers(
     """APGD with both losses, and APGD-T with its passes shared by 1, 3 or 9 wrong classes."""
     import torchattacks
 
-    settings = {"norm": "L2" if norm == "l2" else "Linf", "eps": eps}
+    settings: dict[str, Any] = {"norm": "L2" if norm == "l2" else "Linf", "eps": eps}
     for loss in ("ce", "dlr"):
         attack = torchattacks.APGD(network, **settings, steps=passes - 1, loss=loss)
         yield f"torchattacks APGD-{loss.upper()}", partial(attack, images, labels)
@@ -102,8 +103,15 @@ def foolbox_peers(
     """PGD with its own and with our length of a step, and the attacks that look for the smallest perturbation."""
     import foolbox
 
+    def found_by(attack: Callable[..., Any]) -> Tensor:
+        found: Tensor = attack(peer, images.clone(), labels.clone(), epsilons=eps)[1]
+        return found
+
     peer, attacks = foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu"), foolbox.attacks
-    known = {"even steps": {"steps": passes, "rel_stepsize": 2.5 / passes}, "own steps": {"steps": passes}}
+    known: dict[str, dict[str, Any]] = {
+        "even steps": {"steps": passes, "rel_stepsize": 2.5 / passes},
+        "own steps": {"steps": passes},
+    }
     chosen = (
         {f"PGD, {name}": attacks.L2PGD(**steps) for name, steps in known.items()}
         | {"DDN": attacks.DDNAttack(steps=passes), "FMN": attacks.L2FMNAttack(steps=passes)}
@@ -112,7 +120,7 @@ def foolbox_peers(
         | {"FMN": attacks.LInfFMNAttack(steps=passes)}
     )
     for name, attack in chosen.items():
-        yield f"foolbox {name}", lambda attack=attack: attack(peer, images.clone(), labels.clone(), epsilons=eps)[1]
+        yield f"foolbox {name}", partial(found_by, attack)
 
 
 def art_peers(
@@ -122,10 +130,18 @@ def art_peers(
     from art.attacks.evasion import AutoProjectedGradientDescent, ProjectedGradientDescent
     from art.estimators.classification import PyTorchClassifier
 
+    def found_by(attack: Any) -> Tensor:
+        return torch.as_tensor(attack.generate(images.numpy(), labels.numpy()))
+
     peer = PyTorchClassifier(
         network, nn.CrossEntropyLoss(), images.shape[1:], 10, clip_values=(0, 1), device_type="cpu"
     )
-    settings = {"norm": 2 if norm == "l2" else np.inf, "eps": eps, "max_iter": passes, "batch_size": len(images)}
+    settings: dict[str, Any] = {
+        "norm": 2 if norm == "l2" else np.inf,
+        "eps": eps,
+        "max_iter": passes,
+        "batch_size": len(images),
+    }
     attacks = {
         f"APGD-{name}": AutoProjectedGradientDescent(
             peer, **settings, eps_step=2 * eps, nb_random_init=1, loss_type=loss, verbose=False
@@ -133,7 +149,7 @@ def art_peers(
         for name, loss in (("CE", "cross_entropy"), ("DLR", "difference_logits_ratio"))
     } | {"PGD": ProjectedGradientDescent(peer, **settings, eps_step=2.5 * eps / passes, verbose=False)}
     for name, attack in attacks.items():
-        yield f"ART {name}", lambda attack=attack: torch.as_tensor(attack.generate(images.numpy(), labels.numpy()))
+        yield f"ART {name}", partial(found_by, attack)
 
 
 def robust_accuracy(

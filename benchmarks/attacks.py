@@ -27,6 +27,7 @@ from lit_certattr.attacks import (
     attack_explanation,
     distance,
 )
+from lit_certattr.attacks.config import Norm
 from lit_certattr.attribution import Attribution
 from lit_certattr.data import MNIST5k, SampleSet
 from lit_certattr.metrics.functional import centre_shift, kendall, lens_recall, top_k_intersection
@@ -35,8 +36,9 @@ from lit_certattr.models import SmallCNN
 K = 100
 
 
-def tensors(samples: SampleSet, count: int | None = None) -> tuple[Tensor, Tensor]:
-    """Images and labels of the first samples."""
+def tensors(samples: SampleSet | None, count: int | None = None) -> tuple[Tensor, Tensor]:
+    """Images and labels of the first samples of a set that was set up."""
+    assert samples is not None
     chosen = range(len(samples) if count is None else count)
     return torch.stack([samples[index][0] for index in chosen]), torch.tensor([samples.targets[i] for i in chosen])
 
@@ -101,7 +103,8 @@ def main() -> None:
         means = " | ".join(f"{float(values.double().mean()):.3f}" for values in scores)
         print(f"| {config.norm}, {config.eps:g} | {name} | {config.num_points} | {means} |", flush=True)
 
-    for norm, eps in (("l2", 1.0), ("linf", 0.05)):
+    budgets: tuple[tuple[Norm, float], ...] = (("l2", 1.0), ("linf", 0.05))
+    for norm, eps in budgets:
         twin = None if arguments.no_twin else tuple(arguments.smooth_beta)
         steps = AttackConfig(eps=eps, steps=arguments.steps, norm=norm, init=arguments.init, smooth_beta=twin)
         one = AttackConfig(eps=eps, steps=0, norm=norm, init="boundary", keep="last")

@@ -15,6 +15,7 @@ import attrs
 from benchmarks.networks import SIGMA, network_and_data
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
+from lit_certattr.attribution.base import ChannelReduction
 from lit_certattr.certificates import CosineCertificate, CosineResult
 from lit_certattr.certificates.cosine_bounds import max_variation, radius_over_sigma
 from lit_certattr.certificates.gaussian_cosine import max_length
@@ -44,10 +45,11 @@ def print_radii(name: str, num_images: int, num_samples: int) -> None:
     images = [data.predict_set[index] for index in range(num_images)]
     print(f"{name}: {num_images} images, {num_samples} samples, sigma = {SIGMA}, alpha = 0.001")
     print("| maps | norm | cosine | by total variation | exact | factor |\n|---|---|---|---|---|---|")
-    for maps, channels in (("any sign", "sum"), ("no negative values", "sum_abs")):
+    signs: tuple[tuple[str, ChannelReduction], ...] = (("any sign", "sum"), ("no negative values", "sum_abs"))
+    for maps, channels in signs:
         certificate = CosineCertificate(nonnegative=channels == "sum_abs")
         certifier = Certifier(Gradient(channels), GaussianNoise(SIGMA), [certificate], num_samples, batch_size)
-        results = [certifier(network, image[None], None, [key])[0]["cosine"] for image, _, key in images]
+        results = [certifier(network, image[None], None, [str(key)])[0]["cosine"] for image, _, key in images]
         held = [result for result in results if isinstance(result, CosineResult)]
         norm = statistics.mean(result.norm for result in held)
         for cosine in COSINES:

@@ -53,7 +53,7 @@ def counts(data: str, num_images: int, num_samples: int, cache: Path) -> list[Co
             if not file.exists():
                 image, _, image_id = module.predict_set[index]
                 with torch.no_grad(), frozen(network):
-                    votes, constant = _draw(network, image, image_id, num_samples, batch_size)
+                    votes, constant = _draw(network, image, str(image_id), num_samples, batch_size)
                 partial = file.with_suffix(".partial.npz")
                 np.savez(partial, votes=votes, num_constant=constant)
                 partial.replace(file)

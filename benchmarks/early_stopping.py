@@ -16,6 +16,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
 import numpy as np
@@ -33,6 +34,7 @@ from lit_certattr.certificates import (
     Result,
     TopKOverlapCertificate,
 )
+from lit_certattr.certificates.capabilities import CountsPixels, Rederivable
 from lit_certattr.certification import AllDecided, Futility, Look, OverlapStable, StoppingRule
 from lit_certattr.models import EfficientNetLite0
 from lit_certattr.smoothing import GaussianNoise, noisy_images
@@ -73,19 +75,29 @@ def record(name: str, num_images: int, num_samples: int) -> list[list[Look]]:
     certifier = Certifier(Gradient(), GaussianNoise(SIGMA), certificates, num_samples, batch_size, stopping=[recorder])
     for index in range(min(num_images, len(samples))):
         image, _, image_id = samples[index]
-        certifier(network, image[None], None, [image_id])
+        certifier(network, image[None], None, [str(image_id)])
         found.append(recorder.looks)
     return found
 
 
 def count(result: Result) -> int:
     """What is certified."""
+    assert isinstance(result, CountsPixels)
     return result.certified_count()[0]
+
+
+def with_share(result: Result, share: float) -> Result:
+    """The result of the same counts, had it spent this share of alpha."""
+    spent = attrs.evolve(result, alpha_share=share)
+    assert isinstance(spent, Rederivable)
+    derived = spent.rederive()
+    assert isinstance(derived, Result)
+    return derived
 
 
 def with_all_of_alpha(result: Result) -> Result:
     """The result of the same counts, had their number been fixed in advance."""
-    return attrs.evolve(result, alpha_share=1.0).rederive()
+    return with_share(result, 1.0)
 
 
 def print_table(data: str, images: Sequence[Sequence[Look]]) -> None:
@@ -100,12 +112,11 @@ def print_table(data: str, images: Sequence[Sequence[Look]]) -> None:
         name = f"c{index}"
         runs = [[look._replace(results={name: look.results[name]}) for look in looks] for looks in images]
         sizes = [look.num_samples for look in runs[0]]
-        fixed = np.array(
-            [[count(attrs.evolve(look.results[name], alpha_share=1.0).rederive()) for look in run] for run in runs]
-        )
+        fixed = np.array([[count(with_all_of_alpha(look.results[name])) for look in run] for run in runs])
         most = max(int(fixed[:, -1].sum()), 1)
         kept = fixed.sum(0) / most
-        total = sum(run[0].results[name].certified_count()[1] for run in runs)
+        first = [run[0].results[name] for run in runs]
+        total = sum(result.certified_count()[1] for result in first if isinstance(result, CountsPixels))
         print(f"\n{title}: {most / total:.1%} of {total:,} certified by {sizes[-1]:,} samples\n")
         print("| rule | mean samples | saved | kept | equal | saved at equal |")
         print("|---|---|---|---|---|---|")
@@ -140,7 +151,7 @@ def print_shares(runs: Sequence[Sequence[Look]], name: str) -> None:
     for position in sorted({1, looks // 2, looks - 1}):
         cells = []
         for share in (1 / looks, look_share(position + 1, looks), 1.0):
-            results = [attrs.evolve(run[position].results[name], alpha_share=share).rederive() for run in runs]
+            results = [with_share(run[position].results[name], share) for run in runs]
             radii = [value for value in map(radius, results) if not np.isnan(value)]
             cells.append(f"{sum(map(count, results)):,}, {statistics.mean(radii or [0.0]):.4f}")
         print(f"| {runs[0][position].num_samples:,} | " + " | ".join(cells) + " |", flush=True)
@@ -154,6 +165,7 @@ def print_bounds(runs: Sequence[Sequence[Look]], name: str) -> None:
         shares = []
         for run in runs:
             result = run[position].results[name]
+            assert isinstance(result, PixelResult)
             n, votes = result.num_samples, result.votes
             level = result.alpha / votes.numel() / 2  # either label
             enough = kt_lower(np.arange(n + 1), n, level) >= result.tau
@@ -178,7 +190,7 @@ def print_cost() -> None:
     maps = torch.rand(16, 224, 224)
     seconds: dict[str, list[float]] = {"statistics": [], "samples": []}
     for repetition in range(4):
-        accumulators = certifier.start(image, (224, 224)).values()
+        accumulators: list[Any] = list(certifier.start(image, (224, 224)).values())  # both have votes
         spent = 0.0
         for number, look in enumerate(looks, 1):
             for accumulator in accumulators:

@@ -122,7 +122,7 @@ def print_overlap(images: Sequence[Counts], num_samples: int, masks: Sequence[fl
         print(f"\n| bound | samples for what Hoeffding says with {num_samples:,}: " + " | ".join(READINGS) + " |")
         print("|---" * (1 + len(READINGS)) + "|")
         published = [overlap(image, num_samples, sparsity, "published_hoeffding") for image in images]
-        goals = {reading: np.mean([read(result) for result in published]) for reading, read in READINGS.items()}
+        goals = {reading: float(np.mean([read(result) for result in published])) for reading, read in READINGS.items()}
         for name, settings in list(BOUNDS.items())[1:-1]:
             needed = [
                 _smallest(images, num_samples, sparsity, settings, read, goals[key]) for key, read in READINGS.items()

@@ -68,7 +68,7 @@ def published_diverse(values: np.ndarray, window: int) -> np.ndarray:
     """Diverse set, from a list of candidates that loses a window for every pick."""
     number = CANDIDATES[window]
     while True:
-        left, picks = best(values, number), []
+        left, picks = best(values, number), list[int]()
         while len(picks) < K and len(left):
             picks.append(left[0])
             left = np.setdiff1d(left, window_of(int(left[0]), window), assume_unique=True)
@@ -130,7 +130,8 @@ def print_speed(rounds: int) -> None:
     for diverse in (False, True):
         for kind, blur in (("iid", 0.0), ("blurred", BLUR)):
             for window in (1, 2, 3):
-                cases = cases_of(*random_maps(2 * PAIRS, SIDE, blur).split(PAIRS), window, diverse)
+                clean, perturbed = random_maps(2 * PAIRS, SIDE, blur).split(PAIRS)
+                cases = cases_of(clean, perturbed, window, diverse)
                 found = [case() for case in cases.values()]
                 if not np.allclose(found, found[0], atol=1e-6):
                     raise RuntimeError(f"the ways differ: {found}")

@@ -24,7 +24,7 @@ from lit_certattr.attribution import (
     InputXGradient,
     IntegratedGradients,
 )
-from lit_certattr.certificates import PixelCertificate
+from lit_certattr.certificates import PixelCertificate, PixelResult
 from lit_certattr.data import GridMosaics, MNIST5k
 from lit_certattr.metrics import CertifiedDeletion, CertifiedGridPG, Deletion, GridPG, Infidelity, Insertion
 from lit_certattr.metrics.functional import (
@@ -90,7 +90,8 @@ def test_images(data: MNIST5k, count: int) -> tuple[Tensor, list[str]]:
 def predicted(network: nn.Module, images: Tensor) -> Tensor:
     """Predicted classes."""
     with torch.no_grad():
-        return network(images).argmax(1)
+        classes: Tensor = network(images).argmax(1)
+        return classes
 
 
 def removal(arguments: argparse.Namespace) -> None:
@@ -115,12 +116,12 @@ def removal(arguments: argparse.Namespace) -> None:
         print(f"| {name} | {areas} | {moved:.3f} | {share:.3f} |", flush=True)
     for label in ("centre", "random"):
         areas = f"{removed.compute()[f'deletion_{label}']:.3f} | {inserted.compute()[f'insertion_{label}']:.3f}"
-        share = (
+        cell = (
             ""
             if label == "random"
             else f"{errors.compute()['infidelity_centre'] / errors.compute()['infidelity_zero']:.3f}"
         )
-        print(f"| *{label}* | {areas} | {'0' if label == 'centre' else ''} | {share} |")
+        print(f"| *{label}* | {areas} | {'0' if label == 'centre' else ''} | {cell} |")
 
 
 def grid(arguments: argparse.Namespace) -> None:
@@ -140,7 +141,8 @@ def grid(arguments: argparse.Namespace) -> None:
         plain.update(METHODS[name](network, images, targets), mosaics.cells)
         certificate = PixelCertificate(top_k=TOP_K)
         certifier = Certifier(METHODS[name], GaussianNoise(SIGMA), [certificate], arguments.samples, batch_size=64)
-        results = [result["pixel"] for result in certifier(network, images, targets, ids)]
+        held = [result["pixel"] for result in certifier(network, images, targets, ids)]
+        results = [result for result in held if isinstance(result, PixelResult)]
         certified.update(results, mosaics.cells)
         removed.update(certified_deletion(network, images, results, targets, ids=ids))
         found, area = certified.compute(), removed.compute()

@@ -48,9 +48,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for name, (batch, channels, outputs, kernel, stride, padding, size) in STEMS.items():
         for dtype in (torch.float32, torch.bfloat16):
-            layout = {"memory_format": torch.channels_last, "dtype": dtype}
-            images = torch.rand(batch, channels, size, size).to(**layout)
-            weight = torch.randn(outputs, channels, kernel, kernel).to(**layout)
+            images = torch.rand(batch, channels, size, size).to(dtype=dtype, memory_format=torch.channels_last)
+            weight = torch.randn(outputs, channels, kernel, kernel).to(dtype=dtype, memory_format=torch.channels_last)
             features = F.conv2d(images, weight, stride=stride, padding=padding)
             gradient = torch.randn_like(features)
             sides = ((size, size), (stride, stride), (padding, padding))

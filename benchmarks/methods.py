@@ -8,6 +8,7 @@ where they have the method.
 """
 
 import argparse
+from functools import partial
 
 import torch
 from captum.attr import LayerGradCam
@@ -69,7 +70,7 @@ def main() -> None:
     }
     cases = {"forward pass": bare, "GradCAM of captum": lambda: captum.attribute(images, targets)}
     cases |= {"GradCAM of pytorch-grad-cam": peer}
-    cases |= {name: lambda m=method: m(model, images, targets) for name, method in methods.items()}
+    cases |= {name: partial(method, model, images, targets) for name, method in methods.items()}
     seconds = interleaved(cases, arguments.repetitions)
     floor = 1000 * min(seconds["forward pass"]) / arguments.batch
     print(f"{arguments.network}, batch {arguments.batch}: forward pass {floor:.1f} ms an image")

@@ -18,6 +18,7 @@ import json
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import attrs
 import torch
@@ -52,7 +53,7 @@ from lit_certattr.smoothing import GaussianNoise
 
 SIGMA, TAU, TOP_K, NUM_SAMPLES = 0.15, 0.75, (0.5, 0.3, 0.1), 100
 
-NATIVE = {"layer": "final", "upsample": False}
+NATIVE: dict[str, Any] = {"layer": "final", "upsample": False}
 METHODS: dict[str, Attribution] = {
     "GradCAM, 7 x 7": GradCAM(**NATIVE),
     "Gradient": Gradient(),

@@ -8,6 +8,7 @@ another explainer: the votes that differ from those of float32, with the same no
 """
 
 import argparse
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from benchmarks.timing import interleaved, ratios
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
-from lit_certattr.certificates import PixelCertificate
+from lit_certattr.certificates import PixelCertificate, PixelResult
 from lit_certattr.certification.host_memory import keep_freed_memory
 from lit_certattr.models import EfficientNetLite0, TorchvisionClassifier
 from lit_certattr.smoothing import GaussianNoise
@@ -50,9 +51,11 @@ def main() -> None:
             fold_batch_norm=fold,
         )
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            votes[name] = certifier(network, image[None], [0])[0]["pixel"].votes
+            result = certifier(network, image[None], [0])[0]["pixel"]
+        assert isinstance(result, PixelResult)
+        votes[name] = result.votes
 
-    seconds = interleaved({n: lambda n=n, m=mode: certify(n, *m) for n, mode in MODES.items()}, arguments.repetitions)
+    seconds = interleaved({name: partial(certify, name, *mode) for name, mode in MODES.items()}, arguments.repetitions)
     print(f"{arguments.network}, batch {arguments.batch}, {arguments.samples} samples, torch {torch.__version__}")
     for name, share in ratios(seconds, "float32").items():
         # A vote that goes to another pixel is one that is missing here and one too many there.

@@ -58,11 +58,13 @@ def main() -> None:
                 votes = top_k_mask(noisy.draw(image, 64).squeeze(1), size).float().mean(0)
             overlap = TopKOverlap(top_k_mask(votes[None], size))
 
-            def of_overlap(x: Tensor, noisy=noisy, overlap=overlap) -> Tensor:  # noqa: ANN001
+            def of_overlap(x: Tensor, noisy: NoisyMaps = noisy, overlap: TopKOverlap = overlap) -> Tensor:
                 with SmoothActivations(BETA):
                     return overlap.surrogate(noisy.draw(x, arguments.draws, create_graph=True))
 
-            def of_prediction(x: Tensor, network=network, noise=noise, target=target) -> Tensor:  # noqa: ANN001
+            def of_prediction(
+                x: Tensor, network: nn.Module = network, noise: GaussianNoise = noise, target: Tensor = target
+            ) -> Tensor:
                 copies = x.repeat(arguments.draws, 1, 1, 1)
                 return margin(network(copies + noise.sample_like(copies)), target.repeat(arguments.draws)).mean()
 

@@ -16,7 +16,7 @@ import lit_certattr.objectives  # noqa: F401  (short class names)
 from lit_certattr import Certifier
 from lit_certattr.attacks import AttackConfig, attack_prediction
 from lit_certattr.attribution import Gradient
-from lit_certattr.certificates import PixelCertificate, Result, TopKOverlapCertificate
+from lit_certattr.certificates import PixelCertificate, PixelResult, TopKOverlapCertificate
 from lit_certattr.data import Digits
 from lit_certattr.metrics import CertifiedOneShare, CertifiedOverlap, MeanCertifiedRadius, SameClassOverlap
 from lit_certattr.models import SmallCNN
@@ -136,7 +136,8 @@ def certified(network: nn.Module, budget: Budget) -> dict[str, float]:
     certificates = [PixelCertificate([TOP_K], ALPHA, TAU), TopKOverlapCertificate(TOP_K, ALPHA)]
     certifier = Certifier(Gradient(), GaussianNoise(SIGMA), certificates, budget.samples, batch_size=256)
     results = certifier(network, images, None, ids)
-    pixels: list[Result] = [result["pixel"] for result in results]
+    held = [result["pixel"] for result in results]
+    pixels = [result for result in held if isinstance(result, PixelResult)]
     share, radius = CertifiedOneShare(budget.radius), MeanCertifiedRadius()
     share.update(pixels)
     radius.update(pixels)

@@ -27,11 +27,13 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
+from torch import nn
 
 from benchmarks.objective_runs import EPS, Budget, build, images_of, measure, preset, presets, train
 from benchmarks.objectives_plot import draw
 from benchmarks.timing import interleaved, ratios
 from lit_certattr.models import SmallCNN
+from lit_certattr.objectives import Objective
 
 # Twenty points of a path at each of two hundred steps would be most of the study: fewer, for these alone.
 REDUCED: Mapping[str, Mapping[str, Any]] = {
@@ -57,7 +59,7 @@ def cases(only: Sequence[str], vary: Sequence[str]) -> list[Case]:
     found = []
     for name in only or presets():
         for text in vary or [""]:
-            changes = REDUCED.get(name, {}) | (yaml.safe_load(text) if text else {})
+            changes = {**REDUCED.get(name, {}), **(yaml.safe_load(text) if text else {})}
             found.append(Case(f"{name} {text}".strip(), preset(name, changes)))
     return found
 
@@ -104,7 +106,11 @@ def costs(chosen: Sequence[Case], budget: Budget, rounds: int) -> dict[str, floa
         objective.epoch = float(budget.epochs)  # warm-ups are over
         optimizer = torch.optim.Adam(network.parameters(), budget.learning_rate)
 
-        def step(objective=objective, network=network, optimizer=optimizer) -> None:  # noqa: ANN001
+        def step(
+            objective: Objective = objective,
+            network: nn.Module = network,
+            optimizer: torch.optim.Optimizer = optimizer,
+        ) -> None:
             optimizer.zero_grad()
             objective(network, images, labels)[0].backward()
             optimizer.step()
@@ -203,7 +209,7 @@ def plot(arguments: argparse.Namespace, budget: Budget) -> None:
     """Draw certified against empirical robustness."""
     names = ("attack_top_k_intersection", "certified_share")
     points = {
-        label: (*(spread(runs, name) for name in names), mean(values(runs, "same_class_overlap")))
+        label: (spread(runs, names[0]), spread(runs, names[1]), mean(values(runs, "same_class_overlap")))
         for label, runs in rows(arguments.output, budget).items()
     }
     axes = (

@@ -42,7 +42,8 @@ def draw(
 
 def place_names(axes: Axes, places: Mapping[str, tuple[float, float]]) -> None:
     """Write each name where it covers the least of points and of names that are there already."""
-    figure = axes.figure
+    figure = axes.get_figure(root=True)
+    assert figure is not None
     figure.draw_without_rendering()
     dots = [Bbox.from_bounds(u - 5, v - 5, 10, 10) for u, v in axes.transData.transform(list(places.values()))]
     taken: list[Bbox] = []

@@ -13,6 +13,7 @@ pixels with EfficientNet-Lite0. Settings with a selection spend 5 % of the sampl
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 
@@ -84,7 +85,7 @@ def cost(checkpoint: str) -> None:
         return Certifier(Gradient(), GaussianNoise(SIGMA), [certificate], 2048, 128)
 
     cases = {f"pairs{pairs}": case(pairs) for pairs in (0, 40, 156)}
-    seconds = interleaved({name: lambda run=run: run(model, image, [0]) for name, run in cases.items()}, 7)
+    seconds = interleaved({name: partial(run, model, image, [0]) for name, run in cases.items()}, 7)
     print({name: round(value, 3) for name, value in ratios(seconds, "pairs0").items()})
 
 

@@ -9,6 +9,7 @@ evaluations that it cannot avoid. Captum, pytorch-grad-cam and zennit stand besi
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -88,7 +89,7 @@ def main() -> None:
         "MoreauGrad(steps=4, num_samples=8)": ("32 (F + B)", MoreauGrad(steps=4, num_samples=8, average=1)),
     }
     cases: dict[str, Callable[[], object]] = {"forward pass": bare}
-    cases |= {name: lambda m=method: m(model, images, targets) for name, (_, method) in methods.items()}
+    cases |= {name: partial(method, model, images, targets) for name, (_, method) in methods.items()}
     cases |= {
         "ScoreCAM": lambda: ScoreCAM()(model, images[:1], targets[:1]),
         "Occlusion of captum": peer_occlusion,

@@ -15,7 +15,7 @@ import torch
 
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
-from lit_certattr.certificates import RenyiCertificate, TopKOverlapCertificate
+from lit_certattr.certificates import Certificate, OverlapResult, RenyiCertificate, TopKOverlapCertificate
 from lit_certattr.data import MNIST5k
 from lit_certattr.models import load_network
 from lit_certattr.smoothing import GaussianNoise, GeneralisedNormalNoise
@@ -40,7 +40,9 @@ def main() -> None:
     }
     print("noise                                   | certificate   | overlap | keeps 25 % | keeps 50 %")
     for noise, wanted in norms.items():
-        certificates = {norm: RenyiCertificate(arguments.top_k, radius_norm=norm) for norm in wanted}
+        certificates: dict[str, Certificate] = {
+            norm: RenyiCertificate(arguments.top_k, radius_norm=norm) for norm in wanted
+        }
         if isinstance(noise, GaussianNoise):
             certificates["overlap, l2"] = TopKOverlapCertificate(arguments.top_k)
             certificates["overlap, linf"] = TopKOverlapCertificate(arguments.top_k)
@@ -54,7 +56,8 @@ def main() -> None:
         )
         found = run(model, images, ids=[str(index) for index in range(len(images))])
         for key, name in names.items():
-            results = [entry[key] for entry in found]
+            held = [entry[key] for entry in found]
+            results = [result for result in held if isinstance(result, OverlapResult)]
             overlap = sum(result.overlap(0) / result.size for result in results) / len(results)
             radii = [sum(result.max_radius(share) for result in results) / len(results) for share in (0.25, 0.5)]
             if name == "overlap, linf":

@@ -10,6 +10,7 @@
 results) with the bare loop: forward and input gradient of a fixed noisy batch of the same size and layout, as PyTorch
 makes them; and as our gradients are made, another way through the first convolution. Noise and counting stand alone
 too, and what the certifier does once an image, which the number of samples divides: the class and the shape of the map,
+from collections.abc import Callable
 from the clean image. `peers` puts Captum's NoiseTunnel around Saliency beside the same sampling, with its defaults (all
 samples in one batch, the network in its usual layout) and batched by hand; it neither ranks nor counts. `cams`
 certifies Grad-CAM, as it is and resized; Captum (as it is) and pytorch-grad-cam (resized) explain the same noisy
@@ -258,7 +259,7 @@ def measure_memory(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Read the command line and run one comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = {
+    commands: dict[str, Callable[[argparse.Namespace], None]] = {
         "time": compare_time,
         "peers": partial(compare_peers, tunnel_cases, sampling_cases, "NoiseTunnel"),
         "cams": partial(compare_peers, peer_cam_cases, cam_cases, "Captum"),

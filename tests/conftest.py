@@ -3,6 +3,8 @@
 import hashlib
 import os
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for the processes that tests start
 
@@ -28,23 +30,23 @@ class WholeFiles(LoadGroupScheduling):
     ``xdist_group("processes")``, lest twice as many processes as cores wait for each other.
     """
 
-    def _split_scope(self, nodeid):
-        group = super()._split_scope(nodeid)
+    def _split_scope(self, nodeid: str) -> str:
+        group: str = super()._split_scope(nodeid)
         return nodeid.partition("::")[0] if group == nodeid else group
 
 
-def pytest_xdist_make_scheduler(config, log):
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WholeFiles | None:
     return WholeFiles(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _one_thread() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
-def _no_wandb_run_outlives_its_test():
+def _no_wandb_run_outlives_its_test() -> Iterator[None]:
     """An open run would be reused by the next logger, and the service keeps the folder in which it started."""
     yield
     if wandb := sys.modules.get("wandb"):
@@ -53,13 +55,15 @@ def _no_wandb_run_outlives_its_test():
 
 
 @pytest.fixture(scope="session")
-def _drawn():
+def _drawn() -> dict[bytes, dict[str, Any]]:
     """Figures of runs, by the files that they are drawn from."""
     return {}
 
 
 @pytest.fixture(autouse=True)
-def _equal_runs_are_drawn_once(request, monkeypatch, _drawn):
+def _equal_runs_are_drawn_once(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _drawn: dict[bytes, dict[str, Any]]
+) -> None:
     """Where figures are not what is tested: they take most of the time of a small run, and of its audit.
 
     What is reused was drawn by this process, of files that are equal in every byte; ``tests/reports`` draws always.
@@ -71,7 +75,7 @@ def _equal_runs_are_drawn_once(request, monkeypatch, _drawn):
 
     draw = html.draw_figures
 
-    def drawn_once(directory, ids, max_panels=16):
+    def drawn_once(directory: Any, ids: Sequence[str], max_panels: int = 16) -> dict[str, Any]:
         files = [directory.path / folder / f"{name}.safetensors" for name in ids for folder in ("maps", "images")]
         if not all(file.is_file() and file.stat().st_size < 2**24 for file in files):
             return draw(directory, ids, max_panels)
@@ -85,15 +89,16 @@ def _equal_runs_are_drawn_once(request, monkeypatch, _drawn):
 
 
 @pytest.fixture(scope="session")
-def trained_digits():
+def trained_digits() -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor]:
     """A network trained in a second on scikit-learn's digits at 16x16, test images, and the classes it predicts."""
-    from lit_certattr.data import Digits
+    from lit_certattr.data import Digits, SampleSet
     from lit_certattr.models import SmallCNN
 
     data = Digits()
     data.setup("fit")
 
-    def tensors(samples):
+    def tensors(samples: SampleSet | None) -> tuple[torch.Tensor, torch.Tensor]:
+        assert samples is not None
         images = torch.stack([samples[index][0] for index in range(len(samples))])
         larger = torch.nn.functional.interpolate(images, size=(16, 16), mode="bilinear")
         return larger.clamp(0, 1), torch.tensor(samples.targets)
@@ -116,7 +121,7 @@ def trained_digits():
 
 
 @pytest.fixture(scope="session")
-def certified():
+def certified() -> Callable[..., list[tuple[Any, ...]]]:
     """Certifies random images of one shape with a random quadratic network."""
     from lit_certattr import Certifier
     from lit_certattr.attribution import Gradient
@@ -124,15 +129,21 @@ def certified():
     from lit_certattr.smoothing import GaussianNoise
 
     class Quadratic(torch.nn.Module):
-        def __init__(self, pixels):
+        def __init__(self, pixels: int) -> None:
             super().__init__()
             generator = torch.Generator().manual_seed(0)
             self.scale = torch.nn.Parameter(torch.randn(3, pixels, generator=generator))
 
-        def forward(self, images):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
             return (images.flatten(1)[:, None] + 1).square().mul(self.scale).sum(2)
 
-    def make(count=1, shape=(1, 8, 8), top_k=(0.5, 0.25), num_samples=150, names=("pixel", "topk_overlap")):
+    def make(
+        count: int = 1,
+        shape: tuple[int, int, int] = (1, 8, 8),
+        top_k: Sequence[float] = (0.5, 0.25),
+        num_samples: int = 150,
+        names: Sequence[str] = ("pixel", "topk_overlap"),
+    ) -> list[tuple[Any, ...]]:
         certificates = {"pixel": PixelCertificate(top_k), "topk_overlap": TopKOverlapCertificate(0.5)}
         certifier = Certifier(
             Gradient(),

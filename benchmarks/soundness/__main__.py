@@ -14,7 +14,7 @@ from scipy.stats import binom
 import benchmarks.soundness as package
 from benchmarks.networks import SIGMA, network_and_data
 from benchmarks.soundness.exact import ALPHA, attack_exactly
-from benchmarks.soundness.trained import AIMS, Settings, attack_images, certificates
+from benchmarks.soundness.trained import AIMS, NUM_LEVELS, Settings, attack_images, certificates
 from benchmarks.soundness.verdicts import Verdict
 from lit_certattr.data import Sample
 
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
         module.setup("fit")
         module.setup("test")
         parts = [module.test_set, module.val_set, module.train_set]
-        samples: list[Sample] = [part[index] for part in parts for index in range(len(part))][:size]
+        samples: list[Sample] = [part[index] for part in parts if part is not None for index in range(len(part))][:size]
         pixels = samples[0].image[0].numel()
         setting = Settings(
             SIGMA,
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
 def num_tests(images: int, pixels: int) -> int:
     """At least as many tests as the verdicts on so many images can hold."""
     points = len(AIMS) * (len(FACTORS) + len(RANDOM_FACTORS))
-    labels = pixels * len(certificates()["pixel"].top_k)
+    labels = pixels * NUM_LEVELS
     overlaps = 3 * pixels
     cosines = 3
     return images * points * (labels + overlaps + cosines) * 2  # decisions, and the means they rest on

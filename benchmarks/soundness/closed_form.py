@@ -190,7 +190,7 @@ class GradualTurn(Attribution):
             epsabs=1e-13,
             epsrel=1e-13,
         )
-        return value
+        return float(value)
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
         """See :class:`Attribution`."""

@@ -1,6 +1,6 @@
 """Certificates of the closed-form models against their exact worst attacks: no sampling in the verdict."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ def attack_exactly(seed: int, factors: Sequence[float]) -> Iterator[Row]:
 def _certify(
     attribution: Attribution,
     noise: Noise,
-    certificates: dict[str, Certificate],
+    certificates: Mapping[str, Certificate],
     image: Tensor,
     seed: int,
     network: nn.Module | None = None,

@@ -6,7 +6,7 @@ nor the attack has seen. Points may leave the box [0, 1], as the theorems allow,
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -25,7 +25,6 @@ from lit_certattr.attacks import (
 )
 from lit_certattr.attribution import Gradient, frozen
 from lit_certattr.certificates import (
-    Accumulator,
     Certificate,
     CosineCertificate,
     CosineResult,
@@ -92,6 +91,10 @@ class Entry(NamedTuple):
     verdict: Verdict
 
 
+NUM_LEVELS = len(PixelCertificate().top_k)
+"""Levels K of the pixel certificate."""
+
+
 def certificates() -> dict[str, Certificate]:
     """What is attacked."""
     return {
@@ -126,7 +129,7 @@ class SomePixels(Aim):
 
     def __init__(self, results: Sequence[Mapping[str, Result]], rng: np.random.Generator) -> None:
         pixels = [result["pixel"] for result in results]
-        level = int(rng.integers(len(certificates()["pixel"].top_k)))
+        level = int(rng.integers(NUM_LEVELS))
         change, self.radius = [], []
         for result in pixels:
             assert isinstance(result, PixelResult)
@@ -246,10 +249,11 @@ def attack_images(network: nn.Module, samples: Sequence[Sample], settings: Setti
                 for certificate, verdict in judges[index].verdicts(moved[index], float(eps[index]), points).items():
                     sums[certificate] = sums.get(certificate, Verdict()) + verdict
             entries += [Entry(name, kind, factor, key, len(attacked), verdict) for key, verdict in sums.items()]
+    pixels = [judge.results["pixel"] for judge in judges]
     return Outcome(
         len(samples),
         sum(judge.attacked for judge in judges),
-        sum(int((judge.results["pixel"].labels >= 0).sum()) for judge in judges),  # type: ignore[attr-defined]
+        sum(int((pixel.labels >= 0).sum()) for pixel in pixels if isinstance(pixel, PixelResult)),
         entries,
     )
 
@@ -344,13 +348,16 @@ class Judge:
                     accumulator.update(block)
         return torch.cat(parts), {name: self._with_counts(name, state) for name, state in counted.items()}
 
-    def _with_counts(self, name: str, state: Accumulator[Result]) -> Result:
+    def _with_counts(self, name: str, state: Any) -> Result:
         """The stored result with the fresh counts; what it concludes from them is not asked."""
         result, n = self.results[name], self.settings.fresh
         if isinstance(result, CosineResult):
-            values = {key: torch.cat(getattr(state, key)).clamp(0, 1) for key in ("projections", "products")}
+            values: dict[str, Any] = {
+                key: torch.cat(getattr(state, key)).clamp(0, 1) for key in ("projections", "products")
+            }
             return attrs.evolve(result, num_samples=n, **values)
         votes = state.votes.int()
         if isinstance(result, PixelResult):
             return attrs.evolve(result, num_samples=n, votes=votes, num_constant=int(state.num_constant))
+        assert isinstance(result, TopKOverlapResult)
         return attrs.evolve(result, num_samples=n, votes=votes[0] + state.selection, selection=0 * state.selection)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
+from lit_certattr.certificates.capabilities import Claims
 from lit_certattr.certificates.cosine_quantity import CosineQuantity
 from lit_certattr.certificates.overlap_quantity import OverlapQuantity
 from lit_certattr.certificates.quantity import Evaluation
@@ -94,6 +95,7 @@ def judge_cosine(stored: CosineResult, upper: float, budget: float) -> Verdict:
 
 def weaker_means(stored: Result, fresh: Result, budget: float, level: float) -> int:
     """Means that all claims rest on, and that fresh samples show below Neyman and Pearson's bound at this distance."""
+    assert isinstance(stored, Claims)
     upper, fallen = stored.upper_bounds(fresh, level), 0
     for name, lower in stored.claims().items():
         least = torch.from_numpy(shift(lower.numpy(), -budget / stored.sigma))

@@ -16,11 +16,11 @@ AVERAGED += ("norm", "cosine90_radius", "lp_half_radius")
 """Columns without a radius whose means over the images are worth logging."""
 
 
-def at(name: str, radius: float) -> str:
+def column_at(name: str, radius: float) -> str:
     """Name of a column at a radius; no dots, which metric and file tools trip over.
 
     Example:
-        >>> at("one", 0.1)
+        >>> column_at("one", 0.1)
         'one_r0_1'
     """
     return f"{name}_r{radius + 0.0:g}".replace(".", "_").replace("-", "m").replace("+", "")
@@ -32,7 +32,7 @@ def common_columns(radii: Iterable[float]) -> dict[str, type]:
     Args:
         radii: Radii of the columns, in pixel l2 units.
     """
-    real = (*_REAL, *(at(name, radius) for name in AT_RADII for radius in radii))
+    real = (*_REAL, *(column_at(name, radius) for name in AT_RADII for radius in radii))
     types: Mapping[str, type] = dict.fromkeys(_TEXT, str) | dict.fromkeys(_WHOLE, int) | dict.fromkeys(real, float)
     names = (*HEAD, *(name for name in (*real, *_WHOLE, *_TEXT) if name not in HEAD))
     return {name: types[name] for name in names}

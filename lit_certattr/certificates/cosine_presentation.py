@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lit_certattr.certificates import drawing as draw
-from lit_certattr.certificates.columns import at
+from lit_certattr.certificates.columns import column_at
 from lit_certattr.certificates.cosine_bounds import radius_over_sigma
 from lit_certattr.certificates.cosine_result import CosineResult
 from lit_certattr.certificates.presentation import (
@@ -42,7 +42,7 @@ class CosinePresentation(Presentation):
             "cosine90_radius": result.max_radius(0.9),
         }
         values = zip(radii, result.curve(radii).tolist(), strict=True)
-        return [row | {at("cosine", radius): value for radius, value in values}]
+        return [row | {column_at("cosine", radius): value for radius, value in values}]
 
     @property
     def family(self) -> str:

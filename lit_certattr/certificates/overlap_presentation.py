@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from lit_certattr.certificates import drawing as draw
-from lit_certattr.certificates.columns import at
+from lit_certattr.certificates.columns import column_at
 from lit_certattr.certificates.overlap_result import OverlapResult
 from lit_certattr.certificates.presentation import (
     Array,
@@ -54,7 +54,7 @@ class OverlapPresentation(Presentation):
             return [row | {"lp_half_radius": result.max_radius(0.5)}]
         row["half_radius"] = result.max_radius(0.5)
         shares = zip(radii, result.curve(radii), strict=True)
-        return [row | {at("overlap", radius): float(value) for radius, value in shares}]
+        return [row | {column_at("overlap", radius): float(value) for radius, value in shares}]
 
     def general(self) -> str:
         """See :class:`Presentation`."""

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from lit_certattr.certificates import drawing as draw
-from lit_certattr.certificates.columns import at
+from lit_certattr.certificates.columns import column_at
 from lit_certattr.certificates.pixel_result import PixelResult
 from lit_certattr.certificates.presentation import (
     Array,
@@ -66,8 +66,8 @@ class PixelPresentation(Presentation):
             }
             row |= {key: float(value[level]) for key, value in shares.items()}
             for radius, share, important in later:
-                row[at("certified", radius)] = float(share[level])
-                row[at("one_share", radius)] = float(important[level])
+                row[column_at("certified", radius)] = float(share[level])
+                row[column_at("one_share", radius)] = float(important[level])
             rows.append(row)
         return rows
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torchvision import datasets  # type: ignore[import-untyped]
-from torchvision.transforms import v2  # type: ignore[import-untyped]
+from torchvision import datasets
+from torchvision.transforms import v2
 
 from lit_certattr.data.ids import safe_id
 from lit_certattr.data.images import ImageFiles

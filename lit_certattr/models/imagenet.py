@@ -1,6 +1,6 @@
 """Facts about ImageNet that several networks share."""
 
-from torchvision.models import ResNet18_Weights  # type: ignore[import-untyped]
+from torchvision.models import ResNet18_Weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Channel means of ImageNet images in [0, 1]."""

@@ -7,10 +7,10 @@ from http.client import HTTPException
 from pathlib import Path
 
 import torch
-import torchvision  # type: ignore[import-untyped]
+import torchvision
 from torch import Tensor, nn
-from torchvision.models import VisionTransformer, WeightsEnum  # type: ignore[import-untyped]
-from torchvision.models.vision_transformer import interpolate_embeddings  # type: ignore[import-untyped]
+from torchvision.models import VisionTransformer, WeightsEnum
+from torchvision.models.vision_transformer import interpolate_embeddings
 
 from lit_certattr.errors import InputError
 from lit_certattr.models.checkpoint import check_weights_key, load_weights

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from lit_certattr.certificates import Result
-from lit_certattr.certificates.columns import AT_RADII, AVERAGED, at, common_columns
+from lit_certattr.certificates.columns import AT_RADII, AVERAGED, column_at, common_columns
 from lit_certattr.certificates.presentation import present
 from lit_certattr.errors import InputError
 
@@ -30,7 +30,7 @@ def check_radii(radii: Sequence[float]) -> None:
     for radius in radii:
         if not 0 <= radius < math.inf:
             raise InputError(f"radii must be finite numbers, none negative, got {radius}")
-        if (name := at("", radius)) in columns:
+        if (name := column_at("", radius)) in columns:
             raise InputError(
                 f"radii must be different numbers in their first six digits, which name the columns, "
                 f"got {columns[name]!r} and {radius!r}"

@@ -1,7 +1,7 @@
 """The evaluation of the literature, and the sandwich: certified from below, attacked from above, and the gap."""
 
 from lit_certattr.certificates.quantity import Evaluation, Quantity
-from lit_certattr.robustness.evaluation import evaluate
+from lit_certattr.robustness.evaluation import evaluate_candidates
 from lit_certattr.robustness.protocol import RobustnessProtocol, column_names
 from lit_certattr.robustness.quantities import quantities
 from lit_certattr.robustness.sandwich import Candidate, ImageSandwich, SandwichAttack
@@ -14,6 +14,6 @@ __all__ = [
     "RobustnessProtocol",
     "SandwichAttack",
     "column_names",
-    "evaluate",
+    "evaluate_candidates",
     "quantities",
 ]

@@ -9,7 +9,7 @@ from lit_certattr.certificates.quantity import Evaluation
 from lit_certattr.certification import Certifier
 
 
-def evaluate(
+def evaluate_candidates(
     certifier: Certifier,
     model: nn.Module,
     image: Tensor,

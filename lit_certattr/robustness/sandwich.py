@@ -14,7 +14,7 @@ from lit_certattr.certificates.capabilities import HasSmoothedMap
 from lit_certattr.certificates.quantity import Evaluation, Quantity, Verdict
 from lit_certattr.certification import Certifier
 from lit_certattr.errors import InputError
-from lit_certattr.robustness.evaluation import evaluate
+from lit_certattr.robustness.evaluation import evaluate_candidates
 from lit_certattr.robustness.quantities import quantities
 from lit_certattr.smoothing import alpha_slack
 from lit_certattr.statistics.rounding import at_most
@@ -164,7 +164,7 @@ class SandwichAttack:
                         length = float(distance(point[None], image[None], "l2"))
                         found.append((Candidate(budget, name, random, length), point))
             candidates, points = [one for one, _ in found], [point for _, point in found]
-            evaluations = evaluate(self.certifier, model, image, points, target, image_id, on_passes)
+            evaluations = evaluate_candidates(self.certifier, model, image, points, target, image_id, on_passes)
             slack = len(candidates) * alpha_slack(self.certifier.noise, self.certifier.num_samples, image.numel())
             if slack >= error:
                 raise InputError(f"an error of {error} is below {at_most(slack, 2)}, which the noise spends by itself")

@@ -3,9 +3,10 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback, LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -22,16 +23,16 @@ from lit_certattr.smoothing import GaussianNoise
 class Witness(CertificationCallback):
     """Writes down which images this process certified, the table, and the weights afterwards."""
 
-    def __init__(self, certifier, path):
+    def __init__(self, certifier: Certifier, path: str) -> None:
         super().__init__(certifier, num_images=3, radii=[0.05, 0.1])
         self.path = path
 
-    def _certify(self, trainer, pl_module):
+    def _certify(self, trainer: Trainer, pl_module: LightningModule) -> Any:
         certified = super()._certify(trainer, pl_module)
         self.ids = [sample.id for sample, _ in certified]
         return certified
 
-    def on_train_end(self, trainer, pl_module):
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         logged = {key: float(v) for key, v in trainer.callback_metrics.items() if key.startswith("certified/")}
         seen = {
             "ids": self.ids,
@@ -45,7 +46,7 @@ class Witness(CertificationCallback):
 class SameWeights(Callback):
     """Sets the weights before each validation, so that one and two processes certify the same network."""
 
-    def on_validation_start(self, trainer, pl_module):
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         generator = torch.Generator().manual_seed(3)
         with torch.no_grad():
             for parameter in pl_module.parameters():

@@ -3,8 +3,10 @@
 import struct
 import zlib
 
+import numpy as np
 
-def netpbm(array, maxval, plain=False):
+
+def netpbm(array: np.ndarray, maxval: int, plain: bool = False) -> bytes:
     magic = {(2, False): "P5", (2, True): "P2", (3, False): "P6", (3, True): "P3"}[array.ndim, plain]
     head = f"{magic}\n# a comment\n{array.shape[1]} {array.shape[0]}\n{maxval}\n".encode()
     if plain:
@@ -12,11 +14,11 @@ def netpbm(array, maxval, plain=False):
     return head + array.astype(">u2" if maxval > 255 else "u1").tobytes()
 
 
-def chunk(name, data):
+def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def png16(array, significant_bits=None, size=None):
+def png16(array: np.ndarray, significant_bits: int | None = None, size: tuple[int, int] | None = None) -> bytes:
     """A 16-bit PNG file; ``size`` is the width and height that it claims."""
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[1 if array.ndim == 2 else array.shape[2]]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)

@@ -85,25 +85,31 @@ class Case:
 class MarginCrossEntropy(Objective):
     """What is left of MART without its neighbours."""
 
-    def __call__(self, model, images, targets):
+    def __call__(
+        self, model: nn.Module, images: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         return margin_cross_entropy(model(images), targets).mean(), {}
 
 
 class SmoothedCrossEntropy(Objective):
     """What is left of MACER without its hinge."""
 
-    def __call__(self, model, images, targets):
+    def __call__(
+        self, model: nn.Module, images: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         copies = images.repeat(3, 1, 1, 1)
         logits = model(copies + NOISE.sample_like(copies)).unflatten(0, (3, -1))
         return -log_mean_softmax(logits)[torch.arange(len(targets)), targets].mean(), {}
 
 
 def linf(eps: float = 0.1, **settings: Any) -> AttackConfig:
-    return AttackConfig(**{"eps": eps, "steps": 2, "norm": "linf"} | settings)
+    wanted: dict[str, Any] = {"eps": eps, "steps": 2, "norm": "linf"}
+    return AttackConfig(**wanted | settings)
 
 
 def l2(eps: float = 0.3, **settings: Any) -> AttackConfig:
-    return AttackConfig(**{"eps": eps, "steps": 3, "norm": "l2"} | settings)
+    wanted: dict[str, Any] = {"eps": eps, "steps": 3, "norm": "l2"}
+    return AttackConfig(**wanted | settings)
 
 
 CASES = {
@@ -279,7 +285,7 @@ def tanh_net() -> nn.Module:
     ).double()
     with torch.no_grad():
         for parameter in net.parameters():
-            parameter *= 3
+            parameter.mul_(3)
     return net
 
 

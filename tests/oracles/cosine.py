@@ -9,11 +9,11 @@ from scipy.optimize import minimize
 from scipy.special import ndtr
 
 
-def _unit(angles):
+def _unit(angles: np.ndarray | float) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], -1)
 
 
-def smallest_cosine(norm, variation, steps=400):
+def smallest_cosine(norm: float, variation: float, steps: int = 400) -> float:
     """Minimum of cos(h, h') over all a, b, c in the unit disk with ||h|| = norm, by a grid over p = (1 - q) c.
 
     h = (norm, 0); h' lies on a disk of radius q around p; the largest angle of a point of that disk is searched
@@ -35,11 +35,13 @@ def smallest_cosine(norm, variation, steps=400):
     return worst
 
 
-def random_cosine(rng, variation, nonnegative, size=None):
+def random_cosine(
+    rng: np.random.Generator, variation: float, nonnegative: bool, size: int | None = None
+) -> tuple[float, float]:
     """A random (||h||, cos(h, h')) that some map in the unit ball has at this variation."""
     size = size or int(rng.integers(2, 6))
 
-    def part():
+    def part() -> np.ndarray:
         z = rng.standard_normal(size) * (rng.random(size) < 0.7)
         z = np.abs(z) if nonnegative else z
         length = np.linalg.norm(z)
@@ -48,7 +50,7 @@ def random_cosine(rng, variation, nonnegative, size=None):
     c, a, b = part(), part(), part()
     h, moved = (1 - variation) * c + variation * a, (1 - variation) * c + variation * b
     lengths = np.linalg.norm(h) * np.linalg.norm(moved)
-    return np.linalg.norm(h), float(h @ moved / lengths) if lengths > 0 else 1.0
+    return float(np.linalg.norm(h)), float(h @ moved / lengths) if lengths > 0 else 1.0
 
 
 # Gaussian noise: the same question by Lagrange duality on one fixed grid, with a general optimiser.
@@ -66,7 +68,7 @@ GAUSSIAN_LENGTHS = [  # norm, cosine, length: any sign; by total variation alone
 ]
 
 
-def gaussian_excess(angle, norm, length):
+def gaussian_excess(angle: float, norm: float, length: float) -> float:
     """Smallest upper bound, over multipliers, of how far h' can reach beyond an angle to h = (norm, 0).
 
     max E[ratio u . n] over unit u with E u = h, n = (-sin, cos) of the angle, is the minimum over vectors m of
@@ -75,17 +77,18 @@ def gaussian_excess(angle, norm, length):
     ratio = np.exp(length * _GRID - length * length / 2)
     normal = np.array([-np.sin(angle), np.cos(angle)])
 
-    def value(multiplier):
+    def value(multiplier: np.ndarray) -> tuple[float, np.ndarray]:
         x, y = (ratio * part + own for part, own in zip(normal, multiplier, strict=True))
         distance = np.sqrt(x * x + y * y) + 1e-300
         return distance @ _MASS - multiplier[0] * norm, np.array(
             [(x / distance) @ _MASS - norm, (y / distance) @ _MASS]
         )
 
-    return min(minimize(value, start, jac=True, method="BFGS").fun for start in ((0.0, 0.0), (1.0, -1.0), (2.0, -1.0)))
+    starts = ((0.0, 0.0), (1.0, -1.0), (2.0, -1.0))
+    return min(float(minimize(value, start, jac=True, method="BFGS").fun) for start in starts)
 
 
-def gaussian_cosine(norm, length, steps=26):
+def gaussian_cosine(norm: float, length: float, steps: int = 26) -> float:
     """Cosine of the smallest angle that is not exceeded, by bisection; 0 where none below 90 degrees is found."""
     low, high = 1e-4, np.pi / 2
     if gaussian_excess(high, norm, length) > 0:
@@ -96,7 +99,7 @@ def gaussian_cosine(norm, length, steps=26):
     return float(np.cos(high))
 
 
-def turned_by_search(norm, length, bins=40, seed=0):
+def turned_by_search(norm: float, length: float, bins: int = 40, seed: int = 0) -> tuple[float, float]:
     """A map that turns far, found by a general optimiser: one angle in each of some intervals of the noise.
 
     Returns (||h||, cos(h, h')), with ||h|| at least the norm.
@@ -104,13 +107,13 @@ def turned_by_search(norm, length, bins=40, seed=0):
     ends = np.concatenate([[-np.inf], np.linspace(-3.5, 3.5, bins - 1), [np.inf]])
     here, there = np.diff(ndtr(ends)), np.diff(ndtr(ends - length))
 
-    def means(angles):
+    def means(angles: np.ndarray) -> tuple[complex, complex]:
         u = np.exp(1j * angles)
-        return u @ here, u @ there
+        return complex(u @ here), complex(u @ there)
 
-    def cosine(angles):
+    def cosine(angles: np.ndarray) -> float:
         h, moved = means(angles)
-        return (np.conj(h) * moved).real / max(abs(h) * abs(moved), 1e-12)
+        return (h.conjugate() * moved).real / max(abs(h) * abs(moved), 1e-12)
 
     rng = np.random.default_rng(seed)
     spread = np.arccos(norm)

@@ -2,24 +2,26 @@
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import beta, norm
 
 
-def shift(p, r):
+def shift(p: ArrayLike, r: ArrayLike) -> Any:
     """Phi(Phi^-1(p) + r)."""
     return norm.cdf(norm.ppf(p) + r)
 
 
-def top_set(p, size):
+def top_set(p: np.ndarray, size: int) -> np.ndarray:
     """Mask of the largest entries, ties to the lower index."""
     mask = np.zeros(len(p), bool)
     mask[np.argsort(-np.asarray(p), kind="stable")[:size]] = True
     return mask
 
 
-def smallest_overlap(lower, upper, inside):
+def smallest_overlap(lower: np.ndarray, upper: np.ndarray, inside: np.ndarray) -> int:
     """Smallest overlap of S with a set that can be the top K of some values in the boxes [lower, upper].
 
     A set can be the top K iff each of its members can reach each of the others: upper[a] >= lower[b].
@@ -33,7 +35,7 @@ def smallest_overlap(lower, upper, inside):
     return best
 
 
-def population_rule(p, size, rho, sigma):
+def population_rule(p: np.ndarray, size: int, rho: float, sigma: float) -> int:
     """Levine et al.: rank i is compared with rank 2K - i + 1; overlap is free where that rank does not exist."""
     ranked = np.sort(p)[::-1]
     kept = 0
@@ -46,7 +48,9 @@ def population_rule(p, size, rho, sigma):
     return kept
 
 
-def published_rule(mean, size, rho, sigma, num_samples, alpha):
+def published_rule(
+    mean: np.ndarray, size: int, rho: float, sigma: float, num_samples: int, alpha: float
+) -> tuple[int, float]:
     """The finite-sample rule of the authors' code, with Hoeffding's bound over all pixels."""
     c = math.sqrt(math.log(2 * len(mean) / alpha) / (2 * num_samples))
     ranked = np.sort(mean)[::-1]
@@ -57,7 +61,7 @@ def published_rule(mean, size, rho, sigma, num_samples, alpha):
     return kept, c
 
 
-def exact_bounds(count, num_samples, level):
+def exact_bounds(count: np.ndarray, num_samples: int, level: float) -> tuple[np.ndarray, np.ndarray]:
     """Clopper-Pearson through SciPy's beta distribution."""
     count = np.asarray(count)
     with np.errstate(invalid="ignore"):

@@ -5,16 +5,19 @@ import math
 import numpy as np
 import torch
 from sklearn.linear_model import Ridge
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def score(net, image, target, kind):
+def score(net: nn.Module, image: Tensor, target: int, kind: str) -> float:
     with torch.no_grad():
         logits = net(image[None])[0]
         return float((logits.softmax(0) if kind == "softmax" else logits)[target])
 
 
-def occlusion(net, image, target, window, stride, fill, kind):
+def occlusion(
+    net: nn.Module, image: Tensor, target: int, window: tuple[int, int], stride: tuple[int, int], fill: float, kind: str
+) -> Tensor:
     """Signed mean drop of the windows over each pixel."""
     height, width = image.shape[1:]
     total, count = np.zeros((height, width)), np.zeros((height, width))
@@ -29,7 +32,7 @@ def occlusion(net, image, target, window, stride, fill, kind):
     return torch.from_numpy(total / count)
 
 
-def rise_masks(drawn, cells, keep, height, width):
+def rise_masks(drawn: Tensor, cells: int, keep: float, height: int, width: int) -> Tensor:
     """Masks from uniform numbers ``[N, 2 + cells^2]``: two shifts, then the grid. Enlarged by torch's own resize."""
     masks = []
     for numbers in drawn:
@@ -41,7 +44,7 @@ def rise_masks(drawn, cells, keep, height, width):
     return torch.stack(masks)
 
 
-def rise(net, image, target, masks, keep, fill, kind):
+def rise(net: nn.Module, image: Tensor, target: int, masks: Tensor, keep: float, fill: float, kind: str) -> Tensor:
     """Mean of the masks weighted by the score of what they leave."""
     total = torch.zeros(image.shape[1:], dtype=torch.float64)
     for mask in masks:
@@ -49,7 +52,17 @@ def rise(net, image, target, masks, keep, fill, kind):
     return total / (len(masks) * keep)
 
 
-def lime(net, image, target, labels, shown, kernel_width, ridge, fill, kind):
+def lime(
+    net: nn.Module,
+    image: Tensor,
+    target: int,
+    labels: Tensor,
+    shown: Tensor,
+    kernel_width: float,
+    ridge: float,
+    fill: float | None,
+    kind: str,
+) -> Tensor:
     """Coefficients by scikit-learn's weighted ridge regression, painted on the superpixels."""
     hidden = torch.empty_like(image)
     for label in labels.unique():

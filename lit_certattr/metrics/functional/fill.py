@@ -4,7 +4,7 @@ import math
 from typing import Literal
 
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms  # type: ignore[import-untyped]
+from torchvision.transforms.v2 import functional as transforms
 
 from lit_certattr.errors import InputError
 
