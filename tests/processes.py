@@ -35,7 +35,8 @@ def run(folder: Path, program: str, *commands: tuple[object, ...]) -> list[Ended
         process.kill()
         process.join()
     outputs = [[name.with_suffix(kind).read_text() for kind in (".out", ".err")] for name in names]
-    return [Ended(process.exitcode, *output) for process, output in zip(started, outputs, strict=True)]
+    ended = zip(started, outputs, strict=True)
+    return [Ended(process.exitcode or 0, *output) for process, output in ended]  # None only before it has ended
 
 
 def _program(program: str, arguments: list[str], name: Path) -> None:
