@@ -12,6 +12,7 @@ from lit_certattr.audit.binding import check_class_names, derive, facts_faults, 
 from lit_certattr.audit.consistency import MAX_LIST, check_provenance, read_config
 from lit_certattr.audit.files import SUFFIX, check_files, odd_kinds, stored_ids
 from lit_certattr.audit.finding import Finding, name_list, show
+from lit_certattr.audit.foreign import foreign_classes
 from lit_certattr.audit.pages import check_page
 from lit_certattr.audit.recorded import Recorded, is_own_attribution, read_settings
 from lit_certattr.audit.table import check_table, read_table
@@ -22,7 +23,6 @@ from lit_certattr.errors import InputError
 from lit_certattr.records.provenance import data_hash
 from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.records.table import RADII, rows, schema
-from lit_certattr.records.trust import foreign_classes
 
 _HALF = ("16-true", "bf16-true")
 _PANELS = 16

@@ -7,7 +7,7 @@ from typing import Any
 
 from lit_certattr.audit.finding import Finding, name_list, show
 from lit_certattr.files.untrusted import read_yaml
-from lit_certattr.records.run_directory import fingerprint
+from lit_certattr.records.digests import fingerprint
 
 _SETTINGS = (
     "attribution",
@@ -27,6 +27,8 @@ _SETTINGS = (
     "images",
 )
 _OPTIONAL = ("stopping", "look_shares", "fold_batch_norm", "sources", "states")
+PAGE = ("radii", "max_panels")
+"""Settings that only shape the table and the page."""
 MAX_LIST = 1000
 """Values of one setting."""
 _DEVICES = {"cpu": "cpu", "cuda": "cuda", "gpu": "cuda", "mps": "mps"}
@@ -80,8 +82,11 @@ def read_config(path: Path, settings: Mapping[str, Any]) -> tuple[Mapping[str, A
     if not isinstance(config, Mapping):
         return {}, [Finding("config.yaml", "is no mapping of settings")]
     if not isinstance(config.get("certifier"), Mapping):  # a run from Python: its settings stand there
-        same = config == settings
-        return {}, [] if same else [Finding("config.yaml", "is not the settings in provenance.json")]
+        page = {key: config[key] for key in PAGE if key in config}
+        if {key: value for key, value in config.items() if key not in page} != settings:
+            return {}, [Finding("config.yaml", "is not the settings in provenance.json")]
+        faults = [Finding("config.yaml", *fault) for fault in _page_faults(page)]
+        return ({} if faults else page), faults
     faults = [finding._replace(place="config.yaml") for finding in _config_differences(config, settings)]
     faults += [Finding("config.yaml", *fault) for fault in _page_faults(config)]
     return ({} if any(fault.what in ("radii", "max_panels") for fault in faults) else config), faults

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from lit_certattr.audit.finding import Finding
 from lit_certattr.files.untrusted import kind_of
-from lit_certattr.records.attack_directory import AttackDirectory
 from lit_certattr.records.run_directory import RunDirectory
 
 SUFFIX = ".safetensors"
@@ -58,7 +57,7 @@ def check_files(directory: RunDirectory, ids: Sequence[str], panels: Collection[
         ids: Ids of its images.
         panels: Those that have a panel on the page.
     """
-    attack = AttackDirectory(directory)
+    attack = directory.attacks
     tensors = {f"{image_id}{SUFFIX}" for image_id in ids}
     pictures = {"summary.pdf", "summary.png"} | {f"{image_id}.png" for image_id in panels}
     tops = (directory.config, directory.provenance_file, directory.table, directory.report)

@@ -1,62 +1,76 @@
 """Writes each batch that was evaluated as soon as it is done."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning import LightningModule, Trainer
+from lightning import Trainer
 
-from lit_certattr.callbacks.locked import Locked
+from lit_certattr.callbacks.job_writer import JobWriter
 from lit_certattr.data import Sample
+from lit_certattr.files.whole_file import write_whole
 from lit_certattr.modules.evaluation import EvaluationModule
-from lit_certattr.records.evaluation_directory import EvaluationDirectory
+from lit_certattr.records.evaluation_directory import EvaluationDirectory, Mean
+from lit_certattr.reports.agreement_figure import agreement_figure
+from lit_certattr.robustness.protocol import RobustnessProtocol, column_names
+from lit_certattr.statistics.rounding import exact
 
 
-class EvaluationWriter(Locked):
-    """Fills an :class:`~lit_certattr.records.evaluation_directory.EvaluationDirectory` from the predict loop.
-
-    Opens the directory before the loop and tells the module which images are done already. Every process writes its own
-    batches.
+class EvaluationWriter(JobWriter):
+    """Fills an :class:`~lit_certattr.records.evaluation_directory.EvaluationDirectory`, and writes its tables.
 
     Args:
         directory: Where to write.
         settings: Everything that decides the numbers.
+        ids: Ids of all images, in the order of the table.
+        protocol: What is searched and compared.
         overwrite: Delete an evaluation of other settings that is there.
         config: Resolved configuration as YAML.
+
+    Attributes:
+        means: The means over the images, once the loop has ended; in the first process only.
     """
+
+    module = EvaluationModule
 
     def __init__(
         self,
         directory: EvaluationDirectory,
         settings: Mapping[str, Any],
+        ids: Sequence[str],
+        protocol: RobustnessProtocol,
         *,
         overwrite: bool = False,
         config: str | None = None,
     ) -> None:
-        super().__init__(directory)
-        self.directory, self.settings, self.overwrite, self.config = directory, settings, overwrite, config
+        super().__init__(directory, ids)
+        self.directory, self.settings, self.protocol = directory, settings, protocol
+        self.overwrite, self.config = overwrite, config
+        self.means: list[Mean] = []
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Open the directory, and skip what it holds."""
-        assert isinstance(pl_module, EvaluationModule)
-        super().setup(trainer, pl_module, stage)
-        if trainer.is_global_zero:
-            self.directory.open(self.settings, overwrite=self.overwrite, config=self.config)
-        trainer.strategy.barrier("evaluation directory")
-        pl_module.skip_ids = frozenset(self.directory.rows())
+    def open(self) -> None:
+        """See :class:`JobWriter`."""
+        self.directory.open(self.settings, overwrite=self.overwrite, config=self.config)
 
-    def on_predict_batch_end(
+    def write(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
+        module: EvaluationModule,
         batch: Sample,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        outcomes: Sequence[tuple[str, Mapping[str, Any]]],
     ) -> None:
-        """Write the rows of this batch."""
-        if outputs:
-            self.directory.write_batch(outputs)
+        """See :class:`JobWriter`."""
+        self.directory.write_batch(outcomes)
 
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Wait for all processes, whose rows the tables need."""
-        trainer.strategy.barrier("all images evaluated")
+    def finish(self) -> None:
+        """Write the tables and the picture."""
+        searches, words = list(self.protocol.searches), column_names(self.protocol)
+        numbers = [f"{name}{suffix}" for name in words for suffix in ("", "_chance", "_adjusted")]
+        windows = self.protocol.windows
+        numbers += [f"diverse_picks_{side}_w{window}" for window in windows for side in ("clean", "perturbed")]
+        self.means = self.directory.finish(self.ids, searches, words, numbers)
+        if any(mean.search for mean in self.means):
+            title = (
+                f"{len(self.ids)} images, {self.protocol.search.norm} budget {exact(self.protocol.search.eps)}, "
+                f"k = {exact(self.protocol.top_k)}"
+            )
+            write_whole(self.directory.figure, agreement_figure(self.means, searches, words, title))

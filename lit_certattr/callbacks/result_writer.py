@@ -10,21 +10,19 @@ from lightning import LightningModule, Trainer
 from torch import Tensor
 
 from lit_certattr.attribution import frozen
-from lit_certattr.callbacks.locked import Locked
+from lit_certattr.callbacks.job_writer import JobWriter
 from lit_certattr.certificates import Result
 from lit_certattr.data import NO_LABEL, Sample
-from lit_certattr.errors import InputError
 from lit_certattr.modules import CertificationModule
 from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.records.table import RADII
 from lit_certattr.reports.html import write_report
 
 
-class ResultWriter(Locked):
-    """Fills a :class:`~lit_certattr.reports.RunDirectory` from the predict loop of a :class:`CertificationModule`.
+class ResultWriter(JobWriter):
+    """Fills a :class:`~lit_certattr.records.RunDirectory` from the predict loop of a :class:`CertificationModule`.
 
-    Opens the directory before the loop and tells the module which images are done already. Every process writes
-    its own images; when all are done, the first one writes the table and the report.
+    When all images are done, the first process writes the table and the report.
 
     Args:
         directory: Where to write.
@@ -37,6 +35,8 @@ class ResultWriter(Locked):
         radii: Radii of the table's columns.
         max_panels: Images that get a panel in the report.
     """
+
+    module = CertificationModule
 
     def __init__(
         self,
@@ -51,31 +51,30 @@ class ResultWriter(Locked):
         radii: Sequence[float] = RADII,
         max_panels: int = 16,
     ) -> None:
-        super().__init__(directory)
-        self.directory, self.settings, self.ids = directory, settings, list(ids)
+        super().__init__(directory, ids)
+        self.directory, self.settings = directory, settings
         self.class_names = list(class_names)
         self.overwrite, self.config, self.provenance = overwrite, config, provenance
         self.radii, self.max_panels = tuple(radii), max_panels
         self._session: dict[str, Any] = {}
         self._number, self._start, self._drawn = 0, 0.0, 0
 
+    def open(self) -> None:
+        """See :class:`JobWriter`."""
+        self.directory.open(self.settings, overwrite=self.overwrite, config=self.config, provenance=self.provenance)
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Open the directory, and skip what it holds."""
-        if not isinstance(pl_module, CertificationModule):
-            raise InputError(f"ResultWriter works with a CertificationModule, not with {type(pl_module).__name__}")
+        """See :class:`JobWriter`; also give every process the threads of the settings."""
         super().setup(trainer, pl_module, stage)
-        if trainer.is_global_zero:
-            self.directory.open(self.settings, overwrite=self.overwrite, config=self.config, provenance=self.provenance)
-        trainer.strategy.barrier("run directory")
         # Lightning gives several processes fewer threads each, after the settings were made.
         if (threads := trainer.strategy.broadcast(self.settings.get("threads"))) is not None:
             torch.set_num_threads(int(threads))
-        pl_module.skip_ids = self.directory.finished()
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a session in the provenance."""
+        assert isinstance(pl_module, CertificationModule)
         self._start, self._drawn = time.perf_counter(), 0
-        remaining = [image_id for image_id in self.ids if image_id not in _module(pl_module).skip_ids]
+        remaining = [image_id for image_id in self.ids if image_id not in pl_module.skip_ids]
         self._session = {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "images": len(remaining),
@@ -84,18 +83,15 @@ class ResultWriter(Locked):
         if trainer.is_global_zero and remaining:
             self._number = self.directory.log_session(self._session)
 
-    def on_predict_batch_end(
+    def write(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
+        module: CertificationModule,
         batch: Sample,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        outcomes: Sequence[tuple[str, dict[str, Result]]],
     ) -> None:
-        """Write the images of this batch."""
-        module = _module(pl_module)
-        for image_id, results in outputs:
+        """See :class:`JobWriter`."""
+        for image_id, results in outcomes:
             self._write(trainer, module, batch, list(batch.id).index(image_id), results)
 
     def _write(
@@ -114,19 +110,20 @@ class ResultWriter(Locked):
         self.directory.write(str(batch.id[index]), results, image.float(), clean_map.float(), facts)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Wait for all processes, then write table and report."""
-        trainer.strategy.barrier("all images written")
+        """Count the samples of all processes, then see :class:`JobWriter`."""
         drawn = torch.tensor(self._drawn, device=trainer.strategy.root_device)
-        samples = int(trainer.strategy.reduce(drawn, reduce_op="sum"))
-        if not trainer.is_global_zero:
-            return
+        self._drawn = int(trainer.strategy.reduce(drawn, reduce_op="sum"))
+        super().on_predict_end(trainer, pl_module)
+
+    def finish(self) -> None:
+        """Write the session, the table and the report."""
         if self._session["images"]:
             seconds = time.perf_counter() - self._start
             self._session |= {
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": round(seconds, 1),
-                "samples": samples,
-                "samples_per_second": round(samples / seconds, 2),
+                "samples": self._drawn,
+                "samples_per_second": round(self._drawn / seconds, 2),
             }
             self.directory.log_session(self._session, self._number)
         self.directory.write_table(self.ids, self.radii)
@@ -157,8 +154,3 @@ def clean_answers(trainer: Trainer, module: CertificationModule, image: Tensor, 
         prediction = int(network(image[None])[0].argmax())
         explained = torch.tensor([target], device=image.device)
         return prediction, module.certifier.attribution(network, image[None], explained)[0].detach()
-
-
-def _module(pl_module: LightningModule) -> CertificationModule:
-    assert isinstance(pl_module, CertificationModule)
-    return pl_module

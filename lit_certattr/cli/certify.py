@@ -21,6 +21,7 @@ from lit_certattr.cli.certify_run import RUN_HELP, add_run_arguments, run_from_c
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
 from lit_certattr.cli.help import ReadableHelp
 from lit_certattr.cli.signals import stop_on_signals
+from lit_certattr.cli.words import RENAMED
 
 DESCRIPTION = """Certify what no small perturbation of an image can change in its explanation.
 
@@ -75,6 +76,7 @@ def main(args: Sequence[str] | None = None) -> None:
         below = {}
         for name, command in COMMANDS.items():
             below[name] = OneLineParser(description=command.help, formatter_class=ReadableHelp)
+            below[name].renamed = RENAMED
             command.arguments(below[name])
             subcommands.add_subcommand(name, below[name], help=command.help.splitlines()[0])
         config = parser.parse_args(typed)
@@ -82,9 +84,5 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _again(typed: Sequence[str], config: Namespace) -> list[str]:
-    """The arguments of the command that goes on: the same, but it deletes nothing."""
-    if not config.get(f"{config.get('command')}.overwrite"):
-        return list(typed)
-    if config.command == "attack":  # a switch, which no later argument turns off
-        return [argument for argument in typed if argument != "--overwrite"]
-    return [*typed, "--overwrite=false"]
+    """The arguments of the command that resumes: the same, but it deletes nothing."""
+    return [*typed, "--overwrite=false"] if config.get(f"{config.get('command')}.overwrite") else list(typed)

@@ -4,7 +4,7 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from os import PathLike
@@ -16,6 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.memory import is_oom_error
 
 import lit_certattr.cli.strict_yaml  # noqa: F401  (the parsers below read YAML with it)
+from lit_certattr.cli.arguments import check_old_name, refuse_old_names, spell_out, value_of
 from lit_certattr.cli.layers import LayeredConfig
 from lit_certattr.cli.nulls import first_null
 from lit_certattr.errors import InputError
@@ -112,6 +113,9 @@ _NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|
 class OneLineParser(LightningArgumentParser):
     """Lightning's parser, whose complaints are an :class:`InputError` of one line; pass it as ``parser_class``."""
 
+    renamed: Mapping[str, str] = {}
+    """New names of options by their old ones."""
+
     _config_file: str | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -124,9 +128,21 @@ class OneLineParser(LightningArgumentParser):
             kwargs["action"] = LayeredConfig
         return super().add_argument(*args, **kwargs)
 
-    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
-        """Parse, and refuse what is null where a value is needed."""
-        config: Namespace = super().parse_args(*args, **kwargs)
+    def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
+        """Parse; a switch needs no value, and what is null where a value is needed is refused."""
+        typed = [str(argument) for argument in (sys.argv[1:] if args is None else args)]
+        refuse_old_names(self, typed, self.renamed)
+        spelled, below = spell_out(self, typed)
+        switched = [f"{argument}=true" if argument in below else argument for argument in spelled]
+        try:
+            config: Namespace = super().parse_args(switched, *rest, **kwargs)
+        except (InputError, ArgumentError):
+            if not below:
+                raise
+            config = super().parse_args(spelled, *rest, **kwargs)  # complains about what was typed
+        missing = next((argument for argument in below if value_of(config, argument) is not True), None)
+        if missing is not None:
+            self.error(f"argument {missing}: expected one argument")
         whole = not kwargs.get("_skip_validation")  # jsonargparse parses subcommands first, and checks in the end
         null = first_null(self, config) if whole else None
         if null is not None:
@@ -150,8 +166,14 @@ class OneLineParser(LightningArgumentParser):
         """Raise the complaint. jsonargparse asks a parser of its own for each alternative: those it catches."""
         if not self.exit_on_error:
             raise ArgumentError(None, message) from ex
+        if (unknown := _UNKNOWN.search(message)) is not None:  # in a configuration file
+            below = next(action.choices for action in self._actions if isinstance(action.choices, dict))
+            check_old_name(unknown[2], below[unknown[1]].renamed, below[unknown[1]])
         line = explain(message, _options(self))
         raise InputError(line if self._config_file is None else f"config {self._config_file}: {line}") from ex
+
+
+_UNKNOWN = re.compile(r"Subcommand '(\w+)' does not accept option '([\w.]+)'")
 
 
 def _options(parser: ArgumentParser) -> list[str]:
@@ -218,7 +240,8 @@ def _suggestion(line: str, options: list[str]) -> str:
     if missing is None:
         return ""
     ours = [module for name, module in list(sys.modules.items()) if name.startswith("lit_certattr.")]
-    known = {name for module in ours for name in getattr(module, "__all__", ())} | set(options)
+    classes = {name for module in ours for name in getattr(module, "__all__", ())}
     name = next(filter(None, missing.groups()))
+    known = classes if missing[1] or missing[2] else set(options)  # no class is what a misspelt option meant
     close = get_close_matches(name, known - {name.rpartition(".")[0]}, n=1, cutoff=0.75)
     return f" (did you mean {close[0]}?)" if close else ""

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,12 +15,11 @@ from safetensors.torch import save as to_safetensors
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import check_tensors, read_json
 from lit_certattr.files.whole_file import write_whole
-from lit_certattr.records.output_directory import OutputDirectory
-from lit_certattr.records.run_directory import RunDirectory, check_ids, fingerprint, tensors_digest
+from lit_certattr.records.digests import fingerprint, tensors_digest
+from lit_certattr.records.ids import check_ids
+from lit_certattr.records.job_directory import JobDirectory
+from lit_certattr.records.tensor_files import HEADER, SUFFIX, own_ids
 from lit_certattr.robustness import Candidate, ImageSandwich
-
-_HEADER = "lit_certattr"
-_SUFFIX = ".safetensors"
 
 
 def schema() -> pa.Schema:
@@ -43,7 +43,7 @@ def schema() -> pa.Schema:
     )
 
 
-class AttackDirectory(OutputDirectory):
+class AttackDirectory(JobDirectory):
     """Layout, atomic writing and resuming of ``attack/``.
 
     ``settings.json``, ``images/<id>.safetensors`` (perturbed images, their smoothed maps, and the rows of the table),
@@ -51,16 +51,16 @@ class AttackDirectory(OutputDirectory):
     and holds no time: a command that was killed and repeated ends with the same bytes.
 
     Args:
-        run: The run whose certificates are attacked; its lock is that of the attacks, too.
+        run: Directory of the run whose certificates are attacked; its lock is that of the attacks, too.
     """
 
     kind = "set of attacks"
     elsewhere = "move it away"
-    delete = "--overwrite deletes it"
+    delete = "--overwrite=true deletes it"
 
-    def __init__(self, run: RunDirectory) -> None:
-        super().__init__(run.attack)
-        self.run, self.lock = run, run.lock
+    def __init__(self, run: JobDirectory) -> None:
+        super().__init__(run.path / "attack")
+        self.lock = run.lock
         self.images, self.figures = self.path / "images", self.path / "figures"
         self.settings_file = self.path / "settings.json"
         self.table, self.csv = self.path / "sandwich.parquet", self.path / "sandwich.csv"
@@ -69,8 +69,21 @@ class AttackDirectory(OutputDirectory):
         self.files = (self.table, self.csv, self.page)
 
     def stored_settings(self) -> Any:
-        """See :class:`~lit_certattr.records.output_directory.OutputDirectory`."""
+        """See :class:`~lit_certattr.records.job_directory.JobDirectory`."""
         return self.settings()
+
+    def own_files(self) -> list[Path]:
+        """See :class:`~lit_certattr.records.job_directory.JobDirectory`."""
+        ids = own_ids((self.images,))
+        figures = {"sandwich.pdf", "sandwich.png"}
+        figures |= {f"{image_id}{end}.png" for image_id in ids for end in ("", "-perturbed")}
+        return [*(self.images / self._file(image_id) for image_id in ids), *(self.figures / name for name in figures)]
+
+    def clear(self) -> None:
+        """Delete the attacks, and their folder if nothing else is in it."""
+        super().clear()
+        if self.path.is_dir() and not any(self.path.iterdir()):
+            self.path.rmdir()
 
     def settings(self) -> dict[str, Any] | None:
         """The settings of the attacks that are here, ``None`` if there are none.
@@ -84,7 +97,9 @@ class AttackDirectory(OutputDirectory):
             content = read_json(self.settings_file)
             return dict(content["settings"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{self.settings_file} is damaged ({error}); --overwrite makes the attacks anew") from None
+            raise InputError(
+                f"{self.settings_file} is damaged ({error}); --overwrite=true makes the attacks anew"
+            ) from None
 
     def open(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:
         """Make the directory, or go on with the attacks of the same settings that it holds.
@@ -108,7 +123,7 @@ class AttackDirectory(OutputDirectory):
             "rows": sandwich.rows,
             "tensors": tensors_digest(tensors),
         }
-        data = to_safetensors(tensors, {_HEADER: json.dumps(header, sort_keys=True)})
+        data = to_safetensors(tensors, {HEADER: json.dumps(header, sort_keys=True)})
         write_whole(self.images / self._file(image_id), data)
 
     def read(self, image_id: str) -> ImageSandwich:
@@ -121,7 +136,7 @@ class AttackDirectory(OutputDirectory):
         try:
             check_tensors(path)
             with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {})[_HEADER])
+                header = json.loads((file.metadata() or {})[HEADER])
                 tensors = {name: file.get_tensor(name) for name in ("images", "maps")}
             if header["tensors"] != tensors_digest(tensors):
                 raise ValueError("its digest is not the one that was recorded")
@@ -135,8 +150,8 @@ class AttackDirectory(OutputDirectory):
     def finished(self) -> frozenset[str]:
         """Ids of the images whose file is there and undamaged."""
         done = set()
-        for path in self.images.glob(f"[!.]*{_SUFFIX}"):
-            image_id = path.name.removesuffix(_SUFFIX)
+        for path in self.images.glob(f"[!.]*{SUFFIX}"):
+            image_id = path.name.removesuffix(SUFFIX)
             try:
                 self.read(image_id)
             except InputError:
@@ -170,4 +185,4 @@ class AttackDirectory(OutputDirectory):
 
     def _file(self, image_id: str) -> str:
         check_ids([image_id])
-        return f"{image_id}{_SUFFIX}"
+        return f"{image_id}{SUFFIX}"

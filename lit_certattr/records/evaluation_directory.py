@@ -12,9 +12,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from lit_certattr.errors import InputError
+from lit_certattr.files.untrusted import kind_of
 from lit_certattr.files.whole_file import write_whole
-from lit_certattr.records.output_directory import OutputDirectory
-from lit_certattr.records.run_directory import check_ids
+from lit_certattr.records.ids import check_ids
+from lit_certattr.records.job_directory import JobDirectory
 
 
 class Mean(NamedTuple):
@@ -66,7 +67,7 @@ def _mean(search: str, number: str, values: Sequence[float]) -> Mean:
     return Mean(search, number, mean, error, count)
 
 
-class EvaluationDirectory(OutputDirectory):
+class EvaluationDirectory(JobDirectory):
     """Layout, atomic writing and resuming of an evaluation.
 
     ``settings.json``, ``config.yaml``, ``batches/<first id>.json`` (the journal), and at the end ``images.parquet``
@@ -89,11 +90,19 @@ class EvaluationDirectory(OutputDirectory):
         self.files = (self.config, self.images, self.summary, self.text, self.figure)
 
     def stored_settings(self) -> Any:
-        """See :class:`~lit_certattr.records.output_directory.OutputDirectory`."""
+        """See :class:`~lit_certattr.records.job_directory.JobDirectory`."""
         try:
             return json.loads(self.settings_file.read_bytes())
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{self.settings_file} is damaged ({error}); --overwrite=true starts anew") from None
+
+    def finished(self) -> frozenset[str]:
+        """Ids of the images whose row is there and undamaged; the others are to be done (again)."""
+        return frozenset(self.rows())
+
+    def own_files(self) -> list[Path]:
+        """See :class:`~lit_certattr.records.job_directory.JobDirectory`."""
+        return [path for path in self.batches.glob("[!.]*.json") if _is_batch(path)]
 
     def open(self, settings: Mapping[str, Any], *, overwrite: bool = False, config: str | None = None) -> None:
         """Make the directory, or go on with the evaluation of the same settings that it holds.
@@ -150,6 +159,15 @@ class EvaluationDirectory(OutputDirectory):
         write_whole(self.summary, text.getvalue())
         write_whole(self.text, summary_markdown(found, searches, words).encode())
         return found
+
+
+def _is_batch(path: Path) -> bool:
+    """Whether a file is a batch of rows, whole or cut short: it begins with the id that is its name."""
+    if kind_of(path.lstat().st_mode) is not None:
+        return False
+    begins = f'[{{"id": {json.dumps(path.stem)},'.encode()
+    with path.open("rb") as file:
+        return file.read(len(begins)) == begins
 
 
 def _schema(rows: Sequence[Mapping[str, Any]]) -> pa.Schema:

@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
@@ -21,13 +19,12 @@ from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import MAX_TENSORS, check_tensors, read_json, read_whole
 from lit_certattr.files.whole_file import write_whole
 from lit_certattr.models import same_answers
-from lit_certattr.records.output_directory import OutputDirectory
+from lit_certattr.records.attack_directory import AttackDirectory
+from lit_certattr.records.digests import fingerprint, tensors_digest
+from lit_certattr.records.ids import check_ids
+from lit_certattr.records.job_directory import JobDirectory
 from lit_certattr.records.table import RADII, rows, schema
-
-SAFE_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
-_RESERVED = ("summary", "sandwich")
-_HEADER = "lit_certattr"
-_SUFFIX = ".safetensors"
+from lit_certattr.records.tensor_files import HEADER, SUFFIX, own_ids
 
 
 class Record(NamedTuple):
@@ -48,7 +45,7 @@ class Record(NamedTuple):
     results: dict[str, Result]
 
 
-class RunDirectory(OutputDirectory):
+class RunDirectory(JobDirectory):
     """Layout, atomic writing and resuming of a run.
 
     ``config.yaml``, ``provenance.json``, ``maps/<id>.safetensors`` (certificates, counts included),
@@ -77,17 +74,30 @@ class RunDirectory(OutputDirectory):
         self.maps, self.images, self.figures = (self.path / name for name in ("maps", "images", "figures"))
         self.config, self.provenance_file = self.path / "config.yaml", self.path / "provenance.json"
         self.table, self.report = self.path / "results.parquet", self.path / "report.html"
-        self.attack = self.path / "attack"
+        self.attacks = AttackDirectory(self)
+        self.attack = self.attacks.path
         self.record = self.provenance_file
-        self.folders, self.later = (self.maps, self.images, self.figures), (self.attack,)
+        self.folders = (self.maps, self.images, self.figures)
         self.files = (self.table, self.report, self.config)
 
     def stored_settings(self) -> Any:
-        """See :class:`~lit_certattr.records.output_directory.OutputDirectory`."""
+        """See :class:`~lit_certattr.records.job_directory.JobDirectory`."""
         return self.provenance().get("settings")
 
+    def own_files(self) -> list[Path]:
+        """See :class:`~lit_certattr.records.job_directory.JobDirectory`."""
+        ids = own_ids((self.maps, self.images))
+        figures = {"summary.pdf", "summary.png"} | {f"{image_id}.png" for image_id in ids}
+        tensors = [folder / f"{image_id}{SUFFIX}" for folder in (self.maps, self.images) for image_id in ids]
+        return [*tensors, *(self.figures / name for name in figures)]
+
+    def clear(self) -> None:
+        """Delete the run, and the attacks on its certificates, which mean nothing without it."""
+        self.attacks.clear()
+        super().clear()
+
     def check(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:
-        """See :class:`~lit_certattr.records.output_directory.OutputDirectory`."""
+        """See :class:`~lit_certattr.records.job_directory.JobDirectory`."""
         self._check_place()  # before anything is asked of a path that may be impossible
         if self.record.exists() and not overwrite and "structure" in settings:
             check_structure(self.stored_settings(), self.path, self.delete)
@@ -157,7 +167,7 @@ class RunDirectory(OutputDirectory):
             "maps": hashlib.blake2b(maps.read_bytes(), digest_size=16).hexdigest(),
             "tensors": tensors_digest(tensors),
         }
-        write_whole(companion, to_safetensors(tensors, {_HEADER: json.dumps(header, sort_keys=True)}))
+        write_whole(companion, to_safetensors(tensors, {HEADER: json.dumps(header, sort_keys=True)}))
 
     def read(self, image_id: str) -> Record:
         """Everything about one image.
@@ -169,7 +179,7 @@ class RunDirectory(OutputDirectory):
         try:
             check_tensors(companion)
             with safe_open(companion, framework="pt") as file:
-                header = json.loads((file.metadata() or {})[_HEADER])
+                header = json.loads((file.metadata() or {})[HEADER])
                 tensors = {name: file.get_tensor(name) for name in ("image", "clean_map")}
             whole = header["tensors"] == tensors_digest(tensors)
             content = read_whole(maps, MAX_TENSORS)
@@ -196,9 +206,9 @@ class RunDirectory(OutputDirectory):
     def finished(self) -> frozenset[str]:
         """Ids of the images whose files are all there and undamaged; the others are to be done (again)."""
         done = set()
-        for file in self.images.glob(f"[!.]*{_SUFFIX}"):
+        for file in self.images.glob(f"[!.]*{SUFFIX}"):
             try:
-                done.add(self.read(file.name.removesuffix(_SUFFIX)).id)
+                done.add(self.read(file.name.removesuffix(SUFFIX)).id)
             except InputError:
                 continue
         return frozenset(done)
@@ -262,22 +272,7 @@ class RunDirectory(OutputDirectory):
 
     def _files(self, image_id: str) -> tuple[Path, Path]:
         check_ids([image_id])
-        return self.maps / f"{image_id}{_SUFFIX}", self.images / f"{image_id}{_SUFFIX}"
-
-
-def check_ids(ids: Iterable[str]) -> None:
-    """Refuse ids that cannot name the files of an image, before any work is done.
-
-    Raises:
-        InputError: Naming the first that cannot.
-    """
-    for image_id in ids:
-        if not SAFE_ID.fullmatch(image_id):
-            raise InputError(
-                f"image id {image_id!r} cannot name a file: at most 200 letters, digits and ._-, no leading dot"
-            )
-        if image_id in _RESERVED:
-            raise InputError(f"image id {image_id!r} cannot name a file: it is the name of a figure of all images")
+        return self.maps / f"{image_id}{SUFFIX}", self.images / f"{image_id}{SUFFIX}"
 
 
 def check_structure(settings: Any, path: Path, remedy: str) -> None:
@@ -315,22 +310,3 @@ def check_answers(before: Mapping[str, Any], now: Mapping[str, Any], complaint: 
 
 def _as_json(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=2) + "\n").encode()
-
-
-def fingerprint(settings: Mapping[str, Any]) -> str:
-    """SHA-256 of settings, whatever the order of their keys.
-
-    Example:
-        >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
-        True
-    """
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
-    """Digest of named tensors: of their types, shapes and bytes."""
-    state = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(tensors.items()):
-        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        state.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return state.hexdigest()

@@ -11,30 +11,30 @@ import pyarrow.parquet as pq
 from lit_certattr.certificates.drawing import name_of
 from lit_certattr.certificates.quantity import pixelwise_names
 from lit_certattr.records.attack_directory import AttackDirectory
-from lit_certattr.records.run_directory import Record
+from lit_certattr.records.run_directory import Record, RunDirectory
 from lit_certattr.reports.attack_figure import perturbation_figure, sandwich_figure, series
 from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
 from lit_certattr.robustness import ImageSandwich
 from lit_certattr.statistics.rounding import at_least, at_most, exact, fixed_at_least, fixed_at_most
 
 
-def write_attack_page(directory: AttackDirectory, ids: Sequence[str], max_panels: int = 16) -> None:
+def write_attack_page(run: RunDirectory, ids: Sequence[str], max_panels: int = 16) -> None:
     """Draw the figures of finished attacks and write ``attack.html``.
 
     The page holds its pictures, style and script itself and loads nothing; everything that comes from files or names is
     escaped.
 
     Args:
-        directory: Attacks whose images and table are written.
+        run: A run; images and table of its attacks are written.
         ids: Ids of the images, in the order of the table.
         max_panels: Images that get a panel, the first ones.
 
     Raises:
         InputError: If a file is missing or damaged.
     """
-    panels, curves = [], []
+    directory, panels, curves = run.attacks, [], []
     for number, (image_id, sandwich) in enumerate(directory.sandwiches(ids)):
-        record = directory.run.read(image_id)
+        record = run.read(image_id)
         curves.append((record.results, sandwich.rows))
         if number < max_panels:
             panels.append(_panel(directory, record, sandwich))
@@ -44,7 +44,7 @@ def write_attack_page(directory: AttackDirectory, ids: Sequence[str], max_panels
     directory.write_figure("sandwich.png", png)
     table, settings = pq.read_table(directory.table), directory.settings() or {}
     content = {
-        "network": (directory.run.provenance().get("network") or {}).get("class", "network"),
+        "network": (run.provenance().get("network") or {}).get("class", "network"),
         "num_images": len(ids),
         "tables": [_table(table)],
         "violations": [violation(row) for row in table.to_pylist() if row["contradicted"]],

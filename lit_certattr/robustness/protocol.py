@@ -1,7 +1,9 @@
 """The evaluation of the literature on robust attributions: accuracy, adversarial accuracy, agreement of maps."""
 
+import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from dataclasses import replace
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +80,19 @@ class RobustnessProtocol(Settings):
         self.top_k, self.windows = top_k, tuple(windows)
         self.criterion: Criterion = criterion
         self.searches = {"attack": search} | ({"random": search.random_search()} if random_search else {})
+
+    def with_seed(self, seed: int) -> Self:
+        """The same protocol, whose searches start at random points of another seed.
+
+        Args:
+            seed: Seed of the random starts of all searches.
+        """
+        other = copy.copy(self)
+        other.search = replace(self.search, seed=seed)
+        other.searches = {name: replace(search, seed=seed) for name, search in self.searches.items()}
+        if self.prediction_search is not None:
+            other.prediction_search = replace(self.prediction_search, seed=seed)
+        return other
 
     def settings(self) -> dict[str, Any]:
         """Everything that, beside the network and the images, decides the numbers; plain values.

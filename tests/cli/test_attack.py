@@ -247,8 +247,8 @@ def test_a_run_that_fails_its_audit_is_not_attacked(plain, capsys):
         (("--budgets=[]",), "budgets must be positive"),
         (("--budgets=many",), "budgets"),
         (("--seed=0",), "the run's own"),
-        (("--samples=0",), "--samples must be at least 1"),
-        (("--samples=3",), "num_samples=3 cannot certify"),
+        (("--num_samples=0",), "--num_samples must be at least 1"),
+        (("--num_samples=3",), "num_samples=3 cannot certify"),
         (("--error=0",), "--error must lie"),
         (("--draws=0",), "draws and judge_draws must be at least 1"),
         (("--search.steps=-1",), "steps must be at least 0"),
@@ -283,7 +283,7 @@ def test_damaged_settings_are_named(attacked, capsys):
 def test_configurations_are_understood(finished, tmp_path, capsys, path):
     """Each with the settings that cost time cut short."""
     run = RunDirectory(shutil.copytree(finished.parent / "plain", tmp_path / "run"))
-    status, out, error = _attack(run, capsys, f"--config={path}", *QUICK, "--max_images=1", "--samples=100")
+    status, out, error = _attack(run, capsys, f"--config={path}", *QUICK, "--max_images=1", "--num_samples=100")
     assert status == 0, error
     assert "1 image(s)" in out
 

@@ -294,7 +294,7 @@ def test_a_kind_that_cannot_be_re_derived_is_not_passed_over(run, capsys, monkey
 
 def test_an_honest_run_stands_against_fresh_noise(run, capsys):
     before = _files(run)
-    status, out = _audit(run, capsys, "--fresh", "--seed=11", "--samples=400")
+    status, out = _audit(run, capsys, "--fresh", "--seed=11", "--num_samples=400")
     assert status == 0, out
     assert "No claim falls" in out
     assert "400 fresh samples" in out
@@ -385,8 +385,8 @@ def test_another_network_is_refused_before_sampling(run, capsys, tmp_path):
     ("extra", "expected"),
     [
         (("--fresh", "--seed=0"), "the run's own"),
-        (("--samples=10",), "add --fresh"),
-        (("--fresh", "--samples=0"), "--samples must be at least 1"),
+        (("--num_samples=10",), "add --fresh"),
+        (("--fresh", "--num_samples=0"), "--num_samples must be at least 1"),
         (("--fresh", "--error=2"), "--error must lie"),
         (("--fresh", "--checkpoint=nowhere.ckpt"), "nowhere.ckpt does not exist"),
     ],
@@ -419,7 +419,7 @@ def test_a_run_that_stops_early(honest, tmp_path, capsys):
     main(["run", f"--config={tmp_path / 'early.yaml'}", checkpoint, f"--output={tmp_path / 'run'}"])
     run = RunDirectory(tmp_path / "run")
     assert min(pq.read_table(run.table).column("num_samples").to_pylist()) < 2000, "it stopped"
-    status, out = _audit(run, capsys, "--fresh", "--samples=500")
+    status, out = _audit(run, capsys, "--fresh", "--num_samples=500")
     assert status == 0, out
     assert "500 fresh samples" in out, "a fixed number, whatever the rule"
 

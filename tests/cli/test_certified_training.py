@@ -9,11 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from lit_certattr import Certifier
+from lit_certattr import Certifier, jobs
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import PixelCertificate
-from lit_certattr.cli import certify, certify_run, train
-from lit_certattr.cli.certify_run import TrainerOptions
+from lit_certattr.cli import certify, train
 from lit_certattr.data import Digits
 from lit_certattr.smoothing import GaussianNoise
 
@@ -128,8 +127,8 @@ def test_a_checkpoint_is_not_certified_by_the_noise_that_has_chosen_it_in_silenc
     def run(seed, data, output):
         certificates = [PixelCertificate([0.25], alpha=0.01)]
         certifier = Certifier(Gradient(), GaussianNoise(0.25), certificates, num_samples=100, seed=seed)
-        options = TrainerOptions(accelerator="cpu")
-        certify_run.run(certifier, data, checkpoint=checkpoint, output=str(here / output), trainer=options)
+        options = jobs.TrainerOptions(accelerator="cpu")
+        jobs.run(certifier, data, checkpoint=checkpoint, output=str(here / output), trainer=options)
 
     with pytest.warns(UserWarning, match=r"chosen by certified/selected, certified with seed 0 on 3 of these") as said:
         run(0, TestIsValidation(), "same")

@@ -7,9 +7,11 @@ import yaml
 
 import lit_certattr.cli.certify  # noqa: F401  (makes short class names legal)
 from lit_certattr.certification import Certifier
-from lit_certattr.cli.certify_run import TrainerOptions, _plain, add_run_arguments, build_parts
+from lit_certattr.cli.building import as_text, build_parts
+from lit_certattr.cli.certify_run import add_run_arguments
 from lit_certattr.cli.errors import OneLineParser
-from lit_certattr.records.trust import build, call
+from lit_certattr.jobs import TrainerOptions
+from lit_certattr.jobs.trust import build, call
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RUNS = [path for path in sorted((CONFIGS / "certify").glob("*.yaml")) if path.stem != "folder"]  # has no images
@@ -22,8 +24,7 @@ def test_both_ways_of_building_agree(path):
     add_run_arguments(parser)
     below = [f"--config={CONFIGS}/certify/photographs.yaml"] if path in METHODS else []
     config = parser.parse_args([*below, f"--config={path}"])
-    written = yaml.safe_dump({name: _plain(value) for name, value in vars(config).items() if name != "config"})
-    plain, parts = yaml.safe_load(written), build_parts(parser, config)
+    plain, parts = yaml.safe_load(as_text(config)), build_parts(parser, config)
     certifier = call(Certifier, build(plain["certifier"], "certifier"), "certifier")
     assert certifier.settings() == parts.certifier.settings()
     for name, certificate in parts.certifier.certificates.items():

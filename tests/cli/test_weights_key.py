@@ -38,7 +38,7 @@ def test_run_and_audit_take_the_named_weights(tmp_path, capsys):
     )
     main([*run, "--weights_key=model_ema"])
     assert network_hash(average) in str(RunDirectory(tmp_path / "run").provenance())
-    main(["audit", str(tmp_path / "run"), "--fresh", "--samples=300"])  # the record says which
+    main(["audit", str(tmp_path / "run"), "--fresh", "--num_samples=300"])  # the record says which
 
 
 def test_a_key_without_a_file(tmp_path, capsys):

@@ -7,7 +7,7 @@ from jsonargparse import get_loader
 
 from lit_certattr.certification import Futility
 from lit_certattr.cli import strict_yaml  # noqa: F401  (installs the loader)
-from lit_certattr.records.trust import build
+from lit_certattr.jobs.trust import build
 from lit_certattr.settings import moved
 
 OLD = {

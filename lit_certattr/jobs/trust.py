@@ -18,6 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from torch import nn
 
 from lit_certattr.attribution import Attribution
+from lit_certattr.audit.foreign import TRUSTED
 from lit_certattr.certificates import Certificate
 from lit_certattr.certification import StoppingRule
 from lit_certattr.data import ImageDataModule
@@ -25,35 +26,7 @@ from lit_certattr.errors import InputError
 from lit_certattr.settings.moved import current_path
 from lit_certattr.smoothing import Noise
 
-TRUSTED = ("lit_certattr", "torch", "torchvision", "timm")
-"""Packages whose classes are built without being told to."""
-
 _KINDS = (nn.Module, Attribution, Noise, Certificate, StoppingRule, ImageDataModule)
-
-
-def foreign_classes(config: Any) -> list[str]:
-    """Classes that a configuration names and that are of none of the :data:`TRUSTED` packages, sorted.
-
-    Args:
-        config: Plain nested values.
-
-    Example:
-        >>> foreign_classes({"network": {"class_path": "mine.Net"}, "data": {"class_path": "lit_certattr.data.Digits"}})
-        ['mine.Net']
-    """
-    return sorted({path for path in _class_paths(config) if path.partition(".")[0] not in TRUSTED})
-
-
-def _class_paths(config: Any) -> Iterator[str]:
-    below: list[Any] = [config]
-    while below:
-        value = below.pop()
-        if isinstance(value, Mapping):
-            if "class_path" in value:
-                yield str(value["class_path"])
-            below += value.values()
-        elif isinstance(value, list):
-            below += value
 
 
 def build(spec: Any, place: str) -> Any:

@@ -1,10 +1,10 @@
-"""What all directories have in common that a command fills file by file, and from which a stopped command resumes."""
+"""What all directories have in common that a job fills file by file, and from which a stopped job resumes."""
 
 import json
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,11 +16,12 @@ _FOREIGN = ("sources", "states")
 """Settings of :func:`~lit_certattr.settings.digest.foreign_identity`."""
 
 
-class OutputDirectory(ABC):
-    """A directory of files that appear whole or not at all; one of them holds the settings.
+class JobDirectory(ABC):
+    """A directory of files that appear whole or not at all; one of them, the record, holds the settings.
 
-    That file is written first and deleted last. So whenever a process is killed, the directory holds nothing, or work
-    of known settings that can be continued.
+    The record is written first and deleted last. So whenever a process is killed, the directory holds nothing, or work
+    of known settings that can be continued. Only files that a job wrote itself are ever deleted, see
+    :meth:`own_files`; whatever else lies there stays.
 
     Args:
         path: The directory; ``~`` is the home directory. Made by :meth:`_start`, not before.
@@ -43,8 +44,6 @@ class OutputDirectory(ABC):
     """The file with the settings."""
     folders: Sequence[Path]
     """The folders that are filled."""
-    later: Sequence[Path] = ()
-    """Folders that other commands add, and that mean nothing without the rest."""
     files: Sequence[Path]
     """The other files."""
 
@@ -64,6 +63,14 @@ class OutputDirectory(ABC):
         Raises:
             InputError: If the record is damaged.
         """
+
+    @abstractmethod
+    def finished(self) -> frozenset[str]:
+        """Ids of the images whose work is there and undamaged; the others are to be done (again)."""
+
+    @abstractmethod
+    def own_files(self) -> Collection[Path]:
+        """The files in :attr:`folders` that a job wrote: their content says so, not their name alone."""
 
     def check(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:
         """Refuse a directory that holds something else, is in use, or cannot be made; writes nothing.
@@ -103,19 +110,41 @@ class OutputDirectory(ABC):
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if overwrite and self.record.exists():
-                for folder in (*self.folders, *self.later):
-                    if folder.exists():
-                        shutil.rmtree(folder)
-                for file in (*self.files, self.record):
-                    file.unlink(missing_ok=True)
-            for folder in (self.path, *self.folders):
-                for leftover in folder.glob(".*.partial"):
-                    leftover.unlink()
+                self.clear()
+            for leftover in self._partials():
+                leftover.unlink()
             write_whole(self.record, record)
             for folder in self.folders:
                 folder.mkdir(exist_ok=True)
         except OSError as error:
             raise cannot_write(self.path, error) from None
+
+    def clear(self) -> None:
+        """Delete what the job wrote, the record last; files that it did not write stay, and the folders they lie in.
+
+        Raises:
+            OSError: If something cannot be deleted; the record is still there then.
+        """
+        own = {*self.own_files(), *self._partials()}
+        for folder in reversed(self.folders):  # what is drawn goes before that from which it is drawn
+            if not folder.is_dir():
+                continue
+            if not folder.is_symlink() and own.issuperset(folder.iterdir()):
+                shutil.rmtree(folder)
+                continue
+            for file in own.intersection(folder.iterdir()):
+                file.unlink()
+        for file in (*self.files, self.record):
+            file.unlink(missing_ok=True)
+
+    def _partials(self) -> Iterator[Path]:
+        """Files of ours that a killed process was writing."""
+        whole = {path.name for path in (*self.files, self.record)}
+        for path in self.path.glob(".*.partial"):
+            if _whole_name(path) in whole:
+                yield path
+        for folder in self.folders:
+            yield from (path for path in folder.glob(".*.partial") if _whole_name(path).endswith(_SUFFIXES))
 
     def _check_place(self) -> None:
         """Find what would make the directory impossible to write."""
@@ -137,9 +166,22 @@ class OutputDirectory(ABC):
                 yield path
 
 
+_SUFFIXES = (".safetensors", ".json", ".png", ".pdf")
+
+
 def _is_partial(path: Path) -> bool:
-    """Whether a file is one of ours that was being written."""
+    """Whether a file may be one of ours that was being written."""
     return path.name.startswith(".") and path.suffix == ".partial"
+
+
+def _whole_name(partial: Path) -> str:
+    """Name of the file that was being written.
+
+    Example:
+        >>> _whole_name(Path("maps/.cat.safetensors.partial"))
+        'cat.safetensors'
+    """
+    return partial.name.removeprefix(".").removesuffix(".partial")
 
 
 def first_difference(before: Any, now: Any, name: str = "") -> str | None:

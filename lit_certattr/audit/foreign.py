@@ -1,0 +1,32 @@
+"""What of a run comes from other packages."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+TRUSTED = ("lit_certattr", "torch", "torchvision", "timm")
+"""Packages whose classes are built without being told to."""
+
+
+def foreign_classes(config: Any) -> list[str]:
+    """Classes that a configuration names and that are of none of the :data:`TRUSTED` packages, sorted.
+
+    Args:
+        config: Plain nested values.
+
+    Example:
+        >>> foreign_classes({"network": {"class_path": "mine.Net"}, "data": {"class_path": "lit_certattr.data.Digits"}})
+        ['mine.Net']
+    """
+    return sorted({path for path in _class_paths(config) if path.partition(".")[0] not in TRUSTED})
+
+
+def _class_paths(config: Any) -> Iterator[str]:
+    below: list[Any] = [config]
+    while below:
+        value = below.pop()
+        if isinstance(value, Mapping):
+            if "class_path" in value:
+                yield str(value["class_path"])
+            below += value.values()
+        elif isinstance(value, list):
+            below += value

@@ -1,0 +1,103 @@
+"""Fills the directory of a job from the predict loop: one process at a time, image by image, resuming."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from lightning import Callback, LightningModule, Trainer
+
+from lit_certattr.data import Sample
+from lit_certattr.errors import InputError
+from lit_certattr.modules.image import ImageModule
+from lit_certattr.records.job_directory import JobDirectory
+
+
+class JobWriter(Callback, ABC):
+    """Writes what the predict loop of a module finds, as soon as it is found.
+
+    Before the loop it takes the lock of the directory, opens it and tells the module which images are done already.
+    Every process writes its own images; when all are done, the first one finishes the directory. The lock is held until
+    the loop ends, however it ends.
+
+    A subclass says how the directory is opened (:meth:`open`), what is written of a batch (:meth:`write`) and what
+    follows from all images (:meth:`finish`).
+
+    Args:
+        directory: Where to write.
+        ids: Ids of all images, in the order of the data set, which is that of the tables.
+    """
+
+    module: ClassVar[type[ImageModule]]
+    """Whose outcomes are written."""
+
+    def __init__(self, directory: JobDirectory, ids: Sequence[str]) -> None:
+        self._directory, self.ids = directory, list(ids)
+
+    @abstractmethod
+    def open(self) -> None:
+        """Open the directory; called in the first process, which holds the lock.
+
+        Raises:
+            InputError: If the directory holds something else, or cannot be written.
+        """
+
+    @abstractmethod
+    def write(self, trainer: Trainer, module: Any, batch: Sample, outcomes: Sequence[Any]) -> None:
+        """Write the outcomes of a batch.
+
+        Args:
+            trainer: The Trainer.
+            module: A module of the class :attr:`module`.
+            batch: The images.
+            outcomes: What the predict step returned for those that were not done.
+        """
+
+    def finish(self) -> None:
+        """Write what follows from all images; called in the first process, when all of them are written."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take the lock, open the directory, and skip what it holds.
+
+        Raises:
+            InputError: If the module is of another class, another process holds the lock, or the directory cannot be
+                used.
+        """
+        if not isinstance(pl_module, self.module):
+            raise InputError(
+                f"{type(self).__name__} works with the class {self.module.__name__}, not with "
+                f"{type(pl_module).__name__}"
+            )
+        if trainer.is_global_zero:
+            self._directory.lock.take()
+            self.open()
+        trainer.strategy.barrier("directory of the job")
+        pl_module.skip_ids = self._directory.finished()
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Sample,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write the images of this batch."""
+        if outputs:
+            self.write(trainer, pl_module, batch, outputs)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wait for all processes, then finish the directory."""
+        trainer.strategy.barrier("all images written")
+        if trainer.is_global_zero:
+            self.finish()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the lock back."""
+        if trainer.is_global_zero:
+            self._directory.lock.release()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the lock back."""
+        if trainer.is_global_zero:
+            self._directory.lock.release()

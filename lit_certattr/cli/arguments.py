@@ -1,0 +1,96 @@
+"""Options as people type them: a switch without its value, an old name."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
+
+from jsonargparse import ArgumentParser, Namespace
+
+from lit_certattr.errors import InputError
+
+_WORDS = ("true", "false", "yes", "no")
+
+
+def spell_out(parser: ArgumentParser, typed: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Arguments in which every switch has its value: ``--overwrite`` is ``--overwrite=true``.
+
+    Args:
+        parser: Knows the options.
+        typed: The arguments.
+
+    Returns:
+        The arguments, and the options below a class (``--certifier.attribution.init_args.absolute``) that stand without
+        a value: what they are is known only once the class is.
+    """
+    spelled, below = [], []
+    for argument, value in zip(typed, [*typed[1:], None], strict=True):
+        bare = value is None or value.startswith("--")
+        if argument.startswith("--") and "=" not in argument:
+            action = parser._option_string_actions.get(argument)
+            kinds = set(_kinds(getattr(action, "_typehint", None)))
+            only = kinds <= {bool, NoneType} and (value or "").lower() not in _WORDS
+            if bool in kinds and (bare or only):
+                argument = f"{argument}=true"
+            elif bare and action is None and any(argument[2:].startswith(f"{one.dest}.") for one in parser._actions):
+                below.append(argument)
+        spelled.append(argument)
+    return spelled, below
+
+
+def _kinds(hint: Any) -> Iterator[Any]:
+    """The alternatives of a type."""
+    if get_origin(hint) in (Union, UnionType):
+        for one in get_args(hint):
+            yield from _kinds(one)
+    else:
+        yield hint
+
+
+def value_of(config: Namespace, option: str) -> Any:
+    """What an option below a class has set; ``None`` if nothing.
+
+    Args:
+        config: What was parsed.
+        option: E.g. ``--certifier.attribution.init_args.absolute``, or the same without ``init_args``.
+    """
+    value: Any = config
+    for key in option.removeprefix("--").split("."):
+        value = value[-1] if isinstance(value, list) and value else value  # such an option is about the last of several
+        if isinstance(value, Namespace) and key not in value:
+            value = value.get("init_args")
+        value = value.get(key) if isinstance(value, Namespace) else None
+    return value
+
+
+def refuse_old_names(parser: ArgumentParser, typed: Sequence[str], renamed: Mapping[str, str]) -> None:
+    """Refuse an option under its old name, and name the new one.
+
+    Args:
+        parser: Knows the options.
+        typed: The arguments.
+        renamed: New names by old ones, without the dashes.
+
+    Raises:
+        InputError: If an old name is used that the parser does not have.
+    """
+    for argument in typed:
+        old = argument.partition("=")[0]
+        if argument.startswith("--") and old not in parser._option_string_actions:
+            check_old_name(old.removeprefix("--"), renamed, parser, dashes="--")
+
+
+def check_old_name(old: str, renamed: Mapping[str, str], parser: ArgumentParser, dashes: str = "") -> None:
+    """Refuse an old name.
+
+    Args:
+        old: A name, without dashes.
+        renamed: New names by old ones.
+        parser: Must have the new name.
+        dashes: What stands before both names in the complaint.
+
+    Raises:
+        InputError: If it is an old name, naming the new one.
+    """
+    new = renamed.get(old)
+    if new is not None and f"--{new}" in parser._option_string_actions:
+        raise InputError(f"{dashes}{old} is now called {dashes}{new}")

@@ -1,0 +1,99 @@
+"""From parsed options to what a job needs: its objects, and the text of its configuration."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+
+from lit_certattr.cli.errors import OneLineParser
+from lit_certattr.errors import InputError
+
+
+def build_parts(parser: OneLineParser, config: Namespace) -> Namespace:
+    """Build the classes that the configuration names.
+
+    Args:
+        parser: Has parsed the configuration.
+        config: The configuration.
+
+    Raises:
+        InputError: If a class refuses its arguments.
+    """
+    build = getattr(parser, "instantiate", None) or parser.instantiate_classes  # renamed in jsonargparse 4.49
+    try:
+        parts: Namespace = build(config)
+    except InputError:
+        raise
+    except ValueError as error:
+        # Where a type has alternatives (a list or a mapping of certificates), jsonargparse lists what each said.
+        said = [line.strip() for line in str(error).splitlines() if line.strip().startswith("- ")]
+        said = [line.removeprefix("- ") for line in said if not line.startswith("- Expected a")]
+        if not said:
+            raise
+        raise InputError("; ".join(said)) from error
+    return parts
+
+
+def name_output(config: Namespace, folder: str) -> None:
+    """Name the directory to write after the last configuration file, where no other name is given.
+
+    Args:
+        config: The configuration; its ``output`` is set.
+        folder: Where the directory is made.
+    """
+    if config.output is None:
+        files = [str(path) for path in config.config or []]
+        config.output = f"{folder}/{Path(files[-1]).stem if files else 'run'}"
+
+
+def as_text(config: Namespace) -> str:
+    """A configuration as YAML.
+
+    Args:
+        config: The configuration, before its classes are built.
+    """
+    return yaml.safe_dump(
+        {name: plain(value) for name, value in vars(config).items() if name != "config"}, sort_keys=False
+    )
+
+
+def plain(value: Any) -> Any:
+    """A parsed setting as YAML can hold it.
+
+    Args:
+        value: The setting.
+    """
+    if isinstance(value, Namespace):
+        value = value.as_dict()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def apply_short_options(config: Namespace, places: Mapping[str, Sequence[str]]) -> None:
+    """Move what the short options say to the settings that they stand for, so that the record names each once.
+
+    Args:
+        config: The configuration; the short options are removed.
+        places: The settings behind each short option; one in a part that is null is passed over.
+
+    Raises:
+        InputError: If a class has no such setting.
+    """
+    for name, settings in places.items():
+        value = config.pop(name)
+        if value is None:
+            continue
+        for setting in settings:
+            above, _, key = setting.rpartition(".")
+            part = config.get(above.removesuffix(".init_args"))
+            if part is None:
+                continue
+            values = config.get(above)
+            if values is None or key not in values:
+                raise InputError(f"--{name}: {part.get('class_path', above)} has no setting {key}")
+            config[setting] = value

@@ -1,0 +1,27 @@
+"""The jobs of ``certify.py`` for Python: run, attack, audit, evaluate, and a finished run opened again.
+
+Each takes plain typed arguments, returns what it has found, prints nothing but progress on stderr (``progress=False``
+silences it), and raises :class:`~lit_certattr.errors.InputError` where an argument, a file or an image cannot be used.
+"""
+
+from lit_certattr.jobs.attacking import AttackReport, attack
+from lit_certattr.jobs.auditing import AuditReport, audit
+from lit_certattr.jobs.evaluating import Evaluation, evaluate
+from lit_certattr.jobs.reopening import Reopened, reopen
+from lit_certattr.jobs.running import run
+from lit_certattr.jobs.sampling_again import SampledAgain
+from lit_certattr.jobs.trainer import TrainerOptions
+
+__all__ = [
+    "AttackReport",
+    "AuditReport",
+    "Evaluation",
+    "Reopened",
+    "SampledAgain",
+    "TrainerOptions",
+    "attack",
+    "audit",
+    "evaluate",
+    "reopen",
+    "run",
+]

@@ -1,0 +1,221 @@
+"""The job ``attack``: attack what a run has certified, and put both numbers side by side."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pyarrow.parquet as pq
+import torch
+
+from lit_certattr.attacks import AttackConfig
+from lit_certattr.audit.audit import audit_run
+from lit_certattr.callbacks.attack_writer import AttackWriter
+from lit_certattr.errors import InputError
+from lit_certattr.jobs.parts import select_samples, with_samples
+from lit_certattr.jobs.predict import predict
+from lit_certattr.jobs.reopening import Reopened, directory_of, reopened
+from lit_certattr.jobs.sampling_again import own_error
+from lit_certattr.jobs.trainer import is_first_process, make_trainer
+from lit_certattr.modules.attack import AttackModule
+from lit_certattr.records.attack_directory import AttackDirectory
+from lit_certattr.records.run_directory import RunDirectory
+from lit_certattr.robustness import SandwichAttack, quantities
+
+SEARCH = AttackConfig(eps=1.0, steps=30, smooth_beta=5.0)
+"""How each perturbation is searched if nothing else is said."""
+
+_MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
+
+
+@attrs.frozen
+class AttackReport:
+    """What :func:`attack` has found.
+
+    Attributes:
+        directory: Where it is written: ``page``, ``table``, ``csv``, ``figures``.
+        ids: Ids of the images that were attacked, in the order of the table.
+        rows: Rows of the table, see :func:`lit_certattr.records.attack_directory.schema`; in the first process only.
+        num_samples: Fresh samples that judged each perturbed image.
+        seed: Seed of the fresh noise.
+        error: Probability that anything said of perturbed images is false, all together.
+        own_error: Probability that the run itself holds a false statement about these images, at most.
+    """
+
+    directory: AttackDirectory
+    ids: list[str]
+    rows: list[dict[str, Any]]
+    num_samples: int
+    seed: int
+    error: float
+    own_error: float
+
+    @property
+    def contradicted(self) -> list[dict[str, Any]]:
+        """Rows with a claim that fresh noise contradicts; an honest run has none."""
+        return [row for row in self.rows if row["contradicted"]]
+
+
+def attack(
+    directory: str | Path | Reopened,
+    budgets: Sequence[float] | None = None,
+    search: AttackConfig = SEARCH,
+    draws: int = 8,
+    judge_draws: int = 64,
+    keep_label: bool = False,
+    random_search: bool = False,
+    num_samples: int | None = None,
+    seed: int | None = None,
+    error: float = 0.001,
+    ids: list[str] | None = None,
+    max_images: int | None = None,
+    max_panels: int = 16,
+    overwrite: bool = False,
+    trust: bool = False,
+    checkpoint: str | None = None,
+    accelerator: str | None = None,
+    devices: int | str | None = None,
+    threads: int | None = None,
+    progress: bool = True,
+) -> AttackReport:
+    """Attack the certificates of a run, and write ``attack/`` in its directory.
+
+    The run is audited first. Called again with the same arguments it continues attacks that were interrupted.
+
+    Args:
+        directory: Directory that ``certify.py run`` or :func:`~lit_certattr.jobs.run` has left; or what
+            :func:`~lit_certattr.jobs.reopen` has given.
+        budgets: l2 lengths of the perturbations, in pixel units; 1/4, 1/2, 1, 2 and 4 times the largest certified
+            radius if left out.
+        search: How each perturbation is searched, in l2; ``eps`` is replaced by each budget.
+        draws: Noisy maps behind the gradient of a step.
+        judge_draws: Noisy maps that judge a point of the search.
+        keep_label: Count only perturbations that keep the predicted label.
+        random_search: Also make the random search of equally many points.
+        num_samples: Fresh samples that judge each perturbed image; as many as the run's if left out.
+        seed: Seed of the fresh noise; one more than the run's if left out.
+        error: Probability that anything said of perturbed images is false, all together.
+        ids: Attack these images only.
+        max_images: Attack no more images than this, the first ones of the run.
+        max_panels: Images that get a panel on the page.
+        overwrite: Delete attacks of other settings that are there.
+        trust: Import any class that the run's ``config.yaml`` names, as you would run a script.
+        checkpoint: Where the weights are, if not where they were.
+        accelerator: cpu, cuda, ...; the run's if left out.
+        devices: Number of devices; the run's if left out.
+        threads: CPU threads per process; the run's if left out.
+        progress: Whether progress is shown on stderr.
+
+    Returns:
+        What was found, row by row, and where it is written.
+
+    Raises:
+        InputError: If the run does not pass its audit, is not of this network and these images, or a setting is out of
+            range; nothing is written then.
+
+    Example:
+        >>> from lit_certattr import jobs
+        >>> report = jobs.attack("runs/certify/mnist5k", budgets=[0.1, 0.4], max_images=2)  # doctest: +SKIP
+        >>> report.contradicted  # doctest: +SKIP
+        []
+    """
+    if not 0 < error < 1:
+        raise InputError(f"--error must lie strictly between 0 and 1, got {error}")
+    if num_samples is not None and num_samples < 1:
+        raise InputError(f"--num_samples must be at least 1, got {num_samples}")
+    if max_images is not None and max_images < 1:
+        raise InputError(f"--max_images must be at least 1, got {max_images}")
+    if search.keep != "best":
+        raise InputError(f"search.keep must be 'best', got {search.keep!r}: the worst point that was found counts")
+    run = directory_of(directory)
+    run.lock.check()
+    audit = audit_run(run, pages=False)
+    if audit.findings:
+        raise InputError(
+            f"{run.path} does not pass its audit ({audit.findings[0]}); certify.py audit {run.path} lists all "
+            f"{len(audit.findings)} finding(s)"
+        )
+    record = run.provenance()
+    seed = record["settings"]["seed"] + 1 if seed is None else seed
+    if seed == record["settings"]["seed"]:
+        raise InputError(f"--seed={seed} is the run's own: its noise has chosen the certificates; choose another")
+    parts = reopened(
+        directory, trust=trust, checkpoint=checkpoint, accelerator=accelerator, devices=devices, threads=threads
+    )
+    samples = select_samples(parts.samples, ids, max_images)
+    first = run.read(samples.ids[0])
+    if not list(quantities(first.results)):
+        raise InputError(f"{run.path}: no certificate that could be attacked ({', '.join(first.results)})")
+    certifier = with_samples(parts.certifier, num_samples, seed)
+    certifier.stopping = ()  # a fixed number judges
+    certifier.check_sample_size((first.clean_map.shape[0], first.clean_map.shape[1]))
+    sandwich = SandwichAttack(
+        certifier,
+        replace(search, eps=1.0),
+        default_budgets(run, samples.ids) if budgets is None else budgets,
+        draws=draws,
+        judge_draws=judge_draws,
+        keep_label=keep_label,
+        random_search=random_search,
+    )
+    loop = make_trainer(parts.trainer)
+    settings = _settings(record, sandwich, error, samples.ids, loop.strategy.root_device.type)
+    run.attacks.check(settings, overwrite)
+    module = AttackModule(
+        parts.network,
+        sandwich,
+        lambda image_id: run.read(image_id).results,
+        error / len(samples),
+        sandwich.num_passes(first.results),
+    )
+    writer = AttackWriter(run, settings, samples.ids, overwrite=overwrite, max_panels=max_panels)
+    predict(loop, module, samples, [writer], num_workers=parts.num_workers, progress=progress)
+    rows = pq.read_table(run.attacks.table).to_pylist() if is_first_process() else []
+    return AttackReport(
+        run.attacks,
+        list(samples.ids),
+        rows,
+        num_samples=certifier.num_samples,
+        seed=certifier.seed,
+        error=error,
+        own_error=own_error(record["settings"], len(samples)),
+    )
+
+
+def default_budgets(directory: RunDirectory, ids: Sequence[str]) -> list[float]:
+    """Budgets around what a run certifies: 1/4 to 4 times its largest radius, or sigma where nothing is certified.
+
+    Args:
+        directory: The run.
+        ids: Ids of the images to attack.
+    """
+    radius, sigma = 0.0, 1.0
+    for record in directory.records(ids):
+        sigma = next(iter(record.results.values())).sigma
+        radius = max([radius, *(quantity.reach() for quantity in quantities(record.results))])
+    return [float(f"{multiple * (radius or sigma):.2g}") for multiple in _MULTIPLES]
+
+
+def _settings(
+    record: Mapping[str, Any], attack: SandwichAttack, error: float, ids: Sequence[str], device: str
+) -> dict[str, Any]:
+    """Everything that decides what is found, as plain values; attacks are continued only with the same."""
+    search = asdict(attack.config)
+    return {
+        "run": record["fingerprint"],
+        "budgets": list(attack.budgets),
+        "search": {name: value for name, value in search.items() if name not in ("eps", "norm", "keep")},
+        "draws": attack.draws,
+        "judge_draws": attack.judge_draws,
+        "keep_label": attack.keep_label,
+        "random_search": len(attack.searches) > 1,
+        "num_samples": attack.certifier.num_samples,
+        "seed": attack.certifier.seed,
+        "error": error,
+        "ids": list(ids),
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "torch": version("torch"),
+    }

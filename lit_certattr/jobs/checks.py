@@ -1,0 +1,134 @@
+"""What is checked before a job samples or writes anything."""
+
+import warnings
+from typing import Any, NamedTuple
+
+import attrs
+import torch
+from torch import nn
+
+from lit_certattr.attribution import frozen
+from lit_certattr.callbacks.selection import recorded_selections
+from lit_certattr.certification import Certifier
+from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet
+from lit_certattr.errors import InputError
+from lit_certattr.modules import Targets
+from lit_certattr.preflight import CHECKS, accuracy_warning, check_network, logits_of, match_classes
+from lit_certattr.robustness.protocol import RobustnessProtocol
+from lit_certattr.smoothing import Noise
+
+
+class Checked(NamedTuple):
+    """What is certified, after it was found that it can be.
+
+    Attributes:
+        samples: The images; their targets are numbers of logits.
+        class_names: Name of each logit; empty if unknown.
+        record: What the preflight has found, for the provenance.
+    """
+
+    samples: SampleSet
+    class_names: list[str]
+    record: dict[str, Any]
+
+
+def check_run(
+    certifier: Certifier,
+    network: nn.Module,
+    data: ImageDataModule,
+    samples: SampleSet,
+    targets: Targets,
+    class_indices: list[int] | None,
+) -> Checked:
+    """Find what would stop a run later, or make it say something wrong, before anything is written.
+
+    Args:
+        certifier: What is certified, and how.
+        network: The network, in eval mode.
+        data: Data whose ``setup`` has run.
+        samples: Its images that are certified.
+        targets: Class that is explained.
+        class_indices: See :func:`~lit_certattr.preflight.match_classes`.
+
+    Raises:
+        InputError: Naming what is wrong, and the remedy.
+    """
+    image, _, image_id = samples[0]
+    name = f"image {image_id}"
+    size = getattr(network, "input_size", None)
+    if size is not None and tuple(image.shape) != tuple(size):
+        raise InputError(f"{name} has shape {tuple(image.shape)}, but {type(network).__name__} needs {tuple(size)}")
+    with frozen(check_network(network)), torch.no_grad():
+        logits = logits_of(network, image[None], name)
+        classes = match_classes(data, samples, logits.shape[1], type(network).__name__, class_indices)
+        samples = classes.samples
+        if targets == "label" and NO_LABEL in samples.targets:
+            unlabelled = samples.ids[samples.targets.index(NO_LABEL)]
+            raise InputError(f"image {unlabelled} has no label; use --targets=predicted, or --ids with labelled images")
+        target = samples.targets[0] if targets == "label" else int(logits.argmax(1))
+        certified = certifier.network(network, image[None])
+        findings = certifier.preflight(certified, image[None], target, str(image_id), name)
+        warning = accuracy_warning(network, samples)
+    certifier.check_sample_size(findings.map_shape)
+    if type(certifier.noise).check is not Noise.check:
+        for image, _, image_id in (samples[index] for index in range(len(samples))):
+            certifier.noise.check(image, str(image_id))
+    if warning is not None:
+        warnings.warn(warning, stacklevel=3)
+    record = {"checks": list(CHECKS), **attrs.asdict(findings), "warnings": [warning] if warning else []}
+    return Checked(samples, classes.names, record)
+
+
+def check_evaluation(
+    protocol: RobustnessProtocol,
+    network: nn.Module,
+    data: ImageDataModule,
+    samples: SampleSet,
+    class_indices: list[int] | None,
+) -> SampleSet:
+    """Find what would stop an evaluation later, before anything is written.
+
+    Args:
+        protocol: What is searched and compared.
+        network: The network, in eval mode.
+        data: Data whose ``setup`` has run.
+        samples: Its images that are evaluated.
+        class_indices: See :func:`~lit_certattr.preflight.match_classes`.
+
+    Returns:
+        The images; their targets are numbers of logits.
+
+    Raises:
+        InputError: Naming what is wrong, and the remedy.
+    """
+    if NO_LABEL in samples.targets:
+        raise InputError(f"image {samples.ids[samples.targets.index(NO_LABEL)]} has no label; accuracy needs one")
+    image, _, image_id = samples[0]
+    with frozen(check_network(network)), torch.no_grad():
+        logits = logits_of(network, image[None], f"image {image_id}")
+        samples = match_classes(data, samples, logits.shape[1], type(network).__name__, class_indices).samples
+        warning = accuracy_warning(network, samples)
+    if warning is not None:
+        warnings.warn(warning, stacklevel=3)
+    protocol.check(network, image)
+    return samples
+
+
+def warn_of_selection(checkpoint: str, seed: int, samples: SampleSet) -> None:
+    """Warn where the noise by which a checkpoint was chosen would be drawn again to certify it.
+
+    Args:
+        checkpoint: File of the weights.
+        seed: Seed of the noise to come.
+        samples: Images to certify.
+    """
+    for selection in recorded_selections(checkpoint):
+        if selection.seed == seed and (seen := set(selection.ids) & set(samples.ids)):
+            warnings.warn(
+                f"checkpoint {checkpoint} may have been chosen by {', '.join(selection.monitors)}, certified with seed "
+                f"{seed} on {len(seen)} of these images: the certificates would repeat the noise of the selection, and "
+                f"those of the best of {selection.looks} networks hold at {selection.looks} times alpha only. Give "
+                f"another seed, e.g. --certifier.seed={seed + 1}, and other images where you have them",
+                UserWarning,
+                stacklevel=3,
+            )

@@ -1,0 +1,139 @@
+"""The job ``evaluate``: the usual table of the literature on robust attributions, for any checkpoint."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+import yaml
+from lightning.pytorch.loggers import Logger
+from torch import nn
+
+from lit_certattr.callbacks.evaluation_writer import EvaluationWriter
+from lit_certattr.data import ImageDataModule
+from lit_certattr.data.unchanged import UnchangedSamples
+from lit_certattr.jobs.checks import check_evaluation
+from lit_certattr.jobs.parts import open_network, read_samples
+from lit_certattr.jobs.predict import predict
+from lit_certattr.jobs.trainer import TrainerOptions, is_first_process, make_trainer, use_threads
+from lit_certattr.models import network_hash, structure_hash
+from lit_certattr.modules.evaluation import EvaluationModule
+from lit_certattr.records.evaluation_directory import EvaluationDirectory, Mean
+from lit_certattr.records.ids import check_ids
+from lit_certattr.records.provenance import data_hash
+from lit_certattr.robustness.protocol import RobustnessProtocol
+
+
+@attrs.frozen
+class Evaluation:
+    """What :func:`evaluate` has found.
+
+    Attributes:
+        directory: Where the tables are: ``images``, ``summary``, ``text``, ``figure``.
+        protocol: What was searched and compared.
+        ids: Ids of the images, in the order of the tables.
+        means: Accuracies and agreements, as means over the images; in the first process only.
+    """
+
+    directory: EvaluationDirectory
+    protocol: RobustnessProtocol
+    ids: list[str]
+    means: list[Mean]
+
+
+def evaluate(
+    protocol: RobustnessProtocol,
+    data: ImageDataModule,
+    network: nn.Module | None = None,
+    checkpoint: str | None = None,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    seed: int | None = None,
+    ids: list[str] | None = None,
+    max_images: int | None = None,
+    class_indices: list[int] | None = None,
+    weights_key: str | None = None,
+    trainer: TrainerOptions = TrainerOptions(),  # noqa: B008  (never changed)
+    logger: Logger | None = None,
+    config: str | None = None,
+    progress: bool = True,
+) -> Evaluation:
+    """Evaluate the attributions of a network on a data set, and write the tables.
+
+    Called again with the same arguments it continues an evaluation that was interrupted. Arguments are left as they
+    are, but for the network, which is put in evaluation mode, frozen, and given the weights of ``checkpoint``.
+
+    Args:
+        protocol: What is searched and compared.
+        data: Labelled images; their test set is used. ``max_images`` of the data chooses fewer.
+        network: Network from images in [0, 1] to logits. Leave it out where the checkpoint names its network.
+        checkpoint: Weights (.ckpt, .pt, .pth, .safetensors), loaded without running any code from the file. A
+            checkpoint of ``train.py fit`` also rebuilds its network.
+        output: Directory to write, or to resume; ``runs/evaluate/<name of the last config file>`` if left out.
+        overwrite: Delete an evaluation with other settings that is there.
+        seed: Seed of the random starts, in place of ``seed`` of the searches of the protocol.
+        ids: Evaluate these images only.
+        max_images: Evaluate no more images than this, in place of ``max_images`` of the data.
+        class_indices: The network's logit of each class of the data, in the order of the data's class names. Needed
+            where these are not all of the network's classes, as with two folders and a network of 1000 classes.
+        weights_key: Which weights of the checkpoint, where it holds several sets (an average beside them).
+        trainer: Where the work is done.
+        logger: A Lightning logger, e.g. ``WandbLogger``: receives the configuration and the means.
+        config: Resolved configuration as YAML, kept in the directory.
+        progress: Whether progress is shown on stderr.
+
+    Returns:
+        The means over the images, and the directory.
+
+    Raises:
+        InputError: If a setting, a file or an image cannot be used; nothing is written then.
+
+    Example:
+        >>> from lit_certattr import jobs
+        >>> from lit_certattr.data import MNIST5k
+        >>> evaluation = jobs.evaluate(protocol, MNIST5k(), checkpoint="best.ckpt")  # doctest: +SKIP
+        >>> [mean.mean for mean in evaluation.means if mean.number == "natural_accuracy"]  # doctest: +SKIP
+        [0.94]
+    """
+    use_threads(trainer.threads)
+    directory = EvaluationDirectory("runs/evaluate/run" if output is None else output)
+    protocol = protocol if seed is None else protocol.with_seed(seed)
+    network = open_network(network, checkpoint, weights_key)
+    samples = read_samples(data, ids, max_images)
+    samples = UnchangedSamples(check_evaluation(protocol, network, data, samples, class_indices))
+    check_ids(samples.ids)
+    loop = make_trainer(trainer)
+    settings = protocol.settings() | {
+        "batch_size": data.batch_size,
+        "device": loop.strategy.root_device.type,
+        "precision": str(loop.precision),
+        "processes": loop.world_size,
+        "threads": torch.get_num_threads(),
+        "torch": version("torch"),
+        "network": network_hash(network),
+        "structure": structure_hash(network),
+        "images": data_hash(samples),
+    }
+    if is_first_process():
+        directory.check(settings, overwrite)
+    writer = EvaluationWriter(directory, settings, samples.ids, protocol, overwrite=overwrite, config=config)
+    predict(
+        loop,
+        EvaluationModule(network, protocol),
+        samples,
+        [writer],
+        batch_size=data.batch_size,
+        num_workers=data.num_workers,
+        progress=progress,
+    )
+    if logger is not None and loop.is_global_zero:
+        _log(logger, writer.means, config, settings)
+    return Evaluation(directory, protocol, list(samples.ids), writer.means)
+
+
+def _log(logger: Logger, found: list[Mean], config: str | None, settings: dict[str, Any]) -> None:
+    logger.log_hyperparams(yaml.safe_load(config) if config else settings)
+    logger.log_metrics({"/".join(filter(None, ("evaluate", mean.search, mean.number))): mean.mean for mean in found})
+    logger.save()
+    logger.finalize("success")

@@ -1,0 +1,135 @@
+"""The job ``run``: certify every image of a data set, and leave a run directory."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch.loggers import Logger
+from torch import nn
+
+from lit_certattr.callbacks.result_writer import ResultWriter
+from lit_certattr.certification import Certifier
+from lit_certattr.data import ImageDataModule
+from lit_certattr.data.unchanged import UnchangedSamples
+from lit_certattr.errors import InputError
+from lit_certattr.jobs.checks import check_run, warn_of_selection
+from lit_certattr.jobs.parts import open_network, read_samples, with_samples
+from lit_certattr.jobs.predict import predict
+from lit_certattr.jobs.trainer import TrainerOptions, is_first_process, make_trainer, use_threads
+from lit_certattr.modules import CertificationModule, Targets
+from lit_certattr.records import RunDirectory
+from lit_certattr.records.ids import check_ids
+from lit_certattr.records.provenance import provenance, run_settings
+from lit_certattr.records.table import RADII, check_radii
+from lit_certattr.reports.log_run import log_run
+
+
+def run(
+    certifier: Certifier,
+    data: ImageDataModule,
+    network: nn.Module | None = None,
+    checkpoint: str | None = None,
+    targets: Targets = "predicted",
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    num_samples: int | None = None,
+    seed: int | None = None,
+    ids: list[str] | None = None,
+    max_images: int | None = None,
+    class_indices: list[int] | None = None,
+    weights_key: str | None = None,
+    radii: Sequence[float] = RADII,
+    max_panels: int = 16,
+    trainer: TrainerOptions = TrainerOptions(),  # noqa: B008  (never changed)
+    logger: Logger | None = None,
+    config: str | None = None,
+    progress: bool = True,
+) -> RunDirectory:
+    """Certify every image of a data set, and write a run directory.
+
+    Called again with the same arguments it continues a run that was interrupted. Arguments are left as they are, but
+    for the network, which is put in evaluation mode, frozen, and given the weights of ``checkpoint``.
+
+    Args:
+        certifier: What is certified, and how.
+        data: Images; their test set is certified. ``max_images`` of the data chooses fewer.
+        network: Network from images in [0, 1] to logits. Leave it out where the checkpoint names its network.
+        checkpoint: Weights (.ckpt, .pt, .pth, .safetensors), loaded without running any code from the file. A
+            checkpoint of ``train.py fit`` also rebuilds its network.
+        targets: Class that is explained: the one predicted for the clean image, or the label.
+        output: Directory to write, or to resume; ``runs/certify/<name of the last config file>`` if left out.
+        overwrite: Delete a run with other settings that is there.
+        num_samples: Noisy samples per image, in place of ``certifier.num_samples``.
+        seed: Seed of the noise, in place of ``certifier.seed``.
+        ids: Certify these images only.
+        max_images: Certify no more images than this, in place of ``max_images`` of the data.
+        class_indices: The network's logit of each class of the data, in the order of the data's class names. Needed
+            where these are not all of the network's classes, as with two folders and a network of 1000 classes.
+        weights_key: Which weights of the checkpoint, where it holds several sets (an average beside them).
+        radii: Radii of the columns in ``results.parquet``, in pixel l2 units.
+        max_panels: Images that get a panel in the report.
+        trainer: Where the work is done.
+        logger: A Lightning logger, e.g. ``WandbLogger``: receives the configuration, the means over the images,
+            at most 16 panels and the table.
+        config: Resolved configuration as YAML, kept in the run directory, from which :func:`~lit_certattr.jobs.reopen`
+            builds the parts again; the settings are kept if it is left out.
+        progress: Whether progress is shown on stderr.
+
+    Returns:
+        The run directory: ``records(ids)``, ``table``, ``report`` and ``path`` are what most readers need.
+
+    Raises:
+        InputError: If a setting, a file or an image cannot be used; nothing is written then.
+
+    Example:
+        >>> from lit_certattr import Certifier, jobs
+        >>> from lit_certattr.data import Photographs
+        >>> directory = jobs.run(certifier, Photographs(), network, output="runs/mine")  # doctest: +SKIP
+    """
+    use_threads(trainer.threads)
+    check_radii(radii)
+    if max_panels < 0:
+        raise InputError(f"max_panels must be at least 0, got {max_panels}")
+    directory = RunDirectory("runs/certify/run" if output is None else output)
+    certifier = with_samples(certifier, num_samples, seed)
+    network = open_network(network, checkpoint, weights_key)
+    samples = read_samples(data, ids, max_images)
+    check_ids(samples.ids)
+    checked = check_run(certifier, network, data, samples, targets, class_indices)
+    samples = UnchangedSamples(checked.samples)
+    if checkpoint is not None and is_first_process():
+        warn_of_selection(checkpoint, certifier.seed, samples)
+
+    module = CertificationModule(network, certifier, targets)
+    loop = make_trainer(trainer, logger)
+    device = loop.strategy.root_device.type
+    settings = run_settings(certifier, network, samples, targets=targets, device=device, precision=str(loop.precision))
+    if is_first_process():
+        directory.check(settings, overwrite)
+    about = provenance(network, certifier.seed, device, samples[0].image.shape)
+    if config is None:
+        config = _settings_as_text(settings, radii=list(radii), max_panels=max_panels)
+    writer = ResultWriter(
+        directory,
+        settings,
+        samples.ids,
+        class_names=checked.class_names,
+        overwrite=overwrite,
+        config=config,
+        provenance=about | {"preflight": checked.record, "data": data.state_dict()},
+        radii=radii,
+        max_panels=max_panels,
+    )
+    predict(loop, module, samples, [writer], num_workers=data.num_workers, progress=progress)
+    if logger is not None and loop.is_global_zero:
+        log_run(logger, directory, samples.ids, config)
+    return directory
+
+
+def _settings_as_text(settings: Mapping[str, Any], **page: Any) -> str:
+    """The settings of a run as YAML, with those of the table and the page that are not as usual."""
+    usual = {"radii": list(RADII), "max_panels": 16}
+    unusual = {name: value for name, value in page.items() if value != usual[name]}
+    return yaml.safe_dump(json.loads(json.dumps(dict(settings) | unusual)))  # no value twice: YAML would write an alias

@@ -1,0 +1,84 @@
+"""Where the work of a job is done: devices, precision, threads."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from lightning import Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from lit_certattr.errors import InputError
+from lit_certattr.settings import check_count
+
+Precision = Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]
+
+
+@dataclass
+class TrainerOptions:
+    """Where the work is done; passed on to Lightning's Trainer.
+
+    Args:
+        accelerator: cpu, cuda, mps, ..., or auto.
+        devices: Number of devices (processes on a CPU), or auto.
+        strategy: Lightning's strategy; auto takes ddp for several devices.
+        precision: Arithmetic of the network. Another precision is another explainer: certify what is deployed.
+        threads: CPU threads per process; null leaves torch's choice. Part of the settings that decide the bits.
+    """
+
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    strategy: str = "auto"
+    precision: Precision = "32-true"
+    threads: int | None = None
+
+
+def use_threads(threads: int | None) -> None:
+    """Let torch use this number of CPU threads; ``None`` leaves its choice.
+
+    Args:
+        threads: Number of threads.
+
+    Raises:
+        InputError: If it is below 1, or more than a machine can start.
+    """
+    if threads is None:
+        return
+    if threads < 1:
+        raise InputError(f"trainer.threads must be at least 1 or null, got {threads}")
+    check_count("trainer.threads", threads)
+    torch.set_num_threads(threads)
+
+
+def make_trainer(options: TrainerOptions, logger: Logger | None = None) -> Trainer:
+    """The Trainer of a predict loop.
+
+    Args:
+        options: Where the work is done.
+        logger: A Lightning logger.
+
+    Raises:
+        InputError: If it refuses its settings, or more devices are asked for than a machine can have.
+    """
+    if str(options.devices).isdecimal():
+        check_count("trainer.devices", int(options.devices))
+    try:
+        return Trainer(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            strategy=options.strategy,
+            precision=options.precision,
+            logger=logger if logger is not None else False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            inference_mode=False,  # attributions need gradients
+        )
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
+        raise InputError(f"trainer: {error}") from None
+
+
+def is_first_process() -> bool:
+    """Whether this is the first process of a Trainer, or the only one: the one that writes and prints."""
+    return getattr(rank_zero_only, "rank", 0) == 0
