@@ -32,6 +32,7 @@ FLOORS = (
     "reports",
     "audit",
     "callbacks",
+    "jobs",
     "cli",
 )
 

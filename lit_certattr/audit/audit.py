@@ -14,7 +14,7 @@ from lit_certattr.audit.files import SUFFIX, check_files, odd_kinds, stored_ids
 from lit_certattr.audit.finding import Finding, name_list, show
 from lit_certattr.audit.foreign import foreign_classes
 from lit_certattr.audit.pages import check_page
-from lit_certattr.audit.recorded import Recorded, is_own_attribution, read_settings
+from lit_certattr.audit.recorded import Recorded, is_function, is_known_method, read_settings
 from lit_certattr.audit.table import check_table, read_table
 from lit_certattr.certificates import Result, UnknownResult, load_results
 from lit_certattr.certificates.presentation import own_columns
@@ -49,14 +49,22 @@ class Audit:
     Attributes:
         ids: Ids of the images, in the order of the table.
         tallies: By name of the certificate.
-        findings: Everything that is not as it must be; empty for an honest run.
+        findings: Everything that is not as it must be, and every kind that is unknown; empty for an honest run whose
+            kinds are all known.
         notes: What could not be checked, and why.
+        unaudited: Those of the findings that only say that a kind is unknown.
     """
 
     ids: list[str]
     tallies: dict[str, Tally]
     findings: list[Finding]
     notes: list[str]
+    unaudited: list[Finding] = attrs.field(factory=list)
+
+    @property
+    def faults(self) -> list[Finding]:
+        """Findings that say that something is not as it must be."""
+        return [finding for finding in self.findings if finding not in self.unaudited]
 
     @property
     def num_certificates(self) -> int:
@@ -109,7 +117,7 @@ def audit_run(directory: RunDirectory, pages: bool = True) -> Audit:
     unknown = derived.unknown_kinds()
     if table is not None:
         findings += check_table(table, derived.rows, schema(derived.radii, derived.columns), derived.skipped)
-    notes = _notes(directory, provenance, settings, recorded, config)
+    notes = _notes(directory, provenance, config)
     findings += _check_images(directory, ids, derived.labels, settings, notes)
     if unknown:
         notes.append("report.html and figures/ show certificates of an unknown kind, so they were not drawn again.")
@@ -117,9 +125,10 @@ def audit_run(directory: RunDirectory, pages: bool = True) -> Audit:
         faults, more = check_page(directory, ids, table, panels)
         findings += faults
         notes += more
+    unknown += _unknown_parts(settings, recorded)
     findings += unknown
     tallies = {name: Tally(derived.kinds[name], sum(equal), len(equal)) for name, equal in derived.equal.items()}
-    return Audit(ids, tallies, findings, notes)
+    return Audit(ids, tallies, findings, notes, unknown)
 
 
 class _Derived:
@@ -190,10 +199,21 @@ class _Derived:
 
     def unknown_kinds(self) -> list[Finding]:
         """One finding for each certificate of a kind that nobody has imported."""
-        advice = "audit again with --import and the name of the package that defines it"
-        return [
-            Finding(name, f"unknown kind, not audited: {show(kind)}; {advice}") for name, kind in self._unknown.items()
-        ]
+        return [_unknown(name, kind) for name, kind in self._unknown.items()]
+
+
+def _unknown_parts(settings: Mapping[str, Any], recorded: Recorded) -> Iterator[Finding]:
+    """One finding for a noise law and for a method of a kind that nobody has imported."""
+    if recorded.noise is None:
+        yield _unknown("noise", settings.get("noise"))
+    method = str(settings.get("attribution"))
+    if not is_known_method(method) and not is_function(method):
+        yield _unknown("attribution", method)
+
+
+def _unknown(place: str, kind: Any) -> Finding:
+    advice = "audit again with --import and the name of the package that defines it"
+    return Finding(place, f"unknown kind, not audited: {show(kind)}; {advice}")
 
 
 def _what_is_left(directory: RunDirectory, image_id: str) -> dict[str, Result]:
@@ -229,20 +249,16 @@ def _check_ids(asked: Any, ids: Sequence[str]) -> Iterator[Finding]:
 def _notes(
     directory: RunDirectory,
     provenance: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    recorded: Recorded,
     config: Mapping[str, Any],
 ) -> list[str]:
     """What was not checked, and why."""
     notes = []
-    own = [] if recorded.noise is not None else [f"the noise {show(settings.get('noise'))}"]
-    own += [] if is_own_attribution(method := str(settings.get("attribution"))) else [f"the attribution {show(method)}"]
-    if own:
-        notes.append(f"Not of this package, and not bound to the settings in every field: {', '.join(own)}.")
+    if is_function(method := str(provenance["settings"].get("attribution"))):
+        notes.append(f"The method is a function, not bound to the settings in every field: {show(method)}.")
     if classes := foreign_classes(config):
         notes.append(
             f"config.yaml names classes outside of this package, torch, torchvision and timm: {', '.join(classes)}. "
-            "certify.py attack and audit --fresh import them only with --trust."
+            "certify.py attack and audit --fresh import them with --trust, or with --import and their package."
         )
     if directory.attack.exists():
         notes.append("attack/ holds attacks on these certificates: its files are named, their numbers are not checked.")

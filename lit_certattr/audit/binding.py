@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lit_certattr.audit.finding import Finding, position, show
-from lit_certattr.audit.recorded import MAX_SAMPLES, Recorded, is_own_attribution, sampling_fields
+from lit_certattr.audit.recorded import MAX_SAMPLES, Recorded, is_known_method, sampling_fields
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.capabilities import CountsMasks, Rederivable
 from lit_certattr.data import NO_LABEL
@@ -103,7 +103,7 @@ def _sampling_faults(
     for key, value in expected.items():
         if held.get(key) != value:
             yield key, show(held.get(key)), f"{show(value)}{'' if key in _OF_IMAGE else _OF_SETTINGS}"
-    own = recorded.certificates.get(name) is not None and is_own_attribution(str(settings.get("attribution")))
+    own = recorded.certificates.get(name) is not None and is_known_method(str(settings.get("attribution")))
     for key in held.keys() - expected.keys() if own and recorded.noise is not None else ():
         yield key, show(held[key]), "no such field"
 

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lit_certattr import attribution, smoothing
-from lit_certattr.attribution import ProbabilityGradient
+from lit_certattr.attribution import Attribution, FunctionAttribution, ProbabilityGradient
 from lit_certattr.audit.consistency import MAX_LIST
 from lit_certattr.audit.finding import show
 from lit_certattr.certificates import Certificate
@@ -51,7 +50,8 @@ def noise_law(text: Any) -> Noise:
     """The noise law whose ``repr`` a setting is.
 
     Args:
-        text: E.g. ``"GaussianNoise(sigma=0.25)"``; only literal arguments of the laws of this package are read.
+        text: E.g. ``"GaussianNoise(sigma=0.25)"``; only literal arguments are read, of the laws of this package and of
+            those that the user has imported.
 
     Raises:
         InputError: If it is no such text.
@@ -61,9 +61,9 @@ def noise_law(text: Any) -> Noise:
         GaussianNoise(sigma=0.25)
     """
     name, _, arguments = str(text).partition("(")
-    law = getattr(smoothing, name, None)
-    if len(str(text)) > 500 or not (inspect.isclass(law) and issubclass(law, Noise)):
-        raise InputError(f"{show(text)} is no noise law of this package")
+    law = class_named(Noise, name)
+    if len(str(text)) > 500 or law is None:
+        raise InputError(f"{show(text)} is no noise law of this package, and of none that was imported")
     try:
         call = ast.parse(f"f({arguments}", mode="eval").body
         assert isinstance(call, ast.Call)
@@ -109,7 +109,7 @@ class Recorded(NamedTuple):
     """What the settings of a run describe.
 
     Attributes:
-        noise: The noise law; ``None`` for one that is not of this package.
+        noise: The noise law; ``None`` for one that nobody has imported.
         certificates: By name; ``None`` for one of a kind that nobody has imported.
         num_samples: Samples of an image, at most.
         may_stop: Whether sampling may stop early.
@@ -191,7 +191,7 @@ def read_settings(settings: Mapping[str, Any]) -> tuple[Recorded | None, list[st
     try:
         law = noise_law(settings.get("noise"))
     except InputError as error:
-        if getattr(smoothing, str(settings.get("noise")).partition("(")[0], None) is not None:
+        if class_named(Noise, _name(settings.get("noise"))) is not None:
             faults.append(str(error))
     for name, values in named.items():
         try:
@@ -235,20 +235,37 @@ def sampling_fields(
     if recorded.noise is not None:
         yield "generator", recorded.noise.generator(stream_of(str(settings.get("device"))))
     method = str(settings.get("attribution"))
-    if is_own_attribution(method) and (rule := _class_rule(method)) is not None:
+    if is_known_method(method) and (rule := _class_rule(method)) is not None:
         yield "class_rule", rule
     if (certificate := recorded.certificates.get(name)) is not None:
         yield from certificate.conditions().items()
 
 
-def is_own_attribution(text: str) -> bool:
-    """Whether the ``repr`` of an attribution method is that of a class of this package."""
-    name = text.partition("(")[0]
-    return name != "FunctionAttribution" and getattr(attribution, name, None) is not None  # the function is foreign
+def is_known_method(text: str) -> bool:
+    """Whether the ``repr`` of an attribution method is that of a class of this package, or of one that was imported.
+
+    Args:
+        text: E.g. ``"Gradient(channels='sum_abs')"``.
+    """
+    return not is_function(text) and class_named(Attribution, _name(text)) is not None
+
+
+def is_function(text: str) -> bool:
+    """Whether the ``repr`` of an attribution method is that of a function, of which nothing but its name is known.
+
+    Args:
+        text: E.g. ``"FunctionAttribution(name='mine')"``.
+    """
+    return _name(text) == FunctionAttribution.__name__
+
+
+def _name(text: Any) -> str:
+    """Name of the class whose ``repr`` a text is."""
+    return str(text).partition("(")[0]
 
 
 def _class_rule(text: str) -> str | None:
     """How the explained class is chosen by the method of this ``repr``, where it is not the target."""
-    methods = (getattr(attribution, name, None) for name in re.findall(r"(\w+)\(", text))
+    methods = (class_named(Attribution, name) for name in re.findall(r"(\w+)\(", text))
     rules = (getattr(method, "class_rule", None) for method in methods)
     return next((rule for rule in rules if isinstance(rule, str)), None)

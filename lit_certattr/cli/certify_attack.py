@@ -12,6 +12,7 @@ from rich.table import Table
 from lit_certattr.attacks import AttackConfig
 from lit_certattr.certificates.drawing import name_of
 from lit_certattr.cli.errors import OneLineParser
+from lit_certattr.cli.words import add_import_word
 from lit_certattr.jobs import AttackReport, attack
 from lit_certattr.jobs.attacking import SEARCH
 from lit_certattr.jobs.trainer import is_first_process
@@ -48,12 +49,14 @@ def add_attack_arguments(parser: OneLineParser) -> None:
     parser.add_argument("--config", action="config", help="YAML file of settings; may be given several times.")
     parser.add_class_arguments(AttackConfig, "search", skip=set(_FIXED), help="How each perturbation is searched")
     parser.set_defaults({f"search.{name}": value for name, value in asdict(SEARCH).items() if name not in _FIXED})
-    parser.add_function_arguments(attack, as_group=False, skip={"directory", "search", "progress"})
+    parser.add_function_arguments(attack, as_group=False, skip={"directory", "search", "imports", "progress"})
+    add_import_word(parser)
 
 
 def attack_from_config(parser: OneLineParser, config: Namespace) -> None:
     """Attack, print, and exit with status 1 if a certificate is contradicted."""
-    arguments = {name: value for name, value in vars(config).items() if name not in ("config", "search")}
+    arguments = {name: value for name, value in vars(config).items() if name not in ("config", "search", "import")}
+    arguments["imports"] = config["import"]
     report = attack(**arguments, search=AttackConfig(eps=SEARCH.eps, **config.search.as_dict()))
     if not is_first_process():
         return

@@ -9,6 +9,23 @@ RENAMED = {"samples": "num_samples"} | {setting: name for name, (setting,) in TR
 """New names of options by their old ones."""
 
 
+def add_import_word(parser: OneLineParser) -> None:
+    """Declare the option that allows a package to be imported.
+
+    Args:
+        parser: Of a command that reads the directory of a run.
+    """
+    parser.add_argument(
+        "--import",
+        action="append",
+        type=str,
+        metavar="PACKAGE",
+        default=[],
+        help="Import this package, on your word, and treat its certificates, results, methods and noise laws like "
+        "those of this package; may be given several times. Nothing is imported from the run directory.",
+    )
+
+
 def add_trainer_words(parser: OneLineParser) -> None:
     """Declare the options that say where the work is done, beside the settings ``trainer`` of a configuration.
 

@@ -19,6 +19,7 @@ from lit_certattr.jobs.predict import predict
 from lit_certattr.jobs.reopening import Reopened, directory_of, reopened
 from lit_certattr.jobs.sampling_again import own_error
 from lit_certattr.jobs.trainer import is_first_process, make_trainer
+from lit_certattr.jobs.users_word import import_allowed
 from lit_certattr.modules.attack import AttackModule
 from lit_certattr.records.attack_directory import AttackDirectory
 from lit_certattr.records.run_directory import RunDirectory
@@ -74,6 +75,7 @@ def attack(
     max_panels: int = 16,
     overwrite: bool = False,
     trust: bool = False,
+    imports: Sequence[str] = (),
     checkpoint: str | None = None,
     accelerator: str | None = None,
     devices: int | str | None = None,
@@ -102,6 +104,7 @@ def attack(
         max_panels: Images that get a panel on the page.
         overwrite: Delete attacks of other settings that are there.
         trust: Import any class that the run's ``config.yaml`` names, as you would run a script.
+        imports: Packages that may be imported; their classes are built, and what they certify is attacked, too.
         checkpoint: Where the weights are, if not where they were.
         accelerator: cpu, cuda, ...; the run's if left out.
         devices: Number of devices; the run's if left out.
@@ -131,6 +134,7 @@ def attack(
         raise InputError(f"search.keep must be 'best', got {search.keep!r}: the worst point that was found counts")
     run = directory_of(directory)
     run.lock.check()
+    import_allowed(run, imports, trust)
     audit = audit_run(run, pages=False)
     if audit.findings:
         raise InputError(
@@ -142,7 +146,13 @@ def attack(
     if seed == record["settings"]["seed"]:
         raise InputError(f"--seed={seed} is the run's own: its noise has chosen the certificates; choose another")
     parts = reopened(
-        directory, trust=trust, checkpoint=checkpoint, accelerator=accelerator, devices=devices, threads=threads
+        directory,
+        trust=trust,
+        imports=imports,
+        checkpoint=checkpoint,
+        accelerator=accelerator,
+        devices=devices,
+        threads=threads,
     )
     samples = select_samples(parts.samples, ids, max_images)
     first = run.read(samples.ids[0])

@@ -1,6 +1,6 @@
 """The parts of a run, built again from its ``config.yaml``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -54,13 +54,13 @@ class Parts:
         return attrs.evolve(self, **weights, **given)
 
 
-def build_parts(path: Path, config: Any, trust: bool) -> Parts:
+def build_parts(path: Path, config: Any, packages: Sequence[str] | None) -> Parts:
     """The parts that a configuration names.
 
     Args:
         path: The file, for complaints.
         config: Its content, as plain values.
-        trust: Import whatever it names; otherwise known classes are built from plain values alone.
+        packages: Their classes are built, from plain values alone; ``None`` imports whatever is named.
 
     Raises:
         InputError: If it names none, or what cannot be built.
@@ -73,7 +73,9 @@ def build_parts(path: Path, config: Any, trust: bool) -> Parts:
                 "sampled again; reopen a run from Python with jobs.reopen(directory, certifier, data, network)"
             )
     parts["network"] = config.get("network")
-    certifier, data, options, network = _import_all(path, parts) if trust else _build_known(path, parts)
+    certifier, data, options, network = (
+        _import_all(path, parts) if packages is None else _build_known(path, parts, packages)
+    )
     return Parts(
         certifier,
         network,
@@ -108,12 +110,14 @@ def from_python(run: RunDirectory, settings: Mapping[str, Any], given: Mapping[s
     )
 
 
-def _build_known(path: Path, parts: Mapping[str, Any]) -> tuple[Certifier, ImageDataModule, TrainerOptions, Any]:
+def _build_known(
+    path: Path, parts: Mapping[str, Any], packages: Sequence[str]
+) -> tuple[Certifier, ImageDataModule, TrainerOptions, Any]:
     """With known classes and plain values alone."""
-    data, network = build(parts["data"], "data"), build(parts["network"], "network")
+    data, network = (build(parts[name], name, packages) for name in ("data", "network"))
     if not isinstance(data, ImageDataModule) or not isinstance(network, nn.Module | None):
         raise InputError(f"{path}: data must be a data set, and network a network")
-    certifier = call(Certifier, build(parts["certifier"], "certifier"), "certifier")
+    certifier = call(Certifier, build(parts["certifier"], "certifier", packages), "certifier")
     return certifier, data, call(TrainerOptions, dict(parts["trainer"]), "trainer"), network
 
 

@@ -1,7 +1,7 @@
 """The job ``reopen``: a finished run again; its network, its images and its certifier, checked against the record."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from lit_certattr.files.untrusted import read_yaml
 from lit_certattr.jobs.parts import open_network, read_samples
 from lit_certattr.jobs.recorded_parts import Parts, build_parts, from_python
 from lit_certattr.jobs.trainer import TrainerOptions, make_trainer, use_threads
-from lit_certattr.jobs.trust import nothing_from
+from lit_certattr.jobs.trust import import_packages, nothing_from
 from lit_certattr.modules import Targets
 from lit_certattr.preflight import logits_of, match_classes
 from lit_certattr.records.job_directory import first_difference
@@ -78,6 +78,7 @@ def reopen(
     devices: int | str | None = None,
     threads: int | None = None,
     trust: bool = False,
+    imports: Sequence[str] = (),
 ) -> Reopened:
     """Build what certified the images of a run, and refuse what is not what was certified.
 
@@ -87,8 +88,8 @@ def reopen(
     ``config.yaml`` names, and everything is compared with the record: settings, weights and structure of the network,
     its logits for fixed images, and the images.
 
-    Only classes of this package, torch, torchvision and timm are built, unless ``trust`` is given; nothing is ever
-    imported from the directory itself.
+    Only classes of this package, torch, torchvision and timm are built, unless ``trust`` or ``imports`` are given;
+    nothing is ever imported from the directory itself.
 
     Args:
         directory: Directory that ``certify.py run`` or :func:`~lit_certattr.jobs.run` has left.
@@ -101,6 +102,7 @@ def reopen(
         devices: Number of devices; the run's if left out.
         threads: CPU threads per process; the run's if left out.
         trust: Import whatever ``config.yaml`` names, as you would run a script.
+        imports: Packages that may be imported; their classes are built, too.
 
     Returns:
         The parts of the run.
@@ -123,8 +125,10 @@ def reopen(
     }
     changes: dict[str, Any] = {"accelerator": accelerator, "devices": devices, "threads": threads}
     record = run.provenance()
+    packages = import_packages(imports, run.path)
     with nothing_from(run.path):
-        parts = _parts(run, record, {name: part for name, part in given.items() if part is not None}, trust)
+        known = {name: part for name, part in given.items() if part is not None}
+        parts = _parts(run, record, known, None if trust else packages)
         options = replace(parts.trainer, **{name: value for name, value in changes.items() if value is not None})
         use_threads(_threads(record) if threads is None else threads)
         return _checked(run, record, parts, options, checkpoint)
@@ -142,7 +146,7 @@ def reopened(directory: str | Path | Reopened, **how: Any) -> Reopened:
     """
     if not isinstance(directory, Reopened):
         return reopen(directory, **how)
-    asked = next((name for name, value in how.items() if value not in (None, False)), None)
+    asked = next((name for name, value in how.items() if value not in (None, False, ())), None)
     if asked is not None:
         raise InputError(f"{asked}: give it to jobs.reopen(), which has opened this run already")
     return directory
@@ -157,7 +161,9 @@ def directory_of(directory: str | Path | Reopened) -> RunDirectory:
     return directory.directory if isinstance(directory, Reopened) else RunDirectory(directory)
 
 
-def _parts(run: RunDirectory, record: Mapping[str, Any], given: Mapping[str, Any], trust: bool) -> Parts:
+def _parts(
+    run: RunDirectory, record: Mapping[str, Any], given: Mapping[str, Any], packages: Sequence[str] | None
+) -> Parts:
     """The parts that are given, and the others as ``config.yaml`` names them."""
     try:
         config = read_yaml(run.config)
@@ -165,7 +171,7 @@ def _parts(run: RunDirectory, record: Mapping[str, Any], given: Mapping[str, Any
         raise InputError(f"{run.config} cannot be read: {error.strerror}") from None
     if isinstance(config, Mapping) and not isinstance(config.get("certifier"), Mapping) and "certifier" in given:
         return from_python(run, record["settings"], given)
-    return build_parts(run.config, config, trust).replaced(given)
+    return build_parts(run.config, config, packages).replaced(given)
 
 
 def _threads(record: Mapping[str, Any]) -> int | None:

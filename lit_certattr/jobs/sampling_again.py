@@ -1,7 +1,7 @@
 """The images of a run sampled again: its claims against noise that it has not seen, its samples drawn once more."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ def sample_again(
     ids: list[str] | None = None,
     max_images: int | None = None,
     trust: bool = False,
+    imports: Sequence[str] = (),
     checkpoint: str | None = None,
     accelerator: str | None = None,
     devices: int | str | None = None,
@@ -71,6 +72,7 @@ def sample_again(
         ids: Sample these images only.
         max_images: Sample no more images than this, the first ones of the run.
         trust: Import any class that ``config.yaml`` names, as you would run a script.
+        imports: Packages that may be imported; their classes are built, too.
         checkpoint: Where the weights are, if not where they were.
         accelerator: cpu, cuda, ...; the run's if left out.
         devices: Number of devices; the run's if left out.
@@ -91,7 +93,13 @@ def sample_again(
     if seed == settings["seed"]:
         raise InputError(f"--seed={seed} is the run's own: the same noise again would prove nothing; choose another")
     parts = reopened(
-        directory, trust=trust, checkpoint=checkpoint, accelerator=accelerator, devices=devices, threads=threads
+        directory,
+        trust=trust,
+        imports=imports,
+        checkpoint=checkpoint,
+        accelerator=accelerator,
+        devices=devices,
+        threads=threads,
     )
     samples = select_samples(parts.samples, ids, max_images)
     again = Replay(run, parts.certifier, samples.ids, _REPLAYED if replay is None else replay, seed, parts.class_names)

@@ -9,7 +9,7 @@ arguments; a text stays a text.
 import importlib
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -29,12 +29,13 @@ from lit_certattr.smoothing import Noise
 _KINDS = (nn.Module, Attribution, Noise, Certificate, StoppingRule, ImageDataModule)
 
 
-def build(spec: Any, place: str) -> Any:
+def build(spec: Any, place: str, packages: Sequence[str] = TRUSTED) -> Any:
     """The object that plain values describe, without importing anything foreign.
 
     Args:
         spec: A mapping with ``class_path`` and ``init_args``, or lists and mappings of such, or plain values.
         place: Where it stands, for complaints.
+        packages: Packages whose classes may be built.
 
     Raises:
         InputError: If a class is foreign, is no network, method, noise, certificate, rule or data set, or refuses its
@@ -45,14 +46,14 @@ def build(spec: Any, place: str) -> Any:
         GaussianNoise(sigma=0.25)
     """
     if isinstance(spec, list):
-        return [build(item, place) for item in spec]
+        return [build(item, place, packages) for item in spec]
     if not isinstance(spec, Mapping):
         return spec
     if "class_path" not in spec:
-        return {key: build(value, f"{place}.{key}") for key, value in spec.items()}
-    kind = trusted_class(str(spec["class_path"]), place)
+        return {key: build(value, f"{place}.{key}", packages) for key, value in spec.items()}
+    kind = trusted_class(str(spec["class_path"]), place, packages)
     arguments = {**(spec.get("init_args") or {}), **(spec.get("dict_kwargs") or {})}
-    return call(kind, {key: build(value, f"{place}.{key}") for key, value in arguments.items()}, place)
+    return call(kind, {key: build(value, f"{place}.{key}", packages) for key, value in arguments.items()}, place)
 
 
 def call(kind: type, arguments: Mapping[str, Any], place: str) -> Any:
@@ -79,23 +80,28 @@ def _is_tuple(hint: Any) -> bool:
     return get_origin(hint) is tuple or any(get_origin(part) is tuple for part in get_args(hint))
 
 
-def trusted_class(path: str, place: str) -> type:
-    """The class of this name, if it is one that is built without being told to.
+def trusted_class(path: str, place: str, packages: Sequence[str] = TRUSTED) -> type:
+    """The class of this name, if it is of a package whose classes may be built.
+
+    Args:
+        path: Dotted path of the class.
+        place: Where it stands, for complaints.
+        packages: These packages.
 
     Raises:
-        InputError: If it is not, naming ``--trust``.
+        InputError: If it is not, naming ``--trust`` and ``--import``.
     """
     module, _, name = current_path(path).rpartition(".")
     found: Any = None
-    if path.partition(".")[0] in TRUSTED:
+    if path.partition(".")[0] in packages:
         try:
             found = getattr(importlib.import_module(module), name, None)
         except ImportError:
             found = None
-    if not (inspect.isclass(found) and issubclass(found, _KINDS) and found.__module__.partition(".")[0] in TRUSTED):
+    if not (inspect.isclass(found) and issubclass(found, _KINDS) and found.__module__.partition(".")[0] in packages):
         raise InputError(
             f"{place}: {path[:200]} is no network, method, noise, certificate, rule or data set of "
-            f"{', '.join(TRUSTED)}; --trust imports it, as you would run a script"
+            f"{', '.join(packages)}; --trust imports it, as you would run a script, or --import its package alone"
         )
     return found
 
@@ -113,6 +119,32 @@ def nothing_from(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(guard)
+
+
+def import_packages(names: Sequence[str], folder: Path) -> tuple[str, ...]:
+    """Import packages on the user's word, never from a run directory.
+
+    Args:
+        names: Names of packages or modules, as in an ``import`` statement.
+        folder: The run directory.
+
+    Returns:
+        The packages whose classes may be built: :data:`TRUSTED` and these.
+
+    Raises:
+        InputError: If one cannot be imported, or lies in the run directory.
+    """
+    with nothing_from(folder):
+        for name in names:
+            try:
+                module = importlib.import_module(name)
+            except Exception as error:  # whatever the code of the package raises
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                raise InputError(f"--import: {name[:200]} cannot be imported ({reason})") from error
+            place = getattr(module, "__file__", None)
+            if place is not None and Path(place).resolve().is_relative_to(folder.resolve()):
+                raise InputError(f"--import: {name} lies in {folder}, from which nothing is imported")
+    return (*TRUSTED, *(name.partition(".")[0] for name in names))
 
 
 class _Guard:

@@ -47,6 +47,11 @@ class JobDirectory(ABC):
     files: Sequence[Path]
     """The other files."""
 
+    @property
+    def a_kind(self) -> str:
+        """What the directory holds, with its article."""
+        return f"{'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind}"
+
     def __init__(self, path: str | Path) -> None:
         if not str(path).strip() or not str(path).isprintable():
             raise InputError(f"{str(path)!r} is no name for a directory")
@@ -95,7 +100,7 @@ class JobDirectory(ABC):
             return
         difference = first_difference(self.stored_settings(), json.loads(json.dumps(settings)))
         if difference is not None:
-            raise InputError(f"{self.path} holds a {self.kind} with other settings ({difference}); {self.delete}")
+            raise InputError(f"{self.path} holds {self.a_kind} with other settings ({difference}); {self.delete}")
 
     def _start(self, record: bytes, overwrite: bool) -> None:
         """Make the directory and write the record, after :meth:`check`.
@@ -207,7 +212,10 @@ def first_difference(before: Any, now: Any, name: str = "") -> str | None:
             if difference is not None:
                 return difference
         return None
-    return None if before == now else f"{name or 'all settings'} was {_short(before)}, is {_short(now)}"
+    if before == now:
+        return None
+    old_text, new_text = _excerpts(str(before), str(now))
+    return f"{name or 'all settings'} was {old_text}, is {new_text}"
 
 
 def _foreign_difference(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -220,6 +228,19 @@ def _foreign_difference(name: str, before: Mapping[str, str], now: Mapping[str, 
     return f"the source of {one} has changed" if one in now else f"{one} is not used any more"
 
 
-def _short(value: Any) -> str:
-    text = str(value)
+def _excerpts(one: str, two: str) -> tuple[str, str]:
+    """Two texts, at most 60 letters of each, from shortly before the first letter that differs.
+
+    Example:
+        >>> _excerpts("a" * 80 + "b", "a" * 80 + "c")
+        ('...aaaaaaaaaaaaaaaaaaaab', '...aaaaaaaaaaaaaaaaaaaac')
+    """
+    pairs = enumerate(zip(one, two, strict=False))
+    same = next((place for place, (a, b) in pairs if a != b), min(len(one), len(two)))
+    return _excerpt(one, same), _excerpt(two, same)
+
+
+def _excerpt(text: str, same: int) -> str:
+    start = max(0, same - 20) if same > 40 else 0
+    text = ("..." if start else "") + text[start:]
     return text if len(text) <= 60 else f"{text[:57]}..."

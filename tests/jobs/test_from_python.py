@@ -53,7 +53,9 @@ def finished(tmp_path_factory):
 
 
 def _reopened(directory, **settings):
-    return jobs.reopen(directory.path, **({"certifier": _certifier(), "data": Digits(), "network": _network()} | settings))
+    return jobs.reopen(
+        directory.path, **({"certifier": _certifier(), "data": Digits(), "network": _network()} | settings)
+    )
 
 
 def test_a_run_is_certified_attacked_and_audited_without_a_word(finished, capsys):
@@ -91,7 +93,7 @@ def test_a_run_from_python_is_opened_with_its_objects_only(finished):
         _reopened(finished, network=SmallCNN(image_size=8))
     with pytest.raises(InputError, match="noise was"):
         _reopened(finished, certifier=Certifier(Gradient(), GaussianNoise(0.2), [PixelCertificate()]))
-    with pytest.raises(InputError, match="jobs.reopen"):
+    with pytest.raises(InputError, match=r"jobs\.reopen"):
         jobs.audit(_reopened(finished), fresh=True, devices=2)
 
 

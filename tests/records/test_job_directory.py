@@ -43,7 +43,7 @@ def _files(path):
 
 
 def test_every_kind_is_tried():
-    assert KINDS == [AttackDirectory, EvaluationDirectory, RunDirectory]
+    assert [AttackDirectory, EvaluationDirectory, RunDirectory] == KINDS
 
 
 @pytest.mark.parametrize("kind", KINDS)

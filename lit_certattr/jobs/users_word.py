@@ -1,0 +1,28 @@
+"""What a user allows to be imported for a run, before its files are read as what they claim to be."""
+
+from collections.abc import Sequence
+
+from lit_certattr.audit.foreign import foreign_classes
+from lit_certattr.files.untrusted import read_yaml
+from lit_certattr.jobs.trust import import_packages
+from lit_certattr.records.run_directory import RunDirectory
+
+
+def import_allowed(run: RunDirectory, imports: Sequence[str], trust: bool) -> None:
+    """Import the packages that the user has named; with ``trust`` also those that the run's ``config.yaml`` names.
+
+    Args:
+        run: The run.
+        imports: Packages that may be imported.
+        trust: Whether everything may be.
+
+    Raises:
+        InputError: If one cannot be imported, or lies in the run directory.
+    """
+    import_packages(imports, run.path)
+    if trust:
+        try:
+            named = foreign_classes(read_yaml(run.config))
+        except (OSError, ValueError):
+            return  # the audit says so
+        import_packages([path.rpartition(".")[0] for path in named], run.path)
