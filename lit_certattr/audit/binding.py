@@ -64,7 +64,10 @@ def _derived(record: Record, name: str, recorded: Recorded) -> tuple[Result | No
         certificate.check_share(share)
         certificate.check_noise(recorded.noise)
         fixed = certificate.fixed(recorded.noise, (height, width), record.image.numel(), result.num_samples, share)
-    for key, value in {**recorded.plain(name), **fixed}.items():
+    plain = recorded.plain(name)
+    if recorded.noise is None:  # what else a result holds of the settings may depend on the law
+        plain = {key: value for key, value in plain.items() if key == "alpha"}
+    for key, value in {**plain, **fixed}.items():
         if not hasattr(result, key):
             continue
         held = getattr(result, key)
