@@ -63,8 +63,9 @@ class JobWriter(Callback, ABC):
                 used.
         """
         if not isinstance(pl_module, self.module):
+            kind = self.module.__name__
             raise InputError(
-                f"{type(self).__name__} works with the class {self.module.__name__}, not with "
+                f"{type(self).__name__} works with {'an' if kind[0] in 'AEIOU' else 'a'} {kind}, not with "
                 f"{type(pl_module).__name__}"
             )
         if trainer.is_global_zero:

@@ -79,12 +79,6 @@ class AttackDirectory(JobDirectory):
         figures |= {f"{image_id}{end}.png" for image_id in ids for end in ("", "-perturbed")}
         return [*(self.images / self._file(image_id) for image_id in ids), *(self.figures / name for name in figures)]
 
-    def clear(self) -> None:
-        """Delete the attacks, and their folder if nothing else is in it."""
-        super().clear()
-        if self.path.is_dir() and not any(self.path.iterdir()):
-            self.path.rmdir()
-
     def settings(self) -> dict[str, Any] | None:
         """The settings of the attacks that are here, ``None`` if there are none.
 

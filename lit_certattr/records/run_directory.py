@@ -94,6 +94,8 @@ class RunDirectory(JobDirectory):
     def clear(self) -> None:
         """Delete the run, and the attacks on its certificates, which mean nothing without it."""
         self.attacks.clear()
+        if self.attack.is_dir() and not any(self.attack.iterdir()):
+            self.attack.rmdir()
         super().clear()
 
     def check(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:

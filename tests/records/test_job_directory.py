@@ -64,6 +64,15 @@ def test_overwriting_deletes_what_was_written_and_no_file_of_anybody_else(kind, 
     assert directory.finished() == frozenset()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_overwritten_can_be_filled_again(kind, tmp_path, certified):
+    directory = _filled(kind, tmp_path / "run", certified)
+    directory.open({"a": 2}, overwrite=True)
+    assert all(folder.is_dir() and not any(folder.iterdir()) for folder in directory.folders)
+    assert directory.record.exists()
+    assert not any(file.exists() for file in directory.files if file.name != "config.yaml")
+
+
 def test_a_new_run_takes_its_attacks_away_but_no_file_beside_them(tmp_path, certified):
     run = _filled(RunDirectory, tmp_path / "run", certified)
     (run.attack / "notes.txt").write_text("mine")
@@ -71,7 +80,7 @@ def test_a_new_run_takes_its_attacks_away_but_no_file_beside_them(tmp_path, cert
     assert list(_files(run.attack)) == ["notes.txt"]
     (run.attack / "notes.txt").unlink()
     run.open({"a": 3}, overwrite=True)
-    assert not any(run.attack.rglob("*"))
+    assert not any(path.is_file() for path in run.attack.rglob("*"))
 
 
 def test_a_file_whose_end_is_damaged_is_still_ours(tmp_path, certified):
