@@ -10,8 +10,8 @@ import pytest
 from lit_certattr import attacks, attribution, certificates, certification, objectives, robustness, smoothing
 from lit_certattr.attacks import AttackConfig
 from lit_certattr.attribution import Gradient, InputXGradient
+from lit_certattr.jobs.trust import trusted_class
 from lit_certattr.objectives import AdversarialLoss, CleanLoss, GradientMap, Neighbour, Schedule
-from lit_certattr.records.trust import trusted_class
 from lit_certattr.settings import Settings
 from lit_certattr.settings.digest import check_unchanged, foreign_identity
 from lit_certattr.settings.plain import plain
