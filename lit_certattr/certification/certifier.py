@@ -34,7 +34,7 @@ from lit_certattr.preflight import (
     logits_of,
 )
 from lit_certattr.settings import instance, several, whole_number
-from lit_certattr.settings.digest import foreign_identity
+from lit_certattr.settings.foreign import foreign_identity
 from lit_certattr.smoothing import (
     MapBlock,
     Noise,
@@ -380,7 +380,7 @@ class Certifier:
         """Everything that, beside the network and the image, decides the certificates; plain values.
 
         Where method, noise, certificates or rules are of classes outside this package, it holds digests of their source
-        and of their state too (:func:`~lit_certattr.settings.digest.foreign_identity`).
+        and of their state too (:func:`~lit_certattr.settings.foreign.foreign_identity`).
 
         Raises:
             InputError: If one of them holds something of which no record can say what it is.

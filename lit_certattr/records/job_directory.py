@@ -13,7 +13,7 @@ from lit_certattr.files.whole_file import cannot_write, write_whole
 from lit_certattr.records.lock import DirectoryLock
 
 _FOREIGN = ("sources", "states")
-"""Settings of :func:`~lit_certattr.settings.digest.foreign_identity`."""
+"""Settings of :func:`~lit_certattr.settings.foreign.foreign_identity`."""
 
 
 class JobDirectory(ABC):

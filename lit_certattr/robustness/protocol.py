@@ -29,7 +29,7 @@ from lit_certattr.metrics.functional import (
 )
 from lit_certattr.metrics.lens import LENS
 from lit_certattr.settings import Settings
-from lit_certattr.settings.digest import foreign_identity
+from lit_certattr.settings.foreign import foreign_identity
 
 Criterion = Literal["kendall", "top_k_intersection", "objective"]
 
@@ -98,7 +98,7 @@ class RobustnessProtocol(Settings):
         """Everything that, beside the network and the images, decides the numbers; plain values.
 
         Where method or objective are of classes outside this package, it holds digests of their source and of their
-        state too (:func:`~lit_certattr.settings.digest.foreign_identity`).
+        state too (:func:`~lit_certattr.settings.foreign.foreign_identity`).
         """
         return {
             "attribution": repr(self.attribution),

@@ -1,16 +1,10 @@
 """A digest of what an object is: its class, its state, and the source of all code that is not of a known package."""
 
-import dataclasses
 import hashlib
 import inspect
-import sys
-import sysconfig
-from collections.abc import Callable, Iterator, Mapping
-from functools import _lru_cache_wrapper, cached_property, lru_cache
-from pathlib import Path
+from functools import _lru_cache_wrapper, cached_property
 from types import (
     BuiltinFunctionType,
-    CodeType,
     FunctionType,
     GetSetDescriptorType,
     MemberDescriptorType,
@@ -18,35 +12,18 @@ from types import (
     ModuleType,
     WrapperDescriptorType,
 )
-from typing import Any, NoReturn
+from typing import Any
 
-import attrs
 import numpy as np
 import torch
 from torch import Tensor
 
 from lit_certattr.errors import InputError
 from lit_certattr.settings.plain import dotted_path
+from lit_certattr.settings.source import compiled, content_of, globals_of, is_users, members_of, source_of
 
-PACKAGE = "lit_certattr"
-_INSTALLED = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented))
 _NAMED = (BuiltinFunctionType, WrapperDescriptorType, GetSetDescriptorType, MemberDescriptorType, np.ufunc)
-_FUNCTIONS = (FunctionType, staticmethod, classmethod, property)
-
-
-def is_foreign(named: Any) -> bool:
-    """Whether a class or a function is of another package than this one and Python itself.
-
-    Args:
-        named: The class or the function.
-
-    Example:
-        >>> is_foreign(InputError), is_foreign(dict), is_foreign(Tensor)
-        (False, False, True)
-    """
-    root = _root(named)
-    return root not in (PACKAGE, "builtins") and root not in sys.stdlib_module_names
 
 
 def digest(value: Any, what: str) -> str:
@@ -76,39 +53,6 @@ def digest(value: Any, what: str) -> str:
         raise InputError(f"{what} is nested too deeply to be told from another") from None
 
 
-def foreign_identity(parts: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """What a record holds of settings that are made of classes and functions outside this package.
-
-    Args:
-        parts: Objects of settings, by what they are: ``{"attribution": ..., "noise": ...}``.
-
-    Returns:
-        ``{"sources": ..., "states": ...}``: a digest of the source of each such class and function by its dotted path,
-        and a digest of each object that holds one, by its name in ``parts``. Empty where all is of this package.
-
-    Raises:
-        InputError: If an object holds something of which nobody can say what it is, or if one of this package was
-            changed in a way that its settings do not say.
-
-    Example:
-        >>> from lit_certattr.smoothing import GaussianNoise
-        >>> foreign_identity({"noise": GaussianNoise(0.25)})
-        {}
-    """
-    sources: dict[str, str] = {}
-    states: dict[str, str] = {}
-    for name, part in parts.items():
-        foreign = list(foreign_parts(part))
-        for one in foreign:
-            path, found = dotted_path(one), source_digest(one)
-            sources[path] = found if sources.get(path, found) == found else _join(sources[path], found.encode()).hex()
-        if foreign:
-            states[name] = digest(part, name)
-        else:
-            check_unchanged(part)
-    return {"sources": sources, "states": states} if sources else {}
-
-
 def source_digest(named: Any) -> str:
     """SHA-256 of the source of a class or a function; the bases of a class have digests of their own.
 
@@ -119,78 +63,6 @@ def source_digest(named: Any) -> str:
     return (walk.class_alone(named) if isinstance(named, type) else walk.of(named)).hex()
 
 
-def check_unchanged(part: Any) -> None:
-    """Refuse an object of this package whose attributes are not those that its settings give.
-
-    Args:
-        part: An object of settings, or a list or mapping of them.
-
-    Raises:
-        InputError: If somebody has set an attribute of it that is no setting, with the remedy.
-    """
-    for one in part if isinstance(part, list | tuple) else [part]:
-        arguments = one.init_args()
-        for below in arguments.values():
-            if _is_settings(type(below)):
-                check_unchanged(below)
-        if digest(one, repr(one)) != digest(type(one)(**arguments), repr(one)):
-            raise InputError(
-                f"{one!r:.200} was changed after it was created, in a way that its settings do not say: create another "
-                f"{type(one).__name__}, or write a subclass"
-            )
-
-
-def foreign_parts(value: Any) -> Iterator[type | Callable[..., Any]]:
-    """Classes and functions outside this package that settings are made of, base classes included, each once.
-
-    Args:
-        value: An object of settings, or lists and mappings of them.
-
-    Example:
-        >>> from lit_certattr.smoothing import GaussianNoise
-        >>> list(foreign_parts([GaussianNoise(0.25), {"a": 1}]))
-        []
-    """
-    seen, below = set(), [value]
-    while below:
-        part = below.pop(0)
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        if isinstance(part, type):
-            own = [base for base in part.__mro__ if is_foreign(base) and (_is_settings(base) or is_users(base))]
-            yield from (base for base in own if id(base) == id(part) or id(base) not in seen)
-            seen.update(map(id, own))
-        elif isinstance(part, FunctionType | MethodType):
-            if is_users(part) or "<" in part.__qualname__:
-                yield part
-        elif isinstance(part, list | tuple | set | frozenset):
-            below += part
-        elif isinstance(part, Mapping):
-            below += part.values()
-        elif _is_settings(type(part)):
-            below += [type(part), *part.init_args().values()]
-        elif dataclasses.is_dataclass(part):
-            below += [type(part), *(getattr(part, field.name) for field in dataclasses.fields(part))]
-        elif attrs.has(type(part)):
-            below += [type(part), *(getattr(part, field.name) for field in attrs.fields(type(part)))]
-        elif is_users(type(part)):
-            below.append(type(part))
-
-
-def is_users(named: Any) -> bool:
-    """Whether the source of a class or a function counts: not that of this package, of Python, or of what is installed.
-
-    Args:
-        named: The class or the function.
-    """
-    return is_foreign(named) and not _is_installed(sys.modules.get(named.__module__ or ""))
-
-
-def _is_settings(kind: type) -> bool:
-    return hasattr(kind, "settings_state")  # lit_certattr.settings.identity.Settings, which stands on this module
-
-
 class _Digest:
     """Walks through an object; what it has seen is taken up once, so that circles end."""
 
@@ -198,6 +70,7 @@ class _Digest:
         self.what = what
         self.place: list[str] = []
         self.depth = 0
+        self.lenient = 0
         self.known: dict[int, tuple[Any, bytes]] = {}  # the objects are kept, so that no id is used twice
 
     def of(self, value: Any) -> bytes:
@@ -257,7 +130,7 @@ class _Digest:
 
     def _of_object(self, value: Any) -> bytes:
         """By what ``pickle`` would be given, one step at a time."""
-        if _is_settings(type(value)):
+        if hasattr(type(value), "settings_state"):  # lit_certattr.settings.identity.Settings, which stands on this
             return _join("settings", *map(self.of, (type(value), value.init_args(), value.settings_state())))
         try:
             parts = value.__reduce_ex__(4)
@@ -273,7 +146,9 @@ class _Digest:
         mapped = None if pairs is None else dict(pairs)
         return _join("object", *map(self.of, (type(value), function, arguments, state, listed, mapped)))
 
-    def _untold(self, value: Any) -> NoReturn:
+    def _untold(self, value: Any) -> bytes:
+        if self.lenient:
+            return _join("opaque", dotted_path(type(value)).encode())
         place = self.place[0] if self.place else "it"
         raise InputError(
             f"{self.what}: {place} is or holds an object of class {type(value).__name__}, which nothing tells from "
@@ -296,30 +171,31 @@ class _Digest:
     def class_alone(self, kind: type) -> bytes:
         """The source of a class, and what its methods and attributes hold beside it."""
         self.known.setdefault(id(kind), (kind, _join("class", dotted_path(kind).encode())))
-        parts = [_join("member", name.encode(), self._of_global(member)) for name, member in _members(kind)]
-        return _join("source", dotted_path(kind).encode(), _source(kind), *parts)
+        parts = [_join("member", name.encode(), self._of_global(member)) for name, member in members_of(kind)]
+        return _join("source", dotted_path(kind).encode(), source_of(kind), *parts)
 
     def _of_function(self, function: FunctionType) -> bytes:
         local = "<" in function.__qualname__
         users = is_users(function)
         parts = [dotted_path(function).encode()]
         if users or local:
-            cells = [_content(cell) for cell in function.__closure__ or ()]
-            parts += map(self.of, (function.__defaults__, function.__kwdefaults__, cells))
+            cells = [content_of(cell) for cell in function.__closure__ or ()]
+            parts += map(self.of, (function.__defaults__, function.__kwdefaults__, cells, vars(function)))
         if users:
-            source = _source(function)
+            source = source_of(function)
             if not source or "<lambda>" in function.__qualname__:  # two of them may stand in one line
-                parts.append(_code(function.__code__))
+                parts.append(compiled(function.__code__))
             parts.append(source)
-            parts += [self._of_global(value) for value in _named_globals(function)]
+            parts += [self._of_global(value) for value in globals_of(function)]
         return _join("function", *parts)
 
     def _of_global(self, value: Any) -> bytes:
-        """A constant of a module or a class; of what cannot be told apart, only its class."""
+        """A constant of a module or a member of a class; of what cannot be told apart, its class counts alone."""
+        self.lenient += 1
         try:
             return self.of(value)
-        except InputError:
-            return _join("opaque", dotted_path(type(value)).encode())
+        finally:
+            self.lenient -= 1
 
 
 def without_cached(value: Any, state: dict[str, Any]) -> dict[str, Any]:
@@ -344,73 +220,3 @@ def _of_tensor(tensor: Tensor) -> bytes:
     dense = tensor.detach().to_dense() if tensor.layout != torch.strided else tensor.detach()
     flat = dense.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
     return _join("tensor", f"{tensor.dtype} {tuple(tensor.shape)}".encode(), flat.view(torch.uint8).numpy().tobytes())
-
-
-def _root(named: Any) -> str:
-    return (getattr(named, "__module__", None) or "builtins").partition(".")[0]
-
-
-def _is_installed(module: ModuleType | None) -> bool:
-    """Whether a module is a built-in one or lies where Python and packages are installed."""
-    if module is None or module.__name__ == "__main__":
-        return False
-    file = getattr(module, "__file__", None)
-    if file is None:
-        return module.__name__.partition(".")[0] in sys.builtin_module_names
-    return any(Path(file).resolve().is_relative_to(place) for place in _INSTALLED)
-
-
-@lru_cache(maxsize=256)
-def _source(named: Any) -> bytes:
-    """The source of a class or a function; nothing where there is none."""
-    try:
-        return inspect.getsource(named).encode()
-    except (OSError, TypeError, SyntaxError, IndexError):
-        return b""
-
-
-def _code(code: CodeType) -> bytes:
-    """Compiled code, but for where it stands."""
-    constants = [_code(item) if isinstance(item, CodeType) else _constant(item) for item in code.co_consts]
-    names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_argcount, code.co_flags)
-    return _join("code", code.co_code, repr(names).encode(), *constants)
-
-
-def _constant(value: Any) -> bytes:
-    return repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value).encode()
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not set yet
-        return None
-
-
-def _members(kind: type) -> Iterator[tuple[str, Any]]:
-    """What a class defines, without the bookkeeping of Python."""
-    for name, member in sorted(vars(kind).items()):
-        if isinstance(member, _FUNCTIONS) or not (name.startswith("__") or name == "_abc_impl"):
-            yield name, member
-
-
-def _named_globals(function: FunctionType) -> Iterator[Any]:
-    """Values of the module that a function names, and of modules of the user that it names."""
-    names = sorted(set(_names(function.__code__)))
-    space = function.__globals__
-    for name in names:
-        if name not in space:
-            continue
-        value = space[name]
-        yield name
-        if not isinstance(value, ModuleType):
-            yield value
-        elif value.__name__.partition(".")[0] != PACKAGE and not _is_installed(value):
-            yield from (vars(value)[below] for below in names if below in vars(value))
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from lit_certattr.errors import InputError
-from lit_certattr.settings.digest import digest, foreign_parts, without_cached
+from lit_certattr.settings.digest import digest, without_cached
+from lit_certattr.settings.foreign import foreign_parts
 from lit_certattr.settings.plain import copied, dotted_path, is_plain, plain
 
 _MISSING = object()
@@ -116,8 +117,10 @@ class Settings:
             if value is _MISSING or (name in given and name not in self.unrecorded and not is_plain(value)):
                 value = given.get(name, _MISSING)
             if value is _MISSING:
+                kind = type(self).__name__
                 raise InputError(
-                    f"{type(self).__name__} does not know its {name}: create it with {type(self).__name__}(...)"
+                    f"{kind} does not know its {name}: keep it in an attribute of that name, or hand all arguments on "
+                    f"where {kind} has a __new__ of its own"
                 )
             yield name, value
 

@@ -13,7 +13,7 @@ from lit_certattr.attribution import Gradient, InputXGradient
 from lit_certattr.jobs.trust import trusted_class
 from lit_certattr.objectives import AdversarialLoss, CleanLoss, GradientMap, Neighbour, Schedule
 from lit_certattr.settings import Settings
-from lit_certattr.settings.digest import check_unchanged, foreign_identity
+from lit_certattr.settings.foreign import check_unchanged, foreign_identity
 from lit_certattr.settings.plain import plain
 from lit_certattr.smoothing import GaussianNoise
 

@@ -20,7 +20,8 @@ from lit_certattr.attribution import LIME, RISE, Attribution, Gradient, SmoothGr
 from lit_certattr.attribution.fixed import Fixed
 from lit_certattr.errors import InputError
 from lit_certattr.settings import Settings
-from lit_certattr.settings.digest import check_unchanged, digest, foreign_identity, foreign_parts
+from lit_certattr.settings.digest import digest
+from lit_certattr.settings.foreign import check_unchanged, foreign_identity, foreign_parts
 from lit_certattr.smoothing import GaussianNoise
 
 METHOD = """
@@ -183,7 +184,38 @@ def make_function(factor):
     return explain
 
 
-@pytest.mark.parametrize("make", [make_class, make_function])
+def decorated(factor):
+    class Made(Attribution):
+        @torch.no_grad()
+        def __call__(self, model, images, targets, create_graph=False):
+            return factor * images.sum(1)
+
+    return Made
+
+
+def weighted(factor):
+    def explain(model, images, targets):
+        return explain.factor * images.sum(1)
+
+    explain.factor = factor
+    return explain
+
+
+LOCK = threading.Lock()
+
+
+def guarded(factor):
+    lock = threading.Lock()
+
+    class Made(Attribution):
+        def __call__(self, model, images, targets, create_graph=False):
+            with lock, LOCK:
+                return factor * images.sum(1)
+
+    return Made
+
+
+@pytest.mark.parametrize("make", [make_class, make_function, decorated, weighted, guarded])
 def test_what_is_closed_over_counts(make):
     assert digest(make(2.0), "it") == digest(make(2.0), "it")
     assert digest(make(2.0), "it") != digest(make(2.5), "it")
