@@ -1,5 +1,6 @@
 """Shared by all tests: one thread (two cost more on small networks), and no run ever asks for a network."""
 
+import gc
 import hashlib
 import os
 import sys
@@ -33,6 +34,12 @@ class WholeFiles(LoadGroupScheduling):
     def _split_scope(self, nodeid: str) -> str:
         group: str = super()._split_scope(nodeid)
         return nodeid.partition("::")[0] if group == nodeid else group
+
+
+def pytest_collection_finish() -> None:
+    """Modules and collected tests, a million objects, stay: no collection of garbage need look at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WholeFiles | None:

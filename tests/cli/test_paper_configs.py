@@ -63,12 +63,14 @@ def run(tmp_path, monkeypatch, colours):
     return run
 
 
+@pytest.mark.parametrize("name", {below(name, "model"): name for name in PAPER}.values())  # each network once
+def test_fast_dev_run_writes_nothing(name, run):
+    run(name, "--trainer.fast_dev_run=1")
+    assert [path for path in Path().rglob("*") if path.is_file()] == []
+
+
 @pytest.mark.parametrize("name", PAPER)
 class TestLayers:
-    def test_fast_dev_run_writes_nothing(self, name, run):
-        run(name, "--trainer.fast_dev_run=1")
-        assert [path for path in Path().rglob("*") if path.is_file()] == []
-
     def test_two_steps_fill_the_run_directory_of_that_name(self, name, run):
         run(name, *STEPS, "--trainer.log_every_n_steps=1")
         assert [path.name for path in Path("runs").iterdir()] == [name]

@@ -1,8 +1,8 @@
 import re
-import subprocess
 import sys
 from pathlib import Path
 
+import processes
 import pytest
 import torch
 import yaml
@@ -232,12 +232,14 @@ class TestMistakes:
     @pytest.mark.xdist_group("processes")
     @pytest.mark.slow
     @pytest.mark.parametrize("mistake", ["unknown option", "negative sigma", "pickled checkpoint"])
-    def test_in_a_process_of_its_own(self, mistake, files):
+    def test_in_a_process_of_its_own(self, mistake, files, tmp_path_factory):
         args, pattern = MISTAKES[mistake]
         before = sorted(files.rglob("*"))
-        command = [sys.executable, str(ROOT / "train.py"), "fit", config("train/digits_noise"), *args]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=files)
-        assert done.returncode == 2
+        program = f"import os; os.chdir({str(files)!r})\n{(ROOT / 'train.py').read_text()}"
+        (done,) = processes.run(
+            tmp_path_factory.mktemp("output"), program, ("fit", config("train/digits_noise"), *args)
+        )
+        assert done.status == 2
         assert done.stdout == ""
         assert re.fullmatch(rf"train\.py: error: .*{pattern}.*\n", done.stderr), done.stderr
         assert sorted(files.rglob("*")) == before

@@ -107,8 +107,8 @@ class TestContract:
 @pytest.mark.slow
 @those(lambda case: case is next(one for one in CASES.values() if one.make is case.make))  # each class once
 def test_learns_the_digits(case, tmp_path):
-    module = RobustClassifier(SmallCNN(image_size=8, width=8), case(), functools.partial(torch.optim.Adam, lr=0.01))
-    trainer = quiet_trainer(tmp_path, max_epochs=6, check_val_every_n_epoch=6)
+    module = RobustClassifier(SmallCNN(image_size=8, width=8), case(), functools.partial(torch.optim.Adam, lr=0.02))
+    trainer = quiet_trainer(tmp_path, max_epochs=4, check_val_every_n_epoch=4)
     trainer.fit(module, datamodule=Digits(batch_size=64))
     assert trainer.callback_metrics["val/accuracy"] > case.floor
 
