@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.attacks.explanation import ExplanationObjective, check_maps
 from lit_certattr.errors import InputError
@@ -53,13 +54,13 @@ class TopKMass(ExplanationObjective):
     def __init__(self, top_k: float = 0.1) -> None:
         self.top_k = top_k
 
+    @override
     def score(self, maps: Tensor, clean: Tensor) -> Tensor:
-        """See :class:`ExplanationObjective`."""
         inside = top_k_mask(clean.abs(), top_k_size(self.top_k, clean[0].numel()))
         return -(relevance(maps) * inside).sum((1, 2))
 
+    @override
     def criterion(self, maps: Tensor, clean: Tensor) -> Tensor:
-        """See :class:`ExplanationObjective`."""
         size = top_k_size(self.top_k, clean[0].numel())
         kept = top_k_mask(maps.abs(), size) & top_k_mask(clean.abs(), size)
         return 1 - kept.sum((1, 2)) / size
@@ -76,12 +77,12 @@ class MassCentre(ExplanationObjective):
         tensor([1.])
     """
 
+    @override
     def score(self, maps: Tensor, clean: Tensor) -> Tensor:
-        """See :class:`ExplanationObjective`."""
         return (centre(maps) - centre(clean)).square().sum(1)
 
+    @override
     def criterion(self, maps: Tensor, clean: Tensor) -> Tensor:
-        """See :class:`ExplanationObjective`."""
         return self.score(maps, clean).sqrt()
 
 
@@ -103,8 +104,8 @@ class TargetRegion(ExplanationObjective):
             raise InputError(f"region must be a boolean mask [H, W] or [B, H, W], got {region.dtype} {region.ndim}-d")
         self.region = region
 
+    @override
     def score(self, maps: Tensor, clean: Tensor) -> Tensor:
-        """See :class:`ExplanationObjective`."""
         check_maps(self.region, tuple(maps.shape), "region")
         return (relevance(maps) * self.region.to(maps.device)).mean((1, 2))
 
@@ -137,8 +138,8 @@ class TargetMap(ExplanationObjective):
             raise InputError(f"gamma must be a number of at least 0, got {gamma}")
         self.target, self.logit_weight = target, gamma
 
+    @override
     def score(self, maps: Tensor, clean: Tensor) -> Tensor:
-        """See :class:`ExplanationObjective`."""
         check_maps(self.target, tuple(maps.shape), "target")
         target = self.target.to(maps) if self.target.ndim == 3 else self.target.to(maps)[None]
         pixels = maps[0].numel()

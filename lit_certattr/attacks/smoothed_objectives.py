@@ -4,6 +4,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.attacks.smoothed import SmoothedObjective
 from lit_certattr.errors import InputError
@@ -69,13 +70,14 @@ class PixelVotes(SmoothedObjective):
         self.size = _check_size(size, change)
         self.temperature = _check_temperature(temperature)
 
+    @override
     def surrogate(self, maps: Tensor) -> Tensor:
-        """See :class:`SmoothedObjective`."""
         votes = self._pushed(soft_top_k(maps, self.size, self.temperature).mean(0))
         return self._mean(((votes - 0.5) / 0.1).sigmoid() if self.focus == "majority" else votes)
 
+    @override
     def value(self, maps: Tensor) -> Tensor:
-        """See :class:`SmoothedObjective`; with ``"majority"`` the mean vote decides between equal counts."""
+        """As in the base class; with ``"majority"`` the mean vote decides between equal counts."""
         votes = self._pushed(top_k_mask(maps, self.size).float().mean(0))
         mean = self._mean(votes)
         return mean if self.focus == "mean" else self._mean((votes > 0.5).float()) + 0.01 * mean
@@ -130,15 +132,17 @@ class TopKOverlap(SmoothedObjective):
         self.kept = self.size if kept is None else _check_size(kept, inside, map_kind in ("scaled", "quadratic"))
         self.temperature = _check_temperature(temperature)
 
+    @override
     def surrogate(self, maps: Tensor) -> Tensor:
-        """See :class:`SmoothedObjective`: the share of the smoothed map that lies outside the set, up to a constant."""
+        """Share of the smoothed map that lies outside the set, up to a constant."""
         ranks = self.map_kind in ("sparsified", "ranked")
         smoothed = (soft_top_k(maps, self.kept, self.temperature) if ranks else self._unit(maps)).mean(0)
         mass: Tensor = (smoothed * self.inside).flatten(1).sum(1) / smoothed.flatten(1).sum(1).clamp_min(_SMALLEST)
         return -mass
 
+    @override
     def value(self, maps: Tensor) -> Tensor:
-        """See :class:`SmoothedObjective`: the share of the set that is displaced, in [0, 1]."""
+        """Share of the set that is displaced, in [0, 1]."""
         top = top_k_mask(self._unit(maps).mean(0), self.size)
         return 1 - (top & self.inside).flatten(1).sum(1) / self.size
 
@@ -184,13 +188,13 @@ class SmoothedCosine(SmoothedObjective):
             raise InputError(f"reference must be maps [B, H, W], got shape {tuple(reference.shape)}")
         self.reference = reference.flatten(1)
 
+    @override
     def surrogate(self, maps: Tensor) -> Tensor:
-        """See :class:`SmoothedObjective`."""
         smoothed = torch.nn.functional.normalize(maps.flatten(2), dim=2, eps=_SMALLEST).mean(0)
         return 1 - torch.nn.functional.cosine_similarity(smoothed, self.reference.to(smoothed), eps=_SMALLEST)
 
+    @override
     def value(self, maps: Tensor) -> Tensor:
-        """See :class:`SmoothedObjective`."""
         return self.surrogate(maps)
 
 

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution.base import kernels
 from lit_certattr.attribution.layers import ActivationMap, LayerPass, layer_pass
@@ -32,8 +33,9 @@ class CAM(ActivationMap):
         torch.Size([2, 8, 8])
     """
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`~lit_certattr.attribution.Attribution`.
+        """Class activation maps ``[B, H, W]``.
 
         Raises:
             InputError: If anything but global average pooling and one linear layer follows the layer.

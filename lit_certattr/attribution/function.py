@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution.base import Attribution, ImageScore, score_of
 from lit_certattr.errors import InputError
@@ -63,19 +64,21 @@ class FunctionAttribution(Attribution):
         """The score in [0, 1] whose gradient the function is, if it has one."""
         return score_of(self._function)
 
+    @override
     def settings(self) -> dict[str, Any]:
-        """See :class:`~lit_certattr.settings.Settings`; the function is its dotted path, or its name if it has none."""
+        """The dotted path of the function, or its name if it has no path, and the name."""
         path = inspect.isroutine(self._function) and is_importable(self._function)
         return {"function": dotted_path(self._function) if path else self.name, "name": self.name}
 
     def __repr__(self) -> str:
         return f"FunctionAttribution(name={self.name!r})"
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`Attribution`.
+        """Maps ``[B, H, W]`` that the function returns.
 
         Raises:
-            InputError: If maps with a graph are asked for and the function has no parameter ``create_graph``.
+            InputError: If ``create_graph`` is set and the function has no parameter ``create_graph``.
         """
         if create_graph and not self._keeps_graph:
             raise InputError(

@@ -1,6 +1,7 @@
 """Grad-CAM."""
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution.layers import ActivationMap, layer_gradient
 
@@ -27,7 +28,7 @@ class GradCAM(ActivationMap):
         torch.Size([2, 32, 32])
     """
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`~lit_certattr.attribution.Attribution`."""
         at, gradient = layer_gradient(model, self.layer, images, targets, create_graph)
         return self.combine(gradient.mean((2, 3), keepdim=True), at.features, images)

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution.layers import ActivationMap, layer_gradient
 
@@ -32,8 +33,8 @@ class GradCAMPlusPlus(ActivationMap):
         torch.Size([2, 32, 32])
     """
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`~lit_certattr.attribution.Attribution`."""
         at, gradient = layer_gradient(model, self.layer, images, targets, create_graph)
         divisor = 2 + gradient * at.features.sum((2, 3), keepdim=True)
         counts = (gradient > 0) & (divisor != 0)

@@ -1,6 +1,7 @@
 """Methods that need one gradient."""
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution.base import ChannelReduction
 from lit_certattr.attribution.layers import LayerAttribution, layer_gradient
@@ -28,8 +29,8 @@ class Gradient(LayerAttribution):
     def __init__(self, channels: ChannelReduction = "sum_abs", layer: str = "input", upsample: bool = True) -> None:
         super().__init__(layer, upsample, channels)
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`~lit_certattr.attribution.Attribution`."""
         self.refuse_cancelling_channels(model, images)
         at, gradient = layer_gradient(model, self.layer, images, targets, create_graph)
         self.refuse_affine_head(at)
@@ -52,8 +53,8 @@ class InputXGradient(LayerAttribution):
     def __init__(self, channels: ChannelReduction = "abs_sum", layer: str = "input", upsample: bool = True) -> None:
         super().__init__(layer, upsample, channels)
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`~lit_certattr.attribution.Attribution`."""
         self.refuse_cancelling_channels(model, images)
         at, gradient = layer_gradient(model, self.layer, images, targets, create_graph)
         return self.resize(self.reduce(at.features * gradient), images)

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+from typing_extensions import override
 
 from lit_certattr.attribution.base import ChannelReduction
 from lit_certattr.attribution.layers import LayerAttribution, layer_gradient
@@ -32,11 +33,12 @@ class GuidedBackprop(LayerAttribution):
     def __init__(self, channels: ChannelReduction = "sum_abs", layer: str = "input", upsample: bool = True) -> None:
         super().__init__(layer, upsample, channels)
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`~lit_certattr.attribution.Attribution`.
+        """Guided gradients, reduced to maps ``[B, H, W]``.
 
         Raises:
-            InputError: If there is no ReLU above the layer: the map would be the gradient.
+            InputError: If no ReLU runs after the layer: the map would be the plain gradient.
         """
         hooks: list[RemovableHandle] = []
         guided: list[bool] = []

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution.base import ChannelReduction, graph_mode, input_gradient, ordinary
 from lit_certattr.attribution.batching import check_max_batch, tiled
@@ -69,8 +70,8 @@ class IntegratedGradients(LayerAttribution):
             tiled(add, len(images), self.steps, model=model, images=images, max_batch=self.max_batch)
             return path * total / self.steps
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`Attribution`."""
         if self.baseline == 0:  # the path to other baselines changes more than the scale
             self.refuse_cancelling_channels(model, images)
         return self.resize(self.reduce(self.scores(model, images, targets, create_graph)), images)

@@ -1,6 +1,7 @@
 """LayerCAM."""
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution.layers import ActivationMap, layer_gradient
 
@@ -27,7 +28,7 @@ class LayerCAM(ActivationMap):
         torch.Size([2, 14, 14])
     """
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`~lit_certattr.attribution.Attribution`."""
         at, gradient = layer_gradient(model, self.layer, images, targets, create_graph)
         return self.combine(gradient.relu(), at.features, images)

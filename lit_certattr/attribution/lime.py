@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution.base import Attribution, ChannelReduction, graph_mode, ordinary
 from lit_certattr.attribution.batching import check_max_batch
@@ -93,8 +94,9 @@ class LIME(Attribution):
         self.score, self.seed, self.max_batch = score, seed, max_batch
         self._kept = Fixed()
 
+    @override
     def init_args(self) -> dict[str, Any]:
-        """See :class:`~lit_certattr.settings.Settings`; the attribute ``segmentation`` only describes the argument."""
+        """The arguments, with the labels of the superpixels as ``segmentation``: the attribute only describes them."""
         return super().init_args() | {"segmentation": None if self._labels is None else self._labels.tolist()}
 
     def superpixels(self, height: int, width: int) -> Tensor:
@@ -121,8 +123,9 @@ class LIME(Attribution):
         shown[0] = True
         return shown
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`Attribution`.
+        """Maps ``[B, H, W]``: every pixel gets the coefficient of its superpixel.
 
         Raises:
             InputError: If the segmentation does not fit the images.

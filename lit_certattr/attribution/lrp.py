@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from typing_extensions import override
 
 from lit_certattr.attribution.base import Attribution, ChannelReduction, as_logits, graph_mode, kernels, ordinary
 from lit_certattr.attribution.batching import check_max_batch, tiled
@@ -128,6 +129,6 @@ class LRP(Attribution):
     def _box(self) -> tuple[float, float] | None:
         return (self.low, self.high) if self.composite == "epsilon_plus_box" else None
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`Attribution`."""
         return self.reduce(self.scores(model, images, targets, create_graph))

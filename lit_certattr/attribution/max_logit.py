@@ -1,6 +1,7 @@
 """The gradient of the largest logit, whichever class it belongs to."""
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution.base import Attribution, ChannelReduction, input_gradient, own_copy
 
@@ -30,9 +31,8 @@ class MaxLogitGradient(Attribution):
     def __init__(self, channels: ChannelReduction = "sum_abs") -> None:
         super().__init__(channels)
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`Attribution`."""
-
         def largest(images: Tensor) -> Tensor:
             logits: Tensor = model(own_copy(model, images))
             return logits.max(1, keepdim=True).values if logits.ndim == 2 else logits  # refused below

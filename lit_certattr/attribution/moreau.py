@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution.base import (
     Attribution,
@@ -167,6 +168,6 @@ class MoreauGrad(Attribution):
             scale = scale.repeat_interleave(self.group, axis).narrow(axis, 0, length)
         return scale * shift
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`Attribution`."""
         return self.reduce(self.scores(model, images, targets, create_graph))

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution.base import ChannelReduction, graph_mode, ordinary
 from lit_certattr.attribution.batching import check_max_batch
@@ -73,11 +74,12 @@ class Occlusion(LayerAttribution):
         check_max_batch(max_batch)
         self.fill, self.score, self.max_batch = fill, score, max_batch
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`~lit_certattr.attribution.Attribution`.
+        """Occlusion maps ``[B, H, W]``.
 
         Raises:
-            InputError: If the window is larger than what it hides.
+            InputError: If the window is larger than the image, or than the feature map of the layer.
         """
         with graph_mode(create_graph):
             images, targets = ordinary(images), ordinary(targets)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution.base import Attribution, ChannelReduction, as_logits, input_gradient, own_copy
 from lit_certattr.errors import InputError
@@ -49,6 +50,6 @@ class ProbabilityGradient(Attribution):
 
         return probabilities
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`Attribution`."""
         return self.reduce(input_gradient(self._probabilities(model), images, targets, create_graph)[1])

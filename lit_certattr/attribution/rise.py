@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution.base import Attribution, ChannelReduction, graph_mode
 from lit_certattr.attribution.batching import check_max_batch
@@ -100,8 +101,8 @@ class RISE(Attribution):
         masks: Tensor = rows @ grids[samples] @ columns.mT
         return masks
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`Attribution`."""
         height, width = images.shape[-2:]
         dtype = torch.promote_types(images.dtype, torch.float32)
 

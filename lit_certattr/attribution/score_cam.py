@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from lit_certattr.attribution.base import graph_mode, ordinary
 from lit_certattr.attribution.batching import check_max_batch
@@ -53,8 +54,8 @@ class ScoreCAM(ActivationMap):
         check_max_batch(max_batch)
         self.score, self.max_batch = score, max_batch
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`~lit_certattr.attribution.Attribution`."""
         with graph_mode(create_graph):
             images, targets = ordinary(images), ordinary(targets)
             passes = LayerPasses(model, self.layer, images, "full" if create_graph else "none")

@@ -1,6 +1,7 @@
 """SmoothGrad around any method."""
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution.base import Attribution, graph_mode, ordinary
 from lit_certattr.attribution.batching import check_max_batch, tiled
@@ -54,8 +55,8 @@ class SmoothGrad(Attribution):
         """That of the base."""
         return self.base.class_rule
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """See :class:`~lit_certattr.attribution.Attribution`."""
         with graph_mode(create_graph):
             images, targets = ordinary(images), ordinary(targets)
             # No image is called that, so no image's own noise is ever repeated here.

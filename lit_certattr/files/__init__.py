@@ -1,1 +1,1 @@
-"""Files of others, read with suspicion; files of ours, written whole or not at all."""
+"""Reading files that may be hostile, and writing files completely or not at all."""

@@ -1,7 +1,7 @@
-"""Files that somebody else may have made: their kind and size are checked before anything is parsed.
+"""Files that somebody else may have made: their type and size are checked before anything is parsed.
 
-A pipe would block, a device never ends, an alias of YAML unfolds a kilobyte into gigabytes, and a header can announce
-more than the machine holds. Whatever cannot be an honest file is refused in one line, in bounded memory and time.
+Reading a pipe would block, a device never ends, an alias in YAML expands a kilobyte into gigabytes, and a header can
+announce more bytes than the machine has. Such files are refused in one line, with bounded memory and time.
 """
 
 import json
@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from typing_extensions import override
 
 from lit_certattr.errors import InputError
 
 MAX_TEXT = 4 * 2**20
-"""Bytes of a JSON or YAML file, or of the header of a file of tensors; honest ones hold some kilobytes."""
+"""Largest size in bytes of a JSON or YAML file, or of the header of a safetensors file; usual are some kilobytes."""
 MAX_TENSORS = 2**30
-"""Bytes of a file of tensors."""
+"""Largest size in bytes of a safetensors file."""
 MAX_SCALAR = 4096
-"""Characters of one value in a YAML file."""
+"""Largest number of characters of one value in a YAML file."""
 
 _KINDS = (
     (stat.S_ISDIR, "a directory"),
@@ -31,10 +32,10 @@ _KINDS = (
 
 
 def kind_of(mode: int) -> str | None:
-    """What a path is instead of a file, in words; ``None`` for an ordinary file.
+    """The type of a path that is no ordinary file, in words; ``None`` for an ordinary file.
 
     Args:
-        mode: ``st_mode`` of its status.
+        mode: The path's ``os.stat_result.st_mode``.
 
     Example:
         >>> kind_of(Path("/").stat().st_mode)
@@ -44,15 +45,15 @@ def kind_of(mode: int) -> str | None:
 
 
 def check_file(path: Path, limit: int) -> None:
-    """Refuse what is no ordinary file, and files that are too large; nothing is opened.
+    """Refuse a path that is no ordinary file, or too large; the file is not opened.
 
     Args:
         path: The file; a link is followed.
         limit: Largest size in bytes.
 
     Raises:
-        FileNotFoundError: If there is none.
-        InputError: Saying what it is, or how large.
+        FileNotFoundError: If the file does not exist.
+        InputError: If it is no ordinary file or too large; the message says what it is, or its size.
     """
     status = path.stat()
     if (kind := kind_of(status.st_mode)) is not None:
@@ -62,18 +63,26 @@ def check_file(path: Path, limit: int) -> None:
 
 
 def read_whole(path: Path, limit: int) -> bytes:
-    """The bytes of a file; see :func:`check_file`."""
+    """The bytes of a file, after :func:`check_file`.
+
+    Args:
+        path: The file; a link is followed.
+        limit: Largest size in bytes.
+    """
     check_file(path, limit)
     with path.open("rb") as file:
         return file.read(limit)
 
 
 def check_tensors(path: Path) -> None:
-    """Refuse a file whose size or header no honest safetensors file has; the library checks the rest.
+    """Refuse a safetensors file whose size or header is too large; the library checks the rest.
+
+    Args:
+        path: The file; a link is followed.
 
     Raises:
-        FileNotFoundError: If there is none.
-        InputError: Saying what is wrong.
+        FileNotFoundError: If the file does not exist.
+        InputError: If the file is no ordinary file, or it or its header is too large.
     """
     check_file(path, MAX_TENSORS)
     with path.open("rb") as file:
@@ -85,10 +94,13 @@ def check_tensors(path: Path) -> None:
 def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
+    Args:
+        path: The file; a link is followed.
+
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is no JSON, or nested too deeply.
-        InputError: See :func:`check_file`.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is no JSON.
+        InputError: If it is nested too deeply, no ordinary file, or too large.
     """
     try:
         return json.loads(read_whole(path, MAX_TEXT))
@@ -97,12 +109,15 @@ def read_json(path: Path) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file, as plain values; aliases are refused, as nothing here writes any.
+    """The content of a YAML file, as plain values; aliases are refused, since this package writes none.
+
+    Args:
+        path: The file; a link is followed.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is no YAML, nested too deeply, or holds an alias or an endless value.
-        InputError: See :func:`check_file`.
+        FileNotFoundError: If the file does not exist.
+        InputError: If it is no YAML, nested too deeply, holds an alias or a value that is too long, is no ordinary
+            file, or is too large.
     """
     try:
         return yaml.load(read_whole(path, MAX_TEXT), Loader=_PlainLoader)  # noqa: S506  (a safe loader)
@@ -113,10 +128,10 @@ def read_yaml(path: Path) -> Any:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """The safe loader without what unfolds or never ends."""
+    """The safe loader without aliases and very long values."""
 
+    @override
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """See :class:`yaml.composer.Composer`."""
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
             raise yaml.YAMLError("holds an alias")

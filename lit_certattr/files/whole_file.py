@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and one line about one that cannot be written."""
+"""Writing files completely or not at all, and a one-line error if a file cannot be written."""
 
 import errno
 import os
@@ -14,18 +14,19 @@ REMEDIES = {
     errno.EMFILE: "raise the limit on open files (ulimit -n), then run the same command again to resume",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
-"""What helps against an error of the system, by its number."""
+"""Remedy for an error of the operating system, by its number."""
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears whole or not at all, and is still there after a power failure.
+    """Write a file completely or not at all; once written, it survives a power failure.
 
     Args:
-        path: The file; what is there is replaced.
-        data: Its content.
+        path: The file; an existing one is replaced.
+        data: New content of the file.
 
     Raises:
-        InputError: If it cannot be written (no space, no permission), naming the remedy; then nothing has changed.
+        InputError: If it cannot be written (no space, no permission); an existing file is then unchanged, and the
+            message names the remedy.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -41,11 +42,11 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def cannot_write(path: Path, error: OSError | ValueError) -> InputError:
-    """What to raise where something cannot be written.
+    """The error to raise if a file or directory cannot be written.
 
     Args:
-        path: What should be written.
-        error: What the system said.
+        path: The file or directory.
+        error: The error of the operating system.
     """
     reason = getattr(error, "strerror", None) or str(error)
     remedy = REMEDIES.get(getattr(error, "errno", None) or 0, "choose a directory that can be written")

@@ -3,6 +3,7 @@
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.metrics.functional.agreement import Scaling, centre_shift, check_scaling, l2_distance, ssim
 from lit_certattr.metrics.functional.correlation import cosine_similarity, pearson, spearman
@@ -34,8 +35,8 @@ class MapSpearman(_Correlation):
         tensor(0.5000)
     """
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         return spearman(clean, perturbed)
 
 
@@ -48,8 +49,8 @@ class MapKendall(_Correlation):
         **kwargs: Passed to :class:`torchmetrics.Metric`.
     """
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         return kendall(clean, perturbed)
 
 
@@ -62,8 +63,8 @@ class MapPearson(_Correlation):
         **kwargs: Passed to :class:`torchmetrics.Metric`.
     """
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         return pearson(clean, perturbed)
 
 
@@ -86,8 +87,8 @@ class LENSSpearman(_Correlation):
         check_padding(padding)
         self.window, self.padding = check_window(window), padding
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         return lens_spearman(clean, perturbed, self.window, self.padding)
 
 
@@ -105,8 +106,8 @@ class LENSKendall(LENSSpearman):
         InputError: If an argument is out of range, or on update if the maps do not fit.
     """
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         return lens_kendall(clean, perturbed, self.window, self.padding)
 
 
@@ -131,8 +132,8 @@ class MapCosine(ScoreMean):
         """A cosine can be negative."""
         return None if self.part == "adjusted" else -1.0
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         return cosine_similarity(clean, perturbed, self.part)
 
 
@@ -143,8 +144,8 @@ class MapSSIM(_Correlation):
         **kwargs: Passed to :class:`torchmetrics.Metric`.
     """
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         return ssim(clean, perturbed)
 
 
@@ -159,8 +160,8 @@ class CentreShift(MapPairMean):
 
     higher_is_better = False
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         return centre_shift(clean, perturbed)
 
 
@@ -185,6 +186,6 @@ class MapL2Distance(MapPairMean):
         check_scaling(scaling)
         self.scaling: Scaling = scaling
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         return l2_distance(clean, perturbed, self.scaling)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.certificates import Result
 from lit_certattr.metrics.functional.certified_lens import lens_precision_of, lens_recall_of
@@ -45,8 +46,8 @@ class CertifiedLENSRecall(ImageMean):
         lens_recall_of(radius, window, level)  # checks
         self.radius, self.window, self.level = float(radius), window, level
 
+    @override
     def value(self, result: Result) -> Tensor:
-        """See :class:`ImageMean`."""
         return lens_recall_of(self.radius, self.window, self.level)(result)
 
 
@@ -65,6 +66,6 @@ class CertifiedLENSPrecision(CertifiedLENSRecall):
         InputError: If an argument is out of range, or on update if the result has no such level.
     """
 
+    @override
     def value(self, result: Result) -> Tensor:
-        """See :class:`ImageMean`."""
         return lens_precision_of(self.radius, self.window, self.level)(result)

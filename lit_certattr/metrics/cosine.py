@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.capabilities import KeepsCosine, offering
@@ -40,7 +41,7 @@ class CertifiedCosine(ImageMean):
         super().__init__(radius, **kwargs)
         self.radius = check_radius(radius)
 
+    @override
     def value(self, result: Result) -> Tensor:
-        """See :class:`ImageMean`."""
         cosine: KeepsCosine = offering(result, KeepsCosine)
         return torch.tensor(cosine.certified_cosine(self.radius), dtype=torch.float64)

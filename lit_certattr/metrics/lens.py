@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.metrics.functional.lens import (
     LENSScores,
@@ -38,8 +39,8 @@ class TopKIntersection(ScoreMean):
         super().__init__(k, part=part, **kwargs)
         self.k = check_k(k)
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         return top_k_intersection(clean, perturbed, self.k, self.part)
 
 
@@ -71,8 +72,8 @@ class LENSPrecision(ScoreMean):
         super().__init__(k, window, diverse, part=part, **kwargs)
         self.k, self.window, self.diverse = check_k(k), check_window(window), diverse
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         return lens_precision(clean, perturbed, self.k, self.window, self.diverse, self.part)
 
 
@@ -92,8 +93,8 @@ class LENSRecall(LENSPrecision):
         InputError: If an argument is out of range, or on update if the maps do not fit.
     """
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         return lens_recall(clean, perturbed, self.k, self.window, self.diverse, self.part)
 
 
@@ -114,8 +115,8 @@ class DiverseTopKIntersection(ScoreMean):
         super().__init__(k, window, part=part, **kwargs)
         self.k, self.window = check_k(k), check_window(window)
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         return diverse_top_k_intersection(clean, perturbed, self.k, self.window, self.part)
 
 
@@ -155,8 +156,8 @@ class LENS(MapPairMean):
         """An adjusted score can be worse than chance."""
         return
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         scores = lens_scores(clean, perturbed, self.k, self.windows, self.diverse)
         return torch.stack([_value(scores, column) for column in self.columns], dim=-1)
 

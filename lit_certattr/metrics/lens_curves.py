@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics.utilities.plot import plot_curve
+from typing_extensions import override
 
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.functional.lens_curves import (
@@ -46,8 +47,8 @@ class LENSPrecisionCurve(ScoreMean):
         super().__init__(tuple(ks), window, part=part, size=len(ks), **kwargs)
         self.ks, self.window = tuple(check_k(k) for k in ks), check_window(window)
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         return lens_curves(clean, perturbed, self.window, self.ks).part("precision", self.part)
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
@@ -73,8 +74,8 @@ class LENSRecallCurve(LENSPrecisionCurve):
         InputError: If an argument is out of range, or on update if the maps do not fit.
     """
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         return lens_curves(clean, perturbed, self.window, self.ks).part("recall", self.part)
 
 
@@ -97,8 +98,8 @@ class LENSDissimilarity(ScoreMean):
         super().__init__(k, window, part=part, **kwargs)
         self.k, self.window = check_k(k), check_window(window)
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         return lens_dissimilarity(clean, perturbed, self.k, self.window, self.part)
 
 
@@ -122,8 +123,8 @@ class MeanLENSDissimilarity(ScoreMean):
         super().__init__(window, part=part, **kwargs)
         self.window = check_window(window)
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         return mean_lens_dissimilarity(clean, perturbed, self.window, part=self.part)
 
 
@@ -144,6 +145,6 @@ class MeanSetDifference(ScoreMean):
     def __init__(self, part: Part = "score", **kwargs: Any) -> None:
         super().__init__(part=part, **kwargs)
 
+    @override
     def value(self, clean: Tensor, perturbed: Tensor) -> Tensor:
-        """See :class:`MapPairMean`."""
         return mean_set_difference(clean, perturbed, part=self.part)

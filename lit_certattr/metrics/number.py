@@ -9,6 +9,7 @@ from lit_certattr.certificates import Result
 from lit_certattr.certificates.measures import NumberMeasure
 from lit_certattr.metrics.functional.certified import check_radius
 from lit_certattr.metrics.image_mean import ImageMean
+from typing_extensions import override
 
 
 class CertifiedNumber(ImageMean):
@@ -32,6 +33,6 @@ class CertifiedNumber(ImageMean):
         """As the kind of certificate says."""
         return self.measure.higher_is_better
 
+    @override
     def value(self, result: Result) -> Tensor:
-        """See :class:`ImageMean`."""
         return torch.tensor(self.measure.value(result, self.radius), dtype=torch.float64)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics.utilities.plot import plot_curve
+from typing_extensions import override
 
 from lit_certattr.certificates import Result
 from lit_certattr.metrics.functional.certified import overlap_of
@@ -43,8 +44,8 @@ class CertifiedOverlap(ImageMean):
         overlap_of([radius])  # checks
         self.radius, self.norm = float(radius), norm
 
+    @override
     def value(self, result: Result) -> Tensor:
-        """See :class:`ImageMean`."""
         return overlap_of([self.radius], self.norm)(result)[0]
 
 
@@ -68,8 +69,8 @@ class CertifiedOverlapCurve(ImageMean):
         overlap_of(radii)  # checks
         self.radii, self.norm = tuple(float(radius) for radius in radii), norm
 
+    @override
     def value(self, result: Result) -> Tensor:
-        """See :class:`ImageMean`."""
         return overlap_of(self.radii, self.norm)(result)
 
     def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> Any:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.certificates import Result
 from lit_certattr.metrics.functional.certified import LabelShare, fraction_of, one_share_of, radius_of
@@ -50,8 +51,8 @@ class CertifiedFraction(ImageMean):
         """More certified is better, more abstentions are worse; the baseline is neither."""
         return {"abstain": False, "null": None}.get(self.part, True)
 
+    @override
     def value(self, result: Result) -> Tensor:
-        """See :class:`ImageMean`."""
         return fraction_of(self.radius, self.level, self.part)(result)
 
 
@@ -78,8 +79,8 @@ class CertifiedOneShare(ImageMean):
         one_share_of(radius, level)  # checks
         self.radius, self.level = float(radius), level
 
+    @override
     def value(self, result: Result) -> Tensor:
-        """See :class:`ImageMean`."""
         return one_share_of(self.radius, self.level)(result)
 
 
@@ -101,6 +102,6 @@ class MeanCertifiedRadius(ImageMean):
         radius_of(level)  # checks
         self.level = level
 
+    @override
     def value(self, result: Result) -> Tensor:
-        """See :class:`ImageMean`."""
         return radius_of(self.level)(result)

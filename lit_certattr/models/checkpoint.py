@@ -18,7 +18,7 @@ from lit_certattr.models.checkpoint_weights import mappings_of_tensors, select_w
 from lit_certattr.models.names import suggestion
 
 _TRAINING = re.compile(r"(optim|lr_|sched|callbacks|loops|scaler|hyper_parameters|hparams|datamodule)", re.IGNORECASE)
-"""Keys of a checkpoint under which the state of training lies."""
+"""Keys of a checkpoint that hold the state of training."""
 
 
 def load_state_dict(path: str | Path, weights_key: str | None = None) -> dict[str, Tensor]:
@@ -26,7 +26,7 @@ def load_state_dict(path: str | Path, weights_key: str | None = None) -> dict[st
 
     Args:
         path: A state dict, or a checkpoint that holds one under any key (``state_dict``, ``model``, ...).
-        weights_key: That key; needed where there are several state dicts (``state_dict_ema``).
+        weights_key: That key; needed if the file holds several state dicts (``state_dict_ema``).
 
     Returns:
         Tensors on the CPU under the names that the file gives them.
@@ -54,7 +54,7 @@ def load_state_dict(path: str | Path, weights_key: str | None = None) -> dict[st
 
 
 def _fill(network: nn.Module, content: Mapping[Any, Any], path: Path, weights_key: str | None) -> None:
-    """Load what of a checkpoint belongs to the network, and say what looks as if it did and does not."""
+    """Load the weights of the network from a checkpoint, and warn of tensors that look like weights but stay out."""
     tensors, left_out = select_weights(content, network, path, weights_key)
     if left_out:
         names = ", ".join(left_out[:3]) + (f" and {len(left_out) - 3} more" if len(left_out) > 3 else "")
@@ -67,7 +67,11 @@ def _fill(network: nn.Module, content: Mapping[Any, Any], path: Path, weights_ke
 
 
 def check_weights_key(path: str | Path | None, weights_key: str | None) -> None:
-    """Refuse a choice among the weights of a file where there is no file.
+    """Refuse ``weights_key`` if no file is given.
+
+    Args:
+        path: The file, or ``None``.
+        weights_key: The key, or ``None``.
 
     Raises:
         InputError: If a key is given without a file.
@@ -81,24 +85,25 @@ def load_weights(network: nn.Module, path: str | Path, weights_key: str | None =
 
     The file may hold the weights under any key (``state_dict``, ``model_state_dict``, ``net``, ...), and a prefix may
     stand before their names, or before the network's own (``net.``, ``1.module.``, ``backbone.``): the names of the
-    network and of the file must be the same but for one prefix on either side, and all shapes equal. ``module`` and
-    ``_orig_mod``, which data parallelism and ``torch.compile`` add, do not count. Tensors outside that prefix are left
-    out; a warning names those that may be a normalisation.
+    network and of the file must be equal except for one prefix on either side, and all shapes must be equal. ``module``
+    and ``_orig_mod``, which data parallelism and ``torch.compile`` add, are ignored. Tensors outside that prefix are
+    left out; a warning names those that may be a normalisation.
 
     Counters of batch normalisation (``num_batches_tracked``) may be missing, and the constants of a
     :class:`~lit_certattr.models.Normalize` layer: the network then keeps its own. Heads that serve training only
-    (``aux1``, ``AuxLogits``) may be too many: they are left out with a warning.
+    (``aux1``, ``AuxLogits``) may be in the file without being in the network: they are left out with a warning.
 
     Args:
-        network: Receives the weights. Nothing of it changes if an error is raised.
+        network: Receives the weights. It stays unchanged if an error is raised.
         path: A file of ``torch.save`` or of safetensors; nothing in it is executed.
-        weights_key: Which set of weights, where the file holds several for this network (an average beside the weights,
-            a teacher beside a student): the keys that lead to it and the prefix of its names, or some of them in a row:
-            ``state_dict_ema``, ``state_dict.encoder_q``, ``teacher``.
+        weights_key: Which set of weights to load, if the file holds several for this network (an average beside the
+            weights, a teacher beside a student): the keys that lead to it and the prefix of its names, or consecutive
+            parts of them: ``state_dict_ema``, ``state_dict.encoder_q``, ``teacher``.
 
     Raises:
-        InputError: If the file cannot be read safely, holds no or several sets of weights for this network, or values
-            that are no weights (sparse, complex, quantised, NaN, infinite). The message lists the names found.
+        InputError: If the file cannot be read safely, holds no set of weights for this network or several, or holds
+            values that cannot be weights (sparse, complex, quantised, NaN, infinite). The message lists the names
+            found.
 
     Example:
         >>> import tempfile
@@ -125,7 +130,7 @@ def load_network(path: str | Path, weights_key: str | None = None) -> nn.Module:
 
     The checkpoint names the class of its network and the arguments. Only the public networks of
     :mod:`lit_certattr.models` are built, with plain values as arguments; everything else is refused, so a
-    hostile checkpoint cannot choose what runs. Weights come from the checkpoint alone: arguments that
+    hostile checkpoint cannot choose which code runs. Weights come from the checkpoint alone: arguments that
     name another source of weights are ignored.
 
     Args:
@@ -136,7 +141,7 @@ def load_network(path: str | Path, weights_key: str | None = None) -> nn.Module:
         The network with its weights, on the CPU, in evaluation mode.
 
     Raises:
-        InputError: If the file cannot be read safely, names no network of ours, or does not fit it.
+        InputError: If the file cannot be read safely, names no network of this package, or does not fit it.
     """
     from lit_certattr import models  # the networks themselves use this file
 
@@ -181,10 +186,10 @@ def load_network(path: str | Path, weights_key: str | None = None) -> nn.Module:
 
 
 def network_hash(network: nn.Module) -> str:
-    """SHA-256 over the names, dtypes, shapes and bytes of the state dict: which function a result belongs to.
+    """SHA-256 over the names, dtypes, shapes and bytes of the state dict: it identifies the weights of a result.
 
     Args:
-        network: On any device; the hash is that of its values, wherever they are.
+        network: On any device; the hash depends on the values alone.
 
     Returns:
         64 hexadecimal digits.

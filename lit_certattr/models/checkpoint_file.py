@@ -20,7 +20,7 @@ _NO_CHECKPOINT = "is not a PyTorch checkpoint"
 _HEADER_LIMIT = 16 * 2**20
 """Largest header of a safetensors file in bytes; those of networks with 10,000 tensors need one or two million."""
 _SMALL = 16 * 2**20
-"""No archive that unpacks to fewer bytes is taken for a decompression bomb."""
+"""Bytes; an archive that unpacks to fewer is never refused as a decompression bomb."""
 
 _TEXTS = (
     (b"version https://git-lfs", "a Git LFS pointer; fetch the file itself with 'git lfs pull'"),
@@ -40,7 +40,7 @@ _BINARIES = (
 
 
 class _Beside:
-    """Stands for an object that often lies beside weights; it ignores what it is given, so it can do no harm."""
+    """Placeholder for an object that is often saved beside weights; it ignores its arguments, so it can do no harm."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         pass
@@ -67,30 +67,35 @@ _HARMLESS: list[Any] = [
 
 @contextmanager
 def harmless_objects() -> Iterator[None]:
-    """Let ``torch.load(weights_only=True)`` pass over NumPy numbers and the arguments of a script.
+    """Let ``torch.load(weights_only=True)`` skip NumPy numbers and the arguments of a script.
 
-    They are not built: an empty object stands in their place, so no code of NumPy sees what a hostile file says.
+    They are not built: an empty object takes their place, so no code of NumPy processes what a hostile file says.
     """
     with torch.serialization.safe_globals(_HARMLESS):
         yield
 
 
 def stands_in(value: object) -> bool:
-    """Whether a value of a checkpoint was a NumPy object (or the like), which is not read."""
+    """Whether a value of a checkpoint is the placeholder of a NumPy object (or a similar one), which is not read.
+
+    Args:
+        value: A value from :func:`read_checkpoint`.
+    """
     return isinstance(value, _Beside)
 
 
 def read_checkpoint(path: Path, network_bytes: int | None = None) -> Mapping[Any, Any]:
     """The top-level mapping of a checkpoint, read without executing anything; tensors are on the CPU.
 
-    What the file is, its content says, not its suffix.
+    The type of the file is detected from its content, not from its suffix.
 
     Args:
         path: A file of ``torch.save`` or of safetensors.
-        network_bytes: Size of the network that it is for: a file that is out of proportion to it is not read.
+        network_bytes: Size in bytes of the network that it is for; a file that is far larger is not read. ``None`` for
+            no such limit.
 
     Raises:
-        InputError: If the file is missing, damaged, too large, something else, or holds pickled objects.
+        InputError: If the file is missing, damaged, too large or no checkpoint, or holds pickled objects.
     """
     try:
         if not path.is_file():
@@ -147,7 +152,7 @@ def _load(path: Path, size: int, head: bytes, network_bytes: int | None) -> obje
 
 
 def _something_else(head: bytes) -> str | None:
-    """What a file is that is no checkpoint, and what to do about it."""
+    """What the file is if it is no checkpoint, and what to do about it."""
     if not head:
         return "an empty file; copy or download it again"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -174,7 +179,7 @@ def _is_safetensors(path: Path, size: int, head: bytes) -> bool:
 
 
 def _check_size(path: Path, size: int, network_bytes: int | None) -> None:
-    """Refuse to read or unpack what is out of proportion to the network."""
+    """Refuse to read or unpack a file that is far larger than the network."""
     if network_bytes is not None and size > max(32 * network_bytes, 16 * _SMALL):
         raise InputError(
             f"checkpoint {path} holds {_megabytes(size)}, but the network only {_megabytes(network_bytes)}: not read; "

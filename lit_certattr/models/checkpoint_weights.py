@@ -1,4 +1,4 @@
-"""Which tensors of a checkpoint are a network's weights, whatever they are wrapped in."""
+"""Find the weights of a network among the tensors of a checkpoint, whatever wraps them."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -34,11 +34,11 @@ class WeightSet(NamedTuple):
     """Tensors of a file that belong together.
 
     Attributes:
-        key: The keys that lead to them and the prefix of their names, with dots between: ``state_dict.net``.
-        tensors: The tensors under the network's names.
-        lacks: Names of the network that are not there.
-        surplus: Names that are there and not in the network.
-        left_out: Likewise, but known to be no weights.
+        key: The keys that lead to them and the prefix of their names, joined by dots: ``state_dict.net``.
+        tensors: The tensors, under the network's names.
+        lacks: Names in the network that are not in the file.
+        surplus: Names in the file that are not in the network.
+        left_out: The same, for tensors that are known to be no weights.
     """
 
     key: str
@@ -49,7 +49,11 @@ class WeightSet(NamedTuple):
 
 
 def mappings_of_tensors(content: Mapping[Any, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Every mapping from names to tensors in a checkpoint, with the keys that lead to it."""
+    """Every mapping from names to tensors in a checkpoint, with the keys that lead to it.
+
+    Args:
+        content: The checkpoint.
+    """
     waiting: list[tuple[tuple[str, ...], Mapping[Any, Any]]] = [((), content)]
     seen: set[int] = set()
     while waiting and len(seen) < _MAPPINGS:
@@ -75,20 +79,20 @@ def mappings_of_tensors(content: Mapping[Any, Any]) -> Iterator[tuple[str, dict[
 def select_weights(
     content: Mapping[Any, Any], network: nn.Module, path: Path, weights_key: str | None
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """The weights of a network, and the names of what the file holds beside them.
+    """The weights of a network in a checkpoint, and the names of tensors that are left out.
 
     Args:
         content: The checkpoint.
-        network: Its names and shapes decide.
-        path: For messages.
-        weights_key: Which set, if there are several.
+        network: Gives the names and shapes to look for.
+        path: File of the checkpoint, for messages.
+        weights_key: Which set of weights to take, if there are several; ``None`` if there is one.
 
     Returns:
-        Tensors under the names of the network, and names of the file that were left out although they look as if they
-        belonged to it.
+        Tensors under the names of the network, and names in the file that look like weights of it but are left
+        out.
 
     Raises:
-        InputError: If no set fits, several do, or the values are no weights.
+        InputError: If no set or several sets of weights fit, or the values cannot be weights.
     """
     own = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
     settings = _settings(network)
@@ -122,7 +126,7 @@ def select_weights(
 
 
 def _settings(network: nn.Module) -> frozenset[str]:
-    """Names of the constants of normalisation layers: settings that files of other programs do not hold."""
+    """Names of the constants of normalisation layers: files of other programs do not hold them."""
     return frozenset(
         f"{name}.{buffer}".lstrip(".")
         for name, module in network.named_modules()
@@ -172,7 +176,7 @@ def _weight_sets(
 
 
 def _without_wrappers(names: Iterable[str]) -> dict[str, str]:
-    """Names without the parts that wrappers add, each with its original; all as they are if two would be equal."""
+    """Short names, without the parts that wrappers add, and their originals; no name is cut if two would be equal."""
     names = list(names)
     short = {".".join(part for part in name.split(".") if part not in _WRAPPERS): name for name in names}
     return short if len(short) == len(names) and "" not in short else {name: name for name in names}
@@ -247,7 +251,7 @@ def _problems(one: WeightSet, own: Mapping[str, Tensor]) -> list[str]:
 
 
 def _contents(content: Mapping[Any, Any], own: Mapping[str, Tensor], weights_key: str | None) -> str:
-    """What a file holds in which there is nothing for the network."""
+    """Describe a file that holds no weights for the network."""
     found = [
         f"{key}{'.' * bool(key)}{name} {tuple(value.shape)}"
         for key, tensors in mappings_of_tensors(content)
@@ -271,7 +275,7 @@ def _first(names: list[str]) -> str:
 
 
 def _check_values(name: str, value: Tensor, own: Tensor, path: Path) -> None:
-    """Refuse tensors that have the right shape and are no weights."""
+    """Refuse a tensor that has the right shape but cannot be a weight."""
     kind = None
     if value.is_quantized:
         kind = "quantised; save a network in floating point (dequantize())"

@@ -37,8 +37,11 @@ class CifarResNet(nn.Module):
         num_classes: Number of logits.
         in_channels: Channels of the images.
         width: Channels of the first stage; the next two have twice and four times as many.
-        mean: Channel means of the images in [0, 1]; one number serves all channels. CIFAR-10's by default.
-        std: Channel standard deviations.
+        mean: Channel means of the images in [0, 1], or one number for all channels. The default is for CIFAR-10.
+        std: Channel standard deviations, positive, as many as means.
+
+    Raises:
+        InputError: If ``depth`` is not 6n + 2, or ``mean`` has neither 1 nor ``in_channels`` numbers.
 
     Reference: He, Zhang, Ren, Sun, "Deep residual learning for image recognition", CVPR 2016, section 4.2.
 

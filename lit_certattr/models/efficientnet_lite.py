@@ -1,4 +1,4 @@
-"""An ImageNet network whose weights come inside a package."""
+"""An ImageNet network whose weights are part of a Python package."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ class EfficientNetLite0(nn.Module):
 
     Args:
         weights: ``packaged``, the path of a local file, or ``None`` for random weights.
-        weights_key: Which set of weights of the file, if there are several.
+        weights_key: Which set of weights to load, if the file holds several.
 
     Raises:
         InputError: If a weights file cannot be read or does not fit.

@@ -1,4 +1,4 @@
-"""Where the last feature map of a network is, and what the network makes of it."""
+"""The last feature map of a network, and the part of the network that follows it."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -13,17 +13,17 @@ Head = Callable[[Tensor], Tensor]
 
 @attrs.frozen(eq=False)
 class FinalLayer:
-    """The last feature map of a network, as its authors lay it out.
+    """The last feature map of a network, as defined by its architecture.
 
     Args:
-        network: The network of a known family; what wraps it is another matter.
-        module: The module beside which the feature map passes.
+        network: The network of a known family, without any module that wraps it.
+        module: The module at which the feature map is found.
+        head: The rest of the network, from the feature map to the logits; ``None`` if it is not known.
         place: Whether the map is the module's ``"output"``, its ``"input"``, or the result of the first ReLU
-            that runs after it (``"relu"``, where that ReLU is a function and no module).
-        head: The rest of the network: what passes there to the network's logits; ``None`` if it is not known apart.
-        pooled: The linear layer, if the head is global average pooling and that layer alone.
-        affine: The head is affine in the feature map, so its gradient is the same for all images.
-        normalised: The head normalises the features of each place before it uses them (layer normalisation), so
+            that runs after it (``"relu"``, if that ReLU is a function and not a module).
+        pooled: The linear layer, if the head is global average pooling followed by that layer alone; else ``None``.
+        affine: Whether the head is affine in the feature map, so that its gradient is the same for all images.
+        normalised: Whether the head normalises the features of each place first (layer normalisation), so that
             their mean and scale do not matter: over the channels, the gradient adds up to zero, and so does
             features times gradient, up to the epsilon of the normalisation. Proof: with f(a + t) = f(a) for all
             constants t and f(sa) = f(a) for all s > 0, differentiate at t = 0 and at s = 1.
@@ -46,7 +46,7 @@ def final_layer(model: nn.Module) -> FinalLayer:
             torchvision or timm, a network of this package, or any module that holds exactly one of these.
 
     Raises:
-        InputError: If no family is known, or several networks are inside.
+        InputError: If the model holds no network of a known family, or several.
 
     Example:
         >>> from lit_certattr.models import CifarResNet
@@ -64,12 +64,12 @@ def final_layer(model: nn.Module) -> FinalLayer:
 
 
 def unknown_final_layer(model: nn.Module, reason: str = "", example: str = "") -> InputError:
-    """The error of a network without a known last feature map; it names a module that may be meant.
+    """The error for a network whose last feature map is not known; it suggests a module.
 
     Args:
         model: The network.
         reason: Why it is not known.
-        example: Name of a module; timm's last features, the last convolution or the last module if left out.
+        example: Name of a module to suggest; if empty, timm's last features, the last convolution or the last module.
     """
     names = [name for name, _ in model.named_modules() if name]
     features = [str(info["module"]) for info in getattr(model, "feature_info", None) or () if "module" in info]
@@ -82,7 +82,11 @@ def unknown_final_layer(model: nn.Module, reason: str = "", example: str = "") -
 
 
 def final_layers(model: nn.Module) -> list[FinalLayer]:
-    """The last feature maps of all networks of known families inside a module."""
+    """The last feature maps of all networks of known families inside a module.
+
+    Args:
+        model: Any module.
+    """
     found: list[FinalLayer] = []
     inside: set[nn.Module] = set()
     for module in model.modules():
@@ -93,7 +97,7 @@ def final_layers(model: nn.Module) -> list[FinalLayer]:
 
 
 def _family(module: nn.Module) -> Callable[[Any], FinalLayer] | None:
-    """How to describe a module; a subclass that computes otherwise is not of the family."""
+    """The function that describes a module; a subclass with another forward is not of the family."""
     kind = type(module)
     for ancestor in kind.__mro__:
         describe = _FAMILIES.get(f"{ancestor.__module__}.{ancestor.__qualname__}")

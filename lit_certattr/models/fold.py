@@ -23,24 +23,24 @@ _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 def fold_batch_norm(network: nn.Module, image: Tensor) -> nn.Module:
     r"""A copy of a network in eval mode whose batch normalisations are part of the layer before them.
 
-    Where a normalisation is applied to the output of a convolution or linear layer and nothing else uses that
-    output, :math:`\gamma\,(w * x + b - \mu)/\sqrt{v + \epsilon} + \beta` is one convolution with weights
+    Where a normalisation is applied to the output of a convolution or linear layer and nothing else uses that output,
+    :math:`\gamma\,(w * x + b - \mu)/\sqrt{v + \epsilon} + \beta` is one convolution with weights
     :math:`w\gamma/\sqrt{v + \epsilon}`. Which layers follow each other is observed in one pass over ``image``, not
-    guessed from their order; other normalisations stay. The fold is exact in real arithmetic, and done in float64,
-    so logits agree to rounding, which is checked. Another rounding is another network to a certificate.
+    guessed from their order; other normalisations stay. The fold is exact in real arithmetic, and done in float64, so
+    logits agree up to rounding, which is checked. For a certificate, a network with other rounding is another network.
 
     Modules keep their names; a folded normalisation becomes the activation that it held (timm), or an identity.
 
     Args:
-        network: Network that takes images; left as it is. Its mode does not matter, the copy is in eval mode.
-        image: One image ``[1, C, H, W]`` that it takes, on its device.
+        network: Network that takes images; it stays unchanged. It may be in any mode; the copy is in eval mode.
+        image: One image ``[1, C, H, W]`` that the network accepts, on its device.
 
     Returns:
-        The copy, with parameters that need no gradient, whose activations do not work in place.
+        The copy. Its parameters need no gradient, and its activations do not work in place.
 
     Raises:
-        InputError: If the network cannot be copied, or the folded copy gives other logits: its forward then does
-            something with the weights that a copy cannot know.
+        InputError: If the network cannot be copied, or the folded copy gives other logits: its forward then uses the
+            weights in a way that the fold does not know.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU())
@@ -56,18 +56,18 @@ def fold_batch_norm(network: nn.Module, image: Tensor) -> nn.Module:
 
 @attrs.frozen(eq=False)
 class Folded:
-    """A folded copy, and how its tensors come from those of the network.
+    """A folded copy, and how its tensors are computed from the tensors of the network.
 
     Args:
         module: The copy.
-        pairs: Names of each folded layer and of its normalisation.
+        pairs: Names ``(layer, normalisation)`` of each folded pair.
     """
 
     module: nn.Module
     pairs: tuple[tuple[str, str], ...]
 
     def tensors(self, network: nn.Module) -> dict[str, Tensor]:
-        """The copy's parameters and buffers as functions of the network's, for ``torch.func.functional_call``.
+        """The parameters and buffers of the copy, computed from the network's, for ``torch.func.functional_call``.
 
         Args:
             network: The network that was folded; its parameters get the gradients.
@@ -84,9 +84,9 @@ _kept: WeakKeyDictionary[nn.Module, tuple[Any, Folded]] = WeakKeyDictionary()
 
 
 def folded_copy(network: nn.Module, image: Tensor) -> Folded:
-    """:func:`fold_batch_norm`, kept as long as the network lives and its tensors and modules stay as they are.
+    """:func:`fold_batch_norm`, cached as long as the network exists and its tensors and modules stay unchanged.
 
-    Writing through ``tensor.data`` is not seen; everything that PyTorch counts as a change is.
+    All changes that PyTorch counts are detected; writing through ``tensor.data`` is not.
 
     Args:
         network: See :func:`fold_batch_norm`.
@@ -101,7 +101,7 @@ def folded_copy(network: nn.Module, image: Tensor) -> Folded:
 
 
 def tensor_versions(network: nn.Module) -> tuple[Any, ...]:
-    """What changes when a tensor of the network is written, replaced or moved, or a module is replaced.
+    """A key that changes when a tensor of the network is written, replaced or moved, or a module is replaced.
 
     Args:
         network: The network.
@@ -161,7 +161,7 @@ class _Uses(TorchFunctionMode):
 
 
 def _pairs(network: nn.Module, image: Tensor) -> tuple[list[tuple[str, str]], Any]:
-    """Names of the layers whose output goes into one normalisation alone, with it; and what the network returns."""
+    """Names of the layers whose output goes into one normalisation alone, with its name; and the network's output."""
     uses = _Uses()
     names = {module: name for name, module in network.named_modules()}
     makers: dict[int, nn.Module] = {}
@@ -218,7 +218,7 @@ def _merged(layer: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def _what_is_left(norm: nn.Module) -> nn.Module:
-    """Those of timm hold a regulariser and an activation."""
+    """What a normalisation holds beside itself: in timm, a regulariser and an activation."""
     rest = [module for module in norm.children() if not isinstance(module, nn.Identity)]
     return nn.Sequential(*rest) if rest else nn.Identity()
 

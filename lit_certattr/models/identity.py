@@ -1,6 +1,6 @@
-"""Which function a network is: its structure and its weights, and what it answers to images that never change.
+"""Identify the function that a network computes: by its structure, its weights, and its logits of fixed images.
 
-Equal weights are not an equal function: Tanh in place of ReLU has no weights at all.
+Equal weights do not mean an equal function: replacing ReLU by Tanh changes no weight.
 """
 
 import enum
@@ -18,16 +18,16 @@ from lit_certattr.errors import InputError
 from lit_certattr.models.modes import frozen
 
 TOLERANCE = 1e-3
-"""Of the largest recorded answer: rounding differs between machines, some ten times less than this in float32."""
+"""Relative to the largest recorded number; in float32, rounding differs about ten times less between machines."""
 _IMAGES, _SUMS = 2, 8
 
 
 def structure_hash(network: nn.Module) -> str:
-    """SHA-256 over the tree of modules: names, classes, arguments and state that is no weight.
+    """SHA-256 over the tree of modules: names, classes, arguments, and state other than weights.
 
-    The arguments are what a module prints of itself, its plain public attributes (numbers, texts, functions, and lists
-    of them), and its buffers that are in no state dict. Weights have their own hash,
-    :func:`~lit_certattr.models.network_hash`; what a ``forward`` does is seen by :func:`probe`.
+    The arguments are the text that a module prints about itself, its plain public attributes (numbers, texts,
+    functions, and lists of them), and its buffers that are in no state dict. Weights have their own hash,
+    :func:`~lit_certattr.models.network_hash`; :func:`probe` covers what a ``forward`` computes.
 
     Args:
         network: On any device.
@@ -49,7 +49,7 @@ def structure_hash(network: nn.Module) -> str:
 
 
 def _state(module: nn.Module) -> Iterator[str]:
-    """What decides the function of one module and is neither a weight nor printed."""
+    """State of one module that affects its function and is neither a weight nor printed."""
     if isinstance(module, torch.jit.ScriptModule):
         yield f"{module.original_name} {getattr(module, 'code', '')}"
         return
@@ -97,17 +97,17 @@ def _path(value: Any) -> str:
 
 
 def probe(network: nn.Module, shape: Sequence[int]) -> list[float | None]:
-    """What a network answers to two pseudo-random images of a shape: sums of its logits with fixed random signs.
+    """Sums, with fixed random signs, of the logits that a network gives to two fixed pseudo-random images.
 
     Args:
-        network: Images in [0, 1] to logits ``[B, num_classes]``. On any device; autocast is off.
-        shape: ``(C, H, W)``.
+        network: Network from images in [0, 1] to logits ``[B, num_classes]``, on any device; it runs without autocast.
+        shape: Shape ``(C, H, W)`` of the images.
 
     Returns:
-        16 numbers of six digits; ``None`` where one is not finite.
+        16 numbers with six significant digits; ``None`` in place of a number that is not finite.
 
     Raises:
-        InputError: If the network cannot take such an image.
+        InputError: If the network fails on such an image, or returns no logits.
 
     Example:
         >>> len(probe(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), (1, 2, 2)))
@@ -137,17 +137,17 @@ def probe(network: nn.Module, shape: Sequence[int]) -> list[float | None]:
 
 
 def _uniforms(key: int, count: int) -> np.ndarray:
-    """Float32 numbers in [0, 1) that are the same on every machine and in every version."""
+    """Float32 numbers in [0, 1) that are the same on every machine and in every version of NumPy."""
     bits = np.random.Philox(key=key).random_raw(count)
     return ((bits >> np.uint64(40)).astype(np.float64) / 2**24).astype(np.float32)
 
 
 def same_answers(recorded: Any, now: Sequence[float | None]) -> bool:
-    """Whether two results of :func:`probe` are of one function, up to :data:`TOLERANCE`.
+    """Whether two results of :func:`probe` belong to the same function, up to :data:`TOLERANCE`.
 
     Args:
-        recorded: From a file.
-        now: Of this network.
+        recorded: Result read from a file; any JSON value.
+        now: Result of the present network.
     """
     if not isinstance(recorded, list) or len(recorded) != len(now):
         return False

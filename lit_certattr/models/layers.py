@@ -6,7 +6,10 @@ from lit_certattr.errors import InputError
 
 
 def keep_inputs(network: nn.Module) -> None:
-    """Make activations write to new memory, so that attribution methods may hook what goes in.
+    """Make activations write to new memory, so that hooks of attribution methods see their inputs unchanged.
+
+    Args:
+        network: Changed in place.
 
     Example:
         >>> network = nn.Sequential(nn.ReLU(inplace=True))
@@ -20,7 +23,11 @@ def keep_inputs(network: nn.Module) -> None:
 
 
 def check_num_classes(name: str, num_classes: int | None) -> None:
-    """Refuse a classifier without logits, which libraries build where the number of classes is 0.
+    """Refuse a number of classes below 1: libraries then build a network without logits.
+
+    Args:
+        name: Name of the classifier, for the message.
+        num_classes: Number of logits; ``None`` if it is not set.
 
     Raises:
         InputError: If the number is given and below 1.
@@ -33,12 +40,12 @@ def check_num_classes(name: str, num_classes: int | None) -> None:
 
 
 def replace_head(network: nn.Module, old_classes: int, num_classes: int) -> None:
-    """Put a new, untrained layer in the place of the last linear or convolutional one.
+    """Replace the last linear or convolutional layer by a new, untrained one.
 
     Args:
         network: Changed in place.
-        old_classes: Outputs of its last layer now.
-        num_classes: Outputs of the new one.
+        old_classes: Number of outputs of the layer that is replaced.
+        num_classes: Number of outputs of the new layer.
 
     Raises:
         ValueError: If no layer has ``old_classes`` outputs.

@@ -1,4 +1,4 @@
-"""Networks in eval mode, with frozen parameters, for the time of a block."""
+"""Networks in eval mode and with frozen parameters inside a ``with`` block."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,10 @@ from torch import nn
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
-    """Eval mode inside the block; every module's own mode as before after it.
+    """Eval mode inside the block; afterwards every module has its previous mode again.
+
+    Args:
+        model: The network.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2).eval())
@@ -31,7 +34,10 @@ def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[nn.Module]:
-    """Eval mode and frozen parameters inside the block; every module's mode and flags as before after it.
+    """Eval mode and frozen parameters inside the block; afterwards all modes and flags are as before.
+
+    Args:
+        model: The network.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2).eval())

@@ -1,11 +1,15 @@
-"""Helping with a name that does not exist."""
+"""Suggestions for a name that does not exist."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: what the user may have meant.
+    """The end of an error message: similar names, or some of the known ones.
+
+    Args:
+        name: What the user wrote.
+        known: Names that exist.
 
     Example:
         >>> suggestion("resnet81", ["resnet18", "vgg16"])

@@ -11,12 +11,12 @@ from lit_certattr.errors import InputError
 class Normalize(nn.Module):
     """Subtract the mean of each channel and divide by its standard deviation.
 
-    The first layer of every network here: images stay in [0, 1] outside, so a noise level or a radius is an
-    l2 length in pixel space and means the same for every network.
+    It is the first layer of every network in this package: images stay in [0, 1] outside, so a noise level or a radius
+    is an l2 length in pixel space and means the same for every network.
 
     Args:
-        mean: One number a channel, for images in [0, 1].
-        std: One positive number a channel.
+        mean: One number per channel, for images in [0, 1].
+        std: One positive number per channel.
 
     Raises:
         InputError: If the lengths differ, or a standard deviation is not positive.
@@ -33,7 +33,7 @@ class Normalize(nn.Module):
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         if len(mean) != len(std) or len(mean) == 0:
-            raise InputError(f"mean and std need one number a channel each, got {len(mean)} and {len(std)}")
+            raise InputError(f"mean and std need one number per channel each, got {len(mean)} and {len(std)}")
         if not all(s > 0 for s in std):
             raise InputError(f"std must be positive, got {list(std)}")
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(-1, 1, 1))
@@ -56,8 +56,14 @@ def channel_statistics(
 ) -> tuple[Sequence[float], Sequence[float]]:
     """Mean and standard deviation of each channel: the user's, else the default.
 
+    Args:
+        mean: The user's means, or ``None``.
+        std: The user's standard deviations, or ``None``.
+        default: Means and standard deviations that replace ``None``.
+        channels: Number of channels of the images.
+
     Raises:
-        InputError: If there are neither 1 nor ``channels`` of them.
+        InputError: If ``mean`` or ``std`` has neither 1 nor ``channels`` numbers.
 
     Example:
         >>> channel_statistics(None, [0.5], ([0.1, 0.2], [1.0, 1.0]), channels=2)

@@ -9,7 +9,7 @@ from lit_certattr.models.normalize import Normalize
 
 
 class SmallCNN(nn.Module):
-    """Three convolutions and one linear layer, light because a certificate costs thousands of passes.
+    """Three convolutions and one linear layer: small, because a certificate needs thousands of forward passes.
 
     The first two convolutions halve the resolution, so most of the work happens on a quarter or a sixteenth
     of the pixels. There is no batch normalisation and no dropout: training and evaluation are one function.
@@ -19,8 +19,11 @@ class SmallCNN(nn.Module):
         num_classes: Number of logits.
         width: Channels after the first convolution; the next two have twice as many.
         image_size: Height and width of the images, at least 4 (28 for MNIST, 8 for scikit-learn's digits).
-        mean: Channel means of the images in [0, 1]; one number serves all channels.
-        std: Channel standard deviations.
+        mean: Channel means of the images in [0, 1], or one number for all channels.
+        std: Channel standard deviations, positive, as many as means.
+
+    Raises:
+        InputError: If a number is out of range, or ``mean`` has neither 1 nor ``in_channels`` numbers.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Smooth twins of activations, for second derivatives that piecewise linear networks do not have."""
+"""Smooth versions of activations, for the second derivatives that piecewise linear networks lack."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,21 +12,21 @@ from lit_certattr.errors import InputError
 
 
 class SmoothActivations(TorchFunctionMode):
-    r"""Inside the block, ReLU and its relatives are smooth functions; the network itself is not touched.
+    r"""Inside the block, ReLU and similar activations are replaced by smooth functions; the network is not changed.
 
-    The gradient of a ReLU network with respect to its input is piecewise constant, so *its* derivative, which an
-    attack on a gradient map needs, is zero almost everywhere. The twin has the same weights and
-    :math:`\text{softplus}_\beta(x) = \log(1 + e^{\beta x}) / \beta` in the place of :math:`\max(x, 0)`, which it
-    approaches within :math:`\log(2) / \beta` (Dombrowski et al., 2019). Leaky ReLU, ReLU6, hard tanh, hard sigmoid and
+    The gradient of a ReLU network with respect to its input is piecewise constant, so *its* derivative, which an attack
+    on a gradient map needs, is zero almost everywhere. The smooth network has the same weights, with
+    :math:`\text{softplus}_\beta(x) = \log(1 + e^{\beta x}) / \beta` in place of :math:`\max(x, 0)`, from which it
+    differs by at most :math:`\log(2) / \beta` (Dombrowski et al., 2019). Leaky ReLU, ReLU6, hard tanh, hard sigmoid and
     hard swish are sums of shifted ReLUs and get the same sums of softplus. Max-pooling stays. Above
     :math:`\beta x = 20` softplus is the identity to rounding, which keeps second derivatives finite.
 
-    It acts on calls of torch's functions, so layers (``nn.ReLU``) and functional calls (``F.relu``) are both covered,
-    in-place ones too; there are no flags to restore, and no copy of the network. It acts on the calling thread alone.
-    Results of the attack belong to the network as it is: evaluate them outside the block.
+    It replaces calls of torch's functions, so it covers layers (``nn.ReLU``) and functional calls (``F.relu``), also
+    in-place ones; there are no flags to restore and no copy of the network. It affects the calling thread alone.
+    Evaluate the results of an attack outside the block, on the network itself.
 
     Args:
-        beta: Sharpness, positive; 1 is soft, 100 nearly a ReLU.
+        beta: Sharpness, positive; 1 is very smooth, 100 is nearly a ReLU.
 
     Raises:
         InputError: If ``beta`` is not positive.

@@ -18,21 +18,22 @@ class TimmClassifier(nn.Module):
 
     Args:
         name: A name of ``timm.list_models()``, optionally with a tag of weights: ``resnet50.a1_in1k``.
-        pretrained: Download timm's weights (once; they need a network or timm's cache).
-        weights: The path of a local file instead; see :func:`~lit_certattr.models.load_weights`.
-        num_classes: Number of logits, at least 1; ``None`` takes the model's own. With ``pretrained`` another number
+        pretrained: Download timm's weights (once; needs internet access or timm's cache).
+        weights: Path of a local file of weights instead; see :func:`~lit_certattr.models.load_weights`.
+        num_classes: Number of logits, at least 1; ``None`` for the model's own. With ``pretrained``, another number
             gives a new, untrained last layer.
-        mean: Channel means of the images in [0, 1]; ``None`` takes what timm's weights expect. Nothing is known for
-            another number of channels than theirs: such images are not normalised.
-        std: Channel standard deviations, likewise.
-        in_chans: Channels of the images; ``None`` takes the model's own, 3. With ``pretrained`` timm sums or repeats
+        mean: Channel means of the images in [0, 1]; ``None`` for the values that timm's weights expect. With another
+            number of channels these are not known, and images are not normalised.
+        std: Channel standard deviations, positive; ``None`` as for ``mean``.
+        in_chans: Channels of the images; ``None`` for the model's own, 3. With ``pretrained`` timm sums or repeats
             the weights of the first layer.
         img_size: Height and width of the images, or one number for both, for models of a fixed size (ViT, Swin);
-            ``None`` takes the model's own. With ``pretrained`` timm interpolates the position embeddings.
-        weights_key: Which set of weights of the file, if there are several.
+            ``None`` for the model's own. With ``pretrained``, timm interpolates the position embeddings.
+        weights_key: Which set of weights to load, if the file holds several.
 
     Raises:
-        InputError: If the name does not exist, the weights cannot be had or do not fit, or the model has no classifier.
+        InputError: If the name does not exist, the weights cannot be loaded or do not fit, or the model has no
+            classifier.
 
     Example:
         >>> import torch

@@ -30,18 +30,18 @@ class TorchvisionClassifier(nn.Module):
         name: A name of ``torchvision.models.list_models(module=torchvision.models)``, e.g. ``resnet50``.
         weights: ``None`` for random weights, a member of torchvision's enum (``DEFAULT``, ``IMAGENET1K_V1``,
             downloaded once), or the path of a local file; see :func:`~lit_certattr.models.load_weights`.
-        num_classes: Number of logits, at least 1. With torchvision's weights another number than theirs gives a new,
+        num_classes: Number of logits, at least 1. With torchvision's weights, another number than theirs gives a new,
             untrained last layer.
-        mean: Channel means of the images in [0, 1]; ``None`` takes what the weights expect, else ImageNet's.
-        std: Channel standard deviations, likewise.
+        mean: Channel means of the images in [0, 1]; ``None`` for the values that the weights expect, else ImageNet's.
+        std: Channel standard deviations, positive; ``None`` as for ``mean``.
         image_size: Height and width of the images, for networks of a fixed size (``vit_b_16``, ``maxvit_t``); ``None``
-            takes their own. The position embeddings of torchvision's ViT weights are interpolated; a local file must
-            hold weights for that very size.
-        weights_key: Which set of weights of the file, if there are several.
+            for their own. The position embeddings of torchvision's ViT weights are interpolated; a local file must
+            hold weights for exactly that size.
+        weights_key: Which set of weights to load, if the file holds several.
 
     Raises:
-        InputError: If the name or the weights do not exist, the weights cannot be had or do not fit, or the network
-            takes images of any size and one was given.
+        InputError: If the name or the weights do not exist, the weights cannot be loaded or do not fit, or
+            ``image_size`` is given for a network that takes images of any size.
 
     Example:
         >>> network = TorchvisionClassifier("squeezenet1_1", num_classes=7)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attacks import AttackConfig, attack
 from lit_certattr.attacks.loop import Score
@@ -53,8 +54,8 @@ class RobustTraining(Objective):
         self.loss = loss
         self.attack = attack
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :class:`Objective`."""
         with attacking(model, images):
             neighbours = neighbours_of(images, self.loss.score(model, images, targets), self.attack)
         losses, logs = self.loss.losses(model, images, neighbours, targets)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attacks.loop import Score
 from lit_certattr.attribution import Attribution
@@ -64,18 +65,19 @@ class AttributionObjective(PairObjective):
         self.attribution = AnyMap(attribution) if isinstance(attribution, Attribution) else attribution
         self.distance: Distance = distance
 
+    @override
     def maps(
         self, model: nn.Module, clean: Tensor, others: Tensor, targets: Tensor, create_graph: bool
     ) -> Iterator[Tensor]:
-        """See :class:`PairObjective`: the maps of the clean images and of their neighbours."""
+        """The maps of the clean images and of their neighbours."""
         return self.attribution.pair(model, clean, others, targets, create_graph)
 
+    @override
     def compare(self, maps: Tensor, clean: Tensor, others: Tensor) -> Tensor:
-        """See :class:`PairObjective`."""
         return DISTANCES[self.distance](maps[0], maps[1])
 
+    @override
     def distance_score(self, model: nn.Module, clean: Tensor, targets: Tensor) -> Score:
-        """See :class:`PairObjective`."""
         attribution = self.attribution.search
         with explaining(model, self.smooth_beta):
             first = total(attribution.terms(model, clean, targets, clean, create_graph=False))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attacks import AttackConfig
 from lit_certattr.attacks.loop import Score
@@ -100,8 +101,9 @@ class CACR(PairObjective):
 
         return score
 
+    @override
     def searched(self, model: nn.Module, clean: Tensor, targets: Tensor, weight: float) -> Score:
-        """See :class:`PairObjective`; with a weight of its own."""
+        """What the neighbour maximises, with ``search_weight`` in place of ``weight``."""
         return super().searched(model, clean, targets, self.search_weight)
 
 

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from lit_certattr.errors import InputError
 from lit_certattr.objectives.base import Objective, accuracy
@@ -43,8 +44,8 @@ class Consistency(Objective):
         self.weight = Schedule.of(weight)
         self.entropy = Schedule.of(entropy)
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :class:`Objective`."""
         copies = images.repeat(self.draws, 1, 1, 1)
         logits = model(copies + self.noise.sample_like(copies))
         targets = targets.repeat(self.draws)

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from lit_certattr.errors import InputError
 from lit_certattr.objectives.base import Objective, accuracy
@@ -31,8 +32,8 @@ class CrossEntropy(Objective):
             raise InputError(f"label_smoothing must lie in [0, 1), got {label_smoothing}")
         self.label_smoothing = label_smoothing
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :class:`Objective`."""
         logits = model(images.clone())
         loss = functional.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         return loss, {"accuracy": accuracy(logits, targets)}

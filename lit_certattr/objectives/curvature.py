@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution import input_gradient
 from lit_certattr.errors import InputError
@@ -39,8 +40,8 @@ class CURE(PenaltyObjective):
         super().__init__(weight, smooth_beta)
         self.step = positive(step, "step")
 
+    @override
     def penalty(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        """See :class:`PenaltyObjective`."""
         loss = explained(model, "loss")
         _, gradient = input_gradient(loss, images, targets, create_graph=True)
         shifted = images + self.step * unit(gradient.detach().sign()).view_as(images)
@@ -79,8 +80,8 @@ class HessianNorm(PenaltyObjective):
             raise InputError(f"draws must be at least 1, got {draws}")
         self.draws = draws
 
+    @override
     def penalty(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        """See :class:`PenaltyObjective`."""
         points, gradient = input_gradient(model, images, targets, create_graph=True)
         squares = []
         for _ in range(self.draws):
@@ -118,8 +119,8 @@ class SSR(PenaltyObjective):
     def __init__(self, weight: float | Schedule = 0.4, smooth_beta: float | None = None) -> None:
         super().__init__(weight, smooth_beta)
 
+    @override
     def penalty(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        """See :class:`PenaltyObjective`."""
         points = images.detach().requires_grad_(True)
         logits = model(points.clone())
         rows = [

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from lit_certattr.errors import InputError
 from lit_certattr.objectives.base import Objective, accuracy
@@ -43,8 +44,8 @@ class FreeAdversarialTraining(Objective):
         self._batch: tuple[Tensor, Tensor] | None = None
         self._delta: Tensor | None = None
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :class:`Objective`."""
         if self._batch is None or self._used >= self.replays:
             self._batch, self._used = (images, targets), 0
             self._delta = _first(self._delta, images)
@@ -64,8 +65,8 @@ class FreeAdversarialTraining(Objective):
             return {}
         return {"used": self._used, "images": self._batch[0], "targets": self._batch[1], "delta": self._delta}
 
+    @override
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See :class:`Objective`."""
         if state:
             self._used, self._batch = int(state["used"]), (state["images"], state["targets"])
             self._delta = state["delta"]

@@ -1,6 +1,7 @@
 """Penalties on the size of the loss's gradient."""
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution import input_gradient
 from lit_certattr.errors import InputError
@@ -26,8 +27,8 @@ class GradientNorm(PenaltyObjective):
     def __init__(self, weight: float | Schedule = 0.1, smooth_beta: float | None = None) -> None:
         super().__init__(weight, smooth_beta)
 
+    @override
     def penalty(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        """See :class:`PenaltyObjective`."""
         _, gradient = input_gradient(explained(model, "loss"), images, targets, create_graph=True)
         return gradient.square().flatten(1).sum(1)
 
@@ -58,8 +59,8 @@ class GradientNormByDifferences(PenaltyObjective):
         super().__init__(weight)
         self.step = positive(step, "step")
 
+    @override
     def penalty(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        """See :class:`PenaltyObjective`."""
         _, gradient = input_gradient(explained(model, "loss"), images, targets)
         shifted = images + self.step * unit(gradient).view_as(images)
         rise = cross_entropy(model(shifted.clone()), targets) - cross_entropy(model(images.clone()), targets)

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.errors import InputError
 from lit_certattr.objectives.base import Objective
@@ -52,8 +53,8 @@ class MACER(Objective):
         self.beta = positive(beta, "beta")
         self.margin = positive(margin, "margin")
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :class:`Objective`."""
         copies = images.repeat(self.draws, 1, 1, 1)
         logits = model(copies + self.noise.sample_like(copies)).unflatten(0, (self.draws, -1))
         smoothed = log_mean_softmax(logits)

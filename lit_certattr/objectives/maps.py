@@ -6,6 +6,7 @@ from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution import Attribution, input_gradient
 from lit_certattr.errors import InputError
@@ -56,10 +57,10 @@ class AnyMap(TrainingMap):
     def __init__(self, attribution: Attribution) -> None:
         self.attribution = attribution
 
+    @override
     def terms(
         self, model: nn.Module, images: Tensor, targets: Tensor, clean: Tensor, create_graph: bool = True
     ) -> Iterator[Tensor]:
-        """See :class:`TrainingMap`."""
         yield self.attribution(model, images, targets, create_graph=create_graph)
 
 
@@ -73,10 +74,10 @@ class GradientMap(TrainingMap):
     def __init__(self, of: Explained = "logit") -> None:
         self.of = _known(of)
 
+    @override
     def terms(
         self, model: nn.Module, images: Tensor, targets: Tensor, clean: Tensor, create_graph: bool = True
     ) -> Iterator[Tensor]:
-        """See :class:`TrainingMap`."""
         yield input_gradient(explained(model, self.of), images, targets, create_graph)[1]
 
 
@@ -112,10 +113,10 @@ class PathMap(TrainingMap):
         """The same with ``search_steps`` points."""
         return self if self.search_steps is None else type(self)(self.search_steps, None, self.of, self.baseline)
 
+    @override
     def terms(
         self, model: nn.Module, images: Tensor, targets: Tensor, clean: Tensor, create_graph: bool = True
     ) -> Iterator[Tensor]:
-        """See :class:`TrainingMap`."""
         start = torch.full_like(images, self.baseline)
         function = explained(model, self.of)
         yield from path_terms(function, start, images, targets, self.steps, self.max_batch, create_graph)
@@ -153,17 +154,18 @@ class NeighbourPath(TrainingMap):
         """The same with ``search_steps`` points."""
         return self if self.search_steps is None else type(self)(self.search_steps, None, self.of)
 
+    @override
     def terms(
         self, model: nn.Module, images: Tensor, targets: Tensor, clean: Tensor, create_graph: bool = True
     ) -> Iterator[Tensor]:
-        """See :class:`TrainingMap`."""
         function = explained(model, self.of)
         yield from path_terms(function, clean, images, targets, self.steps, self.max_batch, create_graph)
 
+    @override
     def pair(
         self, model: nn.Module, clean: Tensor, images: Tensor, targets: Tensor, create_graph: bool = True
     ) -> Iterator[Tensor]:
-        """See :class:`TrainingMap`; the zero map costs nothing."""
+        """Zero maps for the clean images, which need no pass, and the maps of their neighbours."""
         for term in self.terms(model, images, targets, clean, create_graph):
             yield torch.stack([torch.zeros_like(term), term])
 

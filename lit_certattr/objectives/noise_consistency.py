@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from lit_certattr.attribution import Attribution
 from lit_certattr.errors import InputError
@@ -83,8 +84,8 @@ class NoiseConsistency(Objective):
         self.consistency = Schedule.of(consistency)
         self.entropy = Schedule.of(entropy)
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :class:`Objective`."""
         copies = images.repeat(self.draws, 1, 1, 1)
         copies = copies + self.noise.sample_like(copies)
         targets = targets.repeat(self.draws)

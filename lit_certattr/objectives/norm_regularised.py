@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from lit_certattr.attribution import input_gradient
 from lit_certattr.errors import InputError
@@ -67,8 +68,8 @@ class NormRegularised(Objective):
         self.patch = patch
         self.clamp = None if clamp is None else tuple(clamp)
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :class:`Objective`."""
         with attacking(model, images):
             _, gradient = input_gradient(explained(model, "loss"), images, targets)
         others = images + self._step(gradient, self.eps.at(self.epoch))

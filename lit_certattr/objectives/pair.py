@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attacks import AttackConfig
 from lit_certattr.attacks.loop import Score
@@ -76,8 +77,8 @@ class PairObjective(Objective):
         self.smooth_beta = smooth_beta
         self.two_pass = two_pass
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :class:`Objective`."""
         weight = self.weight.at(self.epoch)
         others = images
         if weight or self.base.uses_neighbour:

@@ -4,6 +4,7 @@ from abc import abstractmethod
 
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from lit_certattr.objectives.base import Objective, accuracy
 from lit_certattr.objectives.contexts import explaining
@@ -38,8 +39,8 @@ class PenaltyObjective(Objective):
             targets: Class indices ``[B]``.
         """
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :class:`Objective`."""
         logits = model(images.clone())
         loss = functional.cross_entropy(logits, targets)
         logs = {"accuracy": accuracy(logits, targets)}

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attacks.loop import Score
 from lit_certattr.errors import InputError
@@ -45,10 +46,10 @@ class CleanLoss(RobustLoss):
 
     uses_neighbour = False
 
+    @override
     def losses(
         self, model: nn.Module, images: Tensor, neighbours: Tensor, targets: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :class:`RobustLoss`."""
         logits = model(images.clone())
         return cross_entropy(logits, targets), {"accuracy": accuracy(logits, targets)}
 
@@ -56,10 +57,10 @@ class CleanLoss(RobustLoss):
 class AdversarialLoss(RobustLoss):
     """Cross-entropy of the neighbour (Madry et al., 2018)."""
 
+    @override
     def losses(
         self, model: nn.Module, images: Tensor, neighbours: Tensor, targets: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :class:`RobustLoss`."""
         logits = model(neighbours.clone())
         return cross_entropy(logits, targets), {"adversarial_accuracy": accuracy(logits, targets)}
 
@@ -80,15 +81,16 @@ class TradesLoss(RobustLoss):
     def __init__(self, beta: float = 6.0) -> None:
         self.beta = _weight(beta)
 
+    @override
     def score(self, model: nn.Module, images: Tensor, targets: Tensor) -> Score:
-        """See :class:`RobustLoss`; the prediction of the image is computed once."""
+        """The divergence from the prediction of the clean image, which is computed once."""
         logits = model(images.clone()).detach()
         return lambda others: kl_divergence(logits, model(others.clone()))
 
+    @override
     def losses(
         self, model: nn.Module, images: Tensor, neighbours: Tensor, targets: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :class:`RobustLoss`."""
         logits, others = model(images.clone()), model(neighbours.clone())
         loss = cross_entropy(logits, targets) + self.beta * kl_divergence(logits, others)
         return loss, _both_accuracies(logits, others, targets)
@@ -107,10 +109,10 @@ class MartLoss(RobustLoss):
     def __init__(self, beta: float = 5.0) -> None:
         self.beta = _weight(beta)
 
+    @override
     def losses(
         self, model: nn.Module, images: Tensor, neighbours: Tensor, targets: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :class:`RobustLoss`."""
         logits, others = model(images.clone()), model(neighbours.clone())
         doubt = 1 - logits.softmax(1).gather(1, targets.view(-1, 1)).squeeze(1)
         loss = margin_cross_entropy(others, targets) + self.beta * doubt * kl_divergence(logits, others)

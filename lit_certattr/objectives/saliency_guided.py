@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution import input_gradient
 from lit_certattr.errors import InputError
@@ -41,8 +42,8 @@ class SaliencyGuided(Objective):
         self.share = share
         self.absolute = absolute
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :class:`Objective`."""
         logits = model(images.clone())
         loss = cross_entropy(logits, targets).mean()
         logs = {"accuracy": accuracy(logits, targets)}

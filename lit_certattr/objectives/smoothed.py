@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from lit_certattr.attacks import AttackConfig
 from lit_certattr.attacks.ball import exact_dtype
@@ -81,8 +82,8 @@ class SmoothAdv(_AttackedUnderNoise):
         super().__init__(noise, attack, draws)
         self.eps = Schedule(attack.eps, ramp_epochs=ramp_epochs)
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :class:`Objective`."""
         noises = self._noises(images)
         eps = torch.full(
             (len(images),), self.eps.at(self.epoch), dtype=exact_dtype(images.device), device=images.device
@@ -122,8 +123,8 @@ class SmoothMix(_AttackedUnderNoise):
         super().__init__(noise, attack, draws)
         self.weight = Schedule.of(weight)
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :class:`Objective`."""
         noises = self._noises(images)
         logits = model((images + noises).flatten(0, 1))
         copies = targets.repeat(self.draws)

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from lit_certattr.objectives.base import Objective, accuracy
 from lit_certattr.objectives.schedule import Schedule
@@ -26,8 +27,8 @@ class Stability(Objective):
         self.noise = noise
         self.weight = Schedule.of(weight)
 
+    @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :class:`Objective`."""
         logits = model(images.clone())
         loss = functional.cross_entropy(logits, targets)
         logs = {"accuracy": accuracy(logits, targets)}

@@ -1,4 +1,4 @@
-"""A block of noisy maps, ranked once for every certificate."""
+"""A block of noisy maps, ranked once for all certificates."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -23,20 +23,21 @@ from lit_certattr.smoothing.sparsify import (
 )
 
 MapKind = Literal["sparsified", "ranked", "relaxed", "scaled", "quadratic"]
-"""From a noisy map to the map in [0, 1] that is averaged."""
+"""How a noisy map becomes the map in [0, 1] that is averaged."""
 
 
 class MapBlock:
     """A block of noisy maps of one image, shared by all certificates: one sort serves every K.
 
-    Nothing is computed before it is asked for, and nothing twice. A constant map ranks nothing: it selects no
-    pixel, and it is counted, so that a certificate can give it a vote for neither label. A map that holds NaN or
-    infinity is invalid: it counts as a map of zeros, which is constant, and it is counted once more.
+    Everything is computed on first use and kept. A constant map has no ranking: it selects no pixel, and the block
+    counts it (:attr:`num_constant`), so that a certificate can give it a vote for neither label. A map with NaN or
+    infinity is invalid: it is replaced by a map of zeros, which is constant, and counted in :attr:`num_invalid` as
+    well.
 
     Args:
-        maps: Maps ``[b, H, W]`` of fresh samples, or the draw that gives them when they are asked for.
-        start: Index of the first sample; ``None`` if the caller keeps no count.
-        levels: One uniform level in [0, 1) a map, float32 ``[b]``; see
+        maps: Maps ``[b, H, W]`` of fresh samples, or the draw that computes them on first use.
+        start: Index of the first sample; ``None`` if the caller does not number the samples.
+        levels: One uniform level in [0, 1) per map, float32 ``[b]``; see
             :func:`~lit_certattr.smoothing.uniform_levels`. Only :meth:`level_masks` needs them.
 
     Example:
@@ -55,7 +56,7 @@ class MapBlock:
 
     @property
     def maps(self) -> Tensor:
-        """The maps ``[b, H, W]``, finite: those that are invalid are zero."""
+        """The maps ``[b, H, W]``, finite: invalid maps are replaced by zeros."""
         return self._finite[0]
 
     @cached_property
@@ -98,7 +99,7 @@ class MapBlock:
 
     @cached_property
     def num_invalid(self) -> Tensor:
-        """Number of maps that hold NaN or infinity, scalar; they are among the constant ones too."""
+        """Number of maps with NaN or infinity, scalar; they are counted as constant too."""
         return (~self._finite[1]).sum()
 
     def _select(self, size: int, ties: Ties) -> tuple[Tensor, Tensor]:
@@ -112,7 +113,7 @@ class MapBlock:
         return self._select(size, ties)[0]
 
     def count(self, sizes: Sequence[int], ties: Ties = "index") -> tuple[Tensor, Tensor]:
-        """Votes ``[K, H, W]`` and tied pixels ``[K]`` for several sizes, as :meth:`votes` and :meth:`tied`."""
+        """Votes ``[K, H, W]`` and tied pixels ``[K]`` for several sizes, as in :meth:`votes` and :meth:`tied`."""
         if missing := [size for size in sizes if (size, ties) not in self._counts]:
             counted = self._count_at_once(missing) if ties == "index" else None
             for index, size in enumerate(missing):
@@ -143,16 +144,16 @@ class MapBlock:
         return self.count([size], ties)[1][0]
 
     def level_masks(self, kind: MapKind, size: int, saturation: int = 1) -> Tensor:
-        """Pixels whose map of this kind is above the level of the sample, boolean ``[b, H, W]``.
+        """Pixels where the map of this kind is above the level of its sample, boolean ``[b, H, W]``.
 
-        The mean of the masks is the mean of those maps; a constant map selects nothing. A ranked map falls linearly
-        with the rank, from 1 at the largest pixel to 0 behind the ``size`` largest (ties by index), so its masks are
-        those of the top 1 to ``size`` pixels.
+        The expectation of a mask over the level is the map. A constant map selects nothing. A ranked map decreases
+        linearly with the rank, from 1 at the largest pixel to 0 after the ``size`` largest (ties by index), so its mask
+        holds the top 1 to ``size`` pixels, depending on the level.
 
         Args:
             kind: ``"ranked"``, ``"relaxed"``, ``"scaled"`` or ``"quadratic"``.
-            size: Pixels that stay non-zero in a ranked or relaxed map.
-            saturation: Pixels of a relaxed map that saturate at 1.
+            size: Number of pixels that stay non-zero in a ranked or relaxed map.
+            saturation: Number of pixels of a relaxed map that saturate at 1, at most ``size``.
 
         Raises:
             InputError: If the block has no levels.

@@ -1,4 +1,4 @@
-"""Gaussian noise on the grid of grey levels: drawn by integer arithmetic, and covered by the Gaussian theorems."""
+"""Gaussian noise on the grid of grey levels: drawn with integer arithmetic, and covered by the Gaussian theorems."""
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import lru_cache
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing.noise import Noise, normals_like
@@ -37,10 +38,10 @@ class _Table(NamedTuple):
 class DiscreteGaussianNoise(Noise):
     r"""Rounded Gaussian noise :math:`W / m,\ W = \mathrm{round}(m \sigma Z)`, on the grid of multiples of ``1/m``.
 
-    Smoothing with floating-point noise has a gap: the theorems are about real numbers, and a network can be built
-    that tells from the last bits of ``x + noise`` what ``x`` was (Voráček & Hein, 2023). Here every noisy image is
-    an integer image, image and noise are added as integers, and the network receives a function of that integer
-    image alone. The last bits hold nothing.
+    Smoothing with floating-point noise has a gap: the theorems are about real numbers, and one can build a network
+    that recovers ``x`` from the last bits of ``x + noise`` (Voráček & Hein, 2023). Here image and noise are added as
+    integers, so every noisy image is an integer image, and the network receives a function of that integer image
+    alone. Its last bits carry no information about ``x``.
 
     **Why the Gaussian theorems hold verbatim.** Let :math:`\rho` round every coordinate to the grid. For ``x`` on
     the grid and real :math:`\sigma Z`, :math:`\rho(x + \sigma Z) = x + \rho(\sigma Z)` (ties have probability 0). So
@@ -52,17 +53,17 @@ class DiscreteGaussianNoise(Noise):
     **What is covered.** For a perturbed image on the grid, which is every image that an 8-bit file can hold,
     :math:`h(x + \delta)` is the smoothed map that this class computes there. For one off the grid the
     statement holds for :math:`E f(\rho(x + \delta + \sigma Z))`: exact Gaussian noise added first, then rounded to the
-    grid. It says nothing about integer noise added to an image that is not on the grid, so such images are refused.
+    grid. It does not cover integer noise added to an image that is not on the grid, so such images are refused.
 
     **How exactly it is drawn.** The 64 bits of a counter-based generator are compared with the integers
     nearest to :math:`2^{64} P(W \le k)`, computed in decimal arithmetic of 60 digits: the same table on every
     machine, and no rounding in the draw. The law drawn is within :attr:`distance` (total variation) of the rounded
     Gaussian for each coordinate, so ``n`` samples of ``d`` coordinates add at most :math:`n d` times that to
-    alpha: 5e-9 for 1000 samples of 150,528 coordinates at sigma 0.25. Certificates take that off the alpha that their
-    bounds spend (:func:`alpha_slack`). What is left to believe is that the generator's bits are random.
+    alpha: 5e-9 for 1000 samples of 150,528 coordinates at sigma 0.25. Certificates subtract this number from the alpha
+    that their bounds use (:func:`alpha_slack`). The one remaining assumption is that the generator's bits are random.
 
-    The noise is the same bits on every device, since it is drawn on the CPU; on a fast accelerator drawing it (some
-    17 ns a coordinate on one core) can cost more than the network.
+    The noise has the same bits on every device, since it is drawn on the CPU. With a fast accelerator, drawing it
+    (about 17 ns per coordinate on one core) can take longer than the network.
 
     Args:
         sigma: Standard deviation before rounding, in pixel units; positive. In grey levels it is
@@ -70,7 +71,7 @@ class DiscreteGaussianNoise(Noise):
         levels: Grey levels between 0 and 1: the grid is ``0, 1/levels, ..., 1``.
 
     Raises:
-        InputError: If a number is out of range.
+        InputError: If ``sigma`` or ``levels`` is out of range.
 
     Example:
         >>> noise = DiscreteGaussianNoise(sigma=0.25)
@@ -88,11 +89,11 @@ class DiscreteGaussianNoise(Noise):
 
     @property
     def distance(self) -> float:
-        """Bound on the total variation between the law drawn and the rounded Gaussian, for one coordinate."""
+        """Bound on the total variation distance between the law drawn and the rounded Gaussian, per coordinate."""
         return _table(self.sigma, self.levels).distance
 
     def probability(self, shift: int) -> float:
-        """Probability with which ``shift`` grey levels are drawn: a multiple of 2**-64, exact before the float."""
+        """Probability that the noise is ``shift`` grey levels: a multiple of 2**-64, rounded to a float."""
         table = _table(self.sigma, self.levels)
         place = shift - table.first
         if not 0 <= place <= len(table.thresholds):
@@ -107,12 +108,17 @@ class DiscreteGaussianNoise(Noise):
         table = _table(self.sigma, self.levels)
         return range(table.first, table.first + len(table.thresholds) + 1)
 
+    @override
     def generator(self, normals: NormalStream | type[NormalStream]) -> str:
-        """See :class:`Noise`."""
         return "philox4x64, integer inverse distribution function, 64 bit, numpy"
 
+    @override
     def check(self, image: Tensor, name: str) -> None:
-        """See :class:`Noise`: refuses an image off the grid."""
+        """Refuse an image that is not on the grid of grey levels.
+
+        Raises:
+            InputError: If a pixel value is no multiple of ``1/levels``; it names the image and the value.
+        """
         levels = image.cpu().double() * self.levels
         off = (levels - levels.round()).abs().flatten()
         if bool((off > _TOLERANCE).any()):
@@ -122,8 +128,8 @@ class DiscreteGaussianNoise(Noise):
                 "needs images on the grid: use 8-bit images that are not rescaled after decoding, or GaussianNoise"
             )
 
+    @override
     def perturb_(self, out: Tensor, image: Tensor, normals: NormalStream, start: int) -> Tensor:
-        """See :class:`Noise`."""
         clean = (image.cpu().double() * self.levels).round_().int().numpy()
         noisy = np.empty(out.shape, np.int32)
         for row in range(len(out)):
@@ -143,8 +149,9 @@ class DiscreteGaussianNoise(Noise):
         row[unsure] = np.searchsorted(table.thresholds, bits[unsure], side="right")
         row += table.first
 
+    @override
     def sample_like(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """See :class:`Noise`: rounded Gaussian noise; the images are not asked to lie on the grid."""
+        """Fresh rounded Gaussian noise of the shape of ``images``, which need not lie on the grid."""
         return (normals_like(images, generator) * (self.sigma * self.levels)).round_() / self.levels
 
 
@@ -192,15 +199,18 @@ def _upper_tail(x: Decimal) -> Decimal:
 
 
 def alpha_slack(noise: Noise, num_samples: int, dimension: int) -> float:
-    """How much the law that is drawn may add to alpha, at most; 0 where the noise makes no such statement.
+    """Upper bound on what the difference between the law drawn and the exact law adds to alpha.
 
-    Couple the draws with exact ones: they are the same but for this probability. So a certificate whose bounds spend
-    alpha less this number holds at alpha for the noise as it is drawn.
+    Couple the draws with exact ones: they are equal except with this probability. So a certificate whose bounds use
+    alpha minus this number holds at alpha for the noise as it is drawn.
 
     Args:
-        noise: The noise.
-        num_samples: Samples of an image.
-        dimension: Coordinates of an image.
+        noise: The noise law.
+        num_samples: Number of samples per image.
+        dimension: Number of coordinates of an image.
+
+    Returns:
+        A probability; 0 for every law but :class:`DiscreteGaussianNoise`.
 
     Example:
         >>> alpha_slack(DiscreteGaussianNoise(0.25), 1000, 150_528) < 1e-8

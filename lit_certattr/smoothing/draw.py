@@ -1,4 +1,4 @@
-"""Noisy images of one block, and what certificates may want of them, each computed when it is asked for."""
+"""The noisy images of one block and what certificates need of them, each computed on first use."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -14,8 +14,8 @@ Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
 class Draw:
     """The noisy images of a block: their maps, their scores, and the noise itself.
 
-    A pass through the network is made only for what a certificate asks for. To be used before the next block is drawn,
-    which may overwrite the images.
+    The network runs only for what a certificate asks for. Use a draw before the next block is drawn: that may overwrite
+    the images.
 
     Args:
         model: Network in eval mode, with frozen parameters.
@@ -23,8 +23,9 @@ class Draw:
         target: Class that is explained.
         clean: The image without noise, ``[C, H, W]``.
         sigma: Standard deviation of the noise.
-        explain: From network, images and targets to maps ``[b, H, W]``.
-        score: From the same to numbers ``[b]`` in [0, 1] whose gradient the maps are, where there is such a score.
+        explain: Computes maps ``[b, H, W]`` from network, images and targets.
+        score: Computes scores ``[b]`` in [0, 1], of which the maps are the gradient, from the same arguments; ``None``
+            if the method is not the gradient of such a score.
 
     Example:
         >>> network, zeros = nn.Flatten(), torch.zeros(1, 1, 2)
@@ -51,17 +52,17 @@ class Draw:
         return len(self.images)
 
     def alone(self, index: int) -> "Draw":
-        """The draw of one of the noisy images, a copy of it, without the others.
+        """A draw of one of the noisy images alone, with a copy of that image.
 
         Args:
-            index: Which one.
+            index: Index of the image, from 0 to ``len(self) - 1``.
         """
         image = self.images[index : index + 1].clone()
         return Draw(self.model, image, int(self.targets[0]), self.clean, self.sigma, self.explain, self.score)
 
     @property
     def evaluated(self) -> list[str]:
-        """Which of ``maps`` and ``scores`` have been asked for already."""
+        """Which of ``maps`` and ``scores`` have been computed already."""
         return [name for name in ("maps", "scores") if name in vars(self)]
 
     @cached_property
@@ -71,7 +72,7 @@ class Draw:
 
     @cached_property
     def scores(self) -> Tensor:
-        """Scores ``[b]`` in [0, 1], float64; NaN for one that lies outside by more than rounding.
+        """Scores ``[b]`` in [0, 1], float64; NaN for a score that lies outside by more than rounding.
 
         Raises:
             InputError: If the attribution method is not the gradient of a score.
@@ -87,11 +88,11 @@ class Draw:
     def noise(self) -> Tensor:
         """The noise in units of sigma, float64 ``[b, C, H, W]``, as the network has received it.
 
-        It is read off the rounded images, so it differs from what was drawn by their rounding
+        It is computed from the rounded images, so it differs from the noise drawn by their rounding
         (:func:`~lit_certattr.certificates.smoothgrad_bounds.noise_rounding`).
 
         Raises:
-            InputError: In half precision, where it is rounded too coarsely to be read off the images.
+            InputError: In half precision, in which the images are rounded too coarsely to recover the noise.
         """
         if self.images.element_size() < 4:
             raise InputError(f"images of {self.images.dtype} do not show their noise; use 32-bit precision")

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from scipy.special import erf, erfc, gammainccinv, gammaincinv, gammaln
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing.noise import Noise, normals_like
@@ -20,21 +21,21 @@ _REACH = 9.0  # no stream of normals gets here
 class GeneralisedNormalNoise(Noise):
     r"""Independent coordinates with density :math:`\propto \exp(-|z/b|^s)`, s even: ``s=2`` is Gaussian.
 
-    The larger s, the closer to a uniform law. Certificates for it are about l_p norms with :math:`p \ge s`
-    (:class:`~lit_certattr.certificates.RenyiCertificate`).
+    The larger s is, the closer the law is to a uniform one. Certificates for it are about l_p norms with
+    :math:`p \ge s` (:class:`~lit_certattr.certificates.RenyiCertificate`).
 
     **How it is drawn.** With F the distribution function for b = 1, each coordinate is :math:`b\,T(z)` for a standard
-    normal z and the increasing map :math:`T = F^{-1} \circ \Phi`: exactly the law, and one normal a coordinate, so the
-    streams of :func:`normal_stream` and all that they promise serve this law too. T is odd and analytic; it is read
-    from a table of values and exact slopes by cubic interpolation, which moves :math:`\ln T'`, hence the log-density,
-    by less than 1e-8 (tested), far below the rounding of a float32.
+    normal z and the increasing map :math:`T = F^{-1} \circ \Phi`. This is exactly the law and needs one normal per
+    coordinate, so the streams of :func:`normal_stream`, with all their guarantees, serve this law too. T is odd and
+    analytic; it is read from a table of values and exact slopes by cubic interpolation, which moves :math:`\ln T'`,
+    hence the log-density, by less than 1e-8 (tested), far below the rounding of a float32.
 
     Args:
         sigma: Standard deviation of every coordinate, in pixel units; positive.
         s: Even exponent in 2..32.
 
     Raises:
-        InputError: If a number is out of range.
+        InputError: If ``sigma`` or ``s`` is out of range.
 
     Example:
         >>> noise = GeneralisedNormalNoise(sigma=0.25, s=6)
@@ -53,22 +54,22 @@ class GeneralisedNormalNoise(Noise):
         r"""The scale :math:`b = \sigma \sqrt{\Gamma(1/s) / \Gamma(3/s)}`."""
         return self.sigma * math.exp((gammaln(1 / self.s) - gammaln(3 / self.s)) / 2)
 
+    @override
     def generator(self, normals: NormalStream | type[NormalStream]) -> str:
-        """See :class:`Noise`."""
         return f"{normals.generator}, to generalised normal by cubic table"
 
+    @override
     def perturb_(self, out: Tensor, image: Tensor, normals: NormalStream, start: int) -> Tensor:
-        """See :class:`Noise`."""
         wide = torch.promote_types(out.dtype, torch.float32)
         z = normals.fill_(torch.empty(out.shape, dtype=wide, device=normals.device), start)
         return out.copy_(self.transport(z).to(out.device).mul_(self.scale).add_(image))
 
+    @override
     def sample_like(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """See :class:`Noise`."""
         return self.transport(normals_like(images, generator)).mul_(self.scale)
 
     def transport(self, z: Tensor) -> Tensor:
-        """The map T: standard normals of any shape to the law with scale 1."""
+        """Apply the map T to standard normals of any shape: they get the law with scale 1."""
         table = torch.from_numpy(_table(self.s)).to(z.device, z.dtype)
         place = z.abs().mul_(_STEPS).clamp_(max=_REACH * _STEPS - 1)
         node = place.int()

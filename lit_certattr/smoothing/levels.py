@@ -1,4 +1,4 @@
-"""Random levels: they turn maps in [0, 1] into masks that can be counted, without moving a mean."""
+"""Random levels: they turn maps in [0, 1] into masks that can be counted, with the same mean."""
 
 import numpy as np
 import torch
@@ -15,13 +15,13 @@ def uniform_levels(seed: int, image_id: str, start: int, count: int) -> Tensor:
 
     For a map :math:`f` in [0, 1] and a uniform level :math:`U`, the mask :math:`1\{f > U\}` has mean :math:`f` at
     every pixel. Over independent samples the count of a pixel is therefore binomial with the mean of the smoothed
-    map, and exact binomial bounds hold (Bernoulli dithering). One level serves all pixels of a sample: bounds of
-    single pixels do not ask how pixels depend on each other, and pixels of similar value then rise and fall
-    together.
+    map, and exact binomial bounds hold (Bernoulli dithering). One level serves all pixels of a sample: bounds for
+    single pixels hold under any dependence between pixels, and pixels of similar value then get similar counts.
 
-    Levels are rounded down to float32, so that comparing with a float32 map gives what the unrounded level gives.
-    Level ``i`` is a function of ``(seed, image_id, i)`` alone, the same bits on every machine and device, and
-    independent of the noise of the same sample, whose key differs.
+    Levels are rounded down to float32, so that a comparison with a float32 map gives the same result as the unrounded
+    level.
+    Level ``i`` is a function of ``(seed, image_id, i)`` alone, has the same bits on every machine and device, and is
+    independent of the noise of the same sample, which is drawn with another key.
 
     Args:
         seed: Seed of the run.

@@ -1,4 +1,4 @@
-"""The noise laws. A certificate is bound to one and refuses those that its theorem does not cover."""
+"""The noise laws. A certificate refuses the laws that its theorem does not cover."""
 
 import math
 from abc import ABC, abstractmethod
@@ -6,6 +6,7 @@ from numbers import Real
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.errors import InputError
 from lit_certattr.settings import Settings
@@ -15,13 +16,13 @@ _SMALLEST_SIGMA, _LARGEST_SIGMA = 1e-4, 1e3
 
 
 def check_sigma(sigma: float) -> float:
-    """A standard deviation of noise as a float, if it is one that images in [0, 1] can bear.
+    """Check a standard deviation of noise for images in [0, 1], and return it as a float.
 
     Args:
-        sigma: In pixel units.
+        sigma: Standard deviation in pixel units, from 1e-4 to 1e3.
 
     Raises:
-        InputError: If it is not a number from 1e-4 to 1e3.
+        InputError: If it is not a number in that range.
     """
     given: object = sigma  # whatever the type says
     if isinstance(given, bool) or not isinstance(given, Real) or not 0 < sigma < math.inf:
@@ -39,7 +40,7 @@ class Noise(Settings, ABC):
 
     Args:
         sigma: Standard deviation of every coordinate, in units of pixels in [0, 1]; from 1e-4, a fortieth of a grey
-            level, to 1e3. Beyond that the sum of image and noise loses one of them to rounding.
+            level, to 1e3. Outside this range, rounding would remove the image or the noise from their sum.
 
     Raises:
         InputError: If ``sigma`` is not a number in that range.
@@ -57,7 +58,7 @@ class Noise(Settings, ABC):
         Args:
             out: Buffer ``[b, d]``, contiguous, in the network's precision; overwritten.
             image: Flat image ``[d]``.
-            normals: Where the randomness comes from.
+            normals: Stream of standard normals of the image.
             start: Index of the first sample.
 
         Returns:
@@ -65,21 +66,21 @@ class Noise(Settings, ABC):
         """
 
     def check(self, image: Tensor, name: str) -> None:
-        """Refuse an image to which this noise cannot be added; all are welcome unless a law says otherwise.
+        """Refuse an image to which this noise cannot be added; by default every image is accepted.
 
         Args:
             image: Image ``[C, H, W]`` in [0, 1].
-            name: What the complaint calls it.
+            name: Name of the image in the error message.
 
         Raises:
-            InputError: Naming the image and the reason.
+            InputError: If the law does not accept the image; the message names the image and the reason.
         """
 
     def generator(self, normals: NormalStream | type[NormalStream]) -> str:
-        """How the noise is drawn, recorded with every certificate.
+        """How the noise is drawn, in words; recorded with every certificate.
 
         Args:
-            normals: The normals of the image, on which the noise rests unless a law has its own.
+            normals: Stream of standard normals from which the noise is computed, unless a law draws its own.
         """
         return normals.generator
 
@@ -88,13 +89,18 @@ class Noise(Settings, ABC):
         """Fresh noise of the shape of ``images`` ``[B, C, H, W]``, for training and attacks.
 
         Args:
-            images: Their shape, type and device count, not their values.
-            generator: On the device of the images; ``None`` for torch's global one.
+            images: Give shape, dtype and device; their values do not matter.
+            generator: Random generator on the device of the images; ``None`` for torch's global one.
         """
 
 
 def normals_like(images: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normals of the shape, type and device of ``images`` (``torch.randn_like`` takes no generator)."""
+    """Standard normals of the shape, type and device of ``images`` (``torch.randn_like`` takes no generator).
+
+    Args:
+        images: Any tensor.
+        generator: Random generator on its device; ``None`` for torch's global one.
+    """
     return torch.randn(images.shape, dtype=images.dtype, device=images.device, generator=generator)
 
 
@@ -109,8 +115,8 @@ class GaussianNoise(Noise):
         GaussianNoise(sigma=0.25)
     """
 
+    @override
     def perturb_(self, out: Tensor, image: Tensor, normals: NormalStream, start: int) -> Tensor:
-        """See :class:`Noise`."""
         if normals.device == out.device and out.element_size() >= 4:
             return normals.fill_(out, start).mul_(self.sigma).add_(image)
         # Half precision: rounding the noise would change its law, rounding the noisy image is the network's affair.
@@ -118,8 +124,8 @@ class GaussianNoise(Noise):
         z = normals.fill_(torch.empty(out.shape, dtype=wide, device=normals.device), start).to(out.device)
         return out.copy_(z.mul_(self.sigma).add_(image))
 
+    @override
     def sample_like(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """See :class:`Noise`."""
         return normals_like(images, generator) * self.sigma
 
 
@@ -128,7 +134,7 @@ class UniformBallNoise(Noise):
 
     Sampled as :math:`r\,(z_1, \dots, z_d) / \|z\|_2` with :math:`z \sim N(0, I_{d+2})`, which is exactly uniform
     in the ball. Norm, scaling and the sum with the image are float64: a relative error :math:`\Delta` of the
-    radius moves the law by a total variation of about :math:`d\,\Delta`, and one float32 half-ulp would cost
+    radius changes the law by a total variation distance of about :math:`d\,\Delta`, and half a float32 ulp would cost
     0.9 % at ``d = 150528``.
 
     Args:
@@ -143,16 +149,16 @@ class UniformBallNoise(Noise):
         """Radius of the ball in ``dimension`` coordinates."""
         return self.sigma * math.sqrt(dimension + 2)
 
+    @override
     def perturb_(self, out: Tensor, image: Tensor, normals: NormalStream, start: int) -> Tensor:
-        """See :class:`Noise`."""
         count, dimension = out.shape
         z = torch.empty(count, dimension + 2, dtype=torch.float64, device=normals.device)
         normals.fill_(z, start)
         z *= self.ball_radius(dimension) / z.norm(dim=1, keepdim=True)
         return out.copy_(z[:, :dimension].add_(image.to(normals.device, torch.float64)))
 
+    @override
     def sample_like(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """See :class:`Noise`."""
         z = torch.randn(len(images), images[0].numel() + 2, device=images.device, generator=generator)
         ball: Tensor = z[:, :-2] * (self.ball_radius(images[0].numel()) / z.norm(dim=1, keepdim=True))
         return ball.reshape(images.shape).to(images.dtype)

@@ -13,6 +13,10 @@ from torch import Tensor
 def image_key(seed: int, image_id: str) -> int:
     """128-bit key of the noise of one image: the same on every machine, process and Python version.
 
+    Args:
+        seed: Seed of the run.
+        image_id: Stable id of the image.
+
     Example:
         >>> image_key(0, "cat") == image_key(0, "cat") != image_key(1, "cat")
         True
@@ -23,6 +27,9 @@ def image_key(seed: int, image_id: str) -> int:
 
 def content_id(image: Tensor) -> str:
     """Id of an image that has no name: a hash of its pixels.
+
+    Args:
+        image: Tensor of any shape and dtype.
 
     Example:
         >>> content_id(torch.zeros(1, 2, 2))
@@ -35,14 +42,19 @@ def content_id(image: Tensor) -> str:
 
 
 class NormalStream(ABC):
-    """Random access to the i.i.d. standard normals of one image, one row a sample.
+    """Random access to the i.i.d. standard normals of one image, one row per sample.
 
-    Row ``i`` depends on the key and on ``i`` alone, so the samples of an image are the same bits for every batch
+    Row ``i`` depends on the key and on ``i`` alone, so the samples of an image have the same bits for every batch
     size, image order, number of processes and resume point on one kind of device. Rows are independent of each
     other: short seeds that may collide would break the binomial law on which every certificate rests.
 
-    The unit of drawing is a fixed block of samples, not the batch; a batch that is a multiple of the block
-    wastes nothing.
+    Normals are drawn in blocks of a fixed number of samples. If the batch size is a multiple of it, no draws are
+    wasted.
+
+    Args:
+        seed: Seed of the run.
+        image_id: Stable id of the image.
+        device: Device on which the normals are drawn.
     """
 
     generator: ClassVar[str]
@@ -56,7 +68,7 @@ class NormalStream(ABC):
 
     @abstractmethod
     def _draw_(self, rows: Tensor, number: int) -> None:
-        """Fill ``rows`` ``[m * block, d]``, contiguous, with ``m`` whole blocks from the one of that number on."""
+        """Fill ``rows`` ``[m * block, d]``, contiguous, with ``m`` whole blocks, beginning with block ``number``."""
 
     def fill_(self, rows: Tensor, start: int) -> Tensor:
         """Fill ``rows`` ``[b, d]`` (contiguous, on ``self.device``) with samples ``start .. start + b - 1``."""
@@ -79,9 +91,14 @@ class CPUNormals(NormalStream):
 
     Philox-4x64 with the 128-bit key of (seed, image id) and the number of the block as its counter gives 64 bits
     for two normals :math:`\sqrt{-2 \ln u} \, (\cos\theta, \sin\theta)`: 40 bits for the radius, 24 for the angle; in
-    float64, 53 bits for each. So :math:`|z| \le 7.5`, and the mass cut off beyond, 6e-14 a coordinate, is out of
-    reach of any confidence level; ``torch.randn``'s float32 stops at 5.8, which one in 800 noisy images of 150,528
+    float64, 53 bits for each. So :math:`|z| \le 7.5`, and the probability mass beyond it, 6e-14 per coordinate, is far
+    below any confidence level in use; ``torch.randn`` in float32 stops at 5.8, which one in 800 noisy images of 150,528
     coordinates ought to exceed. NumPy computes on one thread, so the number of threads does not matter.
+
+    Args:
+        seed: Seed of the run.
+        image_id: Stable id of the image.
+        device: The CPU.
     """
 
     generator = "philox4x64, box-muller 40+24 bit, numpy, blocks of 8"
@@ -111,7 +128,7 @@ class CPUNormals(NormalStream):
                 self._box_muller(part, number + first, begin == 0)
 
     def _box_muller(self, part: npt.NDArray, number: int, from_the_start: bool) -> None:
-        """Fill the same columns of consecutive blocks; beyond the first columns the stream of one block goes on."""
+        """Fill the same columns of consecutive blocks; after the first columns, the stream of one block continues."""
         pairs = -(-part.shape[1] // 2)
         double = part.dtype == np.float64
         bits = np.empty((len(part), pairs * (2 if double else 1)), np.uint64)
@@ -149,8 +166,13 @@ def _uniforms_double(bits: npt.NDArray) -> tuple[npt.NDArray, npt.NDArray]:
 class CUDANormals(NormalStream):
     """Normals of the CUDA generator (Philox-4x32-10): the seed is 63 bits of the key, the offset the block.
 
-    No two blocks of an image share a counter, and 32 samples a kernel keep small networks from waiting on
-    launches. Its uniforms have 32 bits, so ``|z| <= 6.7``. The bits depend on the GPU model.
+    No two blocks of an image share a counter. Each kernel draws 32 samples, so that small networks do not wait for
+    kernel launches. Its uniforms have 32 bits, so ``|z| <= 6.7``. The bits depend on the GPU model.
+
+    Args:
+        seed: Seed of the run.
+        image_id: Stable id of the image.
+        device: A CUDA device.
     """
 
     generator = "philox4x32-10, torch cuda normal_, blocks of 32"
@@ -169,12 +191,13 @@ class CUDANormals(NormalStream):
 
 
 def normal_stream(seed: int, image_id: str, device: torch.device | str) -> NormalStream:
-    """The stream for a device: CUDA draws its own normals, every other device receives those of the CPU.
+    """The stream for a device: CUDA draws its own normals, every other device gets normals drawn on the CPU.
 
     Args:
         seed: Seed of the run.
         image_id: Stable id of the image.
-        device: Device of the network. ``"cpu"`` gives noise that can be replayed on any machine of its kind.
+        device: Device of the network. ``"cpu"`` gives noise that can be reproduced on any CPU of
+            the same kind.
 
     Example:
         >>> stream = normal_stream(0, "cat", "cpu")
@@ -187,5 +210,12 @@ def normal_stream(seed: int, image_id: str, device: torch.device | str) -> Norma
 
 
 def stream_of(device: str) -> type[NormalStream]:
-    """The stream of a kind of device, e.g. ``"cuda"``, whether this machine has one or not."""
+    """The class of the stream for a type of device.
+
+    Args:
+        device: Type of a device, e.g. ``"cuda"``.
+
+    Returns:
+        The class of the stream; the machine need not have such a device.
+    """
     return CUDANormals if device == "cuda" else CPUNormals

@@ -1,7 +1,7 @@
-"""Sparsifiers: from a map to a map in [0, 1] that a certificate can count or average.
+"""Sparsifiers turn a map into a map in [0, 1] that a certificate can count or average.
 
-All of them look at one map alone (never at the clean map, never at other maps of the batch), so the function
-that is smoothed is fixed, as the theorems need.
+Each uses one map alone (never the clean map, never other maps of the batch), so the function that is smoothed is
+fixed, as the theorems require.
 """
 
 import math
@@ -20,14 +20,14 @@ Ties = Literal["index", "positive"]
 
 
 def top_k_size(top_k: float, num_pixels: int) -> int:
-    """Number of pixels that ``top_k`` stands for: a share in (0, 1), or a count.
+    """Number of pixels that ``top_k`` selects.
 
     Args:
         top_k: Share of the pixels (``0.25``; rounded down) or number of pixels (``200``).
-        num_pixels: Pixels of the map.
+        num_pixels: Number of pixels of the map.
 
     Raises:
-        InputError: If no pixel, or not fewer than all pixels, would be selected.
+        InputError: If ``top_k`` is neither a share nor a whole number, or would select no pixel or all pixels.
 
     Example:
         >>> top_k_size(0.1, 50176), top_k_size(200, 784)
@@ -47,12 +47,23 @@ def top_k_size(top_k: float, num_pixels: int) -> int:
 
 
 def values_are_free(tensor: Tensor) -> bool:
-    """Whether Python may ask for a value: on an accelerator the question would stop the stream."""
+    """Whether Python can read values without waiting: on an accelerator, reading one would block until it is idle.
+
+    Args:
+        tensor: Any tensor.
+    """
     return tensor.device.type == "cpu"
 
 
 def rank(flat: Tensor) -> Tensor:
-    """Rows of ``flat`` ``[B, N]`` sorted upwards: one sort serves every K, and shows the extremes."""
+    """Each row of ``flat`` sorted in ascending order: one sort serves every K and gives the extremes.
+
+    Args:
+        flat: Maps as rows ``[B, N]``.
+
+    Returns:
+        The sorted rows ``[B, N]``.
+    """
     if values_are_free(flat):  # np.sort is vectorised: twenty times torch.sort on a CPU
         return torch.from_numpy(np.sort(flat.numpy(), axis=1))
     return flat.sort(dim=1).values
@@ -85,7 +96,17 @@ def _at_least(flat: Tensor, threshold: Tensor, size: int) -> tuple[Tensor, Tenso
 
 
 def votes_without_ties(flat: Tensor, ranked: Tensor, sizes: Sequence[int]) -> Tensor | None:
-    """Votes int32 ``[K, N]`` of several sizes from one comparison; ``None`` if a row ties, or asking is not free."""
+    """Votes for several sizes from one comparison, if no row has a tie and the values can be read without waiting.
+
+    Args:
+        flat: Maps as rows ``[B, N]``.
+        ranked: The same rows sorted in ascending order.
+        sizes: K numbers of pixels to select, each from 1 to N.
+
+    Returns:
+        Number of rows that select each pixel, int32 ``[K, N]``; ``None`` if a row has a tie or the values are not on
+            the CPU.
+    """
     if not values_are_free(flat) or max(sizes) == flat.shape[1]:  # all pixels of a constant map are no tie
         return None
     thresholds = ranked.numpy()[:, -np.asarray(sizes)].T
@@ -100,7 +121,18 @@ def votes_without_ties(flat: Tensor, ranked: Tensor, sizes: Sequence[int]) -> Te
 
 
 def break_ties(flat: Tensor, threshold: Tensor, size: int | Tensor) -> tuple[Tensor, Tensor]:
-    """The same where rows may tie: the pixels at the threshold are taken by index. Never waits for the device."""
+    """Mask of the ``size`` pixels at or above the threshold of each row; ties are taken in the order of the index.
+
+    Never waits for the device.
+
+    Args:
+        flat: Maps as rows ``[B, N]``.
+        threshold: Smallest selected value of each row, ``[B, 1]``.
+        size: Number of pixels to select, or one number per row ``[B, 1]``.
+
+    Returns:
+        Boolean mask ``[B, N]``, and the number ``[B]`` of pixels tied across the threshold.
+    """
     at = flat == threshold
     above = flat > threshold
     room = size - above.sum(1, keepdim=True, dtype=torch.int32)
@@ -113,8 +145,8 @@ def top_k_mask(maps: Tensor, sizes: int | Sequence[int], ties: Ties = "index") -
     """Masks of the largest pixels of each map, for several sizes from one pass.
 
     Exactly ``size`` pixels are selected; pixels that tie at the threshold are taken in the order of their flat
-    index, so the rule is deterministic on every device. Percentile rules are not: on a map with 84 % zeros,
-    ``>= threshold`` selects everything and ``> threshold`` as few as 16 % of the pixels at K = 50 %.
+    index, so the rule is deterministic on every device. Percentile rules do not have a fixed
+    size: on a map with 84 % zeros and K = 50 %, ``>= threshold`` selects all pixels and ``> threshold`` only 16 %.
 
     Args:
         maps: Maps ``[..., H, W]``, any float type, finite.
@@ -139,7 +171,11 @@ def top_k_mask(maps: Tensor, sizes: int | Sequence[int], ties: Ties = "index") -
 
 
 def flatten_maps(maps: Tensor) -> Tensor:
-    """Maps ``[..., H, W]`` as rows ``[B, H * W]`` of a type that NumPy knows, with the same order of values."""
+    """Maps ``[..., H, W]`` as rows ``[B, H * W]`` of a dtype that NumPy supports, with the same order of values.
+
+    Args:
+        maps: Maps ``[..., H, W]`` of any dtype.
+    """
     if not torch.is_floating_point(maps):
         maps = maps.double()
     elif maps.dtype in (torch.float16, torch.bfloat16):
@@ -148,7 +184,14 @@ def flatten_maps(maps: Tensor) -> Tensor:
 
 
 def select(flat: Tensor, ranked: Tensor, size: int, ties: Ties) -> tuple[Tensor, Tensor]:
-    """Mask ``[B, N]`` of the top ``size`` pixels of each row, and the number ``[B]`` of pixels tied across it."""
+    """Mask ``[B, N]`` of the top ``size`` pixels of each row, and the number ``[B]`` of pixels tied across it.
+
+    Args:
+        flat: Maps as rows ``[B, N]``.
+        ranked: The same rows sorted in ascending order.
+        size: Number of pixels to select, from 1 to N.
+        ties: See :func:`top_k_mask`.
+    """
     mask, tied = _at_least(flat, ranked[:, -size, None], size)
     return mask & (flat > 0) if ties == "positive" else mask, tied
 
@@ -161,11 +204,14 @@ def relaxed_top_k(maps: Tensor, size: int, saturation: int = 1) -> Tensor:
 
     Args:
         maps: Maps ``[..., H, W]``; their absolute value is ranked.
-        size: Pixels that stay non-zero.
-        saturation: Pixels that saturate at 1, at most ``size``.
+        size: Number of pixels that stay non-zero.
+        saturation: Number of pixels that saturate at 1, from 1 to ``size``.
 
     Returns:
         Maps in [0, 1]; a map with fewer than ``saturation`` non-zero pixels becomes zero.
+
+    Raises:
+        InputError: If ``saturation`` is not in 1..``size``.
 
     Example:
         >>> relaxed_top_k(torch.tensor([[4.0, -2.0], [1.0, 0.0]]), size=2).tolist()
@@ -182,6 +228,9 @@ def relaxed_top_k(maps: Tensor, size: int, saturation: int = 1) -> Tensor:
 def scaled_map(maps: Tensor) -> Tensor:
     """Scaled map ``|a| / max |a|`` in [0, 1] (Levine et al., 2019); a map of zeros stays zero.
 
+    Args:
+        maps: Maps ``[..., H, W]``.
+
     Example:
         >>> scaled_map(torch.tensor([[4.0, -2.0]])).tolist()
         [[1.0, 0.5]]
@@ -193,6 +242,9 @@ def scaled_map(maps: Tensor) -> Tensor:
 
 def quadratic_map(maps: Tensor) -> Tensor:
     """Quadratic map ``a^2 / max a^2`` in [0, 1] (Levine et al., 2019); a map of zeros stays zero.
+
+    Args:
+        maps: Maps ``[..., H, W]``.
 
     Example:
         >>> quadratic_map(torch.tensor([[4.0, -2.0]])).tolist()

@@ -1,4 +1,4 @@
-"""The stream of noisy maps: the one loop in which all the time goes."""
+"""The stream of noisy maps: the loop that takes almost all of the time of a certificate."""
 
 from collections.abc import Iterator
 
@@ -31,7 +31,7 @@ def noisy_images(
         noise: Noise law.
         image_id: Stable id of the image.
         num_samples: Number of samples.
-        batch_size: Samples in a block; the last block may be smaller.
+        batch_size: Number of samples per block; the last block may be smaller.
         seed: Seed of the run.
         start: Index of the first sample.
         memory_format: Layout of the blocks; most convolutions are fastest in ``torch.channels_last``.
@@ -68,14 +68,14 @@ def noisy_maps(
     """Attribution maps of noisy copies of one image, block by block; memory does not grow with ``num_samples``.
 
     Args:
-        model: Network in eval mode; images in [0, 1] to logits.
+        model: Network in eval mode, from images in [0, 1] to logits.
         attribution: The method, called as ``attribution(model, images, targets)``.
         noise: Noise law.
         image: Image ``[C, H, W]``.
         target: Class to explain, the same for all samples.
         image_id: Stable id of the image; with ``seed`` it fixes the noise.
         num_samples: Number of samples.
-        batch_size: Samples evaluated at once.
+        batch_size: Number of samples evaluated at once.
         seed: Seed of the run.
         start: Index of the first sample.
         memory_format: Layout of the noisy images.

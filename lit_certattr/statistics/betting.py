@@ -1,4 +1,4 @@
-"""Lower confidence bounds by betting: the tightest here for means of bounded variables that are not 0/1."""
+"""Lower confidence bounds by betting: the tightest in this package for means of bounded variables that are not 0/1."""
 
 import math
 
@@ -12,20 +12,21 @@ def betting_lower(values: npt.ArrayLike, level: float, cap: float = 0.9, anytime
     The capital :math:`K_t(m) = \prod_{i \le t} (1 + \min(\lambda_i, c/m)\,(z_i - m))`, with stakes
     :math:`\lambda_i` that look at earlier values only, is a non-negative supermartingale as soon as
     :math:`E[z_i \mid z_1, \dots, z_{i-1}] \le m` for all i. By Ville's inequality it ever reaches 1/level with
-    probability at most ``level``. It decreases in m, so the bound is the largest m at which it does, by bisection.
-    (Waudby-Smith & Ramdas, 2024; stakes of their predictable plug-in.)
+    probability at most ``level``. It decreases in m; the bound is the largest m at which it reaches 1/level, found by
+    bisection.
+    (Waudby-Smith & Ramdas, 2024; the stakes are their predictable plug-in.)
 
-    The values need not be independent nor have one mean: the bound then holds for the largest of their
+    The values need not be independent or have the same mean: the bound then holds for the largest of their
     conditional means.
 
     Args:
         values: Values ``[n]`` in [0, 1], in the order in which they were drawn.
         level: Probability that the bound is above the mean.
         cap: Largest share c of the capital that one value can lose, in (0, 1).
-        anytime: Stakes that do not depend on n, so that the bounds of all prefixes hold at once; looser at n.
+        anytime: Use stakes that do not depend on n, so that the bounds of all prefixes hold at once; looser at n.
 
     Returns:
-        The bound, in [0, 1]; 0 where nothing can be said.
+        The bound, in [0, 1]; 0 if no larger bound is valid.
 
     Example:
         >>> round(betting_lower([0.95, 0.85, 0.975, 0.925] * 64, 0.001), 6)

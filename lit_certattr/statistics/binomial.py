@@ -1,7 +1,7 @@
 """Exact binomial tails, confidence bounds and tests.
 
-Everything that depends on one count only is meant to be tabulated over the ``num_samples + 1`` counts that
-exist, never over the pixels of a map.
+What depends on one count only should be tabulated over the ``num_samples + 1`` possible counts, never over the
+pixels of a map.
 
 Notation: ``n`` samples, ``k`` successes, ``level`` the probability of error that one test may spend.
 """
@@ -77,7 +77,15 @@ def clopper_pearson_upper(count: npt.ArrayLike, num_samples: int, level: float) 
 
 
 def smallest_significant_count(num_samples: int, tau: float, level: float) -> int:
-    """Smallest ``k`` with ``P[Bin(n, tau) >= k] <= level``; ``n + 1`` when not even ``k = n`` is enough.
+    """Smallest ``k`` with ``P[Bin(n, tau) >= k] <= level``.
+
+    Args:
+        num_samples: Number of draws ``n >= 1``.
+        tau: Success probability under test, in [0, 1].
+        level: Probability of error of the test, in (0, 1).
+
+    Returns:
+        A count from 0 to n; ``n + 1`` if no count is significant.
 
     Example:
         >>> smallest_significant_count(90, 0.75, 0.001 / 50176)
@@ -105,7 +113,7 @@ def two_label_test(num_samples: int, tau: float, level: float) -> tuple[int, flo
     :math:`p \le L(k^*)` :math:`F(p) = P[\mathrm{Bin}(n, p) \ge k^*]`. The two labels fail with probability at
     most :math:`F(p_1) + F(p_0)`, largest on :math:`p_0 = 1 - p_1`. For :math:`p_1 \in [1/2, L(k^*)]` the sum
     increases in :math:`p_1`, since the Beta(k*, n-k*+1) density at :math:`p` is at least that at :math:`1 - p`;
-    beyond :math:`L(k^*)` the first term stays :math:`\le a` and the second only falls. (Below :math:`L(k^*)` F
+    beyond :math:`L(k^*)` the first term stays :math:`\le a` and the second only decreases. (Below :math:`L(k^*)` F
     increases, so :math:`p_0 < 1 - p_1` only makes the sum smaller.) The supremum is
     :math:`a + P[\mathrm{Bin}(n, 1 - L(k^*)) \ge k^*]`. ∎
 
@@ -147,9 +155,13 @@ def two_label_test(num_samples: int, tau: float, level: float) -> tuple[int, flo
 
 
 def smallest_sample_size(tau: float, level: float) -> int:
-    """Fewest samples with which a pixel that always votes the same can be certified at all.
+    """Fewest samples with which a unanimous pixel, one that votes the same in every sample, can be certified.
 
-    That is the smallest ``n`` with ``tau**n + (1 - tau)**n <= level``.
+    It is the smallest ``n`` with ``tau**n + (1 - tau)**n <= level``.
+
+    Args:
+        tau: Vote level in [1/2, 1).
+        level: Probability of error for the pixel, in (0, 1).
 
     Example:
         >>> smallest_sample_size(0.75, 0.001 / 50176)

@@ -13,6 +13,10 @@ from lit_certattr.statistics.binomial import binomial_tail
 def hoeffding_margin(num_samples: int, level: float) -> float:
     r"""Half-width :math:`\sqrt{\ln(1/\text{level}) / 2n}` of Hoeffding's one-sided bound for means in [0, 1].
 
+    Args:
+        num_samples: Number n of independent variables.
+        level: Probability of a larger deviation, in (0, 1).
+
     Example:
         >>> round(hoeffding_margin(256, 0.05 / 20), 9)
         0.108176149
@@ -25,6 +29,14 @@ def chernoff_lower(mean: float, num_samples: int, level: float) -> float:
 
     Valid for independent variables in [0, 1], and never looser than Hoeffding's.
 
+    Args:
+        mean: Observed mean in [0, 1].
+        num_samples: Number n of variables.
+        level: Probability that the bound exceeds the expectation, in (0, 1).
+
+    Returns:
+        The bound, in [0, ``mean``].
+
     Example:
         >>> round(chernoff_lower(0.3, 500, 0.001), 9)
         0.22795746
@@ -33,10 +45,18 @@ def chernoff_lower(mean: float, num_samples: int, level: float) -> float:
 
 
 def hoeffding_bentkus_lower(mean: float, num_samples: int, level: float) -> float:
-    r"""The better of Chernoff's bound and Bentkus' (2004), which compares with a binomial.
+    r"""The better of two lower bounds: Chernoff's, and the one of Bentkus (2004), which compares with a binomial.
 
     :math:`P[\bar x \ge t] \le \min(e^{-n\,\mathrm{kl}(t, m)},\ e\,P[\mathrm{Bin}(n, m) \ge \lfloor n t \rfloor])`
-    for independent variables in [0, 1] with mean m; both fall as m falls, so the bound is a bisection away.
+    for independent variables in [0, 1] with mean m. Both decrease as m decreases, so the bound is found by bisection.
+
+    Args:
+        mean: Observed mean in [0, 1].
+        num_samples: Number n of variables.
+        level: Probability that the bound exceeds the expectation, in (0, 1).
+
+    Returns:
+        The bound, in [0, ``mean``].
 
     Example:
         >>> round(hoeffding_bentkus_lower(0.3, 500, 0.001), 9)
@@ -57,6 +77,13 @@ def empirical_bernstein_lower(values: npt.ArrayLike, level: float) -> float:
     :math:`\bar x - \sqrt{2 s^2 \ln(2/\text{level}) / n} - 7 \ln(2/\text{level}) / (3 (n - 1))`, with the unbiased
     variance :math:`s^2`.
 
+    Args:
+        values: Values ``[n]`` in [0, 1], n at least 2.
+        level: Probability that the bound exceeds the expectation, in (0, 1).
+
+    Returns:
+        The bound, in [0, 1].
+
     Example:
         >>> round(empirical_bernstein_lower([0.25, 0.75] * 500, 0.001), 4)
         0.4514
@@ -71,13 +98,13 @@ def vector_margin(num_samples: int, level: float, diameter: float, variance: flo
     r"""Radius of a ball around the mean of n independent vectors that holds their expectation.
 
     :math:`\sqrt{v/n} + D\sqrt{\ln(1/\text{level})/2n}` for vectors that lie at most D apart, by McDiarmid's
-    inequality: exchanging one vector moves the distance by D/n at most, and its mean is at most
-    :math:`\sqrt{v/n}`. No dimension enters.
+    inequality: exchanging one vector changes the distance by at most D/n, and its mean is at most
+    :math:`\sqrt{v/n}`. The bound does not depend on the dimension.
 
     Args:
         num_samples: Number of vectors n.
-        level: Probability that the expectation lies outside.
-        diameter: Largest distance D of two vectors: 2 in the unit ball, sqrt(2) in its non-negative part.
+        level: Probability that the expectation lies outside the ball, in (0, 1).
+        diameter: Largest distance D between two vectors: 2 in the unit ball, sqrt(2) in its non-negative part.
         variance: Bound v of the mean squared distance from the expectation; 1 in the unit ball.
 
     Example:

@@ -1,4 +1,4 @@
-"""What a shift of the input does to a Gaussian-smoothed value."""
+"""How much a shift of the input can change a Gaussian-smoothed value."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,13 @@ def shift(probability: npt.ArrayLike, shift_over_sigma: npt.ArrayLike) -> Array:
     :math:`\|\delta\|_2 \le r\sigma` keeps :math:`h(x + \delta)` between ``shift(h(x), -r)`` and
     ``shift(h(x), r)`` (Neyman & Pearson; Cohen et al., 2019; Levine et al., 2019), and both are attained.
     ``shift(0, r) = 0`` and ``shift(1, r) = 1``.
+
+    Args:
+        probability: Smoothed values in [0, 1], any shape.
+        shift_over_sigma: Length r of the shift in units of sigma, of either sign; broadcast against ``probability``.
+
+    Returns:
+        Float64 array in [0, 1].
 
     Example:
         >>> round(float(shift(0.3, -0.6)), 9)

@@ -1,4 +1,4 @@
-"""What certificates of many images say together."""
+"""Statements about the certificates of many images together."""
 
 import numpy as np
 
@@ -7,21 +7,22 @@ from lit_certattr.statistics.binomial import binomial_tail
 
 
 def false_certificates(num_images: int, alpha: float, eta: float) -> int:
-    r"""At most how many of the certificates of ``num_images`` images are false, with probability ``1 - eta``.
+    r"""Upper bound on the number of false certificates among ``num_images`` images, with probability ``1 - eta``.
 
     Each certificate is false with probability at most ``alpha``, over the noise of its image. The noise of
     different images is independent (its stream is keyed by the id of the image), and images and classes are
     fixed before it is drawn. So the number of false certificates is stochastically at most
     :math:`\mathrm{Bin}(N, \alpha)`, whatever their true probabilities of error: couple each with a coin of
-    probability ``alpha`` that shows heads whenever the certificate is false. Its ``1 - eta`` quantile bounds it.
+    probability ``alpha`` that shows heads whenever the certificate is false. The ``1 - eta`` quantile of that law
+    bounds the number.
 
-    The alternative is Bonferroni's: *none* is false, with probability :math:`1 - N\alpha`; it needs no
-    independence.
+    The alternative is the union bound (Bonferroni): *none* is false, with probability at least :math:`1 - N\alpha`;
+    it needs no independence.
 
     Args:
         num_images: Number of images N, at least 0.
         alpha: Probability of any false statement about one image, in [0, 1].
-        eta: Probability of more false certificates than returned, in (0, 1).
+        eta: Probability that more certificates are false than the returned number, in (0, 1).
 
     Returns:
         The smallest ``m`` with ``P[Bin(N, alpha) > m] <= eta``.

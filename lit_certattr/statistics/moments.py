@@ -1,4 +1,4 @@
-"""Confidence bounds of means of bounded variables from two sums alone, for many variables at once."""
+"""Confidence bounds for the means of bounded variables, from two sums alone, for many variables at once."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,19 +8,19 @@ Array = npt.NDArray[np.float64]
 
 
 def bennett_margin(second_moment: npt.ArrayLike, num_samples: int, level: float, bound: float) -> Array:
-    r"""How far the mean of independent variables up to ``bound`` lies above its expectation, at most (Bennett, 1962).
+    r"""Largest excess of the mean of independent variables up to ``bound`` over its expectation (Bennett, 1962).
 
     With :math:`E X^2 \le v` and :math:`X \le B`, :math:`E e^{\lambda X} \le 1 + \lambda E X + v \psi(\lambda B)/B^2`,
     :math:`\psi(u) = e^u - 1 - u`, since :math:`\psi(u)/u^2` increases. Chernoff's method then gives
     :math:`P[\bar x - E X \ge \epsilon] \le \exp(-\frac{n v}{B^2} h(\epsilon B / v))`,
-    :math:`h(u) = (1 + u)\ln(1 + u) - u`; the margin is where that is ``level``. No variance is subtracted: v is the
-    second moment about zero.
+    :math:`h(u) = (1 + u)\ln(1 + u) - u`; the margin is the :math:`\epsilon` at which this probability is ``level``.
+    Here v is the second moment about zero, not the variance.
 
     Args:
-        second_moment: v, any shape, not negative.
+        second_moment: Upper bound v of the second moment, any shape, at least 0.
         num_samples: Number n of variables.
-        level: Probability of a larger excess.
-        bound: B, positive.
+        level: Probability of a larger excess, in (0, 1).
+        bound: Upper bound B of the variables, positive.
 
     Example:
         >>> round(float(bennett_margin(0.01, 1000, 0.001, 1.0)), 6)
@@ -34,17 +34,17 @@ def bennett_margin(second_moment: npt.ArrayLike, num_samples: int, level: float,
 
 
 def second_moment_upper(mean_square: npt.ArrayLike, num_samples: int, level: float, bound: float) -> Array:
-    r"""Upper confidence bound of :math:`E X^2` for independent variables with :math:`|X| \le B`.
+    r"""Upper confidence bound for :math:`E X^2` of independent variables with :math:`|X| \le B`.
 
     :math:`Y = X^2 \ge 0` has :math:`E e^{-\lambda Y} \le 1 - \lambda v + \lambda^2 E Y^2 / 2` and
-    :math:`E Y^2 \le B^2 v`, so :math:`v - \bar y \le B\sqrt{2 v \ln(1/\text{level}) / n}` but for probability
-    ``level``; solved for v.
+    :math:`E Y^2 \le B^2 v`, so :math:`v - \bar y \le B\sqrt{2 v \ln(1/\text{level}) / n}` except with
+    probability at most ``level``. The bound is that inequality solved for v.
 
     Args:
         mean_square: Mean of the squares, any shape.
         num_samples: Number n of variables.
-        level: Probability that the bound is below the second moment.
-        bound: B.
+        level: Probability that the result is below the second moment, in (0, 1).
+        bound: Largest absolute value B of a variable.
 
     Example:
         >>> round(float(second_moment_upper(0.01, 1000, 0.001, 1.0)), 6)
@@ -59,12 +59,12 @@ def raw_moment_margin(mean_square: npt.ArrayLike, num_samples: int, level: float
 
     :func:`bennett_margin` of :func:`second_moment_upper`, for X and for -X, at a third of the level each. Needs only
     the sums of X and of :math:`X^2`, and is much tighter than the bound of Maurer and Pontil where the expectation is
-    small beside the standard deviation, since no range enters twice.
+    small compared with the standard deviation, since the range enters only once.
 
     Args:
         mean_square: Mean of the squares, any shape.
         num_samples: Number n of independent variables.
-        level: Probability that the mean is further from its expectation.
+        level: Probability that the mean is further from its expectation than the margin, in (0, 1).
         bound: Largest absolute value B of a variable.
 
     Example:

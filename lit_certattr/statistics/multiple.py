@@ -9,16 +9,17 @@ from lit_certattr.statistics.binomial import binomial_tail
 def holm_threshold(histogram: npt.ArrayLike, num_samples: int, tau: float, alpha: float) -> int:
     r"""Holm's step-down test (1979) over a map, in O(n) from the histogram of its counts.
 
-    All pixels with the same count have the same p-value :math:`P[\mathrm{Bin}(n, \tau) \ge c]`; the group of
-    count ``c`` with ``r`` pixels above it is rejected iff its p-value is at most :math:`\alpha / (N - r)`. The
-    result equals Holm on the sorted p-values, equal p-values decided together by the first of them, and keeps
-    the family-wise error at ``alpha`` under any dependence between pixels.
+    All pixels with the same count have the same p-value :math:`P[\mathrm{Bin}(n, \tau) \ge c]`. The group of
+    count ``c`` with ``r`` pixels above it is rejected if and only if all groups above it are, and its p-value is at
+    most :math:`\alpha / (N - r)`. The result equals Holm's test on the sorted p-values, where equal p-values are
+    decided together by the first of them. It keeps the family-wise error at ``alpha`` under any dependence between
+    pixels.
 
     Args:
         histogram: ``histogram[c]`` is the number of pixels with count ``c``; length ``num_samples + 1``.
         num_samples: Number of draws ``n``.
         tau: Vote level under test.
-        alpha: Family-wise error.
+        alpha: Family-wise error, in (0, 1).
 
     Returns:
         The smallest rejected count; ``n + 1`` when nothing is rejected.
@@ -42,8 +43,8 @@ def holm_threshold(histogram: npt.ArrayLike, num_samples: int, tau: float, alpha
 def two_label_holm(histogram: npt.ArrayLike, num_samples: int, tau: float, alpha: float) -> int:
     r"""Holm's step-down test of *both* labels of every pixel at one vote level, on the same samples.
 
-    A pixel has two labels with counts :math:`k_1 + k_0 \le n` and probabilities :math:`p_1 + p_0 \le 1`. The label
-    with the larger count c is claimed to have a probability above ``tau``. With
+    A pixel has two labels with counts :math:`k_1 + k_0 \le n` and probabilities :math:`p_1 + p_0 \le 1`. The test
+    claims that the label with the larger count c has a probability above ``tau``. With
     :math:`A(c) = P[\mathrm{Bin}(n, \tau) \ge c]` and :math:`B(c) = P[\mathrm{Bin}(n, 1 - \tau) \ge c]`, counts are
     taken downwards, and the pixels of count ``c`` with ``r`` pixels above it are claimed while
     :math:`(N - r) A(c) + N B(c) \le \alpha` and c > n/2.

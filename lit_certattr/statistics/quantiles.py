@@ -1,6 +1,6 @@
-r"""Bounds of the quantiles of any real number, from its order statistics.
+r"""Bounds on the quantiles of any real random number, from its order statistics.
 
-The p-quantile is :math:`q_p = \inf\{y : F(y) \ge p\}`. Ties do no harm: all bounds hold for every distribution.
+The p-quantile is :math:`q_p = \inf\{y : F(y) \ge p\}`. All bounds hold for every distribution, also with ties.
 """
 
 import math
@@ -18,14 +18,14 @@ _ROUNDING = 1e-12  # of a sum of probabilities; it moves a rank to the safe side
 
 
 def quantile_lower_rank(num_samples: int, probability: float, level: float) -> int:
-    r"""Largest k for which the k-th smallest of n values is at most the p-quantile, but for an error of ``level``.
+    r"""Largest k such that the k-th smallest of n values is at most the p-quantile, with an error of ``level``.
 
-    :math:`Y_{(k)} > q_p` says that at most k - 1 values are :math:`\le q_p`, each with a probability of at least p:
-    :math:`P \le P[\mathrm{Bin}(n, p) \le k - 1]`.
+    Proof: :math:`Y_{(k)} > q_p` means that at most k - 1 values are :math:`\le q_p`, each with a probability of at
+    least p, so :math:`P[Y_{(k)} > q_p] \le P[\mathrm{Bin}(n, p) \le k - 1]`.
 
     Args:
         num_samples: Number of independent values n.
-        probability: p in [0, 1].
+        probability: Order p of the quantile, in [0, 1].
         level: Probability of error in (0, 1).
 
     Returns:
@@ -39,14 +39,14 @@ def quantile_lower_rank(num_samples: int, probability: float, level: float) -> i
 
 
 def quantile_upper_rank(num_samples: int, probability: float, level: float) -> int:
-    r"""Smallest k for which the k-th smallest of n values is at least the p-quantile, but for an error of ``level``.
+    r"""Smallest k such that the k-th smallest of n values is at least the p-quantile, with an error of ``level``.
 
-    :math:`Y_{(k)} < q_p` says that at least k values are :math:`< q_p`, each with a probability of at most p:
-    :math:`P \le P[\mathrm{Bin}(n, p) \ge k]`.
+    Proof: :math:`Y_{(k)} < q_p` means that at least k values are :math:`< q_p`, each with a probability of at most p,
+    so :math:`P[Y_{(k)} < q_p] \le P[\mathrm{Bin}(n, p) \ge k]`.
 
     Args:
         num_samples: Number of independent values n.
-        probability: p in [0, 1].
+        probability: Order p of the quantile, in [0, 1].
         level: Probability of error in (0, 1).
 
     Returns:
@@ -78,7 +78,7 @@ def kolmogorov_band(num_samples: int, level: float) -> float:
 def shifted_quantile_interval(
     values: npt.ArrayLike, shift_over_sigma: float, level: float, probability: float = 0.5
 ) -> tuple[float, float]:
-    r"""Where the p-quantile of a number lies at every input within one distance.
+    r"""Interval that holds the p-quantile of a number at every input within one distance.
 
     Theorem (Chiang et al., 2020, lemma 1). Let :math:`q_p(x)` be the p-quantile of :math:`g(x + \sigma Z)`. For
     :math:`\|\delta\|_2 \le r\sigma`, :math:`q_{lo}(x) \le q_p(x + \delta) \le q_{hi}(x)` with
@@ -88,10 +88,10 @@ def shifted_quantile_interval(
         values: n independent values of :math:`g(x + \sigma Z)`, any real numbers, ``[n]``.
         shift_over_sigma: The distance r, at least 0; fixed before the values are seen.
         level: Probability that the interval is wrong.
-        probability: p in (0, 1); 0.5 for the median.
+        probability: Order p of the quantile, in (0, 1); 0.5 for the median.
 
     Returns:
-        Lower and upper end; infinite where n values are too few.
+        Lower and upper end; infinite if n values are too few.
 
     Example:
         >>> shifted_quantile_interval(range(100), 0.0, 0.05)
@@ -107,21 +107,21 @@ def shifted_quantile_interval(
 def shifted_quantile_curve(
     values: npt.ArrayLike, shifts_over_sigma: npt.ArrayLike, level: float, probability: float = 0.5
 ) -> tuple[Array, Array]:
-    r"""The same for all distances at once, with the error of one: a band around the whole distribution.
+    r"""Intervals for all distances at once at the error of one, from a band around the whole distribution.
 
     With probability at least 1 - ``level`` :math:`|F_n - F| \le d` everywhere (:func:`kolmogorov_band`), and then
     :math:`q_{lo} \ge \inf\{y : F_n(y) + d \ge lo\}` and :math:`q_{hi} \le \inf\{y : F_n(y) - d \ge hi\}` for every
-    probability, so the theorem of :func:`shifted_quantile_interval` holds at all distances, also at those that are
-    chosen later.
+    probability, so the theorem of :func:`shifted_quantile_interval` holds at all distances, also at distances that are
+    chosen after the values are seen.
 
     Args:
         values: n independent values of :math:`g(x + \sigma Z)`, any real numbers, ``[n]``.
         shifts_over_sigma: Distances r, at least 0, ``[m]``.
         level: Probability that any of the intervals is wrong.
-        probability: p in (0, 1); 0.5 for the median.
+        probability: Order p of the quantile, in (0, 1); 0.5 for the median.
 
     Returns:
-        Lower and upper ends, float64 ``[m]`` each; infinite where n values are too few.
+        Lower and upper ends, float64 ``[m]`` each; infinite where n values are too few for the distance.
 
     Example:
         >>> low, high = shifted_quantile_curve(range(200), [0.0, 0.5], 0.05)

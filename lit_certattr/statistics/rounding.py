@@ -1,7 +1,7 @@
-"""Numbers as text, rounded to the safe side: nothing that is printed says more than what is proved.
+"""Numbers as text, rounded to the safe side: a printed number never claims more than was proved.
 
 Certified lower bounds (radii, overlaps, cosines, norms, shares) are printed with :func:`at_least`, upper bounds with
-:func:`at_most`, probabilities of a statement with :func:`confidence`, and what somebody has set (sigma, alpha, a
+:func:`at_most`, probabilities of a statement with :func:`confidence`, and settings of the user (sigma, alpha, a
 budget) with :func:`exact`. Files for machines (JSON, Parquet, safetensors) hold the full numbers.
 """
 
@@ -12,7 +12,7 @@ _EXACT = Context(prec=800)  # one minus the smallest float needs 1 + 323 digits,
 
 
 def exact(value: float) -> str:
-    """A number as somebody would write it, with all its digits.
+    """A number as a person would write it, with all its digits.
 
     Args:
         value: Any float.
@@ -53,7 +53,9 @@ def at_most(value: float, digits: int = 4) -> str:
 
 
 def fixed_at_least(value: float, decimals: int = 3) -> str:
-    """A number rounded down to a fixed number of decimals, for tables; small ones keep as many significant digits.
+    """A number rounded down to a fixed number of decimals, for tables.
+
+    A number below 0.01 keeps as many significant digits instead.
 
     Args:
         value: Any float.
@@ -67,7 +69,9 @@ def fixed_at_least(value: float, decimals: int = 3) -> str:
 
 
 def fixed_at_most(value: float, decimals: int = 3) -> str:
-    """A number rounded up to a fixed number of decimals, for tables; small ones keep as many significant digits.
+    """A number rounded up to a fixed number of decimals, for tables.
+
+    A number below 0.01 keeps as many significant digits instead.
 
     Args:
         value: Any float.
@@ -81,10 +85,10 @@ def fixed_at_most(value: float, decimals: int = 3) -> str:
 
 
 def percent_at_least(share: float) -> str:
-    """A share in percent with one decimal, rounded down; without the sign.
+    """A share in percent with one decimal, rounded down; without the percent sign.
 
     Args:
-        share: A share of 1.
+        share: A share; 1 is the whole.
 
     Example:
         >>> percent_at_least(0.4999), percent_at_least(0.99999), percent_at_least(1.0)
@@ -94,10 +98,10 @@ def percent_at_least(share: float) -> str:
 
 
 def percent_at_most(share: float) -> str:
-    """A share in percent with one decimal, rounded up; without the sign.
+    """A share in percent with one decimal, rounded up; without the percent sign.
 
     Args:
-        share: A share of 1.
+        share: A share; 1 is the whole.
 
     Example:
         >>> percent_at_most(0.0001), percent_at_most(0.5)
@@ -111,7 +115,7 @@ def confidence(alpha: float, count: int = 1) -> str:
 
     Args:
         alpha: Probability of error of one statement.
-        count: Number of statements that shall hold together.
+        count: Number n of statements that are to hold together.
 
     Example:
         >>> confidence(0.001), confidence(1e-07), confidence(0.001, count=4), confidence(0.1, count=20)
@@ -121,7 +125,7 @@ def confidence(alpha: float, count: int = 1) -> str:
 
 
 def confidence_percent(alpha: float) -> str:
-    r"""The probability :math:`1 - \alpha` in percent with all its digits; without the sign.
+    r"""The probability :math:`1 - \alpha` in percent with all its digits; without the percent sign.
 
     Args:
         alpha: Probability of error.

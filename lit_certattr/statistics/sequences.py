@@ -1,11 +1,12 @@
-r"""Confidence sequences: bounds of a probability that hold at all sample sizes at once.
+r"""Confidence sequences: bounds for a probability that hold at all sample sizes at once.
 
-A fixed-n bound holds at one sample size that was chosen in advance. Whoever looks at it again and again and stops
-when it pleases errs far more often than its level says. The bounds here may be looked at whenever one likes: they
-depend on the count and the number of samples alone, so a table over the ``num_samples + 1`` counts serves a map.
+A fixed-n bound holds at one sample size that was chosen in advance. If it is computed repeatedly and sampling stops as
+soon as the bound is good enough, the probability of error is far above the level. The bounds here may be computed at
+any sample size, as often as wanted. They depend on the count and the number of samples alone, so a table over the
+``num_samples + 1`` counts serves a map.
 
-Two ways: a *mixture* (Krichevsky-Trofimov), valid at every single sample, and a *union* over few looks, each with
-its share of the error, exact (Clopper-Pearson) at each. At looks that double, the union is the tighter one.
+There are two kinds: a *mixture* (Krichevsky-Trofimov), valid at every single sample, and a *union* over few looks, each
+with its share of the error and an exact bound (Clopper-Pearson). At looks that double, the union is the tighter one.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ _STEPS = 60  # halvings; more than the 53 bits of a float64
 
 
 def kt_interval(count: npt.ArrayLike, num_samples: int, level: float) -> tuple[Array, Array]:
-    r"""Two-sided confidence sequence of a probability from the Krichevsky-Trofimov mixture.
+    r"""Two-sided confidence sequence for a probability from the Krichevsky-Trofimov mixture.
 
     :math:`M_n(p) = B(k + \frac12, n - k + \frac12) / (\pi p^k (1-p)^{n-k})` is a likelihood ratio against the
     Beta(1/2, 1/2) mixture: a martingale of mean 1 at the true p. By Ville's inequality it ever reaches
@@ -32,7 +33,7 @@ def kt_interval(count: npt.ArrayLike, num_samples: int, level: float) -> tuple[A
         level: Probability that the interval misses p at *any* n, both sides together.
 
     Returns:
-        Lower and upper bound, float64, each rounded outwards to the end of a bisection.
+        Lower and upper bound, float64, each rounded outwards by a bisection.
 
     Example:
         >>> lower, upper = kt_interval(37, 100, 0.01)
@@ -49,11 +50,11 @@ def _kt_side(k: Array, n: int, level: float) -> Array:
 
 
 def kt_lower(count: npt.ArrayLike, num_samples: int, level: float) -> Array:
-    r"""One-sided lower confidence sequence of a probability: the mixture cut to :math:`(p_0, 1)`.
+    r"""One-sided lower confidence sequence for a probability: the mixture cut to :math:`(p_0, 1)`.
 
     For each :math:`p_0` the mixture over Beta(1/2, 1/2) restricted to :math:`(p_0, 1)`, over the likelihood of
-    :math:`p_0`, is an e-process under every :math:`p \le p_0`: each factor has mean at most 1 there. It falls with
-    :math:`p_0` below k/n, so the bound exceeds the true p only where the process of p itself has reached
+    :math:`p_0`, is an e-process under every :math:`p \le p_0`: each factor has mean at most 1 there. It decreases
+    in :math:`p_0` below k/n, so the bound exceeds the true p only where the process of p itself has reached
     :math:`1/\text{level}`, which has probability at most ``level`` over all n (Ville). An upper bound is one minus
     the lower bound of the failures.
 
@@ -87,7 +88,11 @@ def _largest(rejected: Callable[[Array], npt.NDArray[np.bool_]], end: Array) -> 
 
 
 def doubling_looks(first: int, last: int) -> tuple[int, ...]:
-    """Sample sizes at which a run looks: ``first``, its doublings below ``last``, and ``last``.
+    """Sample sizes at which a run computes its bounds: ``first``, its doublings below ``last``, and ``last``.
+
+    Args:
+        first: First sample size, at least 1.
+        last: Last sample size, at least 1.
 
     Example:
         >>> doubling_looks(64, 1000)
@@ -103,13 +108,13 @@ def doubling_looks(first: int, last: int) -> tuple[int, ...]:
 def look_share(look: int, num_looks: int | None = None) -> float:
     r"""Share of the error that a look may spend; the shares of all looks sum to at most 1.
 
-    The shares are fixed before the first sample. An image that no rule stops reaches the last look; half of the error
-    there costs its bounds less than ``1 / num_looks`` would, and the earlier looks lose little.
+    The shares are fixed before the first sample. An image that is not stopped early reaches the last look. With half
+    of the error there, its bounds are tighter than with ``1 / num_looks``, and the earlier looks lose little.
 
     Args:
         look: Number of the look, from 1.
-        num_looks: How many there are at most: the last gets half, the others share the rest equally, and a single one
-            has it all. ``None``: no end, :math:`1/(k(k+1))` for the k-th.
+        num_looks: Largest number of looks: the last gets half of the error, the others share the rest equally, and a
+            single look gets all of it. ``None`` for an unlimited number: :math:`1/(k(k+1))` for the k-th.
 
     Raises:
         ValueError: If there is no such look.
@@ -134,6 +139,9 @@ def union_lower(count: npt.ArrayLike, num_samples: int, level: float) -> Array:
         count: Successes ``k`` in 0..n, any shape.
         num_samples: Draws ``n`` so far, a power of two above 1.
         level: Probability that the bound exceeds the true probability at *any* of these sizes.
+
+    Raises:
+        ValueError: If ``num_samples`` is no power of two above 1.
 
     Example:
         >>> float(union_lower(64, 64, 0.01)) == float(clopper_pearson_lower(64, 64, 0.01 / 42))

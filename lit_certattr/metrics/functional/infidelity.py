@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lit_certattr.attribution import frozen
 from lit_certattr.errors import InputError
@@ -33,7 +34,7 @@ class Perturbation(Protocol):
 
 
 @dataclass(frozen=True)
-class GaussianOffset:
+class GaussianOffset(Perturbation):
     """Subtract Gaussian noise I from all channels of a pixel alike: for maps in logits per unit of brightness.
 
     To first order the change of the logit is I times the signed gradient summed over the channels, so
@@ -50,22 +51,22 @@ class GaussianOffset:
             raise InputError(f"sigma must be a positive number, got {self.sigma}")
 
     @property
+    @override
     def origin(self) -> float:
-        """See :class:`Perturbation`."""
         return 0.0
 
+    @override
     def draw(self, normals: NormalStream, start: int, out: Tensor) -> None:
-        """See :class:`Perturbation`."""
         z = torch.empty(len(out), out[0].numel(), device=normals.device)
         out.copy_(self.sigma * normals.fill_(z, start).reshape(out.shape).to(out))
 
+    @override
     def images(self, images: Tensor, u: Tensor) -> Tensor:
-        """See :class:`Perturbation`."""
         return images + u
 
 
 @dataclass(frozen=True)
-class SquareRemoval:
+class SquareRemoval(Perturbation):
     """Replace a square at a uniformly random place by a fill: for maps of contributions, in logits.
 
     I is 1 in the square, so the map predicts the drop of the logit by the sum of its values there. On a linear network
@@ -84,12 +85,12 @@ class SquareRemoval:
             raise InputError(f"side must be at least 1 pixel, got {self.side}")
 
     @property
+    @override
     def origin(self) -> float:
-        """See :class:`Perturbation`."""
         return 1.0
 
+    @override
     def draw(self, normals: NormalStream, start: int, out: Tensor) -> None:
-        """See :class:`Perturbation`."""
         places = torch.special.ndtr(normals.fill_(torch.empty(len(out), 2, device=normals.device), start)).to(out)
         inside = []
         for size, place in zip(out.shape[1:], places.unbind(1), strict=True):
@@ -100,8 +101,8 @@ class SquareRemoval:
             inside.append((index >= first) & (index < first + self.side))
         out.copy_(inside[0][:, :, None] & inside[1][:, None, :])
 
+    @override
     def images(self, images: Tensor, u: Tensor) -> Tensor:
-        """See :class:`Perturbation`."""
         return torch.where(u > 0.5, images, fill_images(images, self.fill))
 
 
