@@ -4,12 +4,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.measures import NumberMeasure
 from lit_certattr.metrics.functional.certified import check_radius
 from lit_certattr.metrics.image_mean import ImageMean
-from typing_extensions import override
 
 
 class CertifiedNumber(ImageMean):
