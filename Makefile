@@ -1,6 +1,7 @@
 # make demo       train, certify, and print the paths of two reports
 # make test       the whole test suite, on all cores
-# make test-fast  the same without the tests that are marked slow: trainings, processes, and large networks
+# make test-fast  the same without the tests marked slow: runs of the commands, forgeries, signals, trainings to an
+#                 accuracy, processes, large networks, and simulations of error rates
 # make lint       ruff and mypy
 # make clean      remove the environment and runs/
 
@@ -14,7 +15,7 @@ DEMO := runs/demo
 .PHONY: help install demo test test-fast lint clean
 
 help:
-	@sed -n '1,5s/^# //p' Makefile
+	@sed -n '1,6s/^# //p' Makefile
 
 install: $(STAMP)
 

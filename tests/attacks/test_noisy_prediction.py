@@ -26,6 +26,7 @@ def test_finds_the_worst_case_of_a_linear_network():
     assert torch.allclose(found, worst, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_looks_through_the_noise():
     """A narrow dent next to the image fools a network without noise; only the wide one counts under noise."""
 

@@ -297,6 +297,7 @@ DIFFERENTIABLE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", DIFFERENTIABLE, ids=repr)
 def test_second_derivatives_are_right(method):
     torch.manual_seed(2)

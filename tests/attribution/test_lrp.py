@@ -171,6 +171,7 @@ def small():
     return net.double().eval()
 
 
+@pytest.mark.slow
 def test_second_derivatives_are_right():
     net, images = small(), torch.rand(2, 2, 7, 7, dtype=torch.float64)
     method, targets = LRP(epsilon=0.1, channels="sum"), TARGETS[:2]

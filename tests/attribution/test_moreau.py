@@ -118,6 +118,7 @@ def test_the_minimiser_is_the_minimum(sparsity, group):
         assert best <= other.fun + 1e-6
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.integers(0, 10**6), st.sampled_from([(0.0, None), (0.1, None), (0.2, 2)]))
 def test_the_map_is_lipschitz(seed, variant):

@@ -438,6 +438,7 @@ def chosen(tmp_path, epochs, *more, ckpt_path=None, **settings):
     return [float(row["certified/alpha_after_selection"]) for row in rows if row["certified/alpha_after_selection"]]
 
 
+@pytest.mark.slow
 def test_what_a_choice_among_all_networks_so_far_costs_is_logged_beside_the_metrics(tmp_path, caplog):
     caplog.set_level("INFO")
     assert chosen(tmp_path, 3) == pytest.approx([0.1, 0.2, 0.3])  # two certificates of .05
@@ -465,6 +466,7 @@ def test_a_checkpoint_records_how_it_may_have_been_chosen(tmp_path):
     assert selection.looks == state["epoch"] + 1
 
 
+@pytest.mark.slow
 def test_a_resumed_training_goes_on_counting(tmp_path):
     chosen(tmp_path, 2)
     (selection,) = recorded_selections(tmp_path / "kept/last.ckpt")

@@ -104,6 +104,7 @@ def run(tmp_path):
     return found
 
 
+@pytest.mark.slow
 def test_offline_run_holds_config_scalars_pictures_and_the_table(run):
     settings = run.config["certification"]
     assert settings["num_samples"] == 100

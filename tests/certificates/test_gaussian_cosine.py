@@ -43,6 +43,7 @@ def test_the_bound_is_what_duality_on_a_grid_gives(norm, length):
         assert found == pytest.approx(expected, abs=2e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.02, 3), st.floats(0.02, 1.5))
 def test_a_map_attains_the_bound_and_breaks_a_looser_one(length, psi):

@@ -143,6 +143,7 @@ class Clipped(Attribution):
         return (signed - signed.amax((1, 2), keepdim=True) / 4).relu()
 
 
+@pytest.mark.slow
 def test_batch_size_changes_less_than_one_vote_in_ten_thousand(net, images):
     """The noise is the same bits; rounding inside the network may flip a near-tie.
 
@@ -292,6 +293,7 @@ def test_a_failed_image_leaves_no_samples_behind(net, images):
     assert all_contents(run(net, images)) == expected
 
 
+@pytest.mark.slow
 def test_memory_is_flat_in_the_number_of_samples(net, images):
     """Bytes of live tensors at every block: the largest for 2000 samples is that for 50."""
 

@@ -25,6 +25,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("processes")
 def test_freed_memory_is_not_asked_for_again(tmp_path):
     if not sys.platform.startswith("linux") or "glibc" not in platform.libc_ver():

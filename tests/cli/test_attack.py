@@ -18,6 +18,8 @@ from lit_certattr.records import RunDirectory
 from lit_certattr.records.attack_directory import AttackDirectory
 from lit_certattr.reports.html import write_report
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 CONFIG = """
 data:

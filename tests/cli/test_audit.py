@@ -17,6 +17,8 @@ from lit_certattr.records.run_directory import fingerprint
 from lit_certattr.reports.html import write_report
 from lit_certattr.smoothing import DiscreteGaussianNoise, alpha_slack
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 data:
   class_path: lit_certattr.data.Digits

@@ -16,6 +16,8 @@ from lit_certattr.cli import certify, train
 from lit_certattr.data import Digits
 from lit_certattr.smoothing import GaussianNoise
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 QUICK = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 LAYERS = ["train/digits", "objective/noise_consistency", "trainer/certified"]
@@ -50,7 +52,6 @@ def certified_layer(here: Path, **changes: float) -> str:
     return f"--config={here / 'certified.yaml'}"
 
 
-@pytest.mark.slow
 def test_best_checkpoint_is_that_of_the_largest_share_among_the_accurate(here):
     fit(certified_layer(here, at_least=0.5), "--trainer.max_epochs=8", "--trainer.limit_train_batches=5")
     run = here / "runs/digits"
@@ -119,7 +120,6 @@ class TestIsValidation(Digits):
         self.test_set = self.val_set.subset(range(6))
 
 
-@pytest.mark.slow
 def test_a_checkpoint_is_not_certified_by_the_noise_that_has_chosen_it_in_silence(here):
     fit(certified_layer(here, at_least=0.1), "--trainer.max_epochs=2", "--trainer.limit_train_batches=5")
     checkpoint = str(here / "runs/digits/checkpoints/best.ckpt")

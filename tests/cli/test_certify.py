@@ -23,6 +23,8 @@ from lit_certattr.models import SmallCNN
 from lit_certattr.records import RunDirectory
 from lit_certattr.statistics import look_share
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 DIGITS = """
@@ -552,7 +554,6 @@ def test_the_renyi_config(tmp_path):
     main(["audit", str(tmp_path / "run")])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "num_pixels"), [("photographs", 224 * 224), ("photographs_gradcam", 7 * 7)])
 def test_the_photographs_configs(tmp_path, name, num_pixels):
     config = ROOT / "configs" / "certify" / f"{name}.yaml"
@@ -563,7 +564,6 @@ def test_the_photographs_configs(tmp_path, name, num_pixels):
     assert (tmp_path / "run" / "report.html").exists()
 
 
-@pytest.mark.slow
 def test_the_folder_config(tmp_path):
     config = ROOT / "configs" / "certify" / "folder.yaml"
     colour = np.random.default_rng(0).integers(0, 256, (240, 300, 3), dtype=np.uint8)
@@ -585,7 +585,6 @@ EARLY = "--certifier.stopping=[{class_path: Futility, init_args: {gain: 0.5, rad
 
 
 @pytest.mark.xdist_group("processes")
-@pytest.mark.slow
 @pytest.mark.parametrize("settings", [[], [EARLY, "--certifier.num_samples=2000"]], ids=["fixed", "stopping"])
 def test_two_processes_write_the_same_bytes(arguments, tmp_path, settings):
     settings = [*settings, "--data.init_args.max_images=5"]  # uneven: three images and two
@@ -599,7 +598,6 @@ def test_two_processes_write_the_same_bytes(arguments, tmp_path, settings):
 
 
 @pytest.mark.xdist_group("processes")
-@pytest.mark.slow
 def test_killed_and_resumed_ends_with_the_same_bytes(arguments, tmp_path):
     many = ["--certifier.num_samples=4000", "--data.init_args.max_images=6"]
     main([*arguments, *many])
@@ -646,7 +644,6 @@ def test_a_csv_logger_receives_the_means(arguments, tmp_path):
     assert yaml.safe_load(file.read_text())["certifier"]["num_samples"] == 200
 
 
-@pytest.mark.slow
 def test_wandb_offline_receives_config_means_panels_and_table(arguments, tmp_path):
     logger = ["--logger=WandbLogger", "--logger.offline=true", f"--logger.save_dir={tmp_path}", "--max_panels=2"]
     main([*arguments, *logger])

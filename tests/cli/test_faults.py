@@ -20,6 +20,8 @@ from lit_certattr.cli.certify import main
 from lit_certattr.cli.errors import machine_fault
 from lit_certattr.records import RunDirectory
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 CONFIG = """
@@ -271,7 +273,6 @@ def _content(folder: str) -> dict[str, bytes]:
 
 
 @pytest.mark.xdist_group("processes")
-@pytest.mark.slow
 def test_signals_end_a_run_in_order_and_what_resumes_equals_a_whole_run(arguments, capsys):
     long = ["--data.init_args.max_images=8", "--certifier.num_samples=4000"]
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):

@@ -20,6 +20,8 @@ from lit_certattr.records.provenance import data_hash
 from lit_certattr.records.run_directory import fingerprint
 from lit_certattr.reports.html import write_report
 
+pytestmark = pytest.mark.slow
+
 SPEC = {"class_path": "lit_certattr.models.SmallCNN", "init_args": {"image_size": 8}}
 
 

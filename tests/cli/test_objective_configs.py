@@ -10,6 +10,8 @@ import yaml
 from lit_certattr.cli.train import main
 from lit_certattr.modules import RobustClassifier
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 OBJECTIVES = sorted(path.stem for path in (ROOT / "configs/objective").glob("*.yaml"))
 QUICK = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]

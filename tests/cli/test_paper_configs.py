@@ -12,6 +12,8 @@ from PIL import Image
 from lit_certattr.cli.layers import stack
 from lit_certattr.cli.train import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PAPER = sorted(path.stem for path in (ROOT / "configs/paper").glob("*.yaml"))
 QUICK = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]

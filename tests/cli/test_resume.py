@@ -14,6 +14,8 @@ import torch
 from lit_certattr.cli.train import main
 from lit_certattr.modules import RobustClassifier
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 QUICK = [
     *("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"),
@@ -84,7 +86,6 @@ def test_a_resumed_run_repeats_the_losses_of_an_uninterrupted_one(case, folder):
 
 
 @pytest.mark.xdist_group("processes")
-@pytest.mark.slow
 def test_workers_repeat_their_numbers(folder):
     workers = ["--data.init_args.num_workers=2"]
     fit(3, *workers, layers=("objective/noise_gaussian",))

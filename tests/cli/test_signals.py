@@ -116,6 +116,7 @@ def test_a_signal_while_the_scripts_import(name, status):
         assert (ROOT / command).read_text().startswith("import startup")
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("processes")
 def test_a_second_signal_ends_a_command_that_hangs():
     script = (

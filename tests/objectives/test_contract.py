@@ -88,6 +88,7 @@ class TestContract:
         assert loss.isfinite()
         assert all(gradient.isfinite().all() and gradient.dtype == torch.float32 for gradient in gradients)
 
+    @pytest.mark.slow
     def test_overfits_one_batch(self, case):
         data = Digits()
         data.setup("fit")

@@ -39,6 +39,7 @@ def _write(lock, **changes):
     lock.path.write_text(json.dumps(content))
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("processes")
 def test_another_process_is_refused_and_named_and_a_killed_one_is_not_waited_for(other, tmp_path):
     directory = RunDirectory(tmp_path / "run")

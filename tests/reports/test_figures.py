@@ -176,6 +176,7 @@ def test_a_panel_of_smoothgrad_shows_its_map_and_its_curve():
     assert "Certified overlap" in [axes.get_title() for axes in dataset_figure([{"smoothgrad": result}]).axes]
 
 
+@pytest.mark.slow
 def test_figures_drawn_again_give_the_same_bytes(certified):
     """Constrained layout moves parts by 1e-16 from call to call; the page of a resumed run is that of a whole one."""
     ((_, image, results, clean),) = certified(shape=(1, 8, 8))

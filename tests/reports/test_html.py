@@ -48,6 +48,7 @@ def run(tmp_path_factory, certified):
     return directory, _Page(directory.report.read_text())
 
 
+@pytest.mark.slow
 def test_the_resolution_of_small_maps_is_stated(tmp_path, certified, run):
     directory = RunDirectory(tmp_path / "small")
     directory.open({"sigma": 0.25}, provenance={})

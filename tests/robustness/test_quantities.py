@@ -56,6 +56,7 @@ def rate_of_errors(probability, name, truth):
     return wrong / TRIALS, decided / TRIALS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("probability", [0.51, 0.55, 0.7])
 @pytest.mark.parametrize(("name", "truth"), [("important", 2), ("unimportant", 2), ("overlap", 2)])
 def test_what_is_kept_is_hardly_ever_said_to_be_lost(name, truth, probability):
@@ -153,6 +154,7 @@ def test_a_false_cosine_is_contradicted():
     assert quantity.contradicted(verdict, 5.0) == 0
 
 
+@pytest.mark.slow
 def test_the_least_of_many_estimates_is_not_picked_by_noise():
     """Twenty images of one law: what is left of each is the same, so the worst one must leave no less."""
     generator = torch.Generator().manual_seed(0)

@@ -41,6 +41,7 @@ def sandwich(request, trained_digits):
     return net, images[0], results, attack, made
 
 
+@pytest.mark.slow
 def test_certified_never_exceeds_attacked(sandwich):
     _, _, _, _, made = sandwich
     for row in made.rows:
@@ -80,6 +81,7 @@ def test_perturbations_are_within_their_budgets(sandwich):
             attack.certifier.noise.check(point, "found")
 
 
+@pytest.mark.slow
 def test_repeats_itself_and_leaves_everything_as_found(sandwich):
     net, image, results, attack, made = sandwich
     state = torch.get_rng_state()

@@ -45,6 +45,7 @@ def test_the_density_is_that_of_the_law(s):
     assert np.abs(drawn - stats.gennorm(s).logpdf(x)).max() < 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("s", EXPONENTS)
 def test_the_samples_have_the_law_and_its_moments(s, dtype):

@@ -178,6 +178,7 @@ def promise(certificate, field, factor):
     return Liar
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "field"), [("PixelCertificate", "radius"), ("TopKOverlapCertificate", "displacement")]
 )

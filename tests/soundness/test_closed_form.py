@@ -29,6 +29,8 @@ from lit_certattr.certificates import (
 from lit_certattr.smoothing import GaussianNoise
 from lit_certattr.statistics import clopper_pearson_lower, two_label_test
 
+pytestmark = pytest.mark.slow
+
 SIGMA, ALPHA, PAIRS, SAMPLES, REPEATS = 0.25, 0.05, 5, 120, 400
 
 

@@ -17,6 +17,8 @@ from lit_certattr.certification import StoppingRule
 from lit_certattr.smoothing import GaussianNoise
 from lit_certattr.statistics import clopper_pearson_lower, look_share, two_label_test
 
+pytestmark = pytest.mark.slow
+
 _spec = importlib.util.spec_from_file_location("closed_form", Path(__file__).with_name("test_closed_form.py"))
 closed_form = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(closed_form)
