@@ -91,11 +91,12 @@ def check_tensors(path: Path) -> None:
         raise InputError(f"{path}: announces a header of {announced:,} bytes, more than the {MAX_TEXT:,} allowed")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, limit: int = MAX_TEXT) -> Any:
     """The content of a JSON file.
 
     Args:
         path: The file; a link is followed.
+        limit: Largest size in bytes.
 
     Raises:
         FileNotFoundError: If the file does not exist.
@@ -103,7 +104,7 @@ def read_json(path: Path) -> Any:
         InputError: If it is nested too deeply, no ordinary file, or too large.
     """
     try:
-        return json.loads(read_whole(path, MAX_TEXT))
+        return json.loads(read_whole(path, limit))
     except RecursionError:
         raise InputError(f"{path}: nested too deeply") from None
 

@@ -12,10 +12,13 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from lit_certattr.errors import InputError
-from lit_certattr.files.untrusted import kind_of
+from lit_certattr.files.untrusted import kind_of, read_json
 from lit_certattr.files.whole_file import write_whole
 from lit_certattr.records.ids import check_ids
 from lit_certattr.records.job_directory import JobDirectory
+
+_MAX_BATCH = 2**28
+"""Bytes of the rows of a batch; those of an image take some kilobytes."""
 
 
 class Mean(NamedTuple):
@@ -92,8 +95,8 @@ class EvaluationDirectory(JobDirectory):
     def stored_settings(self) -> Any:
         """See :class:`~lit_certattr.records.job_directory.JobDirectory`."""
         try:
-            return json.loads(self.settings_file.read_bytes())
-        except (OSError, ValueError, RecursionError) as error:
+            return read_json(self.settings_file)
+        except (OSError, ValueError) as error:
             raise InputError(f"{self.settings_file} is damaged ({error}); --overwrite=true starts anew") from None
 
     def finished(self) -> frozenset[str]:
@@ -132,7 +135,7 @@ class EvaluationDirectory(JobDirectory):
         found: dict[str, dict[str, Any]] = {}
         for path in sorted(self.batches.glob("[!.]*.json")):
             try:
-                found |= {str(row["id"]): dict(row) for row in json.loads(path.read_bytes())}
+                found |= {str(row["id"]): dict(row) for row in read_json(path, _MAX_BATCH)}
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # evaluated again
         return found
