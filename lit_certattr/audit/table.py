@@ -49,7 +49,8 @@ def read_table(path: Path, most_rows: int) -> pa.Table:
         if table.nbytes > _MAX_MEMORY:
             raise InputError(f"{path}: takes {table.nbytes:,} bytes, more than the {_MAX_MEMORY:,} allowed")
         plain = table.cast(pa.schema([_plain(field) for field in table.schema]))
-    except (OSError, pa.ArrowException, MemoryError, OverflowError) as error:
+        plain.validate(full=True)  # texts that are no UTF-8
+    except (OSError, pa.ArrowException, MemoryError, OverflowError, UnicodeError) as error:
         raise InputError(f"{path}: no table, or damaged ({' '.join(str(error).split())[:160]})") from None
     if "id" not in plain.column_names or not pa.types.is_string(plain.schema.field("id").type):
         raise InputError(f"{path}: has no column id of texts")

@@ -1,0 +1,36 @@
+"""A damaged table is one finding, whatever the damage makes of it."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lit_certattr.audit.table import read_table
+from lit_certattr.errors import InputError
+
+
+@pytest.mark.parametrize("word", [b"a_long_column", b"a_long_text"])
+@pytest.mark.parametrize("value", [0xE4, 0xFF])
+def test_names_and_texts_that_are_no_utf8(tmp_path, word, value):
+    path = tmp_path / "results.parquet"
+    pq.write_table(pa.table({"id": ["x"], "a_long_column": ["a_long_text"]}), path, compression="none")
+    assert read_table(path, 1).num_rows == 1
+    content = path.read_bytes()
+    assert word in content
+    path.write_bytes(content.replace(word, bytes([value]) + word[1:]))
+    with pytest.raises(InputError, match="no table, or damaged"):
+        read_table(path, 1)
+
+
+def test_no_byte_of_a_small_table_makes_the_reader_stumble(tmp_path):
+    path = tmp_path / "results.parquet"
+    pq.write_table(pa.table({"id": ["x", "y"], "share": [0.5, 0.25]}), path)
+    content = path.read_bytes()
+    complaints = []
+    for place in range(0, len(content), 7):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xA5]) + content[place + 1 :])
+        try:
+            read_table(path, 2).to_pylist()
+        except InputError as error:
+            complaints.append(str(error))
+    assert complaints
+    assert not any("\n" in complaint for complaint in complaints)
