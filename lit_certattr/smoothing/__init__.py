@@ -6,7 +6,7 @@ from lit_certattr.smoothing.draw import Draw
 from lit_certattr.smoothing.generalised_normal import GeneralisedNormalNoise
 from lit_certattr.smoothing.levels import uniform_levels
 from lit_certattr.smoothing.noise import GaussianNoise, Noise, UniformBallNoise
-from lit_certattr.smoothing.normals import content_id, normal_stream
+from lit_certattr.smoothing.normals import NormalStream, content_id, normal_stream
 from lit_certattr.smoothing.sparsify import (
     quadratic_map,
     relaxed_top_k,
@@ -24,6 +24,7 @@ __all__ = [
     "MapBlock",
     "MapKind",
     "Noise",
+    "NormalStream",
     "UniformBallNoise",
     "alpha_slack",
     "content_id",

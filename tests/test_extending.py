@@ -1,0 +1,70 @@
+"""The examples of docs/extending.md, from outside the package: own folder, own import, one process for all."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "docs" / "extending"
+FOLDERS = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory):
+    """A copy of the examples in a folder of its own, and the environment in which they are imported."""
+    folder = tmp_path_factory.mktemp("outside") / "mine"
+    shutil.copytree(EXAMPLES, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    paths = [*(str(folder / name) for name in FOLDERS), str(ROOT)]
+    return folder, os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+
+
+def python(outside, *arguments, folder="."):
+    path, environment = outside
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=path / folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_each_example_is_one_file_one_test_and_one_configuration():
+    assert FOLDERS == ["certificate", "command", "method", "noise", "objective"]
+    for folder in FOLDERS:
+        names = {path.name for path in (EXAMPLES / folder).iterdir() if path.is_file()}
+        (stem,) = {name.removesuffix(".yaml") for name in names if name.endswith(".yaml")}
+        assert names == {f"{stem}.py", f"test_{stem}.py", f"{stem}.yaml"}
+
+
+def test_their_tests_pass(outside):
+    said = python(outside, "-m", "pytest", "-q", "-p", "no:cacheprovider", *FOLDERS)
+    assert "passed" in said
+    assert "skipped" not in said
+
+
+def test_their_configurations_run(outside):
+    """All in one process: importing the package takes longer than running them."""
+    python(
+        outside,
+        "-c",
+        """
+import runpy, sys
+from pathlib import Path
+from lit_certattr.cli import certify, train
+for name in ("method/blurred_gradient", "certificate/half_certificate", "noise/laplace_noise"):
+    certify.main(["run", "--config", "digits.yaml", "--config", f"{name}.yaml"])
+certify.main(["audit", "runs/half_certificate", "--import", "half_certificate"])
+certify.main(["audit", "runs/blurred_gradient", "--import", "blurred_gradient"])
+layers = ["--config", sys.argv[1], "--config", "objective/confidence_penalty.yaml"]
+train.main(["fit", *layers, "--trainer.fast_dev_run=true"])
+sys.argv = ["sweep_sigma.py", "--config", "command/sweep_sigma.yaml"]
+runpy.run_path("command/sweep_sigma.py", run_name="__main__")
+""",
+        str(ROOT / "configs/train/digits.yaml"),
+    )
+    folder, _ = outside
+    for name in ("blurred_gradient", "half_certificate", "laplace_noise", "sweep_sigma/sigma_0.1"):
+        assert (folder / "runs" / name / "report.html").exists()
