@@ -68,13 +68,11 @@ class LabelsPixels(Protocol):
 
 @runtime_checkable
 class HasRadii(Protocol):
-    """Has a radius for each pixel and level.
+    """Has a radius for each pixel and level."""
 
-    Attributes:
-        radius: float32 ``[K, H, W]``; 0 where nothing is certified.
-    """
-
-    radius: Tensor
+    def pixel_radii(self) -> Tensor:
+        """The l2 radii, float32 ``[K, H, W]``; 0 where nothing is certified."""
+        ...
 
 
 @runtime_checkable

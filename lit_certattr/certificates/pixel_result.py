@@ -131,6 +131,10 @@ class PixelResult(Result):
         """Labels that every perturbation with an l2 norm up to ``radius`` keeps, int8 ``[K, H, W]``; -1 elsewhere."""
         return torch.where(self.radius > radius, self.labels, ABSTAIN)
 
+    def pixel_radii(self) -> Tensor:
+        """The l2 radius of each label, float32 ``[K, H, W]``; 0 where there is none."""
+        return self.radius
+
     def majority(self) -> Tensor:
         """Whether more than half of the samples put a pixel in the top K, bool ``[K, H, W]``."""
         return 2 * self.votes > self.num_samples

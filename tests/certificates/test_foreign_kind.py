@@ -42,7 +42,16 @@ from lit_certattr.certificates.quantity import Verdict
 from lit_certattr.certificates.result import check_same_shape, upper_bounds_of_counts
 from lit_certattr.certification import AllDecided, Futility
 from lit_certattr.data import SampleSet
+from lit_certattr.errors import InputError
 from lit_certattr.metrics import metrics_for
+from lit_certattr.metrics.functional import (
+    certified_fraction,
+    certified_gridpg,
+    certified_lens_recall,
+    certified_one_share,
+    certified_overlap,
+    mean_certified_radius,
+)
 from lit_certattr.records import RunDirectory
 from lit_certattr.records.attack_directory import AttackDirectory
 from lit_certattr.records.provenance import provenance, run_settings
@@ -102,6 +111,20 @@ class PeakResult(Result):
 
     def certified_count(self, radius=0.0):
         return int(self.radius > radius), 1
+
+    @property
+    def top_k(self):
+        return (1,)
+
+    @property
+    def sizes(self):
+        return (1,)
+
+    def labels_at(self, radius):
+        labels = torch.full((1, *self.votes.shape), -1, dtype=torch.int8)
+        if self.radius > radius:
+            labels[0][self.place] = 1
+        return labels
 
     def smoothed_map(self):
         return self.votes.float() / self.num_samples
@@ -350,6 +373,22 @@ def test_it_is_measured(run):
     }
     named = CertificationCallback(certifier(certificates={"top": PeakCertificate()}), radii=[0.1])._metrics()
     assert list(named["top"].keys()) == ["certified/top_peak_kept_r0_10"]
+
+
+def test_metrics_take_what_it_offers_and_name_a_kind_that_offers_the_rest(run):
+    found = [entry["peak"] for entry in run[1]]
+    assert float(certified_one_share(found, 0.1)) == 1
+    assert float(certified_fraction(found, 0.1)) == pytest.approx(1 / 64)
+    assert float(certified_one_share(found, 9.0)) == 0
+    assert certified_gridpg(found, [0, 3], 0.1).map.tolist() == [1.0, 0.0]
+    for call, missing in (
+        (lambda: mean_certified_radius(found), "needs a PixelResult, got PeakResult"),
+        (lambda: certified_fraction(found, part="null"), "needs a PixelResult, got PeakResult"),
+        (lambda: certified_overlap(found), "needs an OverlapResult, got PeakResult"),
+        (lambda: certified_lens_recall(found), "needs a PixelResult, got PeakResult"),
+    ):
+        with pytest.raises(InputError, match=missing):
+            call()
 
 
 def test_it_stops_the_sampling():

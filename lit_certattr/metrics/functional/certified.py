@@ -153,7 +153,7 @@ def radius_of(level: int) -> Callable[[Result], Tensor]:
     def value(result: Result) -> Tensor:
         at_level(result, level)  # checks
         radii: HasRadii = offering(result, HasRadii)
-        return radii.radius[level].double().mean()
+        return radii.pixel_radii()[level].double().mean()
 
     return value
 
