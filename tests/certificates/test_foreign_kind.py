@@ -35,7 +35,7 @@ from lit_certattr.certificates import (
 )
 from lit_certattr.certificates import drawing as draw
 from lit_certattr.certificates.base import Accumulator
-from lit_certattr.certificates.columns import at
+from lit_certattr.certificates.columns import column_at
 from lit_certattr.certificates.measures import NumberMeasure
 from lit_certattr.certificates.presentation import Picture, Sheet, SheetColumn, Tile, percent
 from lit_certattr.certificates.quantity import Verdict
@@ -53,7 +53,6 @@ from lit_certattr.metrics.functional import (
     mean_certified_radius,
 )
 from lit_certattr.records import RunDirectory
-from lit_certattr.records.attack_directory import AttackDirectory
 from lit_certattr.records.provenance import provenance, run_settings
 from lit_certattr.records.table import means
 from lit_certattr.reports import image_panel
@@ -179,12 +178,12 @@ class PeakCertificate(Certificate):
 class PeakPresentation(Presentation):
     def columns(self, radii):
         return {"peak_row": int, "peak_column": int, "peak_radius": float} | {
-            at("peak", radius): float for radius in radii
+            column_at("peak", radius): float for radius in radii
         }
 
     def rows(self, radii):
         row, column = self.result.place
-        kept = {at("peak", radius): float(self.result.radius > radius) for radius in radii}
+        kept = {column_at("peak", radius): float(self.result.radius > radius) for radius in radii}
         return [
             {"level": 0, "peak_row": int(row), "peak_column": int(column), "peak_radius": self.result.radius} | kept
         ]
@@ -334,7 +333,7 @@ def test_it_has_rows_and_columns_of_its_own(run):
         "peak_row",
         "peak_column",
         "peak_radius",
-        *(at("peak", r) for r in (0.05, 0.1, 0.2, 0.3, 0.5)),
+        *(column_at("peak", r) for r in (0.05, 0.1, 0.2, 0.3, 0.5)),
     ]
     rows = [row for row in table.to_pylist() if row["certificate"] == "peak"]
     assert [row["peak_radius"] for row in rows] == [entry["peak"].radius for entry in results]
@@ -422,11 +421,11 @@ def test_it_is_attacked(run, tmp_path):
     directory = RunDirectory(tmp_path / "run")
     directory.open({"sigma": 0.25})
     directory.write("one", own, image, image[0].clone(), {"label": 0, "prediction": 0})
-    attacks = AttackDirectory(directory)
+    attacks = directory.attacks
     attacks.open({"num_samples": 400, "error": 0.001, "budgets": [0.1, 12.0]})
     attacks.write("one", sandwich)
     attacks.write_table(["one"])
-    write_attack_page(attacks, ["one"])
+    write_attack_page(directory, ["one"])
     assert "peak" in attacks.page.read_text()
 
 
