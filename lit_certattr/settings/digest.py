@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lit_certattr.errors import InputError
 from lit_certattr.settings.plain import dotted_path
-from lit_certattr.settings.source import compiled, content_of, globals_of, is_users, members_of, source_of
+from lit_certattr.settings.source import compiled, content_of, globals_of, is_foreign, is_users, members_of, source_of
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented))
 _NAMED = (BuiltinFunctionType, WrapperDescriptorType, GetSetDescriptorType, MemberDescriptorType, np.ufunc)
@@ -60,7 +60,8 @@ def source_digest(named: Any) -> str:
         named: The class or the function.
     """
     walk = _Digest(named.__qualname__)
-    return (walk.class_alone(named) if isinstance(named, type) else walk.of(named)).hex()
+    alone = isinstance(named, type) and is_foreign(named)
+    return (walk.class_alone(named) if alone else walk.of(named)).hex()
 
 
 class _Digest:
@@ -100,14 +101,14 @@ class _Digest:
         if kind in (set, frozenset):
             return _join("set", *sorted(map(self.of, value)))
         if isinstance(value, Tensor):
-            return self._untold(value) if value.is_meta else _of_tensor(value)
-        if isinstance(value, np.ndarray | np.generic):
+            return self._of_tensor(value)
+        if kind is np.ndarray or isinstance(value, np.generic):  # a subclass, such as a masked one, holds more
             array = np.asarray(value)
             if array.dtype.hasobject:
                 return _join("array", self.of(array.tolist()))
-            return _join("array", f"{array.dtype.str} {array.shape}".encode(), array.tobytes())
+            return _join("array", f"{array.dtype} {array.dtype.str} {array.shape}".encode(), array.tobytes())
         if isinstance(value, torch.Generator):
-            return _join("generator", str(value.device).encode(), _of_tensor(value.get_state()))
+            return _join("generator", str(value.device).encode(), self._of_tensor(value.get_state()))
         if isinstance(value, ModuleType):
             return _join("module", value.__name__.encode())
         if isinstance(value, type):
@@ -145,6 +146,16 @@ class _Digest:
         listed = None if items is None else list(items)
         mapped = None if pairs is None else dict(pairs)
         return _join("object", *map(self.of, (type(value), function, arguments, state, listed, mapped)))
+
+    def _of_tensor(self, tensor: Tensor) -> bytes:
+        try:
+            dense = tensor.detach().to_dense() if tensor.layout != torch.strided else tensor.detach()
+            flat = dense.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
+            values = flat.as_subclass(Tensor).numpy().tobytes()
+        except (RuntimeError, NotImplementedError, TypeError):  # without values, quantised, nested
+            return self._untold(tensor)
+        more = self.of(vars(tensor)) if type(tensor) is not Tensor and vars(tensor) else b""
+        return _join("tensor", f"{tensor.dtype} {tuple(tensor.shape)}".encode(), values, more)
 
     def _untold(self, value: Any) -> bytes:
         if self.lenient:
@@ -214,9 +225,3 @@ def _join(kind: str, *parts: bytes) -> bytes:
     for part in parts:
         state.update(b"%d:" % len(part) + part)
     return state.digest()
-
-
-def _of_tensor(tensor: Tensor) -> bytes:
-    dense = tensor.detach().to_dense() if tensor.layout != torch.strided else tensor.detach()
-    flat = dense.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
-    return _join("tensor", f"{tensor.dtype} {tuple(tensor.shape)}".encode(), flat.view(torch.uint8).numpy().tobytes())

@@ -2,10 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from types import FunctionType, MethodType
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import attrs
+import numpy as np
+from torch import Tensor
 
 from lit_certattr.errors import InputError
 from lit_certattr.settings.digest import digest, source_digest
@@ -90,9 +93,13 @@ def foreign_parts(value: Any) -> Iterator[type | Callable[..., Any]]:
             own = [base for base in part.__mro__ if is_foreign(base) and (_is_settings(base) or is_users(base))]
             yield from (base for base in own if id(base) == id(part) or id(base) not in seen)
             seen.update(map(id, own))
-        elif isinstance(part, FunctionType | MethodType):
-            if is_users(part) or "<" in part.__qualname__:
-                yield part
+            if _is_settings(part):
+                below += (member for base in part.__mro__ if not is_foreign(base) for member in _patches(base))
+        elif isinstance(part, partial):
+            yield partial
+            below += [part.func, *part.args, *part.keywords.values()]
+        elif isinstance(part, FunctionType | MethodType | BuiltinFunctionType):
+            yield part
         elif isinstance(part, list | tuple | set | frozenset):
             below += part
         elif isinstance(part, Mapping):
@@ -103,8 +110,14 @@ def foreign_parts(value: Any) -> Iterator[type | Callable[..., Any]]:
             below += [type(part), *(getattr(part, field.name) for field in dataclasses.fields(part))]
         elif attrs.has(type(part)):
             below += [type(part), *(getattr(part, field.name) for field in attrs.fields(type(part)))]
-        elif is_users(type(part)):
-            below.append(type(part))
+        elif is_foreign(type(part)) and not isinstance(part, Tensor | np.ndarray | np.generic):
+            yield type(part)
+
+
+def _patches(kind: type) -> list[FunctionType]:
+    """Functions of a user that somebody has put in place of methods of a class of this package."""
+    members = vars(kind).values()
+    return [member for member in members if isinstance(member, FunctionType) and is_users(member)]
 
 
 def _is_settings(kind: type) -> bool:

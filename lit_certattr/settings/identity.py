@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Mapping
+from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from lit_certattr.errors import InputError
@@ -131,7 +132,8 @@ class Settings:
         return state
 
     def _attributes(self) -> dict[str, Any]:
-        slots = (name for kind in type(self).__mro__ for name in vars(kind).get("__slots__", ()))
+        members = (item for kind in type(self).__mro__ for item in vars(kind).items())
+        slots = [name for name, member in members if isinstance(member, MemberDescriptorType)]
         return {name: getattr(self, name) for name in slots if hasattr(self, name)} | vars(self)
 
     def __repr__(self) -> str:

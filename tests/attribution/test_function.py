@@ -24,6 +24,10 @@ def brightness(model, images, targets):
     return images.sum(1)
 
 
+def weighted(model, images, targets, factor):
+    return factor * images.sum(1)
+
+
 def gradient(model, images, targets, create_graph=False):
     return Gradient("sum")(model, images, targets, create_graph)
 
@@ -106,6 +110,25 @@ def test_functions_of_one_name_are_told_apart():
     ]
     assert lambdas[0] != lambdas[1]
     assert certifier(lambdas[0]).settings()["states"] != certifier(lambdas[1]).settings()["states"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda factor: functools.partial(weighted, factor=factor),
+        lambda factor: Scorer(factor).__call__,
+        lambda factor: functools.partial(Scorer(factor)),
+        lambda factor: nn.Threshold(factor, 0.0).forward,
+        lambda factor: nn.Threshold(factor, 0.0),
+    ],
+)
+def test_callables_of_one_name_are_told_apart(make):
+    """Those of installed packages too, and those that Python itself wraps."""
+    one, same, other = (certifier(FunctionAttribution(make(factor), name="mine")) for factor in (1.0, 1.0, 2.0))
+    assert one.settings() == same.settings()
+    assert one.settings() != other.settings()
+    assert one.attribution == same.attribution
+    assert one.attribution != other.attribution
 
 
 def test_an_object_that_can_be_called_keeps_what_it_offers():

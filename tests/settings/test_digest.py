@@ -2,10 +2,12 @@
 
 import functools
 import importlib
+import os
 import random
 import subprocess
 import sys
 import threading
+from collections import defaultdict, deque
 from functools import cached_property
 from pathlib import Path
 
@@ -122,37 +124,40 @@ def test_a_change_of_what_a_function_calls_is_found(load):
     assert digest(load(("OFFSET = 3", "OFFSET = 4")).explain, "it") == before  # which it does not use
 
 
-def test_a_digest_is_the_same_in_every_process(tmp_path):
-    """Whatever the seed of the hashes of strings, which orders sets."""
-    (tmp_path / "users_method.py").write_text(METHOD)
-    (tmp_path / "neighbour.py").write_text(NEIGHBOUR)
-    script = """
-import sys, torch
-sys.path.insert(0, sys.argv[1])
-from lit_certattr.settings.digest import digest
+SCRIPT = """
+import torch
 import users_method
+from lit_certattr.settings.digest import digest
+
 method = users_method.Mine(0.5)
 method._words = {"one", "two", "three", "four", "five"}
 method._by_word = {word: {word, "x"} for word in method._words}
 method._net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
 with torch.no_grad():
     method._net[0].weight.fill_(1), method._net[0].bias.fill_(1)
-namespace = {"Attribution": users_method.Attribution}
+namespace = {"Attribution": users_method.Attribution, "__name__": "typed_in"}
 exec("class Typed(Attribution):\\n    def __call__(self, x): return x in {'a', 'b', 'c', 'd'}", namespace)
-print(digest([method, namespace["Typed"]], "it"))
+found = digest([method, namespace["Typed"]], "it")
 """
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path)],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
-    assert len(found) == 1
-    assert len(found.pop().strip()) == 64
+
+
+@pytest.mark.xdist_group("processes")
+def test_a_digest_is_the_same_in_every_process(load, tmp_path):
+    """Whatever the seed of the hashes of strings, which orders sets."""
+    load()
+    here: dict[str, str] = {}
+    exec(SCRIPT, here)
+    seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    there = subprocess.run(
+        [sys.executable, "-c", f"{SCRIPT}\nprint(found)"],
+        env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert there.strip() == here["found"]
+    assert len(here["found"]) == 64
 
 
 def typed(text):
@@ -254,6 +259,13 @@ class Odd:
         self.one, self.two = one, two
 
 
+class Hidden(Settings):
+    __slots__ = ("__value",)
+
+    def __init__(self, value):
+        self.__value = value
+
+
 def linear(value):
     layer = nn.Linear(1, 1)
     nn.init.constant_(layer.weight, value)
@@ -279,6 +291,12 @@ STATES = {
     "sparse": (torch.eye(2).to_sparse(), torch.zeros(2, 2).to_sparse()),
     "transposed": (torch.tensor([[1, 2], [3, 4]]), torch.tensor([[1, 2], [3, 4]]).mT),
     "array": (np.zeros(3), np.ones(3)),
+    "masked array": (np.ma.array([1, 2], mask=[0, 1]), np.ma.array([1, 2], mask=[1, 0])),
+    "fields": (np.zeros(2, dtype=[("a", "f4")]), np.zeros(2, dtype=[("b", "f4")])),
+    "buffer": (nn.Parameter(torch.zeros(1)), nn.Parameter(torch.ones(1))),
+    "private slot": (Hidden(1), Hidden(2)),
+    "dictionary with a default": (defaultdict(int, a=1), defaultdict(int, a=2)),
+    "queue": (deque([1, 2]), deque([2, 1])),
     "array of objects": (np.array([None, 1], dtype=object), np.array([None, 2], dtype=object)),
     "network": (linear(1.0), linear(2.0)),
     "network without weights": (dropout(0.1), dropout(0.2)),
@@ -396,6 +414,16 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
     max_leaves=10,
 )
+
+
+def test_a_method_of_ours_that_was_patched_is_foreign(monkeypatch):
+    def mine(self, model, images, targets, create_graph=False):
+        return images.sum(1)
+
+    assert foreign_identity({"attribution": Gradient()}) == {}
+    monkeypatch.setattr(Gradient, "__call__", mine)
+    identity = foreign_identity({"attribution": SmoothGrad(Gradient(), GaussianNoise(0.1))})
+    assert [name.rpartition(".")[2] for name in identity["sources"]] == ["mine"]
 
 
 @given(VALUES, VALUES)
