@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
+from jsonargparse import Path as ConfigPath  # type: ignore[attr-defined]
 
 from lit_certattr.cli.strict_yaml import check_yaml
 from lit_certattr.errors import InputError
@@ -24,7 +25,8 @@ class LayeredConfig(ActionConfigFile):
     def __call__(  # type: ignore[override]  # jsonargparse has a Namespace of its own
         self, parser: ArgumentParser, cfg: Namespace, values: Any, option_string: str | None = None
     ) -> None:
-        """Apply the files, in order."""
+        """Apply the files, in order; what was typed stands for all of them where a name is taken from it."""
+        before = list(cfg.get(self.dest) or [])
         for file, layer in stack(values):
             try:
                 super().__call__(parser, cfg, layer, option_string)
@@ -32,6 +34,9 @@ class LayeredConfig(ActionConfigFile):
                 if layer == file:
                     raise
                 raise InputError(f"config {file}: {error.__cause__ or error}") from None  # text has no name of its own
+        read = list(cfg.get(self.dest) or [])[len(before) :]
+        if [str(one) for one in read] != [values] and Path(values).is_file():
+            cfg[self.dest] = [*before, ConfigPath(values, mode="fr")]
 
 
 def stack(config: str, above: tuple[Path, ...] = ()) -> Iterator[tuple[str, str]]:

@@ -205,3 +205,15 @@ class OneNamespace(dict):
 
     def __init__(self, command, config):
         super().__init__({"command": command, f"{command}.overwrite": config.overwrite})
+
+
+@pytest.mark.parametrize(("own", "panels"), [("max_panels: 3\n", 3), ("", 16)])
+def test_a_file_of_layers_names_the_output_after_itself(tmp_path, own, panels):
+    from lit_certattr.cli.building import name_output
+
+    (tmp_path / "mine.yaml").write_text(f"layers: [{ROOT}/configs/certify/mnist5k.yaml]\n{own}")
+    config = _parser("run").parse_args([f"--config={tmp_path}/mine.yaml"])
+    config.output = None
+    name_output(config, "runs/certify")
+    assert config.output == "runs/certify/mine"
+    assert (config.max_panels, config.certifier.num_samples) == (panels, 2000)
