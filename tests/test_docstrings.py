@@ -10,7 +10,7 @@ from docstring_parser import DocstringStyle, parse
 import lit_certattr
 
 PACKAGE = Path(lit_certattr.__file__).parent
-ROOMS = ("files", "models", "smoothing", "statistics")
+ROOMS = ("certificates", "certification", "files", "models", "modules", "robustness", "smoothing", "statistics")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

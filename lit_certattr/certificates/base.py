@@ -20,7 +20,14 @@ R = TypeVar("R", bound=Result, covariant=True)
 
 
 def check_alpha(alpha: float) -> float:
-    """``alpha`` as a float, if it is a probability strictly between 0 and 1."""
+    """``alpha`` as a float, if it is a probability strictly between 0 and 1.
+
+    Args:
+        alpha: Error probability.
+
+    Raises:
+        InputError: If it is no number, or not in that range.
+    """
     if not 0 < real_number("alpha", alpha) < 1:
         raise InputError(f"alpha must lie strictly between 0 and 1, got {alpha}")
     return float(alpha)
@@ -28,6 +35,10 @@ def check_alpha(alpha: float) -> float:
 
 def check_float64(certificate: "Certificate", device: torch.device) -> None:
     """Refuse a device that has no float64 for a certificate that needs it.
+
+    Args:
+        certificate: The certificate, named in the message.
+        device: Device of the samples.
 
     Raises:
         InputError: Naming devices that have it.

@@ -19,6 +19,10 @@ AVERAGED += ("norm", "cosine90_radius", "lp_half_radius")
 def column_at(name: str, radius: float) -> str:
     """Name of a column at a radius; no dots, which metric and file tools trip over.
 
+    Args:
+        name: Name of the quantity.
+        radius: Radius.
+
     Example:
         >>> column_at("one", 0.1)
         'one_r0_1'

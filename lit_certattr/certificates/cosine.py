@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.certificates.base import Accumulator, Certificate, check_float64
 from lit_certattr.certificates.cosine_result import CosineResult, bound_name, norm_lower_bound, zero_flags
@@ -72,44 +73,58 @@ class CosineCertificate(Certificate):
             raise InputError(f"num_selection must be at least 1, got {num_selection}")
         self.nonnegative, self.num_selection = nonnegative, num_selection
 
+    @override
     def measures(self) -> Sequence[Measure]:
-        """See :class:`Certificate`."""
         return [CosineMeasure()]
 
+    @override
     def start(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0
     ) -> "CosineAccumulator":
-        """See :class:`Certificate`."""
         return CosineAccumulator(self, noise, map_shape, dimension, share)
 
+    @override
     def conditions(self) -> dict[str, Any]:
-        """See :class:`Certificate`."""
         return {"nonnegative": self.nonnegative, "num_selection": self.num_selection}
 
     def smallest_num_samples(self, num_pixels: int, share: float = 1.0) -> int:
-        """See :class:`Certificate`: enough that maps that never change have a norm above zero."""
+        """Fewest samples with which maps that never change get a norm above zero.
+
+        Args:
+            num_pixels: Pixels of a map; the number does not depend on it.
+            share: Share of alpha that the result may err with.
+        """
         alpha = self.alpha * share
         perfect = (n for n in itertools.count(1) if norm_lower_bound(np.ones(n), alpha, self.nonnegative) > 0)
         # With sync_on_compute each process chooses a direction of its own.
         together = self.sync_on_compute and torch.distributed.is_available() and torch.distributed.is_initialized()
         return self.num_selection * (torch.distributed.get_world_size() if together else 1) + next(perfect)
 
+    @override
     def fixed(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None, num_samples: int, share: float
     ) -> dict[str, Any]:
-        """See :class:`Certificate`."""
         return super().fixed(noise, map_shape, dimension, num_samples, share) | {
             "bound": bound_name(type(noise).__name__, self.nonnegative),
             "dimension": dimension or map_shape[0] * map_shape[1],
             "num_selection": self.num_selection,
         }
 
+    @override
     def check_device(self, device: torch.device) -> None:
-        """See :class:`Certificate`."""
         check_float64(self, device)
 
     def check_result(self, result: CosineResult) -> None:
-        """See :class:`Certificate`: one process projects all samples behind the selection, and pairs them all."""
+        """Refuse a result that does not hold as many projections and products as its samples give.
+
+        One process projects every sample after the selection, and multiplies all samples in pairs.
+
+        Args:
+            result: Result read from a file.
+
+        Raises:
+            InputError: If a number is not the one expected, or the mean does not fit the samples.
+        """
         if self.sync_on_compute:
             return
         expected = {"projections": result.num_samples - result.num_selection, "products": result.num_samples // 2}
@@ -129,8 +144,8 @@ class CosineAccumulator(Accumulator[CosineResult]):
     num_zero: Tensor
     num_negative: Tensor
 
+    @override
     def allocate(self) -> None:
-        """See :class:`Accumulator`."""
         if isinstance(self.noise, UniformBallNoise) and self.dimension is None:
             raise InputError(f"{type(self.certificate).__name__}: ball noise needs start(noise, map_shape, dimension)")
         self._direction: Tensor | None = None
@@ -147,8 +162,8 @@ class CosineAccumulator(Accumulator[CosineResult]):
         super().reset()
         self._direction, self._unpaired, self._seen = None, None, 0
 
+    @override
     def count(self, block: MapBlock) -> None:
-        """See :class:`Accumulator`."""
         maps = block.maps.flatten(1).double()
         norms = maps.norm(dim=1)
         self.num_zero += (norms == 0).sum()
@@ -180,8 +195,8 @@ class CosineAccumulator(Accumulator[CosineResult]):
         products: Tensor = torch.linalg.vecdot(first, second) * scale[0:even:2] * scale[1:even:2]
         return products
 
+    @override
     def conclude(self, share: float) -> CosineResult:
-        """See :class:`Accumulator`."""
         record, nonnegative = self.record(share), self.certificate.nonnegative
         if nonnegative and (negative := int(self.num_negative)):
             raise InputError(

@@ -111,7 +111,13 @@ def cosine_bound_nonnegative(norm: float, variation: float) -> float:
 
 
 def cosine_bound(norm: float, variation: float, nonnegative: bool) -> float:
-    """The bound for signed maps or for maps without negative values."""
+    r"""The bound for signed maps, or for maps without negative values.
+
+    Args:
+        norm: :math:`\kappa`, in [0, 1].
+        variation: q, in [0, 1].
+        nonnegative: Whether the maps have no negative values.
+    """
     return cosine_bound_nonnegative(norm, variation) if nonnegative else cosine_bound_signed(norm, variation)
 
 

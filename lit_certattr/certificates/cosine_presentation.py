@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from typing_extensions import override
 
 from lit_certattr.certificates import drawing as draw
 from lit_certattr.certificates.columns import column_at
@@ -32,8 +33,8 @@ class CosinePresentation(Presentation):
     place = 2
     result: CosineResult
 
+    @override
     def rows(self, radii: Sequence[float]) -> list[dict[str, Any]]:
-        """See :class:`Presentation`."""
         result = self.result
         row: dict[str, Any] = {
             "level": 0,
@@ -49,27 +50,27 @@ class CosinePresentation(Presentation):
         """All theorems of a cosine."""
         return CosineResult.kind
 
+    @override
     def general(self) -> str:
-        """See :class:`Presentation`."""
         return (
             f"With probability at least {confidence(self.result.alpha)} an image, for all radii at once: under every "
             "perturbation of the image with an l2 norm up to a radius, the cosine between the smoothed map of the "
             "image and that of the perturbed image, as expectations, is at least the number stated there."
         )
 
+    @override
     def summary(self) -> str:
-        """See :class:`Presentation`."""
         radius = self.result.max_radius(0.9)
         return "cosine of 0.9 certified " + (
             f"up to radius {at_least(radius)}" if radius > 0 else "at no positive radius"
         )
 
+    @override
     def tiles(self, table: "DataFrame", suffix: str) -> list[Tile]:
-        """See :class:`Presentation`."""
         return [Tile(fixed_at_least(table.cosine90_radius.mean()), f"mean radius of a cosine of 0.9{suffix}")]
 
+    @override
     def sheet(self, names: Sequence[str]) -> Sheet:
-        """See :class:`Presentation`."""
         columns = [SheetColumn("norm", "norm")]
         for name in (name for name in names if name.startswith("cosine_r")):
             columns.append(SheetColumn(f"radius {name.removeprefix('cosine_r').replace('_', '.')}", name))
@@ -80,8 +81,8 @@ class CosinePresentation(Presentation):
         )
         return Sheet("Certified cosine", columns, note)
 
+    @override
     def pictures(self, suffix: str) -> list[Picture]:
-        """See :class:`Presentation`."""
         return [Picture(self._mean)]
 
     def plots(self, suffix: str) -> list[Plot]:
@@ -98,8 +99,8 @@ class CosinePresentation(Presentation):
         """The cosine at each radius."""
         return [self._curve(radii)[:, None]]
 
+    @override
     def paint_trend(self, axes: "Axes", index: int, curves: Array, suffix: str) -> None:
-        """See :class:`Presentation`."""
         radii = self.radii()
         draw.paint_band(axes, radii, curves[:, :, 0], draw.OVERLAP, "")
         draw.style_curve(axes, f"Certified cosine{suffix}", "cosine of the two maps", radii[-1])

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.attacks import SmoothedCosine, SmoothedObjective
 from lit_certattr.certificates.cosine_result import CosineResult, inner_product_upper_bound, norm_lower_bound
@@ -33,24 +34,24 @@ class CosineQuantity(Quantity):
         self.result = result
 
     @property
+    @override
     def title(self) -> str:
-        """See :class:`Quantity`."""
         return "Cosine of the maps"
 
+    @override
     def certified(self, radius: float) -> float:
-        """See :class:`Quantity`."""
         return self.result.at(radius)
 
+    @override
     def reach(self) -> float:
-        """See :class:`Quantity`."""
         return self.result.max_radius(0.5)
 
+    @override
     def objective(self, device: torch.device) -> SmoothedObjective:
-        """See :class:`Quantity`."""
         return SmoothedCosine(self.result.mean[None].to(device))
 
+    @override
     def measure(self, results: Mapping[str, Result], clean: Mapping[str, Result]) -> Tensor:
-        """See :class:`Quantity`."""
         there, here = results[self.certificate], clean[self.certificate]
         assert isinstance(there, CosineResult)
         assert isinstance(here, CosineResult)
@@ -58,8 +59,8 @@ class CosineQuantity(Quantity):
         cosine = float((there.mean * here.mean).sum()) / lengths**0.5 if lengths > 0 else 1.0
         return number(min(max(cosine, -1.0), 1.0))
 
+    @override
     def judge(self, evaluation: Evaluation, error: float) -> Verdict:
-        """See :class:`Quantity`."""
         there, here = evaluation.results[self.certificate], evaluation.clean[self.certificate]
         assert isinstance(there, CosineResult)
         assert isinstance(here, CosineResult)

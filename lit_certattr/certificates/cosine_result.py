@@ -31,6 +31,10 @@ _BOUNDS = ("signed", "nonnegative", "gaussian_signed", "gaussian_nonnegative")
 def bound_name(noise: str, nonnegative: bool) -> str:
     """The best bound that is proved for the noise law of this name, as a result records it.
 
+    Args:
+        noise: Name of the class of the noise law.
+        nonnegative: Whether the maps have no negative values.
+
     Example:
         >>> bound_name("GaussianNoise", nonnegative=False)
         'gaussian_signed'
@@ -199,6 +203,9 @@ class CosineResult(Result):
 
         Returns:
             Standard deviation of the noise; ``inf`` where the norm is too small for any.
+
+        Raises:
+            InputError: If ``radius`` is not positive, or ``cosine`` is out of range.
         """
         if not radius > 0:
             raise InputError(f"radius must be positive, got {radius}")
@@ -215,6 +222,9 @@ class CosineResult(Result):
         Args:
             radius: l2 radius.
             num_samples: Samples of the other map; as many as here if left out.
+
+        Raises:
+            InputError: If ``num_samples`` is below 1, or the radius is negative.
         """
         diameter, floor = (2**0.5, 0.0) if self.nonnegative else (2.0, -1.0)
         samples = self.num_samples if num_samples is None else num_samples
@@ -226,7 +236,11 @@ class CosineResult(Result):
         return diameter_bound(float(self.mean.norm()), moved, 1.0, floor)
 
     def rederive(self) -> Self:
-        """The result that the stored projections give."""
+        """The result that the stored projections give.
+
+        Raises:
+            InputError: If no samples can have given the stored projections or counts.
+        """
         if not 0 < self.projections.numel() <= self.num_samples - self.num_selection:
             raise InputError("there are more projections than samples to project")
         low = 0.0 if self.nonnegative else -1.0
@@ -279,7 +293,15 @@ class CosineResult(Result):
         return {_NORM: torch.tensor(max(0.0, upper), dtype=torch.float64)}
 
     def statement(self, radius: float | None = None) -> str:
-        """See :class:`Result`; with a radius, the cosine at that budget, else the radius of cosine 0.9."""
+        """What is certified, in plain words.
+
+        Args:
+            radius: Budget in pixel l2 units, for which the statement gives the cosine; ``None`` gives the radius up to
+                which a cosine of 0.9 is certified.
+
+        Raises:
+            InputError: If the radius is negative or not a finite number.
+        """
         budget = budget_of(radius)
         at = self.max_radius(0.9) if budget is None else budget
         within = at_least(at) if budget is None else exact(at)
@@ -306,6 +328,11 @@ class CosineResult(Result):
 
 
 def zero_flags(num_zero: int, num_samples: int) -> tuple[str, ...]:
-    """What a reader must know of maps that are zero everywhere."""
+    """What a reader must know of maps that are zero everywhere.
+
+    Args:
+        num_zero: Number of maps that are zero everywhere.
+        num_samples: Number of all maps.
+    """
     flag = f"{num_zero} of {num_samples} noisy maps are zero; they count as zero"
     return (flag,) if num_zero else ()

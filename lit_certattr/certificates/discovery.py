@@ -14,7 +14,11 @@ class SameName(InputError):
 
 
 def is_own(kind: type) -> bool:
-    """Whether a class is of this package."""
+    """Whether a class is of this package.
+
+    Args:
+        kind: Any class.
+    """
     return kind.__module__.partition(".")[0] == __package__.partition(".")[0]
 
 

@@ -19,6 +19,9 @@ INK, FRAME, GRID = "#222222", "#888888", "#e5e5e5"
 def name_of(top_k: float) -> str:
     """K as it was asked for, for labels.
 
+    Args:
+        top_k: A share in (0, 1), or a number of pixels.
+
     Example:
         >>> name_of(0.25), name_of(200)
         ('25 %', '200 pixels')
@@ -27,7 +30,11 @@ def name_of(top_k: float) -> str:
 
 
 def level_colours(count: int) -> list[str]:
-    """One colour a level, largest K first: the four of Anani et al. (2025), blended where there are more levels."""
+    """One colour a level, largest K first: the four of Anani et al. (2025), blended where there are more levels.
+
+    Args:
+        count: Number of levels.
+    """
     from matplotlib.colors import LinearSegmentedColormap, to_hex
 
     if count <= len(DEGREES):
@@ -44,13 +51,27 @@ class Legend(NamedTuple):
 
 
 def radius_grid(largest: float, sigma: float) -> npt.NDArray[np.float64]:
-    """Radii for a curve that ends at ``largest``; up to ``sigma`` where nothing is certified."""
+    """Radii for a curve that ends at ``largest``; up to ``sigma`` where nothing is certified.
+
+    Args:
+        largest: Largest radius of the curve; may be infinite.
+        sigma: Standard deviation of the noise.
+    """
     end = largest if np.isfinite(largest) and largest > 0 else sigma
     return np.linspace(0, 1.05 * end, 120)
 
 
 def paint_map(axes: "Axes", values: Any, **style: Any) -> Any:
-    """An image of a map ``[H, W]`` in a thin frame, without ticks."""
+    """An image of a map ``[H, W]`` in a thin frame, without ticks.
+
+    Args:
+        axes: Axes to draw in.
+        values: The map.
+        **style: Arguments of ``Axes.imshow``.
+
+    Returns:
+        The image, for a colour bar.
+    """
     axes.set_xticks([])
     axes.set_yticks([])
     for side in axes.spines.values():
@@ -60,7 +81,13 @@ def paint_map(axes: "Axes", values: Any, **style: Any) -> Any:
 
 
 def paint_classes(axes: "Axes", classes: npt.NDArray[np.int64], legend: list[Legend]) -> None:
-    """A map of classes ``[H, W]``, which are indices into ``legend``."""
+    """A map of classes ``[H, W]``, which are indices into ``legend``.
+
+    Args:
+        axes: Axes to draw in.
+        classes: Classes ``[H, W]``.
+        legend: Label and colour of each class.
+    """
     from matplotlib.colors import ListedColormap
 
     palette = ListedColormap([entry.colour for entry in legend])
@@ -68,7 +95,12 @@ def paint_classes(axes: "Axes", classes: npt.NDArray[np.int64], legend: list[Leg
 
 
 def paint_radius(axes: "Axes", radius: Any) -> Any:
-    """A radius map, grey where there is none; returns the image for a colour bar."""
+    """A radius map, grey where there is none; returns the image for a colour bar.
+
+    Args:
+        axes: Axes to draw in.
+        radius: Radii ``[H, W]``, NaN where there is none.
+    """
     from matplotlib import colormaps
 
     palette = colormaps["viridis"].with_extremes(bad=ABSTAINING)
@@ -78,7 +110,13 @@ def paint_radius(axes: "Axes", radius: Any) -> Any:
 
 
 def paint_legend(axes: "Axes", legend: list[Legend], columns: int = 2) -> None:
-    """Colour patches with their meaning in a slot of their own."""
+    """Colour patches with their meaning in a slot of their own.
+
+    Args:
+        axes: Axes of their own, without a frame.
+        legend: Label and colour of each class.
+        columns: Number of columns.
+    """
     from matplotlib.patches import Patch
 
     axes.axis("off")
@@ -99,7 +137,13 @@ def paint_legend(axes: "Axes", legend: list[Legend], columns: int = 2) -> None:
 
 
 def paint_bar(axes: "Axes", image: Any, label: str) -> None:
-    """A horizontal colour bar in a slot of its own."""
+    """A horizontal colour bar in a slot of its own.
+
+    Args:
+        axes: Axes of its own, without a frame.
+        image: The image that it explains.
+        label: Label of the bar.
+    """
     axes.axis("off")
     slot = axes.inset_axes((0.04, 0.72, 0.92, 0.2))
     bar = slot.figure.colorbar(image, cax=slot, orientation="horizontal")
@@ -118,7 +162,15 @@ def _ticks(count: int) -> Any:
 
 
 def style_curve(axes: "Axes", title: str, ylabel: str, end: float, norm: str = "l2") -> None:
-    """Axes of a curve of shares against the radius, in a norm."""
+    """Axes of a curve of shares against the radius, in a norm.
+
+    Args:
+        axes: Axes of the curve.
+        title: Title.
+        ylabel: Label of the y axis.
+        end: Right end of the x axis.
+        norm: Norm of the radii.
+    """
     axes.set_title(title, fontsize=9, color=INK)
     axes.set_xlabel(f"{norm} radius (pixel units)", fontsize=8)
     axes.set_ylabel(ylabel, fontsize=8)
@@ -133,40 +185,85 @@ def style_curve(axes: "Axes", title: str, ylabel: str, end: float, norm: str = "
 
 
 def paint_filled(axes: "Axes", radii: Array, curve: Array) -> None:
-    """A curve with the area below it."""
+    """A curve with the area below it.
+
+    Args:
+        axes: Axes to draw in.
+        radii: Radii ``[r]``.
+        curve: Values ``[r]``.
+    """
     axes.plot(radii, curve, color=OVERLAP, linewidth=1.6)
     axes.fill_between(radii, curve, color=OVERLAP, alpha=0.12, linewidth=0)
 
 
 def paint_null(axes: "Axes", radii: Array, curve: Array, colour: str) -> None:
-    """What pure noise would reach, dashed."""
+    """What pure noise would reach, dashed.
+
+    Args:
+        axes: Axes to draw in.
+        radii: Radii ``[r]``.
+        curve: Values ``[r]``.
+        colour: Colour of the curve that it belongs to.
+    """
     axes.plot(radii, curve, color=colour, linewidth=1.0, linestyle=_DASHED)
 
 
 def name_null(axes: "Axes") -> None:
-    """An entry of the legend for :func:`paint_null`."""
+    """An entry of the legend for :func:`paint_null`.
+
+    Args:
+        axes: Axes with the legend.
+    """
     axes.plot([], [], color=FRAME, linewidth=1.0, linestyle=_DASHED, label="pure noise")
 
 
 def paint_band(axes: "Axes", radii: Array, curves: Array, colour: str, label: str) -> None:
-    """Mean of some curves ``[curves, r]``, with their middle half as a band."""
+    """Mean of some curves ``[curves, r]``, with their middle half as a band.
+
+    Args:
+        axes: Axes to draw in.
+        radii: Radii ``[r]``.
+        curves: One curve per image.
+        colour: Colour of line and band.
+        label: Label in the legend.
+    """
     low, high = np.quantile(curves, (0.25, 0.75), axis=0)
     axes.fill_between(radii, low, high, color=colour, alpha=0.16, linewidth=0)
     axes.plot(radii, curves.mean(0), color=colour, linewidth=1.7, label=label)
 
 
 def title(axes: "Axes", text: str) -> None:
-    """A title that is shown as it is, never read as a formula."""
+    """A title that is shown as it is, never read as a formula.
+
+    Args:
+        axes: Axes to name.
+        text: The title.
+    """
     axes.set_title(text, fontsize=9, color=INK, parse_math=False)
 
 
 def paint_votes(axes: "Axes", slot: "Axes", share: Array, num_samples: int) -> None:
-    """A map of shares of the votes, with its colour bar in a slot of its own."""
+    """A map of shares of the votes, with its colour bar in a slot of its own.
+
+    Args:
+        axes: Axes to draw in.
+        slot: Axes of the colour bar.
+        share: Votes as shares of the samples, ``[H, W]``.
+        num_samples: Number of samples.
+    """
     paint_bar(slot, paint_map(axes, share, cmap="magma", vmin=0, vmax=1), f"votes / {num_samples} samples")
 
 
 def paint_scores(axes: "Axes", slot: "Axes", values: Array, signed: bool, label: str) -> None:
-    """A map of scores, clipped at the 99.5th percentile of their sizes, with its colour bar in a slot of its own."""
+    """A map of scores, clipped at the 99.5th percentile of their sizes, with its colour bar in a slot of its own.
+
+    Args:
+        axes: Axes to draw in.
+        slot: Axes of the colour bar.
+        values: Scores ``[H, W]``.
+        signed: Whether negative scores have a meaning.
+        label: Label of the colour bar.
+    """
     top = float(np.quantile(np.abs(values), 0.995)) or 1.0
     palette = "RdBu_r" if signed else "gray_r"
     paint_bar(slot, paint_map(axes, values, cmap=palette, vmin=-top if signed else 0, vmax=top), label)

@@ -198,7 +198,16 @@ def share_lower(votes: npt.NDArray, inside: npt.NDArray, num_samples: int, level
 
 @lru_cache(maxsize=64)
 def bound_tables(num_samples: int, level: float, bound: Bound) -> tuple[Array, Array]:
-    """Lower and upper bound of a mean, each false with probability ``level``, for the ``num_samples + 1`` counts."""
+    """Lower and upper bound of a mean, each false with probability ``level``, for the ``num_samples + 1`` counts.
+
+    Args:
+        num_samples: Number of masks counted.
+        level: Probability that a bound is false.
+        bound: ``"published_hoeffding"`` for Hoeffding's bounds, else exact binomial ones.
+
+    Returns:
+        Two arrays, float64 ``[num_samples + 1]``, indexed by the count.
+    """
     counts = np.arange(num_samples + 1)
     if bound == "published_hoeffding":
         margin = hoeffding_margin(num_samples, level)

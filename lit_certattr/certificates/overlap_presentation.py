@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from typing_extensions import override
 
 from lit_certattr.certificates import drawing as draw
 from lit_certattr.certificates.columns import column_at
@@ -56,8 +57,8 @@ class OverlapPresentation(Presentation):
         shares = zip(radii, result.curve(radii), strict=True)
         return [row | {column_at("overlap", radius): float(value) for radius, value in shares}]
 
+    @override
     def general(self) -> str:
-        """See :class:`Presentation`."""
         result = self.result
         return (
             f"With probability at least {confidence(result.alpha)} an image, for all radii at once: under every "
@@ -66,17 +67,17 @@ class OverlapPresentation(Presentation):
             "stays in its top K."
         )
 
+    @override
     def summary(self) -> str:
-        """See :class:`Presentation`."""
         return f"{percent(self.result.overlap(0) / self.result.size)} certified overlap"
 
+    @override
     def tiles(self, table: "DataFrame", suffix: str) -> list[Tile]:
-        """See :class:`Presentation`."""
         label = f"certified overlap of the top {draw.name_of(table.top_k.iloc[0])} at radius → 0{suffix}"
         return [Tile(percent(table.overlap.mean()), label)]
 
+    @override
     def sheet(self, names: Sequence[str]) -> Sheet:
-        """See :class:`Presentation`."""
         columns = [SheetColumn("radius → 0", "overlap", form="share")]
         if self.result.radius_norm == "l2":
             for name in (name for name in names if name.startswith("overlap_r")):
@@ -101,8 +102,8 @@ class OverlapPresentation(Presentation):
         """The overlap at each radius."""
         return [self.result.curve(radii.tolist()).numpy()[:, None]]
 
+    @override
     def paint_trend(self, axes: "Axes", index: int, curves: Array, suffix: str) -> None:
-        """See :class:`Presentation`."""
         radii = self.radii()
         draw.paint_band(axes, radii, curves[:, :, 0], draw.OVERLAP, "")
         self._style(axes, radii[-1], suffix)
@@ -128,8 +129,8 @@ class MasksPresentation(OverlapPresentation):
 
     result: TopKOverlapResult
 
+    @override
     def pictures(self, suffix: str) -> list[Picture]:
-        """See :class:`Presentation`."""
         return [Picture(self._votes, unless="votes")]
 
     def _votes(self, axes: "Axes", slot: "Axes") -> None:
@@ -142,8 +143,8 @@ class SmoothGradPresentation(OverlapPresentation):
 
     result: SmoothGradResult
 
+    @override
     def pictures(self, suffix: str) -> list[Picture]:
-        """See :class:`Presentation`."""
         return [Picture(self._gradient, place=1)]
 
     def _gradient(self, axes: "Axes", slot: "Axes") -> None:

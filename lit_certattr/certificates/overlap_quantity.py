@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.attacks import SmoothedObjective, TopKOverlap
 from lit_certattr.certificates.drawing import name_of
@@ -38,38 +39,38 @@ class OverlapQuantity(Quantity):
         self.result, self.top_k, self.scale, self.kind = result, float(result.top_k), result.size, result.kind
 
     @property
+    @override
     def title(self) -> str:
-        """See :class:`Quantity`."""
         return f"Overlap of the top {name_of(self.result.top_k)}"
 
     @property
+    @override
     def unit(self) -> str:
-        """See :class:`Quantity`."""
         return "share of K that stays"
 
+    @override
     def certified(self, radius: float) -> float:
-        """See :class:`Quantity`."""
         return self.result.overlap(radius)
 
+    @override
     def reach(self) -> float:
-        """See :class:`Quantity`."""
         radii: list[float] = self.result.displacement.tolist()
         return max([0.0, *filter(math.isfinite, radii)])
 
+    @override
     def objective(self, device: torch.device) -> SmoothedObjective:
-        """See :class:`Quantity`."""
         kind, saturation = self.result.map_kind, max(1, self.result.saturation)
         return TopKOverlap(self.result.inside[None].to(device), self.result.kept, kind, saturation)  # type: ignore[arg-type]
 
+    @override
     def measure(self, results: Mapping[str, Result], clean: Mapping[str, Result]) -> Tensor:
-        """See :class:`Quantity`."""
         fresh = results[self.certificate]
         assert isinstance(fresh, TopKOverlapResult)
         votes = fresh.votes + fresh.selection
         return number(int((top_k_mask(votes, self.result.size) & self.result.inside).sum()))
 
+    @override
     def judge(self, evaluation: Evaluation, error: float) -> Verdict:
-        """See :class:`Quantity`."""
         fresh = evaluation.results[self.certificate]
         assert isinstance(fresh, TopKOverlapResult)
         votes, samples, inside = fresh.votes + fresh.selection, fresh.num_samples, self.result.inside

@@ -42,7 +42,14 @@ class OverlapResult(Result):
         return tuple(self.inside.shape)
 
     def overlap(self, radius: float) -> int:
-        """Number of the K pixels that no perturbation with a norm up to ``radius`` can displace, in 0..K."""
+        """Number of the K pixels that no perturbation with a norm up to ``radius`` can displace, in 0..K.
+
+        Args:
+            radius: Budget in pixel units, in the norm of the result.
+
+        Raises:
+            InputError: If the radius is negative.
+        """
         if radius < 0:
             raise InputError(f"radius must not be negative, got {radius}")
         return int((self.displacement > radius).sum())
@@ -56,7 +63,14 @@ class OverlapResult(Result):
         return torch.tensor([self.overlap(float(radius)) / self.size for radius in radii], dtype=torch.float64)
 
     def max_radius(self, share: float) -> float:
-        """Largest radius, not included itself, below which at least ``share`` of K is kept; 0 where none is."""
+        """Largest radius, not included itself, below which at least ``share`` of K is kept; 0 where none is.
+
+        Args:
+            share: Share of K, in (0, 1].
+
+        Raises:
+            InputError: If the share is out of range.
+        """
         needed = -exact_share(-share, self.size)  # rounded up, without floating-point surprises
         if not 1 <= needed <= self.size:
             raise InputError(f"share must lie in (0, 1], got {share}")
@@ -71,7 +85,15 @@ class OverlapResult(Result):
         """The smoothed map, to follow "the smoothed map is"."""
 
     def statement(self, radius: float | None = None) -> str:
-        """See :class:`Result`; with a radius, the overlap at that budget."""
+        """What is certified, in plain words.
+
+        Args:
+            radius: Budget in pixel units, in the norm of the result, for which the statement gives the overlap;
+                ``None`` gives the radius below which half of K is kept, or as many pixels as can be certified.
+
+        Raises:
+            InputError: If the radius is negative or not a finite number.
+        """
         budget = budget_of(radius)
         count = min(-(-self.size // 2), self.overlap(0)) if budget is None else self.overlap(budget)
         if budget is not None:

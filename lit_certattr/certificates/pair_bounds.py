@@ -35,7 +35,12 @@ def choose_band(selection: Tensor, size: int, pairs: int) -> tuple[Tensor, Tenso
 
 
 def count_pairs(insiders: Tensor, outsiders: Tensor) -> Tensor:
-    """How many masks hold both pixels of each pair, int32 ``[b, c]``, of masks ``[n, b]`` and ``[n, c]``, n < 2**24."""
+    """How many masks hold both pixels of each pair, int32 ``[b, c]``, of masks ``[n, b]`` and ``[n, c]``, n < 2**24.
+
+    Args:
+        insiders: Masks ``[n, b]`` of the insiders.
+        outsiders: Masks ``[n, c]`` of the outsiders.
+    """
     with torch.autocast(insiders.device.type, enabled=False):  # 16 bits would round the counts
         return (insiders.float().T @ outsiders.float()).to(torch.int32)
 

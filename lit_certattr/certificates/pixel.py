@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from typing_extensions import override
 
 from lit_certattr.certificates.measures import LabelMeasure, Measure
 from lit_certattr.certificates.pixel_result import Correction, PixelResult, check_correction
@@ -87,18 +88,18 @@ class PixelCertificate(VoteCertificate):
         if correction == "holm" and tau == 0.5:
             raise InputError("correction: holm gives labels of one vote level only, tau; give a tau above 0.5")
 
+    @override
     def measures(self) -> Sequence[Measure]:
-        """See :class:`Certificate`."""
         return [LabelMeasure(self.top_k)]
 
+    @override
     def start(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0
     ) -> "PixelAccumulator":
-        """See :class:`Certificate`."""
         return PixelAccumulator(self, noise, map_shape, dimension, share)
 
+    @override
     def mask_sizes(self, num_pixels: int) -> tuple[int, ...]:
-        """See :class:`Certificate`."""
         sizes = tuple(top_k_size(share, num_pixels) for share in self.top_k)
         if len(set(sizes)) < len(sizes):
             raise InputError(
@@ -106,26 +107,26 @@ class PixelCertificate(VoteCertificate):
             )
         return sizes
 
+    @override
     def smallest_num_samples(self, num_pixels: int, share: float = 1.0) -> int:
-        """See :class:`Certificate`."""
         self.mask_sizes(num_pixels)
         return smallest_sample_size(self.tau, self.alpha * share / (num_pixels * len(self.top_k)))
 
+    @override
     def fixed(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None, num_samples: int, share: float
     ) -> dict[str, Any]:
-        """See :class:`Certificate`."""
         own = {"top_k": self.top_k, "tau": self.tau, "correction": self.correction}
         return super().fixed(noise, map_shape, dimension, num_samples, share) | own
 
 
 class PixelAccumulator(VoteAccumulator[PixelResult]):
-    """See :class:`VoteAccumulator`."""
+    """The votes of the masks of each level, for a :class:`PixelCertificate`."""
 
     certificate: PixelCertificate
 
+    @override
     def conclude(self, share: float) -> PixelResult:
-        """See :class:`Accumulator`."""
         record = self.record(share)
         return PixelResult.from_votes(
             self.votes.cpu().to(torch.int32, copy=True),  # a sum over processes promotes to int64

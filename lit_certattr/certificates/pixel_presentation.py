@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import ndtri
+from typing_extensions import override
 
 from lit_certattr.certificates import drawing as draw
 from lit_certattr.certificates.columns import column_at
@@ -71,8 +72,8 @@ class PixelPresentation(Presentation):
             rows.append(row)
         return rows
 
+    @override
     def general(self) -> str:
-        """See :class:`Presentation`."""
         levels = ", ".join(draw.name_of(top_k) for top_k in self.result.top_k)
         return (
             f"With probability at least {confidence(self.result.alpha)} an image, for all pixels and for K = {levels} "
@@ -84,15 +85,15 @@ class PixelPresentation(Presentation):
         """How likely a label is, so that an abstention is not read as instability."""
         return [self.result.power_note()]
 
+    @override
     def summary(self) -> str:
-        """See :class:`Presentation`."""
         return ", ".join(
             f"{percent(float(one))} of the top {draw.name_of(top_k)} certified important"
             for one, top_k in zip(self.result.one_share(), self.result.top_k, strict=True)
         )
 
+    @override
     def tiles(self, table: "DataFrame", suffix: str) -> list[Tile]:
-        """See :class:`Presentation`."""
         smallest, largest = table[table["size"] == table["size"].min()], table[table["size"] == table["size"].max()]
         top_k, widest = draw.name_of(smallest.top_k.iloc[0]), draw.name_of(largest.top_k.iloc[0])
         return [
@@ -101,8 +102,8 @@ class PixelPresentation(Presentation):
             Tile(fixed_at_least(table.mean_radius.mean()), f"mean certified radius{suffix}, pixel l2 units"),
         ]
 
+    @override
     def sheet(self, names: Sequence[str]) -> Sheet:
-        """See :class:`Presentation`."""
         order = self.result.level_order()
         known = {level: draw.name_of(self.result.top_k[level]) for level in order}
         columns = [SheetColumn(f"important, K = {known[level]}", "one_share", level, "share") for level in order]
@@ -140,8 +141,8 @@ class PixelPresentation(Presentation):
         """Certified important and unimportant pixels, one curve for each level."""
         return [self.result.share_curves(label, radii) for label in (1, 0)]
 
+    @override
     def paint_trend(self, axes: "Axes", index: int, curves: Array, suffix: str) -> None:
-        """See :class:`Presentation`."""
         label, radii, order = 1 - index, self.radii(), self.result.level_order()
         coarse = radii[::3]
         null = self.result.null_curves(label, coarse)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.attacks import PixelVotes, SmoothedObjective
 from lit_certattr.certificates.drawing import name_of
@@ -42,18 +43,18 @@ class PixelQuantity(Quantity):
         self.claimed = result.labels[level] == label
 
     @property
+    @override
     def place(self) -> int:  # type: ignore[override]
-        """See :class:`Quantity`."""
         return 1 - self.label
 
     @property
+    @override
     def title(self) -> str:
-        """See :class:`Quantity`."""
         return f"{self.name.capitalize()} pixels, K = {name_of(self.result.top_k[self.level])}"
 
     @property
+    @override
     def unit(self) -> str:
-        """See :class:`Quantity`."""
         return "share of K that keeps its label" if self.label else "share of all pixels"
 
     @property
@@ -65,33 +66,38 @@ class PixelQuantity(Quantity):
         votes = result.votes[self.level]
         return votes if self.label else result.num_samples - result.num_constant - votes
 
+    @override
     def certified(self, radius: float) -> float:
-        """See :class:`Quantity`."""
         return int((self.claimed & (self.result.radius[self.level] > radius)).sum())
 
+    @override
     def reach(self) -> float:
-        """See :class:`Quantity`."""
         return float(torch.where(self.claimed, self.result.radius[self.level], 0.0).max())
 
     def objective(self, device: torch.device) -> SmoothedObjective:
-        """See :class:`Quantity`: every pixel with a majority is pushed to the other label."""
+        """The objective that moves every pixel with a majority towards the other label."""
         majority = self.result.votes[self.level] > self.result.num_samples / 2
         minority = self.result.num_samples - self.result.num_constant - self.result.votes[self.level]
         change = (minority > self.result.num_samples / 2).int() - majority.int()
         return PixelVotes(change[None].to(device), self.size)
 
+    @override
     def measure(self, results: Mapping[str, Result], clean: Mapping[str, Result]) -> Tensor:
-        """See :class:`Quantity`."""
         fresh = results[self.certificate]
         assert isinstance(fresh, PixelResult)
         return self._votes(fresh) / fresh.num_samples
 
     def left(self, measured: Tensor) -> float:
-        """See :class:`Quantity`: pixels with a majority."""
+        """Number of pixels with a majority."""
         return int((measured > 0.5).sum())
 
     def judge(self, evaluation: Evaluation, error: float) -> Verdict:
-        """See :class:`Quantity`; a pixel has a label where the vote for it is above 1/2."""
+        """What is left at a perturbed image: a pixel has a label where the vote for it is above 1/2.
+
+        Args:
+            evaluation: Fresh samples of that image.
+            error: Probability that ``upper`` is too small for any pixel.
+        """
         fresh = evaluation.results[self.certificate]
         assert isinstance(fresh, PixelResult)
         votes, samples = self._votes(fresh), fresh.num_samples
@@ -99,7 +105,7 @@ class PixelQuantity(Quantity):
         return Verdict((votes > samples / 2).double(), (torch.from_numpy(np.asarray(table))[votes] > 0.5).double())
 
     def contradicted(self, verdict: Verdict, length: float) -> int:
-        """See :class:`Quantity`: each pixel has a claim of its own."""
+        """How many claims the verdict contradicts; each pixel has a claim of its own."""
         claimed = self.claimed & (self.result.radius[self.level] > length)
         return int((claimed & (verdict.upper == 0)).sum())
 

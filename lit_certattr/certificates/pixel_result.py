@@ -40,6 +40,9 @@ Correction = Literal["bonferroni", "holm"]
 def check_correction(name: str) -> Correction:
     """The correction of this name.
 
+    Args:
+        name: Name of the correction.
+
     Raises:
         InputError: If there is none.
     """
@@ -273,7 +276,15 @@ class PixelResult(Result):
         return shares * scale
 
     def statement(self, radius: float | None = None) -> str:
-        """See :class:`Result`; with a radius, counted at that budget."""
+        """What is certified, in plain words.
+
+        Args:
+            radius: Budget in pixel l2 units at which labels are counted; ``None`` counts every label, each at its own
+                radius.
+
+        Raises:
+            InputError: If the radius is negative or not a finite number.
+        """
         budget = budget_of(radius)
         shares = self.shares(budget or 0.0)
         levels = ", ".join(

@@ -219,6 +219,9 @@ def present(result: Any) -> Presentation:
 def percent(value: float) -> str:
     """A share in percent, rounded down.
 
+    Args:
+        value: Share in [0, 1].
+
     Example:
         >>> percent(0.4999)
         '49.9 %'
@@ -227,19 +230,32 @@ def percent(value: float) -> str:
 
 
 def suffixes(shown: Mapping[str, Presentation]) -> dict[str, str]:
-    """What is added to a title: the name of the certificate, where others are of the same family."""
+    """What is added to a title: the name of the certificate, where others are of the same family.
+
+    Args:
+        shown: Presentations of one image, by the name of the certificate.
+    """
     families = [one.family for one in shown.values()]
     return {name: f" ({name})" if families.count(one.family) > 1 else "" for name, one in shown.items()}
 
 
 def in_order(results: Mapping[str, Any]) -> dict[str, Presentation]:
-    """The presentations of some results, in the order of pages and figures."""
+    """The presentations of some results, in the order of pages and figures.
+
+    Args:
+        results: Results of one image, by the name of the certificate.
+    """
     shown = [(name, present(result)) for name, result in results.items()]
     return dict(sorted(shown, key=lambda entry: entry[1].place))
 
 
 def own_columns(results: Iterable[Any], radii: Sequence[float]) -> dict[str, type]:
-    """Columns of the table that the kinds of some results have for themselves."""
+    """Columns of the table that the kinds of some results have for themselves.
+
+    Args:
+        results: Results, at least one of each kind.
+        radii: Radii of the table's columns, in pixel l2 units.
+    """
     common = common_columns(radii)
     found = (present(result).columns(radii) for result in results)
     return {name: kind for columns in found for name, kind in columns.items() if name not in common}

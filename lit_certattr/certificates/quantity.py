@@ -90,17 +90,17 @@ class Quantity(ABC):
 
     @property
     def attack(self) -> str:
-        """See above."""
+        """Name of the attack that is made for this quantity."""
         return self.certificate
 
     @property
     def title(self) -> str:
-        """See above."""
+        """Title of its panel in a figure."""
         return self.name.capitalize()
 
     @property
     def unit(self) -> str:
-        """See above."""
+        """Unit of a share, for the axis of its panel."""
         return self.name
 
     @abstractmethod
@@ -158,7 +158,11 @@ class Quantity(ABC):
 
 
 def number(value: float) -> Tensor:
-    """A number as a float64 scalar."""
+    """A number as a float64 scalar.
+
+    Args:
+        value: The number.
+    """
     return torch.tensor(float(value), dtype=torch.float64)
 
 

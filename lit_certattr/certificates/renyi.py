@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, get_args
 import attrs
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
 from lit_certattr.certificates.measures import Measure, OverlapMeasure
 from lit_certattr.certificates.overlap_bounds import Rule
@@ -23,6 +24,9 @@ Scores = Literal["linear", "uniform"]
 
 def order_of_norm(name: str) -> float:
     """P of the norm ``"lp"``, at least 2.
+
+    Args:
+        name: Name of the norm: ``"l2"``, ``"l4"``, ..., ``"linf"``.
 
     Raises:
         InputError: If it is no such name.
@@ -52,8 +56,8 @@ class RenyiResult(TopKOverlapResult):
     s: int
     dimension: int
 
+    @override
     def noise_in_words(self) -> str:
-        """See :class:`Result`."""
         exponent = f" and exponent s = {self.s}" if self.noise == GeneralisedNormalNoise.__name__ else ""
         return super().noise_in_words() + exponent
 
@@ -64,13 +68,13 @@ class RenyiResult(TopKOverlapResult):
         return GaussianNoise(self.sigma) if gaussian else GeneralisedNormalNoise(self.sigma, self.s)
 
     def longest_radius(self) -> float:
-        """See :class:`OverlapResult`: that of half of K, with votes that all agree."""
+        """The radius at which half of K is kept if all votes agree."""
         vote, half = self.unanimous(), -(-self.size // 2)
         insiders, outsiders = np.full(half, vote / self.kept), np.full(half, (1 - vote) / self.kept)
         return swap_radius(insiders, outsiders, _reach(self.law, self.radius_norm, self.dimension))
 
+    @override
     def _rule(self, inside: npt.NDArray) -> Rule:
-        """See :class:`TopKOverlapResult`."""
         mass = (self.kept + 1) / 2 if self.map_kind == "ranked" else self.kept
         reach = _reach(self.law, self.radius_norm, self.dimension)
         return lambda lower, upper: renyi_displacement_radii(lower / mass, upper / mass, inside, reach)
@@ -154,12 +158,19 @@ class RenyiCertificate(TopKOverlapCertificate):
         )
         self.scores, self.radius_norm = scores, radius_norm
 
+    @override
     def measures(self) -> Sequence[Measure]:
-        """See :class:`Certificate`."""
         return [OverlapMeasure(self.top_k, "renyi_overlap", self.radius_norm)]
 
     def check_noise(self, noise: Noise) -> None:
-        """See :class:`Certificate`: the norm must not be below that of the noise."""
+        """Refuse a noise law that the theorem does not cover, or whose norm is above ``radius_norm``.
+
+        Args:
+            noise: Noise law.
+
+        Raises:
+            InputError: If it is not covered; the message names the laws or the norms that are.
+        """
         super().check_noise(noise)
         if order_of_norm(self.radius_norm) < (s := _exponent(noise)):
             raise InputError(
@@ -167,19 +178,19 @@ class RenyiCertificate(TopKOverlapCertificate):
                 f"not for {self.radius_norm}"
             )
 
+    @override
     def start(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0
     ) -> TopKOverlapAccumulator:
-        """See :class:`Certificate`."""
         accumulator = super().start(noise, map_shape, dimension, share)
         if dimension is None and self.radius_norm != "l2":
             raise InputError(f"{type(self).__name__}: {self.radius_norm} needs start(noise, map_shape, dimension)")
         return accumulator
 
+    @override
     def fixed(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None, num_samples: int, share: float
     ) -> dict[str, Any]:
-        """See :class:`Certificate`."""
         return super().fixed(noise, map_shape, dimension, num_samples, share) | {
             "radius_norm": self.radius_norm,
             "s": _exponent(noise),

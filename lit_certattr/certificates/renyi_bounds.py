@@ -137,6 +137,11 @@ def shortest_shift(needed: Array, law: Noise, norm: float, dimension: int) -> fl
 def swap_radius(insiders: npt.ArrayLike, outsiders: npt.ArrayLike, reach: Reach) -> float:
     """Length of shift below which no smoothing can swap these outcomes: of both directions of the divergence.
 
+    Args:
+        insiders: Probabilities ``[k]`` of the insiders, or lower bounds of them.
+        outsiders: Probabilities ``[k]`` of the outsiders, or upper bounds of them.
+        reach: :func:`shortest_shift` for the noise and the norm.
+
     Example:
         >>> gaussian = lambda needed: shortest_shift(needed, GaussianNoise(1.0), 2, 784)
         >>> round(swap_radius([0.12, 0.15], [0.11, 0.10], gaussian), 4)

@@ -167,7 +167,7 @@ class UnknownResult(Result):
     tensors: dict[str, Tensor]
 
     def statement(self, radius: float | None = None) -> str:
-        """See :class:`Result`: that nothing can be said."""
+        """Say that nothing is claimed, since the kind is unknown here."""
         return (
             f"This certificate is a {self.type_name}, which is not known here: nothing is claimed about it. Import the "
             f"package that defines it to read it."
@@ -275,7 +275,13 @@ def _build(kind: type[Result], plain: dict[str, Any], tensors: dict[str, Tensor]
 
 
 def upper_bounds_of_counts(counts: Tensor, num_samples: int, level: float) -> Tensor:
-    """Clopper-Pearson upper bounds, float64, of the probabilities behind counts of any shape."""
+    """Clopper-Pearson upper bounds, float64, of the probabilities behind counts of any shape.
+
+    Args:
+        counts: Counts in 0..``num_samples``.
+        num_samples: Number of samples.
+        level: Probability that a bound is below its probability.
+    """
     return _upper_table(num_samples, level)[counts]
 
 
@@ -285,13 +291,24 @@ def _upper_table(num_samples: int, level: float) -> Tensor:
 
 
 def check_same_shape(stored: Tensor, fresh: Tensor) -> None:
-    """Refuse to compare maps of different shapes."""
+    """Refuse to compare maps of different shapes.
+
+    Args:
+        stored: Tensor of the stored result.
+        fresh: Tensor of the other result.
+
+    Raises:
+        InputError: If the shapes differ; the message names both.
+    """
     if stored.shape != fresh.shape:
         raise InputError(f"shape of the maps: stored {tuple(stored.shape)}, derived {tuple(fresh.shape)}")
 
 
 def budget_of(radius: float | None) -> float | None:
     """The budget of a statement; ``None`` where it chooses its own.
+
+    Args:
+        radius: Radius that the caller asked for, or ``None``.
 
     Raises:
         InputError: If the radius is negative or not a finite number.
@@ -316,7 +333,11 @@ def invalid_flags(num_invalid: int, num_samples: int) -> list[str]:
 
 
 def round_down(values: Any) -> Tensor:
-    """Float32 tensor of float64 values, never above them: a stored radius must not exceed the proven one."""
+    """Float32 tensor of float64 values, never above them: a stored radius must not exceed the proven one.
+
+    Args:
+        values: Values of any shape.
+    """
     exact = torch.as_tensor(values, dtype=torch.float64)
     single = exact.to(torch.float32)
     lower = torch.nextafter(single, torch.full_like(single, -torch.inf))

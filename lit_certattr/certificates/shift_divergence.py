@@ -83,6 +83,10 @@ def kl_of_shift(s: int, shift: npt.ArrayLike) -> Array:
     :math:`\sum_{i=1}^{s/2} \binom{s}{2i} t^{2i}\, \Gamma(\tfrac{s-2i+1}{s}) / \Gamma(\tfrac1s)`: the mean of
     :math:`|z-t|^s - |z|^s`, whose odd terms vanish.
 
+    Args:
+        s: Even exponent of the noise.
+        shift: Shifts t, any shape, in units of the scale.
+
     Example:
         >>> kl_of_shift(2, [0.5]).tolist(), kl_of_shift(4, [0.5]).round(6).tolist()
         ([0.25], [0.569484])

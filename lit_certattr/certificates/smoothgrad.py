@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.certificates.base import Accumulator, Certificate, check_float64
 from lit_certattr.certificates.measures import Measure, OverlapMeasure
@@ -68,18 +69,26 @@ class SmoothGradCertificate(Certificate):
             raise InputError(f"truncation must be at least 1, got {truncation}")
         self.top_k, self.num_selection, self.truncation = top_k, num_selection, float(truncation)
 
+    @override
     def measures(self) -> Sequence[Measure]:
-        """See :class:`Certificate`."""
         return [OverlapMeasure(self.top_k, "smoothgrad_overlap")]
 
+    @override
     def start(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0
     ) -> "SmoothGradAccumulator":
-        """See :class:`Certificate`."""
         return SmoothGradAccumulator(self, noise, map_shape, dimension, share)
 
     def smallest_num_samples(self, num_pixels: int, share: float = 1.0) -> int:
-        """See :class:`Certificate`: enough for the steepest smoothed probability there is, along one pixel."""
+        """Fewest samples with which the steepest possible smoothed probability, along one pixel, gets a radius.
+
+        Args:
+            num_pixels: Pixels of a map.
+            share: Share of alpha that the result may err with.
+
+        Raises:
+            InputError: If ``top_k`` does not fit maps of that size.
+        """
         top_k_size(self.top_k, num_pixels)
         steepest, alpha = normal_density(0.0), self.alpha * share * (1 - ALPHA_OF_SPREAD)
         num_samples = 1
@@ -87,15 +96,15 @@ class SmoothGradCertificate(Certificate):
             num_samples += max(1, num_samples // 50)
         return self.num_selection + num_samples
 
+    @override
     def fixed(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None, num_samples: int, share: float
     ) -> dict[str, Any]:
-        """See :class:`Certificate`."""
         own = {"top_k": self.top_k, "num_selection": self.num_selection, "truncation": self.truncation}
         return super().fixed(noise, map_shape, dimension, num_samples, share) | own
 
+    @override
     def check_device(self, device: torch.device) -> None:
-        """See :class:`Certificate`."""
         check_float64(self, device)
 
 
@@ -109,8 +118,8 @@ class SmoothGradAccumulator(Accumulator[SmoothGradResult]):
     selection: Tensor
     num_selected: Tensor
 
+    @override
     def allocate(self) -> None:
-        """See :class:`Accumulator`."""
         if self.dimension is None or self.dimension % self.num_pixels:
             kind = type(self.certificate).__name__
             raise InputError(f"{kind} needs start(noise, map_shape, dimension) with maps like the image")
@@ -126,16 +135,16 @@ class SmoothGradAccumulator(Accumulator[SmoothGradResult]):
         super().reset()
         self._reference = None
 
+    @override
     def shape_of(self, block: MapBlock) -> tuple[int, ...]:
-        """See :class:`Accumulator`."""
         return tuple(block.draw.images.shape[2:])
 
+    @override
     def invalid(self, block: MapBlock) -> Tensor:
-        """See :class:`Accumulator`."""
         return (~torch.isfinite(block.draw.scores)).sum()
 
+    @override
     def count(self, block: MapBlock) -> None:
-        """See :class:`Accumulator`."""
         scores, settings = block.draw.scores, self.certificate
         start = block.start if block.start is not None else int(self.num_samples)
         chosen = min(max(settings.num_selection - start, 0), len(block))
@@ -151,8 +160,8 @@ class SmoothGradAccumulator(Accumulator[SmoothGradResult]):
         self.square += rest.square() @ noise.square()
         self.spread += rest.square().sum()
 
+    @override
     def conclude(self, share: float) -> SmoothGradResult:
-        """See :class:`Accumulator`."""
         record = self.record(share)
         if invalid := record["num_invalid"]:  # a score that is missing cannot be replaced by one of another function
             raise InputError(

@@ -24,7 +24,11 @@ _STEPS = 256  # numbers of swaps that are computed; where K is larger, the next 
 
 
 def normal_density(t: float) -> float:
-    """Density of the standard normal law."""
+    """Density of the standard normal law.
+
+    Args:
+        t: Any number.
+    """
     return math.exp(-t * t / 2) / math.sqrt(2 * math.pi)
 
 

@@ -7,6 +7,7 @@ import attrs
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.certificates.overlap_result import OverlapResult
 from lit_certattr.certificates.result import check_same_shape, round_down
@@ -96,11 +97,11 @@ class SmoothGradResult(OverlapResult):
         return spread_upper(mean, self.num_bound, alpha, self.largest)
 
     def longest_radius(self) -> float:
-        """See :class:`OverlapResult`: twice what the most favourable digits of MNIST reach with a million samples."""
+        """Twice the radius that the most favourable MNIST digits reach with a million samples."""
         return 0.3 * self.sigma
 
+    @override
     def map_in_words(self) -> str:
-        """See :class:`OverlapResult`."""
         method = str(self.sampling.get("attribution", ""))
         own = not method or method.startswith("ProbabilityGradient(")
         probability = ("the probability of the class" if own else "the score in [0, 1]") + f" ({method})" * bool(method)
@@ -143,7 +144,11 @@ class SmoothGradResult(OverlapResult):
         return attrs.evolve(blank, displacement=round_down(radii), inside=inside)
 
     def rederive(self) -> Self:
-        """The result that the sums give."""
+        """The result that the sums give.
+
+        Raises:
+            InputError: If no samples can have given the stored sums.
+        """
         n, t, most = self.num_bound, self.truncation, self.largest
         if not (0 <= self.reference <= 1 and 0 <= self.spread <= n * most**2 * (1 + 1e-9)):
             raise InputError("the reference or the spread are not those of probabilities")
@@ -172,7 +177,12 @@ class SmoothGradResult(OverlapResult):
 
 
 def flatness_flags(spread: float, num_samples: int) -> tuple[str, ...]:
-    """What a reader must know where there is next to nothing to differentiate."""
+    """What a reader must know where there is next to nothing to differentiate.
+
+    Args:
+        spread: Sum of the squared differences of the probability and its reference.
+        num_samples: Number of samples in the sum.
+    """
     flat = num_samples > 0 and math.sqrt(max(0.0, spread) / num_samples) < 1e-3
     text = "the probability hardly varies under the noise: its gradient is hardly known, a temperature above 1 may help"
     return (text,) if flat else ()

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.certificates.measures import Measure, OverlapMeasure
 from lit_certattr.certificates.overlap_bounds import (
@@ -130,18 +131,18 @@ class TopKOverlapCertificate(VoteCertificate):
         default = (0.0, 0.01) if exact else (0.0,)
         self.uncovered = default if uncovered is None else tuple(uncovered)
 
+    @override
     def measures(self) -> Sequence[Measure]:
-        """See :class:`Certificate`."""
         return [OverlapMeasure(self.top_k)]
 
+    @override
     def start(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0
     ) -> "TopKOverlapAccumulator":
-        """See :class:`Certificate`."""
         return TopKOverlapAccumulator(self, noise, map_shape, dimension, share)
 
+    @override
     def mask_sizes(self, num_pixels: int) -> tuple[int, ...]:
-        """See :class:`VoteCertificate`."""
         top_k_size(self.top_k, num_pixels)
         kept = kept_size(self.sparsity, self.map_kind, num_pixels)
         if self.saturated(num_pixels) > kept:
@@ -163,12 +164,20 @@ class TopKOverlapCertificate(VoteCertificate):
             raise InputError(f"saturation must be a share in (0, 1) or a number of pixels, got {self.saturation}")
         return max(1, exact_share(self.saturation, num_pixels) if self.saturation < 1 else int(self.saturation))
 
+    @override
     def conditions(self) -> dict[str, Any]:
-        """See :class:`Certificate`."""
         return super().conditions() | ({} if self.map_kind == "sparsified" else {"levels": GENERATOR})
 
     def smallest_num_samples(self, num_pixels: int, share: float = 1.0) -> int:
-        """See :class:`Certificate`: enough that a pixel always chosen beats one never chosen."""
+        """Fewest samples with which a pixel that is always chosen is certified above one that is never chosen.
+
+        Args:
+            num_pixels: Pixels of a map.
+            share: Share of alpha that the result may err with.
+
+        Raises:
+            InputError: If the settings do not fit maps of that size.
+        """
         self.mask_sizes(num_pixels)
         size = top_k_size(self.top_k, num_pixels)
         most = max(uncovered_sizes(self.uncovered, size)) + 1
@@ -180,10 +189,10 @@ class TopKOverlapCertificate(VoteCertificate):
         needed = 2 * log_level if self.bound == "published_hoeffding" else log_level / math.log(2)
         return self.num_selection + max(0, math.floor(needed)) + 1
 
+    @override
     def fixed(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None, num_samples: int, share: float
     ) -> dict[str, Any]:
-        """See :class:`Certificate`."""
         num_pixels = map_shape[0] * map_shape[1]
         return super().fixed(noise, map_shape, dimension, num_samples, share) | {
             "num_selection": self.num_selection,
@@ -205,8 +214,8 @@ class TopKOverlapAccumulator(VoteAccumulator[TopKOverlapResult]):
     num_selected: Tensor
     joint: Tensor
 
+    @override
     def allocate(self) -> None:
-        """See :class:`Accumulator`."""
         super().allocate()
         self._band: tuple[Tensor, Tensor] | None = None
         self.add_state("selection", torch.zeros(self.map_shape, dtype=torch.int32), dist_reduce_fx="sum")
@@ -230,8 +239,8 @@ class TopKOverlapAccumulator(VoteAccumulator[TopKOverlapResult]):
             raise InputError("certificates with pairs cannot be merged: each selection chooses its own")
         super().merge_state(incoming_state)
 
+    @override
     def count(self, block: MapBlock) -> None:
-        """See :class:`Accumulator`."""
         self.num_constant += block.num_constant
         size, settings = self.sizes[0], self.certificate
         sparsified = settings.map_kind == "sparsified"
@@ -260,8 +269,8 @@ class TopKOverlapAccumulator(VoteAccumulator[TopKOverlapResult]):
         first, second = self._band
         self.joint += count_pairs(masks[:, first], masks[:, second])
 
+    @override
     def conclude(self, share: float) -> TopKOverlapResult:
-        """See :class:`Accumulator`."""
         record = self.record(share)
         # A sum over processes promotes to int64.
         votes, selection, joint = (

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from scipy.special import ndtri
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.certificates.capabilities import Masks
 from lit_certattr.certificates.overlap_bounds import (
@@ -94,12 +95,12 @@ class TopKOverlapResult(OverlapResult):
         num_samples = self.sampling.get("num_samples", self.num_samples)
         return float((self.alpha / 2 / self.votes.numel()) ** (1 / num_samples))
 
+    @override
     def longest_radius(self) -> float:
-        """See :class:`OverlapResult`."""
         return self.sigma * max(float(ndtri(self.unanimous())), 0.1)
 
+    @override
     def map_in_words(self) -> str:
-        """See :class:`OverlapResult`."""
         match self.map_kind:
             case "ranked":
                 maps = f"maps that fall linearly over the top {self.kept} ranks"
@@ -149,7 +150,7 @@ class TopKOverlapResult(OverlapResult):
         return choose_band(self.selection, self.size, self.pairs)
 
     def pair_bounds(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """See :func:`~lit_certattr.certificates.pair_bounds.pair_bounds`."""
+        """Bounds of all pairs at once (:func:`~lit_certattr.certificates.pair_bounds.pair_bounds`)."""
         insiders, outsiders = (self.votes.flatten()[side].numpy() for side in self.band())
         alpha = self.spent_alpha * ALPHA_OF_PAIRS
         return pair_bounds(self.joint.numpy(), insiders, outsiders, self.num_bound, alpha)
@@ -194,7 +195,11 @@ class TopKOverlapResult(OverlapResult):
             yield Masks(ties, self.kept, self.votes + self.selection, self.tied)
 
     def rederive(self) -> Self:
-        """The result that the votes give."""
+        """The result that the votes give.
+
+        Raises:
+            InputError: If no masks can have given the stored counts.
+        """
         rule: Ties = self.sampling.get("ties", "index")
         ties: Ties = "positive" if self.map_kind != "sparsified" else rule
         pixels = self.votes.numel()
@@ -264,18 +269,42 @@ class TopKOverlapResult(OverlapResult):
 
 
 def kept_size(sparsity: float, map_kind: str, num_pixels: int) -> int:
-    """Pixels that can be non-zero in a map of this kind."""
+    """Pixels that can be non-zero in a map of this kind.
+
+    Args:
+        sparsity: Share or count of pixels kept of each noisy map.
+        map_kind: Kind of the map.
+        num_pixels: Pixels of a map.
+
+    Raises:
+        InputError: If ``sparsity`` does not fit maps of that size.
+    """
     return num_pixels if map_kind in ("scaled", "quadratic") else top_k_size(sparsity, num_pixels)
 
 
 def check_bound(name: str) -> Bound:
-    """``name``, if it is a bound."""
+    """``name``, if it is a bound.
+
+    Args:
+        name: Name of the bound.
+
+    Raises:
+        InputError: If there is no such bound.
+    """
     if name not in get_args(Bound):
         raise InputError(f"bound must be one of {', '.join(get_args(Bound))}, got {name!r}")
     return cast(Bound, name)
 
 
 def check_uncovered(counts: Sequence[int], size: int) -> None:
-    """Refuse a file whose numbers of failing bounds could not come from a certificate."""
+    """Refuse a file whose numbers of failing bounds could not come from a certificate.
+
+    Args:
+        counts: Numbers of bounds that may fail.
+        size: K in pixels.
+
+    Raises:
+        InputError: If they are not different numbers in 0..K-1, increasing.
+    """
     if not counts or list(counts) != sorted(set(counts)) or not 0 <= counts[0] <= counts[-1] < size:
         raise InputError(f"uncovered must be different numbers in 0..{size - 1}, increasing, got {list(counts)}")

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.certificates.base import Accumulator, Certificate, R
 from lit_certattr.errors import InputError
@@ -92,8 +93,8 @@ class VoteCertificate(Certificate):
     def mask_sizes(self, num_pixels: int) -> tuple[int, ...]:
         """Sizes of the top-K masks that are counted, for maps of ``num_pixels``; checks the settings on the way."""
 
+    @override
     def conditions(self) -> dict[str, Any]:
-        """See :class:`Certificate`."""
         return {"ties": self.ties}
 
 
@@ -105,23 +106,23 @@ class VoteAccumulator(Accumulator[R]):
     votes: Tensor
     tied: Tensor
 
+    @override
     def allocate(self) -> None:
-        """See :class:`Accumulator`."""
         self.sizes = self.certificate.mask_sizes(self.num_pixels)
         levels = len(self.sizes)
         self.add_state("num_constant", torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("votes", torch.zeros(levels, *self.map_shape, dtype=torch.int32), dist_reduce_fx="sum")
         self.add_state("tied", torch.zeros(levels, dtype=torch.int64), dist_reduce_fx="sum")
 
+    @override
     def count(self, block: MapBlock) -> None:
-        """See :class:`Accumulator`."""
         votes, tied = block.count(self.sizes, self.certificate.ties)
         self.num_constant += block.num_constant
         self.votes += votes
         self.tied += tied
 
+    @override
     def record(self, share: float) -> dict[str, Any]:
-        """See :class:`Accumulator`."""
         record = super().record(share)
         samples, ties = record["num_samples"], self.certificate.ties
         worst = int(self.tied.max()) / (samples * self.num_pixels)

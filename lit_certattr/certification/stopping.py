@@ -21,6 +21,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from typing_extensions import override
+
 from lit_certattr.certificates import Certificate, Result
 from lit_certattr.certificates.capabilities import CountsPixels, KeepsOverlap
 from lit_certattr.certificates.discovery import names_of
@@ -77,8 +79,8 @@ class _CountingRule(StoppingRule):
             raise InputError(f"radius must be a number of at least 0, got {radius}")
         self.radius = radius
 
+    @override
     def check(self, certificates: Mapping[str, Certificate]) -> None:
-        """See :class:`StoppingRule`."""
         if not any(_counts(type(certificate)) for certificate in certificates.values()):
             known = names_of(Certificate, _counts)
             raise InputError(f"{type(self).__name__} needs a certificate that counts pixels: {known}")
@@ -120,8 +122,8 @@ class AllDecided(_CountingRule):
         super().__init__(radius)
         self.share = share
 
+    @override
     def stop(self, looks: Sequence[Look]) -> bool:
-        """See :class:`StoppingRule`."""
         return all(certified >= self.share * total for certified, total in self.counts(looks[-1]).values())
 
 
@@ -145,8 +147,8 @@ class Futility(_CountingRule):
         super().__init__(radius)
         self.gain = gain
 
+    @override
     def stop(self, looks: Sequence[Look]) -> bool:
-        """See :class:`StoppingRule`."""
         if len(looks) < 2:
             return False
         before = self.counts(looks[-2])
@@ -172,13 +174,13 @@ class OverlapStable(_CountingRule):
         super().__init__(radius)
         self.tolerance = tolerance
 
+    @override
     def check(self, certificates: Mapping[str, Certificate]) -> None:
-        """See :class:`StoppingRule`."""
         if not any(_keeps_overlap(type(certificate)) for certificate in certificates.values()):
             raise InputError(f"OverlapStable needs a {names_of(Certificate, _keeps_overlap)}; Futility works without")
 
+    @override
     def stop(self, looks: Sequence[Look]) -> bool:
-        """See :class:`StoppingRule`."""
         if len(looks) < 2:
             return False
         before, now = self.counts(looks[-2]), self.counts(looks[-1])
@@ -207,11 +209,11 @@ class Seconds(StoppingRule):
             raise InputError(f"limit must be a positive number of seconds, got {limit}")
         self.limit = limit
 
+    @override
     def check(self, certificates: Mapping[str, Certificate]) -> None:
-        """See :class:`StoppingRule`."""
         if any(certificate.sync_on_compute for certificate in certificates.values()):
             raise InputError("Seconds cannot stop processes that share an image: their clocks may disagree")
 
+    @override
     def stop(self, looks: Sequence[Look]) -> bool:
-        """See :class:`StoppingRule`."""
         return 2 * looks[-1].seconds > self.limit  # the next look needs as many samples again

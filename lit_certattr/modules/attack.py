@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from lit_certattr.certificates import Result
 from lit_certattr.data import Sample
@@ -45,8 +46,8 @@ class AttackModule(ImageModule):
             self.network.to(memory_format=torch.channels_last)
 
     @property
+    @override
     def samples_per_image(self) -> int:
-        """See :class:`~lit_certattr.modules.image.ImageModule`."""
         return self._samples_per_image
 
     def predict_step(self, batch: Sample, batch_idx: int) -> list[tuple[str, ImageSandwich]]:

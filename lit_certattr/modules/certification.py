@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from lit_certattr.certificates import Result
 from lit_certattr.certification import Certifier
@@ -65,17 +66,17 @@ class CertificationModule(ImageModule):
             self.network.to(memory_format=torch.channels_last)
 
     @property
+    @override
     def samples_per_image(self) -> int:
-        """See :class:`~lit_certattr.modules.image.ImageModule`."""
         return self.certifier.num_samples
 
     @property
+    @override
     def may_stop_early(self) -> bool:
-        """See :class:`~lit_certattr.modules.image.ImageModule`."""
         return bool(self.certifier.stopping)
 
+    @override
     def samples_of(self, outcome: Mapping[str, Result]) -> int:
-        """See :class:`~lit_certattr.modules.image.ImageModule`."""
         return next(iter(outcome.values())).num_samples
 
     def predict_step(self, batch: Sample, batch_idx: int) -> list[tuple[str, dict[str, Result]]]:

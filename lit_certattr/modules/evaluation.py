@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from lit_certattr.data import Sample
 from lit_certattr.modules.image import ImageModule
@@ -28,8 +29,8 @@ class EvaluationModule(ImageModule):
         self.protocol = protocol
 
     @property
+    @override
     def samples_per_image(self) -> int:
-        """See :class:`~lit_certattr.modules.image.ImageModule`."""
         return self.protocol.points_per_image
 
     def predict_step(self, batch: Sample, batch_idx: int) -> list[tuple[str, dict[str, Any]]]:

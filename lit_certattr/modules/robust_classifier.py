@@ -112,7 +112,11 @@ class RobustClassifier(LightningModule):
             check_data(self.net, data)
 
     def on_fit_start(self) -> None:
-        """Bring random generators and objective to where the checkpoint left them."""
+        """Bring random generators and objective to where the checkpoint left them.
+
+        Raises:
+            InputError: If the states in the checkpoint cannot be read.
+        """
         if self._resumed is None:
             return
         exact = restore_random_states(
@@ -134,10 +138,10 @@ class RobustClassifier(LightningModule):
             self._resumed = None
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """See Lightning's method of that name.
+        """Take a step of the optimizer, as in :class:`lightning.LightningModule`, and name the remedy if it overflows.
 
         Raises:
-            InputError: If the step is too large for the numbers that weights are.
+            InputError: If the step is too large for the dtype of the weights.
         """
         try:
             super().optimizer_step(*args, **kwargs)

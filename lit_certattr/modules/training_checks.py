@@ -86,6 +86,11 @@ def check_batch(net: nn.Module, images: Tensor, targets: Tensor, name: str = "th
 def check_targets_fit(net: nn.Module, targets: Tensor, num_logits: int) -> None:
     """Check that there is a logit for every label.
 
+    Args:
+        net: The network, named in the message.
+        targets: Class indices.
+        num_logits: Number of logits.
+
     Raises:
         InputError: If a label is negative, or not below the number of logits.
     """
@@ -132,6 +137,9 @@ def check_checkpoint(module: LightningModule, checkpoint: Mapping[str, Any], fit
 def check_optimizers(trainer: Trainer) -> None:
     """Check that the optimizers are of the kind whose state the checkpoint held.
 
+    Args:
+        trainer: Trainer that has restored its optimizers.
+
     Raises:
         InputError: If a setting of the optimizer is missing.
     """
@@ -148,6 +156,12 @@ def check_optimizers(trainer: Trainer) -> None:
 def check_loss(loss: Tensor, net: nn.Module, trainer: Trainer, batch_idx: int) -> None:
     """Stop a training whose loss is no number.
 
+    Args:
+        loss: The loss, a scalar.
+        net: The network.
+        trainer: The Trainer, for the place and the remedy.
+        batch_idx: Index of the batch in its epoch.
+
     Raises:
         InputError: Naming the place, the likely reasons and the checkpoint that is kept.
     """
@@ -160,6 +174,10 @@ def check_loss(loss: Tensor, net: nn.Module, trainer: Trainer, batch_idx: int) -
 
 def check_weights(net: nn.Module, trainer: Trainer) -> None:
     """Stop a training whose last step has spoilt the weights, before they replace a checkpoint.
+
+    Args:
+        net: The network.
+        trainer: The Trainer, for the place and the remedy.
 
     Raises:
         InputError: Naming the first weight that is not finite.
@@ -182,13 +200,22 @@ def _remedies(trainer: Trainer) -> str:
 
 
 def is_not_finite(output: Any) -> bool:
-    """Whether a network has returned a matrix of numbers of which some are NaN or infinite."""
+    """Whether a network has returned a matrix of numbers of which some are NaN or infinite.
+
+    Args:
+        output: What the network returned.
+    """
     numbers = isinstance(output, Tensor) and output.ndim == 2 and output.is_floating_point()
     return numbers and not bool(torch.isfinite(output).all())
 
 
 def optimizer_overflow(error: Exception, trainer: Trainer) -> InputError:
-    """A step that cannot be computed, as one line."""
+    """A step that cannot be computed, as one line.
+
+    Args:
+        error: The error of the optimizer.
+        trainer: The Trainer, for the place and the remedy.
+    """
     return InputError(
         f"the optimizer cannot take step {trainer.global_step} in epoch {trainer.current_epoch} ({error}): training "
         f"stopped; {_remedies(trainer)}"
@@ -197,6 +224,9 @@ def optimizer_overflow(error: Exception, trainer: Trainer) -> InputError:
 
 def check_some_training(trainer: Trainer) -> None:
     """Check that there was something to train on.
+
+    Args:
+        trainer: Trainer whose ``fit`` has ended.
 
     Raises:
         InputError: If the training data made no batch.

@@ -74,6 +74,9 @@ def pending_plateau(trainer: Trainer) -> list[float | None]:
 
     These are the ones that watch a metric (``ReduceLROnPlateau``): their step is neither in the checkpoint nor taken
     again when a run resumes. For all others, and where the step has been taken, ``None``.
+
+    Args:
+        trainer: Trainer that saves a checkpoint.
     """
     progress: Any = trainer.fit_loop.epoch_progress.current
     pending = progress.processed == progress.completed + 1
@@ -85,7 +88,12 @@ def pending_plateau(trainer: Trainer) -> list[float | None]:
 
 
 def step_pending_plateau(trainer: Trainer, values: list[float | None]) -> None:
-    """Take the steps of :func:`pending_plateau`, once schedulers and optimizers are restored."""
+    """Take the steps of :func:`pending_plateau`, once schedulers and optimizers are restored.
+
+    Args:
+        trainer: Trainer that has resumed.
+        values: What :func:`pending_plateau` gave.
+    """
     for config, value in zip(trainer.lr_scheduler_configs, values, strict=False):
         if config.reduce_on_plateau and isinstance(value, float):
             config.scheduler.step(value)  # type: ignore[arg-type]

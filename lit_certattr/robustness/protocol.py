@@ -202,6 +202,12 @@ def _plain(value: Tensor) -> float | bool | None:
 def column_names(protocol: RobustnessProtocol) -> dict[str, str]:
     """Names of the numbers of a search, and what each is in words.
 
+    Args:
+        protocol: The protocol.
+
+    Returns:
+        Description of each number, by its name.
+
     Example:
         >>> from lit_certattr.attribution import Gradient
         >>> names = column_names(RobustnessProtocol(Gradient(), AttackConfig(eps=0.1), top_k=0.2, windows=[1]))
