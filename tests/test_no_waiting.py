@@ -152,7 +152,7 @@ def net():
 
 def test_every_method_is_here():
     abstract = {"Attribution", "ActivationMap", "LayerAttribution", "LayerPass"}
-    classes = {name for name in names if name[0].isupper()} - abstract
+    classes = {name for name in names if name[0].isupper()} - abstract - {"FunctionAttribution"}  # the function decides
     assert {type(method).__name__ for method in METHODS} == classes
 
 
