@@ -162,7 +162,7 @@ def test_the_home_directory_is_not_a_folder_called_tilde(arguments, tmp_path, mo
 
 
 def test_a_full_disk_in_the_middle_and_the_same_command_again(arguments, capsys, monkeypatch):
-    from lit_certattr import whole_file
+    from lit_certattr.files import whole_file
 
     written = []
     write_bytes = Path.write_bytes
