@@ -11,7 +11,7 @@ from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import CosineCertificate, PixelCertificate, TopKOverlapCertificate
 from lit_certattr.certification import Futility
-from lit_certattr.robustness.evaluation import evaluate
+from lit_certattr.robustness.evaluation import evaluate_candidates
 from lit_certattr.smoothing import GaussianNoise
 
 CERTIFICATES = {
@@ -129,7 +129,7 @@ def test_an_evaluation_leaves_the_certifier_as_it_was(net, images):
     certificates = fresh()
     before, run = pickle.dumps(certificates), stopping(certificates)
     expected = plain(stopping(fresh())(net, images[:1], ids=["a"]))
-    (found,) = evaluate(run, net, images[0], [images[1]], 1, "a")
+    (found,) = evaluate_candidates(run, net, images[0], [images[1]], 1, "a")
     assert pickle.dumps(certificates) == before
     assert plain(run(net, images[:1], ids=["a"])) == expected
     # All samples, at all of alpha, although the run may stop early.

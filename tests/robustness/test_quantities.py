@@ -8,7 +8,7 @@ from torch import nn
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import CosineCertificate, PixelCertificate, RenyiCertificate, TopKOverlapCertificate
-from lit_certattr.robustness import Evaluation, evaluate, quantities
+from lit_certattr.robustness import Evaluation, evaluate_candidates, quantities
 from lit_certattr.smoothing import GaussianNoise, MapBlock, top_k_mask
 
 TRIALS = 150
@@ -190,7 +190,7 @@ def test_evaluation_counts_what_the_certifier_counts(trained_digits):
     blocks = []
     for parameter in net.parameters():
         parameter.requires_grad_(False)
-    evaluations = evaluate(certifier, net, images[0], points, int(targets[0]), "digit", blocks.append)
+    evaluations = evaluate_candidates(certifier, net, images[0], points, int(targets[0]), "digit", blocks.append)
     assert sum(blocks) == 3 * 300
     expected = certifier(net, torch.stack([images[0], *points]), targets[[0, 0, 0]], ["digit", "digit+0", "digit+1"])
     for evaluation, there in zip(evaluations, expected[1:], strict=True):
