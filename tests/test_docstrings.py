@@ -10,7 +10,23 @@ from docstring_parser import DocstringStyle, parse
 import lit_certattr
 
 PACKAGE = Path(lit_certattr.__file__).parent
-ROOMS = ("certificates", "certification", "files", "models", "modules", "robustness", "smoothing", "statistics")
+ROOMS = (
+    "attacks",
+    "attribution",
+    "certificates",
+    "certification",
+    "data",
+    "files",
+    "metrics",
+    "models",
+    "modules",
+    "objectives",
+    "preflight",
+    "robustness",
+    "settings",
+    "smoothing",
+    "statistics",
+)
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -14,7 +14,11 @@ _FIT_STEPS = 4
 
 
 def exact_dtype(device: torch.device) -> torch.dtype:
-    """float64, or float32 where a device has no float64."""
+    """float64, or float32 where a device has no float64.
+
+    Args:
+        device: Device of the images.
+    """
     return torch.float32 if device.type == "mps" else torch.float64
 
 
@@ -37,7 +41,12 @@ def distance(images: Tensor, centres: Tensor, norm: Norm) -> Tensor:
 
 
 def ascent(gradient: Tensor, norm: Norm) -> Tensor:
-    """The direction of unit length along which a score with this gradient ``[B, C, H, W]`` rises fastest."""
+    """The direction of unit length along which a score with this gradient increases fastest, ``[B, C, H, W]``.
+
+    Args:
+        gradient: Gradients ``[B, C, H, W]`` of a score.
+        norm: ``"l2"`` or ``"linf"``.
+    """
     if norm == "linf":
         return gradient.sign()
     direction: Tensor = gradient / gradient.flatten(1).norm(dim=1).clamp_min(_SMALLEST).view(-1, 1, 1, 1)
@@ -47,11 +56,11 @@ def ascent(gradient: Tensor, norm: Norm) -> Tensor:
 def project(
     images: Tensor, centres: Tensor, eps: Tensor, norm: Norm, clamp: tuple[float, float] | None = None
 ) -> Tensor:
-    """The images themselves where they lie in ball and box, points in both where not.
+    """Move images into ball and box; an image that lies in both stays unchanged.
 
     Ball first, box second: clamping moves no coordinate away from a centre that lies in the box. Lengths are measured
     in float64 on the stored, rounded image: a floating-point sum of image and perturbation can leave the ball (at
-    224x224 by 1e-5 of l2 length), so a point is pulled that much further in.
+    224x224 by 1e-5 of l2 length), so a point is moved that much further inside.
 
     Args:
         images: Images ``[B, C, H, W]``.
@@ -90,20 +99,20 @@ def _reach(centres: Tensor, eps: Tensor) -> Tensor:
 
 
 def fit(delta: Tensor, centres: Tensor, lengths: Tensor, box: tuple[float, float] | None, *, grow: bool) -> Tensor:
-    r"""Perturbations ``clip(s * delta)`` inside the box whose l2 length is as asked, with one factor s per image.
+    r"""Perturbations ``clip(s * delta)`` inside the box with given l2 lengths, with one factor s per image.
 
-    Clipping alone shortens a perturbation: on images with black background, half of its coordinates lead out of the
-    box. The factor s makes up for it. With ``grow=False`` (s is at most 1) this is the Euclidean projection onto the
-    intersection of ball and box. s is found from below, as the clipped coordinates are fixed and the others solved
-    for, so no step overshoots; a few are enough.
+    Clipping alone shortens a perturbation: on images with black background, half of its coordinates leave the box. The
+    factor s compensates for that. With ``grow=False`` (s is at most 1) this is the Euclidean projection onto the
+    intersection of ball and box. s is found from below, as the clipped coordinates are fixed and the others solved for,
+    so no step overshoots; a few are enough.
 
     Args:
         delta: Perturbations ``[B, C, H, W]``.
         centres: Clean images in the box, of the same shape.
-        lengths: l2 lengths asked for, ``[B]``.
-        box: Least and largest value of a pixel; ``None`` for no box.
-        grow: Whether perturbations that are too short are made longer. Where the box ends before the length is
-            reached, its corner is the result.
+        lengths: Desired l2 lengths, ``[B]``.
+        box: Smallest and largest value of a pixel; ``None`` for no box.
+        grow: Whether perturbations that are too short are made longer. If the box does not allow the length, the
+            result is its corner.
 
     Example:
         >>> clean = torch.tensor([[[[0.0, 0.5]]]])
@@ -145,7 +154,7 @@ def random_start(
         eps: Budgets, float64 ``[B]``.
         norm: ``"l2"`` or ``"linf"``.
         init: Law of the starting point.
-        generator: On the device of the images; ``None`` for torch's global one.
+        generator: Random generator on the device of the images; ``None`` for torch's global one.
         box: If given, l2 starting points have the drawn length *inside* this box, see :func:`fit`; without it a later
             clipping makes them shorter.
     """

@@ -22,7 +22,7 @@ Agreement = Callable[[Tensor, Tensor], Tensor]
 
 
 class ExplanationObjective(Settings, ABC):
-    """What an attack wants to do to a map. Both methods return one number an image, larger for more success.
+    """The goal of an attack on a map. Both methods return one number per image, larger for more success.
 
     Attributes:
         logit_weight: Weight of the squared change of the softmax outputs, which is subtracted from the score.
@@ -37,7 +37,7 @@ class ExplanationObjective(Settings, ABC):
 
     @abstractmethod
     def score(self, maps: Tensor, clean: Tensor) -> Tensor:
-        """What gradients follow, ``[B]``; differentiable in ``maps``.
+        """The score that the attack increases along its gradient, ``[B]``; differentiable in ``maps``.
 
         Args:
             maps: Maps of the perturbed images ``[B, H, W]``.
@@ -45,7 +45,12 @@ class ExplanationObjective(Settings, ABC):
         """
 
     def criterion(self, maps: Tensor, clean: Tensor) -> Tensor:
-        """What decides which point is best, ``[B]``; the score unless an objective says otherwise."""
+        """The value by which the best point is chosen, ``[B]``; by default the score.
+
+        Args:
+            maps: Maps of the perturbed images ``[B, H, W]``.
+            clean: Maps of the clean images ``[B, H, W]``.
+        """
         return self.score(maps, clean)
 
 
@@ -63,26 +68,27 @@ def attack_explanation(
 ) -> Tensor:
     """Search the ball around each image for the perturbation that changes its map most.
 
-    Gradients pass through the method (``create_graph``), by default in the softplus twin of the network. The gradient
-    of a ReLU network's gradient map is exactly zero, so :class:`~lit_certattr.attribution.Gradient` needs the twin.
-    Integrated gradients do move with the image, but their slope without the twin leaves out how the activation pattern
-    changes along the path: from the image itself such an attack can be weaker than random search. Labels, criteria and
-    the result belong to the network as it is.
+    Gradients pass through the method (``create_graph``), by default with softplus in place of ReLU. The gradient
+    of a ReLU network's gradient map is exactly zero, so :class:`~lit_certattr.attribution.Gradient` needs softplus.
+    Integrated gradients do change with the image, but with ReLU their gradient ignores how the activation pattern
+    changes along the path: started at the image itself, such an attack can be weaker than random search. Labels,
+    criteria and the result are computed with the network itself.
 
     Args:
-        model: Network from images in [0, 1] to logits. Its mode, flags and gradients are left as found.
+        model: Network from images in [0, 1] to logits. Its mode, flags and gradients stay unchanged.
         attribution: The method; differentiable unless ``config.steps`` is 0.
         images: Clean images ``[B, C, H, W]`` in the box of the configuration.
         targets: Class to explain, ``[B]``, the same for clean and perturbed image.
-        objective: What is attacked.
-        config: Settings of the search; ``config.random_search()`` is the baseline that every attack has to beat.
+        objective: The goal of the attack.
+        config: Settings of the search; ``config.random_search()`` is the baseline that every attack should beat.
         eps: Budget of each image, ``[B]``, in place of ``config.eps``.
-        keep_label: Whether only points count that are predicted as the clean image is.
-        criterion: An agreement of maps (clean, perturbed) in place of the objective's own criterion; the smallest wins.
-            For example ``lit_certattr.metrics.functional.top_k_intersection`` with its k.
+        keep_label: Whether to accept only points that get the same prediction as the clean image.
+        criterion: A measure of agreement of maps, called as ``criterion(clean, perturbed)``, in place of the
+            objective's own criterion; the point with the smallest value is chosen. For example
+            ``lit_certattr.metrics.functional.top_k_intersection`` with its k.
 
     Returns:
-        Perturbed images, detached, in ball and box as measured in float64; the image itself where nothing better was
+        Perturbed images, detached, in ball and box as measured in float64; the image itself if no better point was
         found.
 
     Raises:
@@ -131,7 +137,16 @@ def attack_explanation(
 
 
 def check_maps(maps: Tensor, shape: tuple[int, ...], name: str) -> None:
-    """Refuse a target that cannot be compared with maps of this shape."""
+    """Refuse a target that cannot be compared with maps of this shape.
+
+    Args:
+        maps: The target.
+        shape: Shape ``(B, H, W)`` of the maps.
+        name: Name of the target in the message.
+
+    Raises:
+        InputError: If the target cannot be broadcast to this shape.
+    """
     try:
         fits = torch.broadcast_shapes(maps.shape, shape) == torch.Size(shape)
     except RuntimeError:

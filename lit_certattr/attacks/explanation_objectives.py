@@ -16,6 +16,9 @@ _SMALLEST = 1e-30
 def relevance(maps: Tensor) -> Tensor:
     """Absolute values, scaled so that each map adds up to its number of pixels; zero maps stay zero.
 
+    Args:
+        maps: Maps ``[..., H, W]``.
+
     Example:
         >>> relevance(torch.tensor([[[3.0, -1.0]]]))
         tensor([[[1.5000, 0.5000]]])
@@ -26,6 +29,9 @@ def relevance(maps: Tensor) -> Tensor:
 
 def centre(maps: Tensor) -> Tensor:
     """Centre of mass (row, column) of each map, in pixels, ``[B, 2]``.
+
+    Args:
+        maps: Maps ``[B, H, W]``; their absolute values count.
 
     Example:
         >>> centre(torch.tensor([[[0.0, 1.0], [0.0, 1.0]]]))
@@ -38,12 +44,12 @@ def centre(maps: Tensor) -> Tensor:
 
 
 class TopKMass(ExplanationObjective):
-    """Drains the K most important pixels of the clean map ("top-k attack", Ghorbani et al., 2019).
+    """Lowers the K most important pixels of the clean map ("top-k attack", Ghorbani et al., 2019).
 
     The criterion is the share of these pixels that have left the top K: 1 - top-k intersection.
 
     Args:
-        top_k: K, as a share of the pixels or a pixel count.
+        top_k: K, as a share of the pixels in (0, 1) or as a number of pixels.
 
     Example:
         >>> clean, maps = torch.tensor([[[3.0, 1.0]]]), torch.tensor([[[1.0, 3.0]]])
@@ -69,7 +75,7 @@ class TopKMass(ExplanationObjective):
 class MassCentre(ExplanationObjective):
     """Moves the centre of mass of the map (Ghorbani et al., 2019); the criterion is the shift in pixels.
 
-    At the clean image the slope of the squared shift is zero: start elsewhere (``init`` other than ``"zero"``).
+    At the clean image the gradient of the squared shift is zero: use another ``init`` than ``"zero"``.
 
     Example:
         >>> clean, maps = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[0.0, 1.0]]])
@@ -91,6 +97,9 @@ class TargetRegion(ExplanationObjective):
 
     Args:
         region: Boolean mask ``[H, W]``, or ``[B, H, W]`` for a region of each image.
+
+    Raises:
+        InputError: If ``region`` is not such a mask.
 
     Example:
         >>> TargetRegion(torch.tensor([[True, False]])).criterion(torch.tensor([[[1.0, 3.0]]]), torch.ones(1, 1, 2))

@@ -19,8 +19,13 @@ _NOISE_STREAM = 0x5EED_0000_0000
 def check_counts(draws: int, judge_draws: int, batch_size: int) -> None:
     """Refuse numbers below 1.
 
+    Args:
+        draws: Noisy samples per gradient.
+        judge_draws: Noisy samples per evaluation of a point.
+        batch_size: Images evaluated at once.
+
     Raises:
-        InputError: Naming all three.
+        InputError: If one of them is below 1; the message names all three.
     """
     if min(draws, judge_draws, batch_size) < 1:
         raise InputError(
@@ -29,7 +34,12 @@ def check_counts(draws: int, judge_draws: int, batch_size: int) -> None:
 
 
 def noise_generator(config: AttackConfig, images: Tensor) -> torch.Generator | None:
-    """Where the noise of an attack comes from: the seed of the configuration; ``None`` is torch's global generator."""
+    """The generator of the noise of an attack, seeded by ``config.seed``; ``None`` for torch's global generator.
+
+    Args:
+        config: Settings of the attack.
+        images: Give the device.
+    """
     return None if config.seed is None else torch.Generator(images.device).manual_seed(_NOISE_STREAM ^ config.seed)
 
 
@@ -44,20 +54,20 @@ def attack_through_noise(
     eps: Tensor | None,
     keep_label: bool,
 ) -> Tensor:
-    """The attack loop on a frozen network, ending on the grid of the noise where it has one.
+    """Run the attack loop on a frozen network; if the noise lives on a grid, so does the result.
 
     Args:
         model: Network from images in [0, 1] to logits.
-        noise: Noise law that ``score`` and ``criterion`` draw from.
+        noise: Noise law that ``score`` and ``criterion`` use.
         images: Clean images ``[B, C, H, W]``.
         config: Settings of the search.
-        score: What is raised, under fresh noise.
-        criterion: What the points are judged by, under fresh noise.
+        score: Score ``[B]`` that the attack increases, under fresh noise.
+        criterion: Value ``[B]`` by which the best point is chosen, under fresh noise.
         eps: Budget of each image, ``[B]``, in place of ``config.eps``.
-        keep_label: Whether only points count that the network (without noise) predicts as the clean image.
+        keep_label: Whether to accept only points with the prediction (without noise) of the clean image.
 
     Returns:
-        Perturbed images; the image itself where no other point counts.
+        Perturbed images; the image itself if no other point was accepted.
 
     Raises:
         InputError: If the noise cannot be added to an image, the network changes its input or returns anything but two

@@ -26,15 +26,15 @@ class Attribution(Settings, ABC):
     """A method that explains a class of a network by a map over the pixels.
 
     A subclass implements ``__call__``. It must be one fixed function of each image: no statistics over the
-    batch, no look at any other image, no state between calls; otherwise certificates do not hold.
+    batch, no use of any other image, no state between calls; otherwise certificates do not hold.
 
-    A method whose map is the gradient of a score in [0, 1] may offer that score, as a method
-    ``score(model, images, targets)`` that returns ``[B]``. Certificates with ``needs_score`` ask for it
-    (:func:`score_of`), and it must be a fixed function of each image too.
+    A method whose map is the gradient of a score in [0, 1] may offer that score as a method
+    ``score(model, images, targets)`` that returns ``[B]``. Certificates with ``needs_score`` require it
+    (:func:`score_of`). It must be a fixed function of each image, too.
 
     Args:
         channels: For methods that call :meth:`reduce`, how the scores of the channels of a pixel become one number;
-            ``None`` for those that give one number a pixel anyway. ``"sum_abs"``: sum of absolute
+            ``None`` for methods that give one number per pixel. ``"sum_abs"``: sum of absolute
             values; ``"abs_sum"``: absolute value of the sum; ``"max_abs"``: largest absolute value; ``"sum"``:
             signed sum, so that only evidence *for* the class ranks high; ``"l2"``: root of the sum of squares.
 
@@ -52,7 +52,7 @@ class Attribution(Settings, ABC):
     channels: ChannelReduction | None = None
 
     class_rule: str | None = None
-    """How the explained class is chosen, where it is not the target; recorded with every certificate."""
+    """How the explained class is chosen, if it is not the target; recorded with every certificate."""
 
     def __init__(self, channels: ChannelReduction | None = None) -> None:
         if channels is None:
@@ -80,15 +80,18 @@ class Attribution(Settings, ABC):
         """
 
     def reduce(self, scores: Tensor) -> Tensor:
-        """Reduce scores ``[B, C, H, W]`` to maps ``[B, H, W]`` as ``channels`` says.
+        """Reduce scores of channels to maps ``[B, H, W]``, by the rule ``channels``.
+
+        Args:
+            scores: Scores ``[B, C, H, W]``.
 
         Raises:
-            InputError: If the method was made without ``channels``.
+            InputError: If the method was created without ``channels``.
         """
         match self.channels:
             case None:
                 raise InputError(
-                    f"{type(self).__name__} reduces channels but was made without a rule: "
+                    f"{type(self).__name__} reduces channels but was created without a rule: "
                     "call super().__init__(channels='sum_abs') in its __init__"
                 )
             case "sum_abs":
@@ -152,13 +155,12 @@ def input_gradient(
 
 
 def own_copy(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Images for a network that may write to what it gets: a copy, so that it writes neither to a leaf nor to ours.
+    """A copy of the images, for a network that may write to its input.
 
-    A compiled network gets the images themselves: it warns of inputs that are no leaves. So does a function, whose
-    author calls the network.
+    A compiled network gets the images themselves, because it warns of inputs that are no leaves; so does a function.
 
     Args:
-        model: What is called with the images.
+        model: Network or function that is called with the images.
         images: Images ``[B, C, H, W]``.
     """
     if not isinstance(model, nn.Module) or isinstance(model, OptimizedModule) or model._compiled_call_impl is not None:
@@ -167,10 +169,13 @@ def own_copy(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 
 
 def as_logits(output: Any) -> Tensor:
-    """What a network returned, if it is logits ``[B, num_classes]``.
+    """Check that the output of a network is logits ``[B, num_classes]``, and return it.
+
+    Args:
+        output: The output of a network.
 
     Raises:
-        InputError: If it is anything else, with the way to wrap the network.
+        InputError: If it is anything else; the message says how to wrap the network.
     """
     if isinstance(output, Tensor) and output.ndim == 2:
         return output
@@ -193,21 +198,21 @@ def as_logits(output: Any) -> Tensor:
 
 
 def _flat(output: Tensor) -> str:
-    """What makes logits of an output of other dimensions."""
+    """How to turn an output of other dimensions into logits."""
     if output.ndim < 2:
         return ": keep the dimension of the batch, without squeeze()"
     if output.shape[2:].numel() == 1:
         return ": wrap it in a module that returns network(images).flatten(1)"
     if output.ndim == 4:
-        return ": pool what it says about places, for example network(images).mean((2, 3))"
+        return ": pool over height and width, for example network(images).mean((2, 3))"
     return ""
 
 
 def target_score(logits: Tensor, targets: Tensor) -> Tensor:
-    """Sum over the batch of the target's logit: its gradient in one image is that image's own.
+    """Sum over the batch of the targets' logits; its gradient with respect to one image depends on that image alone.
 
-    The logit of an image whose logits are not all finite becomes NaN, and so does its gradient: no method explains
-    a prediction that there is not. The others are not touched.
+    If the logits of an image are not all finite, its logit becomes NaN, and so does its gradient: there is no
+    prediction to explain. The other images are not affected.
 
     Args:
         logits: ``[B, num_classes]``.
@@ -236,20 +241,31 @@ def finite_or_nan(logits: Tensor) -> Tensor:
 
 
 def kernels(create_graph: bool) -> AbstractContextManager[object]:
-    """Where a graph is kept for a second derivative, attention in plain arithmetic: the fused kernels have none.
+    """Context with attention in plain arithmetic if a graph is kept: fused kernels have no second derivative.
 
-    Elsewhere the fast way through the first convolution.
+    Without a graph, the first convolution uses its fast implementation.
+
+    Args:
+        create_graph: Whether a graph is kept for a second derivative.
     """
     return sdpa_kernel(SDPBackend.MATH) if create_graph else ImageConvolutions()
 
 
 @contextmanager
 def graph_mode(create_graph: bool) -> Iterator[None]:
-    """Ordinary tensors, with a graph or without one, inside the block; whatever mode the caller is in."""
+    """Inside the block: no inference mode, and gradients recorded or not, whatever the caller's mode.
+
+    Args:
+        create_graph: Whether gradients are recorded.
+    """
     with torch.inference_mode(False), torch.set_grad_enabled(create_graph):
         yield
 
 
 def ordinary(tensor: Tensor) -> Tensor:
-    """The tensor, or its copy if it was made under inference_mode: such a one cannot enter a graph."""
+    """The tensor, or a copy if it was created in inference mode: such a tensor cannot enter a graph.
+
+    Args:
+        tensor: Any tensor.
+    """
     return tensor.clone() if tensor.is_inference() else tensor

@@ -20,11 +20,14 @@ _fits: WeakKeyDictionary[Any, dict[tuple[Any, ...], int]] = WeakKeyDictionary()
 def check_max_batch(max_batch: int | None) -> None:
     """Refuse a budget that allows no image.
 
+    Args:
+        max_batch: Most images evaluated at once, or ``None``.
+
     Raises:
         InputError: If ``max_batch`` is below 1.
     """
     if max_batch is not None and max_batch < 1:
-        raise InputError(f"max_batch must be at least 1, or null to find what fits, got {max_batch}")
+        raise InputError(f"max_batch must be at least 1, or null to find the largest that fits, got {max_batch}")
 
 
 def starting_batch(image_shape: tuple[int, ...] | torch.Size, device: torch.device) -> int:
@@ -44,7 +47,11 @@ def starting_batch(image_shape: tuple[int, ...] | torch.Size, device: torch.devi
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the memory of the device did not suffice."""
+    """Whether an error says that the device ran out of memory.
+
+    Args:
+        error: Any exception.
+    """
     if isinstance(error, torch.OutOfMemoryError) or is_oom_error(error):
         return True
     return isinstance(error, RuntimeError) and "MPS backend out of memory" in str(error)
@@ -62,18 +69,18 @@ def tiled(
     """Do the work of ``num_images`` times ``num_samples`` evaluations in tiles that fit into memory.
 
     A tile is some images times some inner samples of a method (masks, windows, channels, steps). Tiles come in a
-    fixed order and cover every pair once. When one does not fit, its size is halved and it is done again, so ``work``
-    must change nothing before its evaluations have succeeded. What fitted is remembered for the network: it changes
-    the rounding of results, nothing else.
+    fixed order and cover every pair once. If a tile does not fit, its size is halved and it is done again, so ``work``
+    must change nothing before its evaluations have succeeded. The size that fits is remembered for the network; it
+    affects the rounding of results only.
 
     Args:
         work: Called with the slice of images and the slice of samples of each tile.
         num_images: Images of the batch.
         num_samples: Inner samples per image.
-        model: The network; what fits is remembered as long as it lives.
-        images: The images that it gets, for their shape and device.
-        max_batch: Most images evaluated at once. ``None`` starts from a sensible number and halves it when memory
-            runs out; a given number is obeyed, and not enough memory is an error.
+        model: The network; the size that fits is remembered as long as it exists.
+        images: The images that it gets; they give shape and device.
+        max_batch: Most images evaluated at once. ``None`` starts from a sensible number and halves it if memory
+            runs out; with a given number, running out of memory is an error.
 
     Raises:
         InputError: If ``max_batch`` is below 1.

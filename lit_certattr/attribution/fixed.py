@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Fixed(dict[Hashable, Any]):
-    """What a method makes once a shape and keeps; a copy or a pickle of it is empty, and fills again as it was.
+    """A cache of values that a method computes once per shape; copies and pickles are empty and refill identically.
 
     Example:
         >>> import pickle
@@ -33,10 +33,20 @@ class Fixed(dict[Hashable, Any]):
 
 
 def uniforms(seed: int, *shape: int) -> Tensor:
-    """Uniform numbers in [0, 1) from a generator of their own, float64 on the CPU: the same for every device."""
+    """Uniform numbers in [0, 1) from a generator of their own, float64 on the CPU: the same for every device.
+
+    Args:
+        seed: Seed of the generator.
+        *shape: Shape of the result.
+    """
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def normals(seed: int, *shape: int) -> Tensor:
-    """Standard normal numbers from a generator of their own, float64 on the CPU."""
+    """Standard normal numbers from a generator of their own, float64 on the CPU.
+
+    Args:
+        seed: Seed of the generator.
+        *shape: Shape of the result.
+    """
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

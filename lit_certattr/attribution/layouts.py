@@ -40,11 +40,11 @@ _HEADS = ("num_heads", "n_heads", "nhead", "heads", "num_attention_heads")
 
 @attrs.frozen(eq=False)
 class Layout:
-    """How features ``[B, C, h, w]`` lie in a tensor of the network.
+    """How features ``[B, C, h, w]`` are stored in a tensor of the network.
 
     Args:
-        read: From the tensor, or another of its shape (its gradient), to ``[B, C, h, w]``.
-        restore: From features ``[m * B, C, h, w]`` to what the network had; class tokens stay as they were.
+        read: Converts the tensor, or another of its shape (its gradient), to ``[B, C, h, w]``.
+        restore: Converts features ``[m * B, C, h, w]`` back to the network's shape; class tokens stay unchanged.
     """
 
     read: Callable[[Tensor], Tensor]
@@ -52,15 +52,15 @@ class Layout:
 
 
 class Undecided(Exception):
-    """Both readings fit, and :func:`channels_on_last_axis` is needed."""
+    """The tensor can be read in two ways; :func:`channels_on_last_axis` is needed to decide."""
 
 
 @attrs.frozen(eq=False)
 class Surroundings:
-    """What is known around a place, beside the tensor that passes there.
+    """Facts about a place in the network that help to interpret the tensor there.
 
     Args:
-        label: What the user called the place, for errors.
+        label: The user's name of the place, for messages.
         network: The network.
         name: Full name of the module in the network.
         prefix_tokens: Class and register tokens before the patches, if the network says how many.
@@ -91,7 +91,12 @@ class Surroundings:
 
 @contextmanager
 def grids_of(model: nn.Module, count: int) -> Iterator[list[Grid]]:
-    """Inside the block, the grids that convolutions and poolings make of ``count`` images, the newest one last."""
+    """Inside the block, the grids that convolutions and poolings make of ``count`` images, the newest one last.
+
+    Args:
+        model: The network.
+        count: Number of images in the batch.
+    """
     grids: list[Grid] = []
 
     def note(_: nn.Module, __: Any, output: Any) -> None:
@@ -107,18 +112,22 @@ def grids_of(model: nn.Module, count: int) -> Iterator[list[Grid]]:
 
 
 def prefix_tokens(model: nn.Module) -> int | None:
-    """How many tokens are no patches, if the network says so, as those of timm do."""
+    """Number of class and register tokens, if the network declares it, as timm's networks do; else ``None``.
+
+    Args:
+        model: The network.
+    """
     return max(getattr(module, "num_prefix_tokens", None) or 0 for module in model.modules()) or None
 
 
 def layout_of(tensor: Any, size: Grid, count: int, around: Surroundings) -> Layout:
-    """How a feature map lies in what passes at a place.
+    """How a feature map is stored in the tensor at a place of the network.
 
     Args:
-        tensor: What passes: ``[B, C, h, w]``, ``[B, h, w, C]``, ``[B, T, C]`` or ``[B, C, T]``.
+        tensor: The tensor: ``[B, C, h, w]``, ``[B, h, w, C]``, ``[B, T, C]`` or ``[B, C, T]``.
         size: Height and width of the images that went in.
         count: Number of images, :math:`B`.
-        around: What else is known.
+        around: Facts about the place.
 
     Raises:
         Undecided: If it can be read in two ways, and ``around.on_last_axis`` is needed.
@@ -263,7 +272,7 @@ def channels_on_last_axis(model: nn.Module, image: Tensor) -> frozenset[int]:
     """Numbers of channels of all features ``[..., C]`` that linear layers and layer normalisations give; one pass.
 
     Args:
-        model: Network that takes images; its mode is left as it is.
+        model: Network that takes images; its mode stays unchanged.
         image: One image ``[1, C, H, W]``.
     """
     found: set[int] = set()

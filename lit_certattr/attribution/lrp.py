@@ -92,7 +92,17 @@ class LRP(Attribution):
         self.composite, self.low, self.high, self.epsilon, self.max_batch = composite, low, high, epsilon, max_batch
 
     def scores(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
-        """Signed relevance of every channel, ``[B, C, H, W]``, before the channels are reduced."""
+        """Signed relevance of every channel, ``[B, C, H, W]``, before the channels are reduced.
+
+        Args:
+            model: Network from images in [0, 1] to logits ``[B, num_classes]``.
+            images: Images ``[B, C, H, W]``.
+            targets: Class indices ``[B]``.
+            create_graph: Keep the graph for a derivative of the scores.
+
+        Raises:
+            InputError: If ``model`` is no module, or has a layer without a rule.
+        """
         model = getattr(model, "_orig_mod", model)  # behind torch.compile
         if not isinstance(model, nn.Module):
             raise InputError(f"LRP needs a network of modules, got {type(model).__name__}")

@@ -13,7 +13,12 @@ from lit_certattr.attribution.lrp_values import Branch, Call, Sizes, Traced
 
 
 def of_convolution(call: Call, known: Traced) -> Branch | None:
-    """The branch of a call of a convolution; ``None`` where its padding is given in words."""
+    """The branch of a call of a convolution; ``None`` if its padding is a string.
+
+    Args:
+        call: The call of the convolution.
+        known: Its traced input.
+    """
     weight = call.argument(1, "weight")
     named = (("stride", 1), ("padding", 0), ("dilation", 1))
     values = [call.argument(place, name, default) for place, (name, default) in enumerate(named, 3)]
@@ -30,7 +35,12 @@ def _per_axis(value: int | Sizes, axes: int) -> Sizes:
 
 
 def of_batch_norm(call: Call, known: Traced) -> Branch:
-    """The branch of a batch normalisation in eval mode: one factor and one constant per channel."""
+    """The branch of a batch normalisation in eval mode: one factor and one constant per channel.
+
+    Args:
+        call: The call of the normalisation.
+        known: Its traced input.
+    """
     names = ("running_mean", "running_var", "weight", "bias")
     mean, variance, gain, offset = (call.argument(place, name) for place, name in enumerate(names, 1))
     scale = (variance + call.argument(7, "eps", 1e-5)).rsqrt()
@@ -40,7 +50,12 @@ def of_batch_norm(call: Call, known: Traced) -> Branch:
 
 
 def merged(one: Branch | None, other: Branch | None) -> Branch | None:
-    """The sum of two branches as one; ``None`` if they are not parts of one layer."""
+    """The sum of two branches as one; ``None`` if they are not parts of one layer.
+
+    Args:
+        one: A branch, or ``None``.
+        other: Another branch, or ``None``.
+    """
     if one is None or other is None or one.known.tensor is not other.known.tensor:
         return None
     if one.convolution is None or other.convolution is None:

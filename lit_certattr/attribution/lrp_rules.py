@@ -22,7 +22,11 @@ Signed = tuple[Tensor, Tensor]
 
 
 def passed(relevance: Tensor) -> tuple[Tensor]:
-    """An elementwise function passes the relevance of its output on to its input."""
+    """An elementwise function passes the relevance of its output on to its input.
+
+    Args:
+        relevance: Relevance of the output.
+    """
     return (relevance,)
 
 
@@ -44,7 +48,7 @@ def shared(
 
     Args:
         function: From the parts to the sums; linear in the parts, up to a constant.
-        parts: What is summed.
+        parts: The parts of the sums.
         relevance: Relevance of the sums.
         epsilon: Stabilises the division.
     """
@@ -57,7 +61,16 @@ def shared(
 def epsilon_rule(
     layer: Layer, weight: Tensor, bias: Tensor | None, inputs: Tensor, relevance: Tensor, epsilon: float
 ) -> tuple[Tensor]:
-    """The epsilon rule (Bach et al., 2015): contributions as they are; the bias takes its share."""
+    """The epsilon rule (Bach et al., 2015): all contributions count; the bias takes its share.
+
+    Args:
+        layer: The layer, called with inputs and weight.
+        weight: Its weight.
+        bias: Its bias, of a shape that broadcasts to the outputs.
+        inputs: Inputs of the layer.
+        relevance: Relevance of the outputs.
+        epsilon: Stabilises the division.
+    """
     constant = 0 if bias is None else bias
     (result,) = shared(lambda inputs: layer(inputs, weight) + constant, (inputs,), relevance, epsilon)
     return (result,)

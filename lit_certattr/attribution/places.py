@@ -68,7 +68,12 @@ def find_place(model: nn.Module, layer: str, images: Tensor) -> Place:
 
 @contextmanager
 def tapped(place: Place, through: Callable[[Any], Tensor]) -> Iterator[None]:
-    """Inside the block, what passes at the place goes through a function, and what that returns goes on."""
+    """Inside the block, the tensor at the place is replaced by a function of it.
+
+    Args:
+        place: The place in the network.
+        through: Function from the tensor there to its replacement.
+    """
     with ExitStack() as stack:
         if place.place == "input":
             hook = place.module.register_forward_pre_hook(lambda _, inputs: (through(inputs[0]), *inputs[1:]))

@@ -42,6 +42,9 @@ class Scores(NamedTuple):
 def check_score(score: ScoreKind) -> None:
     """Refuse a score that does not exist.
 
+    Args:
+        score: Name of the score.
+
     Raises:
         InputError: If ``score`` is neither ``"softmax"`` nor ``"logit"``.
     """
@@ -153,6 +156,9 @@ def rounding(logits: Tensor, targets: Tensor, score: ScoreKind = "logit") -> Ten
 
 def check_fill(fill: float) -> None:
     """Refuse a grey level that no image has.
+
+    Args:
+        fill: Value of the filled pixels.
 
     Raises:
         InputError: If ``fill`` is outside [0, 1].

@@ -1,4 +1,4 @@
-"""The smallest real images there are: 8x8 digits."""
+"""Very small real images: 8x8 digits."""
 
 import numpy as np
 import torch
@@ -11,13 +11,13 @@ from lit_certattr.data.split import balanced_order
 class Digits(ImageDataModule):
     """The 1,797 handwritten digits of scikit-learn, 8x8 pixels: no download, trained in seconds.
 
-    Fixed class-balanced split: 1,257 to train, 180 to validate, 360 to test. The id ``digits-0042`` is the
-    digit's place in scikit-learn's file.
+    Fixed class-balanced split: 1,257 to train, 180 to validate, 360 to test. The id ``digits-0042`` gives
+    the digit's index in scikit-learn's file.
 
     Args:
-        batch_size: Images a batch.
-        num_workers: Processes that read images.
-        max_images: Predict on this many images only.
+        batch_size: Images per batch, at least 1.
+        num_workers: Processes that read images; 0 reads in the main process.
+        max_images: Certify this many of the test images only; ``None`` for all.
 
     Reference: Alpaydin, Kaynak, "Optical recognition of handwritten digits", UCI repository, 1998.
     """

@@ -1,4 +1,4 @@
-"""What lies in a folder of images, read without opening a file."""
+"""The contents of a folder of images, listed without opening a file."""
 
 import os
 import unicodedata
@@ -20,10 +20,10 @@ class Contents:
     """The visible contents of a folder; every path is relative to it.
 
     Attributes:
-        images: Regular files with an image's ending, sorted.
-        folders: Sub-folders at every depth, the empty ones too, sorted.
-        passed_over: Number of other regular files by their ending in lower case; ``""`` counts those without one.
-        irregular: What is neither a folder nor a regular file: FIFOs, sockets, devices, links to nowhere.
+        images: Regular files with the file extension of an image, sorted.
+        folders: Sub-folders at every depth, also empty ones, sorted.
+        passed_over: Number of other regular files by extension in lower case; ``""`` counts files without one.
+        irregular: Paths that are neither a folder nor a regular file: FIFOs, sockets, devices, broken links.
     """
 
     images: list[Path] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Contents:
     irregular: list[Path] = field(default_factory=list)
 
     def warning(self) -> str | None:
-        """One line on all that was passed over, or None if nothing was."""
+        """One line on all files that were ignored, or ``None`` if none was."""
         parts = [f"{count} {ending or 'without an ending'}" for ending, count in sorted(self.passed_over.items())]
         if self.irregular:
             parts.append(f"{len(self.irregular)} that are no regular files (the first is {self.irregular[0]})")
@@ -41,7 +41,10 @@ class Contents:
 
 
 def same_name(name: str) -> str:
-    r"""What two names have in common that differ only in letter case or in the Unicode form of their accents.
+    r"""A form that is equal for names that differ only in letter case or in the Unicode form of their accents.
+
+    Args:
+        name: Name of a file or folder.
 
     Example:
         >>> same_name("CAFE\u0301.png") == same_name("caf\u00e9.PNG")
@@ -51,7 +54,11 @@ def same_name(name: str) -> str:
 
 
 def refuse_alike(names: list[str], where: Path) -> None:
-    """Refuse names that some file systems take for one.
+    """Refuse names that some file systems treat as the same name.
+
+    Args:
+        names: Names in one folder.
+        where: The folder, for the message.
 
     Raises:
         InputError: If two names differ only in letter case or in the Unicode form of their accents.
@@ -67,13 +74,13 @@ def refuse_alike(names: list[str], where: Path) -> None:
 
 
 def contents(root: Path) -> Contents:
-    """Look through a folder; links are followed, and those that lead back up are left out.
+    """List a folder with all its sub-folders; links are followed, except links to a folder above.
 
     Args:
         root: The folder.
 
     Raises:
-        InputError: If a folder cannot be read, or two names in one folder are alike.
+        InputError: If a folder cannot be read, or two names in one folder are alike (:func:`refuse_alike`).
     """
     found = Contents()
     waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(Path(), frozenset())]

@@ -1,4 +1,4 @@
-"""Mosaics of images whose classes are known: what the grid pointing game is played on."""
+"""Mosaics of images of known classes, for the grid pointing game."""
 
 import hashlib
 import heapq
@@ -23,23 +23,25 @@ class GridMosaics(ImageDataModule):
     """2 x 2 mosaics of images of four different classes that a network recognises with confidence.
 
     Every mosaic appears four times in the test set, once for the class of each cell, in the order of the cells: all
-    four are evaluated, and a preference for a corner shows. Each image is used once. The id of a sample,
-    ``grid-1a2b3c4d5e6f7a8b-cell2``, is made of the ids of its four images and the cell.
+    four are evaluated, so that a preference for a corner becomes visible. Each image is used once. The id of a sample,
+    ``grid-1a2b3c4d5e6f7a8b-cell2``, is computed from the ids of its four images and the cell.
 
     Args:
-        data: A labelled data set; its test images are used, those without a label are passed over.
-        network: Chooses the images: it must predict the label of an image with at least ``min_confidence``. Its mode,
-            flags and gradients are left as found. A string is the path of a checkpoint of ``train.py fit``.
-        num_grids: Number of mosaics; ``None`` makes as many as there can be. A larger number adds mosaics to a smaller.
+        data: A labelled data set; its test images are used, except images without a label.
+        network: Selects the images: it must predict the label of an image with at least ``min_confidence``. Its mode,
+            flags and gradients stay unchanged. A string is the path of a checkpoint of ``train.py fit``.
+        num_grids: Number of mosaics; ``None`` for as many as possible. A larger number keeps the mosaics of a smaller
+            one and adds more.
         min_confidence: Smallest softmax probability of the label, in [0, 1].
         shrink: Halve the images, so that a mosaic has the size of one image: for networks that take one size only.
-            They then see objects at half the size at which they were asked for their confidence.
-        seed: Chooses which images meet, and in which cell.
-        batch_size: Mosaics a batch.
-        num_workers: Processes that read images.
+            They then see objects at half the size at which the images were selected.
+        seed: Determines which images form a mosaic, and in which cell each lies.
+        batch_size: Mosaics per batch, at least 1.
+        num_workers: Processes that read images; 0 reads in the main process.
 
     Attributes:
-        cells: The cell of each test sample, 0 and 1 above, 2 and 3 below, from the left; known after ``setup``.
+        cells: The cell of each test sample: 0 top left, 1 top right, 2 bottom left, 3 bottom right; known after
+            ``setup``.
         parts: The ids of the four images of each test sample, in the order of the cells; known after ``setup``.
 
     Raises:
@@ -64,7 +66,7 @@ class GridMosaics(ImageDataModule):
     ) -> None:
         super().__init__(batch_size, num_workers)
         if num_grids is not None and num_grids < 1:
-            raise InputError(f"num_grids must be at least 1 or null for all there can be, got {num_grids}")
+            raise InputError(f"num_grids must be at least 1, or null for as many as possible, got {num_grids}")
         if not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence must lie in [0, 1], got {min_confidence}")
         self.data, self.network = data, load_network(network) if isinstance(network, str) else network
@@ -77,11 +79,15 @@ class GridMosaics(ImageDataModule):
         self.image_shape = (channels, scale * height, scale * width)
 
     def prepare_data(self) -> None:
-        """Let the data set fetch what it lacks."""
+        """Let the data set download missing files."""
         self.data.prepare_data()
 
     def setup(self, stage: str) -> None:
-        """Ask the network for its confidence in every test image, and put the mosaics together; once."""
+        """Compute the confidence of the network in every test image and form the mosaics; once.
+
+        Raises:
+            InputError: If no image has a label, or too few are recognised for ``num_grids`` mosaics.
+        """
         if self.test_set is not None:
             return
         self.data.setup("test")
@@ -105,11 +111,11 @@ class GridMosaics(ImageDataModule):
 
 
 class MosaicImages:
-    """Mosaics put together when they are asked for, each one four times in a row.
+    """Mosaics that are assembled on access, each one four times in a row.
 
     Args:
-        images: Where the parts are.
-        grids: Places of the four parts of each mosaic.
+        images: The images of which the mosaics consist.
+        grids: Indices of the four images of each mosaic, in the order of the cells.
         shrink: Average over 2 x 2 pixels, so that a mosaic has the size of one image.
     """
 
@@ -123,7 +129,13 @@ class MosaicImages:
 
 
 def confident(network: nn.Module, data: ImageDataModule, min_confidence: float) -> list[int]:
-    """Places of the images of ``data.predict_set`` whose label the network predicts with at least this probability."""
+    """Indices of the images of ``data.predict_set`` whose label the network predicts with confidence.
+
+    Args:
+        network: From images in [0, 1] to logits; its mode and flags stay unchanged.
+        data: The data set, after ``setup``.
+        min_confidence: Smallest softmax probability of the label, in [0, 1].
+    """
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     found: list[Tensor] = []
     with torch.inference_mode(False), torch.no_grad(), frozen(network):
@@ -135,14 +147,14 @@ def confident(network: nn.Module, data: ImageDataModule, min_confidence: float) 
 
 
 def mosaics(targets: Sequence[int], seed: int) -> list[list[int]]:
-    r"""As many groups of four images of different classes as there can be, each image in one at most.
+    r"""As many groups of four images of different classes as possible, each image in at most one group.
 
-    Taking one image each of the four classes that have most images left gives the largest number m of groups, the
-    largest with :math:`\sum_c \min(n_c, m) \ge 4m` (no class can be in a group twice).
+    Each step takes one image of each of the four classes with the most images left. This gives the largest number m of
+    groups, which is the largest m with :math:`\sum_c \min(n_c, m) \ge 4m` (no class can be in a group twice).
 
     Args:
         targets: Class of each image.
-        seed: Chooses the images, their cells and the order of the groups.
+        seed: Determines the images of a group, their cells and the order of the groups.
 
     Returns:
         Indices of the four images of each group, in the order of the cells; the groups in random order.

@@ -1,4 +1,4 @@
-"""Turning where an image comes from into an id."""
+"""Ids of images, made from their origin."""
 
 import hashlib
 import re
@@ -10,11 +10,11 @@ _LONGEST = 120
 def safe_id(origin: str) -> str:
     """A file name that stands for one origin and depends on nothing else.
 
-    ``/`` becomes ``__``. Where the way back would be ambiguous (blanks, other alphabets, hidden or very long
-    names) the end of a hash of the origin is added, so two origins never share an id.
+    ``/`` becomes ``__``. If two origins could give the same name (blanks, other alphabets, hidden or very long
+    names), a part of a hash of the origin is added, so that different origins get different ids.
 
     Args:
-        origin: For files the path below the root of the data set, with ``/``.
+        origin: Where the image comes from; for files, the path below the root of the data set, with ``/``.
 
     Returns:
         At most 120 letters, digits and ``._-``, no leading dot.

@@ -25,18 +25,18 @@ class ImageFolder(ImageDataModule):
     """A folder of images, with labels (one sub-folder per class) or without.
 
     With sub-folders ``train``, ``val`` or ``test`` (or ``training``; ``valid``, ``validation``, ``dev``; ``testing``;
-    in any letter case) that hold class folders, each is a set of its own; where only one of ``val`` and ``test`` exists
-    it is the test set, and a class-balanced tenth of ``train`` validates. Without them all images are test images. A
-    folder called ``train`` that holds images and stands beside other folders of images is a class. A folder that can
-    be read in two ways is refused.
+    in any letter case) that hold class folders, each is a split; if only one of ``val`` and ``test`` exists, it
+    is the test set, and a class-balanced tenth of ``train`` is the validation set. Without such sub-folders all images
+    are test images. A folder called ``train`` that holds images and stands beside other folders of images is a class. A
+    folder whose structure is ambiguous is refused.
 
     Classes are numbered in alphabetical order over all splits; a class folder without images keeps its number, and a
     warning names it. Hidden files are ignored; one warning counts all other files that are no images, by their
-    endings. The id of an image is its path below the root.
+    extensions. The id of an image is its path below the root.
 
     Args:
         root: The folder.
-        size: Height and width in pixels that images are brought to.
+        size: Height and width in pixels to which images are scaled.
         channels: 3 for RGB, 1 for grayscale; images of the other kind are converted.
         crop: Side of the central square that is kept, as a share of the short side (0.875 is ImageNet's usual
             preparation; 1 leaves images of the right size untouched).
@@ -44,23 +44,24 @@ class ImageFolder(ImageDataModule):
             sub-folders, no for splits without sub-folders.
         class_names: The classes in the order of the network's logits; ``None`` takes the sub-folders in
             alphabetical order.
-        batch_size: Images per batch.
-        num_workers: Processes that read images.
-        max_images: Predict on this many images only.
-        splits: Whether sub-folders called ``train``, ``val`` or ``test`` are splits: ``auto`` decides by what lies in
-            them and beside them, ``folders`` takes them as splits, ``none`` takes every sub-folder as a class.
+        batch_size: Images per batch, at least 1.
+        num_workers: Processes that read images; 0 reads in the main process.
+        max_images: Certify this many of the test images only; ``None`` for all.
+        splits: Whether sub-folders called ``train``, ``val`` or ``test`` are splits: ``auto`` decides by the contents
+            of these folders and of those beside them, ``folders`` takes them as splits, ``none`` takes every sub-folder
+            as a class.
         white_level: The number that becomes 1.0 in images with more than 8 bits per sample, which are kept in float32:
-            a number; ``auto``: what the metadata of the files declare (PGM's maxval, TIFF's MaxSampleValue, PNG's sBIT,
-            OME's SignificantBits), else the largest number in all images of the folder; ``full``: the largest of the
-            type (65535 for 16 bits, PGM's maxval, 1 for floats). After ``setup`` the attribute ``white_level`` holds
-            the number that ``auto`` has found; checkpoints of training hold it as well. Images of 8 bits are scaled by
-            255 unless a smaller number is given.
-        max_pixels: Largest width x height of a file, against decompression bombs.
+            a number; ``auto``: the number that the metadata of the files declare (PGM's maxval, TIFF's MaxSampleValue,
+            PNG's sBIT, OME's SignificantBits), else the largest number in all images of the folder; ``full``: the
+            largest of the type (65535 for 16 bits, PGM's maxval, 1 for floats). After ``setup`` the attribute
+            ``white_level`` holds the number that ``auto`` has found; training checkpoints hold it as well. Images of 8
+            bits are scaled by 255 unless a smaller number is given.
+        max_pixels: Largest width x height of a file in pixels, as protection against decompression bombs.
 
     Raises:
-        InputError: If the folder is missing, cannot be read, has no images or can be read in two ways, two names in it
-            differ only in letter case or Unicode form, a number is out of range, labels are asked for where an image
-            has none, or a class is not in ``class_names``; on ``setup``, if ``auto`` finds no single white level; on
+        InputError: If the folder is missing, cannot be read, has no images or an ambiguous structure, if two names in
+            it differ only in letter case or Unicode form, a number is out of range, ``labels`` is true and an image has
+            none, or a class is not in ``class_names``; on ``setup``, if ``auto`` finds no single white level; on
             access, if a file is damaged or too large or its numbers do not fit the white level.
     """
 
@@ -130,7 +131,11 @@ class ImageFolder(ImageDataModule):
         self.num_classes = len(self.class_names)
 
     def setup(self, stage: str) -> None:
-        """Make the sets; files are decoded when their image is asked for, or to find the white level."""
+        """Make the splits; files are decoded when an image is accessed, or to find the white level.
+
+        Raises:
+            InputError: If ``auto`` finds no single white level, or ``train`` has too few images.
+        """
         if self._headers is None:
             paths = [self.root / path for paths in self._files.values() for path in paths]
             self._headers = read_headers(paths, self.max_pixels)
@@ -153,14 +158,17 @@ class ImageFolder(ImageDataModule):
                 self.train_set = train.subset(order[held_out:])
 
     def state_dict(self) -> dict[str, Any]:
-        """The white level, for checkpoints of training."""
+        """The white level, for training checkpoints."""
         return {} if self._white is None else {"white_level": float(self._white)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuse to go on with images that are scaled differently.
+        """Refuse to continue with images that are scaled differently.
+
+        Args:
+            state_dict: Result of :meth:`state_dict` in the checkpoint.
 
         Raises:
-            InputError: If the white level is another one than in the checkpoint.
+            InputError: If the white level differs from the one in the checkpoint.
         """
         before = state_dict.get("white_level")
         if before != self._white:
@@ -171,7 +179,7 @@ class ImageFolder(ImageDataModule):
         return self.root / self._folders.get(role, role)
 
     def _warn_of_structure(self, images: list[Path], names: list[str]) -> None:
-        """Say what is legal and can still be a mistake."""
+        """Warn of a structure that is legal but may be a mistake."""
         used = sum(len(paths) for paths in self._files.values())
         if used < len(images):
             rank_zero_warn(
@@ -188,7 +196,7 @@ class ImageFolder(ImageDataModule):
             )
 
     def _has_labels(self, role: str, paths: list[Path], labels: bool | Literal["auto"]) -> bool:
-        """Whether the images of one split have labels; refuses those of which only some have."""
+        """Whether the images of one split have labels; refuses a split in which only some have."""
         if labels is False or not paths:
             return False
         without = next((path for path in paths if _class_of(role, path) is None), None)

@@ -1,4 +1,4 @@
-"""Opening an image file safely, and what its header says about the numbers in it."""
+"""Opening an image file safely, and reading from its header how numbers are stored in it."""
 
 import logging
 import re
@@ -14,10 +14,10 @@ from lit_certattr.data.sample import ImageError
 from lit_certattr.errors import InputError
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""What a file may hold, whatever its ending says. Pillow knows formats that run other programs (EPS, Ghostscript)."""
+"""Formats that are read, whatever the file extension. Other formats of Pillow run programs (EPS: Ghostscript)."""
 
 MAX_PIXELS = 178_956_970
-"""Largest width x height that is decoded unless the user says otherwise: Pillow's limit."""
+"""Largest width x height that is decoded by default: Pillow's limit."""
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3}
@@ -25,21 +25,21 @@ _COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3}
 
 
 class Header(NamedTuple):
-    """What a file says about its numbers before they are decoded.
+    """What the header of a file says about its numbers.
 
     Attributes:
-        kind: ``bytes`` is everything that has at most 8 bits per sample.
-        full: The number that means white if nobody says otherwise: the largest of the type, PGM's and PPM's maxval,
-            1 for floats; ``None`` where there is no such convention (signed integers).
-        declared: The number that the metadata declare as the largest, if they do.
-        codec: What decodes more than 8 bits.
+        kind: Type of the numbers; ``bytes`` stands for all images with at most 8 bits per sample.
+        full: The number that means white by default: the largest of the type, the maxval of PGM and PPM, 1 for floats;
+            ``None`` if there is no such convention (signed integers).
+        declared: The largest number as declared by the metadata, or ``None``.
+        codec: The decoder for images with more than 8 bits.
         pages: Whether the file holds more images than the first.
-        bands: Channels of a PNG file, alpha among them.
-        dropped: Whether there is an alpha channel or another band that a grayscale or RGB image cannot keep.
+        bands: Number of channels of a PNG file, including alpha.
+        dropped: Whether there is an alpha channel or another band that is lost in a grayscale or RGB image.
         inverted: Whether 0 is white.
         compressed: Whether a TIFF file is compressed.
-        interleaved: Whether the channels of a TIFF pixel lie side by side.
-        orientation: EXIF's number, 1 to 8, for how a TIFF image with more than 8 bits is turned.
+        interleaved: Whether the channels of a TIFF pixel are stored next to each other.
+        orientation: EXIF orientation, 1 to 8, of a TIFF image with more than 8 bits.
     """
 
     kind: Literal["bytes", "unsigned", "signed", "float"] = "bytes"
@@ -59,10 +59,10 @@ class OpenFile(NamedTuple):
     """An image file whose header has been read.
 
     Attributes:
-        path: Where it lies.
-        stream: Its bytes.
-        header: What it says about its numbers.
-        picture: Pillow's view of it, not yet decoded; ``None`` for TIFF files with more than 8 bits.
+        path: Path of the file.
+        stream: The open file.
+        header: How its numbers are stored.
+        picture: Pillow's image, not yet decoded; ``None`` for TIFF files with more than 8 bits.
     """
 
     path: Path
@@ -73,14 +73,14 @@ class OpenFile(NamedTuple):
 
 @contextmanager
 def open_image(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[OpenFile]:
-    """Open an image file; whatever goes wrong in the block becomes one line that names the file.
+    """Open an image file; every error inside the ``with`` block becomes one line that names the file.
 
     Args:
         path: The file.
-        max_pixels: Largest width x height.
+        max_pixels: Largest width x height in pixels.
 
     Raises:
-        ImageError: If the file is no regular file, cannot be read or decoded, or has more than ``max_pixels``.
+        ImageError: If the file is no regular file, cannot be read or decoded, or has more than ``max_pixels`` pixels.
     """
     if path.exists() and not path.is_file():
         raise ImageError(f"image {path} is not a regular file; remove it")
@@ -151,7 +151,11 @@ def _header(picture: Image.Image, stream: IO[bytes]) -> Header:
 
 
 def netpbm_maxval(picture: Image.Image) -> int:
-    """The number that means white in a PGM or PPM file that Pillow has opened."""
+    """The number that means white in a PGM or PPM file that Pillow has opened.
+
+    Args:
+        picture: The image.
+    """
     arguments = picture.tile[0][3]  # type: ignore[attr-defined]
     if isinstance(arguments, str):
         return 65535 if arguments.startswith("I;16") else 255
@@ -172,7 +176,14 @@ def _significant_bits(stream: IO[bytes]) -> float | None:
 
 @contextmanager
 def open_tiff(stream: IO[bytes]) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPage]]:
-    """A TIFF file and its first page; tifffile's log is silent, since what it says becomes an exception."""
+    """A TIFF file and its first page; tifffile's log is disabled, since its errors become exceptions.
+
+    Args:
+        stream: The open file; read from its beginning.
+
+    Raises:
+        ValueError: If the file has no page.
+    """
     log = logging.getLogger("tifffile")
     silent, log.disabled = log.disabled, True
     stream.seek(0)

@@ -1,4 +1,4 @@
-"""Decoding images without losing a bit: 16-bit and 32-bit integers and floats."""
+"""Decoding images without loss: 16-bit and 32-bit integers and floats."""
 
 import re
 import sys
@@ -19,9 +19,12 @@ _LUMA = (0.299, 0.587, 0.114)
 def stored_numbers(file: OpenFile) -> tuple[NDArray, int]:
     """The numbers of an image with more than 8 bits, as they are stored.
 
+    Args:
+        file: An image with more than 8 bits per sample.
+
     Returns:
-        ``[H, W, 1]`` or ``[H, W, 3]`` of the file's type, without alpha and further bands; and EXIF's number, 1 to 8,
-        for how they are turned.
+        ``[H, W, 1]`` or ``[H, W, 3]`` of the file's type, without alpha and further bands; and the EXIF
+        orientation, 1 to 8.
 
     Raises:
         ImageError: If the file's compression is not supported. Any other exception means that the file is damaged.
@@ -47,7 +50,10 @@ def _decoded(file: OpenFile) -> tuple[NDArray, int]:
 
 
 def number(value: float) -> str:
-    """A number with all its digits, as short as it can be.
+    """A number with all its digits, as short as possible.
+
+    Args:
+        value: Any float.
 
     Example:
         >>> number(4294967295.0), number(0.1)
@@ -57,18 +63,18 @@ def number(value: float) -> str:
 
 
 def scaled(array: NDArray, file: OpenFile, white_level: float | None) -> NDArray:
-    """Numbers brought to [0, 1].
+    """Scale numbers to [0, 1].
 
     Args:
         array: The numbers, any shape.
-        file: Where they come from.
-        white_level: The number that becomes 1; ``None``: the full range of the type.
+        file: The file that holds them.
+        white_level: The number that becomes 1; ``None`` for the full range of the type.
 
     Returns:
         float32 of the same shape.
 
     Raises:
-        ImageError: If a number is not finite, negative or above white, or no white is known.
+        ImageError: If a number is not finite, negative or above white, or white is unknown.
     """
     path, header = file.path, file.header
     low, high = float(array.min()), float(array.max())
@@ -105,7 +111,7 @@ def planes(values: NDArray, channels: int, orientation: int) -> list[Image.Image
     Args:
         values: float32 ``[H, W, 1 or 3]``.
         channels: 1 or 3.
-        orientation: EXIF's number, 1 to 8, for how the image is turned.
+        orientation: EXIF orientation, 1 to 8.
     """
     if channels == 1 and values.shape[2] == 3:
         values = (values.astype(np.float64) @ np.asarray(_LUMA)).astype(np.float32)[..., None]

@@ -1,4 +1,4 @@
-"""Reading pictures of any size and kind as tensors of one size."""
+"""Reading images of any size and format as tensors of one size."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,18 +13,18 @@ from lit_certattr.data.image_numbers import planes, scaled, stored_numbers
 from lit_certattr.data.sample import ImageError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""Files with these endings (in any case) count as images."""
+"""Extensions, in any letter case, of files that are images."""
 
 
 JPEG_SUFFIXES = frozenset({".jpeg", ".jpg"})
-"""Files with these endings have 8 bits, one page and no alpha, so that their headers need not be read beforehand."""
+"""Extensions of files with 8 bits, one page and no alpha, whose headers need not be read in advance."""
 
 
 def centre_square(picture: Image.Image, size: int, crop: float = 1.0) -> Image.Image:
     """The central square of a picture, scaled to ``size`` by antialiased bicubic interpolation.
 
     Args:
-        picture: Of any size.
+        picture: Image of any size.
         size: Height and width of the result in pixels.
         crop: Side of the square as a share of the short side; 0.875 is the usual ImageNet preparation
             (256 down to 224).
@@ -36,12 +36,21 @@ def centre_square(picture: Image.Image, size: int, crop: float = 1.0) -> Image.I
 
 
 def to_pixels(picture: Image.Image) -> Tensor:
-    """uint8 ``[C, H, W]`` of a grayscale or RGB picture."""
+    """uint8 ``[C, H, W]`` of a grayscale or RGB picture.
+
+    Args:
+        picture: Grayscale or RGB image.
+    """
     return torch.from_numpy(np.array(picture, dtype=np.uint8)).reshape(*picture.size[::-1], -1).permute(2, 0, 1)
 
 
 def eight_bits(file: OpenFile, channels: int) -> Image.Image:
-    """Decode an image of at most 8 bits per sample, upright, as grayscale (1 channel) or RGB (3), without alpha."""
+    """Decode an image of at most 8 bits per sample, upright, as grayscale (1 channel) or RGB (3), without alpha.
+
+    Args:
+        file: The open file.
+        channels: 1 (grayscale) or 3 (RGB).
+    """
     assert file.picture is not None
     picture: Image.Image = ImageOps.exif_transpose(file.picture)
     picture.load()
@@ -60,29 +69,29 @@ def read_image(
     white_level: float | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Tensor:
-    """Decode an image file completely and bring its centre to one size.
+    """Decode an image file completely and scale its centre to one size.
 
-    Images of at most 8 bits are scaled as such; others, and those with a ``white_level`` of their own, as float32.
-    Transparency is dropped; of an animation or of several pages the first counts.
+    Images of at most 8 bits are resized as bytes; others, and all images with a ``white_level`` below 255, as float32.
+    Transparency is dropped; of an animation or a file with several pages, the first is used.
 
     Args:
         path: The file.
         size: Height and width of the result.
         channels: 1 (grayscale) or 3 (RGB).
         crop: See :func:`centre_square`.
-        white_level: The number that becomes 1.0, ``None`` for the largest of the file's type. One above 255 leaves
-            images of 8 bits as they are.
-        max_pixels: Largest width x height of a file.
+        white_level: The number that becomes 1.0; ``None`` for the largest of the file's type. A number of 255 or more
+            does not affect images of 8 bits.
+        max_pixels: Largest width x height of a file in pixels.
 
     Returns:
         float32 ``[C, size, size]`` in [0, 1].
 
     Raises:
-        ImageError: If the file cannot be decoded, is cut short or too large, or its numbers do not fit the white level.
+        ImageError: If the file cannot be decoded, is truncated or too large, or its numbers do not fit the white level.
     """
     with open_image(path, max_pixels) as file:
         if file.header.kind != "bytes" and path.suffix.lower() in JPEG_SUFFIXES:
-            raise ImageError(f"image {path} is no JPEG file and has more than 8 bits; give it the ending of its format")
+            raise ImageError(f"image {path} is no JPEG file and has more than 8 bits; rename it as its format requires")
         if file.header.kind == "bytes" and (white_level is None or white_level >= 255):
             return to_pixels(centre_square(eight_bits(file, channels), size, crop)).float() / 255
         if file.header.kind == "bytes":
@@ -96,7 +105,7 @@ def read_image(
 
 
 class ImageFiles:
-    """Image files, read by :func:`read_image` when they are asked for.
+    """Image files, read by :func:`read_image` on access.
 
     Args:
         paths: One file per image.

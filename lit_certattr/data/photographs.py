@@ -1,4 +1,4 @@
-"""Photographs that come inside packages."""
+"""Photographs that are part of Python packages."""
 
 import torch
 from PIL import Image
@@ -27,12 +27,12 @@ class Photographs(ImageDataModule):
     They are test images only. Four carry an ImageNet label; the others have none (-1).
 
     Args:
-        size: Height and width in pixels.
+        size: Height and width in pixels, at least 1.
         crop: Side of the central square that is kept, as a share of the short side (0.875: ImageNet's usual
             preparation).
-        batch_size: Images a batch.
-        num_workers: Processes that read images.
-        max_images: Predict on this many images only.
+        batch_size: Images per batch, at least 1.
+        num_workers: Processes that read images; 0 reads in the main process.
+        max_images: Certify this many of the test images only; ``None`` for all.
 
     Raises:
         InputError: If the size or the share is out of range.

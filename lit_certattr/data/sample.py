@@ -1,4 +1,4 @@
-"""What every data set here hands out: an image, its label, and an id that never changes."""
+"""The samples of every data set: an image, its label, and an id that never changes."""
 
 import re
 from collections import Counter
@@ -23,8 +23,8 @@ class Sample(NamedTuple):
     Attributes:
         image: Float ``[C, H, W]`` in [0, 1]; a batch is ``[B, C, H, W]``.
         target: The class, or -1 without a label; a batch is int64 ``[B]``.
-        id: A name that fits in a file name and depends on nothing but the image's origin: noise is keyed by
-            it and result files are named by it. A batch holds a list of B ids.
+        id: A name that is safe as a file name and depends on the image's origin alone. It determines the noise of the
+            image and names its result files. A batch holds a list of B ids.
     """
 
     image: Tensor
@@ -35,8 +35,11 @@ class Sample(NamedTuple):
 class ImageError(InputError):
     """An image that cannot be used.
 
-    A worker process of a DataLoader re-raises its exception with the whole traceback as the message; this
-    class keeps the one line that a user can act on.
+    A worker process of a DataLoader re-raises an exception with the whole traceback as its message; this class keeps
+    only the line that tells the user what to do.
+
+    Args:
+        message: The message; of several lines, only the text after the name of this class in the last one is kept.
     """
 
     def __init__(self, message: str) -> None:
@@ -44,7 +47,7 @@ class ImageError(InputError):
 
 
 class Images(Protocol):
-    """Anything that gives image ``[C, H, W]`` number ``index``, float in [0, 1]."""
+    """A sequence of images ``[C, H, W]``, float in [0, 1], accessed by index."""
 
     def __getitem__(self, index: int, /) -> Tensor: ...
 
@@ -53,14 +56,14 @@ class SampleSet(Dataset[Sample]):
     """Images with their targets and ids.
 
     Args:
-        images: Gives image number i, float ``[C, H, W]`` in [0, 1].
-        targets: The class of each image, or -1 where there is no label.
-        ids: The id of each image: letters, digits and ``._-``, no leading dot, no two alike.
-        augment: Applied to each image as it is read (training only).
+        images: Images ``[C, H, W]``, float in [0, 1], by index.
+        targets: The class of each image, or -1 for an image without a label.
+        ids: The id of each image: letters, digits and ``._-``, no leading dot; all different.
+        augment: Function applied to each image when it is read (training only), or ``None``.
 
     Raises:
-        InputError: If an id is not safe as a file name or occurs twice; on access, if pixels leave [0, 1] or
-            are not finite.
+        InputError: If the numbers of targets and ids differ, or an id is not safe as a file name or occurs twice; on
+            access, if a pixel is not finite or not in [0, 1].
 
     Example:
         >>> samples = SampleSet(torch.zeros(3, 1, 2, 2), targets=[0, 1, -1], ids=["a", "b", "c"])
@@ -115,7 +118,7 @@ class SampleSet(Dataset[Sample]):
 
 
 class PixelArray:
-    """Images that fit in memory, kept as bytes.
+    """Images kept in memory as bytes.
 
     Args:
         pixels: uint8 ``[N, C, H, W]``.
@@ -137,6 +140,9 @@ class PixelArray:
 def collate(samples: Sequence[Sample]) -> Sample:
     """Stack samples into one batch.
 
+    Args:
+        samples: Samples of single images.
+
     Returns:
         A :class:`Sample` of images ``[B, C, H, W]``, int64 targets ``[B]`` and a list of B ids.
 
@@ -146,7 +152,7 @@ def collate(samples: Sequence[Sample]) -> Sample:
     first = samples[0].image.shape
     for sample in samples:
         if sample.image.shape != first:
-            raise ImageError(f"image {sample.id} has shape {tuple(sample.image.shape)}, others {tuple(first)}")
+            raise ImageError(f"image {sample.id} has shape {tuple(sample.image.shape)}, but others have {tuple(first)}")
     return Sample(
         torch.stack([sample.image for sample in samples]),
         torch.tensor([int(sample.target) for sample in samples]),

@@ -1,4 +1,4 @@
-"""Shuffles and splits that are the same on every machine, for ever."""
+"""Shuffles and splits that are the same on every machine and in every version."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,12 @@ import numpy as np
 def balanced_order(targets: Sequence[int], seed: int = 0) -> list[int]:
     """A fixed shuffle in which every prefix holds the classes in proportion.
 
-    The first ``num_classes`` images of a balanced set are one of each class, so a small ``max_images`` still
-    shows every class, and consecutive slices are stratified splits.
+    The first ``num_classes`` images of a balanced set contain one image of each class. So a small ``max_images`` still
+    covers every class, and consecutive slices are stratified splits.
 
     Args:
         targets: The class of each image; images without a label form one class.
-        seed: Chooses the shuffle.
+        seed: Determines the shuffle.
 
     Returns:
         The indices 0 .. N-1 in their new order.

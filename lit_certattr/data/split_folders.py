@@ -18,24 +18,25 @@ _ROLE = {name: role for role, names in _ROLES.items() for name in names}
 
 
 def split_folders(root: Path, found: Contents, splits: Splits = "auto", labelled: bool = True) -> dict[str, str]:
-    """The folder of each split, by structure and not by name alone.
+    """The folder of each split, found by names and structure.
 
     Folders called ``train`` or ``training``, ``val``, ``valid``, ``validation`` or ``dev``, ``test`` or ``testing``, in
-    any letter case, are splits if they hold folders with images and no other image lies beside them. If they hold
+    any letter case, are splits if they hold folders with images and there is no other image beside them. If they hold
     images themselves and stand beside other folders of images, they are classes.
 
     Args:
         root: The folder, for messages.
-        found: What lies in it.
+        found: The contents of the folder.
         splits: ``auto`` decides by structure, ``folders`` says that folders with these names are splits, ``none`` that
             there are no splits.
         labelled: Whether a folder can be a class.
 
     Returns:
-        The name of the folder of each of ``train``, ``val`` and ``test`` that there is; empty without splits.
+        The folder names of the splits ``train``, ``val`` and ``test``, as far as they exist; empty without splits.
 
     Raises:
-        InputError: If there is more than one reading, or a split that ``splits`` promises does not exist.
+        InputError: If the structure is ambiguous, ``splits`` is ``folders`` and there is no such folder, or ``splits``
+            has another value.
     """
     if splits not in get_args(Splits):
         raise InputError(f"splits must be one of {', '.join(get_args(Splits))}, got {splits!r}")
@@ -70,7 +71,11 @@ def split_folders(root: Path, found: Contents, splits: Splits = "auto", labelled
 
 
 def several_splits_as_classes(found: Contents) -> list[str]:
-    """Classes that carry the names of two or more splits: legal, and worth a word."""
+    """Class folders that have the names of two or more splits: legal, but worth a warning.
+
+    Args:
+        found: The contents of the folder.
+    """
     names = sorted({path.parts[0] for path in found.images if len(path.parts) > 1 and _is_split(path.parts[0])})
     return names if len({_ROLE[name.lower()] for name in names}) > 1 else []
 
@@ -92,7 +97,7 @@ def _roles(root: Path, names: list[str]) -> dict[str, str]:
 
 
 def _refuse_deeper(root: Path, found: Contents) -> None:
-    """Refuse split folders that do not lie in the root itself: their images would all become one set."""
+    """Refuse split folders below a sub-folder of the root: their images would all become one set."""
     children: defaultdict[Path, dict[str, bool]] = defaultdict(dict)
     for folder in {path.parent for path in found.images}:
         for depth in range(1, len(folder.parts)):

@@ -25,33 +25,33 @@ _SHAPES = {
     "ImageNet": (1000, (3, 224, 224)),
 }
 _CROP = {"GTSRB": 1.0, "Flowers102": 1.0, "ImageNet": 0.875}
-"""The sets that are picture files of any size: side of the central square in use, as a share of the short side."""
+"""The data sets of image files of any size: side of the central square in use, as a share of the short side."""
 
 
 class TorchvisionData(ImageDataModule):
     """MNIST, FashionMNIST, CIFAR-10, CIFAR-100, GTSRB, Flowers102 or ImageNet through torchvision.
 
     The test set is torchvision's (for ImageNet its ``val``); validation images are held out of its training
-    set (for Flowers102 its ``train`` and ``val``) by a fixed class-balanced choice. The id ``cifar10-test-00042`` is
-    the image's place in torchvision's order; ids of sets that are picture files are paths below the root. ImageNet
+    set (for Flowers102 its ``train`` and ``val``) by a fixed class-balanced choice. The id ``cifar10-test-00042``
+    gives the image's index in torchvision's order; ids of data sets of image files are paths below the root. ImageNet
     images are the central 224 x 224 pixels after scaling the short side to 256; traffic signs and flowers are
     central squares, 32 and 128 pixels wide as in the literature on robust attributions.
 
     Args:
         name: The data set.
         root: The folder in which torchvision keeps it.
-        download: Download what is missing (not ImageNet, which has no public address).
-        val_size: Images of the training set that validate.
+        download: Download missing files (not for ImageNet, which has no public address).
+        val_size: Number of training images that are held out for validation, at least 1.
         augment: Train on random crops (after 4 pixels of padding) and mirror images; CIFAR only.
-        batch_size: Images a batch.
-        num_workers: Processes that read images.
-        max_images: Predict on this many images only.
+        batch_size: Images per batch, at least 1.
+        num_workers: Processes that read images; 0 reads in the main process.
+        max_images: Certify this many of the test images only; ``None`` for all.
 
     Attributes:
         class_names: Known after ``setup``.
 
     Raises:
-        InputError: If the files are absent or damaged or cannot be downloaded, or an argument does not fit.
+        InputError: If files are missing or damaged or cannot be downloaded, or an argument does not fit.
     """
 
     def __init__(
@@ -83,7 +83,11 @@ class TorchvisionData(ImageDataModule):
         self.class_names = []
 
     def prepare_data(self) -> None:
-        """Download, if that was asked for; Lightning calls this in one process only."""
+        """Download the files if ``download`` is set; Lightning calls this in one process only.
+
+        Raises:
+            InputError: If the files cannot be downloaded.
+        """
         if not self.download:
             return
         kind = getattr(datasets, self.dataset)
@@ -98,7 +102,11 @@ class TorchvisionData(ImageDataModule):
             ) from error
 
     def setup(self, stage: str) -> None:
-        """Read what the stage needs: the training images for fit and validate, else the test images."""
+        """Read the images of the stage: the training images for fit and validate, else the test images.
+
+        Raises:
+            InputError: If files are missing or damaged, or ``val_size`` leaves no image for training.
+        """
         if stage in ("fit", "validate"):
             train = self._read(train=True)
             if self.val_size >= len(train):

@@ -1,4 +1,4 @@
-"""Images that must not change while they are worked on."""
+"""Images that must not change during a run."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -9,9 +9,9 @@ from lit_certattr.data.sample import ImageError, Sample, SampleSet
 
 
 class UnchangedSamples(SampleSet):
-    """Samples whose images are refused if they are not what they were when they were read first.
+    """Samples that refuse an image that has changed since it was first read.
 
-    A run records a hash of all images before it works on the first. An image file that is replaced in between would be
+    A run records a hash of all images before it certifies the first. An image file that is replaced in between would be
     certified under the hash of another image.
 
     Args:
@@ -38,7 +38,7 @@ class UnchangedSamples(SampleSet):
         self._digests: dict[str, bytes] = {}
 
     def subset(self, indices: Sequence[int], augment: Callable[[Tensor], Tensor] | None = None) -> "UnchangedSamples":
-        """The samples at ``indices``, in that order; what was read already counts."""
+        """The samples at ``indices``, in that order; they share the record of images that were read."""
         chosen = UnchangedSamples(self._samples.subset(indices, augment))
         chosen._digests = self._digests
         return chosen

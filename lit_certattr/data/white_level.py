@@ -1,4 +1,4 @@
-"""Which number means white in the images of a folder that have more than 8 bits."""
+"""The number that means white in images with more than 8 bits per sample."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,7 +23,12 @@ _LOOKED_AT = 64
 def read_headers(paths: Sequence[Path], max_pixels: int = MAX_PIXELS) -> dict[Path, Header]:
     """The headers of all files that can hold more than 8 bits, several pages or alpha: all but JPEG.
 
-    A file that cannot be opened is left out; it is named when its image is asked for.
+    Args:
+        paths: The files.
+        max_pixels: Largest width x height of a file in pixels.
+
+    Returns:
+        Headers by path; a file that cannot be opened is left out, and reported when its image is accessed.
     """
     headers = {}
     for path in paths:
@@ -37,7 +42,12 @@ def read_headers(paths: Sequence[Path], max_pixels: int = MAX_PIXELS) -> dict[Pa
 
 
 def warn_of_losses(headers: dict[Path, Header], root: Path) -> None:
-    """Say, once and with numbers, what of the files is not used: later pages, and alpha or further bands."""
+    """Warn once, with numbers, of contents that are not used: later pages, and alpha or further bands.
+
+    Args:
+        headers: Headers by path.
+        root: The folder of the images.
+    """
     for name, what in (
         ("pages", "of {} with several pages or frames only the first is used"),
         ("dropped", "alpha or further bands are dropped from {}"),
@@ -51,20 +61,20 @@ def warn_of_losses(headers: dict[Path, Header], root: Path) -> None:
 def resolve_white_level(
     white_level: WhiteLevel, headers: dict[Path, Header], root: Path, max_pixels: int = MAX_PIXELS
 ) -> float | None:
-    """One number for all images of more than 8 bits.
+    """One white level for all images with more than 8 bits per sample.
 
     Args:
-        white_level: A number; ``auto``: what the metadata of the files declare, else the largest number in them;
-            ``full``: the largest that their type can hold.
-        headers: Of the images.
-        root: Their folder, for messages.
-        max_pixels: Largest width x height of a file.
+        white_level: A number; ``auto``: the number that the metadata of the files declare, else the largest number in
+            them; ``full``: the largest number of each file's type.
+        headers: Headers of the images by path.
+        root: The folder of the images, for messages.
+        max_pixels: Largest width x height of a file in pixels.
 
     Returns:
         The number that means white, or ``None`` for the largest of each file's type.
 
     Raises:
-        InputError: If ``auto`` finds images of different kinds, or metadata that disagree.
+        InputError: If ``auto`` finds images of different types, metadata that disagree, or images of zeros only.
     """
     deep: defaultdict[str, list[Path]] = defaultdict(list)
     for path, header in headers.items():

@@ -32,7 +32,14 @@ class RemovalMetric(FixedPointMean):
         self.name, self.position = name, tuple(position)
 
     def update(self, curves: RemovalCurves) -> None:
-        """Add the curves of some images."""
+        """Add the curves of some images.
+
+        Args:
+            curves: Curves of new images.
+
+        Raises:
+            InputError: If they have another number of points than the metric.
+        """
         points = curves.map.shape[1]
         if points != len(self.position):
             raise InputError(f"{type(self).__name__} averages curves of {len(self.position)} points, got {points}")
@@ -142,7 +149,14 @@ class CertifiedDeletion(RemovalMetric):
         super().__init__("certified_deletion", (0.0, *sorted(top_k)), **kwargs)
 
     def update(self, curves: RemovalCurves) -> None:
-        """Add the curves of some images, see :func:`~lit_certattr.metrics.functional.certified_deletion`."""
+        """Add the curves of some images, see :func:`~lit_certattr.metrics.functional.certified_deletion`.
+
+        Args:
+            curves: Curves of new images.
+
+        Raises:
+            InputError: If they have other levels than the metric.
+        """
         found = [round(float(share), 6) for share in curves.position]
         if found != [round(share, 6) for share in self.position]:
             raise InputError(f"these curves have the levels {found[1:]}, the metric {list(self.position[1:])}")

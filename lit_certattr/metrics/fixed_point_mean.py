@@ -13,7 +13,12 @@ _ONE = 2**32
 
 
 def settings_state(kind: type, *settings: object) -> str:
-    """Name of the empty state of a metric with these settings: an identifier, different for different settings."""
+    """Name of the empty state of a metric with these settings: an identifier, different for different settings.
+
+    Args:
+        kind: Class of the metric.
+        *settings: Its settings.
+    """
     return f"settings_{kind.__name__}" + "".join(
         sign if sign.isalnum() else f"_{ord(sign):x}_" for sign in repr(settings)
     )

@@ -63,7 +63,15 @@ class SameClassOverlap(Metric):
         self.add_state("constant", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, maps: Tensor, predictions: Tensor) -> None:
-        """Add maps ``[B, H, W]`` and the predicted classes ``[B]`` of their images, each image once."""
+        """Add maps ``[B, H, W]`` and the predicted classes ``[B]`` of their images, each image once.
+
+        Args:
+            maps: Maps ``[B, H, W]``.
+            predictions: Predicted classes ``[B]`` of their images.
+
+        Raises:
+            InputError: If the maps have another shape than the metric, or a prediction is no class.
+        """
         if maps.shape[1:] != self.map_shape:
             raise InputError(f"maps must be [B, {self.map_shape[0]}, {self.map_shape[1]}], got {tuple(maps.shape)}")
         classes, masks, constant = top_k_sets(maps, predictions, self.top_k)

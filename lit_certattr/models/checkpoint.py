@@ -49,7 +49,7 @@ def load_state_dict(path: str | Path, weights_key: str | None = None) -> dict[st
         raise InputError(f"checkpoint {path} holds no state dict of tensors")
     if len(found) > 1:
         keys = ", ".join(map(repr, found))
-        raise InputError(f"checkpoint {path} holds several state dicts: {keys}; say which one with weights_key")
+        raise InputError(f"checkpoint {path} holds several state dicts: {keys}; choose one with weights_key")
     return next(iter(found.values()))
 
 
@@ -77,7 +77,10 @@ def check_weights_key(path: str | Path | None, weights_key: str | None) -> None:
         InputError: If a key is given without a file.
     """
     if path is None and weights_key is not None:
-        raise InputError(f"weights_key={weights_key!r} chooses among the weights of a file, but no file is given")
+        raise InputError(
+            f"weights_key={weights_key!r} selects weights from a file, but no file is given; set weights to its path, "
+            "or remove weights_key"
+        )
 
 
 def load_weights(network: nn.Module, path: str | Path, weights_key: str | None = None) -> None:

@@ -105,7 +105,7 @@ def read_checkpoint(path: Path, network_bytes: int | None = None) -> Mapping[Any
         with path.open("rb") as file:
             head = file.read(512)
     except PermissionError as error:
-        raise InputError(f"checkpoint {path} may not be read: permission denied") from error
+        raise InputError(f"checkpoint {path} cannot be read: permission denied; change its permissions") from error
     except OSError as error:
         raise InputError(f"checkpoint {path} cannot be read: {error.strerror}") from error
     _check_size(path, size, network_bytes)
@@ -141,7 +141,7 @@ def _load(path: Path, size: int, head: bytes, network_bytes: int | None) -> obje
             "weights_only=False)['state_dict'], NEW), or of a whole network torch.save(network.state_dict(), NEW)"
         ) from error
     except MemoryError as error:
-        raise InputError(f"checkpoint {path} asks for more memory than there is; it may be damaged") from error
+        raise InputError(f"checkpoint {path} needs more memory than is available; it may be damaged") from error
     except Exception as error:  # a hostile or damaged file can make the reader stumble in any way
         if "legacy .tar format" in str(error):
             raise InputError(

@@ -112,7 +112,7 @@ def select_weights(
         keys = ", ".join(repr(one.key) for one in different)
         raise InputError(
             f"checkpoint {path} holds {len(different)} sets of weights for {type(network).__name__}: {keys}; "
-            "say which one with weights_key"
+            "choose one with weights_key"
         )
     if not different and not sets:
         raise InputError(f"{who}: {_contents(content, own, weights_key)}")

@@ -81,7 +81,7 @@ class TimmClassifier(nn.Module):
             if not pretrained:
                 raise InputError(f"timm cannot build {name!r}: {reason}") from error
             raise InputError(
-                f"the weights of {name} cannot be had ({reason}); "
+                f"the weights of {name} cannot be downloaded ({reason}); "
                 "on a machine without a network give weights=PATH of a local file"
             ) from error
         if network.num_classes < 1:

@@ -155,7 +155,7 @@ def _fetch(name: str, weights: WeightsEnum) -> None:
         raise InputError(f"{file} is not a plain state dict; delete it and download it again") from error
     except (OSError, HTTPException, RuntimeError, EOFError) as error:
         raise InputError(
-            f"the weights {weights.name} of {name} cannot be had ({_first_line(error)}); "
+            f"the weights {weights.name} of {name} cannot be downloaded ({_first_line(error)}); "
             f"fetch {weights.url} on a machine with a network and put it at {file}"
         ) from error
 

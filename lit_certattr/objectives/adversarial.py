@@ -14,12 +14,12 @@ from lit_certattr.objectives.robust_losses import AdversarialLoss, MartLoss, Rob
 
 
 def neighbours_of(images: Tensor, score: Score, config: AttackConfig, eps: Tensor | None = None) -> Tensor:
-    """The neighbours that training looks at: the last points of an attack with fresh random starts.
+    """The neighbours on which a network is trained: the last points of an attack with fresh random starts.
 
     Args:
         images: Clean images ``[B, C, H, W]``.
-        score: What the neighbours maximise; to be called inside :func:`~.contexts.attacking`.
-        config: The attack; its ``keep`` and ``seed`` do not count.
+        score: The score that the neighbours maximise; to be called inside :func:`~.contexts.attacking`.
+        config: The attack; its ``keep`` and ``seed`` are ignored.
         eps: Budget of each image ``[B]`` in place of ``config.eps``.
 
     Returns:
@@ -29,9 +29,19 @@ def neighbours_of(images: Tensor, score: Score, config: AttackConfig, eps: Tenso
 
 
 def check_start(loss: RobustLoss, attack: AttackConfig) -> None:
-    """Refuse an attack that stands still: one that begins at the image, where the score of this loss is smallest."""
+    """Refuse an attack that cannot move: it starts at the image, where the gradient of this score is zero.
+
+    Args:
+        loss: The loss that the neighbours maximise.
+        attack: Settings of the search.
+
+    Raises:
+        InputError: If the search would start where the gradient of the score is zero.
+    """
     if loss.flat_at_image and attack.init == "zero" and attack.steps:
-        raise InputError(f"{type(loss).__name__} needs an attack with a random start: at the image nothing rises")
+        raise InputError(
+            f"{type(loss).__name__} has zero gradient at the image itself: set init to uniform, gaussian or boundary"
+        )
 
 
 class RobustTraining(Objective):
@@ -41,12 +51,12 @@ class RobustTraining(Objective):
     Cost: ``attack.steps`` forward and backward passes, and those of the loss.
 
     Args:
-        loss: What is minimised, and what the neighbours maximise.
-        attack: How they are searched. ``keep`` and ``seed`` do not count: training takes the last point, and new
+        loss: The loss that is minimised; it gives the score that the neighbours maximise.
+        attack: How they are searched. ``keep`` and ``seed`` are ignored: training uses the last point, and new
             random starts at every step.
 
     Raises:
-        InputError: If the attack begins where the score of the loss has no slope.
+        InputError: If the attack starts where the gradient of the score is zero.
     """
 
     def __init__(self, loss: RobustLoss, attack: AttackConfig) -> None:
@@ -95,7 +105,7 @@ class TRADES(RobustTraining):
 
     Args:
         attack: Norm, budget and steps, see :class:`RobustTraining`; the authors start at
-            ``init="gaussian"``, and ``"zero"`` would stand still.
+            ``init="gaussian"``, and ``"zero"`` has zero gradient.
         beta: Weight of the divergence, 0 or more.
 
     Reference: Zhang et al., "Theoretically principled trade-off between robustness and accuracy", ICML 2019.

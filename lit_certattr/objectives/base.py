@@ -9,33 +9,37 @@ from lit_certattr.settings import Settings
 
 
 class Objective(Settings, ABC):
-    """A loss that a network is trained on; it may look at the network as often, and wherever, it likes.
+    """A training loss; it may evaluate the network as often, and at any images, as it needs.
 
     A subclass implements ``__call__``. It may call the model on other images than it was given and
     differentiate it twice (``torch.autograd.grad(..., create_graph=True)``). It never calls ``.backward()``,
-    never touches ``.grad``, and leaves the model's mode and flags as it found them: the Trainer does the rest.
-    Randomness comes from torch's global generator.
+    never touches ``.grad``, and leaves the model's mode and flags unchanged: the Trainer does the rest.
+    Random numbers come from torch's global generator.
 
     Attributes:
         order: Highest derivative of the network that the gradient of the loss needs. From 2 on the Trainer's
             precision, ``torch.compile`` and attention kernels matter:
             :class:`~lit_certattr.modules.RobustClassifier` checks them before the first step.
-        epoch: Where the training is, for schedules: 3.5 in the middle of the fourth epoch. ``RobustClassifier``
-            sets it before every step; a loop of your own must too, or a warm-up never ends.
+        epoch: Progress of the training in epochs, for schedules: 3.5 in the middle of the fourth epoch.
+            ``RobustClassifier`` sets it before every step; a loop of your own must do so too, or a warm-up never ends.
     """
 
     order: ClassVar[int] = 1
     epoch: float = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """What the objective remembers from batch to batch: tensors and plain values, for a checkpoint.
+        """State that the objective keeps between batches, for a checkpoint: tensors and plain values.
 
-        Most objectives remember nothing.
+        Most objectives have no state.
         """
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that :meth:`state_dict` has given, with tensors on any device."""
+        """Restore a state.
+
+        Args:
+            state: Result of :meth:`state_dict`, with tensors on any device.
+        """
 
     @abstractmethod
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -47,12 +51,16 @@ class Objective(Settings, ABC):
             targets: Class indices ``[B]``.
 
         Returns:
-            The loss, a scalar with its graph, and what to log beside it: detached scalars by name.
+            The loss, a scalar with its graph, and further values to log: detached scalars by name.
         """
 
 
 def accuracy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Share of logits ``[B, num_classes]`` whose largest one is the target's; a scalar in [0, 1].
+    """Share of images whose largest logit belongs to the target; a scalar in [0, 1].
+
+    Args:
+        logits: Logits ``[B, num_classes]``.
+        targets: Class indices ``[B]``.
 
     Example:
         >>> import torch

@@ -108,5 +108,9 @@ class CACR(PairObjective):
 
 
 def unevenness(maps: Tensor) -> Tensor:
-    """KL(uniform || softmax of the map) of maps ``[B, N]``, ``[B]``: zero for a constant map, larger for peaks."""
+    """KL(uniform || softmax of the map) of maps ``[B, N]``, ``[B]``: zero for a constant map, larger for peaks.
+
+    Args:
+        maps: Maps as rows ``[B, N]``.
+    """
     return -math.log(maps.shape[1]) - maps.log_softmax(1).mean(1)

@@ -19,7 +19,7 @@ class GradientNorm(PenaltyObjective):
 
     Args:
         weight: :math:`\lambda`, a number or a :class:`Schedule`.
-        smooth_beta: Sharpness of a softplus twin, see :class:`PenaltyObjective`.
+        smooth_beta: Sharpness of the softplus that replaces ReLU, see :class:`PenaltyObjective`.
 
     Reference: Drucker & LeCun, "Improving generalization performance using double backpropagation", 1992.
     """
@@ -39,13 +39,13 @@ class GradientNormByDifferences(PenaltyObjective):
     .. math:: \ell(x, y) + \lambda\left(\frac{\ell(x + h v, y) - \ell(x, y)}{h}\right)^2,
               \qquad v = \nabla_x \ell / \|\nabla_x \ell\|_2 \text{ (constant)}
 
-    As h falls this is the penalty of :class:`GradientNorm`; the authors' has a factor 1/2. Compiled networks and half
-    precision of the Trainer are no obstacle. Logs ``accuracy`` and ``penalty``. Cost: four forward and backward
-    passes.
+    As h approaches 0, this becomes the penalty of :class:`GradientNorm`; the authors' penalty has a factor 1/2. It
+    works with compiled networks and in half precision. Logs ``accuracy`` and ``penalty``. Cost: four forward and
+    backward passes.
 
     Args:
         weight: :math:`\lambda`, a number or a :class:`Schedule`.
-        step: h, an l2 length in pixel units; positive.
+        step: Step h, an l2 length in pixel units; positive.
 
     Raises:
         InputError: If ``step`` is not positive.
@@ -69,6 +69,10 @@ class GradientNormByDifferences(PenaltyObjective):
 
 def positive(number: float, name: str) -> float:
     """The number, if it is positive and finite.
+
+    Args:
+        number: The number.
+        name: Its name in the message.
 
     Raises:
         InputError: If not, naming it.

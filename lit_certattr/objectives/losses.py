@@ -8,12 +8,21 @@ from torch.nn import functional
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of each image, ``[B]``, of logits ``[B, num_classes]`` and class indices ``[B]``."""
+    """Cross-entropy of each image, ``[B]``, of logits ``[B, num_classes]`` and class indices ``[B]``.
+
+    Args:
+        logits: Logits ``[B, num_classes]``.
+        targets: Class indices ``[B]``.
+    """
     return functional.cross_entropy(logits, targets, reduction="none")
 
 
 def kl_divergence(logits: Tensor, others: Tensor) -> Tensor:
     """KL(p || q) of each image, ``[B]``, for p the softmax of ``logits`` and q that of ``others`` ``[B, num_classes]``.
+
+    Args:
+        logits: Logits ``[B, num_classes]``.
+        others: Logits of the same shape.
 
     Example:
         >>> kl_divergence(torch.zeros(1, 2), torch.tensor([[0.0, 5.0]])).item() > 1
@@ -28,6 +37,10 @@ def margin_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
     Computed from logits: with z the largest wrong one, ``1 - p`` is the softmax mass of all other classes.
 
+    Args:
+        logits: Logits ``[B, num_classes]``.
+        targets: Class indices ``[B]``.
+
     Example:
         >>> margin_cross_entropy(torch.zeros(1, 2), torch.tensor([0])).item()  # 2 log 2
         1.386294...
@@ -40,6 +53,9 @@ def margin_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 def log_mean_softmax(logits: Tensor) -> Tensor:
     """Logarithm of the mean prediction ``[B, num_classes]`` of logits ``[m, B, num_classes]`` of m copies.
+
+    Args:
+        logits: Logits ``[m, B, num_classes]`` of m copies.
 
     Example:
         >>> log_mean_softmax(torch.tensor([[[500.0, 0.0]], [[0.0, 500.0]]])).exp()

@@ -171,7 +171,12 @@ class NeighbourPath(TrainingMap):
 
 
 def explained(model: nn.Module, of: Explained) -> Callable[[Tensor], Tensor]:
-    """The function whose "logits" are what is explained: those of ``model``, each class's loss, or its probability."""
+    """The function whose "logits" are what is explained: those of ``model``, each class's loss, or its probability.
+
+    Args:
+        model: Network from images to logits.
+        of: ``"logit"``, ``"loss"`` or ``"probability"``.
+    """
     if of == "logit":
         return model
     if of == "loss":

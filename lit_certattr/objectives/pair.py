@@ -24,15 +24,16 @@ Maximised = Literal["loss", "distance", "both"]
 
 @dataclass(frozen=True)
 class Neighbour:
-    """Which image near the clean one an objective looks at.
+    """How an objective chooses an image near the clean one.
 
     Args:
-        attack: How it is searched; ``keep`` and ``seed`` do not count.
-        maximise: What it maximises: ``"loss"``: what the base loss attacks (cross-entropy, a divergence);
+        attack: How the neighbour is searched; ``keep`` and ``seed`` are ignored.
+        maximise: What it maximises: ``"loss"``: the score of the base loss (cross-entropy, a divergence);
             ``"distance"``: the distance of the maps; ``"both"``: the loss plus ``weight`` times the distance.
 
     Raises:
-        InputError: If the search would begin at the clean image, where every distance is smallest and has no slope.
+        InputError: If ``maximise`` has another value, or the search would start at the clean image, where the gradient
+            of every distance is zero.
     """
 
     attack: AttackConfig
@@ -42,19 +43,21 @@ class Neighbour:
         if self.maximise not in get_args(Maximised):
             raise InputError(f"maximise must be one of {', '.join(get_args(Maximised))}, got {self.maximise!r}")
         if self.maximise == "distance" and self.attack.init == "zero" and self.attack.steps:
-            raise InputError("init must not be 'zero' for a neighbour whose map is far: at the image nothing rises")
+            raise InputError(
+                "init='zero' has zero gradient for maximise='distance': set init to uniform, gaussian or boundary"
+            )
 
 
 class PairObjective(Objective):
     """A loss of predictions plus a weighted penalty on the maps of an image and of its neighbour.
 
-    Maps are taken with the network in eval mode. While the weight is zero, they are not computed.
+    Maps are computed with the network in eval mode. While the weight is zero, they are not computed.
 
     Args:
         base: Loss of the predictions.
-        neighbour: Which neighbour, and how it is found.
+        neighbour: How the neighbour is chosen and searched.
         weight: Weight of the penalty, a number or a :class:`Schedule`.
-        smooth_beta: Sharpness of the softplus twin in which maps are taken; ``None`` takes the network as it is.
+        smooth_beta: Sharpness of the softplus that replaces ReLU while maps are computed; ``None`` keeps ReLU.
         two_pass: Evaluate the terms of the maps one at a time without keeping their graphs, see
             :func:`~.two_pass.two_pass`: memory does not grow with their number, and each is evaluated twice.
     """
@@ -130,5 +133,9 @@ class PairObjective(Objective):
 
 
 def total(terms: Iterator[Tensor]) -> Tensor:
-    """Sum of the terms of a map."""
+    """Sum of the terms of a map.
+
+    Args:
+        terms: Terms of one shape, at least one.
+    """
     return torch.stack(list(terms)).sum(0)

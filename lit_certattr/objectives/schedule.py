@@ -9,15 +9,15 @@ from lit_certattr.errors import InputError
 
 @dataclass(frozen=True)
 class Schedule:
-    """A number that is zero for the first epochs, and may then rise linearly to its value.
+    """A number that is zero for the first epochs and may then increase linearly to its value.
 
-    A penalty on attributions that acts from the first step finds the easiest solution, a network whose maps are all
+    With a penalty on attributions from the first step, training finds a trivial solution, a network whose maps are all
     the same, before the network has learnt anything that could be explained.
 
     Args:
-        value: The number in the end; 0 or more.
-        warmup_epochs: Epochs during which it is zero; fractions count.
-        ramp_epochs: Epochs after these during which it rises to ``value``.
+        value: Final value; 0 or more.
+        warmup_epochs: Number of epochs with value zero, at least 0; fractions are allowed.
+        ramp_epochs: Number of epochs after them in which the value increases to ``value``, at least 0.
 
     Raises:
         InputError: If a number is negative or not finite.
@@ -40,7 +40,11 @@ class Schedule:
 
     @classmethod
     def of(cls, weight: "float | Schedule") -> Self:
-        """A schedule as it is, a number as one that holds from the first step."""
+        """The schedule itself; for a number, a schedule with this value from the first step.
+
+        Args:
+            weight: A schedule, or a number of at least 0.
+        """
         return weight if isinstance(weight, cls) else cls(float(weight))  # type: ignore[arg-type]
 
     def at(self, epoch: float) -> float:

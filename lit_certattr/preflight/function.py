@@ -122,7 +122,16 @@ def check_function(
 
 
 def check_shape(attribution: Attribution, maps: Tensor, expected: tuple[int, int]) -> None:
-    """Refuse maps ``[B, H, W]`` of another height and width than those of other images."""
+    """Refuse maps ``[B, H, W]`` of another height and width than those of other images.
+
+    Args:
+        attribution: The method.
+        maps: Maps ``[B, H, W]``.
+        expected: Height and width of the maps of other images.
+
+    Raises:
+        InputError: If the maps have another height or width.
+    """
     if tuple(maps.shape[1:]) != expected:
         raise InputError(
             f"{type(attribution).__name__} must return maps of one shape [H, W] for all images: got "

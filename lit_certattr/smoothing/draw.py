@@ -78,7 +78,7 @@ class Draw:
             InputError: If the attribution method is not the gradient of a score.
         """
         if self.score is None:
-            raise InputError("the attribution method has no score in [0, 1]; ProbabilityGradient has")
+            raise InputError("the attribution method is not the gradient of a score in [0, 1]; use ProbabilityGradient")
         with torch.no_grad():
             scores = self.score(self.model, self.images, self.targets)
             inside = scores.double().clamp(0, 1)
@@ -95,5 +95,5 @@ class Draw:
             InputError: In half precision, in which the images are rounded too coarsely to recover the noise.
         """
         if self.images.element_size() < 4:
-            raise InputError(f"images of {self.images.dtype} do not show their noise; use 32-bit precision")
+            raise InputError(f"noise cannot be recovered from {self.images.dtype} images; set precision to 32-true")
         return (self.images.double() - self.clean.double()) / self.sigma

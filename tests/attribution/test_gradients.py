@@ -238,7 +238,7 @@ def test_a_users_method_needs_no_channels(images):
 
     assert torch.equal(Brightness()(None, images, TARGETS), images.mean(1))
     assert repr(Brightness()) == "Brightness()"
-    with pytest.raises(InputError, match="Forgetful reduces channels but was made without a rule: call super"):
+    with pytest.raises(InputError, match="Forgetful reduces channels but was created without a rule: call super"):
         Forgetful()(None, images, TARGETS)
 
 

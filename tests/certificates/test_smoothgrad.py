@@ -328,7 +328,9 @@ def test_half_precision_is_refused():
     accumulator = certificate.start(GaussianNoise(SIGMA), (4, 5), 20)
     images, clean = torch.rand(5, 1, 4, 5).to(half), torch.zeros(1, 4, 5)
     draw = Draw(Counting().to(half), images, 0, clean, SIGMA, method, method.score)
-    with pytest.raises(InputError, match=r"float16 do not show their noise; use 32-bit precision"):
+    with pytest.raises(
+        InputError, match=r"noise cannot be recovered from torch.float16 images; set precision to 32-true"
+    ):
         accumulator.update(MapBlock(draw))
 
 

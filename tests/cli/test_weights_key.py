@@ -33,7 +33,7 @@ def test_run_and_audit_take_the_named_weights(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(run)
     assert stopped.value.code == 2
-    assert "2 sets of weights for SmallCNN: 'model', 'model_ema'; say which one with weights_key" in (
+    assert "2 sets of weights for SmallCNN: 'model', 'model_ema'; choose one with weights_key" in (
         capsys.readouterr().err
     )
     main([*run, "--weights_key=model_ema"])
@@ -45,6 +45,6 @@ def test_a_key_without_a_file(tmp_path, capsys):
     (tmp_path / "digits.yaml").write_text(yaml.safe_dump(CONFIG))
     with pytest.raises(SystemExit):
         main(["run", f"--config={tmp_path / 'digits.yaml'}", "--weights_key=ema"])
-    assert "weights_key='ema' chooses among the weights of a file, but no file is given" in capsys.readouterr().err
+    assert "weights_key='ema' selects weights from a file, but no file is given" in capsys.readouterr().err
     with pytest.raises(ValueError, match="no file is given"):
         TimmClassifier("resnet10t", weights_key="ema")

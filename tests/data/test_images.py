@@ -238,7 +238,9 @@ def test_the_limit_of_pixels_can_be_raised_and_pillow_keeps_its_own(tmp_path):
 
 def test_more_than_8_bits_do_not_hide_behind_the_ending_of_jpeg(tmp_path):
     (tmp_path / "a.jpg").write_bytes(png16(GRAY))
-    with pytest.raises(ImageError, match=r"a\.jpg is no JPEG file and has more than 8 bits; give it the ending"):
+    with pytest.raises(
+        ImageError, match=r"a\.jpg is no JPEG file and has more than 8 bits; rename it as its format requires"
+    ):
         read_image(tmp_path / "a.jpg", 8)
     Image.fromarray(BYTES).save(tmp_path / "b.jpg", format="PNG")
     read_image(tmp_path / "b.jpg", 8)

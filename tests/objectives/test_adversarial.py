@@ -93,7 +93,7 @@ def test_mart_is_its_formula():
 
 
 def test_trades_refuses_a_start_at_which_nothing_rises():
-    with pytest.raises(InputError, match="TradesLoss needs an attack with a random start"):
+    with pytest.raises(InputError, match="TradesLoss has zero gradient at the image itself"):
         TRADES(linf(init="zero"))
 
 

@@ -106,7 +106,14 @@ def l2_distance(clean: Tensor, perturbed: Tensor, scaling: Scaling = "norm") -> 
 
 
 def check_scaling(scaling: str) -> None:
-    """Refuse an unknown scaling."""
+    """Refuse an unknown scaling.
+
+    Args:
+        scaling: Name of the scaling.
+
+    Raises:
+        InputError: If there is no such scaling.
+    """
     if scaling not in get_args(Scaling):
         raise InputError(f"scaling must be one of {', '.join(get_args(Scaling))}, got {scaling!r}")
 

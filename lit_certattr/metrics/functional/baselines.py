@@ -66,7 +66,15 @@ def removal_ranks(maps: Tensor) -> Tensor:
 
 
 def check_maps(maps: Tensor, name: str = "maps") -> Tensor:
-    """``maps``, if they are finite float maps ``[B, H, W]``; in float32 at least."""
+    """Check that maps are finite floats ``[B, H, W]``, and return them in at least float32.
+
+    Args:
+        maps: Maps ``[B, H, W]``.
+        name: Name of the maps in the message.
+
+    Raises:
+        InputError: If they are no float tensor ``[B, H, W]``, or not finite.
+    """
     if maps.ndim != 3 or not maps.numel() or not torch.is_floating_point(maps):
         raise InputError(f"{name} must be a float tensor [B, H, W], got {maps.dtype} {tuple(maps.shape)}")
     if not bool(torch.isfinite(maps).all()):
@@ -75,7 +83,15 @@ def check_maps(maps: Tensor, name: str = "maps") -> Tensor:
 
 
 def image_ids(images: Tensor, ids: Sequence[str] | None) -> list[str]:
-    """The ids of the images: those given, one an image and no two alike, or a hash of the pixels of each."""
+    """The given ids of the images, or a hash of the pixels of each image.
+
+    Args:
+        images: Images ``[B, C, H, W]``.
+        ids: B different ids, or ``None``.
+
+    Raises:
+        InputError: If the number of ids differs from B, or an id occurs twice.
+    """
     if ids is None:
         return [content_id(image) for image in images]
     if len(ids) != len(images) or len(set(ids)) < len(ids):

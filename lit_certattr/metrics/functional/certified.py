@@ -118,7 +118,16 @@ def certified_overlap_curve(results: Results, radii: Sequence[float], norm: str 
 
 
 def fraction_of(radius: float, level: int, part: LabelShare) -> Callable[[Result], Tensor]:
-    """The value of one image behind :func:`certified_fraction`."""
+    """The function that computes the value of one image for :func:`certified_fraction`.
+
+    Args:
+        radius: Perturbation budget in pixel units, at least 0.
+        level: Index of the K in the certificate's ``top_k``, from 0.
+        part: Which labels are counted.
+
+    Raises:
+        InputError: If an argument is out of range.
+    """
     check_radius(radius), check_level(level)
     if part not in get_args(LabelShare):
         raise InputError(f"part must be one of {', '.join(get_args(LabelShare))}, got {part!r}")
@@ -135,7 +144,12 @@ def fraction_of(radius: float, level: int, part: LabelShare) -> Callable[[Result
 
 
 def one_share_of(radius: float, level: int) -> Callable[[Result], Tensor]:
-    """The value of one image behind :func:`certified_one_share`."""
+    """The function that computes the value of one image for :func:`certified_one_share`.
+
+    Args:
+        radius: Perturbation budget in pixel units, at least 0.
+        level: Index of the K in the certificate's ``top_k``, from 0.
+    """
     check_radius(radius), check_level(level)
 
     def value(result: Result) -> Tensor:
@@ -147,7 +161,11 @@ def one_share_of(radius: float, level: int) -> Callable[[Result], Tensor]:
 
 
 def radius_of(level: int) -> Callable[[Result], Tensor]:
-    """The value of one image behind :func:`mean_certified_radius`."""
+    """The function that computes the value of one image for :func:`mean_certified_radius`.
+
+    Args:
+        level: Index of the K in the certificate's ``top_k``, from 0.
+    """
     check_level(level)
 
     def value(result: Result) -> Tensor:
@@ -159,7 +177,15 @@ def radius_of(level: int) -> Callable[[Result], Tensor]:
 
 
 def overlap_of(radii: Sequence[float], norm: str = "l2") -> Callable[[Result], Tensor]:
-    """The values of one image behind :func:`certified_overlap_curve`."""
+    """The function that computes the values of one image for :func:`certified_overlap_curve`.
+
+    Args:
+        radii: Perturbation budgets in pixel units, at least 0.
+        norm: Norm of the budgets.
+
+    Raises:
+        InputError: If there is no radius, or one is out of range.
+    """
     if not len(radii):
         raise InputError("radii must name at least one radius")
     radii = [check_radius(radius) for radius in radii]
@@ -175,12 +201,24 @@ def overlap_of(radii: Sequence[float], norm: str = "l2") -> Callable[[Result], T
 
 
 def as_list(results: Result | Sequence[Result]) -> list[Result]:
-    """One result or several, as a list."""
+    """One result or several, as a list.
+
+    Args:
+        results: One result or several.
+    """
     return [results] if isinstance(results, Result) else list(results)
 
 
 def at_level(result: Result, level: int) -> LabelsPixels:
-    """``result``, if it labels pixels at this level."""
+    """Check that a result labels pixels at this level, and return it.
+
+    Args:
+        result: Result of a certificate.
+        level: Index of the K in the certificate's ``top_k``, from 0.
+
+    Raises:
+        InputError: If the result labels no pixels, or has no such level.
+    """
     pixel: LabelsPixels = offering(result, LabelsPixels)
     if level >= len(pixel.sizes):
         raise InputError(f"level {level} is unknown: the result has levels 0 to {len(pixel.sizes) - 1}")
@@ -188,14 +226,28 @@ def at_level(result: Result, level: int) -> LabelsPixels:
 
 
 def check_radius(radius: float) -> float:
-    """``radius`` as a float, if it is a budget."""
+    """Check a radius and return it as a float.
+
+    Args:
+        radius: Perturbation budget in pixel units, at least 0.
+
+    Raises:
+        InputError: If it is not a finite number of at least 0.
+    """
     if not (math.isfinite(radius) and radius >= 0):
         raise InputError(f"radius must be a finite number, not negative, got {radius}")
     return float(radius)
 
 
 def check_level(level: int) -> int:
-    """``level``, if it can be an index."""
+    """Check a level and return it.
+
+    Args:
+        level: Index of the K in the certificate's ``top_k``, from 0.
+
+    Raises:
+        InputError: If it is not a whole number of at least 0.
+    """
     if isinstance(level, bool) or not isinstance(level, int) or level < 0:
         raise InputError(f"level must be an index into top_k, 0 or more, got {level!r}")
     return level

@@ -68,7 +68,13 @@ def worst_lens_precision(reference: Tensor, kept: Tensor, window: int) -> float:
 
 
 def certified_sets(result: Result, radius: float, level: int) -> tuple[Tensor, Tensor, Tensor]:
-    """S, P+ and V of a pixel certificate at a radius, boolean ``[H, W]`` each; see :func:`certified_lens_recall`."""
+    """S, P+ and V of a pixel certificate at a radius, boolean ``[H, W]`` each; see :func:`certified_lens_recall`.
+
+    Args:
+        result: Result of a pixel certificate.
+        radius: Perturbation budget in pixel units, at least 0.
+        level: Index of the K in the certificate's ``top_k``, from 0.
+    """
     labels = at_level(result, level).labels_at(radius)[level]
     released: HasMajority = offering(result, HasMajority)
     return released.majority()[level], labels == 1, labels != 0
@@ -130,7 +136,13 @@ def certified_lens_precision(
 
 
 def lens_recall_of(radius: float, window: int, level: int) -> Callable[[Result], Tensor]:
-    """The value of one image behind :func:`certified_lens_recall`."""
+    """The function that computes the value of one image for :func:`certified_lens_recall`.
+
+    Args:
+        radius: Perturbation budget in pixel units, at least 0.
+        window: Largest distance in pixels, along rows and columns, at least 0.
+        level: Index of the K in the certificate's ``top_k``, from 0.
+    """
     check_radius(radius), check_window(window), check_level(level)
 
     def value(result: Result) -> Tensor:
@@ -140,7 +152,13 @@ def lens_recall_of(radius: float, window: int, level: int) -> Callable[[Result],
 
 
 def lens_precision_of(radius: float, window: int, level: int) -> Callable[[Result], Tensor]:
-    """The value of one image behind :func:`certified_lens_precision`."""
+    """The function that computes the value of one image for :func:`certified_lens_precision`.
+
+    Args:
+        radius: Perturbation budget in pixel units, at least 0.
+        window: Largest distance in pixels, along rows and columns, at least 0.
+        level: Index of the K in the certificate's ``top_k``, from 0.
+    """
     check_radius(radius), check_window(window), check_level(level)
 
     def value(result: Result) -> Tensor:

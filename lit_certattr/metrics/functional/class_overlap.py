@@ -71,6 +71,9 @@ def top_k_sets(maps: Tensor, predictions: Tensor, top_k: float) -> tuple[Tensor,
 
     Returns:
         Classes int64 ``[b]`` and masks boolean ``[b, H * W]`` of the maps that vary; the number of the others.
+
+    Raises:
+        InputError: If ``predictions`` are not one class per map, or the maps or ``top_k`` are not valid.
     """
     maps = check_maps(maps)
     if predictions.shape != (len(maps),) or predictions.is_floating_point():

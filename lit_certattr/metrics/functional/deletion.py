@@ -149,7 +149,7 @@ def removal_curves(
     """Probabilities while the pixels of ``start`` are replaced by those of ``end`` in the order of each ranking.
 
     Args:
-        model: Network to logits.
+        model: Network from images to logits.
         start: Images ``[B, C, H, W]``.
         end: Images of the same shape.
         rankings: Places of the pixels, int32 ``[B, H, W]`` each.
@@ -158,7 +158,10 @@ def removal_curves(
         max_batch: Most images evaluated at once.
 
     Returns:
-        Softmax probability of each image's class, float32 ``[B, P]`` a ranking.
+        Softmax probability of each image's class, float32 ``[B, P]`` for each ranking.
+
+    Raises:
+        InputError: If ``max_batch`` is below 1.
     """
     if max_batch < 1:
         raise InputError(f"max_batch must be at least 1, got {max_batch}")
@@ -177,7 +180,13 @@ def removal_curves(
 
 
 def baseline_rankings(images: Tensor, seed: int, ids: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """From the centre outwards, and random: places of the pixels, int32 ``[B, H, W]`` each."""
+    """Rankings from the centre outwards, and at random: places of the pixels, int32 ``[B, H, W]`` each.
+
+    Args:
+        images: Images ``[B, C, H, W]``.
+        seed: Seed of the random ranking.
+        ids: Ids of the images.
+    """
     height, width = images.shape[2:]
     centre = removal_ranks(centre_map(height, width)[None]).expand(len(images), -1, -1)
     random = removal_ranks(random_maps(height, width, ids, seed))
@@ -185,7 +194,16 @@ def baseline_rankings(images: Tensor, seed: int, ids: Sequence[str]) -> tuple[Te
 
 
 def check_removal(images: Tensor, maps: Tensor, targets: Tensor) -> None:
-    """Refuse maps that do not fit the images, and targets that are not one class an image."""
+    """Refuse maps that do not fit the images, and targets that are not one class per image.
+
+    Args:
+        images: Images ``[B, C, H, W]``.
+        maps: Maps ``[B, H, W]``.
+        targets: Class indices ``[B]``.
+
+    Raises:
+        InputError: If the maps do not fit the images, or the targets are not one class per image.
+    """
     if images.ndim != 4 or maps.shape != (len(images), *images.shape[2:]):
         raise InputError(f"maps must be [B, H, W] of the images, got {tuple(maps.shape)} for {tuple(images.shape)}")
     if targets.shape != (len(images),) or targets.is_floating_point():

@@ -44,7 +44,13 @@ def diverse_top_k(maps: Tensor, k: float, window: int) -> Tensor:
 
 
 def diverse_masks(maps: Tensor, size: int, window: int) -> Tensor:
-    """Diverse sets of checked maps ``[B, H, W]``: a scan on a CPU, rounds of local winners on an accelerator."""
+    """Diverse sets of checked maps ``[B, H, W]``: a scan on a CPU, rounds of local winners on an accelerator.
+
+    Args:
+        maps: Maps ``[B, H, W]``, checked.
+        size: Number of pixels of each set.
+        window: Largest distance in pixels, along rows and columns, at least 0.
+    """
     if not values_are_free(maps):
         return peel(maps, size, window)
     picks = np.zeros(maps.shape, dtype=bool)
@@ -58,6 +64,12 @@ def scan(values: np.ndarray, size: int, window: int, mask: np.ndarray) -> None:
 
     Only as many of the best free pixels as may be needed are sorted at a time, so blocked pixels seldom are. Rows are
     stored with ``window`` cells between them: a window that leaves the map at a side ends there.
+
+    Args:
+        values: Map ``[H, W]``.
+        size: Number of pixels of each set.
+        window: Largest distance in pixels of a blocked pixel, along rows and columns.
+        mask: Boolean ``[H, W]``; the picks are set to true.
     """
     height, width = values.shape
     pitch, side = width + window, 2 * window + 1
@@ -93,6 +105,11 @@ def peel(maps: Tensor, size: int, window: int) -> Tensor:
     best free one of its own window is a pick; their windows are blocked, and the rest goes into the next round. A row
     is done when ``size`` picks outrank all that is undecided, or nothing is. Each round decides at least the best
     undecided pixel of every map.
+
+    Args:
+        maps: Maps ``[B, H, W]``.
+        size: Number of pixels of each set.
+        window: Largest distance in pixels, along rows and columns, at least 0.
     """
     ranks = ordinal_ranks(maps.flatten(1)).view(maps.shape)
     none = maps.shape[-1] * maps.shape[-2] + 1

@@ -20,14 +20,23 @@ from lit_certattr.smoothing.normals import NormalStream
 
 
 class Perturbation(Protocol):
-    """A random change of an image, written as a change of one number u a pixel."""
+    """A random change of an image, written as a change of one number u per pixel."""
 
     @property
     def origin(self) -> float:
-        """U of the unperturbed image."""
+        """The value of u for the unperturbed image."""
 
     def draw(self, normals: NormalStream, start: int, out: Tensor) -> None:
-        """Write the changes I of samples ``start`` onwards to ``out`` ``[n, H, W]``; u becomes ``origin - I``."""
+        """Write the changes I of ``n`` samples to ``out``; u becomes ``origin - I``.
+
+        Args:
+            normals: Stream of standard normals of the image.
+            start: Index of the first sample.
+            out: Receives the changes, ``[n, H, W]``.
+
+        Raises:
+            InputError: If the perturbation does not fit into the image.
+        """
 
     def images(self, images: Tensor, u: Tensor) -> Tensor:
         """The images ``[B, C, H, W]`` at u ``[B, 1, H, W]``."""

@@ -40,8 +40,12 @@ def kendall(clean: Tensor, perturbed: Tensor) -> Tensor:
 def tau_b(first: Tensor, second: Tensor) -> Tensor:
     """:func:`kendall` of rows ``[B, N]`` at once.
 
-    After sorting by the first map, ties by the second, a pair is discordant iff the second map falls from the earlier
-    to the later pixel (Knight, 1966), so D is a number of inversions.
+    After sorting by the first map, ties by the second, a pair is discordant if and only if the second map decreases
+    from the earlier to the later pixel (Knight, 1966), so D is a number of inversions.
+
+    Args:
+        first: Maps as rows ``[B, N]``.
+        second: Rows of the same shape.
     """
     n = first.shape[1]
     (low, high), (other_low, other_high) = ties(first), ties(second)
@@ -65,6 +69,9 @@ def inversions(orders: Tensor) -> Tensor:
     Bit by bit from the highest: among numbers that agree in all higher bits, which stand together in their order of
     appearance, an inversion decided by this bit is a one before a zero. Then zeros go before ones, each in their
     order. Blocks are full because N is filled up to a power of two with numbers in their places.
+
+    Args:
+        orders: Permutations of 0 .. N - 1, int64 ``[B, N]``.
 
     Example:
         >>> inversions(torch.tensor([[2, 0, 1], [0, 1, 2]]))

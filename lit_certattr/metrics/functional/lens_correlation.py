@@ -98,7 +98,14 @@ def lens_kendall(clean: Tensor, perturbed: Tensor, window: int = 1, padding: Pad
 
 
 def check_padding(padding: str) -> None:
-    """Refuse an unknown padding."""
+    """Refuse an unknown padding.
+
+    Args:
+        padding: Name of the padding.
+
+    Raises:
+        InputError: If there is no such padding.
+    """
     if padding not in get_args(Padding):
         raise InputError(f"padding must be one of {', '.join(get_args(Padding))}, got {padding!r}")
 

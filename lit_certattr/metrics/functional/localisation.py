@@ -187,7 +187,15 @@ def box_masks(boxes: Sequence[Tensor], height: int, width: int) -> Tensor:
 
 
 def check_masks(masks: Tensor, maps: Tensor) -> Tensor:
-    """``masks`` on the device of the maps, if they are boolean, fit the maps, and none is empty."""
+    """Check that masks are boolean, fit the maps and are not empty; return them on the device of the maps.
+
+    Args:
+        masks: Boolean masks ``[B, H, W]``.
+        maps: Maps ``[B, H, W]``.
+
+    Raises:
+        InputError: If the masks are not boolean, do not fit the maps, or one is empty.
+    """
     if masks.dtype != torch.bool or masks.shape != maps.shape:
         raise InputError(f"masks must be boolean {tuple(maps.shape)}, got {masks.dtype} {tuple(masks.shape)}")
     empty = ~masks.flatten(1).any(1)

@@ -17,6 +17,10 @@ Part = Literal["score", "chance", "adjusted"]
 def checked_pair(clean: Tensor, perturbed: Tensor) -> Tensor:
     """Both maps ``[..., H, W]`` as one tensor ``[2, B, H, W]``, at least float32.
 
+    Args:
+        clean: Maps of the clean images ``[..., H, W]``.
+        perturbed: Maps of the perturbed images, of the same shape.
+
     Raises:
         InputError: If their shapes differ, they have no pixel, or a value is NaN or infinite.
     """
@@ -26,7 +30,15 @@ def checked_pair(clean: Tensor, perturbed: Tensor) -> Tensor:
 
 
 def checked_maps(clean: Tensor, perturbed: Tensor) -> list[Tensor]:
-    """Both maps as ``[B, H, W]``, at least float32; not copied if they are. Raises as :func:`checked_pair`."""
+    """Both maps as ``[B, H, W]``, in at least float32; maps that are so already are not copied.
+
+    Args:
+        clean: Maps of the clean images ``[..., H, W]``.
+        perturbed: Maps of the perturbed images, of the same shape.
+
+    Raises:
+        InputError: If their shapes differ, they have no pixel, or a value is NaN or infinite.
+    """
     if clean.shape != perturbed.shape:
         raise InputError(f"clean {list(clean.shape)} and perturbed {list(perturbed.shape)} must have the same shape")
     pair = {"clean": clean, "perturbed": perturbed}
@@ -35,6 +47,10 @@ def checked_maps(clean: Tensor, perturbed: Tensor) -> list[Tensor]:
 
 def checked_rows(maps: Tensor, name: str = "maps") -> Tensor:
     """Maps ``[..., H, W]`` as rows ``[B, H * W]``, at least float32.
+
+    Args:
+        maps: Maps ``[..., H, W]``.
+        name: Name of the maps in the message.
 
     Raises:
         InputError: If they have no pixel, or a value is NaN or infinite.
@@ -50,7 +66,14 @@ def checked_rows(maps: Tensor, name: str = "maps") -> Tensor:
 
 
 def set_size(k: float, num_pixels: int) -> int:
-    """Number of pixels that ``k`` stands for: a share in (0, 1) (rounded down), or a count of up to all pixels.
+    """Number of pixels that ``k`` selects.
+
+    Args:
+        k: Share of the pixels in (0, 1), rounded down, or number of pixels.
+        num_pixels: Number of pixels of the map.
+
+    Raises:
+        InputError: If ``k`` is neither, or selects no pixel or more than there are.
 
     Example:
         >>> set_size(0.25, 16), set_size(16, 16)
@@ -64,7 +87,14 @@ def set_size(k: float, num_pixels: int) -> int:
 
 
 def check_k(k: float) -> float:
-    """``k``, if it is a share or a count; 1.0 could be meant as either and is refused."""
+    """Check ``k`` and return it; 1.0 is refused, since it could mean all pixels or one.
+
+    Args:
+        k: Share of the pixels in (0, 1), or number of pixels.
+
+    Raises:
+        InputError: If it is neither.
+    """
     whole = not isinstance(k, bool) and math.isfinite(k) and k >= 1 and int(k) == k
     if not (0 < k < 1 or whole) or (isinstance(k, float) and k == 1):
         raise InputError(f"k must be a share in (0, 1) or a whole number of pixels, got {k!r}")
@@ -72,13 +102,26 @@ def check_k(k: float) -> float:
 
 
 def check_part(part: str, parts: Sequence[str] = get_args(Part)) -> None:
-    """Refuse a part that a number does not have."""
+    """Refuse an unknown part of a score.
+
+    Args:
+        part: Name of the part.
+        parts: Names that exist.
+
+    Raises:
+        InputError: If there is no such part.
+    """
     if part not in parts:
         raise InputError(f"part must be one of {', '.join(parts)}, got {part!r}")
 
 
 def part_of(score: Tensor, chance: Tensor, part: Part) -> Tensor:
     """The score, its chance level, or ``(score - chance) / (1 - chance)``: 1 is perfect, 0 chance, NaN if chance is 1.
+
+    Args:
+        score: Scores, any shape.
+        chance: Their chance levels, of the same shape.
+        part: ``"score"``, ``"chance"`` or ``"adjusted"``.
 
     Example:
         >>> part_of(torch.tensor(0.75), torch.tensor(0.5), "adjusted")

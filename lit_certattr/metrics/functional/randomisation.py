@@ -139,7 +139,10 @@ def execution_order(model: nn.Module, images: Tensor) -> list[str]:
 
     Args:
         model: The network; hooks are put on it for one pass.
-        images: What to run it on.
+        images: Images ``[B, C, H, W]`` for that pass.
+
+    Raises:
+        InputError: If the network has no parameters.
     """
     begun: dict[nn.Module, int] = {}
 

@@ -35,6 +35,9 @@ def order(rows: Tensor) -> Tensor:
 def ordinal_ranks(rows: Tensor) -> Tensor:
     """Ranks from 1 (largest value) to N, all different: ties by ascending index; int32 ``[B, N]``.
 
+    Args:
+        rows: Maps as rows ``[B, N]``.
+
     Example:
         >>> ordinal_ranks(torch.tensor([[1.0, 3.0, 1.0]])).tolist()
         [[2, 1, 3]]

@@ -128,16 +128,35 @@ class BallPerturbation:
 
 
 def full_batch(num_images: int, num_samples: int, max_batch: int) -> int:
-    """Captum's ``max_examples_per_batch``, where it neither warns nor exceeds ``max_batch``."""
+    """The value for Captum's ``max_examples_per_batch`` with which it neither warns nor exceeds ``max_batch``.
+
+    Args:
+        num_images: Number of images.
+        num_samples: Number of samples per image.
+        max_batch: Most images evaluated at once.
+    """
     return num_images * min(num_samples, max(1, max_batch // num_images))
 
 
 def repeat(values: Tensor, length: int) -> Tensor:
-    """``values`` with each entry in a row as often as makes ``length``."""
+    """Repeat each entry of ``values``, so that the result has ``length`` entries.
+
+    Args:
+        values: Tensor ``[n, ...]``.
+        length: Length of the result, a multiple of n.
+    """
     return values.repeat_interleave(length // len(values), dim=0)
 
 
 def check_counts(num_samples: int, max_batch: int) -> None:
-    """Refuse numbers of samples below 1."""
+    """Refuse numbers of samples below 1.
+
+    Args:
+        num_samples: Number of samples per image.
+        max_batch: Most images evaluated at once.
+
+    Raises:
+        InputError: If one of them is below 1.
+    """
     if num_samples < 1 or max_batch < 1:
         raise InputError(f"num_samples and max_batch must be at least 1, got {num_samples} and {max_batch}")

@@ -28,7 +28,12 @@ def neighbourhood(mask: Tensor, window: int) -> Tensor:
 
 
 def neighbourhoods(mask: Tensor, windows: Sequence[int]) -> Iterator[Tensor]:
-    """:func:`neighbourhood` for several windows in ascending order; each one grows out of the one before."""
+    """:func:`neighbourhood` for several windows in ascending order; each is computed from the one before.
+
+    Args:
+        mask: Boolean masks ``[..., H, W]``.
+        windows: Distances in pixels, in ascending order.
+    """
     return _joined_windows(mask, windows, torch.bitwise_or)
 
 
@@ -47,14 +52,28 @@ def window_minimum(values: Tensor, window: int) -> Tensor:
 
 
 def check_window(window: int) -> int:
-    """``window``, if it is a distance in pixels."""
+    """Check a distance in pixels and return it.
+
+    Args:
+        window: Distance in pixels.
+
+    Raises:
+        InputError: If it is not a whole number of at least 0.
+    """
     if isinstance(window, bool) or not isinstance(window, int) or window < 0:
         raise InputError(f"window must be a whole number of pixels, 0 or more, got {window!r}")
     return window
 
 
 def check_windows(windows: Sequence[int]) -> tuple[int, ...]:
-    """``windows``, if they are different distances in pixels, in ascending order."""
+    """Check distances in pixels, all different and in ascending order, and return them.
+
+    Args:
+        windows: Distances in pixels.
+
+    Raises:
+        InputError: If there is none, one is not valid, or they are not in strictly ascending order.
+    """
     found = tuple(check_window(window) for window in windows)
     if not found or any(b <= a for a, b in itertools.pairwise(found)):
         raise InputError(f"windows must be at least one distance, each larger than the one before, got {list(found)}")
