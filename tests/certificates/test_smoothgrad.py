@@ -318,7 +318,7 @@ def test_maps_alone_are_not_enough():
     with pytest.raises(InputError, match="needs the noisy images, not only their maps"):
         accumulator.update(torch.rand(5, 4, 5))
     draw = Draw(Counting(), torch.rand(5, 1, 4, 5), 0, torch.zeros(1, 4, 5), SIGMA, Gradient())
-    with pytest.raises(InputError, match="no score in"):
+    with pytest.raises(InputError, match="not the gradient of a score in"):
         accumulator.update(MapBlock(draw))
 
 

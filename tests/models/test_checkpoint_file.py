@@ -110,4 +110,4 @@ class AsksForMemory:
 
 def test_objects_of_absurd_size_are_refused(tmp_path):
     torch.save({"state_dict": nn.Linear(2, 3).state_dict(), "x": AsksForMemory()}, tmp_path / "weights.pth")
-    assert "more memory than there is" in refusal(tmp_path / "weights.pth")
+    assert "more memory than is available" in refusal(tmp_path / "weights.pth")
