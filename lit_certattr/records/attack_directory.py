@@ -1,4 +1,4 @@
-"""``attack/`` in a run directory: what attacks on its certificates have found, image by image."""
+"""``attack/`` in a run directory: the results of attacks on its certificates, one file per image."""
 
 import io
 import json
@@ -11,6 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
+from typing_extensions import override
 
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import check_tensors, read_json
@@ -23,15 +24,19 @@ from lit_certattr.robustness import Candidate, ImageSandwich
 
 
 def schema() -> pa.Schema:
-    """Columns and types of ``sandwich.parquet``; one row an image, quantity and budget.
+    """Columns and types of ``sandwich.parquet``; one row per image, quantity and budget.
 
     ``quantity`` is ``important`` or ``unimportant`` (pixels that keep this label), ``overlap`` or ``cosine``. Numbers
-    are shares of ``size`` (K; all pixels; K; 1). ``certified`` is the certified lower bound at the l2 length
-    ``budget``; ``attacked`` is what the worst perturbation found within it leaves (for each pixel its own worst one),
-    picked by one half of the fresh samples and estimated by the other; ``attacked_upper`` an upper confidence bound
-    from all of them, ``gap`` that minus ``certified``;
-    ``random`` what random search of equally many points leaves (null where it was not asked for). ``attack`` names the
-    attack that found the worst perturbation, ``contradicted`` counts the claims that fall.
+    are shares of ``size`` (K; all pixels; K; 1).
+
+    - ``certified``: certified lower bound at the l2 length ``budget``.
+    - ``attacked``: estimate of the quantity under the worst perturbation that was found within the budget (for each
+      pixel its own worst one). One half of the fresh samples selects the perturbation, the other half estimates.
+    - ``attacked_upper``: upper confidence bound from all fresh samples.
+    - ``gap``: ``attacked_upper`` minus ``certified``.
+    - ``random``: the same as ``attacked`` for random search with the same number of points; null without a search.
+    - ``attack``: name of the attack that found the worst perturbation.
+    - ``contradicted``: number of claims that the fresh samples contradict.
     """
     text = ("id", "certificate", "kind", "quantity")
     real = ("budget", "certified", "attacked", "attacked_upper", "gap", "random")
@@ -47,16 +52,16 @@ class AttackDirectory(JobDirectory):
     """Layout, atomic writing and resuming of ``attack/``.
 
     ``settings.json``, ``images/<id>.safetensors`` (perturbed images, their smoothed maps, and the rows of the table),
-    ``sandwich.parquet``, ``sandwich.csv``, ``figures/`` and ``attack.html``. Every file appears whole or not at all,
-    and holds no time: a command that was killed and repeated ends with the same bytes.
+    ``sandwich.parquet``, ``sandwich.csv``, ``figures/`` and ``attack.html``. Every file is written completely or
+    not at all, and contains no time: a command that was killed and repeated produces the same bytes.
 
     Args:
-        run: Directory of the run whose certificates are attacked; its lock is that of the attacks, too.
+        run: Directory of the run whose certificates are attacked; its lock also protects the attacks.
     """
 
     kind = "set of attacks"
     elsewhere = "move it away"
-    delete = "--overwrite=true deletes it"
+    delete = "use --overwrite to delete and recompute it"
 
     def __init__(self, run: JobDirectory) -> None:
         super().__init__(run.path / "attack")
@@ -68,19 +73,19 @@ class AttackDirectory(JobDirectory):
         self.record, self.folders = self.settings_file, (self.images, self.figures)
         self.files = (self.table, self.csv, self.page)
 
+    @override
     def stored_settings(self) -> Any:
-        """See :class:`~lit_certattr.records.job_directory.JobDirectory`."""
         return self.settings()
 
+    @override
     def own_files(self) -> list[Path]:
-        """See :class:`~lit_certattr.records.job_directory.JobDirectory`."""
         ids = own_ids((self.images,))
         figures = {"sandwich.pdf", "sandwich.png"}
         figures |= {f"{image_id}{end}.png" for image_id in ids for end in ("", "-perturbed")}
         return [*(self.images / self._file(image_id) for image_id in ids), *(self.figures / name for name in figures)]
 
     def settings(self) -> dict[str, Any] | None:
-        """The settings of the attacks that are here, ``None`` if there are none.
+        """The settings of the stored attacks; ``None`` if there are none.
 
         Raises:
             InputError: If the file is damaged.
@@ -92,15 +97,15 @@ class AttackDirectory(JobDirectory):
             return dict(content["settings"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{self.settings_file} is damaged ({error}); --overwrite=true makes the attacks anew"
+                f"{self.settings_file} is damaged ({error}); use --overwrite to delete and recompute the attacks"
             ) from None
 
     def open(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:
-        """Make the directory, or go on with the attacks of the same settings that it holds.
+        """Create the directory, or continue the attacks with the same settings that it contains.
 
         Args:
-            settings: Everything that decides the results, as plain nested values.
-            overwrite: Delete attacks that are there.
+            settings: Everything that determines the results, as plain nested values.
+            overwrite: Delete existing attacks.
 
         Raises:
             InputError: See :meth:`check`; also if the directory cannot be written.
@@ -110,7 +115,15 @@ class AttackDirectory(JobDirectory):
         self._start((json.dumps(content, indent=2) + "\n").encode(), overwrite)
 
     def write(self, image_id: str, sandwich: ImageSandwich) -> None:
-        """Write one image. Several processes may write different images at the same time."""
+        """Write one image. Several processes may write different images at the same time.
+
+        Args:
+            image_id: Id of the image, which names its file.
+            sandwich: Perturbed images, their smoothed maps, and the rows of the table.
+
+        Raises:
+            InputError: If the id cannot be a file name.
+        """
         tensors = {"images": sandwich.images.contiguous(), "maps": sandwich.maps.contiguous()}
         header = {
             "candidates": [one._asdict() for one in sandwich.candidates],
@@ -121,7 +134,10 @@ class AttackDirectory(JobDirectory):
         write_whole(self.images / self._file(image_id), data)
 
     def read(self, image_id: str) -> ImageSandwich:
-        """What was found for one image.
+        """Read the results for one image.
+
+        Args:
+            image_id: Id of the image.
 
         Raises:
             InputError: If the file is missing or damaged.
@@ -133,7 +149,7 @@ class AttackDirectory(JobDirectory):
                 header = json.loads((file.metadata() or {})[HEADER])
                 tensors = {name: file.get_tensor(name) for name in ("images", "maps")}
             if header["tensors"] != tensors_digest(tensors):
-                raise ValueError("its digest is not the one that was recorded")
+                raise ValueError("its digest differs from the recorded digest")
             candidates = [Candidate(**one) for one in header["candidates"]]
             return ImageSandwich(candidates, tensors["images"], tensors["maps"], list(header["rows"]))
         except FileNotFoundError:
@@ -141,8 +157,8 @@ class AttackDirectory(JobDirectory):
         except (SafetensorError, KeyError, ValueError, TypeError, OSError, RuntimeError, MemoryError) as error:
             raise InputError(f"{path}: damaged ({' '.join(str(error).split())})") from None
 
+    @override
     def finished(self) -> frozenset[str]:
-        """Ids of the images whose file is there and undamaged."""
         done = set()
         for path in self.images.glob(f"[!.]*{SUFFIX}"):
             image_id = path.name.removesuffix(SUFFIX)
@@ -154,11 +170,19 @@ class AttackDirectory(JobDirectory):
         return frozenset(done)
 
     def sandwiches(self, ids: Sequence[str]) -> Iterator[tuple[str, ImageSandwich]]:
-        """The images of ``ids``, read one at a time."""
+        """Read the results for several images, one at a time.
+
+        Args:
+            ids: Ids of the images.
+        """
         return ((image_id, self.read(image_id)) for image_id in ids)
 
     def write_table(self, ids: Sequence[str]) -> pa.Table:
-        """Write ``sandwich.parquet`` and ``sandwich.csv`` with the images of ``ids`` in that order."""
+        """Write ``sandwich.parquet`` and ``sandwich.csv``.
+
+        Args:
+            ids: Ids of the images, in the order of the rows.
+        """
         rows = [row for _, sandwich in self.sandwiches(ids) for row in sandwich.rows]
         table = pa.Table.from_pylist(rows, schema=schema())
         sink = pa.BufferOutputStream()
@@ -170,11 +194,20 @@ class AttackDirectory(JobDirectory):
         return table
 
     def write_figure(self, name: str, data: bytes) -> None:
-        """Write one picture under ``figures/``."""
+        """Write one picture to ``figures/``.
+
+        Args:
+            name: File name.
+            data: Content of the file.
+        """
         write_whole(self.figures / name, data)
 
     def write_page(self, html: str) -> None:
-        """Write ``attack.html``."""
+        """Write ``attack.html``.
+
+        Args:
+            html: Content of the file.
+        """
         write_whole(self.page, html.encode())
 
     def _file(self, image_id: str) -> str:

@@ -1,4 +1,4 @@
-"""The directory that ``certify.py evaluate`` leaves, and from which a killed evaluation goes on."""
+"""The directory that ``certify.py evaluate`` writes, and from which an interrupted evaluation resumes."""
 
 import io
 import json
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+from typing_extensions import override
 
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import kind_of, read_json
@@ -18,7 +19,7 @@ from lit_certattr.records.ids import check_ids
 from lit_certattr.records.job_directory import JobDirectory
 
 _MAX_BATCH = 2**28
-"""Bytes of the rows of a batch; those of an image take some kilobytes."""
+"""Bytes of the rows of a batch; one image takes some kilobytes."""
 
 
 class Mean(NamedTuple):
@@ -27,9 +28,9 @@ class Mean(NamedTuple):
     Attributes:
         search: ``"attack"``, ``"random"``, or empty for accuracies.
         number: Name of the number.
-        mean: Mean over the images that have it; NaN without one.
-        standard_error: Of the mean; NaN for fewer than two images.
-        num_images: How many have it.
+        mean: Mean over the images for which the number is defined; NaN if there is none.
+        standard_error: Standard error of the mean; NaN for fewer than two images.
+        num_images: Number of images for which the number is defined.
     """
 
     search: str
@@ -40,12 +41,13 @@ class Mean(NamedTuple):
 
 
 def means(rows: Sequence[Mapping[str, Any]], searches: Sequence[str], numbers: Sequence[str]) -> list[Mean]:
-    """The table of the literature: accuracies over all images, agreement over those that have it.
+    """The means that papers report: accuracies over all images, agreement over the images for which it is defined.
 
     Args:
-        rows: One row an image, see :class:`~lit_certattr.robustness.protocol.RobustnessProtocol`.
+        rows: One row per image, see :class:`~lit_certattr.robustness.protocol.RobustnessProtocol`.
         searches: Names of the searches.
-        numbers: Names of the numbers of a search, in their order; those that no image has are left out.
+        numbers: Names of the numbers of a search, in the order of the result; a number that is defined for no image is
+            left out.
 
     Example:
         >>> means([{"correct": True}, {"correct": False}], [], [])
@@ -74,11 +76,14 @@ class EvaluationDirectory(JobDirectory):
     """Layout, atomic writing and resuming of an evaluation.
 
     ``settings.json``, ``config.yaml``, ``batches/<first id>.json`` (the journal), and at the end ``images.parquet``
-    (one row an image), ``summary.csv`` (one row a mean), ``summary.md`` (the table as people read it) and
-    ``agreement.png``. Every file appears whole or not at all, and holds no time.
+    (one row per image), ``summary.csv`` (one row per mean), ``summary.md`` (a table for readers) and
+    ``agreement.png``. Every file is written completely or not at all, and contains no time.
 
     Args:
-        path: The directory; made by :meth:`open`, not before.
+        path: The directory; created by :meth:`open`, not before.
+
+    Raises:
+        InputError: If the path is empty or contains control characters.
     """
 
     kind = "evaluation"
@@ -92,27 +97,29 @@ class EvaluationDirectory(JobDirectory):
         self.record, self.folders = self.settings_file, (self.batches,)
         self.files = (self.config, self.images, self.summary, self.text, self.figure)
 
+    @override
     def stored_settings(self) -> Any:
-        """See :class:`~lit_certattr.records.job_directory.JobDirectory`."""
         try:
             return read_json(self.settings_file)
         except (OSError, ValueError) as error:
-            raise InputError(f"{self.settings_file} is damaged ({error}); --overwrite=true starts anew") from None
+            raise InputError(
+                f"{self.settings_file} is damaged ({error}); use --overwrite to delete it and start again"
+            ) from None
 
+    @override
     def finished(self) -> frozenset[str]:
-        """Ids of the images whose row is there and undamaged; the others are to be done (again)."""
         return frozenset(self.rows())
 
+    @override
     def own_files(self) -> list[Path]:
-        """See :class:`~lit_certattr.records.job_directory.JobDirectory`."""
         return [path for path in self.batches.glob("[!.]*.json") if _is_batch(path)]
 
     def open(self, settings: Mapping[str, Any], *, overwrite: bool = False, config: str | None = None) -> None:
-        """Make the directory, or go on with the evaluation of the same settings that it holds.
+        """Create the directory, or continue the evaluation with the same settings that it contains.
 
         Args:
-            settings: Everything that decides the numbers, as plain nested values.
-            overwrite: Delete an evaluation that is there.
+            settings: Everything that determines the numbers, as plain nested values.
+            overwrite: Delete an existing evaluation.
             config: Resolved configuration as YAML.
 
         Raises:
@@ -124,14 +131,21 @@ class EvaluationDirectory(JobDirectory):
             write_whole(self.config, config.encode())
 
     def write_batch(self, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-        """Keep the rows of a batch. Several processes may write different batches at the same time."""
+        """Store the rows of a batch. Several processes may write different batches at the same time.
+
+        Args:
+            rows: Id and row of each image of the batch, at least one.
+
+        Raises:
+            InputError: If the first id cannot be a file name.
+        """
         first = rows[0][0]
         check_ids([first])
         content = [{"id": image_id, **row} for image_id, row in rows]
         write_whole(self.batches / f"{first}.json", json.dumps(content).encode())
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """The rows that are there and undamaged, by id."""
+        """The stored rows that are not damaged, by id."""
         found: dict[str, dict[str, Any]] = {}
         for path in sorted(self.batches.glob("[!.]*.json")):
             try:
@@ -148,8 +162,11 @@ class EvaluationDirectory(JobDirectory):
         Args:
             ids: Ids of all images, in the order of the table.
             searches: Names of the searches.
-            words: The numbers that ``summary.md`` shows, in words.
+            words: Description of each number that ``summary.md`` shows, by name.
             numbers: All numbers, in the order of the tables.
+
+        Returns:
+            The means over the images.
         """
         stored = self.rows()
         rows = [stored[image_id] for image_id in ids]
@@ -187,12 +204,12 @@ def _schema(rows: Sequence[Mapping[str, Any]]) -> pa.Schema:
 def table_rows(
     found: Sequence[Mean], searches: Sequence[str], words: Mapping[str, str]
 ) -> list[tuple[str, list[str], str]]:
-    """The table as people read it: what, one cell a search (mean and standard error), and the chance level.
+    """Rows of the table for readers: description, one cell per search (mean and standard error), and chance level.
 
     Args:
         found: The means.
         searches: Names of the searches.
-        words: The numbers to show, in words.
+        words: Description of each number to show, by name.
     """
     known = {(mean.search, mean.number): mean for mean in found}
     lines = []
@@ -220,7 +237,13 @@ def _cell(mean: Mean) -> str:
 
 
 def summary_markdown(found: Sequence[Mean], searches: Sequence[str], words: Mapping[str, str]) -> str:
-    """The table in Markdown."""
+    """The table in Markdown.
+
+    Args:
+        found: The means.
+        searches: Names of the searches.
+        words: Description of each number to show, by name.
+    """
     head = ["", *searches, "chance"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     lines += [f"| {' | '.join([what, *cells, chance])} |" for what, cells, chance in table_rows(found, searches, words)]

@@ -16,7 +16,7 @@ def check_ids(ids: Iterable[str]) -> None:
         ids: Ids of images.
 
     Raises:
-        InputError: Naming the first that cannot.
+        InputError: If an id cannot be a file name; the message names the first one.
     """
     for image_id in ids:
         if not SAFE_ID.fullmatch(image_id):
@@ -24,4 +24,4 @@ def check_ids(ids: Iterable[str]) -> None:
                 f"image id {image_id!r} cannot name a file: at most 200 letters, digits and ._-, no leading dot"
             )
         if image_id in _RESERVED:
-            raise InputError(f"image id {image_id!r} cannot name a file: it is the name of a figure of all images")
+            raise InputError(f"image id {image_id!r} cannot name a file: this name is reserved for a figure")

@@ -1,4 +1,4 @@
-"""What all directories have in common that a job fills file by file, and from which a stopped job resumes."""
+"""Base class of the directories that a job fills file by file, and from which a stopped job resumes."""
 
 import json
 import os
@@ -17,39 +17,39 @@ _FOREIGN = ("sources", "states")
 
 
 class JobDirectory(ABC):
-    """A directory of files that appear whole or not at all; one of them, the record, holds the settings.
+    """A directory of files that are written completely or not at all; one of them, the record, contains the settings.
 
-    The record is written first and deleted last. So whenever a process is killed, the directory holds nothing, or work
-    of known settings that can be continued. Only files that a job wrote itself are ever deleted, see
-    :meth:`own_files`; whatever else lies there stays.
+    The record is written first and deleted last. Whenever a process is killed, the directory therefore is empty or
+    contains work with known settings that can be continued. A job deletes only files that a job wrote, see
+    :meth:`own_files`; all other files stay.
 
     Args:
-        path: The directory; ``~`` is the home directory. Made by :meth:`_start`, not before.
+        path: The directory; ``~`` is the home directory. Created by :meth:`_start`, not before.
 
     Attributes:
-        lock: To be held by the process that writes; see :class:`~lit_certattr.records.lock.DirectoryLock`.
+        lock: The lock that the writing process holds; see :class:`~lit_certattr.records.lock.DirectoryLock`.
 
     Raises:
-        InputError: If the path is empty or cannot be printed.
+        InputError: If the path is empty or contains control characters.
     """
 
     kind: ClassVar[str]
-    """What the directory holds: ``"a run"``."""
+    """What the directory contains, for messages, e.g. ``"run"``."""
     elsewhere: ClassVar[str] = "choose another --output"
-    """What a user can do about a place that cannot be used."""
+    """Remedy for the user if the path cannot be used."""
     delete: ClassVar[str] = "choose another --output, or --overwrite=true to delete it"
-    """What a user can do about a directory with other settings."""
+    """Remedy for the user if the directory contains work with other settings."""
 
     record: Path
     """The file with the settings."""
     folders: Sequence[Path]
-    """The folders that are filled."""
+    """The folders with one or more files per image."""
     files: Sequence[Path]
-    """The other files."""
+    """All other files."""
 
     @property
     def a_kind(self) -> str:
-        """What the directory holds, with its article."""
+        """:attr:`kind` with its article."""
         return f"{'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind}"
 
     def __init__(self, path: str | Path) -> None:
@@ -71,22 +71,22 @@ class JobDirectory(ABC):
 
     @abstractmethod
     def finished(self) -> frozenset[str]:
-        """Ids of the images whose work is there and undamaged; the others are to be done (again)."""
+        """Ids of the images whose results are stored and undamaged; all other images must be computed (again)."""
 
     @abstractmethod
     def own_files(self) -> Collection[Path]:
-        """The files in :attr:`folders` that a job wrote: their content says so, not their name alone."""
+        """The files in :attr:`folders` that a job wrote, as their content shows; a name alone is not enough."""
 
     def check(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:
-        """Refuse a directory that holds something else, is in use, or cannot be made; writes nothing.
+        """Refuse a directory that contains something else, is in use, or cannot be created; writes nothing.
 
         Args:
-            settings: Everything that decides the results, as plain nested values.
-            overwrite: Allow work of other settings; opening the directory would delete it.
+            settings: Everything that determines the results, as plain nested values.
+            overwrite: Allow work with other settings; opening the directory would delete it.
 
         Raises:
-            InputError: If the directory holds work of other settings (the first that differs is named) or files that
-                are not ours, another process writes there, or it cannot be written.
+            InputError: If the directory contains work with other settings (the message names the first difference) or
+                files that no job wrote, if another process writes there, or if it is not writable.
         """
         self._check_place()
         self.lock.check()
@@ -94,7 +94,7 @@ class JobDirectory(ABC):
             return
         if not self.record.exists():
             if any(self._foreign()):
-                raise InputError(f"{self.path} is not empty and holds no {self.kind} of ours; {self.elsewhere}")
+                raise InputError(f"{self.path} is not empty and holds no {self.kind}; {self.elsewhere}")
             return
         if overwrite:
             return
@@ -103,11 +103,11 @@ class JobDirectory(ABC):
             raise InputError(f"{self.path} holds {self.a_kind} with other settings ({difference}); {self.delete}")
 
     def _start(self, record: bytes, overwrite: bool) -> None:
-        """Make the directory and write the record, after :meth:`check`.
+        """Create the directory and write the record, after :meth:`check`.
 
         Args:
             record: Content of the file with the settings.
-            overwrite: Delete what is there, but for files that are not ours.
+            overwrite: Delete existing work; files that no job wrote stay.
 
         Raises:
             InputError: If something cannot be written or deleted.
@@ -125,13 +125,13 @@ class JobDirectory(ABC):
             raise cannot_write(self.path, error) from None
 
     def clear(self) -> None:
-        """Delete what the job wrote, the record last; files that it did not write stay, and the folders they lie in.
+        """Delete the files that a job wrote, the record last; all other files stay, and so do their folders.
 
         Raises:
-            OSError: If something cannot be deleted; the record is still there then.
+            OSError: If a file cannot be deleted; the record then still exists.
         """
         own = {*self.own_files(), *self._partials()}
-        for folder in reversed(self.folders):  # what is drawn goes before that from which it is drawn
+        for folder in reversed(self.folders):  # pictures are deleted before the data from which they are drawn
             if not folder.is_dir():
                 continue
             if not folder.is_symlink() and own.issuperset(folder.iterdir()):
@@ -143,7 +143,7 @@ class JobDirectory(ABC):
             file.unlink(missing_ok=True)
 
     def _partials(self) -> Iterator[Path]:
-        """Files of ours that a killed process was writing."""
+        """Incomplete files that a killed process left."""
         whole = {path.name for path in (*self.files, self.record)}
         for path in self.path.glob(".*.partial"):
             if _whole_name(path) in whole:
@@ -152,7 +152,7 @@ class JobDirectory(ABC):
             yield from (path for path in folder.glob(".*.partial") if _whole_name(path).endswith(_SUFFIXES))
 
     def _check_place(self) -> None:
-        """Find what would make the directory impossible to write."""
+        """Refuse a path at which the directory could not be written."""
         try:
             nearest = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
         except OSError as error:
@@ -160,10 +160,10 @@ class JobDirectory(ABC):
         if not nearest.is_dir():
             raise InputError(f"{nearest} is a file; {self.elsewhere}")
         if not os.access(nearest, os.W_OK | os.X_OK):
-            raise InputError(f"{nearest} may not be written; {self.elsewhere}")
+            raise InputError(f"{nearest} is not writable; {self.elsewhere}")
 
     def _foreign(self) -> Iterator[Path]:
-        """What lies in the directory and is not what a killed process may have left before its record."""
+        """Entries of the directory that a killed process cannot have left before it wrote its record."""
         for path in self.path.iterdir():
             if path in self.folders and path.is_dir():
                 yield from (below for below in path.iterdir() if not _is_partial(below))
@@ -175,12 +175,12 @@ _SUFFIXES = (".safetensors", ".json", ".png", ".pdf")
 
 
 def _is_partial(path: Path) -> bool:
-    """Whether a file may be one of ours that was being written."""
+    """Whether a file may be an incomplete file that a killed process left."""
     return path.name.startswith(".") and path.suffix == ".partial"
 
 
 def _whole_name(partial: Path) -> str:
-    """Name of the file that was being written.
+    """Name that an incomplete file would have had in the end.
 
     Example:
         >>> _whole_name(Path("maps/.cat.safetensors.partial"))
@@ -190,12 +190,12 @@ def _whole_name(partial: Path) -> str:
 
 
 def first_difference(before: Any, now: Any, name: str = "") -> str | None:
-    """The first setting that differs, as ``name was a, is b``.
+    """The first setting that differs, as ``name was a, is b``; ``None`` if all are equal.
 
     Args:
         before: Settings of a record: plain nested values.
-        now: Settings of today.
-        name: What they are called, if they are a part of all settings.
+        now: Present settings.
+        name: Name of these settings, if they are a part of all settings.
     """
     if name in _FOREIGN and before != now:
         return _foreign_difference(name, before or {}, now or {})
@@ -219,17 +219,17 @@ def first_difference(before: Any, now: Any, name: str = "") -> str | None:
 
 
 def _foreign_difference(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """What is not the same of classes outside this package, in words: digests say nothing to a reader."""
+    """The first difference between classes outside this package, in words, since a reader cannot compare digests."""
     one = next(key for key in [*now, *before] if before.get(key) != now.get(key))
     if name == "states":
         return f"{one} holds other attributes than before, beside its settings"
     if one not in before:
         return f"the record does not hold the source of {one}, as older versions did not"
-    return f"the source of {one} has changed" if one in now else f"{one} is not used any more"
+    return f"the source of {one} has changed" if one in now else f"{one} is no longer used"
 
 
 def _excerpts(one: str, two: str) -> tuple[str, str]:
-    """Two texts, at most 60 letters of each, from shortly before the first letter that differs.
+    """Two texts, at most 60 characters of each, from shortly before the first character that differs.
 
     Example:
         >>> _excerpts("a" * 80 + "b", "a" * 80 + "c")

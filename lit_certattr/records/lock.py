@@ -1,4 +1,4 @@
-"""One process at a time writes a directory."""
+"""A lock, so that only one process at a time writes to a directory."""
 
 import json
 import os
@@ -19,10 +19,10 @@ class Holder(NamedTuple):
     """The process that holds a lock.
 
     Attributes:
-        pid: Its number.
+        pid: Its process id.
         host: Name of its machine.
-        started: When it started, as the kernel counts: a number that is used again belongs to another process then.
-            ``None`` where the system does not say.
+        started: Start time in the kernel's ticks; it distinguishes processes with the same id, since ids are used
+            again. ``None`` if the system does not provide it.
     """
 
     pid: int
@@ -33,11 +33,11 @@ class Holder(NamedTuple):
 class DirectoryLock:
     """The file ``.lock`` of a directory, which names the one process that writes there.
 
-    A lock that a killed process has left is recognised (its process is gone, or its number belongs to another one) and
-    taken. Of the processes of one Trainer only the first takes it.
+    If a killed process left its lock, the lock is recognised as abandoned (the process has ended, or its id belongs to
+    another one) and taken. Only the first process of a Trainer takes the lock.
 
     Args:
-        folder: The directory; :meth:`take` makes it.
+        folder: The directory; :meth:`take` creates it.
 
     Example:
         >>> import tempfile
@@ -51,19 +51,19 @@ class DirectoryLock:
         self.path = folder / ".lock"
 
     def check(self) -> None:
-        """Refuse a directory in which another process is at work.
+        """Refuse a directory to which another process writes.
 
         Raises:
-            InputError: Naming the process and its machine.
+            InputError: If there is such a process; the message names it and its machine.
         """
         with suppress(FileNotFoundError, NotADirectoryError), self._opened(os.O_RDONLY) as file:
             self._refuse(_holder(file))
 
     def take(self) -> None:
-        """Take the lock, and make the directory if it is not there.
+        """Take the lock, and create the directory if it does not exist.
 
         Raises:
-            InputError: If another process holds it, or the directory cannot be written.
+            InputError: If another process holds the lock, or the directory is not writable.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ class DirectoryLock:
             raise cannot_write(self.path.parent, error) from None
 
     def release(self) -> None:
-        """Give the lock back, if this process holds it."""
+        """Release the lock, if this process holds it."""
         with suppress(OSError), self._opened(os.O_RDONLY) as file:
             if _holder(file) == _this_process():
                 self.path.unlink()
@@ -127,7 +127,7 @@ def _this_process() -> Holder:
 
 
 def _holder(file: int) -> Holder | None:
-    """Who a lock file names; ``None`` if it was cut short or is no lock of ours."""
+    """The process that a lock file names; ``None`` if the file is incomplete or not a lock of this package."""
     try:
         content = json.loads(os.pread(file, _LONGEST, 0))
         pid, host, started = content["pid"], content["host"], content["started"]
@@ -139,7 +139,7 @@ def _holder(file: int) -> Holder | None:
 
 
 def _may_run(holder: Holder) -> bool:
-    """Whether a process may still be running; of those of other machines nothing is known."""
+    """Whether a process may still be running; always true for another machine, about which nothing is known."""
     if holder.host != socket.gethostname():
         return True
     if holder.started is not None:
@@ -154,7 +154,7 @@ def _may_run(holder: Holder) -> bool:
 
 
 def _started(pid: int) -> str | None:
-    """When a process started, in ticks since the machine did; ``None`` if it has ended, or without ``/proc``."""
+    """Start time of a process, in ticks since the machine started; ``None`` if it has ended, or without ``/proc``."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

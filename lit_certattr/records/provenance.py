@@ -1,4 +1,4 @@
-"""What a run was made of and with: the settings that decide its bits, and where it ran."""
+"""Provenance of a run: the settings that determine its results, and the machine and versions that computed it."""
 
 import hashlib
 import platform
@@ -30,7 +30,7 @@ _PACKAGES = (
 def data_hash(samples: SampleSet) -> str:
     """SHA-256 over the ids, labels and pixels of a data set, in its order.
 
-    Every image is read once, so one that cannot be used is found here.
+    Every image is read once, so this also finds images that cannot be used.
 
     Args:
         samples: The images.
@@ -55,14 +55,14 @@ def run_settings(
     device: str = "cpu",
     precision: str = "32-true",
 ) -> dict[str, Any]:
-    """Everything that decides the bits of a run, as plain values; a run goes on only with the same.
+    """Everything that determines the results of a run bit by bit, as plain values; a run resumes only with the same.
 
     Args:
-        certifier: What is certified.
+        certifier: The certifier.
         network: The network.
         samples: The images.
-        targets: Rule of the explained class.
-        device: Kind of device, e.g. ``"cpu"``; the generator of the noise depends on it.
+        targets: Rule that selects the explained class: ``"predicted"`` or ``"label"``.
+        device: Kind of device, e.g. ``"cpu"``; the random generator of the noise depends on it.
         precision: The Trainer's precision.
     """
     certificates = {
@@ -84,13 +84,13 @@ def run_settings(
 
 
 def provenance(network: nn.Module, seed: int, device: str, image_shape: Sequence[int] | None = None) -> dict[str, Any]:
-    """Where and with what this process runs, as plain values.
+    """The machine, package versions and network of this process, as plain values.
 
     Args:
         network: The network.
         seed: Seed of the noise.
         device: Kind of device.
-        image_shape: ``(C, H, W)``; the answers of the network to fixed images of this shape are recorded too.
+        image_shape: ``(C, H, W)``; if given, the logits of the network for fixed images of this shape are recorded.
     """
     return {
         "versions": {name: _version(name) for name in _PACKAGES},
@@ -108,7 +108,7 @@ def provenance(network: nn.Module, seed: int, device: str, image_shape: Sequence
 
 
 def machine() -> dict[str, str]:
-    """What beside versions of packages and the number of threads decides the last bits of a sum on a CPU."""
+    """The properties of a machine that influence the last bits of a sum on a CPU, apart from versions and threads."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -118,7 +118,7 @@ def machine() -> dict[str, str]:
 
 
 def _processor() -> str:
-    """Name of the model: processors with the same instructions may still be given other kernels."""
+    """Name of the processor model: libraries may choose other kernels even for the same instruction set."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except (OSError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""The directory that a certification run leaves behind, and from which a killed run goes on."""
+"""The directory that a certification run writes, and from which an interrupted run resumes."""
 
 import hashlib
 import json
@@ -12,6 +12,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.certificates import Result, load_results, save_results
 from lit_certattr.certificates.presentation import own_columns
@@ -28,13 +29,13 @@ from lit_certattr.records.tensor_files import HEADER, SUFFIX, own_ids
 
 
 class Record(NamedTuple):
-    """What a run directory holds of one image.
+    """What a run directory contains about one image.
 
     Attributes:
         id: Id of the image.
-        image: Float ``[C, H, W]`` in [0, 1], as it was certified.
-        clean_map: Float ``[H, W]``: attribution map of the image without noise.
-        facts: ``label`` (-1 without one) and ``prediction`` of the image.
+        image: The certified image, float ``[C, H, W]`` in [0, 1].
+        clean_map: Attribution map of the image without noise, float ``[H, W]``.
+        facts: ``label`` (-1 if there is none) and ``prediction`` of the image.
         results: Certificates by name.
     """
 
@@ -48,16 +49,19 @@ class Record(NamedTuple):
 class RunDirectory(JobDirectory):
     """Layout, atomic writing and resuming of a run.
 
-    ``config.yaml``, ``provenance.json``, ``maps/<id>.safetensors`` (certificates, counts included),
+    ``config.yaml``, ``provenance.json``, ``maps/<id>.safetensors`` (certificates with their counts),
     ``images/<id>.safetensors`` (image and clean map), ``results.parquet``, ``figures/`` and ``report.html``;
-    beside them ``attack/``, what ``certify.py attack`` has found.
+    in addition ``attack/`` with the results of ``certify.py attack``.
 
-    Every file appears whole or not at all. The file under ``images/`` is written last and holds the digest of
-    the one under ``maps/``; an image counts as finished only if both are undamaged. Times stand in
-    ``provenance.json`` alone, so a run that was killed and resumed ends with the same bytes as one that was not.
+    Every file is written completely or not at all. The file in ``images/`` is written last and contains the digest of
+    the file in ``maps/``; an image counts as finished only if both are undamaged. Only ``provenance.json`` contains
+    times, so a run that was killed and resumed produces the same bytes as an uninterrupted run.
 
     Args:
-        path: The directory; made by :meth:`open`, not before.
+        path: The directory; created by :meth:`open`, not before.
+
+    Raises:
+        InputError: If the path is empty or contains control characters.
 
     Example:
         >>> import tempfile
@@ -80,26 +84,26 @@ class RunDirectory(JobDirectory):
         self.folders = (self.maps, self.images, self.figures)
         self.files = (self.table, self.report, self.config)
 
+    @override
     def stored_settings(self) -> Any:
-        """See :class:`~lit_certattr.records.job_directory.JobDirectory`."""
         return self.provenance().get("settings")
 
+    @override
     def own_files(self) -> list[Path]:
-        """See :class:`~lit_certattr.records.job_directory.JobDirectory`."""
         ids = own_ids((self.maps, self.images))
         figures = {"summary.pdf", "summary.png"} | {f"{image_id}.png" for image_id in ids}
         tensors = [folder / f"{image_id}{SUFFIX}" for folder in (self.maps, self.images) for image_id in ids]
         return [*tensors, *(self.figures / name for name in figures)]
 
     def clear(self) -> None:
-        """Delete the run, and the attacks on its certificates, which mean nothing without it."""
+        """Delete the run, and the attacks on its certificates, which are meaningless without it."""
         self.attacks.clear()
         if self.attack.is_dir() and not any(self.attack.iterdir()):
             self.attack.rmdir()
         super().clear()
 
+    @override
     def check(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:
-        """See :class:`~lit_certattr.records.job_directory.JobDirectory`."""
         self._check_place()  # before anything is asked of a path that may be impossible
         if self.record.exists() and not overwrite and "structure" in settings:
             check_structure(self.stored_settings(), self.path, self.delete)
@@ -113,13 +117,14 @@ class RunDirectory(JobDirectory):
         config: str | None = None,
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
-        """Make the directory, or go on with the run of the same settings that it holds.
+        """Create the directory, or continue the run with the same settings that it contains.
 
         Args:
-            settings: Everything that decides the results, as plain nested values.
-            overwrite: Delete a run that is there.
+            settings: Everything that determines the results, as plain nested values.
+            overwrite: Delete an existing run.
             config: Resolved configuration as YAML, written to ``config.yaml``.
-            provenance: Where and with what this session runs; kept beside the settings.
+            provenance: Machine, versions and network, see :func:`~lit_certattr.records.provenance.provenance`; stored
+                with the settings.
 
         Raises:
             InputError: See :meth:`check`; also if the directory cannot be written.
@@ -172,10 +177,13 @@ class RunDirectory(JobDirectory):
         write_whole(companion, to_safetensors(tensors, {HEADER: json.dumps(header, sort_keys=True)}))
 
     def read(self, image_id: str) -> Record:
-        """Everything about one image.
+        """Read everything about one image.
+
+        Args:
+            image_id: Id of the image.
 
         Raises:
-            InputError: If a file is missing, or a single bit of it is damaged.
+            InputError: If a file is missing or damaged, be it in a single bit.
         """
         maps, companion = self._files(image_id)
         try:
@@ -202,11 +210,11 @@ class RunDirectory(JobDirectory):
         ) as error:
             raise InputError(f"{companion}: damaged ({' '.join(str(error).split())})") from None
         if not whole:
-            raise InputError(f"{maps}: damaged; its digest is not the one that was recorded")
+            raise InputError(f"{maps}: damaged; its digest differs from the recorded digest")
         return Record(image_id, tensors["image"], tensors["clean_map"], facts, load_results(maps))
 
+    @override
     def finished(self) -> frozenset[str]:
-        """Ids of the images whose files are all there and undamaged; the others are to be done (again)."""
         done = set()
         for file in self.images.glob(f"[!.]*{SUFFIX}"):
             try:
@@ -216,11 +224,19 @@ class RunDirectory(JobDirectory):
         return frozenset(done)
 
     def records(self, ids: Iterable[str]) -> Iterator[Record]:
-        """The images of ``ids`` in that order, read one at a time."""
+        """Read several images, one at a time.
+
+        Args:
+            ids: Ids of the images, in the order of the result.
+        """
         return (self.read(image_id) for image_id in ids)
 
     def write_table(self, ids: Sequence[str], radii: Sequence[float] = RADII) -> pa.Table:
-        """Write ``results.parquet`` with the images of ``ids`` in that order.
+        """Write ``results.parquet``.
+
+        Args:
+            ids: Ids of the images, in the order of the rows.
+            radii: Radii of the columns, in pixel l2 units.
 
         Returns:
             The table, see :func:`lit_certattr.records.table.schema`.
@@ -237,11 +253,20 @@ class RunDirectory(JobDirectory):
         return table
 
     def write_figure(self, name: str, data: bytes) -> None:
-        """Write one picture under ``figures/``."""
+        """Write one picture to ``figures/``.
+
+        Args:
+            name: File name.
+            data: Content of the file.
+        """
         write_whole(self.figures / name, data)
 
     def write_report(self, html: str) -> None:
-        """Write ``report.html``."""
+        """Write ``report.html``.
+
+        Args:
+            html: Content of the file.
+        """
         write_whole(self.report, html.encode())
 
     def provenance(self) -> dict[str, Any]:
@@ -253,15 +278,21 @@ class RunDirectory(JobDirectory):
         try:
             content = read_json(self.provenance_file)
         except (OSError, ValueError) as error:
-            raise InputError(
-                f"{self.provenance_file} cannot be read ({error}); choose another --output, or --overwrite=true"
-            ) from None
+            raise InputError(f"{self.provenance_file} cannot be read ({error}); {self.delete}") from None
         if not isinstance(content, dict):
-            raise InputError(f"{self.provenance_file} is damaged; choose another --output, or --overwrite=true")
+            raise InputError(f"{self.provenance_file} is damaged; {self.delete}")
         return content
 
     def log_session(self, session: Mapping[str, Any], number: int | None = None) -> int:
-        """Add a session to ``provenance.json``, or replace the one of this number; returns its number."""
+        """Add a session to ``provenance.json``, or replace one.
+
+        Args:
+            session: Plain values about the session: times, images, processes.
+            number: Number of the session to replace; ``None`` adds one.
+
+        Returns:
+            Number of the session.
+        """
         content = self.provenance()
         sessions = content.setdefault("sessions", [])
         if number is None:
@@ -278,10 +309,15 @@ class RunDirectory(JobDirectory):
 
 
 def check_structure(settings: Any, path: Path, remedy: str) -> None:
-    """Refuse the settings of a run that an older version has written: they do not say which network it was.
+    """Refuse the settings of a run that an older version wrote and that do not identify the network.
+
+    Args:
+        settings: Settings of the run.
+        path: The run directory, for the message.
+        remedy: Remedy, the end of the message.
 
     Raises:
-        InputError: Saying so, with the remedy.
+        InputError: If the settings lack the structure of the network.
     """
     if isinstance(settings, Mapping) and "network" in settings and "structure" not in settings:
         raise InputError(
@@ -291,16 +327,16 @@ def check_structure(settings: Any, path: Path, remedy: str) -> None:
 
 
 def check_answers(before: Mapping[str, Any], now: Mapping[str, Any], complaint: str, remedy: str) -> None:
-    """Refuse a network that answers differently to the fixed images, though its structure and weights are the same.
+    """Refuse a network with the same structure and weights but other logits for the fixed images.
 
     Args:
         before: Provenance of a run.
-        now: Provenance of this network.
-        complaint: How the line begins.
-        remedy: How it ends.
+        now: Provenance of the present network.
+        complaint: Beginning of the message.
+        remedy: Remedy, the end of the message.
 
     Raises:
-        InputError: If both provenances hold answers, and these differ by more than rounding.
+        InputError: If both provenances contain logits, and these differ by more than rounding errors.
     """
     old, new = ((place.get("network") or {}).get("probe") for place in (before, now))
     if old is not None and new is not None and not same_answers(old, new):

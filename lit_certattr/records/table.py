@@ -1,4 +1,4 @@
-"""One row an image, certificate and level: the numbers of a run as a flat table."""
+"""The numbers of a run as a flat table: one row per image, certificate and level."""
 
 import math
 import re
@@ -18,10 +18,13 @@ RADII = (0.05, 0.1, 0.2, 0.3, 0.5)
 
 
 def check_radii(radii: Sequence[float]) -> None:
-    """Refuse radii that cannot be columns, before anything is sampled for them.
+    """Refuse radii that cannot be columns, before any sampling.
+
+    Args:
+        radii: Radii in pixel l2 units.
 
     Raises:
-        InputError: If one is NaN, infinite or negative, or two have the same column: they agree in six digits.
+        InputError: If one is NaN, infinite or negative, or two agree in six digits and so have the same column.
 
     Example:
         >>> check_radii([0.1, 0.25])
@@ -29,10 +32,10 @@ def check_radii(radii: Sequence[float]) -> None:
     columns: dict[str, float] = {}
     for radius in radii:
         if not 0 <= radius < math.inf:
-            raise InputError(f"radii must be finite numbers, none negative, got {radius}")
+            raise InputError(f"radii must be finite numbers, at least 0, got {radius}")
         if (name := column_at("", radius)) in columns:
             raise InputError(
-                f"radii must be different numbers in their first six digits, which name the columns, "
+                f"radii must differ in their first six digits, which name the columns, "
                 f"got {columns[name]!r} and {radius!r}"
             )
         columns[name] = radius
@@ -41,18 +44,19 @@ def check_radii(radii: Sequence[float]) -> None:
 def schema(radii: Sequence[float] = RADII, own: Mapping[str, type] = MappingProxyType({})) -> pa.Schema:
     """Columns and types of ``results.parquet``.
 
-    ``one`` (certified important), ``zero`` (certified unimportant) and ``abstain`` are shares of all pixels,
-    ``one_share`` (which may exceed 1) and ``overlap`` shares of K, ``null_*`` what pure noise would reach, ``cosine``
-    certified cosines and ``cosine90_radius`` the largest radius of a cosine of 0.9, ``samples_saved`` the share of the
-    samples that an image did not need, where sampling may stop early. Columns of the other kinds of certificate are
-    null.
+    - ``one`` (certified important), ``zero`` (certified unimportant), ``abstain``: shares of all pixels.
+    - ``one_share`` (which may exceed 1), ``overlap``: shares of K.
+    - ``null_*``: the same numbers for maps of pure noise.
+    - ``cosine``: certified cosines; ``cosine90_radius``: the largest radius with a certified cosine of 0.9.
+    - ``samples_saved``: share of the samples that an image did not need, if sampling may stop early.
 
-    All radii are l2 lengths but ``lp_half_radius``, that of half the overlap in the norm ``radius_norm`` of its row.
+    Columns that belong to other kinds of certificate are null. All radii are l2 lengths, except ``lp_half_radius``:
+    the radius with half of the overlap, in the norm ``radius_norm`` of its row.
 
     Args:
         radii: Radii of the columns, in pixel l2 units.
-        own: Columns of kinds of your own with the type of their values, see
-            :func:`~lit_certattr.certificates.presentation.own_columns`; they come last.
+        own: Columns of kinds from outside this package, with the type of their values, see
+            :func:`~lit_certattr.certificates.presentation.own_columns`; they are the last columns.
     """
     types = {str: pa.string(), int: pa.int64(), float: pa.float64()}
     columns = common_columns(radii) | dict(own)
@@ -69,9 +73,9 @@ def rows(
 
     Args:
         image_id: Id of the image.
-        results: Its results by name.
+        results: Results of the image by name.
         facts: ``label`` and ``prediction`` of the image.
-        radii: Radii of the columns.
+        radii: Radii of the columns, in pixel l2 units.
     """
     for name, result in results.items():
         common = {
@@ -97,8 +101,11 @@ def rows(
 def means(table: pa.Table) -> dict[str, float]:
     """Means over the images of a table: ``certified/<certificate>/<level>/<column>``.
 
-    Levels are named by their size in pixels, since names of metrics must not hold a dot; a certificate without
-    levels has none in its names.
+    A level is named by its size in pixels, since names of metrics must not contain a dot; the names of a certificate
+    without levels contain no level.
+
+    Args:
+        table: Table of a run, see :func:`schema`.
     """
     at_radius = re.compile(rf"({'|'.join(AT_RADII)})_r\d[\dem_]*")
     known = common_columns(())

@@ -1,4 +1,4 @@
-"""Files of tensors that a job writes, one an image; their header tells them from the files of others."""
+"""Files of tensors that a job writes, one per image; their header distinguishes them from all other files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,10 +13,10 @@ _BEGINS = b'{"__metadata__":{"' + HEADER.encode() + b'":'
 
 
 def own_ids(folders: Iterable[Path]) -> set[str]:
-    """Ids of the images of which a file in one of the folders was written by a job, whole or damaged behind its start.
+    """Ids of the images for which a job wrote a file into one of the folders; the file may be damaged after its start.
 
     Args:
-        folders: Folders of files of tensors; they need not be there.
+        folders: Folders with files of tensors; they need not exist.
     """
     return {
         path.name.removesuffix(SUFFIX) for folder in folders for path in folder.glob(f"[!.]*{SUFFIX}") if _is_own(path)

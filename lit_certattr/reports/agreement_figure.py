@@ -1,4 +1,4 @@
-"""The picture of an evaluation: agreement of maps under attack and under random search, beside chance."""
+"""The figure of an evaluation: agreement of maps under attack and under random search, compared with chance."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,8 @@ def agreement_figure(found: Sequence[Mean], searches: Sequence[str], words: Mapp
     Args:
         found: The means.
         searches: Names of the searches, one bar each.
-        words: The numbers to show, in words.
-        title: Title.
+        words: Description of each number to show, by name.
+        title: Title of the figure.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""The sandwich as a picture: certified from below, attacked from above, what is not known between."""
+"""Figures of attacks: the certified lower bound, the attacked upper bound, and the unknown range between them."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,19 +23,19 @@ CERTIFIED, ATTACKED, RANDOM, UNKNOWN = "#842E6A", "#1f6f8b", "#888888", "#f1e9d2
 
 
 class Series(NamedTuple):
-    """One quantity of one or more images against the budget; arrays are ``[images, points]``.
+    """One quantity of one or more images as a function of the budget; arrays are ``[images, points]``.
 
     Attributes:
-        name: What is counted.
-        title: Of the panel.
-        radii: Where the certified curve is known, ``[points]``.
-        certified: Certified shares there.
-        budgets: Where it was attacked, 0 included.
-        attacked: What is left there.
-        upper: Its upper confidence bounds.
-        random: What random search leaves; ``None`` where it was not asked for.
-        unit: What the numbers are, for the axis.
-        place: Of the panel among the others.
+        name: Name of the quantity.
+        title: Title of the panel.
+        radii: Radii of the certified curve, ``[points]``, in pixel l2 units.
+        certified: Certified values at these radii.
+        budgets: l2 budgets of the attacks, including 0.
+        attacked: Estimates under attack at these budgets.
+        upper: Upper confidence bounds of these estimates.
+        random: Estimates under random search; ``None`` without a random search.
+        unit: Unit of the values, the label of the axis.
+        place: Position of the panel among the others.
     """
 
     name: str
@@ -53,10 +53,10 @@ class Series(NamedTuple):
 def series(
     images: Sequence[tuple[Mapping[str, Result], Sequence[Mapping[str, Any]]]],
 ) -> dict[Key, Series]:
-    """The curves of some images.
+    """The curves of one or more images, by certificate, quantity and level.
 
     Args:
-        images: Certificates and rows of each, see :func:`lit_certattr.records.attack_directory.schema`.
+        images: Certificates and table rows of each image, see :func:`lit_certattr.records.attack_directory.schema`.
     """
     rows: dict[Key, list[list[Mapping[str, Any]]]] = {}
     for _, entries in images:
@@ -107,14 +107,14 @@ def series(
 
 
 def sandwich_figure(curves: Mapping[Key, Series], columns: int = 3) -> "Figure":
-    """Means over the images against the budget, one panel a quantity; thin lines are single images.
+    """Means over the images as a function of the budget, one panel per quantity; thin lines are single images.
 
     Args:
-        curves: See :func:`series`.
-        columns: Panels in a row, at most.
+        curves: Result of :func:`series`.
+        columns: Largest number of panels per row.
 
     Returns:
-        A figure that belongs to no window; save it with ``savefig``.
+        A figure without a window; save it with ``savefig``.
     """
     from matplotlib.figure import Figure
 
@@ -140,7 +140,7 @@ def sandwich_figure(curves: Mapping[Key, Series], columns: int = 3) -> "Figure":
 
 
 def _arrange(panels: list[Series], columns: int) -> list[list[Series]]:
-    """Rows of panels: the levels of a quantity side by side, quantities without levels where there is room."""
+    """Rows of panels: the levels of a quantity side by side, quantities without levels in the free positions."""
     names = dict.fromkeys(one.name for one in sorted(panels, key=lambda one: one.place))
     groups = [[one for one in panels if one.name == name] for name in names]
     if max(map(len, groups)) > columns:
@@ -180,9 +180,12 @@ def perturbation_figure(image: Tensor, perturbed: Tensor, maps: tuple[Tensor, Te
 
     Args:
         image: Clean image ``[C, H, W]`` in [0, 1].
-        perturbed: The other one.
+        perturbed: Perturbed image ``[C, H, W]`` in [0, 1].
         maps: Estimates of the smoothed maps of both, ``[H, W]``.
-        caption: What the perturbed image is.
+        caption: Caption of the perturbed image.
+
+    Returns:
+        A figure without a window; save it with ``savefig``.
     """
     from matplotlib.figure import Figure
 

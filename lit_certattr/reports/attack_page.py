@@ -1,4 +1,4 @@
-"""``attack.html``: certified beside attacked, in one file that opens offline."""
+"""``attack.html``: certified and attacked values, in one file that opens offline."""
 
 import base64
 import math
@@ -21,13 +21,12 @@ from lit_certattr.statistics.rounding import at_least, at_most, exact, fixed_at_
 def write_attack_page(run: RunDirectory, ids: Sequence[str], max_panels: int = 16) -> None:
     """Draw the figures of finished attacks and write ``attack.html``.
 
-    The page holds its pictures, style and script itself and loads nothing; everything that comes from files or names is
-    escaped.
+    The page contains its pictures, style and script and loads nothing; all text from files or names is escaped.
 
     Args:
-        run: A run; images and table of its attacks are written.
+        run: A run for which the images and the table of the attacks are already written.
         ids: Ids of the images, in the order of the table.
-        max_panels: Images that get a panel, the first ones.
+        max_panels: Largest number of images with a panel; the first images get one.
 
     Raises:
         InputError: If a file is missing or damaged.
@@ -62,17 +61,21 @@ def write_attack_page(run: RunDirectory, ids: Sequence[str], max_panels: int = 1
 
 
 def violation(row: Mapping[str, Any]) -> str:
-    """One line about a row whose certificate is contradicted."""
+    """One line about a row whose certificate is contradicted.
+
+    Args:
+        row: Row of the table, see :func:`lit_certattr.records.attack_directory.schema`.
+    """
     level = "" if row["top_k"] is None else f", K = {name_of(row['top_k'])}"
     claims = f" ({row['contradicted']} pixels)" if row["quantity"] in pixelwise_names() else ""
     return (
         f"{row['id']}, {row['certificate']}: {row['quantity']}{level}, budget {exact(row['budget'])}: certified "
-        f"{exact(row['certified'])}, but at most {exact(row['attacked_upper'])} is left{claims}"
+        f"{exact(row['certified'])}, but at most {exact(row['attacked_upper'])} remains under attack{claims}"
     )
 
 
 def _panel(directory: AttackDirectory, record: Record, sandwich: ImageSandwich) -> dict[str, str]:
-    """Curves of one image, and its worst perturbation at the largest budget."""
+    """Draw the curves of one image and its worst perturbation at the largest budget."""
     largest = max(one.budget for one in sandwich.candidates)
     shown = next(index for index, one in enumerate(sandwich.candidates) if one.budget == largest and not one.random)
     png = render(sandwich_figure(series([(record.results, sandwich.rows)])), dpi=110)
@@ -100,13 +103,13 @@ def _panel(directory: AttackDirectory, record: Record, sandwich: ImageSandwich) 
 
 
 def _table(table: pa.Table) -> Table:
-    """Means over the images, one row a quantity and budget."""
+    """Means over the images, one row per quantity and budget."""
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in table.to_pylist():
         groups.setdefault((row["certificate"], row["quantity"], row["level"], row["budget"]), []).append(row)
     random = any(row["random"] is not None for rows in groups.values() for row in rows)
     heads = ["budget", "certified", *(["random"] if random else []), "attacked", "attacked, at most", "gap"]
-    columns = [Column("certificate", text=True), Column("what", text=True), *(Column(head) for head in heads)]
+    columns = [Column("certificate", text=True), Column("quantity", text=True), *(Column(head) for head in heads)]
     columns.append(Column("contradicted claims"))
     cells = []
     for (certificate, quantity, _, budget), rows in groups.items():
@@ -124,5 +127,8 @@ def _table(table: pa.Table) -> Table:
             + [Cell(str(fallen), str(fallen))]
         )
     return Table(
-        "Means over the images", columns, cells, "Click a column to sort. Every image: sandwich.parquet, .csv."
+        "Means over the images",
+        columns,
+        cells,
+        "Click the head of a column to sort. For each image, see sandwich.parquet or sandwich.csv.",
     )

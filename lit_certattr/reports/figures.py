@@ -23,20 +23,20 @@ def image_panel(
     title: str | None = None,
     clean_map: Tensor | None = None,
 ) -> "Figure":
-    """Everything about one image: its maps in the first row, its curves in the second.
+    """Everything about one image: its maps in the first rows, its curves below.
 
     Image, clean attribution map, and the maps and curves that each kind of certificate shows, e.g. the certified map
-    over all levels of K and the certified overlap against the radius. Maps of a lower resolution are drawn over the
-    whole image, one rectangle a pixel.
+    over all levels of K, and the certified overlap as a function of the radius. Maps of a lower resolution are drawn
+    over the whole image, one rectangle per pixel of the map.
 
     Args:
         image: Image ``[C, H, W]`` in [0, 1] with one or three channels.
         results: Results of the image by name, as :class:`~lit_certattr.Certifier` returns them.
-        title: One line above all; shown as it is, never read as a formula.
-        clean_map: Attribution map of the image without noise, of the shape of the certified ones.
+        title: One line at the top, shown literally and never parsed as a formula.
+        clean_map: Attribution map of the image without noise, of the same shape as the certified maps.
 
     Returns:
-        A figure that belongs to no window; save it with ``savefig``.
+        A figure without a window; save it with ``savefig``.
     """
     from matplotlib.figure import Figure
 
@@ -72,16 +72,16 @@ def image_panel(
 
 
 def dataset_figure(results: Iterable[Mapping[str, Result]]) -> "Figure":
-    """Means over the images against the radius, with the middle half of the images as a band.
+    """Means over the images as a function of the radius; a band marks the middle half of the images.
 
-    What each kind of certificate shows of many images: certified important and unimportant pixels with what pure noise
-    would reach, the certified overlap, the certified cosine. Images are taken one at a time and not kept.
+    Each kind of certificate has its own curves: certified important and unimportant pixels, compared with maps of pure
+    noise, the certified overlap, the certified cosine. Images are processed one at a time and not kept in memory.
 
     Args:
         results: For each image its results by name, all from one run.
 
     Returns:
-        A figure that belongs to no window; save it with ``savefig``.
+        A figure without a window; save it with ``savefig``.
     """
     from matplotlib.figure import Figure
 

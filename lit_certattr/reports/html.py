@@ -1,4 +1,4 @@
-"""``report.html``: one file that opens offline and can be mailed to a colleague."""
+"""``report.html``: the report of a run, in one file that opens offline."""
 
 import base64
 import math
@@ -30,13 +30,12 @@ from lit_certattr.statistics.rounding import (
 def write_report(directory: RunDirectory, ids: Sequence[str], max_panels: int = 16) -> None:
     """Draw the figures of a finished run and write its ``report.html``.
 
-    The page holds its pictures, style and script itself and loads nothing; everything that comes from files, images
-    or names is escaped.
+    The page contains its pictures, style and script and loads nothing; all text from files, images or names is escaped.
 
     Args:
-        directory: A run whose images and table are written.
+        directory: A run whose images and table are already written.
         ids: Ids of its images, in the order of the table.
-        max_panels: Images that get a panel, the first ones.
+        max_panels: Largest number of images with a panel; the first images get one.
 
     Raises:
         InputError: If a file of the run is missing or damaged.
@@ -51,12 +50,18 @@ def write_report(directory: RunDirectory, ids: Sequence[str], max_panels: int = 
 
 
 def draw_figures(directory: RunDirectory, ids: Sequence[str], max_panels: int = 16) -> dict[str, bytes]:
-    """The files under ``figures/``: a panel for each of the first images, and the summary of all.
+    """Draw the files in ``figures/``: a panel for each of the first images, and a summary of all images.
 
     Args:
-        directory: A run whose images are written.
+        directory: A run whose images are already written.
         ids: Ids of its images, in the order of the table.
-        max_panels: Images that get a panel.
+        max_panels: Largest number of images with a panel; the first images get one.
+
+    Returns:
+        Content of the files by file name.
+
+    Raises:
+        InputError: If a file of the run is missing or damaged.
     """
     figures = {}
     for record in directory.records(ids[: max(0, max_panels)]):
@@ -72,14 +77,17 @@ def fill_page(
     provenance: Mapping[str, Any],
     figures: Mapping[str, bytes],
 ) -> str:
-    """The page, which follows from its arguments alone.
+    """The page as HTML; it depends on nothing but the arguments.
 
     Args:
-        directory: A run whose images are written.
+        directory: A run whose images are already written.
         ids: Ids of its images, in the order of the table.
-        table: Its table.
-        provenance: Its provenance.
-        figures: Its pictures by file name; an image has a panel if there is one.
+        table: Content of ``results.parquet``.
+        provenance: Content of ``provenance.json``.
+        figures: Pictures by file name; images with a picture get a panel.
+
+    Raises:
+        InputError: If a file of the run is missing or damaged.
     """
     pictures = {name: base64.b64encode(data).decode() for name, data in figures.items()}
     shown = [image_id for image_id in ids if f"{image_id}.png" in figures]
@@ -96,7 +104,7 @@ def fill_page(
 
 
 def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_images: int) -> dict[str, Any]:
-    """What the template needs beside the pictures."""
+    """The values of the template, except the pictures."""
     results = first.results
     any_result = next(iter(results.values()))
     budget = [{"name": name, "alpha": exact(result.alpha)} for name, result in results.items()]
@@ -136,7 +144,7 @@ def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_
 
 
 def _samples(result: Result, table: pa.Table) -> str:
-    """The number of samples, or how it varies where sampling may stop early."""
+    """The number of samples, or its range and mean if sampling may stop early."""
     if "looks" not in result.sampling:
         return f"{result.num_samples:,}"
     drawn = table.column("num_samples").to_pylist()
@@ -144,7 +152,7 @@ def _samples(result: Result, table: pa.Table) -> str:
 
 
 def _grid(result: Result, dimension: int) -> dict[str, str] | None:
-    """What a reader should know of noise on the grid of grey levels; ``None`` for any other."""
+    """What a reader should know about noise on the grid of grey levels; ``None`` for other noise."""
     levels = re.search(r"levels=(\d+)", str(result.sampling.get("noise")))
     if result.noise != DiscreteGaussianNoise.__name__ or levels is None:
         return None
@@ -164,7 +172,7 @@ def _joint_false(num_images: int, alpha: float, eta: float = 0.001) -> str:
 
 
 def _tiles(results: Mapping[str, Result], table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The numbers to see first."""
+    """The most important numbers, at the top of the page."""
     data, shown = table.to_pandas(), in_order(results)
     tiles = []
     for name, suffix in suffixes(shown).items():
@@ -175,7 +183,7 @@ def _tiles(results: Mapping[str, Result], table: pa.Table, provenance: Mapping[s
 
 
 def _warnings(table: pa.Table) -> list[str]:
-    """Flags of the results, each with the number of images that have it."""
+    """Flags of the results, each with the number of images to which it applies."""
     found: dict[str, set[str]] = {}
     for row in table.select(["id", "flags"]).to_pylist():
         for flag in filter(None, (row["flags"] or "").split("; ")):
@@ -191,7 +199,7 @@ def _warnings(table: pa.Table) -> list[str]:
 
 
 def _table(name: str, result: Result, table: pa.Table) -> Table:
-    """One row an image, the levels side by side."""
+    """One row per image, the levels side by side."""
     data = [row for row in table.to_pylist() if row["certificate"] == name]
     images = list(dict.fromkeys(row["id"] for row in data))
     rows = {(row["id"], row["level"] or 0): row for row in data}
@@ -217,7 +225,7 @@ def _table(name: str, result: Result, table: pa.Table) -> Table:
 
 
 def _shown(value: Any, form: str) -> str:
-    """A value of the table as a reader sees it; certified numbers are rounded down."""
+    """A value of the table as text; certified numbers are rounded down."""
     if not isinstance(value, int | float):
         return "" if value is None else str(value)
     if form == "share":
@@ -254,14 +262,14 @@ def _class(facts: Mapping[str, Any], kind: str, number: Any) -> str:
 
 
 def _cells(record: Record) -> str:
-    """Height and width of the maps, where they are not those of the image."""
+    """Height and width of the maps, if they differ from the size of the image."""
     if record.clean_map is None or record.clean_map.shape == record.image.shape[1:]:
         return ""
     return " x ".join(str(size) for size in record.clean_map.shape)
 
 
 def _facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Settings and provenance as lines; no times, so that a run that was interrupted ends with the same page."""
+    """Settings and provenance as lines; without times, so that an interrupted run produces the same page."""
     settings = dict(provenance.get("settings") or {})
     certificates = settings.pop("certificates", {}) or {}
     lines = [(key.replace("_", " "), str(settings[key])) for key in settings if key not in ("network", "images")]

@@ -1,4 +1,4 @@
-"""Hands a finished run to a Lightning logger."""
+"""Logs a finished run to a Lightning logger."""
 
 from collections.abc import Sequence
 
@@ -11,18 +11,18 @@ from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.records.table import means
 
 MAX_PICTURES = 16
-"""Pictures in one run of a logger; more only fill the disk."""
+"""Largest number of pictures that are logged per run; more would only fill the disk."""
 
 
 def log_run(logger: Logger, directory: RunDirectory, ids: Sequence[str], config: str | None = None) -> None:
     """Log the configuration, the means over the images, at most 16 panels, and the table of certificates.
 
-    Every logger receives the first two; pictures and table go to those that can hold them (Weights & Biases).
+    Every logger receives the configuration and the means; Weights & Biases also receives the panels and the table.
 
     Args:
-        logger: Receives the run.
+        logger: The logger.
         directory: A finished run.
-        ids: Ids of its images, in order; the first ones' panels are logged.
+        ids: Ids of its images, in the order of the table; the panels of the first images are logged.
         config: Resolved configuration as YAML.
     """
     table = pq.read_table(directory.table)

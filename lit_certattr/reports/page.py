@@ -1,4 +1,4 @@
-"""What the HTML pages share: style, sorting, tables, pictures."""
+"""Common parts of the HTML pages: style, sorting, tables, pictures."""
 
 import base64
 import hashlib
@@ -36,7 +36,13 @@ for (const table of document.querySelectorAll("table.sortable")) {
 
 
 class Cell(NamedTuple):
-    """One cell of a table: what is sorted, what is shown."""
+    """One cell of a table.
+
+    Attributes:
+        value: Value by which the table is sorted.
+        shown: Text of the cell.
+        text: Whether the cell is aligned as text, not as a number.
+    """
 
     value: str
     shown: str
@@ -44,14 +50,26 @@ class Cell(NamedTuple):
 
 
 class Column(NamedTuple):
-    """The head of a column."""
+    """The head of a column.
+
+    Attributes:
+        name: Text of the head.
+        text: Whether the column is aligned as text, not as numbers.
+    """
 
     name: str
     text: bool = False
 
 
 class Table(NamedTuple):
-    """A table of the report."""
+    """A table of the report.
+
+    Attributes:
+        title: Heading above the table.
+        columns: Heads of the columns.
+        rows: Cells of each row.
+        note: Text below the table.
+    """
 
     title: str
     columns: list[Column]
@@ -60,7 +78,11 @@ class Table(NamedTuple):
 
 
 def template(name: str) -> jinja2.Template:
-    """A template of this package; everything that is put into it is escaped."""
+    """A template of this package; it escapes all values.
+
+    Args:
+        name: File name of the template.
+    """
     return _environment().get_template(name)
 
 
@@ -71,7 +93,7 @@ def _environment() -> jinja2.Environment:
 
 
 def scripts() -> dict[str, str]:
-    """The one script of a page, and its hash for the page's policy."""
+    """The script of a page, and its hash for the Content-Security-Policy of the page."""
     return {
         "script": Markup(_SCRIPT),  # noqa: S704  (a constant)
         "script_hash": base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode(),
@@ -79,7 +101,7 @@ def scripts() -> dict[str, str]:
 
 
 def render(figure: "Figure", kind: str = "png", dpi: int = 150) -> bytes:
-    """A figure as a file, which holds no time: equal figures give equal bytes.
+    """A figure as the content of a file; it contains no time, so equal figures give equal bytes.
 
     Args:
         figure: The figure.
@@ -96,10 +118,10 @@ def render(figure: "Figure", kind: str = "png", dpi: int = 150) -> bytes:
 
 
 def _settle(figure: "Figure", dpi: int) -> None:
-    """Lay a figure out and round the places of its parts.
+    """Lay out a figure and round the positions of its parts.
 
-    The solver of matplotlib's constrained layout gives places that differ by 1e-16 from call to call, enough to change
-    pixels at edges: the page of a resumed run would not be that of an uninterrupted one.
+    The solver of matplotlib's constrained layout gives positions that differ by 1e-16 from call to call. This is enough
+    to change pixels at edges: the page of a resumed run would differ from the page of an uninterrupted run.
     """
     from matplotlib.transforms import Bbox
 

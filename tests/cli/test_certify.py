@@ -449,7 +449,7 @@ def test_an_output_that_is_not_ours(arguments, tmp_path, capsys):
     (tmp_path / "run").unlink()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("mine")
-    assert "holds no run of ours" in _refusal([*arguments, "--overwrite=true"], capsys)
+    assert "holds no run" in _refusal([*arguments, "--overwrite=true"], capsys)
     assert (tmp_path / "run" / "thesis.tex").read_text() == "mine"
 
 

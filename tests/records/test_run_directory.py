@@ -161,7 +161,7 @@ def test_what_is_not_ours_is_refused(tmp_path, left):
     path = tmp_path / "run" / left
     path.parent.mkdir(parents=True)
     path.write_bytes(b"mine")
-    with pytest.raises(InputError, match="holds no run of ours"):
+    with pytest.raises(InputError, match="holds no run"):
         RunDirectory(tmp_path / "run").open(SETTINGS, overwrite=True)
     assert path.read_bytes() == b"mine"
 
@@ -197,7 +197,7 @@ def test_maps_that_cannot_be_deleted_are_not_taken_over(directory, certified, mo
         ("file/far/below", "file is a file"),
         ("x" * 300, "File name too long; choose a shorter name"),
         ("/".join(["x" * 200] * 30), "File name too long"),
-        ("locked/run", "locked may not be written"),
+        ("locked/run", "locked is not writable"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_one_line_before_any_work(tmp_path, monkeypatch, name, said):
