@@ -63,7 +63,10 @@ class Attribution(Settings, ABC):
 
     def __repr__(self) -> str:
         public = {name: value for name, value in vars(self).items() if not name.startswith("_") and is_plain(value)}
-        return f"{type(self).__name__}({as_arguments(dict(sorted((self.init_args() | public).items())))})"
+        named = self.init_args() | public
+        if self.channels is None:  # a method without such a rule says nothing of one, as in the records of older runs
+            named.pop("channels", None)
+        return f"{type(self).__name__}({as_arguments(dict(sorted(named.items())))})"
 
     @abstractmethod
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
