@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from reprlib import recursive_repr
 from typing import Any, Literal, get_args
 
 import torch
@@ -61,6 +62,7 @@ class Attribution(Settings, ABC):
             raise InputError(f"channels must be one of {', '.join(get_args(ChannelReduction))}, got {channels!r}")
         self.channels = channels
 
+    @recursive_repr()
     def __repr__(self) -> str:
         public = {name: value for name, value in vars(self).items() if not name.startswith("_") and is_plain(value)}
         named = self.init_args() | public

@@ -138,7 +138,7 @@ def import_packages(names: Sequence[str], folder: Path) -> tuple[str, ...]:
         for name in names:
             try:
                 module = importlib.import_module(name)
-            except Exception as error:  # whatever the code of the package raises
+            except (Exception, SystemExit) as error:  # whatever the code of the package raises
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 raise InputError(f"--import: {name[:200]} cannot be imported ({reason})") from error
             place = getattr(module, "__file__", None)

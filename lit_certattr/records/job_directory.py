@@ -212,7 +212,7 @@ def first_difference(before: Any, now: Any, name: str = "") -> str | None:
             if difference is not None:
                 return difference
         return None
-    if before == now:
+    if before == now or (before != before and now != now):  # NaN, as a setting, is no other than NaN
         return None
     old_text, new_text = _excerpts(str(before), str(now))
     return f"{name or 'all settings'} was {old_text}, is {new_text}"

@@ -2,13 +2,16 @@
 
 import inspect
 from collections.abc import Iterator, Mapping
+from reprlib import recursive_repr
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
 
 from lit_certattr.errors import InputError
 from lit_certattr.settings.digest import digest, without_cached
 from lit_certattr.settings.foreign import foreign_parts
-from lit_certattr.settings.plain import copied, dotted_path, is_plain, plain
+from lit_certattr.settings.plain import copied, dotted_path, fields_of, is_plain, plain
 
 _MISSING = object()
 
@@ -77,7 +80,7 @@ class Settings:
             bound.apply_defaults()
             for name, value in bound.arguments.items():
                 if name not in cls.unrecorded:
-                    plain(value, f"{cls.__name__}: {name}")
+                    _check_plain(value, f"{cls.__name__}: {name}")
             made.__dict__["_settings_given"] = {name: copied(value) for name, value in bound.arguments.items()}
             return made
 
@@ -136,6 +139,7 @@ class Settings:
         slots = [name for name, member in members if isinstance(member, MemberDescriptorType)]
         return {name: getattr(self, name) for name in slots if hasattr(self, name)} | vars(self)
 
+    @recursive_repr()
     def __repr__(self) -> str:
         return f"{type(self).__name__}({as_arguments(self.init_args())})"
 
@@ -145,7 +149,7 @@ class Settings:
         assert isinstance(other, Settings)
         if self is other:
             return True
-        if self.settings() != other.settings() or repr(self) != repr(other):
+        if shown(self.settings()) != shown(other.settings()) or repr(self) != repr(other):  # NaN is no other than NaN
             return False
         if not any(foreign_parts(self)):
             return True
@@ -158,6 +162,13 @@ class Settings:
         return hash(type(self))  # attributes may be set, and equal objects need equal hashes
 
 
+def _check_plain(value: Any, what: str) -> None:
+    try:
+        plain(value, what)
+    except RecursionError:
+        raise InputError(f"{what} holds itself, or is nested too deeply: give plain values") from None
+
+
 def as_arguments(values: Mapping[str, Any]) -> str:
     """Values as the arguments of a call.
 
@@ -168,7 +179,34 @@ def as_arguments(values: Mapping[str, Any]) -> str:
         >>> as_arguments({"sigma": 0.25, "layer": "final"})
         "sigma=0.25, layer='final'"
     """
-    return ", ".join(f"{name}={value!r}" for name, value in values.items())
+    return ", ".join(f"{name}={shown(value)}" for name, value in values.items())
+
+
+def shown(value: Any) -> str:
+    """``repr`` of a setting, the same in every process: no address, no order of a set, no type of a number of NumPy.
+
+    Args:
+        value: The setting.
+
+    Example:
+        >>> shown([as_arguments, np.float64(0.5), {"b", "a"}])
+        "[lit_certattr.settings.identity.as_arguments, 0.5, {'a', 'b'}]"
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        return repr(value.tolist())
+    if inspect.isroutine(value):
+        return dotted_path(value)
+    if type(value) in (list, set, frozenset):
+        items = [shown(item) for item in value]
+        return f"[{', '.join(items)}]" if type(value) is list else f"{{{', '.join(sorted(items))}}}"
+    if type(value) is tuple:
+        return f"({', '.join(map(shown, value))}{',' * (len(value) == 1)})"
+    if type(value) is dict:
+        return f"{{{', '.join(f'{key!r}: {shown(item)}' for key, item in value.items())}}}"
+    if (fields := fields_of(value)) is not None:
+        arguments = {name: getattr(value, attribute) for name, attribute in fields.items()}
+        return f"{type(value).__qualname__}({as_arguments(arguments)})"
+    return repr(value)
 
 
 @plain.register

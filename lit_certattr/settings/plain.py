@@ -55,7 +55,7 @@ def plain(value: Any, what: str) -> Any:
         return {_key(key, what): plain(item, what) for key, item in value.items()}
     if isinstance(value, type):
         return dotted_path(value)
-    if (fields := _fields(value)) is not None:
+    if (fields := fields_of(value)) is not None:
         arguments = {name: plain(getattr(value, attribute), what) for name, attribute in fields.items()}
         return {"class_path": dotted_path(type(value)), "init_args": arguments}
     if inspect.isroutine(value) and is_importable(value):
@@ -134,8 +134,12 @@ def _key(key: Any, what: str) -> str | int | float | bool:
     raise InputError(f"{what} has the key {key!r:.80}: use text or numbers as keys")
 
 
-def _fields(value: Any) -> dict[str, str] | None:
-    """Constructor arguments of an object of a dataclass or of an attrs class, with their attributes."""
+def fields_of(value: Any) -> dict[str, str] | None:
+    """Constructor arguments of an object of a dataclass or of an attrs class, with their attributes; else ``None``.
+
+    Args:
+        value: Any object.
+    """
     if dataclasses.is_dataclass(value):
         return {field.name: field.name for field in dataclasses.fields(value) if field.init}
     if attrs.has(type(value)):

@@ -3,15 +3,15 @@
 import hashlib
 import inspect
 import sys
-import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from lit_certattr.settings.imports import imported_by
+from lit_certattr.settings.places import is_installed_file
+
 PACKAGE = "lit_certattr"
-_INSTALLED = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 _FUNCTIONS = (FunctionType, staticmethod, classmethod, property)
 
 
@@ -46,8 +46,9 @@ def source_of(named: Any) -> bytes:
     Args:
         named: The class or the function.
     """
+    code = named.__code__ if isinstance(named, FunctionType) else named  # a decorated function is not what it wraps
     try:
-        return inspect.getsource(named).encode()
+        return inspect.getsource(code).encode()
     except (OSError, TypeError, SyntaxError, IndexError):
         return b""
 
@@ -97,7 +98,7 @@ def globals_of(function: FunctionType) -> Iterator[Any]:
         function: A function in Python.
     """
     names = sorted(set(_names(function.__code__)))
-    space = function.__globals__
+    space, seen = function.__globals__, set[str]()
     for name in names:
         if name not in space:
             continue
@@ -105,8 +106,23 @@ def globals_of(function: FunctionType) -> Iterator[Any]:
         yield name
         if not isinstance(value, ModuleType):
             yield value
-        elif value.__name__.partition(".")[0] != PACKAGE and not _is_installed(value):
-            yield from (vars(value)[below] for below in names if below in vars(value))
+        else:
+            yield from _held(value, names, seen)
+    for module in imported_by(function.__code__, function.__globals__.get("__package__")):
+        yield from _held(module, names, seen)
+
+
+def _held(module: ModuleType, names: Sequence[str], seen: set[str]) -> Iterator[Any]:
+    """What a module of the user, and what is below it, hold under some names."""
+    if module.__name__ in seen or module.__name__.partition(".")[0] == PACKAGE or _is_installed(module):
+        return
+    seen.add(module.__name__)
+    for name in names:
+        value = vars(module).get(name)
+        if isinstance(value, ModuleType):
+            yield from _held(value, names, seen)
+        elif name in vars(module):
+            yield value
 
 
 def _names(code: CodeType) -> Iterator[str]:
@@ -117,7 +133,8 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _root(named: Any) -> str:
-    return (getattr(named, "__module__", None) or "builtins").partition(".")[0]
+    unknown = "" if isinstance(named, FunctionType) else "builtins"  # the module of a function that exec has made
+    return (getattr(named, "__module__", None) or unknown).partition(".")[0]
 
 
 def _is_installed(module: ModuleType | None) -> bool:
@@ -127,4 +144,4 @@ def _is_installed(module: ModuleType | None) -> bool:
     file = getattr(module, "__file__", None)
     if file is None:
         return module.__name__.partition(".")[0] in sys.builtin_module_names
-    return any(Path(file).resolve().is_relative_to(place) for place in _INSTALLED)
+    return is_installed_file(file)

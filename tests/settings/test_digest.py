@@ -112,6 +112,54 @@ def test_a_change_of_the_source_is_found(load, what):
     assert sources(load()) == before
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "import neighbour; return neighbour.halved(images.sum(1))",
+        "from neighbour import halved as half; return half(images.sum(1))",
+        "return importing(images.sum(1))",
+    ],
+)
+def test_a_change_of_what_a_method_imports_itself_is_found(load, body):
+    importing = "def importing(maps):\n    import neighbour as n\n    return n.halved(maps)\n"
+    head = ("import neighbour\nfrom neighbour import halved\n", importing)
+    inside = [head, ("return inner(scale(halved(images.sum(1)))) + neighbour.OFFSET", body)]
+    before = sources(load(*inside))
+    assert sources(load(*inside, CHANGES["a function of a neighbour"])) != before
+    load(*inside).Mine()(None, torch.ones(1, 1, 2, 2), None)  # now the neighbour is imported anyway
+    assert sources(sys.modules["users_method"]) == before
+
+
+def test_a_change_of_what_a_package_holds_is_found(load, tmp_path):
+    def sources_with(text):
+        (tmp_path / "users_package").mkdir(exist_ok=True)
+        (tmp_path / "users_package" / "__init__.py").touch()
+        (tmp_path / "users_package" / "far.py").write_text(text)
+        for name in ("users_package", "users_package.far"):
+            sys.modules.pop(name, None)
+        call = ("scale(halved(images.sum(1)))", "users_package.far.away(images.sum(1))")
+        return sources(load(("import neighbour\n", "import neighbour\nimport users_package.far\n"), call))
+
+    assert sources_with("def away(maps): return maps") != sources_with("def away(maps): return -maps")
+
+
+def test_a_wrapper_counts_beside_what_it_wraps(load):
+    wrapper = "def scale(maps):"
+    wraps = (
+        "import functools\ndef doubled(function):\n    @functools.wraps(function)\n    def call(*given):\n"
+        "        return 2 * function(*given)\n    return call\n\n@doubled\ndef scale(maps):"
+    )
+    before = sources(load((wrapper, wraps)))
+    assert sources(load((wrapper, wraps.replace("2 * function", "3 * function")))) != before
+
+
+def test_code_that_was_executed_as_text_counts(load):
+    text = "space = {}\nexec('def scale(maps): return 2 * maps', space)\nscale = space['scale']\n"
+    change = ("def scale(maps):\n    return 2 * maps\n", text)
+    before = sources(load(change))
+    assert sources(load((change[0], text.replace("2 *", "3 *")))) != before
+
+
 def test_what_is_not_used_may_change(load):
     before = sources(load())
     assert sources(load(("def not_used():\n    return 1", "def not_used():\n    return 2"))) == before

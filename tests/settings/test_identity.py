@@ -17,6 +17,7 @@ from lit_certattr.attacks import AttackConfig
 from lit_certattr.attribution import Attribution, Gradient, SmoothGrad
 from lit_certattr.certificates import PixelCertificate
 from lit_certattr.errors import InputError
+from lit_certattr.records.job_directory import first_difference
 from lit_certattr.settings import Settings
 from lit_certattr.settings.plain import plain
 from lit_certattr.smoothing import GaussianNoise, Noise
@@ -143,6 +144,35 @@ def test_what_no_record_can_hold_is_refused_with_the_remedy(value, message):
         with pytest.raises(InputError, match=message) as caught:
             make(value)
         assert "\n" not in str(caught.value)
+
+
+def test_what_holds_itself_is_refused_in_one_line():
+    ring: list = []
+    ring.append(ring)
+    with pytest.raises(InputError, match="Scaled: factor holds itself, or is nested too deeply: give plain values"):
+        Scaled(ring)
+    method = Scaled(1)
+    method.twin = method
+    assert repr(method)
+
+
+def test_a_record_holds_no_address_and_no_order_of_a_set():
+    values = [named_function, {"b": (named_function,)}, {"y", "x"}]
+    name = f"{__name__}.named_function"
+    for method in (Scaled(values), Listed(values)):
+        assert f"[{name}, {{'b': ({name},)}}, {{'x', 'y'}}]" in repr(method)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert PixelCertificate(np.array([0.5, 0.25])) == PixelCertificate([0.5, 0.25])
+    assert repr(Listed([np.float32(0.5), np.int64(3)])) == "Listed(values=[0.5, 3])"
+
+
+def test_nan_is_the_same_setting_as_nan():
+    assert Scaled(float("nan")) == Scaled(float("nan"))
+    assert Scaled(float("nan")) != Scaled(1.0)
+    assert first_difference({"fill": [float("nan")]}, {"fill": [float("nan")]}) is None
+    assert first_difference({"fill": float("nan")}, {"fill": 1.0}) == "fill was nan, is 1.0"
 
 
 def test_an_open_file_is_refused(tmp_path):
