@@ -1,4 +1,4 @@
-"""Audit of a run directory: every certificate again from its stored counts, every file against the others."""
+"""Audit of a run directory: derives every certificate again from its counts, and compares the files."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -29,12 +29,12 @@ _PANELS = 16
 
 
 class Tally(NamedTuple):
-    """What became of the certificates of one name.
+    """Outcome of the audit for the certificates of one name.
 
     Attributes:
         kind: Their kind of result.
-        num_equal: How many re-derive to what is stored, in every field.
-        num_certificates: How many there are.
+        num_equal: Number of certificates whose derived fields all equal the stored ones.
+        num_certificates: Number of certificates.
     """
 
     kind: str
@@ -44,15 +44,14 @@ class Tally(NamedTuple):
 
 @attrs.frozen
 class Audit:
-    """What :func:`audit_run` found.
+    """Result of :func:`audit_run`.
 
     Attributes:
         ids: Ids of the images, in the order of the table.
-        tallies: By name of the certificate.
-        findings: Everything that is not as it must be, and every kind that is unknown; empty for an honest run whose
-            kinds are all known.
+        tallies: Outcomes by name of the certificate.
+        findings: Every inconsistency, and every unknown kind; empty for an unaltered run of known kinds.
         notes: What could not be checked, and why.
-        unaudited: Those of the findings that only say that a kind is unknown.
+        unaudited: The findings that only report an unknown kind.
     """
 
     ids: list[str]
@@ -63,29 +62,29 @@ class Audit:
 
     @property
     def faults(self) -> list[Finding]:
-        """Findings that say that something is not as it must be."""
+        """Findings that report an inconsistency."""
         return [finding for finding in self.findings if finding not in self.unaudited]
 
     @property
     def num_certificates(self) -> int:
-        """Certificates of all images."""
+        """Number of certificates of all images."""
         return sum(tally.num_certificates for tally in self.tallies.values())
 
 
 def audit_run(directory: RunDirectory, pages: bool = True) -> Audit:
-    """Re-derive everything in a run directory that can be derived; reads only, and runs nothing from the files.
+    """Derive everything in a run directory again that can be derived; writes nothing and executes no code of the run.
 
-    Each certificate is computed again by the function that certified, from its counts and from the settings, the image
-    and the noise law, and compared field by field, bit by bit. The table, the figures and the page are made again from
-    the certificates, the hash of the images from the images, the fingerprint from the settings; settings, certificates
-    and ``config.yaml`` must say the same; no file may be missing or too many.
+    The function that computed a certificate computes it again from its counts, the settings, the image and the noise
+    law; the result is compared field by field, bit by bit. The audit also derives the table, the figures and the page
+    from the certificates, the hash of the images from the images, and the fingerprint from the settings. Settings,
+    certificates and ``config.yaml`` must agree, no file may be missing, and no unknown file may exist.
 
     Args:
-        directory: A run.
+        directory: A run directory.
         pages: Whether to draw the figures and the page again, which takes most of the time.
 
     Raises:
-        InputError: If it is no run at all.
+        InputError: If the directory is not a run directory.
     """
     if not directory.provenance_file.is_symlink() and not directory.provenance_file.exists():
         raise InputError(f"{directory.path} holds no run: there is no provenance.json")
@@ -120,7 +119,7 @@ def audit_run(directory: RunDirectory, pages: bool = True) -> Audit:
     notes = _notes(directory, provenance, config)
     findings += _check_images(directory, ids, derived.labels, settings, notes)
     if unknown:
-        notes.append("report.html and figures/ show certificates of an unknown kind, so they were not drawn again.")
+        notes.append("report.html and figures/ show certificates of an unknown kind and were therefore not checked.")
     elif pages and table is not None and not findings:
         faults, more = check_page(directory, ids, table, panels)
         findings += faults
@@ -132,7 +131,7 @@ def audit_run(directory: RunDirectory, pages: bool = True) -> Audit:
 
 
 class _Derived:
-    """Collects what follows from the certificates, image by image."""
+    """Collects the values that are derived from the certificates, image by image."""
 
     def __init__(
         self, directory: RunDirectory, settings: Mapping[str, Any], recorded: Recorded, radii: Sequence[float]
@@ -149,7 +148,7 @@ class _Derived:
         self._class_names: dict[int, str] = {}
 
     def add(self, image_id: str, listed: bool) -> None:
-        """Check one image; what hostile numbers provoke is a finding, whatever it is."""
+        """Check one image; any error that manipulated numbers cause is a finding."""
         try:
             self._add(image_id, listed)
         except Exception as error:
@@ -192,18 +191,18 @@ class _Derived:
             self.columns |= own_columns(again.values(), self.radii)
 
     def _skip(self, image_id: str, name: str, result: Result) -> None:
-        """Count a certificate about which nothing can be derived."""
+        """Count a certificate that cannot be derived."""
         self.kinds[name] = result.kind
         self.equal.setdefault(name, []).append(False)
         self.skipped.append((image_id, name))
 
     def unknown_kinds(self) -> list[Finding]:
-        """One finding for each certificate of a kind that nobody has imported."""
+        """One finding for each certificate of a kind that was not imported."""
         return [_unknown(name, kind) for name, kind in self._unknown.items()]
 
 
 def _unknown_parts(settings: Mapping[str, Any], recorded: Recorded) -> Iterator[Finding]:
-    """One finding for a noise law and for a method of a kind that nobody has imported."""
+    """One finding each for a noise law and a method of a kind that was not imported."""
     if recorded.noise is None:
         yield _unknown("noise", settings.get("noise"))
     method = str(settings.get("attribution"))
@@ -217,7 +216,7 @@ def _unknown(place: str, kind: Any) -> Finding:
 
 
 def _what_is_left(directory: RunDirectory, image_id: str) -> dict[str, Result]:
-    """The certificates of an image whose other file is damaged."""
+    """The certificates of an image whose file in ``images/`` is damaged."""
     try:
         return load_results(directory.maps / f"{image_id}{SUFFIX}")
     except InputError:
@@ -236,7 +235,7 @@ def _read_table(directory: RunDirectory) -> tuple[pa.Table | None, list[str], li
 
 
 def _check_ids(asked: Any, ids: Sequence[str]) -> Iterator[Finding]:
-    """The images that ``config.yaml`` asks for, if it names any."""
+    """Compare the ids in ``config.yaml``, if there are any, with the certified images."""
     if asked is None:
         return
     names = set(map(str, asked)) if isinstance(asked, list) else set()
@@ -254,14 +253,14 @@ def _notes(
     """What was not checked, and why."""
     notes = []
     if is_function(method := str(provenance["settings"].get("attribution"))):
-        notes.append(f"The method is a function, not bound to the settings in every field: {show(method)}.")
+        notes.append(f"The method is a function, of which the settings record only the name: {show(method)}.")
     if classes := foreign_classes(config):
         notes.append(
             f"config.yaml names classes outside of this package, torch, torchvision and timm: {', '.join(classes)}. "
-            "certify.py attack and audit --fresh import them with --trust, or with --import and their package."
+            "certify.py attack and audit --fresh import them if you give --trust, or --import with their package."
         )
     if directory.attack.exists():
-        notes.append("attack/ holds attacks on these certificates: its files are named, their numbers are not checked.")
+        notes.append("attack/ contains attacks on these certificates: only the names of its files are checked.")
     versions = provenance.get("versions")
     written = versions.get("lit-certattr") if isinstance(versions, Mapping) else None
     if written is not None and written != version("lit-certattr"):
@@ -286,9 +285,11 @@ def _check_images(
     settings: Mapping[str, Any],
     notes: list[str],
 ) -> Iterator[Finding]:
-    """The hash of the images, from the images."""
+    """Compare the recorded hash of the images with the hash of the stored images."""
     if settings.get("precision") in _HALF:
-        notes.append("The images are stored in half precision: their hash, taken before, cannot be derived.")
+        notes.append(
+            "The images are stored in half precision: their hash, of the unrounded images, cannot be verified."
+        )
         return
     if not ids:
         yield Finding("images/", "the run holds no image")

@@ -1,4 +1,4 @@
-"""Binds a stored certificate to the settings, the image and the other certificates of its image."""
+"""Compares a stored certificate with the settings, the image and the other certificates of its image."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,16 +22,16 @@ _OF_SETTINGS = " (provenance.json)"
 def derive(
     record: Record, name: str, settings: Mapping[str, Any], recorded: Recorded
 ) -> tuple[list[Finding], Result | None]:
-    """A certificate again from its counts, with everything else from the settings and the image.
+    """Derive a certificate again from its counts; everything else comes from the settings and the image.
 
     Args:
         record: The image.
         name: Name of the certificate.
-        settings: Those of ``provenance.json``.
-        recorded: The objects that they describe.
+        settings: The settings in ``provenance.json``.
+        recorded: The objects that the settings describe.
 
     Returns:
-        What differs, and the derived certificate; ``None`` where nothing can be derived.
+        The differences, and the derived certificate; ``None`` if it cannot be derived.
     """
     place, result = f"{record.id}, {name}", record.results[name]
     faults = [Finding(place, *fault) for fault in _sampling_faults(record, name, settings, recorded)]
@@ -47,7 +47,7 @@ def derive(
 def _derived(record: Record, name: str, recorded: Recorded) -> tuple[Result | None, list[Finding]]:
     result, certificate = record.results[name], recorded.certificates.get(name)
     if result.num_samples > MAX_SAMPLES:
-        raise InputError(f"num_samples={show(result.num_samples)} are more than the {MAX_SAMPLES:,} that are derived")
+        raise InputError(f"num_samples={show(result.num_samples)} exceeds the {MAX_SAMPLES:,} that are allowed")
     shape = result.map_shape
     if shape is not None and shape != tuple(record.clean_map.shape):
         return None, [Finding("", "shape of the maps", str(shape), str(tuple(record.clean_map.shape)))]
@@ -86,7 +86,7 @@ def _derived(record: Record, name: str, recorded: Recorded) -> tuple[Result | No
 
 
 def _look_faults(result: Result, shares: Mapping[int, float], may_stop: bool) -> Iterator[Finding]:
-    """Number of samples and share of alpha: one look at the end, or those that the run may stop at."""
+    """Compare the number of samples with the looks: one at the end, or those at which the run may stop."""
     looks = result.sampling.get("looks")
     expected = list(shares) if may_stop else None
     if looks != expected:
@@ -99,7 +99,7 @@ def _look_faults(result: Result, shares: Mapping[int, float], may_stop: bool) ->
 def _sampling_faults(
     record: Record, name: str, settings: Mapping[str, Any], recorded: Recorded
 ) -> Iterator[tuple[str, str, str]]:
-    """Each field of ``sampling`` that is not what the settings and the image say."""
+    """Each field of ``sampling`` that disagrees with the settings or the image."""
     held = dict(record.results[name].sampling)
     held.pop("looks", None)  # bound to the shares of alpha, elsewhere
     expected = dict(sampling_fields(settings, recorded, name, record.id, record.facts))
@@ -115,7 +115,12 @@ _OF_IMAGE = ("image_id", "target", "target_rule")
 
 
 def facts_faults(record: Record, settings: Mapping[str, Any]) -> Iterator[Finding]:
-    """What a run directory says of an image beside its certificates, as far as one thing follows from another."""
+    """Check label, prediction and explained class of an image, as far as they follow from each other.
+
+    Args:
+        record: The image.
+        settings: The settings in ``provenance.json``.
+    """
     facts = record.facts
     for key in facts.keys() - _FACTS:
         yield Finding(record.id, key, show(facts[key]), "no such fact")
@@ -129,7 +134,12 @@ def facts_faults(record: Record, settings: Mapping[str, Any]) -> Iterator[Findin
 
 
 def check_class_names(record: Record, names: dict[int, str]) -> Iterator[Finding]:
-    """Whether a class has one name; ``names`` collects them."""
+    """Check that each class has the same name everywhere.
+
+    Args:
+        record: The image.
+        names: Names by class, from all images so far; the names of this image are added.
+    """
     for kind in ("label", "prediction", "target"):
         name, number = record.facts.get(f"{kind}_name"), record.facts.get(kind)
         if name is None or not isinstance(number, int):
@@ -139,7 +149,12 @@ def check_class_names(record: Record, names: dict[int, str]) -> Iterator[Finding
 
 
 def together_faults(record: Record, recorded: Recorded) -> Iterator[Finding]:
-    """What the certificates of one image must share, since they have counted the same samples."""
+    """Check the values that all certificates of one image share, since they count the same samples.
+
+    Args:
+        record: The image.
+        recorded: The objects that the settings describe.
+    """
     counts: dict[tuple[str, int], tuple[str, Tensor, float]] = {}
     numbers: dict[str, tuple[str, Any]] = {}
 
@@ -169,11 +184,11 @@ def together_faults(record: Record, recorded: Recorded) -> Iterator[Finding]:
 
 
 def differences(stored: Result, derived: Result) -> Iterator[Finding]:
-    """The fields in which two results of one kind differ, each with its first place; ``place`` is left empty.
+    """The fields in which two results of one kind differ, each with the first position; ``place`` stays empty.
 
     Args:
-        stored: What a file holds.
-        derived: What follows from its counts.
+        stored: The result in a file.
+        derived: The result that was derived from the counts in the file.
     """
     for field in attrs.fields(type(stored)):
         one, two = getattr(stored, field.name), getattr(derived, field.name)
@@ -184,7 +199,13 @@ def differences(stored: Result, derived: Result) -> Iterator[Finding]:
 
 
 def tensor_difference(name: str, stored: Tensor, derived: Tensor) -> Iterator[Finding]:
-    """The first place at which two tensors differ, and how many there are."""
+    """The first position at which two tensors differ, and the number of such positions; ``place`` stays empty.
+
+    Args:
+        name: Name of the tensor.
+        stored: The tensor in a file.
+        derived: The derived tensor.
+    """
     if stored.shape != derived.shape or stored.dtype != derived.dtype:
         yield Finding("", name, *(f"{tensor.dtype} {tuple(tensor.shape)}" for tensor in (stored, derived)))
         return

@@ -1,4 +1,4 @@
-"""Whether the settings, the certificates and ``config.yaml`` of a run say the same."""
+"""Checks whether the settings, the certificates and ``config.yaml`` of a run agree."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -28,18 +28,18 @@ _SETTINGS = (
 )
 _OPTIONAL = ("stopping", "look_shares", "fold_batch_norm", "sources", "states")
 PAGE = ("radii", "max_panels")
-"""Settings that only shape the table and the page."""
+"""Settings that only influence the table and the page."""
 MAX_LIST = 1000
-"""Values of one setting."""
+"""Largest number of values of one setting."""
 _DEVICES = {"cpu": "cpu", "cuda": "cuda", "gpu": "cuda", "mps": "mps"}
 
 
 def check_provenance(provenance: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[Finding]:
-    """The fingerprint, what is missing, and what ``provenance.json`` says twice.
+    """Check the fingerprint, missing settings, and values that ``provenance.json`` contains twice.
 
     Args:
-        provenance: The file.
-        settings: Its settings.
+        provenance: Content of ``provenance.json``.
+        settings: The settings in it.
     """
     if provenance.get("fingerprint") != fingerprint(settings):
         yield Finding("provenance.json", "fingerprint", show(provenance.get("fingerprint")), fingerprint(settings))
@@ -67,24 +67,27 @@ def check_provenance(provenance: Mapping[str, Any], settings: Mapping[str, Any])
 
 
 def read_config(path: Path, settings: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Finding]]:
-    """The configuration of a run as plain values, and where it says something else than the settings.
+    """The configuration of a run as plain values, and its differences from the settings.
 
-    Nothing that it names is imported.
+    No class that it names is imported.
 
     Args:
-        path: ``config.yaml``.
-        settings: Those of ``provenance.json``.
+        path: Path of ``config.yaml``.
+        settings: The settings in ``provenance.json``.
+
+    Returns:
+        The configuration, empty if it cannot be used; and the differences.
     """
     try:
         config = read_yaml(path)
     except (OSError, ValueError) as error:
         return {}, [Finding("config.yaml", f"cannot be read ({' '.join(str(error).split())[:160]})")]
     if not isinstance(config, Mapping):
-        return {}, [Finding("config.yaml", "is no mapping of settings")]
-    if not isinstance(config.get("certifier"), Mapping):  # a run from Python: its settings stand there
+        return {}, [Finding("config.yaml", "is not a mapping of settings")]
+    if not isinstance(config.get("certifier"), Mapping):  # a run from Python: the file contains its settings
         page = {key: config[key] for key in PAGE if key in config}
         if {key: value for key, value in config.items() if key not in page} != settings:
-            return {}, [Finding("config.yaml", "is not the settings in provenance.json")]
+            return {}, [Finding("config.yaml", "differs from the settings in provenance.json")]
         faults = [Finding("config.yaml", *fault) for fault in _page_faults(page)]
         return ({} if faults else page), faults
     faults = [finding._replace(place="config.yaml") for finding in _config_differences(config, settings)]
@@ -93,20 +96,20 @@ def read_config(path: Path, settings: Mapping[str, Any]) -> tuple[Mapping[str, A
 
 
 def _page_faults(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Settings that only shape the table and the page."""
+    """Check the settings that only influence the table and the page."""
     radii, panels = config.get("radii"), config.get("max_panels")
     if radii is not None and not (
         isinstance(radii, list)
         and len(radii) <= MAX_LIST
         and all(isinstance(r, int | float) and not isinstance(r, bool) and 0 <= r < 1e9 for r in radii)
     ):
-        yield "radii", show(radii), "numbers, none negative"
+        yield "radii", show(radii), "numbers, at least 0"
     if panels is not None and (not isinstance(panels, int) or isinstance(panels, bool)):
         yield "max_panels", show(panels), "a number of images"
 
 
 def _config_differences(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[Finding]:
-    """Where a resolved configuration says something else than the settings; without importing what it names."""
+    """Differences between a resolved configuration and the settings; imports no class."""
     certifier = config["certifier"]
 
     def compare(key: str, said: Any, known: Any) -> Iterator[Finding]:
@@ -150,7 +153,7 @@ def _config_differences(config: Mapping[str, Any], settings: Mapping[str, Any]) 
 
 
 def _stopping_differences(said: Any, known: Any) -> Iterator[Finding]:
-    """Stopping rules: their classes, and the arguments that both places name."""
+    """Compare the stopping rules: their classes, and the arguments that both places contain."""
     entries, texts = (list(value) if isinstance(value, list) else [] for value in (said, known))
     if len(entries) != len(texts):
         yield Finding("", "certifier.stopping", str(len(entries)), f"{name_list(texts)} (provenance.json)")
@@ -165,7 +168,7 @@ def _stopping_differences(said: Any, known: Any) -> Iterator[Finding]:
 
 
 def _class(value: Any) -> tuple[Any, Mapping[str, Any]]:
-    """Class and arguments of a ``class_path`` entry; ``None`` and nothing if it is none."""
+    """Class and arguments of a ``class_path`` entry; ``None`` and no arguments for anything else."""
     if not isinstance(value, Mapping):
         return (value.rpartition(".")[2] if isinstance(value, str) else None), {}
     arguments = value.get("init_args")

@@ -1,4 +1,4 @@
-"""Every file below a run directory: what is missing, what no run leaves, and what is no file at all."""
+"""Checks the files in a run directory: missing files, unexpected files, and entries that are not files."""
 
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -10,17 +10,17 @@ from lit_certattr.records.run_directory import RunDirectory
 
 SUFFIX = ".safetensors"
 MAX_FILES = 1_000_000
-"""Entries of a directory that are looked at."""
+"""Largest number of entries of a run directory."""
 
 
 def walk(path: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Every entry below a directory, with the status of itself, not of what it links to.
+    """Every entry below a directory, with its own status; links are not followed.
 
     Args:
         path: The directory.
 
     Yields:
-        Path relative to the directory, with ``/``, and status.
+        Path relative to the directory, with ``/``, and the status.
     """
     folders = [path]
     while folders:
@@ -33,29 +33,37 @@ def walk(path: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def odd_kinds(directory: RunDirectory) -> list[Finding]:
-    """Links, pipes, devices: a run leaves none, and reading them may leave the directory or never end."""
+    """Find links, pipes and devices: no run writes any, and reading them may leave the directory or never end.
+
+    Args:
+        directory: The run.
+    """
     found = []
     for number, (name, status) in enumerate(walk(directory.path)):
         if number >= MAX_FILES:
             return [Finding(str(directory.path), f"holds more than {MAX_FILES:,} files")]
         kind = kind_of(status.st_mode)
         if kind not in (None, "a directory"):
-            found.append(Finding(name, f"is {kind}; a run holds files only, and nothing here was read"))
+            found.append(Finding(name, f"is {kind}; a run contains only regular files, so the audit read nothing"))
     return found
 
 
 def stored_ids(folder: Path) -> set[str]:
-    """Ids of the images that have a file in a folder."""
+    """Ids of the images with a file in a folder.
+
+    Args:
+        folder: Folder of files of tensors.
+    """
     return {path.name.removesuffix(SUFFIX) for path in folder.glob(f"[!.]*{SUFFIX}")}
 
 
 def check_files(directory: RunDirectory, ids: Sequence[str], panels: Collection[str]) -> Iterator[Finding]:
-    """Files that are missing, and files that no run leaves.
+    """Find files that are missing, and files that no run writes.
 
     Args:
         directory: The run.
         ids: Ids of its images.
-        panels: Those that have a panel on the page.
+        panels: Ids of the images with a panel on the page.
     """
     attack = directory.attacks
     tensors = {f"{image_id}{SUFFIX}" for image_id in ids}

@@ -1,16 +1,16 @@
-"""One thing that an audit has found, in words."""
+"""A finding of an audit, and its text."""
 
 from typing import Any, NamedTuple
 
 
 class Finding(NamedTuple):
-    """One thing that is not as it must be.
+    """One inconsistency.
 
     Attributes:
-        place: Image and certificate, or the file.
-        what: Which value, with level and pixel where it has them.
-        stored: What the directory holds.
-        derived: What follows from the counts, or from the other files; empty if there is no such value.
+        place: Image and certificate, or file.
+        what: The value, with level and pixel if it has them.
+        stored: The value in the directory.
+        derived: The value that follows from the counts or from other files; empty if there is none.
     """
 
     place: str
@@ -26,7 +26,11 @@ class Finding(NamedTuple):
 
 
 def position(index: tuple[int, ...]) -> str:
-    """Place in a tensor, in the words of a reader."""
+    """Position in a tensor, in words.
+
+    Args:
+        index: Index: level, row and column; row and column; or any other.
+    """
     if not index:
         return ""
     if len(index) == 3:
@@ -35,16 +39,28 @@ def position(index: tuple[int, ...]) -> str:
 
 
 def show(value: Any) -> str:
-    """A value in one line of at most 60 letters, without characters that a terminal would obey."""
+    """A value in one line of at most 60 characters, without control characters.
+
+    Args:
+        value: Any value.
+    """
     text = one_line(str(value)[:1000])
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def one_line(text: str) -> str:
-    """Text without line breaks and control characters."""
+    """Text without line breaks and control characters.
+
+    Args:
+        text: Any text.
+    """
     return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
 def name_list(names: Any) -> str:
-    """Names in one line."""
+    """Names in one line, or ``none``.
+
+    Args:
+        names: The names.
+    """
     return ", ".join(map(str, names)) or "none"

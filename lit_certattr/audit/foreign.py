@@ -1,14 +1,14 @@
-"""What of a run comes from other packages."""
+"""Classes from other packages that a run uses."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 TRUSTED = ("lit_certattr", "torch", "torchvision", "timm")
-"""Packages whose classes are built without being told to."""
+"""Packages whose classes are imported and constructed without permission of the user."""
 
 
 def foreign_classes(config: Any) -> list[str]:
-    """Classes that a configuration names and that are of none of the :data:`TRUSTED` packages, sorted.
+    """Classes in a configuration that belong to none of the :data:`TRUSTED` packages, sorted.
 
     Args:
         config: Plain nested values.

@@ -1,4 +1,4 @@
-"""The claims of stored certificates against fresh noise."""
+"""Tests the claims of stored certificates with fresh noise."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,15 @@ from lit_certattr.statistics.rounding import at_least, at_most
 
 
 def count_claims(directory: RunDirectory, ids: Sequence[str]) -> tuple[int, list[str]]:
-    """How many claims the certificates of a run make, and the kinds of certificate that fresh noise cannot test.
+    """Count the claims of the certificates of a run, and list the certificates that fresh noise cannot test.
 
     Args:
         directory: A run.
         ids: Ids of its images.
 
     Returns:
-        The number of lower bounds that are claimed, over all images, pixels and levels; and names.
+        The number of claimed lower bounds over all images, pixels and levels; and the names of the certificates that
+        cannot be tested.
     """
     total, untested = 0, set()
     for record in directory.records(ids):
@@ -33,19 +34,19 @@ def count_claims(directory: RunDirectory, ids: Sequence[str]) -> tuple[int, list
 def contradictions(image_id: str, name: str, stored: Result, fresh: Result, level: float) -> list[Finding]:
     r"""The claims of a certificate that fresh noise contradicts.
 
-    A claim :math:`\theta \ge L` falls if the upper confidence bound of :math:`\theta` at ``level`` from the fresh
-    noise is below ``L``: Clopper-Pearson's for votes, one for bounded variables for the others. A true claim falls
-    with probability at most ``level``.
+    A claim :math:`\theta \ge L` is contradicted if the upper confidence bound of :math:`\theta` at ``level`` from the
+    fresh noise is below ``L``. The bound is Clopper-Pearson's for votes, and a bound for bounded variables for all
+    other quantities. A true claim is contradicted with probability at most ``level``.
 
     Args:
         image_id: Id of the image.
         name: Name of the certificate.
         stored: The certificate.
         fresh: The same certificate of the same image from independent noise.
-        level: Probability of error for each claim.
+        level: Error probability of the test of each claim.
 
     Returns:
-        One finding for each kind of claim that falls: the first pixel, and how many there are.
+        One finding for each kind of contradicted claim: the number of contradicted claims, and the first one.
     """
     place = f"{image_id}, {name}"
     before, now = stored.sampling.get("target"), fresh.sampling.get("target")
@@ -62,14 +63,14 @@ def contradictions(image_id: str, name: str, stored: Result, fresh: Result, leve
     findings = []
     for name_of_claim, lower in claimed.items():
         upper = allowed[name_of_claim]
-        falls = upper < lower
-        if not bool(falls.any()):
+        contradicted = upper < lower
+        if not bool(contradicted.any()):
             continue
-        index = tuple(falls.nonzero()[0].tolist())
+        index = tuple(contradicted.nonzero()[0].tolist())
         what = (
-            f"{int(falls.sum())} of {int((lower > 0).sum())} claims fall; the first{position(index)}: {name_of_claim} "
-            f"of at least {at_least(float(lower[index]))} is claimed, but {fresh.num_samples} fresh samples allow at "
-            f"most {at_most(float(upper[index]))}"
+            f"{int(contradicted.sum())} of {int((lower > 0).sum())} claims contradicted; the first{position(index)}: "
+            f"{name_of_claim} of at least {at_least(float(lower[index]))} is claimed, but {fresh.num_samples} fresh "
+            f"samples allow at most {at_most(float(upper[index]))}"
         )
         findings.append(Finding(place, what))
     return findings

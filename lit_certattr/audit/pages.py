@@ -1,4 +1,4 @@
-"""``report.html`` and ``figures/`` of a run that is audited: written again from the certificates, and compared."""
+"""Writes ``report.html`` and ``figures/`` of an audited run again from the certificates, and compares them."""
 
 import io
 import re
@@ -29,20 +29,20 @@ _DIGITS = 1e-4  # of a PDF's points
 def check_page(
     directory: RunDirectory, ids: Sequence[str], table: pa.Table, max_panels: int
 ) -> tuple[list[Finding], list[str]]:
-    """The page and its pictures, written again.
+    """Write the page and its pictures again, and compare.
 
-    Where the same version of matplotlib draws on the same kind of processor, pictures must agree in every pixel within
-    8 of 255, and a PDF in every number within 1e-4 points; elsewhere pictures are compared by the means of 64 x 64
-    squares, which may differ by 24 of 255.
+    With the same version of matplotlib on the same kind of processor, pictures must agree in every pixel within 8 of
+    255, and a PDF in every number within 1e-4 points. Otherwise the means of 64 x 64 squares of the pictures are
+    compared, which may differ by 24 of 255.
 
     Args:
-        directory: A run whose certificates and table are as they must be.
+        directory: A run whose certificates and table are consistent.
         ids: Ids of its images, in the order of the table.
-        table: The table.
-        max_panels: Images that get a panel.
+        table: Content of ``results.parquet``.
+        max_panels: Largest number of images with a panel.
 
     Returns:
-        What differs, and what could not be compared.
+        The differences, and notes on what could not be compared.
     """
     try:
         return _compare(directory, ids, table, max_panels)
@@ -50,7 +50,7 @@ def check_page(
         return [Finding("report.html", str(error))], []
     except Exception as error:  # hostile facts and provenance reach the templates only here
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
-        return [Finding("report.html", f"cannot be written again from these files ({reason})")], []
+        return [Finding("report.html", f"cannot be generated again from these files ({reason})")], []
 
 
 def _compare(
@@ -63,7 +63,13 @@ def _compare(
     findings = list(_picture_faults(stored, drawn, same))
     if findings:  # a line may fall on either side of a pixel: a picture that was altered differs from each drawing
         findings = list(_picture_faults(stored, draw_figures(directory, ids, max_panels), same))
-    notes = [] if same else ["Pictures were drawn by another version or machine: compared coarsely, PDF not at all."]
+    notes = (
+        []
+        if same
+        else [
+            "Another version or machine drew the pictures: they were compared with a coarse tolerance, PDFs not at all."
+        ]
+    )
     page = read_whole(directory.report, _MAX_PAGE)
     if page != fill_page(directory, ids, table, provenance, stored).encode():
         findings.append(Finding("report.html", _how_it_differs(provenance)))
@@ -73,7 +79,7 @@ def _compare(
 def _how_it_differs(provenance: Mapping[str, Any]) -> str:
     versions = provenance.get("versions")
     written = versions.get("lit-certattr") if isinstance(versions, Mapping) else None
-    line = "is not the page that these certificates, this table and provenance.json give"
+    line = "is not the page that follows from these certificates, this table and provenance.json"
     if written not in (None, version("lit-certattr")):
         line += f" in version {version('lit-certattr')}; it was written by {written}"
     return f"{line}; certify.py run with the same settings writes it again without sampling"
@@ -121,7 +127,7 @@ def _means(pixels: np.ndarray) -> np.ndarray:
 
 
 def _streams(data: bytes) -> list[bytes]:
-    """The content of a PDF, whatever library has packed it."""
+    """The content of a PDF, independent of the library that compressed it."""
     packed = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", data, re.DOTALL)
     return [_unpacked(part) for part in packed]
 

@@ -1,10 +1,12 @@
-"""The settings of a run as objects: its noise law, its certificates, its looks; nothing is imported for it."""
+"""Builds the objects that the settings of a run describe: noise law, certificates, looks. It imports nothing."""
 
 import ast
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from typing_extensions import override
 
 from lit_certattr.attribution import Attribution, FunctionAttribution, ProbabilityGradient
 from lit_certattr.audit.consistency import MAX_LIST
@@ -20,7 +22,7 @@ from lit_certattr.smoothing.normals import stream_of
 from lit_certattr.statistics import look_share
 
 MAX_SAMPLES = 10_000_000
-"""Samples of one image whose tables an audit computes; more would take gigabytes."""
+"""Largest number of samples per image that an audit accepts; more would need gigabytes of memory."""
 
 _ARITHMETIC = {
     "32-true": "float32",
@@ -47,14 +49,14 @@ _COPIED = (
 
 
 def noise_law(text: Any) -> Noise:
-    """The noise law whose ``repr`` a setting is.
+    """The noise law with a given ``repr``.
 
     Args:
-        text: E.g. ``"GaussianNoise(sigma=0.25)"``; only literal arguments are read, of the laws of this package and of
-            those that the user has imported.
+        text: E.g. ``"GaussianNoise(sigma=0.25)"``, with literal arguments; the law belongs to this package or was
+            imported by the user.
 
     Raises:
-        InputError: If it is no such text.
+        InputError: If the text is not the ``repr`` of a known noise law.
 
     Example:
         >>> noise_law("GaussianNoise(sigma=0.25)")
@@ -63,7 +65,7 @@ def noise_law(text: Any) -> Noise:
     name, _, arguments = str(text).partition("(")
     law = class_named(Noise, name)
     if len(str(text)) > 500 or law is None:
-        raise InputError(f"{show(text)} is no noise law of this package, and of none that was imported")
+        raise InputError(f"{show(text)} is no noise law of this package or of an imported one")
     try:
         call = ast.parse(f"f({arguments}", mode="eval").body
         assert isinstance(call, ast.Call)
@@ -71,21 +73,21 @@ def noise_law(text: Any) -> Noise:
     except (SyntaxError, ValueError, TypeError, AssertionError, ArithmeticError, RecursionError, MemoryError) as error:
         raise InputError(f"{show(text)} is no noise law: {' '.join(str(error).split())}") from None
     if repr(noise) != text:
-        raise InputError(f"{show(text)} is no noise law; {noise!r} would be one")
+        raise InputError(f"{show(text)} is no noise law; it should read {noise!r}")
     return noise
 
 
 def certificate_of(values: Any) -> Certificate | None:
-    """The certificate that plain settings describe.
+    """The certificate with given settings.
 
     Args:
         values: ``{"kind": "<name of the class>", "alpha": 0.001, ...}``.
 
     Returns:
-        The certificate; ``None`` for a class that is neither of this package nor imported by the user.
+        The certificate; ``None`` for a class that neither belongs to this package nor was imported by the user.
 
     Raises:
-        InputError: If the settings are none, or the class refuses them.
+        InputError: If the settings are malformed or incomplete, or the class refuses them.
     """
     if not isinstance(values, Mapping) or not isinstance(values.get("kind"), str):
         raise InputError("the settings of a certificate must be a mapping with a kind")
@@ -106,14 +108,14 @@ def certificate_of(values: Any) -> Certificate | None:
 
 
 class Recorded(NamedTuple):
-    """What the settings of a run describe.
+    """The objects that the settings of a run describe.
 
     Attributes:
-        noise: The noise law; ``None`` for one that nobody has imported.
-        certificates: By name; ``None`` for one of a kind that nobody has imported.
-        num_samples: Samples of an image, at most.
+        noise: The noise law; ``None`` if its class was not imported.
+        certificates: Certificates by name; ``None`` if the class was not imported.
+        num_samples: Largest number of samples per image.
         may_stop: Whether sampling may stop early.
-        last_gets_half: Whether the last look got half of alpha; in older runs all had the same share.
+        last_gets_half: Whether the last look got half of alpha; in older runs all looks had the same share.
         settings: Plain settings of the certificates, by name.
     """
 
@@ -125,12 +127,16 @@ class Recorded(NamedTuple):
     settings: Mapping[str, Any]
 
     def plain(self, name: str) -> dict[str, Any]:
-        """The settings of one certificate, without its class."""
+        """The settings of one certificate, without its class.
+
+        Args:
+            name: Name of the certificate.
+        """
         return {key: value for key, value in dict(self.settings.get(name) or {}).items() if key != "kind"}
 
     @property
     def unknown(self) -> dict[str, str]:
-        """Class by name of the certificates whose kind nobody has imported."""
+        """Class names of the certificates whose class was not imported, by name of the certificate."""
         names = [name for name, certificate in self.certificates.items() if certificate is None]
         return {name: str(self.settings[name]["kind"]) for name in names}
 
@@ -141,10 +147,10 @@ class Recorded(NamedTuple):
             map_shape: Height and width of the maps.
 
         Returns:
-            ``None`` where certificates of unknown kinds have a say.
+            Share of alpha by number of samples; ``None`` if it depends on certificates of unknown kinds.
 
         Raises:
-            InputError: If the settings exclude each other.
+            InputError: If the settings contradict each other.
         """
         own = {name: certificate for name, certificate in self.certificates.items() if certificate is not None}
         if self.noise is None or len(own) < len(self.certificates):
@@ -164,21 +170,21 @@ def _equal_shares(certificates: Mapping[str, Certificate], num_samples: int, num
 
 
 class _Whatever(StoppingRule):
-    """The looks are the same whatever the rule."""
+    """Some stopping rule: the looks do not depend on it."""
 
+    @override
     def stop(self, looks: Sequence[Look]) -> bool:
-        """See :class:`StoppingRule`."""
         return False
 
 
 def read_settings(settings: Mapping[str, Any]) -> tuple[Recorded | None, list[str]]:
-    """The objects that the settings of a run describe, and what is wrong with the settings.
+    """The objects that the settings of a run describe, and the faults of the settings.
 
     Args:
-        settings: Those of ``provenance.json``.
+        settings: The settings in ``provenance.json``.
 
     Returns:
-        The objects, ``None`` if the settings are too far from any run's; and faults, one line each.
+        The objects, ``None`` if the settings do not determine them; and the faults, one line each.
     """
     faults = []
     count, named = settings.get("num_samples"), settings.get("certificates")
@@ -205,7 +211,7 @@ def read_settings(settings: Mapping[str, Any]) -> tuple[Recorded | None, list[st
     if settings.get("targets") not in _TARGET_RULE:
         faults.append(f"targets must be predicted or label, got {show(settings.get('targets'))}")
     if settings.get("precision") not in _ARITHMETIC:
-        faults.append(f"precision: no such arithmetic as {show(settings.get('precision'))}")
+        faults.append(f"precision must be one of {', '.join(_ARITHMETIC)}, got {show(settings.get('precision'))}")
     rule, may_stop = settings.get("look_shares"), bool(settings.get("stopping"))
     if rule is not None and (rule != LOOK_SHARES or not may_stop):
         faults.append(f"look_shares: no rule of this run is called {show(rule)}")
@@ -215,14 +221,17 @@ def read_settings(settings: Mapping[str, Any]) -> tuple[Recorded | None, list[st
 def sampling_fields(
     settings: Mapping[str, Any], recorded: Recorded, name: str, image_id: str, facts: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any]]:
-    """What a certificate must say of how its samples were drawn, field by field, but for the looks.
+    """The fields of ``sampling`` that a certificate must contain, except the looks.
 
     Args:
-        settings: Those of ``provenance.json``.
-        recorded: The objects that they describe.
+        settings: The settings in ``provenance.json``.
+        recorded: The objects that the settings describe.
         name: Name of the certificate.
         image_id: Id of the image.
         facts: Label, prediction and explained class of the image.
+
+    Yields:
+        Name and value of a field.
     """
     for key in _COPIED:
         if key in settings:
@@ -242,30 +251,30 @@ def sampling_fields(
 
 
 def is_known_method(text: str) -> bool:
-    """Whether the ``repr`` of an attribution method is that of a class of this package, or of one that was imported.
+    """Whether an attribution method is of a class that belongs to this package or was imported.
 
     Args:
-        text: E.g. ``"Gradient(channels='sum_abs')"``.
+        text: ``repr`` of the method, e.g. ``"Gradient(channels='sum_abs')"``.
     """
     return not is_function(text) and class_named(Attribution, _name(text)) is not None
 
 
 def is_function(text: str) -> bool:
-    """Whether the ``repr`` of an attribution method is that of a function, of which nothing but its name is known.
+    """Whether an attribution method is a function, of which only the name is recorded.
 
     Args:
-        text: E.g. ``"FunctionAttribution(name='mine')"``.
+        text: ``repr`` of the method, e.g. ``"FunctionAttribution(name='mine')"``.
     """
     return _name(text) == FunctionAttribution.__name__
 
 
 def _name(text: Any) -> str:
-    """Name of the class whose ``repr`` a text is."""
+    """Name of the class in the ``repr`` of an object."""
     return str(text).partition("(")[0]
 
 
 def _class_rule(text: str) -> str | None:
-    """How the explained class is chosen by the method of this ``repr``, where it is not the target."""
+    """How the method with this ``repr`` selects the explained class, if that is not the target."""
     methods = (class_named(Attribution, name) for name in re.findall(r"(\w+)\(", text))
     rules = (getattr(method, "class_rule", None) for method in methods)
     return next((rule for rule in rules if isinstance(rule, str)), None)

@@ -1,4 +1,4 @@
-"""The recorded samples drawn again: the same counts on the same machine, nearly the same on another."""
+"""Compares a run with the same samples drawn again: equal on the same machine, nearly equal on another."""
 
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -14,16 +14,16 @@ from lit_certattr.certificates import Result
 from lit_certattr.records.provenance import machine
 
 TOLERANCE = 0.02
-"""Of the samples, for a count; of the values, for the share of them that may differ; of the largest, for a value."""
+"""Tolerance of counts as a share of the samples, of values as a share of the largest, and of their number."""
 
 
 def same_machine(provenance: Mapping[str, Any], settings: Mapping[str, Any], device: str) -> bool:
-    """Whether the samples of a run are drawn and explained here bit for bit as they were.
+    """Whether this machine reproduces the samples of a run and their maps bit by bit.
 
     Args:
-        provenance: Of the run.
-        settings: Of the run.
-        device: Kind of device here.
+        provenance: Content of ``provenance.json``.
+        settings: The settings in it.
+        device: Kind of device of this process.
     """
     own = machine()
     versions = provenance.get("versions")
@@ -38,13 +38,13 @@ def same_machine(provenance: Mapping[str, Any], settings: Mapping[str, Any], dev
 
 
 def replay_faults(stored: Result, again: Result, exact: bool) -> Iterator[Finding]:
-    """What a certificate holds that the same samples do not give; ``place`` is left empty.
+    """Differences between a certificate and the certificate from the same samples; ``place`` stays empty.
 
     Args:
-        stored: The certificate.
-        again: The same one from the same samples.
-        exact: Whether every bit must be the same. If not, counts may differ by 2 % of the samples, as a pixel near the
-            threshold of a map may fall on either side, and 2 % of the other numbers by more than 2 % of the largest.
+        stored: The stored certificate.
+        again: The certificate from the samples that were drawn again.
+        exact: Whether every bit must be equal. If not, counts may differ by 2 % of the samples, since a pixel near the
+            threshold of a map may change its side, and 2 % of all other numbers by more than 2 % of the largest.
     """
     if exact:
         same = attrs.evolve(again, sampling=stored.sampling)  # bound to the settings elsewhere
@@ -78,12 +78,12 @@ def _close(one: Tensor, two: Tensor, slack: float) -> bool:
 
 
 def map_faults(stored: Tensor, again: Tensor, exact: bool) -> Iterator[Finding]:
-    """The map of the image without noise; ``place`` is left empty.
+    """Compare the maps of the image without noise; ``place`` stays empty.
 
     Args:
-        stored: What the run holds.
-        again: What the network gives now.
-        exact: As above.
+        stored: The map in the run.
+        again: The map that was computed again.
+        exact: Whether every bit must be equal. If not, 2 % of the values may differ by more than 2 % of the largest.
     """
     if not (torch.equal(stored, again) if exact else _close(stored, again, 0.0)):
         yield from tensor_difference("map of the image without noise", stored, again)

@@ -1,4 +1,4 @@
-"""``results.parquet`` of a run that is audited: read within bounds, and compared cell by cell."""
+"""Reads ``results.parquet`` of an audited run within bounds, and compares it cell by cell."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,22 +18,22 @@ _MAX_COLUMNS = 10_000
 
 
 def read_table(path: Path, most_rows: int) -> pa.Table:
-    """The table, if it is no larger than what a run can have written.
+    """Read the table, if it is not larger than any run could have written.
 
     Args:
-        path: ``results.parquet``.
-        most_rows: Rows that the images of the run can have.
+        path: Path of ``results.parquet``.
+        most_rows: Largest number of rows that the images of the run can have.
 
     Raises:
-        FileNotFoundError: If there is none.
-        InputError: If it is too large, damaged, or has no column ``id`` of texts.
+        FileNotFoundError: If the file does not exist.
+        InputError: If the file is too large or damaged, or has no column ``id`` of texts.
     """
     check_file(path, _MAX_FILE)
     try:
         file = pq.ParquetFile(path, thrift_string_size_limit=2**24, thrift_container_size_limit=10**6)
         about = file.metadata
         if about.num_rows > most_rows or about.num_columns > _MAX_COLUMNS:
-            raise InputError(f"{path}: {about.num_rows:,} rows of {about.num_columns:,} columns are no run's")
+            raise InputError(f"{path}: {about.num_rows:,} rows of {about.num_columns:,} columns, more than any run")
         size = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
         if size > _MAX_MEMORY:
             raise InputError(f"{path}: unpacks to {size:,} bytes, more than the {_MAX_MEMORY:,} allowed")
@@ -45,7 +45,7 @@ def read_table(path: Path, most_rows: int) -> pa.Table:
                 words = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
                 long = pa.types.is_string(words.type) and pyarrow.compute.max(pyarrow.compute.binary_length(words))
                 if long and (long.as_py() or 0) > MAX_SCALAR:
-                    raise InputError(f"{path}: holds a text of {long.as_py():,} characters")
+                    raise InputError(f"{path}: contains a text of {long.as_py():,} characters")
         if table.nbytes > _MAX_MEMORY:
             raise InputError(f"{path}: takes {table.nbytes:,} bytes, more than the {_MAX_MEMORY:,} allowed")
         plain = table.cast(pa.schema([_plain(field) for field in table.schema]))
@@ -64,13 +64,13 @@ def _plain(field: pa.Field) -> pa.Field:
 def check_table(
     table: pa.Table, derived: Sequence[Mapping[str, Any]], expected: pa.Schema, skip: Sequence[tuple[str, str]] = ()
 ) -> Iterator[Finding]:
-    """The table cell by cell against the rows that follow from the certificates, in their order.
+    """Compare the table with the derived rows, cell by cell and in their order.
 
     Args:
-        table: The one of the run.
-        derived: Rows that follow from the certificates.
-        expected: Columns and types that it must have; others belong to the kinds of rows that are skipped.
-        skip: Image and certificate of rows about which nothing can be derived.
+        table: The table of the run.
+        derived: Rows that were derived from the certificates.
+        expected: Columns and types that the table must have; other columns belong to the skipped rows.
+        skip: Image and certificate of the rows that cannot be derived.
     """
     names = expected.names
     columns = [name for name in table.column_names if name in names or not skip]
@@ -100,7 +100,7 @@ def check_table(
                 yield Finding(place, name, show(one), show(two))
     for image_id, name, level in held:
         if (image_id, name) not in skip:
-            yield Finding(f"results.parquet, {image_id}, {name}, level {level}", "row belongs to no certificate")
+            yield Finding(f"results.parquet, {image_id}, {name}, level {level}", "no certificate belongs to this row")
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, Any, Any]:

@@ -1,9 +1,10 @@
-"""Writes each image that was attacked as soon as it is done."""
+"""Writes each attacked image as soon as its attacks are finished."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning import Trainer
+from typing_extensions import override
 
 from lit_certattr.callbacks.job_writer import JobWriter
 from lit_certattr.data import Sample
@@ -18,10 +19,10 @@ class AttackWriter(JobWriter):
 
     Args:
         run: The run whose certificates are attacked.
-        settings: Everything that decides the results.
+        settings: Everything that determines the results.
         ids: Ids of all images, in the order of the table.
-        overwrite: Delete attacks of other settings that are there.
-        max_panels: Images that get a panel on the page.
+        overwrite: Delete existing attacks.
+        max_panels: Largest number of images with a panel on the page.
     """
 
     module = AttackModule
@@ -39,14 +40,14 @@ class AttackWriter(JobWriter):
         self.run, self.settings = run, settings
         self.overwrite, self.max_panels = overwrite, max_panels
 
+    @override
     def open(self) -> None:
-        """See :class:`JobWriter`."""
         self.run.attacks.open(self.settings, overwrite=self.overwrite)
 
+    @override
     def write(
         self, trainer: Trainer, module: AttackModule, batch: Sample, outcomes: Sequence[tuple[str, ImageSandwich]]
     ) -> None:
-        """See :class:`JobWriter`."""
         for image_id, sandwich in outcomes:
             self.run.attacks.write(image_id, sandwich)
 

@@ -1,4 +1,4 @@
-"""Certificates while training: a few fixed images, certified in every validation."""
+"""Certificates during training: a few fixed images are certified in every validation."""
 
 import logging
 import time
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class _Chosen(NamedTuple):
-    """An image that is certified in every validation; on the CPU."""
+    """An image that is certified in every validation; its tensor is on the CPU."""
 
     position: int
     image: Tensor
@@ -48,50 +48,51 @@ class _Chosen(NamedTuple):
 
 
 class CertificationCallback(Callback):
-    """Certifies a fixed small set of validation images, and logs how much of their explanations is certified.
+    """Certifies a fixed small set of validation images, and logs how much of their attribution maps is certified.
 
     Works in the validation of ``fit`` and in ``trainer.validate()``, with any ``inference_mode`` of the Trainer, on
     the module's device and in the Trainer's precision. The images are the first ``num_images`` of the validation
-    data sets, in their order; with several processes each certifies its share, no image twice. Training is left
-    as it was: random states, modes, flags, gradients and buffers.
+    data sets, in their order; with several processes each process certifies its share, and no image is certified twice.
+    The callback does not influence training: random states, modes, flags, gradients and buffers stay unchanged.
 
     Logged for each level K of the certificate (``k25``: 25 % of the pixels, ``k200px``: 200 pixels) and radius R
     (``r0_10``: 0.10 in pixel l2 units), means over the images:
 
     ========================================  ==================================================================
     ``certified/fraction_k25_r0_10``          pixels certified important or unimportant, share of all pixels
-    ``certified/null_k25_r0_10``              the same for independent random maps: what is not worth having
+    ``certified/null_k25_r0_10``              the same for independent random maps: the baseline
     ``certified/one_share_k25_r0_10``         pixels certified important, as a share of K; may exceed 1
     ``certified/mean_radius_k25``             certified radius, 0 where the certificate abstains
     ``certified/overlap_k20_r0_10``           certified top-K overlap, as a share of K
     ========================================  ==================================================================
 
-    A certificate that was given a name of its own has it in front: ``certified/coarse_fraction_k50_r0_10``. The
-    values are there before ``ModelCheckpoint`` and ``EarlyStopping`` look, so these can monitor them; in epochs that
-    are skipped they see the last ones.
+    If you give a certificate a name, the names of its metrics begin with it: ``certified/coarse_fraction_k50_r0_10``.
+    The metrics are logged before ``ModelCheckpoint`` and ``EarlyStopping`` read them, so these can monitor them; in
+    epochs without certification they read the last values.
 
-    **Choosing by these metrics.** What is certified of the best of E checkpoints holds at E times alpha only, since one
-    lucky false certificate is enough to win (:mod:`~lit_certattr.callbacks.selection`). Loggers therefore get
-    ``certified/alpha_after_selection`` beside the metrics, ``min(1, E * alpha)`` for the E networks that this callback
-    has certified so far, and checkpoints record seed and images. Certify the checkpoint that you keep anew, with
-    another seed and other images; ``certify.py run`` warns where it would draw the noise of the selection again.
+    **Selection by these metrics.** If you select the best of E checkpoints by a certified metric, its certificates hold
+    only at E times alpha, since a single false certificate can decide the selection
+    (:mod:`~lit_certattr.callbacks.selection`). Loggers therefore also get ``certified/alpha_after_selection``,
+    ``min(1, E * alpha)`` for the E networks that this callback has certified so far, and checkpoints record the seed
+    and the images. Certify the selected checkpoint again, with another seed and other images; ``certify.py run`` warns
+    if it would use the noise of the selection again.
 
-    Loggers that take pictures (Weights & Biases, TensorBoard) get panels of the first images in
+    Loggers that accept pictures (Weights & Biases, TensorBoard) get panels of the first images in
     ``certified/panels``. W&B also gets the settings, and at the end of the run ``certified/results``: a table of
-    the last certificates, one row an image, certificate and level.
+    the last certificates, one row per image, certificate and level.
 
     Args:
-        certifier: What is certified, and how.
+        certifier: Certifier with method, noise law and certificates.
         num_images: Number of images; one in a ``fast_dev_run``.
         every_n_epochs: Certify in epochs 0, n, 2n, ... of ``fit``.
-        radii: Budgets at which shares are logged, in pixel l2 units.
-        targets: The class that is explained: ``"predicted"`` on the clean image, or the image's ``"label"``.
-        num_panels: Images that are drawn, at most 16; with several processes, of those of the first one.
+        radii: Radii at which shares are logged, in pixel l2 units.
+        targets: The explained class: ``"predicted"`` for the clean image, or the image's ``"label"``.
+        num_panels: Number of images that are drawn, at most 16; with several processes, images of the first process.
 
     Raises:
-        InputError: If an argument is out of range; before the first training step if the certifier's number of
-            samples could not certify a single pixel, naming the smallest that can, or the network or the method is no
-            fixed function of one image (:mod:`lit_certattr.preflight`).
+        InputError: If an argument is out of range. Before the first training step: if the certifier has too few samples
+            to certify a single pixel (the message gives the smallest sufficient number), or if the network or the
+            method is not a fixed function of one image (:mod:`lit_certattr.preflight`).
 
     Example:
         >>> from lit_certattr.attribution import Gradient
@@ -130,15 +131,19 @@ class CertificationCallback(Callback):
         self._ids: list[str] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget the images of an earlier run."""
+        """Discard the images of an earlier run."""
         self._chosen, self._rows = None, []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse what cannot work before time is spent on training; say what a choice by these metrics costs."""
+        """Refuse settings that cannot work before training starts, and tell the cost of selection by these metrics.
+
+        Raises:
+            InputError: If no pixel could be certified, or network or method is not a fixed function of one image.
+        """
         if monitors := certified_monitors(trainer.callbacks):  # type: ignore[attr-defined]
             rank_zero_info(
-                f"{', '.join(monitors)}: the best of E checkpoints chosen by a certified metric holds at E times alpha "
-                "only. Certify the checkpoint that you keep anew, with other images and another seed than "
+                f"{', '.join(monitors)}: the best of E checkpoints, selected by a certified metric, is certified only at E "
+                "times alpha. Certify the selected checkpoint again, with other images and another seed than "
                 f"{self.certifier.seed}."
             )
         if trainer.val_dataloaders is not None:
@@ -146,7 +151,7 @@ class CertificationCallback(Callback):
                 self._check(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Certify and log, before the callbacks that monitor a metric look."""
+        """Certify and log, before other callbacks read the metrics."""
         if trainer.sanity_checking:
             return
         if trainer.state.fn == TrainerFn.FITTING and trainer.current_epoch % self.every_n_epochs:
@@ -168,7 +173,7 @@ class CertificationCallback(Callback):
         )
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Record how the checkpoint may have been chosen by what is certified."""
+        """Record by which certified metrics the checkpoint may have been selected."""
         selection = Selection(
             tuple(certified_monitors(trainer.callbacks)),  # type: ignore[attr-defined]
             self._looks,
@@ -179,7 +184,7 @@ class CertificationCallback(Callback):
         checkpoint.setdefault(KEY, []).append(selection.to_plain())
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Go on counting the networks that were certified."""
+        """Continue to count the networks that were certified."""
         own = [one for one in trainer.callbacks if isinstance(one, CertificationCallback)]  # type: ignore[attr-defined]
         records = checkpoint.get(KEY, [])
         if (place := own.index(self)) < len(records) and (selection := Selection.from_plain(records[place])):
@@ -195,11 +200,11 @@ class CertificationCallback(Callback):
         self._log_table(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Let go of the images."""
+        """Release the images."""
         self._chosen, self._rows = None, []
 
     def _check(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Choose the images, the first time, and refuse settings with which nothing can be certified."""
+        """Select the images on the first call, and refuse settings with which nothing can be certified."""
         if self._chosen is not None:
             return
         wanted = 1 if getattr(trainer, "fast_dev_run", False) else self.num_images
@@ -220,7 +225,7 @@ class CertificationCallback(Callback):
         describe_run(_loggers(trainer), self._settings())
 
     def _certify(self, trainer: Trainer, pl_module: LightningModule) -> list[tuple[_Chosen, dict[str, Result]]]:
-        """Certify this process's share of the images, and draw the first ones."""
+        """Certify this process's share of the images, and draw the first images."""
         assert self._chosen is not None
         own = self._chosen[trainer.global_rank :: trainer.world_size]
         net = _network(pl_module)
@@ -254,7 +259,7 @@ class CertificationCallback(Callback):
                 pl_module.log(key, value, on_step=False, on_epoch=True, sync_dist=True, reduce_fx="max")
 
     def _metrics(self) -> dict[str, MetricCollection]:
-        """Fresh metrics of each certificate that has some."""
+        """New metrics of each certificate that offers metrics."""
         collections = {
             name: metrics_for(certificate, self.radii) for name, certificate in self.certifier.certificates.items()
         }
@@ -282,8 +287,8 @@ class CertificationCallback(Callback):
         }
         return self.certifier.settings() | {
             "certificates": certificates,
-            "selection": "the best of E networks chosen by a certified metric holds at E times alpha "
-            "(alpha_after_selection); certify it anew with another seed and other images",
+            "selection": "what is certified of the best of E networks, selected by a certified metric, holds at E times alpha "
+            "(alpha_after_selection); certify it again with another seed and other images",
             "num_images": self.num_images,
             "every_n_epochs": self.every_n_epochs,
             "radii": list(self.radii),
@@ -303,7 +308,7 @@ class CertificationCallback(Callback):
     @staticmethod
     @contextmanager
     def _apart(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
-        """Run beside the training: random states kept, no inference tensors, the Trainer's precision."""
+        """Isolate from training: random states are restored, no inference tensors, the Trainer's precision."""
         device = pl_module.device
         devices = [device] if device.type == "cuda" else []
         with (
@@ -316,18 +321,18 @@ class CertificationCallback(Callback):
 
 
 def _loggers(trainer: Trainer) -> list[Logger]:
-    """The loggers of the first process; those of the others have no run behind them."""
+    """The loggers in the first process, none in the others, whose loggers have no run."""
     return trainer.loggers if trainer.is_global_zero else []
 
 
 def _network(pl_module: LightningModule) -> nn.Module:
-    """The classifier: the module's ``net`` if it has one, so that its own bookkeeping is left alone."""
+    """The classifier: the module's ``net`` if it has one, so that the state of the module is not touched."""
     net = getattr(pl_module, "net", None)
     return net if isinstance(net, nn.Module) else pl_module
 
 
 def _first_images(loaders: Any, count: int) -> list[_Chosen]:
-    """The first images of the data sets behind the loaders, in the order of the data sets."""
+    """The first images of the data sets of the loaders, in the order of the data sets."""
     chosen: list[_Chosen] = []
     for loader in CombinedLoader(loaders, "sequential").flattened if loaders is not None else []:
         dataset: Any = getattr(loader, "dataset", None)
@@ -367,7 +372,7 @@ def _facts(sample: _Chosen, results: dict[str, Result]) -> dict[str, Any]:
 
 
 def _gather(own: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of all processes; a handful of numbers."""
+    """The rows of all processes."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return own
     parts: list[list[dict[str, Any]] | None] = [None] * distributed.get_world_size()

@@ -1,9 +1,10 @@
-"""Writes each batch that was evaluated as soon as it is done."""
+"""Writes each evaluated batch as soon as it is finished."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning import Trainer
+from typing_extensions import override
 
 from lit_certattr.callbacks.job_writer import JobWriter
 from lit_certattr.data import Sample
@@ -19,15 +20,15 @@ class EvaluationWriter(JobWriter):
     """Fills an :class:`~lit_certattr.records.evaluation_directory.EvaluationDirectory`, and writes its tables.
 
     Args:
-        directory: Where to write.
-        settings: Everything that decides the numbers.
+        directory: Output directory.
+        settings: Everything that determines the numbers.
         ids: Ids of all images, in the order of the table.
-        protocol: What is searched and compared.
-        overwrite: Delete an evaluation of other settings that is there.
+        protocol: Searches and measures of agreement.
+        overwrite: Delete an existing evaluation.
         config: Resolved configuration as YAML.
 
     Attributes:
-        means: The means over the images, once the loop has ended; in the first process only.
+        means: Means over the images, available in the first process after the loop.
     """
 
     module = EvaluationModule
@@ -47,10 +48,11 @@ class EvaluationWriter(JobWriter):
         self.overwrite, self.config = overwrite, config
         self.means: list[Mean] = []
 
+    @override
     def open(self) -> None:
-        """See :class:`JobWriter`."""
         self.directory.open(self.settings, overwrite=self.overwrite, config=self.config)
 
+    @override
     def write(
         self,
         trainer: Trainer,
@@ -58,7 +60,6 @@ class EvaluationWriter(JobWriter):
         batch: Sample,
         outcomes: Sequence[tuple[str, Mapping[str, Any]]],
     ) -> None:
-        """See :class:`JobWriter`."""
         self.directory.write_batch(outcomes)
 
     def finish(self) -> None:

@@ -1,4 +1,4 @@
-"""Tests the certificates of a run against fresh noise, image by image."""
+"""Tests the certificates of a run with fresh noise, image by image."""
 
 from typing import Any
 
@@ -13,15 +13,15 @@ from lit_certattr.records.run_directory import RunDirectory
 
 
 class FreshNoise(Callback):
-    """Compares what the predict loop of a :class:`CertificationModule` finds with what a run has stored.
+    """Compares the certificates from the predict loop of a :class:`CertificationModule` with those stored in a run.
 
     Args:
         directory: The run.
-        level: Probability of error for each claim, see :func:`lit_certattr.audit.fresh.contradictions`.
-        seed: Seed of the fresh noise; all processes take that of the first one.
+        level: Error probability of the test of each claim, see :func:`lit_certattr.audit.fresh.contradictions`.
+        seed: Seed of the fresh noise; all processes use the seed of the first process.
 
     Attributes:
-        findings: The claims that fall, over all processes once the loop has ended.
+        findings: The contradicted claims; after the loop those of all processes.
     """
 
     def __init__(self, directory: RunDirectory, level: float, seed: int) -> None:
@@ -29,7 +29,7 @@ class FreshNoise(Callback):
         self.findings: list[Finding] = []
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Agree on the seed."""
+        """Use the same seed in all processes."""
         assert isinstance(pl_module, CertificationModule)
         self.seed = int(trainer.strategy.broadcast(self.seed))
         pl_module.certifier.seed = self.seed

@@ -1,4 +1,4 @@
-"""Fills the directory of a job from the predict loop: one process at a time, image by image, resuming."""
+"""Fills the directory of a job from the predict loop, image by image; a stopped job resumes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ from lit_certattr.records.job_directory import JobDirectory
 
 
 class JobWriter(Callback, ABC):
-    """Writes what the predict loop of a module finds, as soon as it is found.
+    """Writes the results of a module's predict loop as soon as they are computed.
 
-    Before the loop it takes the lock of the directory, opens it and tells the module which images are done already.
-    Every process writes its own images; when all are done, the first one finishes the directory. The lock is held until
-    the loop ends, however it ends.
+    Before the loop, the writer takes the lock of the directory, opens it and tells the module which images are already
+    finished. Every process writes its own images; when all images are written, the first process finishes the
+    directory. The lock is held until the loop ends, also if it ends with an error.
 
-    A subclass says how the directory is opened (:meth:`open`), what is written of a batch (:meth:`write`) and what
-    follows from all images (:meth:`finish`).
+    A subclass defines how to open the directory (:meth:`open`), what to write for a batch (:meth:`write`), and what to
+    write when all images are finished (:meth:`finish`).
 
     Args:
-        directory: Where to write.
-        ids: Ids of all images, in the order of the data set, which is that of the tables.
+        directory: Output directory.
+        ids: Ids of all images, in the order of the data set and of the tables.
     """
 
     module: ClassVar[type[ImageModule]]
-    """Whose outcomes are written."""
+    """Class of the module whose results are written."""
 
     def __init__(self, directory: JobDirectory, ids: Sequence[str]) -> None:
         self._directory, self.ids = directory, list(ids)
@@ -38,29 +38,29 @@ class JobWriter(Callback, ABC):
         """Open the directory; called in the first process, which holds the lock.
 
         Raises:
-            InputError: If the directory holds something else, or cannot be written.
+            InputError: If the directory contains something else, or is not writable.
         """
 
     @abstractmethod
     def write(self, trainer: Trainer, module: Any, batch: Sample, outcomes: Sequence[Any]) -> None:
-        """Write the outcomes of a batch.
+        """Write the results of a batch.
 
         Args:
             trainer: The Trainer.
             module: A module of the class :attr:`module`.
             batch: The images.
-            outcomes: What the predict step returned for those that were not done.
+            outcomes: Results of the predict step for the images that were not finished before.
         """
 
     def finish(self) -> None:
-        """Write what follows from all images; called in the first process, when all of them are written."""
+        """Write tables and pages about all images; called in the first process when all images are written."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take the lock, open the directory, and skip what it holds.
+        """Take the lock, open the directory, and skip the images that are finished.
 
         Raises:
-            InputError: If the module is of another class, another process holds the lock, or the directory cannot be
-                used.
+            InputError: If the module is of another class, if another process holds the lock, or if the directory cannot
+                be used.
         """
         if not isinstance(pl_module, self.module):
             kind = self.module.__name__

@@ -1,4 +1,4 @@
-"""The checkpoint of the last whole epoch, from which training can go on."""
+"""The checkpoint of the last completed epoch, from which training can be resumed."""
 
 import os
 import warnings
@@ -11,11 +11,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Saves ``last.ckpt`` at the end of every epoch, after its validation, whatever any metric says.
+    """Saves ``last.ckpt`` at the end of every epoch, after the validation, independent of any metric.
 
-    Lightning's ``ModelCheckpoint(save_last=True)`` saves its last checkpoint only beside one of the best, so it holds
-    the best epoch when the metric gets worse. The file is replaced at once: a run that is killed while it saves keeps
-    the checkpoint before. Place it after the callbacks that save the best epochs, so that it holds what they know.
+    Lightning's ``ModelCheckpoint(save_last=True)`` saves its last checkpoint only together with one of the best, so it
+    contains the best epoch if the metric gets worse. The file is replaced atomically: a run that is killed while it
+    saves keeps the previous checkpoint. Place this callback after the callbacks that save the best epochs, so that the
+    checkpoint contains their state.
 
     Args:
         dirpath: Folder of ``last.ckpt``; ``None`` takes ``checkpoints`` in the folder of the first logger.
@@ -31,21 +32,25 @@ class LastCheckpoint(ModelCheckpoint):
 
     @property
     def saved(self) -> str | None:
-        """Path of the file that this run has written; ``None`` before the end of its first epoch."""
+        """Path of the file that this run wrote; ``None`` before the end of its first epoch."""
         return self.best_model_path or None
 
     def place(self, dirpath: str | Path) -> None:
-        """Set the folder, before the run."""
+        """Set the folder, before the run.
+
+        Args:
+            dirpath: Folder of ``last.ckpt``; ``~`` is the home directory.
+        """
         self.dirpath = os.path.realpath(Path(dirpath).expanduser())
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find the folder. That it holds older checkpoints is no news to whoever resumes."""
+        """Determine the folder; without Lightning's warning about older checkpoints, which a resumed run always has."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
             super().setup(trainer, pl_module, stage)
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: the file is always the last one."""
+        """No state: the file is always the last checkpoint."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

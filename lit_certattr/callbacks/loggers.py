@@ -1,4 +1,4 @@
-"""Pictures, settings and tables for whichever logger can take them; the others are passed over."""
+"""Logs pictures, settings and tables to the loggers that accept them; other loggers are skipped."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_PICTURES = 16
-"""Pictures in one log call; more only fill the disk."""
+"""Largest number of pictures per call; more would only fill the disk."""
 
 
 def log_figures(loggers: Sequence[Logger], key: str, figures: Sequence[tuple[str, "Figure"]], step: int) -> None:
-    """Log captioned figures to every logger that takes pictures.
+    """Log captioned figures to every logger that accepts pictures.
 
-    That is a logger with ``log_image`` (Weights & Biases), or one whose ``experiment`` has ``add_image``
+    These are loggers with ``log_image`` (Weights & Biases), and loggers whose ``experiment`` has ``add_image``
     (TensorBoard). A CSV logger has neither.
 
     Args:
-        loggers: The Trainer's loggers; of the first process only, the others' have no run.
-        key: Where the pictures go.
+        loggers: The Trainer's loggers, in the first process only: in other processes they have no run.
+        key: Name under which the pictures are logged.
         figures: Captions and figures.
         step: The Trainer's global step.
     """
@@ -40,10 +40,10 @@ def log_figures(loggers: Sequence[Logger], key: str, figures: Sequence[tuple[str
 
 
 def describe_run(loggers: Sequence[Logger], settings: Mapping[str, Any]) -> None:
-    """Write the settings into the config of W&B runs, and plot what is certified against the training step.
+    """Write the settings into the config of W&B runs, and use the training step as the axis of certified metrics.
 
-    The axis is Lightning's own ``trainer/global_step``: W&B's internal step starts at 0 again in a resumed offline
-    run, and older steps are dropped.
+    The axis is Lightning's ``trainer/global_step``: in a resumed offline run, W&B's internal step starts at 0 again,
+    and W&B drops older steps.
 
     Args:
         loggers: The Trainer's loggers.
@@ -55,7 +55,7 @@ def describe_run(loggers: Sequence[Logger], settings: Mapping[str, Any]) -> None
 
 
 def log_certificates(loggers: Sequence[Logger], key: str, rows: Sequence[Mapping[str, Any]], step: int) -> None:
-    """Log a table of certificates to W&B; once a run, since every log replaces and uploads the whole table.
+    """Log a table of certificates to W&B; do this once per run, since each call uploads and replaces the whole table.
 
     Args:
         loggers: The Trainer's loggers.

@@ -1,4 +1,4 @@
-"""A metric to select checkpoints by: what is certified, as long as the network is accurate."""
+"""A metric for the selection of checkpoints: the certified share, provided that the network is accurate."""
 
 from typing import Any
 
@@ -11,27 +11,27 @@ from lit_certattr.errors import InputError
 
 
 class MetricGate(Callback):
-    """Logs a metric where another one is large enough, and zero where it is not.
+    """Logs a metric if another metric is large enough, and zero otherwise.
 
-    A network that has learnt little can have maps as stable as those of an accurate one. A ``ModelCheckpoint`` or
-    ``EarlyStopping`` that monitors the certified share alone may keep it. One that monitors this metric keeps the
-    network of largest certified share among the accurate ones.
+    A network that has learnt little can have maps as stable as the maps of an accurate network. A ``ModelCheckpoint``
+    or ``EarlyStopping`` that monitors only the certified share may select such a network. If it monitors this metric,
+    it selects the network with the largest certified share among the accurate ones.
 
-    To choose by it is to choose by what is certified: the best of E checkpoints holds at E times alpha only, and should
-    be certified anew (:class:`CertificationCallback`).
+    This is a selection by certified metrics: the certificates of the best of E checkpoints hold only at E times alpha,
+    so certify the selected checkpoint again (:class:`CertificationCallback`).
 
-    Place it after the :class:`CertificationCallback` and before the callbacks that monitor it. Where no epoch has
-    passed, the best checkpoint is one of those that did not: a warning at the end of the training says so.
+    Place this callback after the :class:`CertificationCallback` and before the callbacks that monitor the metric. If no
+    epoch passes the gate, the best checkpoint did not pass it either: a warning at the end of the training says so.
     :class:`LastCheckpoint`, which ``train.py`` always adds, saves the last epoch in any case.
 
     Args:
-        metric: Name of the metric that is passed on, e.g. ``certified/one_share_k25_r0_10``.
-        at_least: Smallest value of ``gate`` at which it is.
-        gate: Name of the metric that decides.
-        name: Name of the metric that is logged.
+        metric: Name of the metric to log, e.g. ``certified/one_share_k25_r0_10``.
+        at_least: Smallest value of ``gate`` at which ``metric`` is logged; below it, zero is logged.
+        gate: Name of the metric that must be large enough.
+        name: Name under which the value is logged.
 
     Raises:
-        InputError: In the first validation, if there is no metric of one of these names.
+        InputError: In the first validation, if no metric has one of these names.
 
     Example:
         >>> callback = MetricGate("certified/one_share_k25_r0_10", at_least=0.95)
@@ -48,19 +48,23 @@ class MetricGate(Callback):
         self._largest: tuple[float, int] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget an earlier run."""
+        """Reset the state of an earlier run."""
         self._passed, self._largest = False, None
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know of the epochs before."""
+        """State about the previous epochs, for a resumed run."""
         return {"passed": self._passed, "largest": self._largest}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """See :meth:`state_dict`."""
+        """Restore the state of :meth:`state_dict`."""
         self._passed, self._largest = state_dict["passed"], state_dict["largest"]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the metric, before the callbacks that monitor it look."""
+        """Log the metric, before other callbacks read it.
+
+        Raises:
+            InputError: If one of the metrics was not logged.
+        """
         if trainer.sanity_checking:
             return
         value, gate = self._look_up(trainer, self.metric), self._look_up(trainer, self.gate)
@@ -73,13 +77,13 @@ class MetricGate(Callback):
         pl_module.log(self.name, passed, on_step=False, on_epoch=True, sync_dist=True, reduce_fx="max")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Warn if nothing was selected."""
+        """Warn if no epoch passed the gate."""
         if self._largest is not None and not self._passed:
             value, epoch = self._largest
             rank_zero_warn(
                 f"no epoch has passed the gate {self.gate} >= {self.at_least:g}: the largest was {value:.4g}, in epoch "
-                f"{epoch}. The best checkpoint by {self.name} did not pass; last.ckpt holds the last epoch. "
-                "Train longer, or lower at_least"
+                f"{epoch}. The best checkpoint by {self.name} did not pass it; last.ckpt contains the last epoch. "
+                "Train longer, or choose a smaller at_least"
             )
 
     @staticmethod

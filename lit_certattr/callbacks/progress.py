@@ -1,4 +1,4 @@
-"""Progress over samples: what a run will cost, how far it is, when it ends."""
+"""Progress of a run, counted in samples: a forecast of its duration, a progress bar, and the time left."""
 
 import time
 from typing import Any
@@ -14,7 +14,10 @@ _QUIET = 15.0  # seconds between two lines where there is no terminal
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it.
+    """A duration in words.
+
+    Args:
+        seconds: Duration in seconds.
 
     Example:
         >>> duration(9), duration(340), duration(30000)
@@ -29,14 +32,14 @@ def duration(seconds: float) -> str:
 
 
 class CertificationProgress(Callback):
-    """Progress bar with the time left, counted in noisy samples, and a forecast of the cost after two batches.
+    """Progress bar with the time left, counted in noisy samples, and a forecast of the duration after two batches.
 
     For the predict loop of an :class:`~lit_certattr.modules.image.ImageModule`, e.g. a :class:`CertificationModule`.
-    With several processes the first one shows its own share. Where output is no terminal (CI logs) there are plain
-    lines instead of a bar: the forecast, then at most one every fifteen seconds.
+    With several processes, the first process shows its own share. If the output is not a terminal (CI logs), plain
+    lines replace the bar: the forecast, then at most one line per fifteen seconds.
 
     Args:
-        console: Where to write; ``None`` is stderr.
+        console: Output; ``None`` is stderr.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -49,7 +52,7 @@ class CertificationProgress(Callback):
         self._clock = self._first = self._spoke = 0.0
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Learn how much there is to do, and listen to the blocks."""
+        """Count the images and samples to do, and receive the progress of the sampling."""
         if not (trainer.is_global_zero and isinstance(pl_module, ImageModule)):
             return
         loader: Any = trainer.predict_dataloaders
@@ -74,7 +77,11 @@ class CertificationProgress(Callback):
         pl_module.on_block = self.on_block
 
     def on_block(self, samples: int) -> None:
-        """Called by the certifier with the samples of each finished block."""
+        """Receive the progress; the certifier calls this after each block.
+
+        Args:
+            samples: Number of samples of the finished block.
+        """
         now = time.perf_counter()
         self._done += samples
         self._blocks += 1
@@ -97,7 +104,7 @@ class CertificationProgress(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Images may stop early: what they did not need is no longer to come."""
+        """Count the finished images, and subtract the samples that images did not need if they stopped early."""
         assert isinstance(pl_module, ImageModule)
         for _, outcome in outputs or ():
             self._finished += 1
@@ -106,14 +113,14 @@ class CertificationProgress(Callback):
             self._bar.update(self._bar.task_ids[0], total=self._total)
 
     def line(self) -> str:
-        """Where the run stands, in one line."""
+        """The state of the run in one line."""
         rate = self._done / max(time.perf_counter() - self._clock, 1e-9)
         left = duration((self._total - self._done) / rate) if self._done else "?"
         most = "at most " if self._most else ""
         return f"{self._finished}/{self._images} images, {rate:,.0f} samples/s, {most}{left} left"
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what it took."""
+        """Print the duration and the speed."""
         self._stop(pl_module)
         if self._done:
             seconds = time.perf_counter() - self._clock
@@ -123,7 +130,7 @@ class CertificationProgress(Callback):
             self._say(f"{_images(self._images)} {done}{share} in {duration(seconds)}, {rate:,.0f} samples/s")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         self._stop(pl_module)
         if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero:
             self._say("Interrupted; run the same command again to resume.")
@@ -151,7 +158,7 @@ def _images(count: int) -> str:
 
 
 class _Counts(ProgressColumn):
-    """The text behind the bar."""
+    """The text to the right of the bar."""
 
     def __init__(self, progress: CertificationProgress) -> None:
         super().__init__()

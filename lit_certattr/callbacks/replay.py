@@ -1,4 +1,4 @@
-"""Draws the recorded samples of a few images again, and compares what they give."""
+"""Draws the recorded samples of a few images again, and compares the results."""
 
 import copy
 import random
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from typing_extensions import override
 
 from lit_certattr.audit.finding import Finding, show
 from lit_certattr.audit.replay import map_faults, replay_faults, same_machine
@@ -18,22 +19,23 @@ from lit_certattr.records.run_directory import RunDirectory
 
 
 class Replay(Callback):
-    """Certifies images again from the noise of the run, whose every bit is a function of seed, image and sample.
+    """Certifies images again with the noise of the run, of which every bit is a function of seed, image and sample.
 
-    Invented or multiplied votes, a smaller number of ties and another clean map are found, as nothing else can find
-    them; the images are chosen at random, so a forger cannot know which.
+    This finds invented or multiplied votes, a wrong number of ties and a wrong clean map, which no other check can
+    find. The images are selected at random, so a forger cannot predict them.
 
     Args:
         directory: The run.
-        certifier: As it certified.
-        count: Images that are drawn again.
-        seed: Chooses them; all processes take that of the first one.
+        certifier: The certifier of the run.
+        ids: Ids of the images of the run.
+        count: Number of images to certify again.
+        seed: Seed of the selection; all processes use the seed of the first process.
         class_names: Names of the classes; empty if unknown.
 
     Attributes:
-        chosen: Ids of these images.
-        exact: Whether bits are compared, see :func:`~lit_certattr.audit.replay.same_machine`.
-        findings: What is not as recorded, over all processes once the loop has ended.
+        chosen: Ids of the selected images.
+        exact: Whether every bit is compared, see :func:`~lit_certattr.audit.replay.same_machine`.
+        findings: Differences from the run; after the loop those of all processes.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class Replay(Callback):
         self.findings: list[Finding] = []
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Agree on the images; the number of threads is that of the run."""
+        """Select the same images in all processes, and decide whether results must agree bit by bit."""
         seed = int(trainer.strategy.broadcast(self.seed))
         self.chosen = random.Random(seed).sample(self.ids, min(self.count, len(self.ids)))  # noqa: S311
         record: Mapping[str, Any] = self.directory.provenance()
@@ -70,7 +72,7 @@ class Replay(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw the images of this batch again that were chosen."""
+        """Certify the selected images of this batch again."""
         assert isinstance(pl_module, CertificationModule)
         for index, image_id in enumerate(batch.id):
             if str(image_id) in self.chosen:
@@ -108,11 +110,11 @@ class Replay(Callback):
 
 
 class _At(StoppingRule):
-    """Stops where the run has stopped, whatever its rule was: any rule is valid, and a clock cannot be drawn again."""
+    """Stops where the run stopped, whatever its rule was: any rule is valid, and a time limit is not reproducible."""
 
     def __init__(self, num_samples: int) -> None:
         self.num_samples = num_samples
 
+    @override
     def stop(self, looks: Sequence[Look]) -> bool:
-        """See :class:`StoppingRule`."""
         return looks[-1].num_samples >= self.num_samples

@@ -1,4 +1,4 @@
-"""Writes each image of a certification run as soon as it is done."""
+"""Writes each image of a certification run as soon as it is certified."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.attribution import frozen
 from lit_certattr.callbacks.job_writer import JobWriter
@@ -22,18 +23,18 @@ from lit_certattr.reports.html import write_report
 class ResultWriter(JobWriter):
     """Fills a :class:`~lit_certattr.records.RunDirectory` from the predict loop of a :class:`CertificationModule`.
 
-    When all images are done, the first process writes the table and the report.
+    When all images are certified, the first process writes the table and the report.
 
     Args:
-        directory: Where to write.
-        settings: Everything that decides the results, see :func:`lit_certattr.records.provenance.run_settings`.
-        ids: Ids of all images, in the order of the data set, which is that of the table.
+        directory: Output directory.
+        settings: Everything that determines the results, see :func:`lit_certattr.records.provenance.run_settings`.
+        ids: Ids of all images, in the order of the data set and of the table.
         class_names: Names of the classes, for the report; empty if unknown.
-        overwrite: Delete a run of other settings that is there.
+        overwrite: Delete an existing run.
         config: Resolved configuration as YAML.
-        provenance: See :func:`lit_certattr.records.provenance.provenance`.
-        radii: Radii of the table's columns.
-        max_panels: Images that get a panel in the report.
+        provenance: Result of :func:`lit_certattr.records.provenance.provenance`.
+        radii: Radii of the table's columns, in pixel l2 units.
+        max_panels: Largest number of images with a panel in the report.
     """
 
     module = CertificationModule
@@ -59,19 +60,24 @@ class ResultWriter(JobWriter):
         self._session: dict[str, Any] = {}
         self._number, self._start, self._drawn = 0, 0.0, 0
 
+    @override
     def open(self) -> None:
-        """See :class:`JobWriter`."""
         self.directory.open(self.settings, overwrite=self.overwrite, config=self.config, provenance=self.provenance)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """See :class:`JobWriter`; also give every process the threads of the settings."""
+        """Take the lock, open the directory, and set the recorded number of threads in every process.
+
+        Raises:
+            InputError: If the module is of another class, if another process holds the lock, or if the directory cannot
+                be used.
+        """
         super().setup(trainer, pl_module, stage)
         # Lightning gives several processes fewer threads each, after the settings were made.
         if (threads := trainer.strategy.broadcast(self.settings.get("threads"))) is not None:
             torch.set_num_threads(int(threads))
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin a session in the provenance."""
+        """Add a session to the provenance."""
         assert isinstance(pl_module, CertificationModule)
         self._start, self._drawn = time.perf_counter(), 0
         remaining = [image_id for image_id in self.ids if image_id not in pl_module.skip_ids]
@@ -83,6 +89,7 @@ class ResultWriter(JobWriter):
         if trainer.is_global_zero and remaining:
             self._number = self.directory.log_session(self._session)
 
+    @override
     def write(
         self,
         trainer: Trainer,
@@ -90,7 +97,6 @@ class ResultWriter(JobWriter):
         batch: Sample,
         outcomes: Sequence[tuple[str, dict[str, Result]]],
     ) -> None:
-        """See :class:`JobWriter`."""
         for image_id, results in outcomes:
             self._write(trainer, module, batch, list(batch.id).index(image_id), results)
 
@@ -110,7 +116,7 @@ class ResultWriter(JobWriter):
         self.directory.write(str(batch.id[index]), results, image.float(), clean_map.float(), facts)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count the samples of all processes, then see :class:`JobWriter`."""
+        """Count the samples of all processes, then finish the directory."""
         drawn = torch.tensor(self._drawn, device=trainer.strategy.root_device)
         self._drawn = int(trainer.strategy.reduce(drawn, reduce_op="sum"))
         super().on_predict_end(trainer, pl_module)
@@ -131,13 +137,13 @@ class ResultWriter(JobWriter):
 
 
 def clean_answers(trainer: Trainer, module: CertificationModule, image: Tensor, target: int) -> tuple[int, Tensor]:
-    """What the network says of an image without noise.
+    """Prediction and attribution map of an image without noise.
 
     Args:
-        trainer: Its precision is that of the network.
-        module: Network and method.
-        image: ``[C, H, W]``, on the device of the network.
-        target: Class that is explained.
+        trainer: The Trainer, whose precision is used.
+        module: Module with the network and the method.
+        image: Image ``[C, H, W]`` on the device of the network.
+        target: The explained class.
 
     Returns:
         The predicted class, and the attribution map ``[H, W]``.

@@ -1,4 +1,4 @@
-"""How far the sampling is, shown where the Trainer shows its own progress."""
+"""Progress of the sampling, shown together with the Trainer's own progress."""
 
 import sys
 import time
@@ -15,15 +15,15 @@ from lightning.pytorch.utilities import rank_zero_info
 def sampling_progress(
     trainer: Trainer, total: int, description: str = "Certification"
 ) -> Iterator[Callable[[int], None]]:
-    """A bar with rate and time left beside the Trainer's own, or one line if it has none or writes to a file.
+    """Show a bar with rate and time left below the Trainer's bar; one line if there is no bar or no terminal.
 
     Args:
-        trainer: The Trainer; its bar may be rich's, tqdm's, or none.
-        total: Samples to draw.
+        trainer: The Trainer; its progress bar may be rich's, tqdm's, or none.
+        total: Number of samples to draw.
         description: Name of the bar.
 
     Yields:
-        To be called with the number of samples of each finished block.
+        A function; call it with the number of samples of each finished block.
     """
     bar = trainer.progress_bar_callback
     if isinstance(bar, RichProgressBar) and bar.progress is not None and bar.progress.console.is_terminal:
@@ -56,7 +56,7 @@ def sampling_progress(
 
 
 def _estimate(total: int, description: str) -> Callable[[int], None]:
-    """Says once, after two blocks, how long it will take, if it takes long."""
+    """Print one forecast of the duration after two blocks, if it exceeds ten seconds."""
     started, done, blocks = time.monotonic(), 0, 0
 
     def advance(samples: int) -> None:

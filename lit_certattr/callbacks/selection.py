@@ -1,13 +1,14 @@
-r"""What it costs to choose the best of several networks by what is certified of them.
+r"""The error probability of certificates if certified metrics select the best of several networks.
 
-Theorem. Each of E networks is certified at :math:`\alpha` for an image. Whichever of them is chosen, by whatever rule,
-its certificate says something false with probability at most :math:`E \alpha`; and for some networks and rules with
-probability :math:`1 - (1 - \alpha)^E`. A certificate of the chosen network from noise that had no part in the choice
-holds at :math:`\alpha`.
+Theorem. Each of E networks is certified at :math:`\alpha` for an image. Whichever network any rule selects, its
+certificate is false with probability at most :math:`E \alpha`, and for some networks and rules with probability
+:math:`1 - (1 - \alpha)^E`. A certificate of the selected network from noise that is independent of the selection holds
+at :math:`\alpha`.
 
-Proof. The certificate of the chosen network is false only if one of the E is: the union bound. Where all E are false
-with probability :math:`\alpha`, independently, and the largest certificate is chosen, one false one is enough. Given
-the choice, noise that is independent of it is the noise of a network that was fixed beforehand. ∎
+Proof. The certificate of the selected network is false only if at least one of the E certificates is: the union bound.
+If each of the E certificates is false with probability :math:`\alpha`, independently, and the rule selects the largest
+certificate, one false certificate is enough. Conditional on the selection, noise that is independent of it has the same
+law as for a network that was fixed in advance. ∎
 """
 
 from collections.abc import Iterable
@@ -21,17 +22,17 @@ from lit_certattr.models.checkpoint_file import read_checkpoint
 from lit_certattr.statistics.rounding import total
 
 KEY = "certified_selection"
-"""Where a checkpoint holds the records."""
+"""Key of the records in a checkpoint."""
 PREFIX = "certified/"
-"""Of the names of metrics that rest on certificates."""
+"""Prefix of the names of metrics that depend on certificates."""
 
 
 class Selection(NamedTuple):
-    """How a checkpoint may have been chosen by what is certified.
+    """How certified metrics may have selected a checkpoint.
 
     Attributes:
-        monitors: Metrics that rest on certificates and by which callbacks have chosen.
-        looks: How many networks had been certified when the checkpoint was written, itself included.
+        monitors: Metrics that depend on certificates and that callbacks monitored.
+        looks: Number of networks certified until the checkpoint was written, including the saved one.
         alpha: Sum of the alphas of the certificates of one image.
         seed: Seed of their noise.
         ids: Ids of the images.
@@ -45,7 +46,11 @@ class Selection(NamedTuple):
 
     @classmethod
     def from_plain(cls, record: Any) -> Self | None:
-        """The selection that a checkpoint records, ``None`` for anything else; checkpoints are untrusted."""
+        """The selection that a checkpoint records; ``None`` for anything else, since checkpoints are untrusted.
+
+        Args:
+            record: Result of :meth:`to_plain` in a checkpoint.
+        """
         match record:
             case {
                 "monitors": list(monitors),
@@ -63,11 +68,11 @@ class Selection(NamedTuple):
 
 
 def alpha_after_selection(alphas: Iterable[float], looks: int) -> float:
-    """What the certificates of the best of several networks may err with, at most.
+    """Upper bound for the error probability of the certificates of the best of several networks.
 
     Args:
-        alphas: Those of the certificates of one image.
-        looks: Number of networks that were certified on the same noise and images.
+        alphas: Error probabilities of the certificates of one image.
+        looks: Number of networks that were certified with the same noise and images.
 
     Example:
         >>> alpha_after_selection([0.001], looks=50), alpha_after_selection([0.05, 0.05], looks=50)
@@ -77,7 +82,11 @@ def alpha_after_selection(alphas: Iterable[float], looks: int) -> float:
 
 
 def certified_monitors(callbacks: Iterable[Callback]) -> list[str]:
-    """Metrics that rest on certificates and by which callbacks choose a checkpoint or the time to stop."""
+    """Metrics that depend on certificates and that callbacks monitor to select a checkpoint or to stop.
+
+    Args:
+        callbacks: The Trainer's callbacks.
+    """
     callbacks = list(callbacks)
     gates = {one.name for one in callbacks if isinstance(one, MetricGate) and one.metric.startswith(PREFIX)}
     monitored = {str(getattr(one, "monitor", None)) for one in callbacks}
@@ -85,13 +94,13 @@ def certified_monitors(callbacks: Iterable[Callback]) -> list[str]:
 
 
 def recorded_selections(checkpoint: str | Path) -> list[Selection]:
-    """By which certified metrics a checkpoint may have been chosen; none for files that do not say.
+    """The certified metrics by which a checkpoint may have been selected; empty if the file records none.
 
     Args:
-        checkpoint: File of ``train.py fit``; nothing in it is executed.
+        checkpoint: Checkpoint of ``train.py fit``; no code in it is executed.
 
     Raises:
-        InputError: If it cannot be read.
+        InputError: If the file cannot be read.
     """
     records = read_checkpoint(Path(checkpoint)).get(KEY)
     found = [Selection.from_plain(record) for record in records] if isinstance(records, list) else []

@@ -1,4 +1,4 @@
-"""When a claim falls against fresh noise: exactly when the binomial test says so, and no more often than stated."""
+"""When fresh noise contradicts a claim: exactly when the binomial test says so, and no more often than stated."""
 
 import attrs
 import numpy as np
@@ -30,7 +30,7 @@ def test_a_claim_falls_exactly_when_the_binomial_test_rejects_it(level):
     for count in range(100, 301):
         found = contradictions("cat", "pixel", stored, _pixel([count, 300 - count], 300), level)
         assert bool(found) == (binom.cdf(count, 300, claim) < level), count
-    assert "cat, pixel: 1 of 1 claims fall; the first at level 0, pixel (0, 0): vote for important" in str(
+    assert "cat, pixel: 1 of 1 claims contradicted; the first at level 0, pixel (0, 0): vote for important" in str(
         contradictions("cat", "pixel", stored, _pixel([100, 200], 300), level)[0]
     )
 
@@ -73,7 +73,8 @@ def test_the_share_of_the_released_set_is_tested():
     assert _rate_of_falls(stored, fresh(float(claim) - 0.15), 0.001, 20) == 1
     # Another set of three pixels in the fresh maps is no set of the certificate: S is that of the stored one.
     (found,) = contradictions("cat", "topk_overlap", stored, _one_number(np.zeros(300, int)), 0.001)
-    assert "1 of 1 claims fall; the first: mean share of S in the top K of a noisy map of at least 0.8" in str(found)
+    line = "1 of 1 claims contradicted; the first: mean share of S in the top K of a noisy map of at least 0.8"
+    assert line in str(found)
 
 
 def _cosine(length: float, num_samples: int, seed: int, nonnegative: bool) -> Result:

@@ -325,7 +325,7 @@ def test_a_run_of_invented_votes_falls(run, capsys):
     status, out = _audit(run, capsys, "--fresh")
     assert status == 1
     assert "FAILED" in out
-    lines = [line for line in out.splitlines() if "claims fall" in line]
+    lines = [line for line in out.splitlines() if "claims contradicted" in line]
     assert {line.split(":")[0] for line in lines} == {f"{image_id}, pixel", f"{image_id}, topk_overlap"}
     assert "vote for important of at least" in out
 
@@ -365,7 +365,7 @@ def test_cosine_and_one_number_claims_are_tested_too(honest, tmp_path, capsys):
     image_id = _rewrite(run, invented)
     status, out = _audit(run, capsys, "--fresh")
     assert status == 1
-    lines = [line for line in out.splitlines() if "1 of 1 claims fall" in line]
+    lines = [line for line in out.splitlines() if "1 of 1 claims contradicted" in line]
     assert {line.split(":")[0] for line in lines} == {f"{image_id}, cosine", f"{image_id}, topk_overlap"}
     _rewrite(run, _evolve("cosine", bound=lambda _: "signed"))
     assert "cosine: nonnegative: stored False, derived True" in _audit(run, capsys)[1]
