@@ -142,8 +142,8 @@ class CertificationCallback(Callback):
         """
         if monitors := certified_monitors(trainer.callbacks):  # type: ignore[attr-defined]
             rank_zero_info(
-                f"{', '.join(monitors)}: the best of E checkpoints, selected by a certified metric, is certified only at E "
-                "times alpha. Certify the selected checkpoint again, with other images and another seed than "
+                f"{', '.join(monitors)}: the best of E checkpoints, selected by a certified metric, is certified "
+                "only at E times alpha. Certify the selected checkpoint again, with other images and another seed than "
                 f"{self.certifier.seed}."
             )
         if trainer.val_dataloaders is not None:
@@ -287,8 +287,8 @@ class CertificationCallback(Callback):
         }
         return self.certifier.settings() | {
             "certificates": certificates,
-            "selection": "what is certified of the best of E networks, selected by a certified metric, holds at E times alpha "
-            "(alpha_after_selection); certify it again with another seed and other images",
+            "selection": "what is certified of the best of E networks, selected by a certified metric, holds "
+            "at E times alpha (alpha_after_selection); certify it again with another seed and other images",
             "num_images": self.num_images,
             "every_n_epochs": self.every_n_epochs,
             "radii": list(self.radii),
