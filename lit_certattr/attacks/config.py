@@ -18,7 +18,7 @@ _MAP_BETAS = (3.0, 30.0)
 
 @dataclass(frozen=True)
 class AttackConfig:
-    r"""How to search a ball around an image for the perturbation that raises a score most.
+    r"""How to search a ball around an image for the perturbation that increases a score most.
 
     The usual attacks are settings of this one loop: PGD (``init="uniform"``), FGSM (``steps=1, init="zero"``), the
     fast attack of Wong et al. (2020) (``steps=1, init="uniform"``), random perturbations (``steps=0,
@@ -31,21 +31,21 @@ class AttackConfig:
         steps: Gradient steps of each restart; 0 tries the starting points alone.
         step_size: Length of a step; ``None`` is ``2.5 * eps / steps``, which reaches the boundary from anywhere.
         norm: ``"l2"`` or ``"linf"``.
-        init: Where a restart begins. ``"zero"``: at the image; ``"uniform"``: uniformly in the ball;
+        init: Starting point of a restart. ``"zero"``: at the image; ``"uniform"``: uniformly in the ball;
             ``"gaussian"``: at N(0, 0.001^2) noise (TRADES); ``"boundary"``: on the sphere, in a direction that is
             uniform there (l2), or at a random corner of the cube (linf: random signs). The box then clips the point;
             with ``"boundary"`` in l2 the perturbation is lengthened until it has length ``eps`` *after* the clipping
             (or every coordinate has reached the box).
-        clamp: Least and largest value of a pixel; ``None`` for no box.
-        restarts: Independent tries; the best one counts.
+        clamp: Smallest and largest value of a pixel; ``None`` for no box.
+        restarts: Number of independent searches, at least 1; the best point of all is used.
         smooth_beta: Sharpness of the softplus twin in which gradients are taken, see
             :class:`~lit_certattr.models.SmoothActivations`; ``None`` differentiates the network as it is. Two numbers
             are a geometric schedule from the first step to the last. ``"auto"`` is ``(3.0, 30.0)`` where a map is
             attacked, which needs a second derivative, and ``None`` where a prediction is.
-        keep: ``"best"``: the best point seen, never worse than the image itself; ``"last"``: where the last step
-            leads, as adversarial training has it (with several restarts the best of the last points).
-        seed: Seed of the random starts, which leaves torch's generators as they are; ``None`` draws from torch's
-            global generator, as training does.
+        keep: ``"best"``: the best point seen, never worse than the image itself; ``"last"``: the point after the
+            last step, as in adversarial training (with several restarts the best of the last points).
+        seed: Seed of the random starts, which does not change torch's generators; ``None`` draws from torch's
+            global generator, as in training.
 
     Raises:
         InputError: If a setting is out of range.
@@ -112,11 +112,11 @@ class AttackConfig:
 
     @property
     def num_points(self) -> int:
-        """Points that are judged, beside the image itself."""
+        """Number of points that are evaluated, besides the image itself."""
         return self.restarts * max(1, self.steps + (self.init != "zero"))
 
     def random_search(self) -> Self:
-        """The baseline of this attack: the best of as many random points on the boundary, judged by the same criterion.
+        """Baseline of this attack: the best of the same number of random points on the boundary, by the same criterion.
 
         In l2 each point is drawn uniformly on the unit sphere (a normalised Gaussian vector) and scaled by the factor
         at which, clipped to the box, it has length ``eps``: a point of the sphere and of the box at once. Coordinates

@@ -18,7 +18,7 @@ from lit_certattr.settings.digest import digest
 from lit_certattr.settings.plain import is_plain
 
 Agreement = Callable[[Tensor, Tensor], Tensor]
-"""From clean and perturbed maps, ``[B, H, W]`` each, to one number an image that falls as the maps part, ``[B]``."""
+"""From clean and perturbed maps, ``[B, H, W]`` each, to one number per image that falls as the maps part, ``[B]``."""
 
 
 class ExplanationObjective(Settings, ABC):

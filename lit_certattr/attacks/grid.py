@@ -11,16 +11,16 @@ _BELOW = 1 - 1e-6
 
 
 def to_grid(images: Tensor, centres: Tensor, eps: Tensor, norm: Norm, levels: int) -> Tensor:
-    """Move perturbed images to the grid of grey levels, not out of the ball and not beyond the perturbation.
+    """Move perturbed images to the grid of grey levels, without leaving the ball.
 
-    Every value is first moved towards the centre, to a whole step. In l2 the steps that this has cost are taken back
-    where they are worth most for their length, as far as the budget goes: a perturbation of less than half a grey level
+    Every value is first moved towards the centre, to a whole step. In l2, some values then move to the next whole step
+    outwards instead, the most effective for their length first, as far as the budget allows: a perturbation of less than half a grey level
     everywhere becomes one of a whole level at its largest values.
 
     Args:
         images: Perturbed images ``[B, C, H, W]``.
         centres: Clean images, on the grid.
-        eps: Budgets ``[B]``.
+        eps: Budgets ``[B]``, in pixel units.
         norm: ``"l2"`` or ``"linf"``.
         levels: Steps between 0 and 1, 255 for 8-bit images.
 

@@ -1,4 +1,4 @@
-"""What network an attack takes, and which points keep its label."""
+"""The check of the network that an attack needs, and of points that keep the label."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from lit_certattr.preflight.network import call_network, check_logits, logits_of
 
 
 def check_classifier(model: nn.Module, images: Tensor) -> None:
-    """Refuse a network that no attack can be made on.
+    """Refuse a network that cannot be attacked.
 
     Args:
         model: Network, in eval mode.
@@ -18,7 +18,7 @@ def check_classifier(model: nn.Module, images: Tensor) -> None:
 
     Raises:
         InputError: If the network fails, changes its input, or returns anything but two or more finite logits. A tensor
-            of other dimensions passes: an attribution method may make use of it, or refuses it.
+            with other dimensions is accepted: the attribution method uses it or refuses it.
     """
     with torch.no_grad():
         output = call_network(model, images)
@@ -27,7 +27,7 @@ def check_classifier(model: nn.Module, images: Tensor) -> None:
 
 
 def same_label(model: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
-    """Tells which points the network predicts as it predicts the clean images.
+    """A function that tells which points get the same prediction as their clean images.
 
     Args:
         model: Network to logits, in eval mode.

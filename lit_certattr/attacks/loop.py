@@ -12,7 +12,7 @@ from lit_certattr.errors import InputError
 from lit_certattr.models.smooth import SmoothActivations
 
 Score = Callable[[Tensor], Tensor]
-"""From images ``[B, C, H, W]`` to one number an image, ``[B]``; each may depend on its own image alone."""
+"""From images ``[B, C, H, W]`` to one number per image, ``[B]``; each may depend on its own image alone."""
 Accept = Callable[[Tensor], Tensor]
 """From images ``[B, C, H, W]`` to booleans ``[B]``."""
 
@@ -26,24 +26,25 @@ def attack(
     criterion: Score | None = None,
     accept: Accept | None = None,
 ) -> Tensor:
-    """Search the ball around each image for a perturbation that raises its score.
+    """Search the ball around each image for a perturbation that increases its score.
 
     Projected gradient ascent with restarts. Only ``torch.autograd.grad`` with respect to the images is used: no
     ``.grad`` is touched, no hook of a distributed wrapper fires. Modes and flags of the networks inside ``score`` are
     the caller's (see :func:`~lit_certattr.attribution.frozen`). Each call gets a copy of the points, so a network that
-    writes to its input changes neither them nor the images of the caller. A score with noise inside should draw it anew
-    at each call (expectation over transformation): an attack that knows the noise attacks the noise. The value of the
-    best point is then the luckiest draw of many: judge the point again with fresh noise.
+    writes to its input changes neither them nor the images of the caller. A score with noise inside should draw new
+    noise at each call (expectation over transformation): with fixed noise, the attack would fit the noise. The value of
+    the best point is then the largest of many random ones: evaluate the point again with fresh noise.
 
     Args:
-        score: What is raised; differentiable, unless ``config.steps`` is 0. Gradients are taken in the softplus twin
-            of ``config.smooth_beta``.
+        score: The score that is increased; differentiable, unless ``config.steps`` is 0. For gradients, softplus
+            replaces ReLU as ``config.smooth_beta`` says.
         images: Clean images ``[B, C, H, W]``, in the box ``config.clamp``.
         config: Settings.
-        eps: Budget of each image, ``[B]``, in place of ``config.eps`` (a given ``step_size`` scales along).
-        criterion: What decides which point is best; larger is better for the attacker. Default: the score, outside the
-            softplus twin. Not called where there is nothing to choose: ``keep="last"`` with one restart.
-        accept: Which points count at all, e.g. those that keep the label; an image without one stays as it is.
+        eps: Budget of each image, ``[B]``, in place of ``config.eps``; a given ``step_size`` is scaled accordingly.
+        criterion: Value by which the best point is chosen; larger is better for the attacker. Default: the score of
+            the network itself. It is not called if there is nothing to choose: ``keep="last"`` with one restart.
+        accept: Says which points are accepted, e.g. those that keep the label; an image without an accepted point
+            stays unchanged.
 
     Returns:
         Perturbed images, detached, in ball and box as measured in float64.
@@ -133,7 +134,7 @@ class _Search:
         with torch.enable_grad(), nullcontext() if beta is None else SmoothActivations(beta):
             values = self.score(images.clone())  # a copy: a network may write to what it gets
             if values.shape != (len(images),):
-                raise InputError(f"a score must return one number an image, got shape {tuple(values.shape)}")
+                raise InputError(f"a score must return one number per image, got shape {tuple(values.shape)}")
             if not values.requires_grad:
                 raise InputError(
                     "the score does not depend on the images by a differentiable path; steps=0, init='boundary' and "

@@ -1,4 +1,4 @@
-"""The search for a misclassified point: restarts that differ in where they start and in what they raise."""
+"""The search for a misclassified point: restarts with different starting points and different scores."""
 
 import math
 from dataclasses import replace
@@ -40,8 +40,8 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 def soft_margin(logits: Tensor, labels: Tensor, temperature: Tensor) -> Tensor:
     r"""The margin with a soft maximum over the wrong logits: :math:`T \log \sum_{j \ne y} e^{z_j / T} - z_y`.
 
-    At T = 1 its gradient has the direction of that of the cross-entropy, but does not vanish where the network is sure;
-    as T falls to 0 this becomes :func:`margin`.
+    At T = 1 its gradient has the direction of the gradient of the cross-entropy, but does not vanish if the network is
+    confident; as T approaches 0, this becomes :func:`margin`.
 
     Args:
         logits: Logits ``[B, num_classes]``.
@@ -61,7 +61,7 @@ def soft_margin(logits: Tensor, labels: Tensor, temperature: Tensor) -> Tensor:
 def find_misclassified(
     model: nn.Module, clean: Tensor, labels: Tensor, logits: Tensor, eps: Tensor, config: AttackConfig
 ) -> Tensor:
-    """The point of the largest margin that was seen for each image; the search of an image ends at a wrong one.
+    """The point with the largest margin found for each image; the search of an image ends when it is misclassified.
 
     See :func:`~lit_certattr.attacks.attack_prediction`, which explains the restarts.
 

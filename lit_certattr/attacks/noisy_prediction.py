@@ -27,27 +27,28 @@ def attack_noisy_prediction(
 ) -> Tensor:
     r"""Search the ball around each image for the perturbation whose *noisy copies* are furthest from its label.
 
-    Raises the mean of :func:`margin` over noisy copies, fresh at every step and again when a point is judged.
-    (Salman et al., 2019, attack the mean softmax output, whose slope vanishes where the network is sure.)
+    Increases the mean of :func:`margin` over noisy copies, with new noise at every step and again when a point is
+    evaluated.
+    (Salman et al., 2019, attack the mean softmax output, whose gradient vanishes if the network is confident.)
 
-    An attack on a smoothed explanation in disguise: what changes the mind of the network changes what it looks at. Its
-    gradient is one of first order, and a few draws show it. That of a smoothed *map* is one of second order, and in a
-    hundred thousand dimensions a few draws of it are little but noise.
+    It is also an attack on smoothed explanations: a change of the prediction changes the explanation. It needs
+    first-order gradients, which a few draws estimate well. The gradient of a smoothed *map* is of second order, and in
+    a hundred thousand dimensions an estimate from a few draws is mostly noise.
 
     Args:
-        model: Network from images in [0, 1] to logits. Its mode, flags and gradients are left as found.
+        model: Network from images in [0, 1] to logits. Its mode, flags and gradients stay unchanged.
         noise: Noise law.
         images: Clean images ``[B, C, H, W]`` in the box of the configuration.
-        labels: Classes ``[B]`` to get away from.
-        config: Settings of the search. ``smooth_beta`` is of no use here.
+        labels: Classes ``[B]`` that the predictions should leave.
+        config: Settings of the search. ``smooth_beta`` is not needed here.
         eps: Budget of each image, ``[B]``, in place of ``config.eps``.
-        draws: Noisy copies a step.
-        judge_draws: Noisy copies that judge a point.
-        batch_size: Most noisy images that are evaluated at once while judging.
+        draws: Noisy copies per step, at least 1.
+        judge_draws: Noisy copies with which a point is evaluated, at least 1.
+        batch_size: Most noisy images evaluated at once when a point is evaluated.
         on_images: Called with the number of noisy images of each evaluation, for a progress bar.
 
     Returns:
-        Perturbed images, detached, in ball and box as measured in float64; on the grid of the noise where it has one.
+        Perturbed images, detached, in ball and box as measured in float64; on the grid of the noise if it has one.
 
     Raises:
         InputError: If a number is out of range, or the noise cannot be added to an image.

@@ -26,46 +26,47 @@ def attack_prediction(
     eps: Tensor | None = None,
     loss: Loss = "alternate",
 ) -> Tensor:
-    r"""Search the ball around each image for a point that is not predicted as its label.
+    r"""Search the ball around each image for a point that is misclassified.
 
-    With ``loss="alternate"`` restarts differ in what they raise and in where they begin, since no single search is the
+    With ``loss="alternate"`` restarts differ in score and starting point, since no single search is the
     strongest on all networks:
 
-    - Restart 1 raises :func:`~.misclassification.soft_margin`, whose temperature falls from 0.4 to 0.01 standard
-      deviations of the logits: at first all wrong classes count, in the end the nearest alone. Restarts 2, 3, ...
-      raise the logit of the best wrong class of the clean image against the right one, then of the second best, and
-      so on (the targeted attack of Croce and Hein, 2020) up to the ninth. Then one restart raises :func:`margin` by
-      steps of one length, ``2.5 * eps / steps``, which do not jump over narrow pockets; then all of this again.
-    - Restart 1 begins where ``config.init`` says, restart 2 at the image itself (at random, if restart 1 was there),
+    - Restart 1 increases :func:`~.misclassification.soft_margin`, whose temperature decreases from 0.4 to 0.01 standard
+      deviations of the logits: first all wrong classes matter, in the end only the nearest. Restarts 2, 3, ...
+      increase the logit of the best wrong class of the clean image against the right one, then of the second best, and
+      so on (the targeted attack of Croce and Hein, 2020) up to the ninth. Then one restart increases :func:`margin` by
+      steps of one length, ``2.5 * eps / steps``, which do not skip narrow regions; then all of this is repeated.
+    - Restart 1 starts as ``config.init`` says, restart 2 at the image itself (at random, if restart 1 was there),
       all others at random. In l2 random starts are uniform in the ball, and stretched to their length inside the box.
     - Unless ``config.step_size`` is given, the other steps shrink along half a cosine from ``2 * eps`` to
-      ``0.05 * eps``: the first ones cross the ball, so that little of a random start is left, the last ones settle. And
-      a restart of 66 steps or more is divided into restarts of 33 or a few more: 100 steps are 34 + 33 + 33.
+      ``0.05 * eps``: the first ones cross the ball, so that the random start has little influence, the last ones
+      converge. And a restart of 66 steps or more is divided into restarts of 33 or a few more: 100 steps are 34 + 33 +
+      33.
     - In l2 points are projected onto the intersection of ball and box.
 
     An image leaves the batch as soon as it is clearly misclassified, so later passes are spent on the others.
 
     *Budget.* An image costs at most ``steps * restarts`` forward and backward passes, one more forward pass per restart
-    for its last point, and one for the clean image. That is the number by which attacks should be compared: 100 passes
+    for its last point, and one for the clean image. Compare attacks by this number: 100 passes
     are ``steps=100``, or ``steps=50, restarts=2``. With ``keep="last"`` or ``steps=0`` the loop is that of
     ``loss="margin"``.
 
     ``loss="cross_entropy"`` and ``"margin"`` are plain projected gradient ascent (Madry et al., 2018) with steps of one
-    length, which goes on to the largest margin that it finds.
+    length; they search for the largest margin and do not stop earlier.
 
     Args:
-        model: Network from images in [0, 1] to logits of two or more classes. Its mode, flags and gradients are left
-            as found.
+        model: Network from images in [0, 1] to logits of two or more classes. Its mode, flags and gradients stay
+            unchanged.
         images: Clean images ``[B, C, H, W]`` in the box of the configuration.
         labels: True classes ``[B]``.
-        config: Settings of the search. ``smooth_beta`` is of no use here.
+        config: Settings of the search. ``smooth_beta`` is not needed here.
         eps: Budget of each image, ``[B]``, in place of ``config.eps``.
-        loss: ``"alternate"``, ``"margin"`` (:func:`margin`), or ``"cross_entropy"``, whose slope vanishes where the
-            network is sure.
+        loss: ``"alternate"``, ``"margin"`` (:func:`margin`), or ``"cross_entropy"``, whose gradient vanishes
+            if the network is confident.
 
     Returns:
-        Perturbed images, detached, in ball and box as measured in float64: of all points seen those of the largest
-        margin.
+        Perturbed images, detached, in ball and box as measured in float64: the points with the largest margin
+        among all that were evaluated.
 
     Raises:
         InputError: If an image lies outside the box, a budget is negative, the loss is unknown, a label is no class of

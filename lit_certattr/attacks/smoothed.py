@@ -13,19 +13,27 @@ from lit_certattr.smoothing import Noise
 
 
 class SmoothedObjective(ABC):
-    """What an attack wants to do to a smoothed map, told from noisy maps of it.
+    """The goal of an attack on a smoothed map, computed from noisy maps.
 
-    Both methods take noisy maps ``[draws, B, H, W]`` of ``B`` images and return one number an image, ``[B]``, that
+    Both methods take noisy maps ``[draws, B, H, W]`` of ``B`` images and return one number per image, ``[B]``, that
     grows with the success of the attacker. Nothing in them may depend on the other images.
     """
 
     @abstractmethod
     def surrogate(self, maps: Tensor) -> Tensor:
-        """What gradients follow: differentiable."""
+        """The score that the attack increases along its gradient; differentiable.
+
+        Args:
+            maps: Noisy maps ``[draws, B, H, W]``.
+        """
 
     @abstractmethod
     def value(self, maps: Tensor) -> Tensor:
-        """What counts: an estimate of the quantity that a certificate bounds, with hard top-K sets."""
+        """An estimate of the quantity that a certificate bounds, with hard top-K sets.
+
+        Args:
+            maps: Noisy maps ``[draws, B, H, W]``.
+        """
 
 
 class NoisyMaps:
@@ -37,7 +45,7 @@ class NoisyMaps:
         noise: Noise law.
         targets: Class to explain, ``[B]``.
         batch_size: Most noisy images that are evaluated at once without a graph.
-        generator: Where the noise comes from; ``None`` for torch's global generator.
+        generator: Random generator of the noise; ``None`` for torch's global generator.
         on_maps: Called with the number of maps of each block, and whether they keep their graph, for a progress bar.
 
     Example:
@@ -103,37 +111,39 @@ def attack_smoothed(
 ) -> Tensor:
     r"""Search the ball around each image for the perturbation that changes its *smoothed* map most.
 
-    What is attacked is :math:`h(z) = E\,f(z + \eta)`, the map that a certificate is about, not the map of one image.
+    The attack is on :math:`h(z) = E\,f(z + \eta)`, the map that a certificate is about, not on the map of one image.
     Each step follows the gradient of the objective's surrogate on the mean over ``draws`` fresh noisy maps
-    (expectation over transformation; Athalye et al., 2018), by default in the softplus twin of the network: for ReLU
-    networks the gradient of most maps is zero without. Each point is then judged
-    by ``judge_draws`` other fresh maps of the network as it is. An attack on fixed noise would fit the noise.
+    (expectation over transformation; Athalye et al., 2018), by default with softplus in place of ReLU: with ReLU
+    the gradient of most maps is zero. Each point is then evaluated with
+    ``judge_draws`` other fresh maps of the network itself. An attack on fixed noise would fit the noise.
 
-    The value by which the best point won is the luckiest of many estimates. Whoever claims something about the point
-    draws new noise for it.
+    The value of the best point is the largest of many random estimates. To claim anything about the point, draw new
+    noise for it.
 
-    Random search is the same call with ``config.random_search()``: as many points, judged alike.
+    Random search is the same call with ``config.random_search()``: the same number of points, evaluated in the same
+    way.
 
     Args:
-        model: Network from images in [0, 1] to logits. Its mode, flags and gradients are left as found.
+        model: Network from images in [0, 1] to logits. Its mode, flags and gradients stay unchanged.
         attribution: The method; differentiable (``create_graph``) unless ``config.steps`` is 0.
         noise: Noise law of the smoothing.
         images: Clean images ``[B, C, H, W]`` in the box of the configuration.
         targets: Class to explain, ``[B]``, the same for all noisy copies.
-        objective: What is attacked.
+        objective: The goal of the attack.
         config: Settings of the search. Its seed fixes starting points and noise; ``None`` draws both from torch's
             global generator.
         eps: Budget of each image, ``[B]``, in place of ``config.eps``.
-        draws: Noisy maps a step; 8 to 16 are usual.
-        judge_draws: Noisy maps that judge a point.
-        keep_label: Whether only points count that the network (without noise) predicts as it predicts the clean
-            image. A certificate does not assume it.
-        batch_size: Most noisy images that are evaluated at once while judging.
+        draws: Noisy maps per step, at least 1; 8 to 16 are usual.
+        judge_draws: Noisy maps with which a point is evaluated, at least 1.
+        keep_label: Whether to accept only points with the prediction (without noise) of the clean image. A certificate
+            does not assume it.
+        batch_size: Most noisy images evaluated at once when a point is evaluated.
         on_maps: See :class:`NoisyMaps`.
 
     Returns:
-        Perturbed images, detached, in ball and box as measured in float64; on the grid of the noise where it has one
-        (:class:`~lit_certattr.smoothing.DiscreteGaussianNoise`), and the image itself where no other such point counts.
+        Perturbed images, detached, in ball and box as measured in float64; on the grid of the noise if it has one
+        (:class:`~lit_certattr.smoothing.DiscreteGaussianNoise`), and the image itself if no other such point was
+        accepted.
 
     Raises:
         InputError: If a number is out of range, the noise cannot be added to an image, or the method cannot be

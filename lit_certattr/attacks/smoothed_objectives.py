@@ -1,4 +1,4 @@
-"""What attacks want of smoothed maps: votes of pixels, the overlap of the top K, the cosine."""
+"""Goals of attacks on smoothed maps: votes of pixels, the overlap of the top K, the cosine."""
 
 from typing import Literal, get_args
 
@@ -17,12 +17,12 @@ def soft_top_k(maps: Tensor, size: int, temperature: float) -> Tensor:
     r"""Differentiable stand-in for the top-K mask: :math:`\mathrm{sigmoid}((a_j - t) / T s)`.
 
     The threshold t lies half-way between the K-th and the next largest value of the map itself, s is the map's own
-    standard deviation: rescaling a map changes nothing. As T falls to 0 this becomes the hard mask.
+    standard deviation: rescaling a map changes nothing. As T approaches 0, this becomes the hard mask.
 
     Args:
         maps: Maps ``[..., H, W]``.
         size: K, fewer than all pixels.
-        temperature: T, positive; small ones see only pixels close to the threshold.
+        temperature: T, positive; with a small T, only pixels close to the threshold have a gradient.
 
     Returns:
         Values in (0, 1), of the shape of ``maps``.
@@ -46,8 +46,8 @@ class PixelVotes(SmoothedObjective):
     Args:
         change: Integers ``[B, H, W]`` in {-1, 0, 1}: push the vote down, leave the pixel alone, push it up.
         size: K in pixels.
-        focus: ``"majority"`` counts the pixels whose vote crosses 1/2 (pixels near it matter most, those that are
-            over it no longer); ``"mean"`` is the mean vote of all chosen pixels.
+        focus: ``"majority"`` counts the pixels whose vote crosses 1/2 (pixels near it have most weight, pixels
+            beyond it hardly any); ``"mean"`` is the mean vote of all chosen pixels.
         temperature: See :func:`soft_top_k`.
 
     Raises:
@@ -100,8 +100,8 @@ class TopKOverlap(SmoothedObjective):
 
     Args:
         inside: Released top-K set of each image, boolean ``[B, H, W]``, the same K for all.
-        kept: Pixels that are non-zero in a sparsified, ranked or relaxed map; ``None`` for K.
-        map_kind: From a noisy map to the map that is averaged, as the certificate has it.
+        kept: Number of pixels that are non-zero in a sparsified, ranked or relaxed map; ``None`` for K.
+        map_kind: How a noisy map becomes the map that is averaged, as in the certificate.
         saturation: Pixels of a relaxed map that saturate at 1.
         temperature: See :func:`soft_top_k`.
 
@@ -175,7 +175,7 @@ class SmoothedCosine(SmoothedObjective):
         reference: Smoothed maps of the clean images ``[B, H, W]``, of any length.
 
     Raises:
-        InputError: If they are no maps.
+        InputError: If ``reference`` has another shape.
 
     Example:
         >>> turned = SmoothedCosine(torch.tensor([[[1.0, 0.0]]]))

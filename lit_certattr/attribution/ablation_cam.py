@@ -19,15 +19,15 @@ class AblationCAM(ActivationMap):
     where y is positive, this is the published weight. Where no :math:`y_k` differs from y by more than rounding (four
     units in the last place of the largest logit, see :func:`~lit_certattr.attribution.scores.rounding`) the map is 0.
 
-    Model evaluations an image: one, and one head a channel at ``"final"`` of the known families; elsewhere one
-    whole forward pass a channel, 513 for a ResNet-18.
+    Model evaluations per image: one, and one of the head per channel at ``"final"`` of the known families; elsewhere
+    one whole forward pass per channel, 513 for a ResNet-18.
 
     Args:
         layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module.
         relu: Keep only evidence for the class, as the authors do.
         upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
         score: ``"logit"`` as published, or ``"softmax"``.
-        max_batch: Most images evaluated at once; ``None`` finds what fits.
+        max_batch: Most images evaluated at once; ``None`` finds the largest number that fits.
 
     Raises:
         InputError: If ``score`` or ``max_batch`` is out of range.

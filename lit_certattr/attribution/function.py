@@ -22,7 +22,7 @@ class FunctionAttribution(Attribution):
     Args:
         function: Called with the network, images ``[B, C, H, W]`` and class indices ``[B]``; returns maps
             ``[B, H, W]``. It must be one fixed function of each image, see :class:`Attribution`. With a parameter
-            ``create_graph`` it is also asked for maps that can be differentiated.
+            ``create_graph`` it is also called for maps that can be differentiated.
         name: The name in records; the function's own if left out. A lambda has none, so it needs one.
 
     Raises:
@@ -56,7 +56,7 @@ class FunctionAttribution(Attribution):
 
     @property
     def class_rule(self) -> str | None:  # type: ignore[override]
-        """That of the function, if it has one."""
+        """The ``class_rule`` of the function, if it has one."""
         return getattr(self._function, "class_rule", None)
 
     @property
@@ -91,7 +91,7 @@ class FunctionAttribution(Attribution):
 
 
 def as_method(attribution: Any) -> Attribution:
-    """A method as it is, a plain callable as a :class:`FunctionAttribution` under its own name.
+    """Return a method unchanged, and wrap a plain callable in a :class:`FunctionAttribution` under its own name.
 
     Args:
         attribution: The method, a function, or an object that can be called.

@@ -17,7 +17,7 @@ class GradCAMPlusPlus(ActivationMap):
               w_k = \sum_{ij} \alpha_{ij} \, \mathrm{ReLU}\big(e^{f_c} g_{ij}\big).
 
     Two simplifications, neither of which changes the ranking of the pixels. The factor :math:`e^{f_c}`, one positive
-    number an image, is left out: it overflows for logits above 88, and scales maps that are averaged over noise.
+    number per image, is left out: it overflows for logits above 88, and scales maps that are averaged over noise.
     And where the ReLU lets anything through, :math:`\alpha g = g / (2 + g \sum A)`, which has no powers that
     underflow. With features that may be negative (SiLU, tokens) the denominator can be zero; that term is left out.
 

@@ -27,7 +27,7 @@ class IntegratedGradients(LayerAttribution):
     Args:
         steps: Number of path points ``m``.
         baseline: Grey level of the baseline image ``b`` in [0, 1].
-        max_batch: Most images evaluated at once; ``None`` finds what fits.
+        max_batch: Most images evaluated at once; ``None`` finds the largest number that fits.
         channels: Channel reduction, see :class:`~lit_certattr.attribution.Attribution`.
         layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module. At
             ``"final"`` of the known families a step costs the head alone, elsewhere a whole forward pass too.

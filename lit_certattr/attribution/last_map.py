@@ -3,7 +3,7 @@
 The modules of a network run inside each other. Of those at the outermost level, the last whose output is a feature map
 that the logits depend on is the answer, unless what follows it holds a later one:
 
-- a module that gives no feature map (a wrapped network, a head that begins with convolutions) is looked into;
+- a module that gives no feature map (a wrapped network, a head that begins with convolutions) is searched inside;
 - poolings, dropouts and identities are passed over: the map is what goes into them;
 - where tokens are selected (a class token), the last blocks give patches that nothing depends on; the map is then what
   the last block of a chain of like blocks takes.
@@ -61,7 +61,7 @@ def last_map(model: nn.Module, images: Tensor) -> FinalLayer:
     """The last feature map of a network; two passes of three images, once per structure and size.
 
     Args:
-        model: Network from images to logits; its mode is left as it is.
+        model: Network from images to logits; its mode stays unchanged.
         images: Images of the size that it takes ``[B, C, H, W]``, for their shape, type and device.
 
     Returns:

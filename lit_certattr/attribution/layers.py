@@ -4,7 +4,7 @@ For a method that works on a feature map, :func:`layer_pass` runs the network on
 
 - ``features`` ``[B, C, h, w]``, whatever the network's own layout: tokens of a transformer come as the grid of
   their patches, and its class token stays out of reach;
-- ``logits``, with the graph that was asked for;
+- ``logits``, with the requested graph;
 - ``head``, the rest of the network: logits of *other* features at that place, of as many variants an image as
   wanted. At ``layer="final"`` of the known families it costs the head alone, elsewhere a whole forward pass.
 
@@ -220,7 +220,7 @@ def _pass_at(place: Place, model: nn.Module, images: Tensor, graph: Literal["non
 class LayerPasses:
     """:func:`layer_pass` for slices of a batch; the last one is kept, for methods that evaluate in tiles.
 
-    Nothing runs before it is asked for: at ``"input"`` features and head are known without a pass.
+    The network runs on first use only: at ``"input"`` features and head are known without a pass.
 
     Args:
         model: See :func:`layer_pass`.

@@ -34,20 +34,20 @@ class LIME(Attribution):
     differ by no more than rounding (four units in the last place of its largest logit, see
     :func:`~lit_certattr.attribution.scores.rounding`) all coefficients are exactly 0.
 
-    Model evaluations an image: ``num_samples``.
+    Model evaluations per image: ``num_samples``.
 
     Args:
         segments: Superpixels in each direction of a regular grid.
-        segmentation: Superpixels of your own in place of the grid: rows of labels 0, 1, ..., one a pixel, the same for
-            all images, which must be of that size.
+        segmentation: Superpixels of your own in place of the grid: rows of labels 0, 1, ..., one per pixel, the same
+            for all images, which must be of that size.
         num_samples: Number of perturbed images; the first is the image itself.
         kernel_width: Width :math:`w` of the kernel, in cosine distance.
         ridge: Penalty :math:`\alpha`.
         fill: Grey level in [0, 1] of hidden superpixels, in pixel space; ``None`` paints each in its own mean colour.
         score: ``"softmax"`` as published, or ``"logit"``.
         seed: Seed of the perturbations.
-        max_batch: Most images evaluated at once; ``None`` finds what fits.
-        channels: A superpixel has all channels, so there is one signed coefficient a pixel: ``"sum"`` keeps its sign,
+        max_batch: Most images evaluated at once; ``None`` finds the largest number that fits.
+        channels: A superpixel has all channels, so there is one signed coefficient per pixel: ``"sum"`` keeps its sign,
             the others take the absolute value.
 
     Raises:

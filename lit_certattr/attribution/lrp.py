@@ -51,14 +51,14 @@ class LRP(Attribution):
     contribution is lost in z+, as published. Through many layers the biases take nearly all of it (of a logit of 9.2
     of EfficientNet-Lite0 the pixels got 0.002): read maps by their ranks.
 
-    Model evaluations an image: about two gradients, three where activations may be negative.
+    Model evaluations per image: about two gradients, three where activations may be negative.
 
     Args:
         composite: ``"epsilon_plus_box"`` or ``"epsilon_plus"``.
         low: Lowest pixel of the box.
         high: Highest pixel of the box.
         epsilon: Stabilises all divisions, in units of activations.
-        max_batch: Most images evaluated at once; ``None`` finds what fits.
+        max_batch: Most images evaluated at once; ``None`` finds the largest number that fits.
         channels: Channel reduction, see :class:`Attribution`; the default is that of Anani et al. (2025).
 
     Raises:

@@ -7,7 +7,7 @@ from lit_certattr.attribution.base import Attribution, ChannelReduction, input_g
 
 
 class MaxLogitGradient(Attribution):
-    """Gradient of the largest logit of each image: the class is chosen anew for every image (Levine et al., 2019).
+    """Gradient of the largest logit of each image: the class is chosen separately per image (Levine et al., 2019).
 
     Under noise each draw then explains the class predicted for *its* noisy image. That is one fixed function, so
     certificates hold, but what they certify is a map that mixes classes wherever the prediction wavers; results say

@@ -42,7 +42,7 @@ class MoreauGrad(Attribution):
     is about the exact expectation and the exact minimiser, not about ``num_samples`` draws and ``steps`` steps, and
     with the defaults :math:`\rho L > 1`; see :meth:`lipschitz`. Certificates by smoothing need none of it.
 
-    Model evaluations an image: ``steps * num_samples`` gradients.
+    Model evaluations per image: ``steps * num_samples`` gradients.
 
     Args:
         rho: :math:`\rho`, in squared pixel units a unit of the score.
@@ -56,7 +56,7 @@ class MoreauGrad(Attribution):
         average: Last iterates that are averaged.
         score: ``"logit"`` or ``"softmax"``.
         seed: Seed of the inner smoothing.
-        max_batch: Most images evaluated at once; ``None`` finds what fits.
+        max_batch: Most images evaluated at once; ``None`` finds the largest number that fits.
         channels: Channel reduction, see :class:`Attribution`.
 
     Raises:

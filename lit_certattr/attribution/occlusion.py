@@ -25,8 +25,8 @@ class Occlusion(LayerAttribution):
     At another layer, windows of its features are hidden in all channels; Anani et al. (2025) take ``window=5``,
     ``stride=2`` and ``fill=0`` at the final layer of a ResNet.
 
-    Model evaluations an image: one, and one a window; 730 with the defaults at 224 x 224. At ``"final"`` of the known
-    families a window costs the head alone.
+    Model evaluations per image: one, and one per window; 730 with the defaults at 224 x 224. At ``"final"`` of the
+    known families a window costs the head alone.
 
     Args:
         window: Height and width of the window in pixels, or one number for both.
@@ -35,8 +35,8 @@ class Occlusion(LayerAttribution):
             normalisation, as other implementations have it, is the mean colour, about 0.45. At another layer the
             value of hidden features.
         score: ``"logit"`` or ``"softmax"``.
-        max_batch: Most images evaluated at once; ``None`` finds what fits.
-        channels: A window hides all channels, so there is one signed score a pixel: ``"sum"`` keeps its sign, the
+        max_batch: Most images evaluated at once; ``None`` finds the largest number that fits.
+        channels: A window hides all channels, so there is one signed score per pixel: ``"sum"`` keeps its sign, the
             others take the absolute value, as Anani et al. (2025) rank it.
         layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module.
         upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.

@@ -25,7 +25,7 @@ class RISE(Attribution):
     :func:`~lit_certattr.attribution.scores.rounding`) the sum would be a map of the masks: the map is then constant, at
     the mean score, which is what it tends to as :math:`N` grows.
 
-    Model evaluations an image: ``num_masks``.
+    Model evaluations per image: ``num_masks``.
 
     Args:
         num_masks: Number of masks :math:`N`.
@@ -34,8 +34,8 @@ class RISE(Attribution):
         fill: Grey level in [0, 1] of what a mask hides, in pixel space.
         score: ``"softmax"`` as published, or ``"logit"``.
         seed: Seed of the masks.
-        max_batch: Most images evaluated at once; ``None`` finds what fits.
-        channels: A mask covers all channels, so there is one score a pixel; probabilities make it non-negative.
+        max_batch: Most images evaluated at once; ``None`` finds the largest number that fits.
+        channels: A mask covers all channels, so there is one score per pixel; probabilities make it non-negative.
             ``"sum"`` keeps the sign of logits, the others take the absolute value.
 
     Raises:

@@ -22,14 +22,14 @@ class ScoreCAM(ActivationMap):
     rounding (four units in the last place of the largest logit, see
     :func:`~lit_certattr.attribution.scores.rounding`) the weights would say nothing of the class: the map is 0.
 
-    Model evaluations an image: one, and one a channel; 513 for a ResNet-18, 2,049 for a ResNet-50.
+    Model evaluations per image: one, and one per channel; 513 for a ResNet-18, 2,049 for a ResNet-50.
 
     Args:
         layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module.
         relu: Keep only evidence for the class, as the authors do.
         upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
         score: ``"logit"`` as published, or ``"softmax"``, whose differences are at most one.
-        max_batch: Most images evaluated at once; ``None`` finds what fits.
+        max_batch: Most images evaluated at once; ``None`` finds the largest number that fits.
 
     Raises:
         InputError: If ``score`` or ``max_batch`` is out of range.

@@ -25,7 +25,7 @@ class SmoothGrad(Attribution):
         noise: Noise law of the copies.
         draws: Number of copies m; the cost is that of m base maps.
         seed: Seed of the copies' noise.
-        max_batch: Most images given to ``base`` at once; ``None`` finds what fits.
+        max_batch: Most images given to ``base`` at once; ``None`` finds the largest number that fits.
 
     Raises:
         InputError: If ``draws`` or ``max_batch`` is below 1.

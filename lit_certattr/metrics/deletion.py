@@ -57,13 +57,13 @@ class RemovalMetric(FixedPointMean):
         return dict(zip((self.name, f"{self.name}_centre", f"{self.name}_random"), areas, strict=True))
 
     def curves(self) -> RemovalCurves:
-        """The mean curves, as those of a single image."""
+        """The mean curves, in the form of the curves of one image."""
         map_, centre, random, removed = self.means()[:, None, :-1]
         position = torch.tensor(self.position, device=map_.device)
         return RemovalCurves(position, map_, centre, random, removed)
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Draw the three mean curves; with ``val`` the values of :meth:`compute`, one or one a step."""
+        """Draw the three mean curves; with ``val`` the values of :meth:`compute`, one or one per step."""
         if val is not None:
             return super().plot(val, ax)
         from matplotlib.figure import Figure

@@ -34,7 +34,7 @@ class MaxSensitivity(FixedPointMean):
 
 
 class Infidelity(NamedMeans):
-    """Infidelity of the map, mean over images, beside that of three maps that saw no network.
+    """Mean infidelity of the map over images, and of three maps that do not use the network.
 
     ``compute`` gives ``infidelity``, ``infidelity_zero``, ``infidelity_centre`` and ``infidelity_uniform``.
 

@@ -38,7 +38,7 @@ class FixedPointMean(Metric, ABC):
 
     Args:
         settings: All settings that the number depends on.
-        size: Numbers an image; ``None`` for a scalar.
+        size: Length of the vector per image; ``None`` for a scalar.
         **kwargs: Passed to :class:`torchmetrics.Metric`.
     """
 
@@ -80,5 +80,5 @@ class FixedPointMean(Metric, ABC):
         return self
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Plot a value, or one a step; see :meth:`torchmetrics.Metric.plot`."""
+        """Plot a value, or one per step; see :meth:`torchmetrics.Metric.plot`."""
         return self._plot(val, ax)

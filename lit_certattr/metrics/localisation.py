@@ -115,7 +115,7 @@ class CertifiedGridPG(NamedMeans):
 
     ``compute`` gives ``certified_gridpg``, ``certified_gridpg_centre`` (the K pixels nearest to the centre),
     ``certified_gridpg_uniform`` (chance), ``certified_gridpg_no_support`` (share of the maps without a certified pixel,
-    which count as 0) and ``certified_gridpg_support`` (certified pixels a map). See
+    which count as 0) and ``certified_gridpg_support`` (certified pixels per map). See
     :func:`~lit_certattr.metrics.functional.certified_gridpg`.
 
     Args:

@@ -14,7 +14,7 @@ class MapPairMean(FixedPointMean):
 
     Args:
         settings: All settings that the number depends on.
-        size: Numbers a pair; ``None`` for a scalar.
+        size: Length of the vector per pair; ``None`` for a scalar.
         **kwargs: Passed to :class:`torchmetrics.Metric`.
     """
 
@@ -40,7 +40,7 @@ class ScoreMean(MapPairMean):
     Args:
         settings: All other settings that the number depends on.
         part: ``"score"``, ``"chance"`` or ``"adjusted"``.
-        size: Numbers a pair; ``None`` for a scalar.
+        size: Length of the vector per pair; ``None`` for a scalar.
         **kwargs: Passed to :class:`torchmetrics.Metric`.
     """
 

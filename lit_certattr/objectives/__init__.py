@@ -1,4 +1,4 @@
-"""Training objectives: one class a published loss."""
+"""Training objectives: one class per published loss."""
 
 from lit_certattr.objectives.adversarial import MART, TRADES, AdversarialTraining, RobustTraining
 from lit_certattr.objectives.art import ART

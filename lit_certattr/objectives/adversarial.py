@@ -76,7 +76,7 @@ class AdversarialTraining(RobustTraining):
     r"""Cross-entropy at the worst neighbour, :math:`\max_{\|\tilde x - x\| \le \epsilon} \ell(\tilde x, y)`.
 
     With one step of ``1.25 * eps`` from a uniform start it is the fast variant of Wong et al. (2020). Logs
-    ``adversarial_accuracy``, that of the attacked batch.
+    ``adversarial_accuracy`` on the attacked batch.
 
     Args:
         attack: Norm, budget and steps, see :class:`RobustTraining`.

@@ -34,7 +34,7 @@ class ART(PairObjective):
         attack: Norm, budget and steps of the search.
         weight: :math:`\lambda`, a number or a :class:`Schedule`.
         top_k: Values of the image (all channels) on which the search looks: a share in (0, 1), or a number.
-        smooth_beta: Sharpness of the softplus twin whose gradients are compared; ``None`` only for smooth networks.
+        smooth_beta: Sharpness of the softplus that replaces ReLU in the gradients; ``None`` only for smooth networks.
 
     Reference: Singh, Kumari, Mangla, Sinha, Balasubramanian & Krishnamurthy, "Attributional robustness training using
     input-gradient spatial alignment", ECCV 2020.

@@ -28,11 +28,11 @@ class AttributionObjective(PairObjective):
     Args:
         base: Loss of the predictions.
         neighbour: Which neighbour, and how it is found.
-        attribution: The map: an attribution method, e.g. that of the certificate, or a :class:`~.maps.TrainingMap`.
+        attribution: The map: an attribution method, e.g. the one of the certificate, or a :class:`~.maps.TrainingMap`.
         distance: How maps are compared: ``"l1"``, ``"cosine"``, ``"pearson"`` or ``"unit_mse"``, see
             :mod:`lit_certattr.objectives.distances`.
         weight: :math:`\lambda`, a number or a :class:`Schedule`.
-        smooth_beta: Sharpness of the softplus twin in which maps are taken; ``None`` takes the network as it is.
+        smooth_beta: Sharpness of the softplus that replaces ReLU while maps are computed; ``None`` keeps ReLU.
             Gradients of ReLU networks need one if the search maximises a distance: they do not change with the image.
         two_pass: Memory of one group of path points (``max_batch`` of the map), see :class:`PairObjective`.
 

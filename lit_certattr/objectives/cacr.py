@@ -38,8 +38,8 @@ class CACR(PairObjective):
         search_weight: :math:`\beta`, 0 or more.
         steps: Path points of the penalty.
         search_steps: Path points of the search.
-        two_pass: Memory that does not grow with ``steps``, see :class:`PairObjective`.
-        max_batch: Images evaluated at once; with ``two_pass`` this bounds the memory.
+        two_pass: Use memory that does not grow with ``steps``, see :class:`PairObjective`.
+        max_batch: Most images evaluated at once; with ``two_pass`` this bounds the memory. ``None`` for all.
 
     Raises:
         InputError: If a number is out of range.

@@ -18,7 +18,7 @@ class Consistency(Objective):
               + \eta\, H(\bar p), \qquad x_i = x + \delta_i,\ \bar p = \frac1m \sum_i p_i
 
     The effective batch is ``draws`` times the batch size. (The authors' program splits a batch into ``draws`` parts
-    and takes a step with each: their batch of 256 with two draws is 128 images here.) Logs ``accuracy``, that of the
+    and takes a step with each: their batch of 256 with two draws is 128 images here.) Logs ``accuracy`` on the
     noisy copies, and ``consistency``, the mean divergence. Cost: ``draws`` forward and backward passes.
 
     Args:

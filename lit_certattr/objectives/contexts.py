@@ -22,8 +22,8 @@ def explaining(model: nn.Module, smooth_beta: float | None = None, graph: bool =
 
     Args:
         model: The network; its parameters stay trainable, and its modes are as before afterwards.
-        smooth_beta: Sharpness of the softplus twin in which it is explained, see
-            :class:`~lit_certattr.models.SmoothActivations`; ``None`` takes the network as it is.
+        smooth_beta: Sharpness of the softplus that replaces ReLU, see
+            :class:`~lit_certattr.models.SmoothActivations`; ``None`` keeps ReLU.
         graph: Whether gradients will be differentiated again.
 
     Raises:
@@ -43,7 +43,7 @@ def attacking(model: nn.Module, images: Tensor) -> Iterator[None]:
     """Run the network as it is attacked: eval mode, parameters frozen, and never in half precision.
 
     Under autocast to float16 the gradient of a confident prediction underflows, its sign becomes zero, and the
-    attack stands still; the gradient scaler of the Trainer does not see it.
+    attack does not move; the gradient scaler of the Trainer does not prevent that.
 
     Args:
         model: The network; modes and flags are as before afterwards.

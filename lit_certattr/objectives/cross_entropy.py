@@ -11,7 +11,7 @@ from lit_certattr.objectives.base import Objective, accuracy
 class CrossEntropy(Objective):
     """Cross-entropy on the clean images.
 
-    Logs ``accuracy``, that of the batch.
+    Logs ``accuracy`` on the batch.
 
     Args:
         label_smoothing: Share of the target's probability that is spread over all classes, in [0, 1).

@@ -27,7 +27,7 @@ class CURE(PenaltyObjective):
     Args:
         weight: :math:`\lambda`, a number or a :class:`Schedule`.
         step: h, an l2 length in pixel units; positive.
-        smooth_beta: Sharpness of a softplus twin, see :class:`PenaltyObjective`.
+        smooth_beta: Sharpness of the softplus that replaces ReLU, see :class:`PenaltyObjective`.
 
     Raises:
         InputError: If ``step`` is not positive.
@@ -55,15 +55,15 @@ class HessianNorm(PenaltyObjective):
     .. math:: \ell(x, y) + \lambda \|\nabla_x^2 f_y(x)\|_F^2, \qquad
               \|H\|_F^2 = \mathbb E_v \|H v\|_2^2 \text{ for } v \sim N(0, I)
 
-    estimated without bias from ``draws`` vectors (Hutchinson). The Hessian of a ReLU network is zero almost
-    everywhere, so the penalty is that of its softplus twin. Large weights leave every image of a class with the same
+    estimated without bias from ``draws`` vectors (Hutchinson). The Hessian of a ReLU network is zero almost everywhere,
+    so the penalty is computed with softplus in place of ReLU. Large weights leave every image of a class with the same
     map. Logs ``accuracy`` and ``penalty``. Cost: a forward and backward pass, and for each draw one with a third
     derivative.
 
     Args:
         weight: :math:`\lambda`, a number or a :class:`Schedule`.
-        draws: Vectors v a step, at least 1.
-        smooth_beta: Sharpness of the softplus twin; ``None`` only for smooth networks.
+        draws: Number of vectors v per step, at least 1.
+        smooth_beta: Sharpness of the softplus that replaces ReLU; ``None`` only for smooth networks.
 
     Raises:
         InputError: If ``draws`` is below 1.
@@ -110,7 +110,7 @@ class SSR(PenaltyObjective):
 
     Args:
         weight: :math:`\lambda`, a number or a :class:`Schedule`.
-        smooth_beta: Sharpness of a softplus twin, see :class:`PenaltyObjective`.
+        smooth_beta: Sharpness of the softplus that replaces ReLU, see :class:`PenaltyObjective`.
 
     Reference: Wang, Wang, Ramkumar, Mardziel, Fredrikson & Datta, "Smoothed geometry for robust attribution",
     NeurIPS 2020.

@@ -19,7 +19,7 @@ class SoftVote:
     .. math:: v_j = \mathrm{sigmoid}\left(\frac{a_j - t}{T s}\right)
 
     with t half-way between the K-th largest value and the next and s the standard deviation of the map. As the
-    temperature T falls it becomes the mask itself. Scaling or shifting a map does not change its votes.
+    temperature T approaches 0, it becomes the mask itself. Scaling or shifting a map does not change its votes.
 
     Args:
         top_k: Pixels that the mask selects: a share in (0, 1), or a number.

@@ -1,4 +1,4 @@
-"""How far two maps are apart, one number an image."""
+"""How far two maps are apart, one number per image."""
 
 from collections.abc import Callable
 from typing import Literal

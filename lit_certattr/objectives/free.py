@@ -1,4 +1,4 @@
-"""Adversarial training at the price of ordinary training."""
+"""Adversarial training at the cost of ordinary training."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ class FreeAdversarialTraining(Objective):
     parameters, by a hook on the perturbed images, so an attack costs nothing. A batch is used at ``replays``
     training steps in a row: of the batches that the data loader delivers one in ``replays`` is taken, and the others
     are passed over. An epoch therefore costs what an epoch of ordinary training costs, and the authors' "epochs
-    divided by m" happens by itself. The perturbation is handed on from batch to batch, as they have it.
+    divided by m" is automatic. As in their program, the perturbation is passed on from batch to batch.
 
     The network is in training mode while it is attacked: there is one pass only. Logs ``adversarial_accuracy``. Cost:
     a forward and backward pass.
@@ -26,7 +26,7 @@ class FreeAdversarialTraining(Objective):
     Args:
         eps: Largest change of a value, in pixel units (linf); 0 or more.
         replays: Steps on each batch, at least 1.
-        clamp: Least and largest value of a perturbed pixel; ``None`` for no box.
+        clamp: Smallest and largest value of a perturbed pixel; ``None`` for no box.
 
     Raises:
         InputError: If a number is out of range.

@@ -22,8 +22,8 @@ class IGNorm(AttributionObjective):
         weight: :math:`\lambda`, a number or a :class:`Schedule`.
         steps: Path points of the penalty.
         search_steps: Path points of the search.
-        two_pass: Memory that does not grow with ``steps``, see :class:`PairObjective`.
-        max_batch: Images evaluated at once; with ``two_pass`` this bounds the memory.
+        two_pass: Use memory that does not grow with ``steps``, see :class:`PairObjective`.
+        max_batch: Most images evaluated at once; with ``two_pass`` this bounds the memory. ``None`` for all.
 
     Reference: Chen, Wu, Rastogi, Liang & Jha, "Robust attribution regularization", NeurIPS 2019.
     """
@@ -54,8 +54,8 @@ class IGSumNorm(AttributionObjective):
         weight: :math:`\beta`, a number or a :class:`Schedule`.
         steps: Path points of the penalty.
         search_steps: Path points of the search.
-        two_pass: Memory that does not grow with ``steps``, see :class:`PairObjective`.
-        max_batch: Images evaluated at once; with ``two_pass`` this bounds the memory.
+        two_pass: Use memory that does not grow with ``steps``, see :class:`PairObjective`.
+        max_batch: Most images evaluated at once; with ``two_pass`` this bounds the memory. ``None`` for all.
 
     Reference: Chen, Wu, Rastogi, Liang & Jha, "Robust attribution regularization", NeurIPS 2019.
     """
@@ -88,8 +88,8 @@ class IGR(AttributionObjective):
         weight: :math:`\lambda` and its warm-up.
         base: Loss of the predictions; ``None`` for cross-entropy at the neighbour.
         steps: Path points of integrated gradients.
-        two_pass: Memory that does not grow with ``steps``, see :class:`PairObjective`.
-        max_batch: Images evaluated at once; with ``two_pass`` this bounds the memory.
+        two_pass: Use memory that does not grow with ``steps``, see :class:`PairObjective`.
+        max_batch: Most images evaluated at once; with ``two_pass`` this bounds the memory. ``None`` for all.
 
     Reference: Wang & Kong, "Exploiting the relationship between Kendall's rank correlation and cosine similarity for
     attribution protection", NeurIPS 2022.

@@ -1,4 +1,4 @@
-"""Losses of logits, one number an image: what objectives are made of."""
+"""Losses of logits, one number per image: what objectives are made of."""
 
 import math
 

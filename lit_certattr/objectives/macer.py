@@ -28,7 +28,7 @@ class MACER(Objective):
         draws: Noisy copies of each image, at least 1.
         weight: :math:`\lambda`, a number or a :class:`Schedule`.
         beta: Inverse temperature of the hinge; positive.
-        margin: :math:`\gamma`, the radius in units of :math:`\sigma / 2` from which on nothing is gained; positive.
+        margin: :math:`\gamma`, the radius in units of :math:`\sigma / 2` above which the hinge is zero; positive.
 
     Raises:
         InputError: If a number is out of range.

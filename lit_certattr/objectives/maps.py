@@ -31,7 +31,7 @@ class TrainingMap(Settings, ABC):
         """Terms of the maps ``[B, ...]``, one after the other.
 
         Args:
-            model: Network, as it is explained.
+            model: Network, prepared as in :func:`~.contexts.explaining`.
             images: Images ``[B, C, H, W]`` whose maps are wanted; the terms depend on them by a differentiable path.
             targets: Class indices ``[B]``.
             clean: The clean images of which these are neighbours, of the same shape.
@@ -48,7 +48,7 @@ class TrainingMap(Settings, ABC):
 
 
 class AnyMap(TrainingMap):
-    """The map ``[B, H, W]`` of an attribution method, e.g. that of the certificate.
+    """The map ``[B, H, W]`` of an attribution method, e.g. the one of the certificate.
 
     Args:
         attribution: A method that keeps its graph on request.
@@ -68,7 +68,7 @@ class GradientMap(TrainingMap):
     """The signed gradient of every channel, ``[B, C, H, W]``.
 
     Args:
-        of: What is differentiated.
+        of: Function that is differentiated: ``"logit"``, ``"loss"`` or ``"probability"``.
     """
 
     def __init__(self, of: Explained = "logit") -> None:
@@ -86,8 +86,8 @@ class PathMap(TrainingMap):
 
     Args:
         steps: Points on the path (midpoint rule).
-        search_steps: Points while the neighbour is searched; ``None`` for as many.
-        of: What is differentiated.
+        search_steps: Points while the neighbour is searched; ``None`` for the same number.
+        of: Function that is differentiated: ``"logit"``, ``"loss"`` or ``"probability"``.
         baseline: Grey level of the image at which the path begins.
         max_batch: Most images evaluated at once; ``None`` for all points at once.
 
@@ -130,8 +130,8 @@ class NeighbourPath(TrainingMap):
 
     Args:
         steps: Points on the path (midpoint rule).
-        search_steps: Points while the neighbour is searched; ``None`` for as many.
-        of: What is differentiated.
+        search_steps: Points while the neighbour is searched; ``None`` for the same number.
+        of: Function that is differentiated: ``"logit"``, ``"loss"`` or ``"probability"``.
         max_batch: Most images evaluated at once; ``None`` for all points at once.
 
     Raises:

@@ -13,12 +13,12 @@ class NoiseAugmentation(Objective):
     """Mean cross-entropy of noisy copies of each image, with fresh noise at every step.
 
     The noise is not clamped to [0, 1]: it is the noise of the certificate, whose theorem is about unclamped
-    noise. The effective batch is ``draws`` times the batch size. Logs ``accuracy``, that of the noisy copies.
+    noise. The effective batch is ``draws`` times the batch size. Logs ``accuracy`` on the noisy copies.
 
     Args:
         noise: Law of the noise, e.g. ``GaussianNoise`` or ``UniformBallNoise`` with the ``sigma`` of the
             certificate.
-        draws: Noisy copies of each image a step, at least 1.
+        draws: Noisy copies per image and step, at least 1.
 
     Raises:
         InputError: If ``draws`` is less than 1.

@@ -23,12 +23,12 @@ class NoiseConsistency(Objective):
     A certificate of smoothed attributions counts how often the maps of noisy copies agree, and no other objective
     trains that. There is no attack inside. With ``vote`` the maps are soft masks of their top K pixels, which is
     nearer to what a pixel certificate counts; with ``centred`` their mean is subtracted first, since non-negative
-    maps agree by being non-negative.
+    maps agree already because they are non-negative.
 
     A network can reach agreement by giving all images of a class the same map. ``sameness``, logged beside the loss, is
-    the mean cosine between maps of different images of a class in the batch: if it rises with the certified share, the
-    certificate is about the class, not about the image. ``contrast`` punishes it. A little is enough: where it
-    outweighs the spread the maps become those of noise.
+    the mean cosine between maps of different images of a class in the batch: if it increases with the certified share,
+    the certificate is about the class, not about the image. ``contrast`` penalises it. A small value is enough: if it
+    outweighs the spread, the maps become noise.
 
     Logs ``accuracy`` (of the noisy copies), ``spread`` (the penalty) and ``sameness``. Cost: ``draws`` times a
     forward and backward pass, and ``draws`` times one with a second derivative (about two more).
@@ -38,7 +38,7 @@ class NoiseConsistency(Objective):
         attribution: The map that will be certified, with the target as explained class.
         draws: Noisy copies of each image, at least 2.
         weight: :math:`\lambda`, a number or a :class:`Schedule`.
-        smooth_beta: Sharpness of the softplus twin whose maps are compared; ``None`` takes the network as it is.
+        smooth_beta: Sharpness of the softplus that replaces ReLU in the maps that are compared; ``None`` keeps ReLU.
         vote: Compare soft top-K masks instead of maps.
         centred: Compare maps without their mean, by Pearson correlation.
         contrast: Weight of ``sameness`` beside the spread, which 1 is; 0 or more.

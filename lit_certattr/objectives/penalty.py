@@ -12,15 +12,15 @@ from lit_certattr.objectives.schedule import Schedule
 
 
 class PenaltyObjective(Objective):
-    """Cross-entropy of the images, and a weighted penalty that looks at the network around each of them.
+    """Cross-entropy of the images, and a weighted penalty on the network in the neighbourhood of each image.
 
-    A subclass implements ``penalty``, one number an image. It is called with the network in eval mode, and not at all
+    A subclass implements ``penalty``, one number per image. It is called with the network in eval mode, and not at all
     while the weight is zero. Logs ``accuracy``, and ``penalty`` before it is weighted.
 
     Args:
         weight: Weight of the penalty, a number or a :class:`Schedule`.
-        smooth_beta: Sharpness of the softplus twin in which the penalty is computed; ``None`` takes the network as it
-            is.
+        smooth_beta: Sharpness of the softplus that replaces ReLU while the penalty is computed; ``None`` keeps
+            ReLU.
     """
 
     order = 2
@@ -34,7 +34,7 @@ class PenaltyObjective(Objective):
         """The penalty of each image, ``[B]``, with its graph.
 
         Args:
-            model: Network, as it is explained.
+            model: Network, prepared as in :func:`~.contexts.explaining`.
             images: Images ``[B, C, H, W]``.
             targets: Class indices ``[B]``.
         """

@@ -28,7 +28,7 @@ class RobustLoss(Settings, ABC):
         """What the neighbour of each image maximises: cross-entropy, unless a loss has its own.
 
         Args:
-            model: Network, as it is attacked.
+            model: Network, prepared as in :func:`~.contexts.attacking`.
             images: Clean images ``[B, C, H, W]``.
             targets: Class indices ``[B]``.
         """

@@ -22,7 +22,7 @@ class FAR(AttributionObjective):
         attack: Norm, budget and steps of the search.
         adversarial: AdvAAT in place of AAT.
         weight: :math:`\lambda`, a number or a :class:`Schedule`.
-        smooth_beta: Sharpness of the softplus twin whose gradients are compared; ``None`` only for smooth networks.
+        smooth_beta: Sharpness of the softplus that replaces ReLU in the gradients; ``None`` only for smooth networks.
 
     Reference: Ivankay, Girardi, Marchiori & Frossard, "FAR: a general framework for attributional robustness",
     BMVC 2021.
@@ -51,7 +51,7 @@ class SaliencyConsistency(AttributionObjective):
     Args:
         attack: Norm, budget and steps of the search.
         weight: :math:`\lambda`, a number or a :class:`Schedule`; it is of the order of the number N of pixels.
-        smooth_beta: Sharpness of the softplus twin whose gradients are compared; ``None`` only for smooth networks.
+        smooth_beta: Sharpness of the softplus that replaces ReLU in the gradients; ``None`` only for smooth networks.
 
     Reference: Levine, Singla & Feizi, "Certifiably robust interpretation in deep learning", 2019, appendix.
     """

@@ -21,7 +21,7 @@ def smoothed_score(model: nn.Module, noises: Tensor, targets: Tensor) -> Score:
     r"""Cross-entropy of the smoothed prediction as a score of images z: :math:`-\log \frac1m \sum_i p_y(z + \delta_i)`.
 
     Args:
-        model: Network, as it is attacked.
+        model: Network, prepared as in :func:`~.contexts.attacking`.
         noises: Noise ``[m, B, C, H, W]``, the same at every call.
         targets: Class indices ``[B]``.
     """
@@ -62,14 +62,14 @@ class SmoothAdv(_AttackedUnderNoise):
               \tilde x = \arg\max_{\|\tilde x - x\| \le \epsilon} -\log \frac1m \sum_i p_y(\tilde x + \delta_i)
 
     The same noise is used in the search and in the loss. The authors start the search at the image
-    (``init="zero"``), with steps of ``2 * eps / steps``. Logs ``adversarial_accuracy``, that of the attacked noisy
+    (``init="zero"``), with steps of ``2 * eps / steps``. Logs ``adversarial_accuracy`` on the attacked noisy
     copies. Cost: ``draws * (attack.steps + 1)`` forward and backward passes.
 
     Args:
         noise: Law of the noise, with the ``sigma`` of the certificate.
-        attack: Norm, budget and steps; ``keep`` and ``seed`` do not count.
+        attack: Norm, budget and steps; ``keep`` and ``seed`` are ignored.
         draws: Noisy copies of each image, at least 1.
-        ramp_epochs: Epochs over which the budget rises from zero to ``attack.eps``, steps with it.
+        ramp_epochs: Number of epochs in which budget and step length increase from zero to their values.
 
     Raises:
         InputError: If a number is out of range.
@@ -108,7 +108,7 @@ class SmoothMix(_AttackedUnderNoise):
 
     Args:
         noise: Law of the noise, with the ``sigma`` of the certificate.
-        attack: Steps of the search; ``keep`` and ``seed`` do not count.
+        attack: Steps of the search; ``keep`` and ``seed`` are ignored.
         draws: Noisy copies of each image, at least 1.
         weight: :math:`\eta`, a number or a :class:`Schedule`; the authors let it rise over 10 epochs.
 

@@ -1,7 +1,7 @@
-"""What is checked before anything is sampled or written: images, network, attribution method, classes.
+"""Checks before anything is sampled or written: of images, network, attribution method and classes.
 
-Certificates are about one fixed function of one image. Everything here finds, in a handful of passes, what would make
-a run fail later, or pass and mean something else: an image of the wrong kind, a network that changes its input, is
+Certificates are about one fixed function of one image. With a few passes, these checks find faults that would make a
+run fail later, or give results without meaning: an image of the wrong kind, a network that changes its input, is
 random, or mixes the images of a batch, a map that is not finite, labels that do not belong to the logits.
 """
 

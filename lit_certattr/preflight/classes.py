@@ -12,16 +12,16 @@ from lit_certattr.errors import InputError
 from lit_certattr.preflight.network import logits_of
 
 _FEWEST_LABELLED, _MOST_LABELLED = 5, 32
-"""Labelled images that are looked at, spread over the data."""
+"""Smallest and largest number of labelled images for the check of the accuracy."""
 
 
 @attrs.frozen
 class Classes:
-    """The images to certify, labelled by the network's logits, and the names of those.
+    """The images to certify, with logits of the network as labels, and the names of the logits.
 
     Attributes:
         samples: The images; their targets are numbers of logits, or -1.
-        names: Name of each logit, empty where it has none; an empty list if no logit has one.
+        names: Name of each logit, ``""`` for a logit without a name; an empty list if no logit has one.
     """
 
     samples: SampleSet
@@ -31,7 +31,7 @@ class Classes:
 def match_classes(
     data: ImageDataModule, samples: SampleSet, num_logits: int, network: str, class_indices: Sequence[int] | None = None
 ) -> Classes:
-    """Bring the labels and class names of data to the logits of a network.
+    """Match the labels and class names of data with the logits of a network.
 
     Without ``class_indices`` data with class names must have exactly as many as the network has logits (two folders
     beside 1,000 logits would name the first two logits, wrongly), and no label may be beyond the logits.
@@ -39,12 +39,12 @@ def match_classes(
     Args:
         data: Data whose ``setup`` has run.
         samples: Its images that are used.
-        num_logits: How many logits the network returns.
+        num_logits: Number of logits of the network.
         network: Name of the network, for the message.
         class_indices: The logit of each class of the data, in the order of its class names.
 
     Raises:
-        InputError: If their number is another one, or an index is no logit.
+        InputError: If the number of classes does not fit the logits, or an index is no logit.
     """
     names = list(getattr(data, "class_names", []))
     if class_indices is None:
@@ -82,9 +82,9 @@ def _other_remedy(data: ImageDataModule) -> str:
 
 
 def accuracy_warning(model: nn.Module, samples: SampleSet) -> str | None:
-    """What to say about a network that does no better than chance on clean labelled images; nothing otherwise.
+    """A warning if a network is no better than chance on clean labelled images; ``None`` otherwise.
 
-    At most 32 labelled images are looked at, spread over the data; fewer than 5 say nothing.
+    At most 32 labelled images are used, spread over the data; with fewer than 5 there is no warning.
 
     Args:
         model: The network, in eval mode.
@@ -100,7 +100,7 @@ def accuracy_warning(model: nn.Module, samples: SampleSet) -> str | None:
 
 
 def at_chance(logits: Tensor, labels: Sequence[int]) -> str | None:
-    """Whether logits look like those of a network that sees images of another kind than it was trained on.
+    """Whether logits suggest that the network gets images of another kind than it was trained on.
 
     Two signs: too few images are classified right to tell the accuracy from ``1 / C`` (one-sided exact binomial test
     at 5 %), or the network gives no class of any image much more than ``1 / C``.
@@ -110,7 +110,7 @@ def at_chance(logits: Tensor, labels: Sequence[int]) -> str | None:
         labels: Their classes.
 
     Returns:
-        What was seen and what may help, or ``None``.
+        A description of the sign and the likely remedy, or ``None``.
 
     Example:
         >>> at_chance(20 * torch.eye(10), list(range(10))) is None

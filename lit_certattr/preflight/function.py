@@ -22,17 +22,17 @@ from lit_certattr.preflight.agreement import (
 from lit_certattr.preflight.network import call_network, check_logits, failures, logits_of
 
 CHECKS = ("finite", "input unchanged", "repeatable", "independent of the batch")
-"""What :func:`check_function` has found to hold where it raises nothing; recorded with every result."""
+"""The properties that :func:`check_function` checks; recorded with every result."""
 
 
 @attrs.frozen
 class Findings:
-    """What the passes before the sampling have shown.
+    """Results of the passes before the sampling.
 
     Attributes:
         map_shape: Height and width of the maps.
         repeated: Largest difference between two passes over the same image, relative to its logits or its map.
-        beside_others: The same between an image alone and the image in a batch; rounding, where all is well.
+        beside_others: The same difference between an image alone and the image in a batch; normally rounding only.
     """
 
     map_shape: tuple[int, int]
@@ -43,14 +43,14 @@ class Findings:
 def explain(
     attribution: Attribution, model: nn.Module, images: Tensor, targets: Tensor, name: str = "the images"
 ) -> Tensor:
-    """Maps ``[B, H, W]`` of images, or one line about why there are none. The images stay as they are.
+    """Maps ``[B, H, W]`` of images, or a one-line error. The images stay unchanged.
 
     Args:
         attribution: The method.
         model: The network, in eval mode, with frozen parameters.
         images: Images ``[B, C, H, W]``.
         targets: Class indices ``[B]``.
-        name: What the message calls the images.
+        name: Name of the images in messages.
 
     Raises:
         InputError: If the method fails, returns anything but maps, or maps that are not finite.
@@ -85,10 +85,11 @@ def check_function(
 
     Seven images pass through the network and through the method: the image twice alone, then in a batch beside its
     negative, its mirror image and noisy copies. Two passes over one image must agree: dropout that stays on in eval
-    mode differs by much, arithmetic does not (on accelerators a little, where sums have no fixed order). Alone and in
-    a batch must agree to rounding: batch normalisation without running statistics does not.
+    mode causes large differences, arithmetic causes none (on accelerators small ones, since sums have no fixed order).
+    An image alone and in a batch must agree up to rounding: with batch normalisation without running statistics they do
+    not.
 
-    Where the network was checked already, with the same weights, method and kind of image, nothing is done again.
+    The check is not repeated for the same network, weights, method and image format.
 
     Args:
         model: The network, in eval mode, with frozen parameters.
@@ -96,13 +97,13 @@ def check_function(
         image: Image ``[1, C, H, W]``.
         noisy: Noisy copies ``[b, C, H, W]``, b at least 1, in the memory format of the sampling.
         target: Class to explain.
-        name: What a message calls the image.
+        name: Name of the image in messages.
 
     Returns:
-        What was found; see :class:`Findings`.
+        The measured differences, see :class:`Findings`.
 
     Raises:
-        InputError: Naming what does not hold and the likely remedy.
+        InputError: If a check fails; the message names the fault and the likely remedy.
     """
     state = (
         weakref.ref(attribution),
@@ -199,8 +200,8 @@ def check_predictions(
         model: The network, in eval mode, with frozen parameters.
         image: Image ``[1, C, H, W]``.
         beside: The batch of it and others that :func:`among` gives.
-        name: What a message calls the image.
-        others: What it calls the batch.
+        name: Name of the image in messages.
+        others: Name of the batch in messages.
         may_write: Whether the network may change the copies of the images that it gets.
 
     Returns:
@@ -225,7 +226,7 @@ def check_predictions(
 
 
 def _random(who: str, repeated: float) -> str:
-    """The complaint about what is not the same twice."""
+    """The message about a result that differs between two passes."""
     return (
         f"{who} another result for the same image each time (difference {repeated:.1g}), even in eval mode; remove "
         "what is random: dropout without training=self.training, noise layers, random masks"
@@ -242,11 +243,11 @@ def _finite_rows(output: Any, place: int) -> Any:
 
 
 def mixes(what: str, kind: str, moved: float, model: nn.Module) -> str:
-    """The complaint about an image whose result depends on the images beside it.
+    """The message about an image whose result depends on the other images of its batch.
 
     Args:
         what: The network or the method.
-        kind: What differs, in the plural or not: its logits, its map.
+        kind: What differs: ``"logits"`` or ``"map"``.
         moved: Relative difference.
         model: The network, whose layers may give the reason.
     """

@@ -1,4 +1,4 @@
-"""Images and classes that users bring, checked once, and refused in one clear line."""
+"""Checks of the images and classes that a user passes; a fault is reported in one line."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,10 +15,10 @@ def check_one_image(image: Any) -> Tensor:
     """One image ``[C, H, W]`` as a batch of one.
 
     Args:
-        image: What the user gave.
+        image: One image.
 
     Raises:
-        InputError: Naming the remedy, if it is not a tensor ``[C, H, W]``.
+        InputError: If it is not a tensor ``[C, H, W]``; the message names the remedy.
     """
     single = _check_tensor(image, "image")
     if single.ndim == 4:
@@ -34,14 +34,14 @@ def check_one_image(image: Any) -> Tensor:
 
 
 def check_images(images: Any, ids: Sequence[str] | None = None) -> Tensor:
-    """Images that can be certified, detached and no inference tensors.
+    """Check images and return them detached, as ordinary tensors.
 
     Args:
         images: Images ``[B, C, H, W]``, finite and in [0, 1].
         ids: Their names, if they have any.
 
     Raises:
-        InputError: Naming the first image that cannot, why, and the remedy.
+        InputError: If an image cannot be certified; the message names the first one, the reason and the remedy.
     """
     batch = _check_tensor(images, "images")
     if batch.ndim == 3:
@@ -126,7 +126,7 @@ def check_targets(targets: Any, num_images: int) -> list[int]:
 
     Args:
         targets: Class indices ``[num_images]``: a tensor, an array or a sequence of integers.
-        num_images: How many there must be.
+        num_images: Required number of classes.
 
     Raises:
         InputError: If they are no class indices, or not one per image.
@@ -151,10 +151,10 @@ def check_classes(classes: Sequence[int], num_classes: int) -> None:
 
     Args:
         classes: Class indices.
-        num_classes: How many classes the network has.
+        num_classes: Number of classes of the network.
 
     Raises:
-        InputError: Naming the first unknown class.
+        InputError: If a class is unknown; the message names the first one.
     """
     for label in classes:
         if not 0 <= label < num_classes:

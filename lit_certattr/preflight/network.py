@@ -1,4 +1,4 @@
-"""A network that users bring: what it must be, what it must return, and every failure of it as one line."""
+"""Checks of a user's network and of its output; every failure inside it becomes one line."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -15,14 +15,14 @@ from lit_certattr.errors import InputError
 
 
 def check_network(model: Any) -> nn.Module:
-    """The network, if it is a module whose weights are there.
+    """Check that a network is a module whose weights have values, and return it.
 
     Args:
-        model: What the user gave.
+        model: The network.
 
     Raises:
-        InputError: Naming the remedy, if it is something else (a class, a function, a state dict), or has lazy layers
-            that have seen no image, or weights without values.
+        InputError: If it is something else (a class, a function, a state dict), or has uninitialised lazy layers or
+            weights without values; the message names the remedy.
     """
     if isinstance(model, type) and issubclass(model, nn.Module):
         raise InputError(f"model must be a network, got the class {model.__name__}: create one, {model.__name__}(...)")
@@ -51,14 +51,14 @@ def check_network(model: Any) -> nn.Module:
 
 
 def logits_of(model: nn.Module, images: Tensor, name: str = "the images", *, may_write: bool = False) -> Tensor:
-    """Logits ``[B, num_classes]`` of images, or one line about why there are none.
+    """Logits ``[B, num_classes]`` of images, or a one-line error.
 
-    The network gets a copy of the images, so that theirs stay as they are whatever it does.
+    The network gets a copy of the images, so the images stay unchanged.
 
     Args:
         model: The network, in eval mode.
         images: Images ``[B, C, H, W]``.
-        name: What the message calls them.
+        name: Name of the images in messages.
         may_write: Whether it may change its input, which is a copy.
 
     Raises:
@@ -68,12 +68,12 @@ def logits_of(model: nn.Module, images: Tensor, name: str = "the images", *, may
 
 
 def call_network(model: nn.Module, images: Tensor, name: str = "the images", *, may_write: bool = False) -> Any:
-    """What a network returns for a copy of the images, whatever it is.
+    """The output of a network for a copy of the images, of any type.
 
     Args:
         model: The network, in eval mode.
         images: Images ``[B, C, H, W]``.
-        name: What the message calls them.
+        name: Name of the images in messages.
         may_write: Whether it may change its input, which is a copy.
 
     Raises:
@@ -97,16 +97,16 @@ def _version(images: Tensor) -> int | None:
 
 
 def check_logits(output: Any, model: nn.Module, num_images: int, name: str = "the images") -> Tensor:
-    """What a network returned, if it is logits ``[B, num_classes]`` of at least two classes, real and finite.
+    """Check that an output is real, finite logits ``[B, num_classes]`` of at least two classes, and return it.
 
     Args:
-        output: What it returned.
+        output: Output of the network.
         model: The network.
-        num_images: How many images it got.
-        name: What the message calls them.
+        num_images: Number B of images.
+        name: Name of the images in messages.
 
     Raises:
-        InputError: Saying what it returned instead, and how to wrap the network.
+        InputError: If it is anything else; the message says what, and how to wrap the network.
     """
     logits = as_logits(output)
     network = type(model).__name__
@@ -131,18 +131,18 @@ def check_logits(output: Any, model: nn.Module, num_images: int, name: str = "th
 
 @contextmanager
 def failures(doing: str, model: nn.Module, images: Tensor) -> Iterator[None]:
-    """Turn whatever a network or a method raises inside the block into one line; see :func:`one_line`.
+    """Turn any exception of a network or method inside the block into one line; see :func:`one_line`.
 
-    That includes ``sys.exit()`` in a forward, which would end the program without a word. A signal that ends the
+    That includes ``sys.exit()`` in a forward, which would end the program without a message. A signal that ends the
     command passes: it is raised as a subclass of :class:`SystemExit`, wherever the program happens to be.
 
     Args:
         doing: What failed, the beginning of the line.
         model: The network.
-        images: What it gets, ``[B, C, H, W]``.
+        images: Its input, ``[B, C, H, W]``.
 
     Raises:
-        InputError: In place of what was raised.
+        InputError: In place of the exception.
     """
     try:
         yield
@@ -158,10 +158,10 @@ def one_line(error: Exception | SystemExit, doing: str, model: nn.Module, images
     """A failure inside a network or attribution method, as one line that names its type and the likely remedy.
 
     Args:
-        error: What was raised; an :class:`InputError` is returned as it is.
+        error: The exception; an :class:`InputError` is returned unchanged.
         doing: What failed, the beginning of the line.
         model: The network.
-        images: What it got, ``[B, C, H, W]``.
+        images: Its input, ``[B, C, H, W]``.
     """
     if isinstance(error, InputError):
         return error

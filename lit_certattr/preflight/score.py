@@ -27,11 +27,11 @@ def check_score_function(
         image: Image ``[1, C, H, W]``.
         noisy: Noisy copies ``[b, C, H, W]``, b at least 1.
         target: Class to explain.
-        name: What a message calls the image.
-        method: What a message calls the attribution method.
+        name: Name of the image in messages.
+        method: Name of the attribution method in messages.
 
     Raises:
-        InputError: Naming what does not hold.
+        InputError: If a check fails; the message names the fault.
     """
     alone = _values(model, score, image, target, name, method)[0]
     beside = _values(model, score, torch.cat([noisy[:1], image]), target, name, method)[1]

@@ -1,4 +1,4 @@
-"""Whether network and method stay, while an image is sampled, the function that they were before."""
+"""Checks during the sampling of an image: network and method must remain the same function."""
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +17,11 @@ from lit_certattr.smoothing import Draw
 
 
 class Watch:
-    """Looks at one image while it is sampled, for what a handful of passes before the sampling cannot show.
+    """Checks while one image is sampled, for faults that a few passes before the sampling cannot show.
 
-    A network may mix the images of a batch from some size on, and it may drift: a counter or a buffer that changes with
-    each call. So one sample of the first block, and of larger ones, is passed alone, and the image itself at the end.
-    Nothing that is sampled changes by that.
+    A network may mix the images of a batch above some batch size, and it may drift: a counter or a buffer may change
+    with each call. So one sample of the first block, and of larger ones, is evaluated alone, and the image itself at
+    the end. This does not affect the samples.
 
     Args:
         model: The network, in eval mode, with frozen parameters.
@@ -29,7 +29,7 @@ class Watch:
         image: Image ``[1, C, H, W]``.
         clean_map: Its map before the sampling, ``[1, H, W]``.
         target: Class that is explained.
-        name: What a message calls the image.
+        name: Name of the image in messages.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class Watch:
         self._largest = 1
 
     def look_at(self, draw: Draw) -> None:
-        """Compare one noisy image of a block with the same one alone, where the block is larger than all before.
+        """Compare one noisy image of a block with the same image alone, if the block is larger than all before.
 
         Args:
-            draw: The noisy images, after the certificates have evaluated what they want of them.
+            draw: The noisy images, after the certificates have evaluated them.
 
         Raises:
-            InputError: If its map or its score depends on the images beside it.
+            InputError: If its map or its score depends on the other images of the block.
         """
         if len(draw) <= self._largest:
             return
@@ -77,7 +77,7 @@ class Watch:
         """Explain the image again, after the last sample.
 
         Raises:
-            InputError: If its map is another one than before the first sample.
+            InputError: If its map differs from the one before the first sample.
         """
         again = explain(self.attribution, self.model, self.image, self.target, self.name)
         changed = difference(self.clean_map, again) if again.shape == self.clean_map.shape else torch.inf

@@ -1,4 +1,4 @@
-"""Objects that are settings and nothing else: what they were made with is what they stay."""
+"""Objects that never change after they were created."""
 
 import functools
 from collections.abc import Callable
@@ -8,9 +8,9 @@ from lit_certattr.errors import InputError
 
 
 class Frozen:
-    """Base of classes whose objects never change once they are made, so that any number of users may share one.
+    """Base of classes whose objects never change after they were created, so that they can be shared.
 
-    Attributes are set in ``__init__``, that of a subclass included, and refuse any change afterwards. Copies and
+    Attributes are set in ``__init__`` (also of a subclass), and refuse any change afterwards. Copies and
     pickles are frozen as well.
 
     Example:
@@ -43,7 +43,7 @@ class Frozen:
 
 
 def _freezing(init: Callable[..., None]) -> Callable[..., None]:
-    """An ``__init__`` after which nothing changes, if it is that of the object's own class and not of a base."""
+    """An ``__init__`` after which the object is frozen, if it belongs to the object's class and not to a base."""
 
     @functools.wraps(init)
     def make(self: Frozen, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Settings of the wrong kind: one line that names them, wherever a user may hand them over."""
+"""Checks of the type of a setting; a wrong one is reported in one line that names it."""
 
 from numbers import Integral, Real
 from typing import Any
@@ -7,11 +7,11 @@ from lit_certattr.errors import InputError
 
 
 def whole_number(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
-    """A setting that must be an integer.
+    """Check that a setting is an integer, and return it.
 
     Args:
-        name: What the message calls it.
-        value: What the user gave.
+        name: Name of the setting in messages.
+        value: Value that the user set.
         least: Smallest number that is accepted.
         most: Largest number that is accepted.
 
@@ -32,11 +32,11 @@ def whole_number(name: str, value: Any, least: int | None = None, most: int | No
 
 
 def real_number(name: str, value: Any) -> float:
-    """A setting that must be a number; not whether it is finite or in a range.
+    """Check that a setting is a number, and return it as a float; it may be infinite or NaN.
 
     Args:
-        name: What the message calls it.
-        value: What the user gave.
+        name: Name of the setting in messages.
+        value: Value that the user set.
 
     Raises:
         InputError: If it is not a number.
@@ -51,12 +51,12 @@ def real_number(name: str, value: Any) -> float:
 
 
 def several(name: str, values: Any, example: str) -> tuple[Any, ...]:
-    """A setting that must be a list.
+    """Check that a setting is a list, and return it as a tuple.
 
     Args:
-        name: What the message calls it.
-        values: What the user gave.
-        example: A list as it should be.
+        name: Name of the setting in messages.
+        values: Value that the user set.
+        example: Example of a correct list.
 
     Raises:
         InputError: If it is something else, a string or a single value.
@@ -75,11 +75,11 @@ def several(name: str, values: Any, example: str) -> tuple[Any, ...]:
 
 
 def instance(name: str, value: Any, kind: type, example: str) -> None:
-    """Refuse a setting that is no object of a class, but the class itself, say, or its name.
+    """Check that a setting is an object of a class, not the class itself or its name.
 
     Args:
-        name: What the message calls it.
-        value: What the user gave.
+        name: Name of the setting in messages.
+        value: Value that the user set.
         kind: The class.
         example: How to create one.
 

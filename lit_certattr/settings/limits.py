@@ -8,12 +8,12 @@ _MOST, _PER_CORE = 256, 4
 
 
 def check_count(name: str, count: int) -> None:
-    """Refuse more threads or processes than a machine can start: many of them end the process without a word.
+    """Refuse more threads or processes than a machine can start: too many end the process without a message.
 
-    As many as another machine has are allowed, since their number is part of the settings that decide the bits.
+    Numbers above the number of cores are allowed, since the number of threads affects the bits of a result.
 
     Args:
-        name: The setting.
+        name: Name of the setting.
         count: Its value.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where classes live today that configurations of earlier versions name by an older path."""
+"""The present paths of classes that configurations of earlier versions name by an older path."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _MOVED = {
 
 
 def current_path(path: str) -> str:
-    """The dotted path of a class today; a path that never changed stays as it is.
+    """The present dotted path of a class; a path that never changed is returned unchanged.
 
     Args:
         path: A dotted path, e.g. of a ``class_path`` in a run directory of an earlier version.
@@ -27,7 +27,7 @@ def current_path(path: str) -> str:
 
 
 def current_paths(value: Any) -> Any:
-    """Plain values, every ``class_path`` among them as it is today.
+    """Plain values, with every ``class_path`` among them replaced by its present path.
 
     Args:
         value: Mappings, lists and plain values, as YAML gives them.

@@ -1,4 +1,4 @@
-"""What a setting may hold: values that a record can say and a constructor can take again."""
+"""Values that a setting may hold: a record can store them, and a constructor accepts them again."""
 
 import dataclasses
 import inspect
@@ -27,13 +27,13 @@ def plain(value: Any, what: str) -> Any:
 
     Args:
         value: The setting.
-        what: What the message calls it, e.g. ``"Mine: factor"``.
+        what: Name of the setting in messages, e.g. ``"Mine: factor"``.
 
     Returns:
         ``None``, a bool, a number, a string, or lists and dictionaries of these.
 
     Raises:
-        InputError: If a record could not say what the value is; the line names the remedy.
+        InputError: If a record cannot store the value; the message names the remedy.
 
     Example:
         >>> plain((1, np.float64(0.5), {"layer": "final"}), "Mine: levels")
@@ -64,7 +64,7 @@ def plain(value: Any, what: str) -> Any:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether :func:`plain` takes a value.
+    """Whether :func:`plain` accepts a value.
 
     Args:
         value: The setting.
@@ -81,7 +81,7 @@ def is_plain(value: Any) -> bool:
 
 
 def copied(value: Any) -> Any:
-    """The value with lists, mappings and arrays of its own, which nobody else can change.
+    """A copy of the value: its lists, mappings and arrays are not shared with anybody.
 
     Args:
         value: A setting.

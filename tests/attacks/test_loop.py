@@ -232,7 +232,7 @@ def test_bad_calls(net, images):
     config = AttackConfig(eps=0.1, steps=1)
     with pytest.raises(InputError, match="must lie in"):
         attack(lambda z: z.sum((1, 2, 3)), images + 1, config)
-    with pytest.raises(InputError, match="one number an image"):
+    with pytest.raises(InputError, match="one number per image"):
         attack(lambda z: z.sum(), images, config)
     with pytest.raises(InputError, match="differentiable"):
         attack(lambda z: torch.zeros(len(z)), images, config)

@@ -86,8 +86,8 @@ def overlap():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: certified_gridpg([], []), "one cell a result"),
-        (lambda: certified_gridpg(result_with(KNOWN), [0, 1]), "one cell a result"),
+        (lambda: certified_gridpg([], []), "one cell per result"),
+        (lambda: certified_gridpg(result_with(KNOWN), [0, 1]), "one cell per result"),
         (lambda: certified_gridpg(result_with(KNOWN), [4]), "cells must be 0, 1, 2 or 3"),
         (lambda: certified_gridpg(result_with(KNOWN), [0], level=2), "level 2 is unknown"),
         (lambda: certified_gridpg(result_with(KNOWN), [0], radius=-1), "radius must be"),

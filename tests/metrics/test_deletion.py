@@ -304,7 +304,7 @@ RESULTS = [certified(seed) for seed in range(3)]
         (lambda: deletion(NETWORK, IMAGES, MAPS, TARGETS, ids=["a", "a", "b"], steps=3), "ids must be 3 different"),
         (lambda: deletion(nn.Identity(), IMAGES, MAPS, TARGETS, steps=3), "must return logits"),
         (lambda: insertion(NETWORK, IMAGES[:, :, :5], MAPS[:, :5], TARGETS, steps=3), "at least 6 pixels a side"),
-        (lambda: certified_deletion(NETWORK, IMAGES, RESULTS[:2], TARGETS), "one result an image"),
+        (lambda: certified_deletion(NETWORK, IMAGES, RESULTS[:2], TARGETS), "one result per image"),
         (lambda: certified_deletion(NETWORK, IMAGES, RESULTS, TARGETS, radius=-1), "radius must be"),
         (
             lambda: certified_deletion(NETWORK, IMAGES, [*RESULTS[:2], pixel_result([[[1]]], (0.5,))], TARGETS),

@@ -186,7 +186,7 @@ MAP, MASK = torch.ones(1, 4, 4), torch.ones(1, 4, 4, dtype=torch.bool)
         (lambda: pointing_game(MAP, MASK, -1), "tolerance must be"),
         (lambda: PointingGame(0.5), "tolerance must be"),
         (lambda: gridpg(MAP, [4]), "cells must be 0, 1, 2 or 3"),
-        (lambda: gridpg(MAP, [0, 1]), "one cell a map"),
+        (lambda: gridpg(MAP, [0, 1]), "one cell per map"),
         (lambda: gridpg(torch.ones(1, 3, 4), [0]), "even sides"),
         (lambda: box_masks([torch.ones(4)], 2, 2), "boxes must be"),
     ],

@@ -87,7 +87,8 @@ def l2_distance(clean: Tensor, perturbed: Tensor, scaling: Scaling = "norm") -> 
         clean: Maps of the clean images ``[..., H, W]``, finite, any float type.
         perturbed: Maps of the perturbed images, same shape.
         scaling: ``"norm"`` for unit l2 norm (then the square is 2 - 2 cosine), or ``"sum"`` for
-            :math:`\sum_p |a_p| = 1` (then the value falls as maps get larger and smoother: compare like with like).
+            :math:`\sum_p |a_p| = 1` (then the value decreases as maps get larger and smoother: compare maps of one kind
+            only).
 
     Returns:
         Float32 ``[...]`` in [0, 2]; NaN where a map is zero.

@@ -56,7 +56,7 @@ def removal_ranks(maps: Tensor) -> Tensor:
         maps: Maps ``[B, H, W]``.
 
     Returns:
-        int32 ``[B, H, W]``, a permutation of 0 .. H * W - 1 a map.
+        int32 ``[B, H, W]``, a permutation of 0 .. H * W - 1 for each map.
 
     Example:
         >>> removal_ranks(torch.tensor([[[1.0, 3.0], [3.0, 0.0]]])).tolist()

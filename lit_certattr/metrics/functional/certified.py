@@ -23,7 +23,7 @@ def certified_fraction(results: Results, radius: float = 0.0, level: int = 0, pa
     :func:`certified_one_share`.
 
     Args:
-        results: One result with labels of pixels, or one an image.
+        results: One result with labels of pixels, or one per image.
         radius: Budget in pixel l2 units; a label counts if its radius is larger. At 0 every label counts.
         level: Which of the certificate's ``top_k`` levels.
         part: ``"certified"``, its parts ``"one"`` (important) and ``"zero"`` (unimportant), the rest
@@ -54,7 +54,7 @@ def certified_one_share(results: Results, radius: float = 0.0, level: int = 0) -
     be in the top K of most noisy maps: with probabilities that add up to K, fewer than K / tau of them exceed tau.
 
     Args:
-        results: One result with labels of pixels, or one an image.
+        results: One result with labels of pixels, or one per image.
         radius: Budget in pixel l2 units.
         level: Which of the certificate's ``top_k`` levels.
 
@@ -71,7 +71,7 @@ def mean_certified_radius(results: Results, level: int = 0) -> Tensor:
     """Certified radius, mean over pixels (0 where the certificate abstains) and images.
 
     Args:
-        results: One result with labels of pixels, or one an image.
+        results: One result with labels of pixels, or one per image.
         level: Which of the certificate's ``top_k`` levels.
 
     Returns:
@@ -87,7 +87,7 @@ def certified_overlap(results: Results, radius: float = 0.0, norm: str = "l2") -
     """Certified top-K overlap as a share of K at a radius, mean over images (Levine et al., 2019).
 
     Args:
-        results: One result with an overlap, or one an image.
+        results: One result with an overlap, or one per image.
         radius: Budget in pixel units.
         norm: Norm of the budget; results whose radii have another are refused.
 
@@ -104,7 +104,7 @@ def certified_overlap_curve(results: Results, radii: Sequence[float], norm: str 
     """Certified top-K overlap as a share of K at several radii, mean over images.
 
     Args:
-        results: One result with an overlap, or one an image.
+        results: One result with an overlap, or one per image.
         radii: Budgets in pixel units.
         norm: Norm of the budgets; results whose radii have another are refused.
 

@@ -30,11 +30,11 @@ def certified_deletion(
     """Remove the pixels certified important at the smallest K, then those at the next K, and watch the prediction.
 
     All images of the call have all points of the curve, so every point is a mean over one fixed set of images. An image
-    without certified pixels stays as it is and keeps its probability: ``removed`` tells. The two baselines remove as
-    many pixels of each image at each point.
+    without certified pixels stays unchanged and keeps its probability, which ``removed`` shows. The two baselines
+    remove as many pixels of each image at each point.
 
     Args:
-        model: Network from images in [0, 1] to logits; its mode, flags and gradients are left as found.
+        model: Network from images in [0, 1] to logits; its mode, flags and gradients stay unchanged.
         images: Images ``[B, C, H, W]`` that were certified.
         results: Their certified labels of pixels, on maps of the same height and width, all with the same levels.
         targets: Explained classes ``[B]``.
@@ -56,7 +56,7 @@ def certified_deletion(
     check_radius(radius)
     certified: list[LabelsPixels] = [offering(result, LabelsPixels) for result in as_list(results)]
     if len(certified) != len(images) or not certified:
-        raise InputError(f"needs one result an image, got {len(certified)} for {len(images)} images")
+        raise InputError(f"needs one result per image, got {len(certified)} for {len(images)} images")
     first = certified[0]
     labels = [result.labels_at(radius) for result in certified]
     num_pixels = labels[0][0].numel()

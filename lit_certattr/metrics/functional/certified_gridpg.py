@@ -44,7 +44,7 @@ def certified_gridpg(
     majority's top K; none is claimed to keep others out of it.
 
     Args:
-        results: One result with labels of pixels, or one a map, of 2 x 2 mosaics, each of the class of one cell.
+        results: One result with labels of pixels, or one per map, of 2 x 2 mosaics, each of the class of one cell.
         cells: Which cell, one a result: 0 and 1 above, 2 and 3 below, from the left.
         radius: Budget in pixel l2 units: a pixel counts if its certified radius is larger; at 0 every label counts.
         level: Which of the certificate's ``top_k`` levels.
@@ -60,7 +60,7 @@ def certified_gridpg(
     check_radius(radius), check_level(level)
     certified = [at_level(result, level) for result in as_list(results)]
     if not certified or len(cells) != len(certified):
-        raise InputError(f"cells must name one cell a result, got {len(cells)} for {len(certified)} results")
+        raise InputError(f"cells must name one cell per result, got {len(cells)} for {len(certified)} results")
     rows = []
     for result, cell in zip(certified, torch.as_tensor(cells).tolist(), strict=True):
         labels = result.labels_at(radius)[level]

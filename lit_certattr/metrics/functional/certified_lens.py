@@ -95,7 +95,7 @@ def certified_lens_recall(
     of which the certificate says less: neither inclusion holds for that.)
 
     Args:
-        results: One result with labels of pixels, or one an image.
+        results: One result with labels of pixels, or one per image.
         radius: Budget in pixel l2 units.
         window: w: distance that a pixel may move, in pixels.
         level: Which of the certificate's ``top_k`` levels.
@@ -121,7 +121,7 @@ def certified_lens_precision(
     at once; see :func:`certified_lens_recall`. An empty S counts as 0.
 
     Args:
-        results: One result with labels of pixels, or one an image.
+        results: One result with labels of pixels, or one per image.
         radius: Budget in pixel l2 units.
         window: w: distance that a pixel may move, in pixels.
         level: Which of the certificate's ``top_k`` levels.

@@ -47,7 +47,7 @@ def class_overlap(maps: Tensor, predictions: Tensor, top_k: float = 0.1) -> Clas
         The overlaps, beside chance.
 
     Raises:
-        InputError: If maps are not finite, predictions are not one class a map, or ``top_k`` is out of range.
+        InputError: If maps are not finite, predictions are not one class per map, or ``top_k`` is out of range.
 
     Example:
         >>> maps = torch.tensor([[[9.0, 1.0], [0.0, 0.0]], [[7.0, 2.0], [1.0, 0.0]], [[0.0, 0.0], [1.0, 5.0]]])

@@ -69,7 +69,7 @@ def deletion(
     leave out the first point, sum without a width, or divide the curve by its first value give other numbers.
 
     Args:
-        model: Network from images in [0, 1] to logits; its mode, flags and gradients are left as found.
+        model: Network from images in [0, 1] to logits; its mode, flags and gradients stay unchanged.
         images: Images ``[B, C, H, W]``.
         maps: Maps ``[B, H, W]`` of the same height and width; ties are removed by pixel index.
         targets: Explained classes ``[B]``, as in the maps.

@@ -14,8 +14,8 @@ def diverse_top_k(maps: Tensor, k: float, window: int) -> Tensor:
     r"""Greedy diverse set :math:`D_k^w` (top-k-div of Kamath et al., 2024).
 
     Picks the best pixel that is farther than ``window`` (chessboard distance) from all picks so far, until there are k
-    picks or no pixel is left. Ties go to the lower row-major index. Picks fall in value, so their order is that of
-    their ranks.
+    picks or no pixel is left. Ties go to the lower row-major index. Picks are in descending order of value, so their
+    order is that of their ranks.
 
     A set that ends early has between :math:`\lceil H/(2w+1) \rceil \lceil W/(2w+1) \rceil` and
     :math:`\lceil H/(w+1) \rceil \lceil W/(w+1) \rceil` pixels: cut the map into blocks of side w + 1, none of which
@@ -101,10 +101,10 @@ def scan(values: np.ndarray, size: int, window: int, mask: np.ndarray) -> None:
 def peel(maps: Tensor, size: int, window: int) -> Tensor:
     """The same set for maps ``[B, H, W]`` at once, in rounds that any device runs in parallel.
 
-    A pixel is a pick of the unlimited greedy set iff no better pick is in its window. So every free pixel that is the
-    best free one of its own window is a pick; their windows are blocked, and the rest goes into the next round. A row
-    is done when ``size`` picks outrank all that is undecided, or nothing is. Each round decides at least the best
-    undecided pixel of every map.
+    A pixel is a pick of the unlimited greedy set if and only if no better pick is in its window. So every free pixel
+    that is the best free one of its own window is a pick; their windows are blocked, and the rest goes into the next
+    round. A row is done when ``size`` picks outrank all that is undecided, or nothing is. Each round decides at least
+    the best undecided pixel of every map.
 
     Args:
         maps: Maps ``[B, H, W]``.

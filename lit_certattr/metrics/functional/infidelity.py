@@ -151,7 +151,7 @@ def infidelity(
     The network is evaluated once: the same logits serve the map and its baselines.
 
     Args:
-        model: Network from images in [0, 1] to logits; its mode, flags and gradients are left as found.
+        model: Network from images in [0, 1] to logits; its mode, flags and gradients stay unchanged.
         images: Images ``[B, C, H, W]``.
         maps: Signed maps ``[B, H, W]`` of the same height and width. Units matter, see the perturbations.
         targets: Explained classes ``[B]``.
@@ -163,7 +163,7 @@ def infidelity(
         ids: Ids of the images, which key their perturbations; ``None`` uses a hash of the pixels.
 
     Returns:
-        The error of the map beside that of three maps that saw no network.
+        The error of the map, and of three maps that do not use the network.
 
     Raises:
         InputError: If maps, shapes or settings are unusable.

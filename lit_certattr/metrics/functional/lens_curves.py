@@ -33,7 +33,7 @@ def lens_curves(clean: Tensor, perturbed: Tensor, window: int = 1, ks: Sequence[
     r"""w-LENS-prec@k and w-LENS-recall@k for every k, and their chance levels, in one pass.
 
     With ranks r from 1 (largest) and :math:`\bar r_b(p) = \min_{q \in N_w(p)} r_b(q)`, pixel p is in
-    :math:`S_k \cap N_w(T_k)` iff :math:`\max(r_a(p), \bar r_b(p)) \le k`, and in :math:`N_w(T_k)` iff
+    :math:`S_k \cap N_w(T_k)` if and only if :math:`\max(r_a(p), \bar r_b(p)) \le k`, and in :math:`N_w(T_k)` iff
     :math:`\bar r_b(p) \le k`: two histograms and their running sums give all k.
 
     Args:
@@ -97,7 +97,7 @@ def mean_lens_dissimilarity(
 ) -> Tensor:
     r""":math:`d^{(w)} = \sum_k \alpha_k d_k^{(w)}`, over all k, of Kamath et al. (2024).
 
-    At w = 0 it is u / 2 (:func:`mean_set_difference`), and it falls as w grows. No metric for w >= 1; see
+    At w = 0 it is u / 2 (:func:`mean_set_difference`), and it decreases as w grows. No metric for w >= 1; see
     :func:`lens_dissimilarity`.
 
     Args:

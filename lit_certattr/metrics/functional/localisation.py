@@ -35,7 +35,7 @@ def energy_in_mask(maps: Tensor, masks: Tensor) -> Localisation:
     smallest value is 0, give other numbers for signed maps.
 
     Args:
-        maps: Maps ``[B, H, W]``; negative values do not count.
+        maps: Maps ``[B, H, W]``; negative values are ignored.
         masks: Where the object is, boolean ``[B, H, W]``, no mask empty; :func:`box_masks` makes them of boxes.
 
     Returns:
@@ -84,7 +84,7 @@ def gridpg(maps: Tensor, cells: Tensor | Sequence[int]) -> Localisation:
     """
     maps = check_maps(maps)
     if len(cells) != len(maps):
-        raise InputError(f"cells must name one cell a map, got {len(cells)} for {len(maps)} maps")
+        raise InputError(f"cells must name one cell per map, got {len(cells)} for {len(maps)} maps")
     return energy_in_mask(maps, cell_masks(cells, *maps.shape[1:]).to(maps.device))
 
 

@@ -38,7 +38,7 @@ def max_sensitivity(
     image and network has sensitivity 0. Perturbed images are not clipped to [0, 1].
 
     Args:
-        model: Network from images in [0, 1] to logits; its mode, flags and gradients are left as found.
+        model: Network from images in [0, 1] to logits; its mode, flags and gradients stay unchanged.
         images: Images ``[B, C, H, W]``.
         targets: Explained classes ``[B]``, the same for all perturbations of an image.
         attribution: The method.
@@ -53,7 +53,7 @@ def max_sensitivity(
         Float ``[B]``, 0 or more; for a map of zeros the change is not divided.
 
     Raises:
-        InputError: If a number is out of range, or ids are not one an image.
+        InputError: If a number is out of range, or ids are not one per image.
 
     Example:
         >>> from lit_certattr.attribution import Gradient
