@@ -80,7 +80,7 @@ class AttackConfig:
             if getattr(self, name) not in get_args(choices):
                 raise InputError(f"{name} must be one of {', '.join(get_args(choices))}, got {getattr(self, name)!r}")
         if self.clamp is not None and not self.clamp[0] < self.clamp[1]:
-            raise InputError(f"clamp must be two rising numbers, got {self.clamp}")
+            raise InputError(f"clamp must be two increasing numbers, got {self.clamp}")
         if isinstance(self.smooth_beta, str) and self.smooth_beta != "auto":
             raise InputError(
                 f"smooth_beta must be one or two positive numbers, 'auto' or None, got {self.smooth_beta!r}"

@@ -14,8 +14,8 @@ def to_grid(images: Tensor, centres: Tensor, eps: Tensor, norm: Norm, levels: in
     """Move perturbed images to the grid of grey levels, without leaving the ball.
 
     Every value is first moved towards the centre, to a whole step. In l2, some values then move to the next whole step
-    outwards instead, the most effective for their length first, as far as the budget allows: a perturbation of less than half a grey level
-    everywhere becomes one of a whole level at its largest values.
+    outwards instead, the most effective for their length first, as far as the budget allows: a perturbation of less
+    than half a grey level everywhere becomes one of a whole level at its largest values.
 
     Args:
         images: Perturbed images ``[B, C, H, W]``.

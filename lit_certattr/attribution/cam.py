@@ -47,7 +47,7 @@ class CAM(ActivationMap):
             if linear is None:
                 raise InputError(
                     f"CAM needs global average pooling and one linear layer after layer {self.layer!r}, "
-                    f"and {type(model).__name__} has something else there: take GradCAM"
+                    f"and {type(model).__name__} has other layers there: use GradCAM"
                 )
             weights = linear.weight[targets.clone() if targets.is_inference() else targets]
             return self.combine(weights[:, :, None, None], at.features, images)

@@ -46,7 +46,7 @@ class FunctionAttribution(Attribution):
             raise InputError(f"function must be a function (model, images, targets) -> maps, got {function!r:.80}")
         if name is None and (name := own_name(function)) is None:
             raise InputError(
-                f"{function!r:.80} has no name by which a record could know it: give one, "
+                f"{function!r:.80} has no name to record: give it one, "
                 "FunctionAttribution(function, name='...'), or write the function with def"
             )
         if not isinstance(name, str) or not name.strip():
@@ -111,7 +111,7 @@ def as_method(attribution: Any) -> Attribution:
         instance("attribution", attribution, Attribution, "Gradient()")
     if own_name(attribution) is None:
         raise InputError(
-            f"attribution {attribution!r:.80} has no name by which a record could know it: give it one, "
+            f"attribution {attribution!r:.80} has no name to record: give it one, "
             "FunctionAttribution(function, name='...')"
         )
     return FunctionAttribution(attribution)

@@ -60,6 +60,6 @@ class GuidedBackprop(LayerAttribution):
         if not guided:
             raise InputError(
                 f"GuidedBackprop needs a ReLU above layer {self.layer!r}, and {type(model).__name__} has none there: "
-                "it would be the gradient, take Gradient"
+                "the map would be the plain gradient; use Gradient"
             )
         return self.resize(self.reduce(gradient), images)

@@ -66,8 +66,8 @@ class LayerAttribution(Attribution):
         """
         if at.final is not None and at.final.affine:
             raise InputError(
-                f"{type(self).__name__} at layer {self.layer!r} of {type(at.final.network).__name__} is one map for "
-                "all images, since only pooling and a linear layer follow: take InputXGradient or GradCAM there"
+                f"{type(self).__name__} at layer {self.layer!r} of {type(at.final.network).__name__} gives one map for "
+                "all images, since only pooling and a linear layer follow: use InputXGradient or GradCAM there"
             )
 
     def refuse_cancelling_channels(self, model: nn.Module, images: Tensor) -> None:
@@ -82,7 +82,7 @@ class LayerAttribution(Attribution):
         if final is not None and final.normalised:
             raise InputError(
                 f"{type(self).__name__} at layer 'final' of {type(final.network).__name__} adds up to zero over the "
-                "channels, since layer normalisation follows: take channels='sum_abs'"
+                "channels, since layer normalisation follows: use channels='sum_abs'"
             )
 
 

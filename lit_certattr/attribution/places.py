@@ -47,7 +47,7 @@ def find_place(model: nn.Module, layer: str, images: Tensor) -> Place:
     names = dict(model.named_modules())
     if any(isinstance(module, torch.jit.ScriptModule) for module in names.values()):
         raise InputError(
-            f"the layers of {type(model).__name__} cannot be reached, since it is scripted: take the network as it was "
+            f"the layers of {type(model).__name__} cannot be reached, since it is scripted: use the network from "
             "before torch.jit, or layer='input'"
         )
     if layer == "final":

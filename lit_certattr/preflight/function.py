@@ -229,7 +229,7 @@ def _random(who: str, repeated: float) -> str:
     """The message about a result that differs between two passes."""
     return (
         f"{who} another result for the same image each time (difference {repeated:.1g}), even in eval mode; remove "
-        "what is random: dropout without training=self.training, noise layers, random masks"
+        "the source of randomness: dropout without training=self.training, noise layers, random masks"
     )
 
 

@@ -70,7 +70,7 @@ def _scale(least: float) -> str:
     """The likely reason why pixels are outside [0, 1], and what to do about it."""
     if least < 0:
         return (
-            "if they are normalised, give them as they were and make normalisation the network's first layer, "
+            "if they are normalised, pass the original images and make normalisation the network's first layer, "
             "nn.Sequential(Normalize(mean, std), network) with lit_certattr.models.Normalize"
         )
     return "divide them by the largest possible value, e.g. images / 255"

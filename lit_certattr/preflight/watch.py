@@ -84,6 +84,6 @@ class Watch:
         if changed > repeats_within(self.model, self.image, again):
             raise InputError(
                 f"{type(self.model).__name__} and {type(self.attribution).__name__} explain {self.name} otherwise "
-                f"after its samples than before them (difference {changed:.1g}), so no one function was certified; "
-                "in eval mode, forward must keep nothing from call to call: no counter, no running buffer, no cache"
+                f"after its samples than before them (difference {changed:.1g}), so no fixed function was certified; "
+                "in eval mode, forward must keep no state between calls: no counter, no running buffer, no cache"
             )

@@ -169,7 +169,7 @@ def test_cam_finds_the_structure_of_other_networks(images):
     captum = LayerActivation(good, good.body).attribute(images)
     torch.testing.assert_close(maps, torch.einsum("bc,bchw->bhw", good.out.weight[TARGETS], captum).detach())
     for last in (torch.sin, torch.tanh):
-        with pytest.raises(InputError, match="Mine has something else there"):
+        with pytest.raises(InputError, match="Mine has other layers there"):
             CAM("body")(Mine(last).double(), images, TARGETS)
 
 
@@ -177,7 +177,7 @@ def test_the_final_layer_may_be_called_by_its_name(images):
     net = exact("torchvision resnet")
     for name in ("network.layer4", "layer4"):
         torch.testing.assert_close(CAM(name)(net, images, TARGETS), CAM()(net, images, TARGETS))
-        with pytest.raises(InputError, match=f"Gradient at layer '{name}' of ResNet is one map for all images"):
+        with pytest.raises(InputError, match=f"Gradient at layer '{name}' of ResNet gives one map for all images"):
             Gradient(layer=name)(net, images, TARGETS)
 
 

@@ -79,7 +79,7 @@ def test_grad_cam_there_is_the_map_of_the_last_features(name):
     maps = GradCAM(relu=False, upsample=False)(net, images, TARGETS) * expected[0].numel()
     torch.testing.assert_close(maps, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
     torch.testing.assert_close(CAM(relu=False, upsample=False)(net, images, TARGETS), expected)
-    with pytest.raises(InputError, match="is one map for all images, since only pooling and a linear layer follow"):
+    with pytest.raises(InputError, match="gives one map for all images, since only pooling and a linear layer follow"):
         Gradient(layer="final")(net, images, TARGETS)
 
 

@@ -197,7 +197,7 @@ def test_refusals_are_one_clear_line(model, layer, message):
 @pytest.mark.parametrize("layer", ["final", "features.1"])
 def test_a_scripted_network_has_no_layers_to_reach(layer):
     net = torch.jit.trace(networks.network("small cnn"), networks.images())
-    with pytest.raises(InputError, match="cannot be reached, since it is scripted: take the network as it was before"):
+    with pytest.raises(InputError, match="cannot be reached, since it is scripted: use the network from before"):
         layer_pass(net, layer, networks.images())
 
 

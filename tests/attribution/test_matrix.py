@@ -97,10 +97,10 @@ NOT_POOLED = (
 )
 
 REFUSALS = {
-    "Gradient at final": dict.fromkeys(AFFINE, "is one map for all images"),
+    "Gradient at final": dict.fromkeys(AFFINE, "gives one map for all images"),
     "GuidedBackprop": dict.fromkeys(WITHOUT_RELU, "needs a ReLU above layer 'input'"),
     "GuidedBackprop at final": dict.fromkeys(WITHOUT_RELU, "needs a ReLU above layer 'final'")
-    | dict.fromkeys(AFFINE, "is one map for all images"),
+    | dict.fromkeys(AFFINE, "gives one map for all images"),
     "InputXGradient at final": dict.fromkeys(VITS, "adds up to zero over the channels.*take channels='sum_abs'"),
     "IntegratedGradients at final": dict.fromkeys(VITS, "adds up to zero over the channels"),
     "LRP": dict.fromkeys(("torchvision densenet", "timm densenet"), "no rule for the batch normalisations that do not")

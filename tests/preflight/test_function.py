@@ -90,7 +90,7 @@ def test_dropout_that_ignores_eval_mode_is_found():
 
     model = net()
     model.insert(3, Always(0.1))
-    with pytest.raises(InputError, match="remove what is random"):
+    with pytest.raises(InputError, match="remove the source of randomness"):
         check(lambda maps, images: maps, model)
 
 
