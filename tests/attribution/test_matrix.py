@@ -101,7 +101,7 @@ REFUSALS = {
     "GuidedBackprop": dict.fromkeys(WITHOUT_RELU, "needs a ReLU above layer 'input'"),
     "GuidedBackprop at final": dict.fromkeys(WITHOUT_RELU, "needs a ReLU above layer 'final'")
     | dict.fromkeys(AFFINE, "gives one map for all images"),
-    "InputXGradient at final": dict.fromkeys(VITS, "adds up to zero over the channels.*take channels='sum_abs'"),
+    "InputXGradient at final": dict.fromkeys(VITS, "adds up to zero over the channels.*use channels='sum_abs'"),
     "IntegratedGradients at final": dict.fromkeys(VITS, "adds up to zero over the channels"),
     "LRP": dict.fromkeys(("torchvision densenet", "timm densenet"), "no rule for the batch normalisations that do not")
     | dict.fromkeys(("torchvision vit", "timm vit", "timm vit with registers"), "no rule for a constant that is added")
