@@ -1,4 +1,4 @@
-"""What a certificate is: the settings of a theorem, and what counts the noisy maps of one image for it."""
+"""Base classes: a certificate holds the settings of a theorem, an accumulator counts the noisy maps of one image."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ R = TypeVar("R", bound=Result, covariant=True)
 
 
 def check_alpha(alpha: float) -> float:
-    """``alpha`` as a float, if it is a probability strictly between 0 and 1.
+    """Check that ``alpha`` is a probability strictly between 0 and 1, and return it as a float.
 
     Args:
         alpha: Error probability.
 
     Raises:
-        InputError: If it is no number, or not in that range.
+        InputError: If it is not a number in that range.
     """
     if not 0 < real_number("alpha", alpha) < 1:
         raise InputError(f"alpha must lie strictly between 0 and 1, got {alpha}")
@@ -41,7 +41,7 @@ def check_float64(certificate: "Certificate", device: torch.device) -> None:
         device: Device of the samples.
 
     Raises:
-        InputError: Naming devices that have it.
+        InputError: If the device has no float64; the message names devices that do.
     """
     if device.type == "mps":
         raise InputError(f"{type(certificate).__name__} needs float64, which mps does not have; use cpu or cuda")
@@ -50,14 +50,14 @@ def check_float64(certificate: "Certificate", device: torch.device) -> None:
 class Certificate(Settings, Frozen, ABC):
     """The settings of a theorem that turns statistics of the noisy maps of an image into a guarantee.
 
-    A certificate never changes, so many images, certifiers and threads may use one at once. :meth:`start` makes the
-    accumulator that counts the noisy maps of one image; all questions are answered from what they are given.
+    A certificate never changes, so many images, certifiers and threads may use one at the same time. :meth:`start`
+    returns the accumulator that counts the noisy maps of one image; all other methods depend on their arguments only.
 
     A subclass implements :meth:`start`, with an :class:`Accumulator` of its own, and :meth:`smallest_num_samples`.
 
     Args:
         alpha: Probability of any false statement about one image, over all pixels and levels.
-        sync_on_compute: Add the states of all processes before computing a result. It is off by default, since
+        sync_on_compute: Add the states of all processes before a result is computed. It is off by default, since
             processes usually certify different images, whose counts must not be mixed.
 
     Raises:
@@ -65,13 +65,13 @@ class Certificate(Settings, Frozen, ABC):
     """
 
     name: ClassVar[str]
-    """Key of the result when none is given."""
+    """Key of the result if the user gives no name."""
     result: ClassVar[type[Result]] = Result
-    """Class of the results; what it offers (:mod:`lit_certattr.certificates.capabilities`) decides what can be done."""
+    """Class of the results; its :mod:`~lit_certattr.certificates.capabilities` decide where it can be used."""
     laws: ClassVar[tuple[type[Noise], ...]]
     """Noise laws that the theorem covers."""
     needs_score: ClassVar[bool] = False
-    """Whether the attribution method must offer a score in [0, 1], whose gradient it is."""
+    """Whether the attribution method must provide a score in [0, 1], and is its gradient."""
     anytime: ClassVar[bool] = False
     """Whether results may be computed at several looks, each with its own share of alpha."""
 
@@ -82,14 +82,14 @@ class Certificate(Settings, Frozen, ABC):
     def start(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0
     ) -> "Accumulator[Result]":
-        """What counts the noisy maps of one image, with no sample yet.
+        """An accumulator for the noisy maps of one image, with no sample yet.
 
         Args:
             noise: Noise law.
             map_shape: Height and width of the maps.
             dimension: Number of values of the image, channels included; only some noise laws depend on it.
-            share: Share of alpha, in (0, 1], that ``compute()`` may err with; 1 for a number of samples that is fixed
-                in advance. :meth:`Accumulator.result` takes another one.
+            share: Share of alpha, in (0, 1], that ``compute()`` uses; 1 for a number of samples that is fixed in
+                advance. :meth:`Accumulator.result` accepts another share.
 
         Raises:
             InputError: If the theorem does not cover the noise, the maps are too small for the settings, or the noise
@@ -98,11 +98,11 @@ class Certificate(Settings, Frozen, ABC):
 
     @abstractmethod
     def smallest_num_samples(self, num_pixels: int, share: float = 1.0) -> int:
-        """Fewest samples with which this certificate can say anything about maps of ``num_pixels``.
+        """Smallest number of samples with which this certificate can certify anything about maps of ``num_pixels``.
 
         Args:
-            num_pixels: Pixels of a map.
-            share: Share of alpha that the result may err with.
+            num_pixels: Number of pixels of a map.
+            share: Share of alpha that the result uses.
 
         Raises:
             InputError: If the settings do not fit maps of that size.
@@ -111,9 +111,9 @@ class Certificate(Settings, Frozen, ABC):
     def fixed(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None, num_samples: int, share: float
     ) -> dict[str, Any]:
-        """Fields of the result that follow from the settings, the noise and the shapes, whatever the samples were.
+        """Fields of the result that follow from the settings, the noise and the shapes, not from the samples.
 
-        An audit puts them in place of those that a file holds, and derives the result again.
+        An audit replaces the fields in a file by these, and derives the result again.
 
         Args:
             noise: Noise law.
@@ -131,28 +131,31 @@ class Certificate(Settings, Frozen, ABC):
         }
 
     def measures(self) -> Sequence[Measure]:
-        """What of the results is worth a metric, e.g. while a network is trained; none for most kinds of your own."""
+        """What metrics report of the results, e.g. during training; empty by default."""
         return ()
 
     def check_result(self, result: Any) -> None:
-        """Refuse a result that this certificate cannot have given, beyond what its own ``rederive`` finds.
+        """Refuse a result that this certificate cannot have given, besides the checks of the result's ``rederive``.
+
+        Args:
+            result: Result read from a file.
 
         Raises:
-            InputError: Saying why.
+            InputError: If it cannot; the message says why.
         """
 
     def conditions(self) -> dict[str, Any]:
-        """Settings of this certificate that belong to the record of how the samples were used; plain values."""
+        """Settings of this certificate that are recorded with the samples, since they say how the samples were used."""
         return {}
 
     def check_share(self, share: float) -> None:
-        """Refuse a share of alpha that no look has, or any but all of it where the theorem allows one look only.
+        """Refuse a share of alpha outside (0, 1], and a share below 1 if the theorem allows one look only.
 
         Args:
-            share: Share of alpha that a result may err with.
+            share: Share of alpha that a result uses.
 
         Raises:
-            InputError: Naming what is allowed.
+            InputError: If the share is not allowed; the message names what is.
         """
         if not 0 < share <= 1:
             raise InputError(f"share must lie in (0, 1], got {share}")
@@ -162,24 +165,27 @@ class Certificate(Settings, Frozen, ABC):
     def check_noise(self, noise: Noise) -> None:
         """Refuse a noise law that the theorem, with the settings of this certificate, does not cover.
 
+        Args:
+            noise: Noise law.
+
         Raises:
-            InputError: Naming what is covered.
+            InputError: If it is not covered; the message names the laws that are.
         """
         if not isinstance(noise, self.laws):
             covered = " or ".join(law.__name__ for law in self.laws)
             raise InputError(f"{type(self).__name__} is proved for {covered}, not for {type(noise).__name__}")
 
     def check_slack(self, noise: Noise, num_samples: int, dimension: int, share: float = 1.0) -> None:
-        """Refuse noise that spends all of alpha by itself, since it is not drawn from exactly the law of the theorem.
+        """Refuse noise that alone spends all of alpha, since it is not drawn from exactly the law of the theorem.
 
         Args:
             noise: Noise law.
-            num_samples: Samples of an image.
+            num_samples: Samples per image.
             dimension: Number of values of the image, channels included.
-            share: Share of alpha that the result may err with.
+            share: Share of alpha that the result uses.
 
         Raises:
-            InputError: Naming the smallest alpha that is enough.
+            InputError: If it does; the message names the smallest alpha that is enough.
         """
         slack = alpha_slack(noise, num_samples, dimension)
         if slack >= self.alpha * share:
@@ -193,10 +199,10 @@ class Certificate(Settings, Frozen, ABC):
         """Refuse a device on which the samples cannot be counted.
 
         Args:
-            device: Where the maps are.
+            device: Device of the maps.
 
         Raises:
-            InputError: Naming what to use.
+            InputError: If they cannot be counted there; the message names devices that work.
         """
 
 
@@ -209,21 +215,21 @@ def _height_and_width(map_shape: Sequence[int]) -> tuple[int, int]:
 
 
 class Accumulator(Metric, ABC, Generic[R]):
-    """Statistics of the noisy maps of one image; :meth:`Certificate.start` makes it.
+    """Statistics of the noisy maps of one image; :meth:`Certificate.start` returns it.
 
-    Call order: :meth:`update` with every block of maps, then ``compute()`` for the result at the share of alpha that
-    was given to ``start``, or :meth:`result` at any look. Neither changes what was counted. ``reset()`` forgets all
-    samples. States are sums (counts, never maps), so the samples of one image can be drawn on several devices and
-    added: the certificate's ``sync_on_compute=True`` does that.
+    Order of calls: :meth:`update` with every block of maps, then ``compute()`` for the result at the share of alpha
+    that was given to ``start``, or :meth:`result` at any look. Neither changes what was counted. ``reset()`` removes
+    all samples. States are sums (counts, never maps), so the samples of one image can be drawn on several devices and
+    added: a certificate with ``sync_on_compute=True`` does that.
 
     A subclass implements :meth:`allocate`, :meth:`count` and :meth:`conclude`.
 
     Args:
-        certificate: What is certified.
+        certificate: The certificate.
         noise: Noise law.
         map_shape: Height and width of the maps.
         dimension: Number of values of the image, channels included.
-        share: Share of alpha that ``compute()`` may err with.
+        share: Share of alpha that ``compute()`` uses.
 
     Raises:
         InputError: If the certificate does not cover the noise, the maps or the share, or the dimension is missing.
@@ -264,14 +270,18 @@ class Accumulator(Metric, ABC, Generic[R]):
 
     @abstractmethod
     def count(self, block: MapBlock) -> None:
-        """Add a block to the states."""
+        """Add a block to the states.
+
+        Args:
+            block: Maps of fresh samples.
+        """
 
     @abstractmethod
     def conclude(self, share: float) -> R:
-        """The result of the samples in the states, which stay as they are.
+        """The result of the samples in the states, which it does not change.
 
         Args:
-            share: Share of alpha that the result may err with.
+            share: Share of alpha that the result uses.
 
         Raises:
             InputError: If there are no samples, or too few of them.
@@ -279,11 +289,11 @@ class Accumulator(Metric, ABC, Generic[R]):
 
     @property
     def num_pixels(self) -> int:
-        """Pixels of a map."""
+        """Number of pixels of a map."""
         return self.map_shape[0] * self.map_shape[1]
 
     def update(self, maps: Tensor | MapBlock) -> None:
-        """Take in a block of noisy maps.
+        """Count a block of noisy maps.
 
         Args:
             maps: Maps ``[b, H, W]`` of ``b`` fresh samples, or a block that other accumulators share.
@@ -300,22 +310,26 @@ class Accumulator(Metric, ABC, Generic[R]):
         self.num_invalid += self.invalid(block)
 
     def shape_of(self, block: MapBlock) -> tuple[int, ...]:
-        """Height and width of what is counted."""
+        """Height and width of the maps of a block."""
         return tuple(block.maps.shape[1:])
 
     def invalid(self, block: MapBlock) -> Tensor:
-        """How many samples of a block gave NaN or infinity, scalar; they vote for nothing."""
+        """Number of samples of a block that gave NaN or infinity, scalar; they vote for nothing."""
         return block.num_invalid
 
     def compute(self) -> R:
-        """The result of the samples so far, at the share of alpha that was given to ``start``."""
+        """The result of the samples so far, at the share of alpha that was given to ``start``.
+
+        Raises:
+            InputError: If there are no samples, or too few of them.
+        """
         return self.conclude(self.share)
 
     def result(self, share: float) -> R:
         """The result of the samples so far, at another share of alpha, as at one of several looks.
 
         Args:
-            share: Share of alpha that the result may err with.
+            share: Share of alpha that the result uses.
 
         Raises:
             InputError: If there are no samples, or the certificate does not allow the share.
@@ -328,13 +342,13 @@ class Accumulator(Metric, ABC, Generic[R]):
             self.unsync(should_unsync=self._is_synced)
 
     def record(self, share: float) -> dict[str, Any]:
-        """The fields of the result that every kind has, and those of :meth:`Certificate.fixed`.
+        """The fields that results of all kinds have, and the fields of :meth:`Certificate.fixed`.
 
         Args:
-            share: Share of alpha that the result may err with.
+            share: Share of alpha that the result uses.
 
         Raises:
-            InputError: If there are no samples, or the noise spends all of alpha by itself.
+            InputError: If there are no samples, or the noise alone spends all of alpha.
         """
         num_samples, num_invalid = int(self.num_samples), int(self.num_invalid)
         if not num_samples:

@@ -16,10 +16,10 @@ from lit_certattr.errors import InputError
 
 @runtime_checkable
 class CountsPixels(Protocol):
-    """Counts what is certified, so that sampling can stop when that is enough."""
+    """Counts certified pixels, so that sampling can stop when there are enough."""
 
     def certified_count(self, radius: float = 0.0) -> tuple[int, int]:
-        """Pixels, over all levels, that are certified at a radius, and how many there could be.
+        """Number of pixels, over all levels, that are certified at a radius, and the largest possible number.
 
         Args:
             radius: Budget in pixel units, in the norm of the result.
@@ -38,7 +38,7 @@ class KeepsOverlap(CountsPixels, Protocol):
 
 @runtime_checkable
 class KeepsCosine(Protocol):
-    """Bounds the cosine of the map and that of a perturbed image."""
+    """Bounds the cosine between the map of the image and the map of a perturbed image."""
 
     def certified_cosine(self, radius: float) -> float:
         """Certified cosine for every perturbation with an l2 norm up to ``radius``, in [0, 1]; 0 where none is."""
@@ -50,8 +50,8 @@ class LabelsPixels(Protocol):
     """Labels pixels as important or unimportant, for one level of K or several.
 
     Attributes:
-        top_k: The levels as they were asked for, shares or pixel counts.
-        sizes: Pixels in the top K at each level.
+        top_k: The levels as the user gave them, shares or pixel counts.
+        sizes: Number of pixels in the top K at each level.
     """
 
     top_k: tuple[float, ...]
@@ -60,8 +60,11 @@ class LabelsPixels(Protocol):
     def labels_at(self, radius: float) -> Tensor:
         """Labels that hold for every perturbation with an l2 norm up to ``radius``.
 
+        Args:
+            radius: Budget in pixel l2 units.
+
         Returns:
-            int8 ``[K, H, W]``: 1 important, 0 unimportant, -1 neither is certified.
+            int8 ``[K, H, W]``: 1 important, 0 unimportant, -1 if neither is certified.
         """
         ...
 
@@ -77,7 +80,7 @@ class HasRadii(Protocol):
 
 @runtime_checkable
 class HasMajority(Protocol):
-    """Knows which pixels most of its samples put in their top K."""
+    """Knows which pixels are in the top K of most samples."""
 
     def majority(self) -> Tensor:
         """Whether more than half of the samples put a pixel in the top K, bool ``[K, H, W]``."""
@@ -86,7 +89,7 @@ class HasMajority(Protocol):
 
 @runtime_checkable
 class HasSmoothedMap(Protocol):
-    """Has an estimate of the smoothed map that it is about."""
+    """Has an estimate of the smoothed map."""
 
     def smoothed_map(self) -> Tensor:
         """The estimate, float32 ``[H, W]``: votes as shares of the samples, or a mean of maps."""
@@ -95,10 +98,13 @@ class HasSmoothedMap(Protocol):
 
 @runtime_checkable
 class HasNull(Protocol):
-    """Knows what pure noise would reach."""
+    """Knows the shares that random maps would reach."""
 
     def null_shares(self, radius: float = 0.0) -> dict[str, Tensor]:
-        """Shares of the pixels that independent random maps would be expected to reach.
+        """Expected shares of certified pixels for independent random maps.
+
+        Args:
+            radius: Budget in pixel l2 units.
 
         Returns:
             ``"one"``, ``"zero"`` and ``"certified"``, each float64 ``[K]``.
@@ -108,12 +114,12 @@ class HasNull(Protocol):
 
 @runtime_checkable
 class Rederivable(Protocol):
-    """Follows from the statistics that it holds, so that an audit can derive it again."""
+    """Can be derived again, by an audit, from the statistics that it holds."""
 
     def rederive(self) -> Self:
-        """The result that the counts and settings held here give, by the function that certifies.
+        """The result that the certifying function gives for the stored counts and settings.
 
-        An honest result equals it bit by bit; one that was altered afterwards does not.
+        An unchanged result equals it bit for bit; a result that was altered afterwards does not.
 
         Raises:
             InputError: If no samples can have given these counts.
@@ -123,24 +129,24 @@ class Rederivable(Protocol):
 
 @runtime_checkable
 class Claims(Protocol):
-    """Rests on lower bounds of means over the noise, which fresh noise can contradict."""
+    """Depends on lower bounds of means over the noise, which fresh noise can contradict."""
 
     def claims(self) -> dict[str, Tensor]:
-        """What everything that this result says rests on: lower bounds of means over the noise, by what is meant.
+        """Lower bounds of means over the noise, by name; all statements of this result depend on them.
 
         Each is float64 of any shape, e.g. ``[K, H, W]``; 0 claims nothing.
         """
         ...
 
     def upper_bounds(self, fresh: Any, level: float) -> dict[str, Tensor]:
-        """What independent noise allows at most for each of :meth:`claims`.
+        """Upper confidence bounds, from independent noise, of the means in :meth:`claims`.
 
         Args:
-            fresh: The same certificate of the same image, from noise that is independent of this result.
-            level: Probability with which one of the bounds is below the mean that it bounds.
+            fresh: Result of the same certificate for the same image, from noise that is independent of this result.
+            level: Probability that a single bound is below its mean.
 
         Returns:
-            Upper confidence bounds, float64, of the names and shapes of :meth:`claims`.
+            Upper confidence bounds, float64, with the names and shapes of :meth:`claims`.
 
         Raises:
             InputError: If the maps have another shape.
@@ -155,7 +161,7 @@ class Masks(NamedTuple):
         ties: Tie rule of the top K.
         size: K in pixels.
         votes: Votes of all samples, ``[H, W]``.
-        tied: Average share of the pixels that tie across the threshold.
+        tied: Average share of the pixels of a map that tie across the threshold.
     """
 
     ties: str
@@ -166,28 +172,28 @@ class Masks(NamedTuple):
 
 @runtime_checkable
 class CountsMasks(Protocol):
-    """Counts exact top-K masks, as other certificates of the same image do with the same samples.
+    """Counts exact top-K masks, so that its counts agree with other certificates of the same image and samples.
 
     Attributes:
-        num_constant: Samples whose map was constant; they vote for nothing.
+        num_constant: Number of samples with a constant map; they vote for nothing.
     """
 
     num_constant: int
 
     def masks(self) -> Iterator[Masks]:
-        """The counts of each K; none where a certificate counts other maps than masks."""
+        """The counts for each K; empty if the certificate counts other maps than masks."""
         ...
 
 
 def offering(result: Result, capability: Any) -> Any:
-    """``result``, if it offers a capability.
+    """Check that a result offers a capability, and return it.
 
     Args:
         result: A result.
         capability: One of the protocols of this module.
 
     Raises:
-        InputError: Naming kinds that do.
+        InputError: If it does not; the message names kinds that do.
     """
     if isinstance(result, capability):
         return result
@@ -197,7 +203,7 @@ def offering(result: Result, capability: Any) -> Any:
 
 
 def _members(capability: Any) -> set[str]:
-    """Names that a protocol asks for."""
+    """Names that a protocol requires."""
     asked: set[str] = set()
     for base in capability.__mro__:
         if base not in (Protocol, object):

@@ -1,9 +1,9 @@
-"""Columns of the table of a run (``results.parquet``), as the kinds of this package fill them."""
+"""Columns of the table of a run (``results.parquet``) that the kinds of this package fill."""
 
 from collections.abc import Iterable, Mapping
 
 HEAD = ("id", "certificate", "kind", "level", "top_k", "size", "num_pixels", "target", "prediction", "label")
-"""The first columns, in their order."""
+"""The first columns, in order."""
 _TEXT = ("id", "certificate", "kind", "noise", "radius_norm", "attribution", "target_rule", "flags")
 _WHOLE = ("level", "size", "num_pixels", "target", "prediction", "label", "num_samples", "threshold", "num_constant")
 _REAL: tuple[str, ...] = ("top_k", "alpha", "sigma", "tau", "tied", "mean_radius", "max_radius", "half_radius")
@@ -13,11 +13,11 @@ AT_RADII = ("one_share", "certified", "overlap", "cosine")
 """Quantities that have a column for each radius."""
 AVERAGED: tuple[str, ...] = ("one_share", "one", "zero", "certified", "mean_radius", "overlap", "half_radius")
 AVERAGED += ("norm", "cosine90_radius", "lp_half_radius")
-"""Columns without a radius whose means over the images are worth logging."""
+"""Columns without a radius whose means over the images are logged."""
 
 
 def column_at(name: str, radius: float) -> str:
-    """Name of a column at a radius; no dots, which metric and file tools trip over.
+    """Name of a column at a radius, without dots, which some metric and file tools do not accept.
 
     Args:
         name: Name of the quantity.
@@ -31,7 +31,7 @@ def column_at(name: str, radius: float) -> str:
 
 
 def common_columns(radii: Iterable[float]) -> dict[str, type]:
-    """Columns that every table has, in their order, each with the type of its values.
+    """Columns that every table has, in order, each with the type of its values.
 
     Args:
         radii: Radii of the columns, in pixel l2 units.

@@ -1,4 +1,4 @@
-"""Certified cosine: how far no small perturbation can turn a smoothed attribution map."""
+"""Certified cosine: a bound on how far a small perturbation can turn a smoothed attribution map."""
 
 import itertools
 from collections.abc import Sequence
@@ -20,29 +20,30 @@ class CosineCertificate(Certificate):
     r"""Certified cosine of a uniformly smoothed map (after Wang & Kong, 2024), with a valid bound.
 
     What it says: with probability at least :math:`1 - \alpha`, for all radii r at once, under every perturbation with
-    an l2 norm up to r the cosine of the smoothed map and that of the perturbed image is at least T(r).
+    an l2 norm up to r the cosine between the smoothed maps of the image and of the perturbed image is at least T(r).
 
     The smoothed map is :math:`h(x) = E\,g(x + \eta)`, with g the attribution map divided by its l2 norm (zero where
-    the map is zero), so :math:`\|g\|_2 \le 1` by construction. How far h can turn depends only on its norm and on how
-    much the shift changes the noise.
+    the map is zero), so :math:`\|g\|_2 \le 1` by construction. The bound on the angle depends only on the norm of h
+    and on how much the shift changes the noise law.
 
-    - Ball noise: through the total variation q, :func:`~lit_certattr.certificates.cosine_bounds.cosine_bound_signed`,
+    - Ball noise: by the total variation q, :func:`~lit_certattr.certificates.cosine_bounds.cosine_bound_signed`,
       which is tight, or :func:`~lit_certattr.certificates.cosine_bounds.cosine_bound_nonnegative`.
     - Gaussian noise: :func:`~lit_certattr.certificates.gaussian_cosine.gaussian_cosine_bound`, exact for maps of any
-      sign. It certifies longer radii than ball noise of the same sigma wherever the norm is large.
+      sign. It certifies larger radii than ball noise of the same sigma if the norm is large.
 
     Proofs, and why the published formula is not used: docs/certificates.md.
 
-    **Samples.** The first ``num_selection`` maps choose a direction u, the mean's. Each later map is projected on u,
-    and u follows the mean of *all earlier* maps whenever their number has doubled; :func:`norm_lower_bound` holds
-    for such directions. Blocks may straddle the boundaries. With ``sync_on_compute`` each process chooses its own
-    direction from its own first samples and the projections are put side by side in the order of the processes,
-    which the same argument covers; the number is then not bit-identical to that of one process.
+    **Samples.** The first ``num_selection`` maps choose a direction u: the direction of their mean. Each later map is
+    projected on u, and u is updated to the mean of *all earlier* maps whenever their number has doubled;
+    :func:`norm_lower_bound` holds for such directions. A block may contain samples of several directions. With
+    ``sync_on_compute`` each process chooses its own direction from its own first samples, and the projections are
+    concatenated in the order of the processes, which the same argument covers; the result then differs in its last
+    bits from the result of one process.
 
     Args:
         alpha: Probability of any false statement about one image, at all radii and cosines together.
-        nonnegative: Declares that the attribution method gives no negative values anywhere (``Gradient()`` with
-            its default channels does not), which allows a better bound. A negative value in any sample is refused.
+        nonnegative: Declares that the attribution method never gives negative values (true for ``Gradient()`` with
+            its default channels), which allows a better bound. A negative value in any sample is refused.
         num_selection: Samples that only choose the first direction.
         sync_on_compute: Use the samples of all processes.
 
@@ -135,7 +136,7 @@ class CosineCertificate(Certificate):
 
 
 class CosineAccumulator(Accumulator[CosineResult]):
-    """Projections of the normalised maps on directions that earlier maps chose, and products of pairs of maps."""
+    """Projections of normalised maps on directions chosen by earlier maps, and inner products of pairs of maps."""
 
     certificate: CosineCertificate
     total: Tensor
@@ -186,7 +187,7 @@ class CosineAccumulator(Accumulator[CosineResult]):
         self.projections.append(torch.cat(projected))
 
     def _multiply_pairs(self, maps: Tensor, scale: Tensor) -> Tensor:
-        """Products of the 1st and 2nd, 3rd and 4th, ... normalised map of the image, across blocks."""
+        """Inner products of the 1st and 2nd, 3rd and 4th, ... normalised map of the image, across blocks."""
         if self._unpaired is not None:
             maps, scale = torch.cat([self._unpaired, maps]), torch.cat([scale.new_ones(1), scale])
         self._unpaired = maps[-1:] * scale[-1:, None] if len(maps) % 2 else None
@@ -201,7 +202,7 @@ class CosineAccumulator(Accumulator[CosineResult]):
         if nonnegative and (negative := int(self.num_negative)):
             raise InputError(
                 f"{negative} of {record['num_samples']} noisy maps have negative values; "
-                "set nonnegative to false, or use an attribution without sign"
+                "set nonnegative to false, or use an attribution without negative values"
             )
         low = 0.0 if nonnegative else -1.0
         projections, products = (
@@ -211,7 +212,7 @@ class CosineAccumulator(Accumulator[CosineResult]):
         if not len(projections):
             raise InputError(
                 f"{record['num_samples']} samples, but num_selection={record['num_selection']} of them only choose a "
-                "direction; draw more"
+                "direction; increase num_samples or decrease num_selection"
             )
         record["flags"] += zero_flags(int(self.num_zero), record["num_samples"])
         return CosineResult(

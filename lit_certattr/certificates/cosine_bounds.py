@@ -14,9 +14,9 @@ from lit_certattr.smoothing import GaussianNoise, Noise, UniformBallNoise
 
 
 def total_variation(law: Noise, radius: float, dimension: int) -> float:
-    r"""Largest total variation between the noise at x and at :math:`x + \delta`, :math:`\|\delta\|_2 \le` radius.
+    r"""Largest total variation distance of the noise at x and at :math:`x + \delta`, :math:`\|\delta\|_2 \le` radius.
 
-    Ball of radius r: the share of one ball that the other does not cover,
+    Ball of radius r: the share of one ball outside the other,
     :math:`I_{\epsilon^2/4r^2}(\tfrac12, \tfrac{d+1}{2})`, and 1 from :math:`\epsilon = 2r` on. Gaussian:
     :math:`2\Phi(\epsilon/2\sigma) - 1` in every dimension, which is also the limit of the ball.
 
@@ -26,7 +26,7 @@ def total_variation(law: Noise, radius: float, dimension: int) -> float:
         dimension: Number d of values of the *image* (channels too), not of the map.
 
     Raises:
-        InputError: If the law is another one, or the radius is negative.
+        InputError: If the law is neither ball nor Gaussian noise, or the radius is negative.
 
     Example:
         >>> round(total_variation(UniformBallNoise(sigma=5**-0.5), radius=1.0, dimension=3), 12)  # unit ball: 11/16
@@ -47,12 +47,12 @@ def radius_over_sigma(law: Noise, variation: float, dimension: int) -> float:
     """Inverse of :func:`total_variation`: the shift, in units of sigma, at which it reaches ``variation``.
 
     Args:
-        law: Noise law; ball or Gaussian. Only its kind matters.
+        law: Noise law; ball or Gaussian. Only its type matters.
         variation: Total variation in [0, 1).
         dimension: Number of values of the image.
 
     Raises:
-        InputError: If the law is another one.
+        InputError: If the law is neither ball nor Gaussian noise.
 
     Example:
         >>> round(radius_over_sigma(GaussianNoise(1.0), 0.6826894921, 784), 6)
@@ -70,7 +70,7 @@ def cosine_bound_signed(norm: float, variation: float) -> float:
     r"""Smallest cosine of :math:`h(x)` and :math:`h(x + \delta)` over *all* g with :math:`\|g\|_2 \le 1`: tight.
 
     Non-decreasing in ``norm``, non-increasing in ``variation``; so a lower bound of the norm and the largest shift
-    cover all smaller shifts. -1 where nothing can be said.
+    cover all smaller shifts. -1 where nothing is proved.
 
     Args:
         norm: :math:`\kappa`, in [0, 1].
@@ -92,7 +92,7 @@ def cosine_bound_signed(norm: float, variation: float) -> float:
 def cosine_bound_nonnegative(norm: float, variation: float) -> float:
     r"""Lower bound of the cosine for maps without negative values, :math:`g \ge 0` and :math:`\|g\|_2 \le 1`.
 
-    The better of the bound for such maps and :func:`cosine_bound_signed`; nearly tight. 0 where nothing can be said.
+    The better of the bound for such maps and :func:`cosine_bound_signed`; nearly tight. 0 where nothing is proved.
 
     Args:
         norm: :math:`\kappa`, in [0, 1].
@@ -128,7 +128,7 @@ def diameter_bound(norm: float, variation: float, diameter: float, floor: float 
         norm: :math:`\kappa = \|h(x)\|_2`, in the units of D.
         variation: q, in [0, 1].
         diameter: Largest l2 distance of two values of g: 2 in the unit ball, sqrt(2) in its non-negative part.
-        floor: What holds anyway: -1, or 0 for maps without negative values.
+        floor: Bound that always holds: -1, or 0 for maps without negative values.
 
     Example:
         >>> round(diameter_bound(0.95, 0.1, 2.0), 6)
@@ -164,7 +164,7 @@ def max_variation(cosine: float, norm: float, nonnegative: bool) -> float:
     """Largest total variation at which :func:`cosine_bound` is still at least ``cosine``, rounded down.
 
     Args:
-        cosine: Cosine to keep, in (0, 1].
+        cosine: Cosine to certify, in (0, 1].
         norm: Norm of the expectation, in [0, 1].
         nonnegative: Whether the maps have no negative values.
 

@@ -17,7 +17,7 @@ from lit_certattr.certificates.result import Result
 
 
 class CosineQuantity(Quantity):
-    """Cosine of the smoothed map and that of the clean image.
+    """Cosine between the smoothed maps of a perturbed image and of the clean image.
 
     Args:
         certificate: Name of the certificate.

@@ -1,4 +1,4 @@
-"""What the cosine certificate gives back, and the bounds that it follows from."""
+"""The result of the cosine certificate, and the bounds from which it follows."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
@@ -29,7 +29,7 @@ _BOUNDS = ("signed", "nonnegative", "gaussian_signed", "gaussian_nonnegative")
 
 
 def bound_name(noise: str, nonnegative: bool) -> str:
-    """The best bound that is proved for the noise law of this name, as a result records it.
+    """Name of the best bound that is proved for a noise law, as results record it.
 
     Args:
         noise: Name of the class of the noise law.
@@ -71,12 +71,12 @@ def inner_product_upper_bound(products: npt.ArrayLike, level: float, nonnegative
     r"""Upper confidence bound of :math:`\langle h(x), h(x') \rangle` from samples of :math:`\langle g, g' \rangle`.
 
     Independent normalised maps g, g' at x and x' have :math:`E \langle g, g' \rangle = \langle h(x), h(x') \rangle`, so
-    the betting bound of one minus the products bounds it from above. At :math:`x' = x` it bounds the squared norm,
-    which no projection can: each only shows what the norm is at least.
+    the betting bound of one minus the products bounds it from above. At :math:`x' = x` it bounds the squared norm
+    from above; projections cannot, since each one only gives a lower bound of the norm.
 
     Args:
         products: Products ``[m]`` of disjoint pairs of maps, in [-1, 1], or in [0, 1] if ``nonnegative``.
-        level: Probability that the bound is too low.
+        level: Probability that the bound is below the inner product.
         nonnegative: Whether the maps have no negative values.
 
     Returns:
@@ -94,21 +94,21 @@ def inner_product_upper_bound(products: npt.ArrayLike, level: float, nonnegative
 
 @attrs.frozen(eq=False)
 class CosineResult(Result):
-    """Certified cosine of one smoothed map and that of the perturbed image, at every radius.
+    """Certified cosine between the smoothed maps of an image and of the perturbed image, at every radius.
 
     Attributes:
-        norm: Lower confidence bound of the norm of the smoothed map, in [0, 1]; everything else follows from it.
-        projections: float64 ``[n]``: the samples that the bound was computed from, in their order.
-        products: float64 ``[m]``: products of disjoint pairs of normalised maps, in their order. Their mean is the
-            squared norm; no claim rests on them, but they can contradict one.
+        norm: Lower confidence bound of the norm of the smoothed map, in [0, 1]; all cosines follow from it.
+        projections: float64 ``[n]``: the samples from which the bound was computed, in order.
+        products: float64 ``[m]``: inner products of disjoint pairs of normalised maps, in order. Their expectation is
+            the squared norm; no claim depends on them, but they can contradict one.
         mean: float64 ``[H, W]``: mean of all normalised noisy maps, the estimate of the smoothed map.
         bound: The theorem: ``"signed"`` or ``"nonnegative"`` for the bound by total variation, for maps of any sign or
-            without negative values; with ``"gaussian_"`` before it, the one of
-            :func:`~lit_certattr.certificates.gaussian_cosine.gaussian_cosine_bound`. Results under Gaussian noise that
-            were written before that bound was known have the former, and keep it.
+            without negative values; with the prefix ``"gaussian_"`` the bound of
+            :func:`~lit_certattr.certificates.gaussian_cosine.gaussian_cosine_bound`. Older results under Gaussian noise
+            use the bound by total variation, and keep it.
         dimension: Number of values of the image.
-        num_selection: Samples that were used to choose a direction only.
-        num_zero: Noisy maps that are zero everywhere; they count as zero.
+        num_selection: Number of samples that only chose a direction.
+        num_zero: Number of noisy maps that are zero everywhere; they count as zero.
     """
 
     kind: ClassVar[str] = "cosine"
@@ -152,7 +152,14 @@ class CosineResult(Result):
         return _LAWS[self.noise](self.sigma)
 
     def at(self, radius: float) -> float:
-        """Certified cosine for every perturbation with l2 norm up to ``radius``; -1 (signed) or 0 if there is none."""
+        """Certified cosine for every perturbation with l2 norm up to ``radius``; -1 (signed) or 0 if there is none.
+
+        Args:
+            radius: Budget in pixel l2 units.
+
+        Raises:
+            InputError: If the radius is negative.
+        """
         if self.gaussian:
             return gaussian_cosine_bound(self.norm, radius / self.sigma * (1 + 1e-15), self.nonnegative)
         return cosine_bound(self.norm, total_variation(self.law, radius, self.dimension), self.nonnegative)
@@ -171,11 +178,18 @@ class CosineResult(Result):
         return tuple(self.mean.shape)
 
     def curve(self, radii: Sequence[float] | Tensor) -> Tensor:
-        """Certified cosine at each radius, float64; they hold all at once."""
+        """Certified cosine at each radius, float64; all of them hold together."""
         return torch.tensor([self.at(float(radius)) for radius in radii], dtype=torch.float64)
 
     def max_radius(self, cosine: float) -> float:
-        """Largest l2 radius up to which at least this cosine, in (0, 1], is certified; 0 where none is."""
+        """Largest l2 radius up to which at least this cosine is certified; 0 if there is none.
+
+        Args:
+            cosine: Cosine in (0, 1].
+
+        Raises:
+            InputError: If the cosine is out of range.
+        """
         radius = self.sigma * self._reach(cosine)
         slack = 1e-13
         while radius > 0 and self.at(radius) < cosine:  # the inverse is rounded: step back until it holds
@@ -191,18 +205,18 @@ class CosineResult(Result):
         return radius_over_sigma(self.law, variation, self.dimension)
 
     def min_sigma(self, cosine: float, radius: float) -> float:
-        """Noise that would certify ``cosine`` at ``radius`` *if* the norm stayed what it is: no certificate.
+        """Sigma that would certify ``cosine`` at ``radius`` *if* the norm did not change: not a certificate.
 
-        The norm depends on sigma itself, so this is a fixed-point condition. Iterate: certify at the returned
-        sigma, ask again; then certify once more at the final sigma with fresh samples (another seed). Only that
-        last result is a certificate.
+        The norm depends on sigma, so this is a fixed-point condition. Iterate: certify at the returned sigma, and call
+        this method again; then certify once more at the final sigma with fresh samples (another seed). Only this last
+        result is a certificate.
 
         Args:
             cosine: Cosine to keep, in (0, 1].
             radius: l2 radius, positive.
 
         Returns:
-            Standard deviation of the noise; ``inf`` where the norm is too small for any.
+            Standard deviation of the noise; ``inf`` if the norm is too small for every sigma.
 
         Raises:
             InputError: If ``radius`` is not positive, or ``cosine`` is out of range.
@@ -213,15 +227,15 @@ class CosineResult(Result):
         return radius / reach if reach > 0 else float("inf")
 
     def displayed(self, radius: float, num_samples: int | None = None) -> float:
-        r"""Certified cosine of two *displayed* maps: ``mean`` of this image, and that of a perturbed image.
+        r"""Certified cosine between two *displayed* maps: ``mean`` of this image and of a perturbed image.
 
         For each fixed perturbation with l2 norm up to ``radius``, whose map is the mean of ``num_samples`` maps under
         noise that is independent of it, with probability at least :math:`1 - 2\alpha`: :math:`\alpha` for
-        the samples of each of the two. It fails for a perturbation that was fitted to the noise of its map.
+        the samples of each of the two. It does not hold for a perturbation that was fitted to the noise of its map.
 
         Args:
             radius: l2 radius.
-            num_samples: Samples of the other map; as many as here if left out.
+            num_samples: Number of samples of the other map; by default the number of samples of this result.
 
         Raises:
             InputError: If ``num_samples`` is below 1, or the radius is negative.
@@ -236,7 +250,7 @@ class CosineResult(Result):
         return diameter_bound(float(self.mean.norm()), moved, 1.0, floor)
 
     def rederive(self) -> Self:
-        """The result that the stored projections give.
+        """Derive the result again from the stored projections.
 
         Raises:
             InputError: If no samples can have given the stored projections or counts.
@@ -254,19 +268,19 @@ class CosineResult(Result):
         return attrs.evolve(self, **changes)
 
     def check_mean(self, level: float = 1e-9) -> None:
-        r"""Refuse a mean that cannot be that of the samples behind the projections and products.
+        r"""Refuse a mean that cannot belong to the samples of the projections and products.
 
-        With T the sum of all normalised maps and :math:`T_k` that of the samples before the k-th direction, the
+        With T the sum of all normalised maps and :math:`T_k` the sum of the maps before the k-th direction, the
         projections of a segment add up to :math:`\langle T_k, T_{k+1} - T_k \rangle / \|T_k\|`, at most
         :math:`\|T_{k+1}\| - \|T_k\|`, so all of them add up to :math:`\|T\|` at most; and no map is longer than 1. The
         products bound the squared norm of the expectation, from which the mean is not further than
         :func:`~lit_certattr.statistics.vector_margin`.
 
         Args:
-            level: Probability with which an honest mean is refused, for each of three bounds.
+            level: Probability that a correct mean is refused, for each of three bounds.
 
         Raises:
-            InputError: Saying what is impossible.
+            InputError: If it cannot; the message says what is impossible.
         """
         length, n = float(self.mean.norm()), self.num_samples
         least = float(self.projections.sum()) / n
@@ -283,11 +297,19 @@ class CosineResult(Result):
             raise InputError(f"the mean has the length {length:.4f}, far from the root of the mean product")
 
     def claims(self) -> dict[str, Tensor]:
-        """The one number that all cosines follow from: the squared norm of the smoothed map."""
+        """The one number from which all cosines follow: the squared norm of the smoothed map."""
         return {_NORM: torch.tensor(self.norm**2, dtype=torch.float64)}
 
     def upper_bounds(self, fresh: Self, level: float) -> dict[str, Tensor]:
-        """Its upper bound from independent noise, see :func:`inner_product_upper_bound`."""
+        """The upper bound of the squared norm from independent noise (:func:`inner_product_upper_bound`).
+
+        Args:
+            fresh: Result of the same certificate for the same image, from independent noise.
+            level: Probability that the bound is below the squared norm.
+
+        Raises:
+            InputError: If the maps have another shape.
+        """
         check_same_shape(self.mean, fresh.mean)
         upper = inner_product_upper_bound(fresh.products.numpy(), level, self.nonnegative)
         return {_NORM: torch.tensor(max(0.0, upper), dtype=torch.float64)}
@@ -328,7 +350,7 @@ class CosineResult(Result):
 
 
 def zero_flags(num_zero: int, num_samples: int) -> tuple[str, ...]:
-    """What a reader must know of maps that are zero everywhere.
+    """Flag about maps that are zero everywhere.
 
     Args:
         num_zero: Number of maps that are zero everywhere.

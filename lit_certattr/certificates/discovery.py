@@ -1,4 +1,4 @@
-"""The classes below a base that this process has imported: those of this package, and those of the user."""
+"""The subclasses of a base that this process has imported, from this package and from others."""
 
 from collections.abc import Callable, Iterator
 from inspect import isabstract
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class SameName(InputError):
-    """Classes of several modules have one name, so that a file cannot say which one it means."""
+    """Classes of several modules have the same name, so that a name in a file is ambiguous."""
 
 
 def is_own(kind: type) -> bool:
@@ -23,10 +23,10 @@ def is_own(kind: type) -> bool:
 
 
 def subclasses(base: type[T]) -> Iterator[type[T]]:
-    """Every class below a base that can be built, those of this package first.
+    """All subclasses of a base that are not abstract, the classes of this package first.
 
     Args:
-        base: The base, which is not among them.
+        base: The base class, which is not included.
 
     Example:
         >>> from lit_certattr.certificates import Result
@@ -44,14 +44,14 @@ def _below(base: type[T]) -> Iterator[type[T]]:
 
 
 def class_named(base: type[T], name: str) -> type[T] | None:
-    """The class of a name below a base; nothing is imported.
+    """The subclass of a base with this name; nothing is imported.
 
     Args:
-        base: The base.
+        base: The base class.
         name: Name of the class, without its module.
 
     Returns:
-        The class of this package, else the one that somebody has imported; ``None`` if there is none.
+        The class of this package, else a class from an imported module; ``None`` if there is none.
 
     Raises:
         SameName: If classes of several other modules have this name.
@@ -64,11 +64,11 @@ def class_named(base: type[T], name: str) -> type[T] | None:
 
 
 def names_of(base: type[T], offers: Callable[[type[T]], bool]) -> str:
-    """The classes of this package below a base that offer something, in words, for messages.
+    """The subclasses of a base in this package that have a property, joined for messages.
 
     Args:
-        base: The base.
-        offers: Whether a class does; those below it do as well, and are not named.
+        base: The base class.
+        offers: Whether a class has the property; its subclasses have it as well, and are not named.
 
     Example:
         >>> from lit_certattr.certificates import Certificate

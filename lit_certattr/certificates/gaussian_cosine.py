@@ -12,8 +12,8 @@ a map.
 Proof, source and the role of each function: docs/certificates.md. The derivation is our own; it is the generalised
 lemma of Neyman and Pearson (Dantzig & Wald, 1951) for a vector-valued test.
 
-Any :math:`(\ell, \psi)` is a proof, so the search for a good one may be inexact. What is released is evaluated with an
-error bound that is added: nothing else has to be trusted.
+Every pair :math:`(\ell, \psi)` gives a valid bound, so the search for a good pair may be inexact. Only the released
+value matters: it is evaluated with an error bound, which is added.
 """
 
 import math
@@ -28,13 +28,13 @@ from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise
 
 _SPAN = 9.0
-"""Standard deviations that the integrals keep of each of the two normal laws: 2.3e-19 of each is cut off."""
+"""The integrals cover this many standard deviations of each of the two normal laws: 2.3e-19 of each is left out."""
 _DIGITS = 36.0
-"""The trapezoidal rule errs by a share of about exp(-36)."""
+"""The relative error of the trapezoidal rule is about exp(-36)."""
 _ERROR = 1e-12
 """Error of an integral whose integrand has the mean 1; proof in :func:`_distances`."""
 _SHORTEST, _LARGEST_NORM = 1e-6, 1 - 1e-6
-"""Shorter lengths count as this one, and larger norms as that one: floating point has too few digits beyond."""
+"""Smaller lengths and larger norms are replaced by these: floating point has too few digits beyond them."""
 _NARROW = (0.15, 0.015, 0.0015)
 """Lower ends that are tried for psi / r: the smaller, the finer the grid. Small norms and long lengths need them."""
 _UNIT = GaussianNoise(1.0)
@@ -43,9 +43,9 @@ _UNIT = GaussianNoise(1.0)
 def gaussian_cosine_bound(norm: float, length: float, nonnegative: bool) -> float:
     r"""Lower bound of the cosine of :math:`h(x)` and :math:`h(x + \delta)`, :math:`\|\delta\|_2 \le r\sigma`.
 
-    For maps of any sign it is exact but for rounding: a map attains it. For maps without negative values it is the
-    larger of that and :func:`~lit_certattr.certificates.cosine_bounds.cosine_bound_nonnegative`, which is not exact.
-    Non-decreasing in ``norm`` and non-increasing in ``length``, but for an error of 1e-9.
+    For maps of any sign it is exact up to rounding: a map attains it. For maps without negative values it is the larger
+    of this bound and :func:`~lit_certattr.certificates.cosine_bounds.cosine_bound_nonnegative`, which is not exact.
+    Non-decreasing in ``norm`` and non-increasing in ``length``, up to an error of 1e-9.
 
     Args:
         norm: :math:`\kappa`, in [0, 1].
@@ -53,7 +53,7 @@ def gaussian_cosine_bound(norm: float, length: float, nonnegative: bool) -> floa
         nonnegative: Whether the maps have no negative values.
 
     Returns:
-        The bound; -1, or 0 for maps without negative values, where nothing can be said.
+        The bound; -1, or 0 for maps without negative values, where nothing is proved.
 
     Raises:
         InputError: If ``length`` is negative.
@@ -73,7 +73,7 @@ def max_length(cosine: float, norm: float, nonnegative: bool) -> float:
     """Largest length at which :func:`gaussian_cosine_bound` is still at least ``cosine``, rounded down.
 
     Args:
-        cosine: Cosine to keep, in (0, 1].
+        cosine: Cosine to certify, in (0, 1].
         norm: Lower bound of the norm, in [0, 1].
         nonnegative: Whether the maps have no negative values.
 
@@ -99,7 +99,7 @@ def max_length(cosine: float, norm: float, nonnegative: bool) -> float:
 
 @lru_cache(maxsize=1 << 14)
 def largest_turn(norm: float, length: float) -> float:
-    r"""Angle that :math:`h(x)` and :math:`h(x + \delta)` do not exceed, whatever the map: the theorem above.
+    r"""Largest angle between :math:`h(x)` and :math:`h(x + \delta)` over all maps, by the theorem above.
 
     The best :math:`\ell` for one :math:`\psi` makes :math:`H(\psi) = E\,|\Lambda/\ell - e^{i\psi}|` smallest, and is
     the same for all norms. The best :math:`\psi` for :math:`\kappa` is where :math:`H^2 + H'^2 = \kappa^2`: a root
@@ -110,7 +110,7 @@ def largest_turn(norm: float, length: float) -> float:
         length: :math:`r`, not negative.
 
     Returns:
-        The angle in radians, rounded up; :math:`\pi/2` where no smaller one can be shown.
+        The angle in radians, rounded up; :math:`\pi/2` where no smaller angle is proved.
 
     Example:
         >>> round(math.cos(largest_turn(0.9, 0.849)), 3)

@@ -1,4 +1,4 @@
-"""What of a certificate's results is worth a metric: a certificate names it, the metrics of that shape do the rest."""
+"""What metrics report of a certificate's results: the certificate names it, and metrics are built from it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ class LabelMeasure(NamedTuple):
     """Shares and radii of labels of pixels (:class:`~lit_certattr.certificates.capabilities.LabelsPixels`).
 
     Attributes:
-        top_k: Levels of the labels.
+        top_k: Levels of K of the labels.
     """
 
     top_k: Sequence[float]
@@ -33,12 +33,12 @@ class CosineMeasure(NamedTuple):
 
 
 class NumberMeasure(NamedTuple):
-    """Any other number that each result has at each radius.
+    """Any other number of a result at a radius.
 
     Attributes:
-        name: Name of the metrics, to which the radius is added.
-        value: The number of a result at a radius.
-        top_k: Level that the names say, if there is one.
+        name: Name of the metrics; the radius is appended.
+        value: Gives the number of a result at a radius.
+        top_k: Level of K in the names; ``None`` for none.
         higher_is_better: Whether a larger mean is better; ``None`` for neither.
     """
 

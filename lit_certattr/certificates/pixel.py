@@ -1,4 +1,4 @@
-"""Pixel-level certificate: which pixels stay important, or unimportant, under every small perturbation."""
+"""Pixel-level certificate: the pixels that stay important, or unimportant, under every small perturbation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -46,12 +46,12 @@ class PixelCertificate(VoteCertificate):
     Args:
         top_k: Levels of sparsity: shares of the pixels in (0, 1), or pixel counts.
         alpha: Probability of any false statement about one image, over all pixels and levels.
-        tau: Vote level in [1/2, 1) that a label must be shown to reach. The default gives every label that has a
-            positive radius; a higher one, e.g. 0.75, gives up labels of small radius and gains a little on the
-            others.
+        tau: Vote level in [1/2, 1) that the vote for a label must be shown to reach. The default gives every label
+            with a positive radius; a higher level, e.g. 0.75, gives no labels of small radius and slightly larger radii
+            for the others.
         correction: How the pixels share alpha. ``"bonferroni"`` gives each label its own radius. ``"holm"`` tests
-            the one vote level tau step by step (:func:`~lit_certattr.statistics.two_label_holm`): a few more labels
-            (docs/early_stopping.md: 0.2 to 7 %), and every radius is exactly sigma * Phi^-1(tau), no larger.
+            the single vote level tau step by step (:func:`~lit_certattr.statistics.two_label_holm`): it gives a few
+            more labels (docs/early_stopping.md: 0.2 to 7 %), but every radius is exactly sigma * Phi^-1(tau).
         ties: Tie rule of the masks.
         sync_on_compute: Add the samples of all processes.
 
@@ -86,7 +86,7 @@ class PixelCertificate(VoteCertificate):
             raise InputError("top_k must name at least one level")
         self.top_k, self.tau, self.correction = levels, float(tau), check_correction(correction)
         if correction == "holm" and tau == 0.5:
-            raise InputError("correction: holm gives labels of one vote level only, tau; give a tau above 0.5")
+            raise InputError("correction='holm' gives labels of one vote level only, tau; set tau above 0.5")
 
     @override
     def measures(self) -> Sequence[Measure]:

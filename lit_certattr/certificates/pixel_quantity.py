@@ -21,7 +21,7 @@ from lit_certattr.statistics import clopper_pearson_upper
 
 
 class PixelQuantity(Quantity):
-    """Pixels whose majority vote gives them a label, at the clean image and at every perturbed one.
+    """Number of pixels that keep their majority label, at the clean image and at every perturbed image.
 
     Args:
         certificate: Name of the certificate.
@@ -59,7 +59,7 @@ class PixelQuantity(Quantity):
 
     @property
     def attack(self) -> str:
-        """One attack a level pushes both labels."""
+        """One attack per level moves the pixels of both labels."""
         return f"{self.certificate}/{self.level}"
 
     def _votes(self, result: PixelResult) -> Tensor:

@@ -38,13 +38,13 @@ Correction = Literal["bonferroni", "holm"]
 
 
 def check_correction(name: str) -> Correction:
-    """The correction of this name.
+    """Check that a correction exists, and return its name.
 
     Args:
         name: Name of the correction.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is no such correction.
     """
     if name not in get_args(Correction):
         raise InputError(f"correction must be one of {', '.join(get_args(Correction))}, got {name!r}")
@@ -52,7 +52,7 @@ def check_correction(name: str) -> Correction:
 
 
 class Fixed(NamedTuple):
-    """The vote that Holm shows, one for all labels, where Bonferroni has a level of Clopper-Pearson bounds."""
+    """The vote that Holm's test proves, the same for all labels; Bonferroni has Clopper-Pearson bounds instead."""
 
     vote: float
 
@@ -120,7 +120,7 @@ class PixelResult(Result):
         """Shares of the pixels at a radius, for each level.
 
         Args:
-            radius: Budget in pixel l2 units; a label counts if its radius is larger, or at 0 if it has one.
+            radius: Budget in pixel l2 units; a label counts if its radius is larger.
 
         Returns:
             ``"one"``, ``"zero"``, ``"certified"`` (their sum) and ``"abstain"``, each float64 ``[K]``.
@@ -131,11 +131,11 @@ class PixelResult(Result):
         return {"one": one, "zero": zero, "certified": one + zero, "abstain": 1 - one - zero}
 
     def labels_at(self, radius: float) -> Tensor:
-        """Labels that every perturbation with an l2 norm up to ``radius`` keeps, int8 ``[K, H, W]``; -1 elsewhere."""
+        """Labels that no perturbation with an l2 norm up to ``radius`` changes, int8 ``[K, H, W]``; -1 elsewhere."""
         return torch.where(self.radius > radius, self.labels, ABSTAIN)
 
     def pixel_radii(self) -> Tensor:
-        """The l2 radius of each label, float32 ``[K, H, W]``; 0 where there is none."""
+        """The l2 radius of each label, float32 ``[K, H, W]``; 0 where there is no label."""
         return self.radius
 
     def majority(self) -> Tensor:
@@ -147,7 +147,7 @@ class PixelResult(Result):
         return self.votes[self.level_order()[-1]].float() / self.num_samples
 
     def certified_count(self, radius: float = 0.0) -> tuple[int, int]:
-        """Labels of either kind that are certified at a radius, and pixels times levels."""
+        """Number of certified labels at a radius, and number of pixels times levels."""
         return int((self.labels_at(radius) != ABSTAIN).sum()), self.labels.numel()
 
     def masks(self) -> Iterator[Masks]:
@@ -165,15 +165,18 @@ class PixelResult(Result):
         A map has K pixels in its top K, but more than K pixels can be there in most of the noisy maps: with
         probabilities :math:`p_i` that add up to K, fewer than :math:`K / \tau` of them exceed :math:`\tau`. So the
         share may exceed 1, as it does on coarse maps, and is below 2 at :math:`\tau = 1/2`.
+
+        Args:
+            radius: Budget in pixel l2 units.
         """
         sizes = torch.tensor(self.sizes, dtype=torch.float64)
         return self.shares(radius)["one"] * self.num_pixels / sizes
 
     def null_shares(self, radius: float = 0.0) -> dict[str, Tensor]:
-        """Shares that independent random maps would be expected to reach, for each level.
+        """Expected shares for independent random maps, for each level.
 
         Pure noise leaves a pixel out of the top K with probability ``1 - K``, so for small K it is "certified"
-        unimportant. A share means something only beyond this baseline.
+        unimportant. A share is informative only above this baseline.
 
         Args:
             radius: Budget in pixel l2 units.
@@ -194,11 +197,15 @@ class PixelResult(Result):
         return {key: torch.from_numpy(np.asarray(value)) for key, value in shares.items()}
 
     def power(self, vote: float) -> float:
-        """Probability that a pixel whose true vote is ``vote`` gets a label with this number of samples."""
+        """Probability that a pixel whose true vote is ``vote`` gets a label with this number of samples.
+
+        Args:
+            vote: Probability in [0, 1].
+        """
         return float(binomial_tail(self.threshold, self.num_samples, vote))
 
     def power_note(self) -> str:
-        """One line that keeps an abstention from being read as instability."""
+        """One line about the power of the test: an abstention need not mean that the map is unstable."""
         if self.threshold > self.num_samples:
             return f"No vote of {self.num_samples} is enough for a label."
         power = min(self.power(0.95), float(np.nextafter(1, 0)))  # a probability below 1, also where the float is not
@@ -269,7 +276,15 @@ class PixelResult(Result):
         return np.stack(curves, axis=1)
 
     def null_curves(self, label: int, radii: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """What pure noise would reach, in the units of :meth:`share_curves`."""
+        """Expected shares for independent random maps, in the units of :meth:`share_curves`.
+
+        Args:
+            label: 1 for important pixels, 0 for unimportant ones.
+            radii: Budgets in pixel l2 units, ``[r]``.
+
+        Returns:
+            Shares ``[r, K]``.
+        """
         key = "one" if label else "zero"
         scale = self.num_pixels / np.array(self.sizes) if label else 1.0
         shares: npt.NDArray[np.float64] = np.stack([self.null_shares(radius)[key].numpy() for radius in radii])
@@ -317,16 +332,16 @@ class PixelResult(Result):
         correction: Correction,
         record: dict[str, Any],
     ) -> Self:
-        """The labels and radii that votes give; the one place where :class:`PixelCertificate` decides.
+        """Labels and radii from votes; the only place where they are computed.
 
         Args:
-            votes: int32 ``[K, H, W]``, see :class:`PixelResult`.
-            num_constant: Samples whose map was constant.
+            votes: int32 ``[K, H, W]``, as in :class:`PixelResult`.
+            num_constant: Number of samples with a constant map.
             tied: Share of tied pixels of each level.
             top_k: Levels of sparsity.
             tau: Vote level of the labels.
             correction: How the pixels share alpha.
-            record: The fields that every result has; a flag is added where no label can be given.
+            record: The fields that every result has; a flag is added if no label is possible.
         """
         n, pixels = record["num_samples"], votes[0].numel()
         alpha = record["alpha"] * record["alpha_share"] - record["alpha_slack"]
@@ -362,7 +377,11 @@ class PixelResult(Result):
         )
 
     def rederive(self) -> Self:
-        """The result that the votes give."""
+        """Derive the result again from the votes.
+
+        Raises:
+            InputError: If no masks can have given these votes.
+        """
         ties = self.sampling.get("ties", "index")
         for votes, top_k in zip(self.votes, self.top_k, strict=True):
             size = top_k_size(top_k, self.num_pixels)
@@ -380,7 +399,7 @@ class PixelResult(Result):
         return {1: self.votes, 0: self.num_samples - self.num_constant - self.votes}
 
     def claims(self) -> dict[str, Tensor]:
-        """The vote that each label is shown to have, float64 ``[K, H, W]`` for each of the two labels."""
+        """The proved lower bound of the vote for each label, float64 ``[K, H, W]`` for each of the two labels."""
         shown = torch.from_numpy(_vote_table(self.num_samples, self.threshold, self._vote_level()))
         return {
             f"vote for {_LABELS[label]}": torch.where(self.labels == label, shown[counts], 0.0)
@@ -388,7 +407,15 @@ class PixelResult(Result):
         }
 
     def upper_bounds(self, fresh: Self, level: float) -> dict[str, Tensor]:
-        """Exact upper bounds of the votes of independent noise, for each of :meth:`claims`."""
+        """Exact upper bounds, from independent noise, of the votes in :meth:`claims`.
+
+        Args:
+            fresh: Result of the same certificate for the same image, from independent noise.
+            level: Probability that a single bound is below its vote.
+
+        Raises:
+            InputError: If the maps have another shape.
+        """
         check_same_shape(self.votes, fresh.votes)
         return {
             f"vote for {_LABELS[label]}": upper_bounds_of_counts(counts, fresh.num_samples, level)
@@ -398,7 +425,7 @@ class PixelResult(Result):
 
 @lru_cache(maxsize=64)
 def _vote_table(num_samples: int, threshold: int, level: "float | Fixed") -> np.ndarray:
-    """Vote that a label with each of the ``num_samples + 1`` counts is shown to have; 0 below the threshold."""
+    """Proved lower bound of the vote for a label, for each of the ``num_samples + 1`` counts; 0 below the threshold."""
     counts = np.arange(num_samples + 1)
     if threshold > num_samples:
         return np.zeros(num_samples + 1)

@@ -1,14 +1,14 @@
 r"""The numbers that a certificate bounds from below, and how a perturbed image bounds them from above.
 
-A certificate says of a number, such as how many pixels stay important, that it is at least c(R) for all perturbations
-up to length R. One perturbation of that length shows that it is at most what is left there. What is left is again known
-from samples only, so it comes as an estimate and as an upper confidence bound: the certificate is contradicted where
-c(R) is above the *bound*.
+A certificate says of a number, such as the number of pixels that stay important, that it is at least c(R) for all
+perturbations up to length R. One perturbation of that length shows that it is at most what is left there. What is left
+is again known from samples only, so it is given as an estimate and as an upper confidence bound: the certificate is
+contradicted if c(R) is above the *bound*.
 
 A kind that can be attacked registers its quantities beside its result (:func:`quantities_of`).
 
 *Error.* The perturbed image is fixed before its noise is drawn. Let ``error`` be the level of one verdict: the
-probability with which its upper bound is too small. How a quantity keeps to it is said beside it.
+probability that its upper bound is too small. How a quantity guarantees it is proved beside the quantity.
 """
 
 from abc import ABC, abstractmethod
@@ -25,15 +25,15 @@ from lit_certattr.certificates.result import Result
 
 
 class Evaluation(NamedTuple):
-    """What fresh noise shows of one perturbed image.
+    """Fresh samples of one perturbed image.
 
     Attributes:
-        results: Its certificates by name; what matters are the counts behind them.
-        clean: Those of the clean image, from noise that is independent, where the certificates are paired.
+        results: Its certificates by name; their counts are used.
+        clean: Certificates of the clean image, from independent noise, if the certificates are paired.
         products: For each paired certificate (:attr:`Result.paired`) the inner products of the normalised maps of both
-            images, sample by sample, float64 ``[n]``; their mean is that of the two smoothed maps.
-        halves: ``results`` and ``clean`` of the first half of the samples, and of the second: who picks the worst of
-            many images by the one may estimate what is left there by the other.
+            images, sample by sample, float64 ``[n]``; their expectation is the inner product of the smoothed maps.
+        halves: ``results`` and ``clean`` of the first half of the samples, and of the second half: one half picks the
+            worst of many images, the other half estimates what is left there.
     """
 
     results: Mapping[str, Result]
@@ -43,14 +43,14 @@ class Evaluation(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What is left of a quantity at one perturbed image. Both tensors are float64 and of one shape.
+    """What is left of a quantity at one perturbed image. Both tensors are float64 and have the same shape.
 
     For pixels each is a 0/1 map ``[H, W]``, since different perturbations may break different pixels; for other
-    quantities a number. What is left under several images, the clean one among them, is the least, element by element.
+    quantities it is a number. For several images, including the clean one, the elementwise minimum is left.
 
     Attributes:
-        kept: As the samples show it.
-        upper: At most, with the stated confidence.
+        kept: Estimate from the samples.
+        upper: Upper confidence bound.
     """
 
     kept: Tensor
@@ -64,12 +64,12 @@ class Quantity(ABC):
         certificate: Name of the certificate.
         kind: Kind of its result.
         name: What is counted, e.g. ``"important"``; one of :attr:`names`.
-        level: Index of the level of K; 0 where there is one.
-        top_k: K as it was asked for; ``None`` where there is none.
-        scale: What a share is a share of: K, the number of pixels, or 1.
-        attack: Name of the attack that is made for it; quantities may share one.
-        title: Of its panel in a figure.
-        unit: What a share is, for the axis of that panel.
+        level: Index of the level of K; 0 if there is only one.
+        top_k: K as the user gave it; ``None`` if there is no K.
+        scale: The number of which shares are taken: K, the number of pixels, or 1.
+        attack: Name of the attack on it; several quantities may share an attack.
+        title: Title of its panel in a figure.
+        unit: Unit of a share, for the axis of that panel.
     """
 
     names: ClassVar[tuple[str, ...]] = ()
@@ -77,7 +77,7 @@ class Quantity(ABC):
     per_pixel: ClassVar[bool] = False
     """Whether each pixel has a claim of its own."""
     place: ClassVar[int] = 9
-    """Order of the panels; equal ones stand as the certificates do."""
+    """Order of the panels; panels of equal order follow the order of the certificates."""
 
     kind: str
     name: str
@@ -90,7 +90,7 @@ class Quantity(ABC):
 
     @property
     def attack(self) -> str:
-        """Name of the attack that is made for this quantity."""
+        """Name of the attack on this quantity."""
         return self.certificate
 
     @property
@@ -105,34 +105,41 @@ class Quantity(ABC):
 
     @abstractmethod
     def certified(self, radius: float) -> float:
-        """The certified number for all perturbations of at most this l2 length: a count or a cosine."""
+        """The certified number, a count or a cosine, for all perturbations with an l2 norm up to ``radius``."""
 
     @abstractmethod
     def reach(self) -> float:
-        """Largest l2 length at which something is certified, for a cosine 0.5."""
+        """Largest l2 radius at which something is certified; for a cosine, the radius of 0.5."""
 
     @abstractmethod
     def objective(self, device: torch.device) -> SmoothedObjective:
-        """What an attack on it follows."""
+        """The objective of an attack on this quantity.
+
+        Args:
+            device: Device of the image.
+        """
 
     @abstractmethod
     def measure(self, results: Mapping[str, Result], clean: Mapping[str, Result]) -> Tensor:
-        """What tells perturbed images apart, smaller where more is lost: vote shares ``[H, W]``, or a number.
+        """A measure that is smaller if more is lost, to compare perturbed images: vote shares ``[H, W]``, or a number.
 
         Args:
             results: Certificates of samples of a perturbed image.
-            clean: Those of the clean image.
+            clean: Certificates of the clean image.
         """
 
     def left(self, measured: Tensor) -> float:
-        """The number that remains, from :meth:`measure`."""
+        """The number that is left, from :meth:`measure`."""
         return float(measured)
 
     def least(self, evaluations: Sequence[Evaluation]) -> float:
-        """What is left under the worst of several perturbed images; for pixels each under its own worst one.
+        """What is left under the worst of several perturbed images; for pixels, each under its own worst image.
 
-        The first half of the samples picks the worst image, the second half estimates what is left there. The least of
-        many estimates would be too small: noise picks it.
+        The first half of the samples picks the worst image, the second half estimates what is left there. The minimum
+        of many estimates from the same samples would be biased downwards.
+
+        Args:
+            evaluations: Fresh samples of each image.
         """
         first, second = (
             torch.stack([self.measure(*one.halves[half]).double() for one in evaluations]) for half in (0, 1)
@@ -145,15 +152,20 @@ class Quantity(ABC):
 
         Args:
             evaluation: Fresh samples of that image.
-            error: Probability with which ``upper`` may be too small.
+            error: Probability that ``upper`` is too small.
         """
 
     def contradicted(self, verdict: Verdict, length: float) -> int:
-        """How many claims about perturbations of this length the verdict contradicts."""
+        """Number of claims about perturbations of this length that the verdict contradicts.
+
+        Args:
+            verdict: What is left at the perturbed image.
+            length: l2 norm of its perturbation.
+        """
         return int(self.certified(length) > float(verdict.upper.sum()))
 
     def share(self, number: float) -> float:
-        """A number of this quantity as a share."""
+        """A number of this quantity as a share of its scale."""
         return number / self.scale
 
 
@@ -175,11 +187,11 @@ def quantities_of(result: Any, certificate: str) -> Iterator[Quantity]:
         certificate: Name of the certificate.
 
     Yields:
-        None for a kind that has registered nothing.
+        The quantities; none for a kind that has registered nothing.
     """
     yield from ()
 
 
 def pixelwise_names() -> frozenset[str]:
-    """Names of the quantities whose pixels have a claim each."""
+    """Names of the quantities in which each pixel has its own claim."""
     return frozenset(name for kind in subclasses(Quantity) if kind.per_pixel for name in kind.names)

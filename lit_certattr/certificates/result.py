@@ -1,4 +1,4 @@
-"""What a certificate gives back: a frozen, self-contained record that can be saved and re-read bit by bit."""
+"""Results of certificates: frozen, self-contained records that can be saved and read again bit for bit."""
 
 import json
 import math
@@ -37,33 +37,33 @@ def _less_than_alpha(result: "Result", field: "attrs.Attribute[float]", slack: f
 class Result(ABC):
     """Base of all results. Tensors live on the CPU.
 
-    A kind of your own says what is certified (:meth:`statement`). What else it may offer is in
+    A kind of your own says what is certified (:meth:`statement`). Its optional capabilities are in
     :mod:`lit_certattr.certificates.capabilities`.
 
     Attributes:
-        num_samples: Samples that were drawn.
-        num_invalid: How many of them gave logits or maps that are NaN or infinite; they vote for nothing.
+        num_samples: Number of samples that were drawn.
+        num_invalid: Number of samples whose logits or maps are NaN or infinite; they vote for nothing.
         alpha: Probability of any false statement about this image, over all pixels and levels together, and over
             all moments at which sampling could have stopped.
-        alpha_share: Share of alpha behind the bounds of this result: 1, or that of one look where sampling may
-            stop early (:mod:`lit_certattr.certification`).
-        alpha_slack: Part of that which the noise itself has spent, since the law that is drawn is not exactly that of
-            the theorem (:func:`~lit_certattr.smoothing.alpha_slack`); the bounds spend the rest. 0 for most laws.
+        alpha_share: Share of alpha that this result uses: 1, or the share of one look if sampling may stop early
+            (:mod:`lit_certattr.certification`).
+        alpha_slack: Part of it that the noise itself spends, since the law that is drawn is not exactly the law of the
+            theorem (:func:`~lit_certattr.smoothing.alpha_slack`); the bounds use the rest. 0 for most laws.
         sigma: Standard deviation of the noise, in pixel units.
         noise: Name of the noise law.
         flags: What a reader must know before believing the numbers, e.g. ``"constant maps"``; often empty.
         sampling: How the samples were drawn: seed, image id, target, batch size, threads, precision, memory
             format, generator, attribution, versions. Part of the certificate, since another explainer or other
-            noise would be another statement. Empty for maps that were fed by hand.
+            noise makes another statement. Empty if the user counted the maps directly, without a certifier.
     """
 
     kind: ClassVar[str] = ""
-    """Key of the result, and what tables and files call it."""
+    """Key of the result, and name of the kind in tables and files."""
     statistics: ClassVar[tuple[str, ...]] = ()
-    """Fields of tensors that count or add up samples: nearly the same where another machine draws the same samples."""
+    """Tensor fields that count or add samples: almost equal if another machine draws the same samples."""
 
     paired: ClassVar[bool] = False
-    """Whether an attack on it compares the noisy maps of both images, sample by sample, as for a cosine."""
+    """Whether attacks compare the noisy maps of clean and perturbed image sample by sample, as for a cosine."""
 
     num_samples: int = attrs.field(kw_only=True)
     num_invalid: int = attrs.field(kw_only=True, default=0)
@@ -84,8 +84,8 @@ class Result(ABC):
         Certified numbers are rounded down where they are not printed in full, so the text is as true as the result.
 
         Args:
-            radius: Budget in pixel units, in the norm of :attr:`radius_norm`; ``None`` for the radius that suits the
-                kind of result. 0 is read like ``None``, since no claim is about a ball of radius 0.
+            radius: Budget in pixel units, in the norm of :attr:`radius_norm`; ``None`` for the default radius of the
+                kind of result. 0 is treated as ``None``, since no claim is about a ball of radius 0.
 
         Raises:
             InputError: If the radius is negative or not a finite number.
@@ -103,17 +103,17 @@ class Result(ABC):
 
     @property
     def radius_norm(self) -> str:
-        """Norm of the perturbations that all radii of this result are about; ``"l2"`` for most kinds."""
+        """Norm of the perturbations in which all radii of this result are measured; ``"l2"`` for most kinds."""
         return "l2"
 
     @property
     def map_shape(self) -> tuple[int, ...] | None:
-        """Height and width of the maps behind this result; ``None`` where it does not say."""
+        """Height and width of the maps of this result; ``None`` if it does not hold them."""
         return None
 
     @property
     def spent_alpha(self) -> float:
-        """What the bounds of this result may err with: ``alpha`` times its share, less the slack of the noise."""
+        """Error probability of the bounds of this result: ``alpha`` times its share, minus the slack of the noise."""
         return self.alpha * self.alpha_share - self.alpha_slack
 
     def _surely(self) -> str:
@@ -121,7 +121,7 @@ class Result(ABC):
         return f"With probability at least {confidence(self.alpha)}"
 
     def noise_in_words(self) -> str:
-        """The noise in words, with the perturbed images that it covers where these are not all."""
+        """The noise in words, with the perturbed images that it covers if it does not cover all."""
         grid = " (perturbed images of whole grey levels)" if self.noise == "DiscreteGaussianNoise" else ""
         return f"{self.noise} with sigma = {exact(self.sigma)}{grid}"
 
@@ -134,12 +134,22 @@ class Result(ABC):
         return {field.name: getattr(self, field.name) for field in attrs.fields(Result)}
 
     def save(self, path: str | Path) -> None:
-        """Write this result to a safetensors file, losslessly and atomically."""
+        """Write this result to a safetensors file, losslessly and atomically.
+
+        Args:
+            path: File to write.
+
+        Raises:
+            InputError: If the file cannot be written.
+        """
         save_results(path, {self.kind: self})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read a result written by :meth:`save`.
+
+        Args:
+            path: File to read.
 
         Raises:
             InputError: If the file is missing, damaged, or holds another kind of result.
@@ -152,12 +162,12 @@ class Result(ABC):
 
 @attrs.frozen(eq=False)
 class UnknownResult(Result):
-    """What a file holds of a kind that nobody has imported: the common fields are known, nothing is claimed.
+    """A result of a kind that is not imported: its common fields are known, and nothing is claimed.
 
     Attributes:
-        type_name: Name of the class that wrote it.
-        plain: Its own plain fields.
-        tensors: Its own tensors.
+        type_name: Name of its class.
+        plain: Plain fields of that class alone.
+        tensors: Tensor fields of that class alone.
     """
 
     kind: ClassVar[str] = "unknown"
@@ -178,7 +188,7 @@ class UnknownResult(Result):
 
 
 def save_results(path: str | Path, results: Mapping[str, Result]) -> None:
-    """Write named results to one safetensors file; the file appears whole or not at all.
+    """Write named results to one safetensors file, atomically.
 
     Equal results give equal bytes.
 
@@ -205,7 +215,7 @@ def save_results(path: str | Path, results: Mapping[str, Result]) -> None:
 def load_results(path: str | Path) -> dict[str, Result]:
     """Read the results of one file.
 
-    The file is data: no code runs, nothing is imported. A result of a kind that nobody has imported is an
+    The file is data: no code runs, and nothing is imported. A result of a kind that is not imported becomes an
     :class:`UnknownResult`.
 
     Args:
@@ -215,7 +225,7 @@ def load_results(path: str | Path) -> dict[str, Result]:
         Results by name.
 
     Raises:
-        InputError: If the file is missing, damaged, or not one of ours.
+        InputError: If the file is missing, damaged, or not written by :func:`save_results`.
     """
     try:
         check_tensors(Path(path))
@@ -247,7 +257,7 @@ def load_results(path: str | Path) -> dict[str, Result]:
 
 
 def _read(name: str, plain: dict[str, Any], tensors: dict[str, Tensor]) -> Result:
-    """A result of the kind of this name, if somebody has imported it."""
+    """A result of the kind with this name, if it is imported."""
     if not isinstance(name, str):
         raise TypeError("the type of a result must be a name")
     kind = class_named(Result, name)
@@ -260,7 +270,7 @@ def _read(name: str, plain: dict[str, Any], tensors: dict[str, Tensor]) -> Resul
 
 
 def _build(kind: type[Result], plain: dict[str, Any], tensors: dict[str, Tensor]) -> Result:
-    """A result from what a file holds, if each field has the declared type; TypeError or ValueError otherwise."""
+    """A result from the fields of a file; TypeError or ValueError if a field has another type than declared."""
     # Files from before a field with a default was there lack it.
     defaults = {field.name: field.default for field in attrs.fields(kind) if isinstance(field.default, int | float)}
     fields: dict[str, Any] = defaults | plain | tensors
@@ -280,7 +290,7 @@ def upper_bounds_of_counts(counts: Tensor, num_samples: int, level: float) -> Te
     Args:
         counts: Counts in 0..``num_samples``.
         num_samples: Number of samples.
-        level: Probability that a bound is below its probability.
+        level: Probability that a single bound is below its probability.
     """
     return _upper_table(num_samples, level)[counts]
 
@@ -305,7 +315,7 @@ def check_same_shape(stored: Tensor, fresh: Tensor) -> None:
 
 
 def budget_of(radius: float | None) -> float | None:
-    """The budget of a statement; ``None`` where it chooses its own.
+    """The budget of a statement; ``None`` for the default of the kind.
 
     Args:
         radius: Radius that the caller asked for, or ``None``.
@@ -321,11 +331,11 @@ def budget_of(radius: float | None) -> float | None:
 
 
 def invalid_flags(num_invalid: int, num_samples: int) -> list[str]:
-    """What a reader must know about samples that gave no map.
+    """Flags about samples that gave no map.
 
     Args:
         num_invalid: Samples whose logits or map are NaN or infinite.
-        num_samples: All samples.
+        num_samples: Number of all samples.
     """
     if not num_invalid:
         return []
@@ -333,7 +343,7 @@ def invalid_flags(num_invalid: int, num_samples: int) -> list[str]:
 
 
 def round_down(values: Any) -> Tensor:
-    """Float32 tensor of float64 values, never above them: a stored radius must not exceed the proven one.
+    """Round float64 values down to float32: a stored radius must not exceed the proven radius.
 
     Args:
         values: Values of any shape.

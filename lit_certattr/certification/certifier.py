@@ -51,19 +51,19 @@ class Certifier:
 
     The work is ``num_samples`` forward and backward passes per image; the noisy maps are ranked once for all
     certificates and only counts are kept, so memory does not grow with ``num_samples``. The noise is a
-    function of (seed, image id, sample index): the same bits whatever the batch size, the order of the images,
-    the number of devices, or the point at which a run was resumed.
+    function of (seed, image id, sample index): it has the same bits for every batch size, order of the images,
+    number of devices, and point at which a run was resumed.
 
-    The processes of a group certify images of their own. With certificates of ``sync_on_compute=True`` they certify the
-    same images together: each draws its share of the samples, and all have the result. They must hold the same
-    network, images and settings, which is compared before anything is sampled; where they differ, or one of them fails,
-    all stop.
+    By default each process certifies images of its own. With certificates of ``sync_on_compute=True`` all processes
+    certify the same images together: each draws its share of the samples, and all get the result. They must hold the
+    same network, images and settings, which are compared before anything is sampled; if they differ, or if one process
+    fails, all processes stop.
 
     Args:
-        attribution: The method whose map is certified.
+        attribution: The attribution method whose map is certified.
         noise: Noise law of the smoothing.
         certificates: Certificates to compute; a mapping names them, a sequence uses their own names. Each has
-            its own ``alpha``; statements of several certificates hold together at the sum of theirs.
+            its own ``alpha``; the statements of several certificates hold together at the sum of their alphas.
         num_samples: Noisy samples per image; the upper limit per image if ``stopping`` is set.
         batch_size: Samples evaluated at once. 16 to 64 are fastest at 224x224 on a CPU, 128 to 256 at 28x28. ``"auto"``
             takes 32 images of 224x224 on a CPU and 512 on an accelerator, in proportion for other sizes, and evaluates
@@ -71,17 +71,18 @@ class Certifier:
         seed: Seed of the noise.
         memory_format: Layout of the noisy images; recorded, since it changes the rounding inside the network.
         fold_batch_norm: Certify the network with its batch normalisation folded into the layers before it
-            (:func:`~lit_certattr.models.fold_batch_norm`): fewer steps, the same function to rounding. Another
-            rounding is another explainer, so it is recorded; the prediction is that of the folded network too.
-        stopping: Rules that may end the sampling of an image early; the first that says so does. They are asked
-            at looks, when the number of samples reaches a power of two. The last look spends half of alpha and the
-            others share the rest equally, so all statements stay valid whatever the rules are
-            (:mod:`lit_certattr.certification.stopping`), and a pixel needs a few more votes than with a fixed number.
-            None: exactly ``num_samples``, with all of alpha.
+            (:func:`~lit_certattr.models.fold_batch_norm`): fewer operations, and the same function up to rounding.
+            Different rounding makes a different explainer, so the setting is recorded; the folded network gives the
+            prediction, too.
+        stopping: Rules that may end the sampling of an image early; it ends as soon as one rule says so. Rules are
+            asked at looks, when the number of samples reaches a power of two. The last look spends half of alpha and
+            the others share the rest equally, so all statements stay valid for every rule
+            (:mod:`lit_certattr.certification.stopping`), and a pixel needs a few more votes than with a fixed number
+            of samples. Without rules: exactly ``num_samples``, with all of alpha.
 
     Raises:
-        InputError: If a number is out of range, two certificates share a name, one does not cover the noise, or one
-            does not allow to stop early.
+        InputError: If a number is out of range, two certificates share a name, or a certificate does not cover the
+            noise or does not support early stopping.
 
     Example:
         >>> from lit_certattr.attribution import Gradient
@@ -121,7 +122,7 @@ class Certifier:
             if certificate.needs_score and score_of(attribution) is None:
                 raise InputError(
                     f"{name} is about the gradient of a probability: use attribution ProbabilityGradient, or a method "
-                    "of your own that has score(model, images, targets) in [0, 1]"
+                    "of your own with score(model, images, targets) in [0, 1]"
                 )
         self.attribution, self.noise, self.certificates = attribution, noise, named
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, whole_number("seed", seed)
@@ -137,9 +138,9 @@ class Certifier:
                 )
 
     def looks(self, map_shape: tuple[int, int]) -> tuple[int, ...]:
-        """Numbers of samples at which an image may stop; ``num_samples`` alone without stopping rules.
+        """Numbers of samples at which sampling may stop; only ``num_samples`` if there are no stopping rules.
 
-        The first is the smallest power of two with which every certificate can say something.
+        The first is the smallest power of two with which every certificate can certify something.
 
         Args:
             map_shape: Height and width of the maps.
@@ -150,10 +151,13 @@ class Certifier:
         return possible_looks(self.certificates, self.num_samples, pixels, lambda number: look_share(1, number))
 
     def check_sample_size(self, map_shape: tuple[int, int]) -> None:
-        """Refuse a number of samples with which a certificate could say nothing about any pixel.
+        """Refuse a number of samples with which a certificate cannot certify any pixel.
+
+        Args:
+            map_shape: Height and width of the maps.
 
         Raises:
-            InputError: Naming the smallest number that can.
+            InputError: If there are too few samples; the message names the smallest number that is enough.
         """
         looks = len(self.looks(map_shape))
         pixels, share = map_shape[0] * map_shape[1], look_share(looks, looks)
@@ -169,31 +173,31 @@ class Certifier:
     ) -> list[dict[str, Result]]:
         """Certify a batch of images, one after the other.
 
-        The model's mode, flags and gradients are left as found. Works inside ``torch.no_grad`` and
+        The mode, flags and gradients of the model stay unchanged. Works inside ``torch.no_grad`` and
         ``torch.inference_mode``.
 
         Args:
             model: Network from images in [0, 1] to logits ``[B, num_classes]``.
             images: Images ``[B, C, H, W]`` in [0, 1], finite, on the network's device.
             targets: Class to explain for each image, ``[B]``; ``None`` takes the network's prediction for the
-                clean image. Fixed before sampling, and recorded.
-            ids: Stable id of each image, which keys its noise; ``None`` uses a hash of the pixels.
+                clean image. The class is fixed before sampling, and recorded.
+            ids: Stable id of each image, which determines its noise; ``None`` uses a hash of the pixels.
             on_block: Called with the number of samples of each finished block, for a progress bar.
 
         Returns:
-            For each image its results by name.
+            One mapping per image, from the names of the certificates to their results.
 
         Raises:
-            InputError: If an image, a target, the network, the method or the number of samples is unusable; nothing is
-                sampled then. Also if the network fails on noisy images later, mixes the images of a whole block, or
-                explains an image otherwise after its samples than before them.
+            InputError: If an image, a target, the network, the method or the number of samples cannot be used; nothing
+                is sampled then. Also if the network later fails on noisy images or mixes the images of a whole block,
+                or if the map of an image after sampling differs from its map before.
         """
         own, given = Share.of_this_process(self.certificates), model
         with own.in_step() as step, torch.inference_mode(False), torch.no_grad(), frozen(check_network(model)):
             images = check_images(images, ids)
             labels = None if targets is None else check_targets(targets, len(images))
             names = [f"image {index}" for index in range(len(images))] if ids is None else [f"image {i}" for i in ids]
-            if self.fold_batch_norm:  # which runs the network, and would not say what is wrong with it
+            if self.fold_batch_norm:  # folding runs the network, and could not name what is wrong with it
                 logits_of(model, images[:1], names[0])
             model = self.network(model, images[:1])
             ids = [content_id(image) for image in images] if ids is None else list(ids)
@@ -221,17 +225,17 @@ class Certifier:
     def preflight(self, model: nn.Module, image: Tensor, target: int, image_id: str, name: str) -> Findings:
         """Check network and method on an image and on a few of its noisy copies, before anything is sampled.
 
-        See :func:`~lit_certattr.preflight.check_function`, which says what must hold.
+        What must hold is listed in :func:`~lit_certattr.preflight.check_function`.
 
         Args:
-            model: What :meth:`network` gave, in eval mode, with frozen parameters.
+            model: Network that :meth:`network` returned, in eval mode, with frozen parameters.
             image: Image ``[1, C, H, W]``, finite and in [0, 1].
             target: Class to explain.
             image_id: Id of the image.
-            name: What a message calls it.
+            name: Name of the image in messages.
 
         Raises:
-            InputError: In one line that names what does not hold, and the remedy.
+            InputError: If something does not hold; the message names it, and the remedy.
         """
         count = min(2, self.num_samples)
         noisy = next(self._sampler.noisy_images(image[0], image_id, 0, count))
@@ -242,24 +246,24 @@ class Certifier:
         return findings
 
     def check_images_apart(self) -> None:
-        """Refuse certificates that add the samples of all processes, where these certify different images.
+        """Refuse certificates that add the samples of all processes, for use where processes certify different images.
 
         Raises:
-            InputError: Naming the certificate.
+            InputError: If a certificate does; the message names it.
         """
         for name, certificate in self.certificates.items():
             if certificate.sync_on_compute:
                 raise InputError(
                     f"certificate {name!r} has sync_on_compute=True, which would add the votes of different images; "
-                    "each process certifies its own here"
+                    "each process certifies its own here; set sync_on_compute to false"
                 )
 
     def network(self, model: nn.Module, image: Tensor) -> nn.Module:
-        """The network that is certified: the one that was given, or its folded copy.
+        """The network that is certified: the given one, or its folded copy.
 
         Args:
             model: The network.
-            image: An image ``[1, C, H, W]`` that it takes.
+            image: An image ``[1, C, H, W]`` that the network accepts.
 
         Raises:
             InputError: If it cannot be folded.
@@ -267,7 +271,7 @@ class Certifier:
         return fold_batch_norm(model, image) if self.fold_batch_norm else model
 
     def block_size(self, image: Tensor) -> int:
-        """Samples of a block.
+        """Number of samples per block.
 
         Args:
             image: Image ``[C, H, W]``, on its device.
@@ -339,7 +343,7 @@ class Certifier:
         }
 
     def start(self, image: Tensor, map_shape: tuple[int, int]) -> dict[str, Accumulator[Result]]:
-        """What counts the samples of an image for each certificate, by name, with no sample yet.
+        """Accumulators that count the samples of an image, one per certificate, by name, with no sample yet.
 
         Args:
             image: Image ``[C, H, W]``, on its device.
@@ -357,15 +361,15 @@ class Certifier:
     def blocks(
         self, model: nn.Module, image: Tensor, target: int, image_id: str, start: int, end: int
     ) -> Iterator[MapBlock]:
-        """The samples ``start .. end - 1`` of one image, as the certificates count them; they share each block.
+        """The samples ``start .. end - 1`` of one image, in blocks that all certificates share.
 
         Args:
-            model: What :meth:`network` gave, in eval mode, with frozen parameters.
+            model: Network that :meth:`network` returned, in eval mode, with frozen parameters.
             image: Image ``[C, H, W]``.
             target: Class to explain.
             image_id: Id of the image; with ``seed`` it fixes the noise.
             start: Index of the first sample.
-            end: Index behind the last one.
+            end: Index of the last sample plus one.
 
         Returns:
             Blocks of at most :meth:`block_size` maps.
@@ -377,13 +381,13 @@ class Certifier:
         return Sampler(self.attribution, self.noise, self.batch_size, self.seed, self.memory_format)
 
     def settings(self) -> dict[str, Any]:
-        """Everything that, beside the network and the image, decides the certificates; plain values.
+        """Everything besides the network and the image that determines the certificates, as plain values.
 
-        Where method, noise, certificates or rules are of classes outside this package, it holds digests of their source
-        and of their state too (:func:`~lit_certattr.settings.foreign.foreign_identity`).
+        For a method, noise, certificate or rule of a class outside this package it also holds digests of the source
+        and the state (:func:`~lit_certattr.settings.foreign.foreign_identity`).
 
         Raises:
-            InputError: If one of them holds something of which no record can say what it is.
+            InputError: If one of them holds an object that a record cannot describe.
         """
         parts = {"attribution": self.attribution, "noise": self.noise}
         parts |= {f"certificate {name}": certificate for name, certificate in self.certificates.items()}

@@ -1,4 +1,4 @@
-"""What was done, where and with what: facts that are recorded, or that processes must share."""
+"""Facts about a run that are recorded, or that must be equal on all processes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from lit_certattr.smoothing import content_id
 
 
 def precision(model: nn.Module, image: Tensor) -> str:
-    """The arithmetic of the network: another precision is another explainer, so it belongs to the certificate.
+    """The precision of the network, e.g. ``float32``; it is recorded, since another precision makes another explainer.
 
     Args:
         model: The network.
-        image: An image on its device.
+        image: An image on the device of the network.
 
     Example:
         >>> precision(nn.Linear(2, 2).double(), torch.zeros(2))
@@ -37,15 +37,15 @@ def facts_to_share(
     ids: Sequence[str],
     generator: str,
 ) -> dict[str, Any]:
-    """What must be the same on processes whose samples are added, beside the settings, in the order of complaints.
+    """What must be equal on processes whose samples are added, besides the settings, in the order of comparison.
 
     Args:
         certificates: The certificates by name.
-        model: The network as it was given.
+        model: The network that the caller gave.
         images: Images ``[B, C, H, W]``.
         labels: Class to explain for each image.
         ids: Ids of the images.
-        generator: What draws the noise.
+        generator: Name of the generator of the noise.
     """
     facts: dict[str, Any] = {}
     for name, certificate in certificates.items():

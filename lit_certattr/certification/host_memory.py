@@ -1,4 +1,4 @@
-"""Memory of the host that is freed and asked for again, pass after pass."""
+"""Host memory that each pass allocates and frees again."""
 
 import ctypes
 import sys
@@ -7,15 +7,15 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Ask the C library to keep freed memory for this process, where it can be asked (glibc).
+    """Make the C library keep freed memory for this process, if it is glibc.
 
-    The activations of a batch are hundreds of megabytes, which glibc returns to the system after each pass and asks
-    for again in the next; every page of them is then cleared anew. Keeping them makes passes on a CPU several percent
-    faster (``docs/performance.md``). The process keeps its peak of memory until it ends. ``certify.py`` and
-    ``train.py`` call this; in a process of your own call it before the first pass.
+    The activations of a batch are hundreds of megabytes, which glibc returns to the system after each pass and
+    allocates again in the next; the system then clears every page again. Keeping them makes passes on a CPU several
+    percent faster (``docs/performance.md``). The process keeps its peak memory until it ends. ``certify.py`` and
+    ``train.py`` call this; in a process of your own, call it before the first pass.
 
     Returns:
-        Whether the C library could be asked.
+        Whether the C library supports this.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     # No trimming; no mapping of its own for a large allocation, which would be returned when it is freed.

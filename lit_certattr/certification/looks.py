@@ -1,4 +1,4 @@
-"""Numbers of samples: at which an image may stop, and which are too few."""
+"""Numbers of samples: those at which sampling may stop, and those that are too few."""
 
 from collections.abc import Callable, Mapping
 
@@ -13,13 +13,13 @@ def possible_looks(
 ) -> tuple[int, ...]:
     """Numbers of samples at which the sampling of an image may stop early.
 
-    The first is the smallest power of two with which every certificate can say something.
+    The first is the smallest power of two with which every certificate can certify something.
 
     Args:
         certificates: The certificates by name.
-        num_samples: Samples of an image, at most; the last look.
+        num_samples: Largest number of samples per image; the last look.
         num_pixels: Pixels of a map.
-        first_share: Share of alpha of the first look, from the number of looks.
+        first_share: Gives the share of alpha of the first look, for a number of looks.
 
     Raises:
         InputError: If the settings of a certificate do not fit maps of that size.
@@ -42,22 +42,22 @@ def possible_looks(
 def check_sample_size(
     certificates: Mapping[str, Certificate], num_samples: int, num_pixels: int, share: float = 1.0
 ) -> None:
-    """Refuse a number of samples with which a certificate could say nothing about any pixel.
+    """Refuse a number of samples with which a certificate cannot certify any pixel.
 
     Args:
         certificates: The certificates by name.
-        num_samples: Samples of an image.
+        num_samples: Samples per image.
         num_pixels: Pixels of a map.
         share: Share of alpha behind the result of that many samples.
 
     Raises:
-        InputError: Naming the smallest number that can.
+        InputError: If there are too few samples; the message names the smallest number that is enough.
     """
     needed = {name: one.smallest_num_samples(num_pixels, share) for name, one in certificates.items()}
     name = max(needed, key=lambda key: needed[key])  # the hungriest, so that one correction is enough
     if num_samples < needed[name]:
         raise InputError(
-            f"num_samples={num_samples} cannot certify even a pixel that always votes the same "
+            f"num_samples={num_samples} cannot certify even a unanimous pixel "
             f"({name}, alpha={exact(certificates[name].alpha)}, {num_pixels} pixels): "
             f"at least {needed[name]} samples are needed"
         )

@@ -9,13 +9,13 @@ from lit_certattr.settings import instance, several
 
 
 def named_certificates(certificates: Any) -> dict[str, Certificate]:
-    """The certificates by name, as a user may give them.
+    """The certificates by name, from a mapping or a sequence of them.
 
     Args:
-        certificates: A mapping, which names them, or a sequence, whose members have names of their own.
+        certificates: A mapping from names to certificates, or a sequence, whose members get their own names.
 
     Raises:
-        InputError: If it is something else, two have the same name, or a name could not be that of a column.
+        InputError: If it is neither, two certificates have the same name, or a name cannot be the name of a column.
 
     Example:
         >>> from lit_certattr.certificates import CosineCertificate, PixelCertificate

@@ -20,9 +20,9 @@ class Sampler:
     """How the samples of an image are drawn and explained; each is a function of (seed, image id, sample index).
 
     Attributes:
-        attribution: The method.
+        attribution: The attribution method.
         noise: Noise law.
-        batch_size: Samples evaluated at once; ``"auto"`` finds what fits into memory.
+        batch_size: Samples evaluated at once; ``"auto"`` finds a number that fits into memory.
         seed: Seed of the noise.
         memory_format: Layout of the noisy images.
     """
@@ -34,7 +34,7 @@ class Sampler:
     memory_format: MemoryFormat
 
     def block_size(self, image: Tensor) -> int:
-        """Samples of a block.
+        """Number of samples per block.
 
         Args:
             image: Image ``[C, H, W]``, on its device.
@@ -48,7 +48,7 @@ class Sampler:
             image: Image ``[C, H, W]``.
             image_id: Id of the image.
             start: Index of the first sample.
-            end: Index behind the last one.
+            end: Index of the last sample plus one.
 
         Returns:
             Blocks ``[b, C, H, W]`` of at most :meth:`block_size` samples.
@@ -67,7 +67,7 @@ class Sampler:
     def blocks(
         self, model: nn.Module, image: Tensor, target: int, image_id: str, start: int, end: int
     ) -> Iterator[MapBlock]:
-        """The samples ``start .. end - 1`` of one image, as certificates count them; they share each block.
+        """The samples ``start .. end - 1`` of one image, in blocks that all certificates share.
 
         Args:
             model: The network that is certified, in eval mode, with frozen parameters.
@@ -75,7 +75,7 @@ class Sampler:
             target: Class to explain.
             image_id: Id of the image.
             start: Index of the first sample.
-            end: Index behind the last one.
+            end: Index of the last sample plus one.
 
         Yields:
             Blocks of at most :meth:`block_size` maps.
@@ -88,7 +88,7 @@ class Sampler:
             start += len(images)
 
     def _what_fits(self, function: Explain) -> Explain:
-        """The function itself, or in parts of a batch that fit into memory where the batch size is to be found."""
+        """The function itself; with ``batch_size="auto"``, applied to parts of a batch that fit into memory."""
         if self.batch_size != "auto":
             return function
 

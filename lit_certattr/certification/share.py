@@ -12,12 +12,12 @@ from lit_certattr.errors import InputError
 class Share(NamedTuple):
     """The part of the samples of an image that this process draws.
 
-    Certificates with ``sync_on_compute`` add the counts of all processes. Were every process to draw all samples, the
-    same ones would be counted several times, and no bound would hold. So sample ``i`` is drawn by one process alone.
+    Certificates with ``sync_on_compute`` add the counts of all processes. If every process drew all samples, the same
+    sample would be counted several times, and no bound would hold. So exactly one process draws sample ``i``.
 
     Attributes:
-        rank: This process.
-        world: How many there are; 1 where counts are not added.
+        rank: Rank of this process.
+        world: Number of processes; 1 if counts are not added.
 
     Example:
         >>> [Share(rank, 3).of(100, 200) for rank in range(3)]
@@ -29,13 +29,13 @@ class Share(NamedTuple):
 
     @classmethod
     def of_this_process(cls, certificates: Mapping[str, Certificate]) -> "Share":
-        """What falls to this process.
+        """The share of this process.
 
         Args:
-            certificates: All that are fed by the samples.
+            certificates: All certificates that are computed from the samples.
 
         Raises:
-            InputError: If some add up over the processes and others do not.
+            InputError: If some certificates add the samples of all processes and others do not.
         """
         if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
             return cls()
@@ -50,12 +50,12 @@ class Share(NamedTuple):
         return cls(distributed.get_rank(), distributed.get_world_size())
 
     def of(self, start: int, end: int) -> tuple[int, int]:
-        """The samples of ``start .. end - 1`` that this process draws, as a start and an end."""
+        """First index, and last index plus one, of the samples among ``start .. end - 1`` that this process draws."""
         first, last = ((end - start) * rank // self.world for rank in (self.rank, self.rank + 1))
         return start + first, start + last
 
     def decided_by_first(self, decision: bool) -> bool:
-        """The decision of the first process, for all: a rule with a clock or a coin may disagree with itself."""
+        """The decision of the first process, for all: rules that use a clock or randomness may decide differently."""
         if self.world == 1:
             return decision
         decisions = [decision]
@@ -63,15 +63,15 @@ class Share(NamedTuple):
         return decisions[0]
 
     def in_step(self) -> "Step":
-        """For work before a meeting of all processes that may fail on some of them."""
+        """Context for work that may fail on some processes, before all processes compare what they hold."""
         return Step(self.world)
 
 
 class Step:
     """Work that every process does for itself before all compare what they hold.
 
-    A process that stopped alone would leave the others waiting for it. So one that fails inside of ``with`` before
-    :meth:`agree` tells them, and all of them stop.
+    If one process stopped alone, the others would wait for it for ever. So a process that fails inside ``with`` before
+    :meth:`agree` tells the others, and all of them stop.
 
     Args:
         world: Number of processes that take part; with 1 nothing is compared.
@@ -93,13 +93,13 @@ class Step:
             self._meet({}, " ".join(f"{'' if isinstance(error, InputError) else f'{kind.__name__}: '}{error}".split()))
 
     def agree(self, facts: Callable[[], Mapping[str, Any]]) -> None:
-        """Refuse to add the counts of processes that do not hold the same.
+        """Refuse to add the counts of processes that hold different values.
 
         Args:
-            facts: Gives what must be the same on all processes: plain values, by their names in the complaint.
+            facts: Gives what must be equal on all processes: plain values, by their names in the message.
 
         Raises:
-            InputError: On all processes, naming what differs, or what has stopped one of them.
+            InputError: On all processes, if a value differs or one process has failed; the message says which.
         """
         if self._alone:
             return

@@ -4,7 +4,7 @@ A run that may stop early looks at its certificates when the number of samples r
 one before, and at the last, ``num_samples``. With L looks, each certificate is computed at the last look with alpha / 2
 and at each of the others with alpha / 2(L - 1) (:func:`~lit_certattr.statistics.look_share`): alpha in all.
 
-Theorem. Whatever rule decides at a look whether to go on, the probability that anything the released result says
+Theorem. Whatever rule decides at a look whether to continue, the probability that anything the released result says
 is false is at most alpha.
 
 Proof. Sizes and shares are fixed before sampling, so the result of each look is an ordinary certificate of a fixed
@@ -12,8 +12,8 @@ number of samples: what it says is false with a probability of at most its share
 the results of *all* L looks are true. The released result is one of them, whichever the rule chose, and whatever it
 looked at: the results, a clock, or the user's patience. ∎
 
-So any rule is valid; a rule decides what a stop costs in certified pixels, never whether they can be believed. What
-is *not* valid is the certificate at full alpha, computed again and again until it pleases.
+So any rule is valid: it decides how many certified pixels a stop costs, never whether the certificates hold. What is
+*not* valid is to compute the certificate at full alpha again and again until the result pleases.
 """
 
 import math
@@ -30,7 +30,7 @@ from lit_certattr.errors import InputError
 from lit_certattr.settings import Settings
 
 LOOK_SHARES = "half of alpha for the last look, the rest in equal parts"
-"""How alpha is shared by the looks, as a run records it. Runs that record nothing have given each look the same."""
+"""How the looks share alpha, as a run records it. Runs that record nothing gave every look the same share."""
 
 
 class Look(NamedTuple):
@@ -50,9 +50,8 @@ class Look(NamedTuple):
 class StoppingRule(Settings, ABC):
     """Decides at each look whether an image has had enough samples.
 
-    A rule of your own implements :meth:`stop`. It may use all that the looks hold; the statements stay valid
-    (proof: :mod:`lit_certattr.certification.stopping`). Keep it free of clocks and random numbers if a run shall be
-    repeatable.
+    A rule of your own implements :meth:`stop`. It may use everything that the looks hold; the statements stay valid
+    (proof: :mod:`lit_certattr.certification.stopping`). To keep a run repeatable, do not use clocks or random numbers.
     """
 
     @abstractmethod
@@ -66,13 +65,16 @@ class StoppingRule(Settings, ABC):
     def check(self, certificates: Mapping[str, Certificate]) -> None:
         """Refuse certificates that this rule cannot work with.
 
+        Args:
+            certificates: The certificates by name.
+
         Raises:
-            InputError: Saying why.
+            InputError: If it cannot; the message says why.
         """
 
 
 class _CountingRule(StoppingRule):
-    """Decides by how many pixels are certified at a radius; certificates that count none have no say."""
+    """Decides by the number of pixels certified at a radius; ignores certificates that count no pixels."""
 
     def __init__(self, radius: float) -> None:
         if not (radius >= 0 and math.isfinite(radius)):
@@ -86,7 +88,7 @@ class _CountingRule(StoppingRule):
             raise InputError(f"{type(self).__name__} needs a certificate that counts pixels: {known}")
 
     def counts(self, look: Look) -> dict[str, tuple[int, int]]:
-        """Certified pixels and how many there could be, for each certificate that counts them."""
+        """Number of certified pixels, and of pixels in all, for each certificate that counts them."""
         return {
             name: result.certified_count(self.radius)
             for name, result in look.results.items()
@@ -105,12 +107,12 @@ def _keeps_overlap(certificate: type[Certificate]) -> bool:
 class AllDecided(_CountingRule):
     """Stops when a share of all pixels is certified, by every certificate that counts pixels.
 
-    With ``share: 1`` it waits for the last pixel, and pixels whose vote is near the threshold stay open for ever:
-    it hardly ever stops. Smaller shares are a target: stop as soon as 80 % of the pixels are certified.
+    With ``share: 1`` it waits for the last pixel, and pixels whose vote is near the threshold are never decided: it
+    hardly ever stops. A smaller share is a target: 0.8 stops as soon as 80 % of the pixels are certified.
 
     Args:
-        share: Share in (0, 1] of the pixels (over all levels; for an overlap: of K) that is enough.
-        radius: Only what is certified at this radius counts (pixel units, norm of the result).
+        share: Share in (0, 1] of the pixels (over all levels; for an overlap: of K) at which sampling stops.
+        radius: Only pixels certified at this radius count (pixel units, norm of the result).
 
     Raises:
         InputError: If a setting is out of range.
@@ -128,14 +130,14 @@ class AllDecided(_CountingRule):
 
 
 class Futility(_CountingRule):
-    """Stops when more samples hardly help: doubling them has certified few new pixels.
+    """Stops when more samples hardly help: doubling their number has certified few new pixels.
 
     Args:
-        gain: Stop when the certified pixels have grown by less than this share since the last look, for every
-            certificate that counts pixels; 0.05 is 5 %. While nothing is certified, sampling goes on.
-        radius: Only what is certified at this radius counts (pixel units, norm of the result). At 0 a pixel
-            counts as soon as it is certified at all, and its radius would still grow with more samples; give the
-            radius that matters to you.
+        gain: Stop when the number of certified pixels has grown by less than this share since the last look, for every
+            certificate that counts pixels; 0.05 is 5 %. While nothing is certified, sampling continues.
+        radius: Only pixels certified at this radius count (pixel units, norm of the result). At 0 a pixel counts as
+            soon as it is certified at all, although its radius would still grow with more samples; give the radius
+            that matters to you.
 
     Raises:
         InputError: If a setting is out of range.
@@ -160,9 +162,9 @@ class OverlapStable(_CountingRule):
     """Stops when every certified top-K overlap has settled since the last look.
 
     Args:
-        tolerance: Change, as a share of K, that counts as none.
-        radius: Radius at which the overlap is read (pixel units, norm of the result). While it is 0 there, sampling
-            goes on.
+        tolerance: Largest change, as a share of K, that counts as no change.
+        radius: Radius at which the overlap is taken (pixel units, norm of the result). While the overlap is 0 there,
+            sampling continues.
 
     Raises:
         InputError: If a setting is out of range, or no certificate gives an overlap.
@@ -177,7 +179,8 @@ class OverlapStable(_CountingRule):
     @override
     def check(self, certificates: Mapping[str, Certificate]) -> None:
         if not any(_keeps_overlap(type(certificate)) for certificate in certificates.values()):
-            raise InputError(f"OverlapStable needs a {names_of(Certificate, _keeps_overlap)}; Futility works without")
+            known = names_of(Certificate, _keeps_overlap)
+            raise InputError(f"OverlapStable needs a {known}; use Futility for certificates without an overlap")
 
     @override
     def stop(self, looks: Sequence[Look]) -> bool:
@@ -192,13 +195,13 @@ class OverlapStable(_CountingRule):
 
 
 class Seconds(StoppingRule):
-    """Stops at the last look that is expected to fit into a time.
+    """Stops at the last look that is expected to be reached within a time limit.
 
-    The result is as valid as any other, but where it stops depends on the machine: the same run elsewhere, or
+    The result is as valid as any other, but where it stops depends on the machine: the same run on another machine, or
     resumed, may stop at other looks. All other rules decide by the samples alone.
 
     Args:
-        limit: Seconds an image. The first look is always reached, however long it takes.
+        limit: Seconds per image. The first look is always reached, however long it takes.
 
     Raises:
         InputError: If the limit is not positive.
@@ -212,7 +215,9 @@ class Seconds(StoppingRule):
     @override
     def check(self, certificates: Mapping[str, Certificate]) -> None:
         if any(certificate.sync_on_compute for certificate in certificates.values()):
-            raise InputError("Seconds cannot stop processes that share an image: their clocks may disagree")
+            raise InputError(
+                "Seconds cannot stop processes that share an image: their clocks may differ; use another rule"
+            )
 
     @override
     def stop(self, looks: Sequence[Look]) -> bool:

@@ -13,14 +13,14 @@ from lit_certattr.robustness import ImageSandwich, SandwichAttack
 
 
 class AttackModule(ImageModule):
-    """Attacks certified images as the Trainer's predict step, which brings devices, precision and progress.
+    """Attacks certified images in the predict step of the Trainer, which provides devices, precision and progress.
 
     Args:
-        network: Network from images in [0, 1] to logits; it is frozen and in evaluation mode here.
+        network: Network from images in [0, 1] to logits; it is frozen and set to eval mode.
         attack: What is attacked, and how.
         stored: Gives the certificates of an image by its id.
-        error: Probability that anything that is said of the perturbed images of one image is false.
-        samples_per_image: Passes that an image costs, about, for a progress bar.
+        error: Family-wise error rate of all statements about the perturbed images of one image.
+        samples_per_image: Approximate number of passes per image, for a progress bar.
         skip_ids: Ids of images that are done already.
     """
 
@@ -41,7 +41,7 @@ class AttackModule(ImageModule):
         self._samples_per_image = samples_per_image
 
     def setup(self, stage: str) -> None:
-        """Give the weights the layout that they had in the run."""
+        """Convert the weights to the memory layout of the run."""
         if self.attack.certifier.memory_format == "channels_last":
             self.network.to(memory_format=torch.channels_last)
 
@@ -54,7 +54,7 @@ class AttackModule(ImageModule):
         """Attack the images of a batch that are not in ``skip_ids``.
 
         Returns:
-            For each of them its id and what was found.
+            The id and the outcome of each of them.
         """
         found = []
         for image, image_id in zip(batch.image, batch.id, strict=True):

@@ -17,16 +17,16 @@ Targets = Literal["predicted", "label"]
 
 
 class CertificationModule(ImageModule):
-    """Certifies attribution maps as the Trainer's predict step, which brings devices, precision and progress.
+    """Certifies attribution maps in the predict step of the Trainer, which provides devices, precision and progress.
 
     Args:
-        network: Network from images in [0, 1] to logits; it is frozen and in evaluation mode here.
+        network: Network from images in [0, 1] to logits; it is frozen and set to eval mode.
         certifier: What is certified, and how.
         targets: The class that is explained: ``"predicted"`` on the clean image, or the image's ``"label"``.
         skip_ids: Ids of images that are done already.
 
     Attributes:
-        skip_ids: May be replaced before a run.
+        skip_ids: Ids of images that are skipped; may be replaced before a run.
         on_block: Called with the number of samples of each finished block, for a progress bar; ``None`` at first.
 
     Raises:
@@ -61,7 +61,7 @@ class CertificationModule(ImageModule):
         self.targets: Targets = targets
 
     def setup(self, stage: str) -> None:
-        """Give the weights the layout that the noisy images will have."""
+        """Convert the weights to the memory layout of the noisy images."""
         if self.certifier.memory_format == "channels_last":
             self.network.to(memory_format=torch.channels_last)
 
@@ -83,7 +83,7 @@ class CertificationModule(ImageModule):
         """Certify the images of a batch that are not in ``skip_ids``.
 
         Returns:
-            For each of them its id and its results by name.
+            The id of each of them, with its results by name.
 
         Raises:
             InputError: If labels are to be explained and an image has none, or an image cannot be used.

@@ -13,12 +13,12 @@ from lit_certattr.robustness.protocol import RobustnessProtocol
 
 
 class EvaluationModule(ImageModule):
-    """Evaluates batches as the Trainer's predict step, which brings devices, precision and progress.
+    """Evaluates batches in the predict step of the Trainer, which provides devices, precision and progress.
 
     Args:
-        network: Network from images in [0, 1] to logits; it is frozen and in evaluation mode here.
+        network: Network from images in [0, 1] to logits; it is frozen and set to eval mode.
         protocol: What is searched and compared.
-        skip_ids: Ids of images that are done already; a batch is skipped if all of it is.
+        skip_ids: Ids of images that are done already; a batch is skipped if all its images are.
     """
 
     doing, done = "evaluating", "evaluated"
@@ -34,7 +34,7 @@ class EvaluationModule(ImageModule):
         return self.protocol.points_per_image
 
     def predict_step(self, batch: Sample, batch_idx: int) -> list[tuple[str, dict[str, Any]]]:
-        """Evaluate a batch, unless all of it is done.
+        """Evaluate a batch, unless all its images are done.
 
         Returns:
             For each image its id and its row.

@@ -1,4 +1,4 @@
-"""What the modules have in common that spend minutes on one image, as the Trainer's predict step."""
+"""Base class of modules that work on images in the predict step of the Trainer."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
@@ -9,23 +9,23 @@ from torch import Tensor, nn
 
 
 class ImageModule(LightningModule, ABC):
-    """A predict step that works through images one by one, may skip some, and says how far it is.
+    """Base of modules whose predict step works on images one by one, skips those that are done, and reports progress.
 
     Args:
-        network: Network from images in [0, 1] to logits; it is frozen and in evaluation mode here.
+        network: Network from images in [0, 1] to logits; it is frozen and set to eval mode.
         skip_ids: Ids of images that are done already.
 
     Attributes:
-        skip_ids: May be replaced before a run.
+        skip_ids: Ids of images that are skipped; may be replaced before a run.
         on_block: Called with the number of samples of each finished block, for a progress bar; ``None`` at first.
     """
 
     doing: ClassVar[str]
     """What is done to images, for a progress bar: ``"certifying"``."""
     done: ClassVar[str]
-    """The same when it is done: ``"certified"``."""
+    """The past participle of it: ``"certified"``."""
     blocks_to_forecast: ClassVar[int] = 2
-    """After how many blocks the time can be foretold; the first one also pays for start-up."""
+    """Number of blocks after which the time left can be estimated; the first block includes the start-up time."""
 
     def __init__(self, network: nn.Module, skip_ids: Collection[str] = ()) -> None:
         super().__init__()
@@ -41,17 +41,17 @@ class ImageModule(LightningModule, ABC):
     @property
     @abstractmethod
     def samples_per_image(self) -> int:
-        """Samples that an image gets, at most if :attr:`may_stop_early`."""
+        """Samples per image; the upper limit if :attr:`may_stop_early`."""
 
     @property
     def may_stop_early(self) -> bool:
-        """Whether an image may need fewer samples than that."""
+        """Whether sampling may stop before :attr:`samples_per_image`."""
         return False
 
     def samples_of(self, outcome: Any) -> int:
-        """Samples that an image got.
+        """Number of samples that were drawn for an image.
 
         Args:
-            outcome: What the predict step returned for it, beside its id.
+            outcome: What the predict step returned for the image, without its id.
         """
         return self.samples_per_image

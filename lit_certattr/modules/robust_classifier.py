@@ -42,7 +42,7 @@ from lit_certattr.objectives import Objective
 from lit_certattr.preflight import check_logits
 
 _STATE = "lit_certattr"
-"""Where a checkpoint keeps what this class adds to it."""
+"""Key of a checkpoint under which this class stores its own state."""
 
 
 class RobustClassifier(LightningModule):
@@ -50,25 +50,24 @@ class RobustClassifier(LightningModule):
 
     Logs ``train/loss`` and what the objective logs (``train/accuracy``, ...); ``val/loss``, ``val/accuracy``,
     ``test/loss`` and ``test/accuracy`` are cross-entropy and accuracy on the clean images for every objective,
-    so that runs compare.
+    so that runs can be compared.
 
     The first loss that is NaN or infinite stops the training with an :class:`~lit_certattr.errors.InputError`.
 
     A run that is resumed from the checkpoint of a whole epoch (:class:`~lit_certattr.callbacks.LastCheckpoint`) repeats
-    the losses of an uninterrupted run, on the CPU bit for bit: checkpoints hold the states of all random generators,
-    and that of the objective.
+    the losses of an uninterrupted run, on the CPU bit for bit: checkpoints hold the states of all random generators and
+    of the objective.
 
-    A checkpoint holds tensors and plain values only, so it loads with ``weights_only=True``. One written by
-    ``train.py`` also holds the configuration of the classes below, and ``load_from_checkpoint(path)`` rebuilds
-    them. One of a module that was built from Python needs them again:
-    ``load_from_checkpoint(path, net=..., objective=...)``.
+    A checkpoint holds tensors and plain values only, so it loads with ``weights_only=True``. A checkpoint written by
+    ``train.py`` also holds the configuration of the arguments below, and ``load_from_checkpoint(path)`` rebuilds them.
+    For a module that was built in Python, pass them again: ``load_from_checkpoint(path, net=..., objective=...)``.
 
     Args:
         net: Network from images in [0, 1] to logits; normalisation is its first layer.
-        objective: The loss it is trained on.
-        optimizer: Makes the optimizer from the parameters.
-        scheduler: Makes the learning-rate scheduler from the optimizer; it steps once an epoch. One with an
-            attribute ``monitor`` (``lightning.pytorch.cli.ReduceLROnPlateau``) watches that metric.
+        objective: The training loss.
+        optimizer: Creates the optimizer from the parameters.
+        scheduler: Creates the learning-rate scheduler from the optimizer; it steps once per epoch. A scheduler with an
+            attribute ``monitor`` (``lightning.pytorch.cli.ReduceLROnPlateau``) monitors the metric of that name.
 
     Example:
         >>> from lit_certattr.objectives import CrossEntropy
@@ -103,7 +102,15 @@ class RobustClassifier(LightningModule):
         return logits
 
     def setup(self, stage: str) -> None:
-        """Check that data and objective fit, before anything runs; see :func:`check_data`, :func:`check_objective`."""
+        """Check that the data and the objective fit the network, before anything runs.
+
+        Args:
+            stage: ``"fit"``, ``"validate"``, ``"test"`` or ``"predict"``.
+
+        Raises:
+            InputError: If they do not fit (:func:`~lit_certattr.modules.training_checks.check_data`,
+                :func:`~lit_certattr.modules.training_checks.check_objective`).
+        """
         if stage == "fit":
             check_objective(self.net, self.objective, str(self.trainer.precision))
             self._num_logits = None
@@ -112,7 +119,7 @@ class RobustClassifier(LightningModule):
             check_data(self.net, data)
 
     def on_fit_start(self) -> None:
-        """Bring random generators and objective to where the checkpoint left them.
+        """Restore the states of the random generators and of the objective from the checkpoint.
 
         Raises:
             InputError: If the states in the checkpoint cannot be read.
@@ -123,7 +130,9 @@ class RobustClassifier(LightningModule):
             self._resumed["random"], self.device, self.trainer.global_rank, self.trainer.world_size
         )
         if not exact:
-            rank_zero_warn("resumed with other devices than before: the random numbers differ from there on")
+            rank_zero_warn(
+                "resumed on other devices than before: the random numbers differ from those of an uninterrupted run"
+            )
         if self._resumed["objective"] == type(self.objective).__name__:
             try:
                 self.objective.load_state_dict(self._resumed["objective_state"])
@@ -131,7 +140,7 @@ class RobustClassifier(LightningModule):
                 raise InputError("the checkpoint's state of the objective cannot be read; it may be damaged") from error
 
     def on_train_start(self) -> None:
-        """Take the step of a scheduler that Lightning takes after saving the checkpoint of an epoch."""
+        """Take the scheduler step that Lightning takes only after it has saved the checkpoint of an epoch."""
         if self._resumed is not None:
             check_optimizers(self.trainer)
             step_pending_plateau(self.trainer, self._resumed["plateau"])
@@ -151,7 +160,7 @@ class RobustClassifier(LightningModule):
             raise optimizer_overflow(error, self.trainer) from error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what a resumed run needs to repeat an uninterrupted one (:mod:`~lit_certattr.modules.training_state`)."""
+        """Add the states that a resumed run needs to repeat an uninterrupted one."""
         checkpoint[_STATE] = {
             "random": random_states(self.device),
             "plateau": pending_plateau(self.trainer),
@@ -160,10 +169,15 @@ class RobustClassifier(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check what a Trainer loads, and keep that for the start of the training; older versions have not saved it.
+        """Check a checkpoint that a Trainer loads, and keep its states until training starts.
+
+        Checkpoints of older versions hold no such states.
+
+        Args:
+            checkpoint: Content of the file.
 
         Raises:
-            InputError: If the checkpoint does not fit, or is damaged.
+            InputError: If the checkpoint does not fit the module, or is damaged.
         """
         if self._trainer is not None and self.strict_loading:
             check_checkpoint(self, checkpoint, fits=self._trainer.state.fn == TrainerFn.FITTING)
@@ -173,7 +187,7 @@ class RobustClassifier(LightningModule):
             raise InputError(f"the checkpoint's {_STATE!r} cannot be read; it may be damaged")
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
-        """The objective's loss.
+        """The loss of the objective.
 
         Raises:
             InputError: If the network or a label does not fit, or the loss is NaN or infinite.
@@ -196,11 +210,11 @@ class RobustClassifier(LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Stop before weights that are not finite replace a checkpoint."""
+        """Stop the training before weights that are not finite overwrite a checkpoint."""
         check_weights(self.net, self.trainer)
 
     def on_fit_end(self) -> None:
-        """Say so if nothing was trained."""
+        """Refuse a training that had no batch."""
         check_some_training(self.trainer)
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
@@ -220,7 +234,7 @@ class RobustClassifier(LightningModule):
         logits = self(batch.image)
         if self.trainer.state.fn != TrainerFn.FITTING or not is_not_finite(logits):
             check_logits(logits, self.net, len(batch.image), f"the {stage} images")
-        else:  # statistics of few batches may do that in half precision; training goes on while the weights are finite
+        else:  # batch statistics of few batches may cause this in half precision; finite weights can be trained on
             check_weights(self.net, self.trainer)
             if not getattr(self.trainer, "fast_dev_run", False):
                 rank_zero_warn(f"NaN or infinite logits for {stage} images in epoch {self.current_epoch}")
@@ -235,7 +249,7 @@ class RobustClassifier(LightningModule):
         """The optimizer, and the scheduler if there is one.
 
         Raises:
-            InputError: If they refuse their settings.
+            InputError: If the optimizer or the scheduler refuses its settings.
         """
         try:
             optimizer = self.optimizer(self.parameters())
@@ -251,11 +265,11 @@ class RobustClassifier(LightningModule):
     def load_from_checkpoint(  # type: ignore[override]
         cls, checkpoint_path: str | Path, *args: Any, **kwargs: Any
     ) -> Self:
-        """Rebuild the module of a checkpoint; see Lightning's method of that name.
+        """Rebuild a module from a checkpoint, as in :class:`lightning.LightningModule`.
 
-        A checkpoint is untrusted: ``weights_only`` is true unless you say otherwise, and it may only name classes
-        of modules that are imported already. :func:`lit_certattr.models.load_network` is stricter and enough for
-        the network alone.
+        A checkpoint is untrusted: ``weights_only`` is true by default, and the checkpoint may name only classes of
+        modules that are imported already. To load the network alone, use :func:`lit_certattr.models.load_network`,
+        which is stricter.
 
         Raises:
             InputError: If the file is missing, damaged, or names something that is not imported.

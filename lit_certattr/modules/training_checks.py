@@ -1,4 +1,4 @@
-"""What is checked before and while a classifier is trained: each fault is one line, and stops before it costs more."""
+"""Checks before and during training: a fault stops it early, with one line that names the remedy."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ from lit_certattr.preflight import check_network, logits_of
 
 
 def check_data(net: nn.Module, data: ImageDataModule) -> None:
-    """Check that images and labels fit a network that says what it takes (``input_size``, ``num_classes``).
+    """Check that images and labels fit a network that declares ``input_size`` or ``num_classes``.
 
     Args:
         net: The network.
@@ -47,7 +47,7 @@ def check_logits_fit(net: nn.Module, data: ImageDataModule) -> None:
     """Pass two images through the network, in eval mode, and compare its logits with the classes of the data.
 
     Args:
-        net: The network; it is left as it was.
+        net: The network; it stays unchanged.
         data: Data whose ``setup`` has run.
 
     Raises:
@@ -63,19 +63,19 @@ def check_logits_fit(net: nn.Module, data: ImageDataModule) -> None:
 
 
 def check_batch(net: nn.Module, images: Tensor, targets: Tensor, name: str = "the training images") -> int:
-    """The same for two images of a batch and all its labels.
+    """Check a training batch: the logits of two of its images, and all its labels.
 
     Args:
-        net: The network; it is left as it was.
+        net: The network; it stays unchanged.
         images: Images ``[B, C, H, W]``.
         targets: Class indices.
-        name: What a message calls the images.
+        name: Name of the images in messages.
 
     Returns:
         The number of logits.
 
     Raises:
-        InputError: See :func:`check_logits_fit`.
+        InputError: As :func:`check_logits_fit`, or if there is no logit for a label.
     """
     with frozen(check_network(net)), torch.no_grad():
         num_logits = logits_of(net, images[:2], name).shape[1]
@@ -105,19 +105,19 @@ def check_targets_fit(net: nn.Module, targets: Tensor, num_logits: int) -> None:
 
 
 def check_checkpoint(module: LightningModule, checkpoint: Mapping[str, Any], fits: bool) -> None:
-    """Check that a module can go on from a checkpoint of a Trainer.
+    """Check that a module can continue from a checkpoint of a Trainer.
 
     Args:
         module: Receives the weights.
         checkpoint: What the file holds.
-        fits: Whether training goes on, so that optimizers and progress are needed too.
+        fits: Whether training continues, so that optimizers and progress are needed too.
 
     Raises:
         InputError: If names or shapes of weights differ, or something is missing.
     """
     own, state = module.state_dict(), checkpoint.get("state_dict")
     if not isinstance(state, Mapping):
-        raise InputError("the checkpoint holds no state_dict: it is none of train.py, or damaged")
+        raise InputError("the checkpoint holds no state_dict: train.py did not write it, or it is damaged")
     shapes = [name for name in own if name in state and own[name].shape != getattr(state[name], "shape", None)]
     for kind, names in (
         ("lacks", [name for name in own if name not in state]),
@@ -131,11 +131,11 @@ def check_checkpoint(module: LightningModule, checkpoint: Mapping[str, Any], fit
             )
     loops = checkpoint.get("loops")
     if fits and not (isinstance(loops, Mapping) and "fit_loop" in loops and checkpoint.get("optimizer_states")):
-        raise InputError("training cannot go on from this checkpoint: it lacks the optimizer or the progress")
+        raise InputError("training cannot be resumed from this checkpoint: it lacks the optimizer or the progress")
 
 
 def check_optimizers(trainer: Trainer) -> None:
-    """Check that the optimizers are of the kind whose state the checkpoint held.
+    """Check that the optimizers are of the type whose state the checkpoint holds.
 
     Args:
         trainer: Trainer that has restored its optimizers.
@@ -154,7 +154,7 @@ def check_optimizers(trainer: Trainer) -> None:
 
 
 def check_loss(loss: Tensor, net: nn.Module, trainer: Trainer, batch_idx: int) -> None:
-    """Stop a training whose loss is no number.
+    """Stop a training whose loss is NaN or infinite.
 
     Args:
         loss: The loss, a scalar.
@@ -163,7 +163,7 @@ def check_loss(loss: Tensor, net: nn.Module, trainer: Trainer, batch_idx: int) -
         batch_idx: Index of the batch in its epoch.
 
     Raises:
-        InputError: Naming the place, the likely reasons and the checkpoint that is kept.
+        InputError: If it is; the message names the step, the remedies and the checkpoint that is kept.
     """
     if not bool(torch.isfinite(loss.detach()).all()):
         raise InputError(
@@ -173,14 +173,14 @@ def check_loss(loss: Tensor, net: nn.Module, trainer: Trainer, batch_idx: int) -
 
 
 def check_weights(net: nn.Module, trainer: Trainer) -> None:
-    """Stop a training whose last step has spoilt the weights, before they replace a checkpoint.
+    """Stop a training whose last step made a weight NaN or infinite, before the weights overwrite a checkpoint.
 
     Args:
         net: The network.
         trainer: The Trainer, for the place and the remedy.
 
     Raises:
-        InputError: Naming the first weight that is not finite.
+        InputError: If there is such a weight; the message names the first.
     """
     for name, value in net.state_dict().items():
         if isinstance(value, Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
@@ -194,13 +194,13 @@ def _remedies(trainer: Trainer) -> str:
     saved = next((path for one in trainer.checkpoint_callbacks if (path := getattr(one, "saved", None))), None)
     kept = "" if saved is None else f"; the last whole epoch is kept in {saved}"
     return (
-        "choose a smaller learning rate, clip gradients (--trainer.gradient_clip_val=1), or use a finer precision "
+        "choose a smaller learning rate, clip gradients (--trainer.gradient_clip_val=1), or use a higher precision "
         f"(--trainer.precision=32-true){kept}"
     )
 
 
 def is_not_finite(output: Any) -> bool:
-    """Whether a network has returned a matrix of numbers of which some are NaN or infinite.
+    """Whether a network has returned a floating-point matrix with NaN or infinite values.
 
     Args:
         output: What the network returned.
@@ -210,7 +210,7 @@ def is_not_finite(output: Any) -> bool:
 
 
 def optimizer_overflow(error: Exception, trainer: Trainer) -> InputError:
-    """A step that cannot be computed, as one line.
+    """The error of an optimizer step that cannot be computed, as one line.
 
     Args:
         error: The error of the optimizer.
@@ -223,28 +223,28 @@ def optimizer_overflow(error: Exception, trainer: Trainer) -> InputError:
 
 
 def check_some_training(trainer: Trainer) -> None:
-    """Check that there was something to train on.
+    """Check that training had at least one batch.
 
     Args:
         trainer: Trainer whose ``fit`` has ended.
 
     Raises:
-        InputError: If the training data made no batch.
+        InputError: If the training data gave no batch.
     """
     if trainer.num_training_batches == 0 and trainer.limit_train_batches != 0:
         raise InputError(
-            "nothing was trained: the training data make no batch; are there images, and with drop_last as many as "
-            "batch_size?"
+            "nothing was trained: the training data make no batch; give at least one image, and at least batch_size "
+            "images with drop_last"
         )
 
 
 def check_objective(net: nn.Module, objective: Objective, precision: str) -> None:
-    """Check that a network can be trained on an objective that differentiates it twice.
+    """Check that a network can be trained on an objective with second derivatives.
 
     Args:
         net: The network.
-        objective: Of first order anything goes.
-        precision: The Trainer's.
+        objective: The objective; one of first order is always accepted.
+        precision: Precision of the Trainer.
 
     Raises:
         InputError: If the network is compiled (``torch.compile`` has no second derivative), or the precision is
@@ -254,9 +254,14 @@ def check_objective(net: nn.Module, objective: Objective, precision: str) -> Non
         return
     name = type(objective).__name__
     if any(isinstance(part, OptimizedModule) or part._compiled_call_impl is not None for part in net.modules()):
-        raise InputError(f"{name} differentiates the network twice, which torch.compile cannot: train it uncompiled")
+        raise InputError(
+            f"{name} differentiates the network twice, which torch.compile does not support: train it uncompiled"
+        )
     if precision in ("16-true", "16-mixed", "transformer-engine-float16"):
-        raise InputError(f"{name} differentiates the network twice, too fine for precision {precision}: use bf16-mixed")
+        raise InputError(
+            f"{name} differentiates the network twice: second derivatives underflow in precision {precision}; use "
+            "bf16-mixed or 32-true"
+        )
 
 
 def _check_labels(samples: SampleSet, num_classes: int, name: str) -> None:

@@ -1,4 +1,4 @@
-"""What a checkpoint must hold beside weights and optimizer, so that a resumed run repeats an uninterrupted one."""
+"""What a checkpoint must hold besides weights and optimizer, so that a resumed run repeats an uninterrupted one."""
 
 import random
 from typing import Any
@@ -12,13 +12,13 @@ from lit_certattr.errors import InputError
 
 
 def random_states(device: torch.device) -> list[dict[str, Any]]:
-    """States of the random generators of every process: torch, NumPy, Python, and those of the device in use.
+    """States of the random generators of every process: torch, NumPy, Python, and the device in use.
 
-    Plain values and tensors, so that a checkpoint with them loads with ``weights_only=True``. The order in which a
-    loader shuffles and the seeds of its workers come from torch's generator.
+    They are plain values and tensors, so that a checkpoint with them loads with ``weights_only=True``. A data loader
+    takes its shuffled order and the seeds of its workers from torch's generator.
 
     Args:
-        device: Where the network is.
+        device: Device of the network.
     """
     version, words, spare = random.getstate()
     kind, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 (the one that other code may use)
@@ -37,19 +37,19 @@ def random_states(device: torch.device) -> list[dict[str, Any]]:
 
 
 def restore_random_states(states: list[dict[str, Any]], device: torch.device, rank: int, world_size: int) -> bool:
-    """Put the generators into the states of a checkpoint.
+    """Restore the states of the random generators from a checkpoint.
 
     Args:
-        states: What :func:`random_states` gave.
-        device: Where the network is.
-        rank: Number of this process.
+        states: What :func:`random_states` returned.
+        device: Device of the network.
+        rank: Rank of this process.
         world_size: Number of processes.
 
     Returns:
-        Whether the run can be repeated exactly: with as many processes, on the same kind of device.
+        Whether the run can be repeated exactly: with the same number of processes, on the same type of device.
 
     Raises:
-        InputError: If the states cannot be understood.
+        InputError: If the states cannot be read.
     """
     try:
         if len(states) != world_size:
@@ -72,8 +72,8 @@ def restore_random_states(states: list[dict[str, Any]], device: torch.device, ra
 def pending_plateau(trainer: Trainer) -> list[float | None]:
     """The metric of each scheduler that Lightning steps only after the checkpoint of an epoch is saved.
 
-    These are the ones that watch a metric (``ReduceLROnPlateau``): their step is neither in the checkpoint nor taken
-    again when a run resumes. For all others, and where the step has been taken, ``None``.
+    These schedulers monitor a metric (``ReduceLROnPlateau``): their step is neither in the checkpoint nor repeated when
+    a run resumes. The value is ``None`` for all other schedulers, and where the step has been taken.
 
     Args:
         trainer: Trainer that saves a checkpoint.
@@ -92,7 +92,7 @@ def step_pending_plateau(trainer: Trainer, values: list[float | None]) -> None:
 
     Args:
         trainer: Trainer that has resumed.
-        values: What :func:`pending_plateau` gave.
+        values: What :func:`pending_plateau` returned.
     """
     for config, value in zip(trainer.lr_scheduler_configs, values, strict=False):
         if config.reduce_on_plateau and isinstance(value, float):

@@ -1,4 +1,4 @@
-"""The evaluation of the literature, and the sandwich: certified from below, attacked from above, and the gap."""
+"""The evaluation of the literature, and the sandwich: certified lower bounds beside attacked upper bounds."""
 
 from lit_certattr.certificates.quantity import Evaluation, Quantity
 from lit_certattr.robustness.evaluation import evaluate_candidates

@@ -1,4 +1,4 @@
-"""The certified statistics of perturbed images, from noise that no search has seen."""
+"""The certified statistics of perturbed images, from noise that no search has used."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,19 +18,19 @@ def evaluate_candidates(
     image_id: str,
     on_block: Callable[[int], None] | None = None,
 ) -> list[Evaluation]:
-    """Sample perturbed images, each with noise of its own, and count what a run would count.
+    """Sample perturbed images, each with its own noise, and count what a run would count.
 
     Args:
-        certifier: That of the run, with a seed that is not the run's; its stopping rules are not asked.
+        certifier: Certifier of the run, with another seed than the run; its stopping rules are not used.
         model: Network in eval mode, with frozen parameters.
         image: Clean image ``[C, H, W]``.
         candidates: Perturbed images ``[C, H, W]``.
         target: Class that is explained.
-        image_id: Id of the image; the noise of candidate ``i`` is that of ``(seed, "<id>+<i>")``.
+        image_id: Id of the image; candidate ``i`` gets the noise of ``(seed, "<id>+<i>")``.
         on_block: Called with the number of samples of each block.
 
     Returns:
-        One evaluation a candidate, in their order.
+        One evaluation per candidate, in the order of the candidates.
     """
     with torch.no_grad():
         maps = certifier.attribution(model, image[None].clone(), torch.tensor([target], device=image.device))

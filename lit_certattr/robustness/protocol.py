@@ -35,26 +35,26 @@ Criterion = Literal["kendall", "top_k_intersection", "objective"]
 
 
 class RobustnessProtocol(Settings):
-    """Natural accuracy, adversarial accuracy, and how far the map of each image can be turned.
+    """Natural accuracy, adversarial accuracy, and how far an attack can change the map of each image.
 
-    For every image that is classified correctly the worst perturbation that keeps its label is searched, and the maps
-    of the clean and of the perturbed image are compared (Chen et al., 2019; Singh et al., 2020; Kamath et al., 2024).
-    Beside the attack stands random search of equally many points: top-k intersection falls under random perturbations
-    too, so an attack means what it adds to them. Beside every number that has one stands its chance level.
+    For every correctly classified image the protocol searches for the worst perturbation that keeps its label, and
+    compares the maps of the clean and of the perturbed image (Chen et al., 2019; Singh et al., 2020; Kamath et al.,
+    2024). A random search with the same number of points is the baseline: random perturbations lower the top-k
+    intersection too, so only what an attack adds to them counts. Numbers that have a chance level are reported with it.
 
-    A perturbation that does not lower the criterion is not kept: the clean image stands for a failed attack, which
-    counts as perfect agreement; ``moved`` says how often that was not so.
+    A perturbation that does not lower the criterion is discarded: a failed attack returns the clean image, which counts
+    as perfect agreement; ``moved`` says whether the attack succeeded.
 
     Args:
         attribution: The map.
         search: How the map is attacked.
-        objective: What the attack wants; ``None`` is :class:`~lit_certattr.attacks.TopKMass` at ``top_k``.
-        prediction_search: How predictions are attacked (PGD on the margin); ``None`` leaves adversarial accuracy out.
+        objective: What the attack maximises; ``None`` is :class:`~lit_certattr.attacks.TopKMass` at ``top_k``.
+        prediction_search: How predictions are attacked (PGD on the margin); ``None`` omits adversarial accuracy.
         top_k: K of top-k intersection and LENS: a share in (0, 1) or a count of pixels.
         windows: Windows of LENS, in pixels.
-        criterion: Which of the points of a search counts: that of the least Kendall tau-b, as in the protocol of Chen
-            et al. (2019), of the least top-k intersection, or the one the objective prefers.
-        random_search: Also make the random search.
+        criterion: Which point of a search counts: the one with the smallest Kendall tau-b, as in the protocol of Chen
+            et al. (2019), the one with the smallest top-k intersection, or the best one for the objective.
+        random_search: Also run a random search with the same number of points.
 
     Raises:
         InputError: If a setting is out of range.
@@ -82,7 +82,7 @@ class RobustnessProtocol(Settings):
         self.searches = {"attack": search} | ({"random": search.random_search()} if random_search else {})
 
     def with_seed(self, seed: int) -> Self:
-        """The same protocol, whose searches start at random points of another seed.
+        """The same protocol with another seed for the random starting points.
 
         Args:
             seed: Seed of the random starts of all searches.
@@ -95,10 +95,10 @@ class RobustnessProtocol(Settings):
         return other
 
     def settings(self) -> dict[str, Any]:
-        """Everything that, beside the network and the images, decides the numbers; plain values.
+        """Everything besides the network and the images that determines the numbers, as plain values.
 
-        Where method or objective are of classes outside this package, it holds digests of their source and of their
-        state too (:func:`~lit_certattr.settings.foreign.foreign_identity`).
+        For a method or objective of a class outside this package it also holds digests of the source and the state
+        (:func:`~lit_certattr.settings.foreign.foreign_identity`).
         """
         return {
             "attribution": repr(self.attribution),
@@ -112,17 +112,17 @@ class RobustnessProtocol(Settings):
 
     @property
     def points_per_image(self) -> int:
-        """Points that the searches of one image look at, for a progress bar."""
+        """Number of points that the searches of one image evaluate, for a progress bar."""
         searches = [*self.searches.values(), self.prediction_search]
         return sum(search.num_points for search in searches if search is not None)
 
     def __call__(
         self, model: nn.Module, images: Tensor, labels: Tensor, on_block: Callable[[int], None] | None = None
     ) -> list[dict[str, float | int | bool | None]]:
-        """Evaluate a batch; the network's mode, flags and gradients are left as found.
+        """Evaluate a batch; the mode, flags and gradients of the network stay unchanged.
 
-        Random starting points are drawn for the batch as a whole: the numbers of an image depend, within the noise of a
-        search, on the batch that it is in.
+        Random starting points are drawn for the batch as a whole: within the noise of a search, the numbers of an image
+        depend on the other images of its batch.
 
         Args:
             model: Network from images in [0, 1] to logits.
@@ -131,8 +131,8 @@ class RobustnessProtocol(Settings):
             on_block: Called with the number of points of each finished search, for a progress bar.
 
         Returns:
-            One row an image: ``prediction``, ``correct``, ``adversarial_correct`` (``None`` without that search), and
-            for each search its numbers, ``None`` where the image is misclassified or a number is undefined.
+            One row per image: ``prediction``, ``correct``, ``adversarial_correct`` (``None`` without that search), and
+            the numbers of each search, ``None`` where the image is misclassified or a number is undefined.
         """
         report = on_block or (lambda _: None)
         with frozen(model), torch.inference_mode(False), torch.no_grad():
@@ -160,10 +160,14 @@ class RobustnessProtocol(Settings):
         return rows
 
     def check(self, model: nn.Module, image: Tensor) -> None:
-        """Refuse what could not be compared, from the map of one image ``[C, H, W]``.
+        """Refuse a network whose maps cannot be compared, by the map of one image.
+
+        Args:
+            model: Network from images in [0, 1] to logits.
+            image: Image ``[C, H, W]`` in [0, 1].
 
         Raises:
-            InputError: If the method cannot explain it, or ``top_k`` does not fit the map.
+            InputError: If the method cannot explain the image, or ``top_k`` does not fit the map.
         """
         with frozen(model), torch.no_grad():
             maps = self.attribution(model, image[None], torch.zeros(1, dtype=torch.long, device=image.device))
@@ -200,7 +204,7 @@ def _plain(value: Tensor) -> float | bool | None:
 
 
 def column_names(protocol: RobustnessProtocol) -> dict[str, str]:
-    """Names of the numbers of a search, and what each is in words.
+    """Names of the numbers of a search, each with a description.
 
     Args:
         protocol: The protocol.

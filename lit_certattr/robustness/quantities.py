@@ -1,4 +1,4 @@
-"""The quantities of an image that attacks can lower, whatever its certificates are."""
+"""The quantities of an image that attacks can lower, for certificates of every kind."""
 
 from collections.abc import Iterator, Mapping
 
@@ -9,8 +9,8 @@ from lit_certattr.certificates.quantity import Quantity, quantities_of
 def quantities(results: Mapping[str, Result]) -> Iterator[Quantity]:
     """The quantities of the certificates of one image.
 
-    Kinds of certificate that have registered none (:func:`~lit_certattr.certificates.quantity.quantities_of`) have
-    none, and neither have those of other norms than that of the attacks, l2.
+    Certificates whose kind has registered none (:func:`~lit_certattr.certificates.quantity.quantities_of`), or whose
+    radii are in another norm than l2, the norm of the attacks, have no quantities.
 
     Args:
         results: Results by name.

@@ -1,4 +1,4 @@
-"""One image: attack everything that is certified about it, and judge what was found with fresh noise."""
+"""One image: attack all that is certified about it, and judge the perturbed images with fresh noise."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,18 +20,18 @@ from lit_certattr.smoothing import alpha_slack
 from lit_certattr.statistics.rounding import at_most
 
 SECOND_ORDER = 3
-"""Passes that a noisy map costs whose gradient is followed, about: a backward pass through a backward pass."""
+"""Approximate passes for the gradient of a noisy map, which needs a backward pass through a backward pass."""
 PREDICTION = "the prediction"
-"""Name of the attack on it; no certificate can have it."""
+"""Name of the attack on the prediction; no certificate can have this name."""
 
 
 class Candidate(NamedTuple):
-    """A perturbed image that was found.
+    """A perturbed image that an attack has found.
 
     Attributes:
-        budget: l2 radius of the ball in which it was searched; 0 for the clean image itself.
+        budget: l2 radius of the ball in which the attack searched; 0 for the clean image itself.
         attack: Name of the attack, see :class:`~lit_certattr.robustness.Quantity`; ``"none"`` for the clean image.
-        random: Whether it comes from the random search.
+        random: Whether the random search has found it.
         length: l2 length of the perturbation, measured in float64.
     """
 
@@ -47,10 +47,10 @@ class ImageSandwich(NamedTuple):
     Attributes:
         candidates: The perturbed images, in the order of ``images``.
         images: Perturbed images ``[N, C, H, W]``, on the CPU.
-        maps: Their smoothed maps as fresh noise shows them, float32 ``[N, H, W]``: the votes of the smallest K as
+        maps: Their smoothed maps, estimated from fresh noise, float32 ``[N, H, W]``: the votes of the smallest K as
             shares of the samples, or the means of normalised maps.
-        rows: One a quantity and budget: what is certified, and what is left under the worst perturbation found. See
-            :func:`lit_certattr.records.attack_directory.schema`.
+        rows: One per quantity and budget: what is certified, and what is left under the worst perturbation found. The
+            columns are those of :func:`lit_certattr.records.attack_directory.schema`.
     """
 
     candidates: list[Candidate]
@@ -63,22 +63,22 @@ class SandwichAttack:
     """Attacks the certificates of an image at several budgets.
 
     For each quantity that a certificate bounds (such as the pixels that keep their label, for each level of K) and each
-    budget, :func:`~lit_certattr.attacks.attack_smoothed` searches the worst perturbation, and
-    :func:`~lit_certattr.attacks.attack_noisy_prediction` one that the noisy network mistakes for another class (unless
-    the label is to be kept). Each one that is found, and the clean image, is then sampled anew, and judged for *every*
-    quantity. What is left at a budget is the least over all perturbations found within it; for pixels what none of them
-    breaks.
+    budget, :func:`~lit_certattr.attacks.attack_smoothed` searches for the worst perturbation, and
+    :func:`~lit_certattr.attacks.attack_noisy_prediction` for one that makes the noisy network predict another class
+    (unless ``keep_label`` is set). Each perturbed image, and the clean image, is then sampled with fresh noise and
+    judged for *every* quantity. What is left at a budget is the minimum over all perturbations found within it; for
+    pixels, the pixels that none of them breaks.
 
     Args:
-        certifier: That of the run, with the number of samples and the seed of the judging noise; the seed must not be
-            the run's.
+        certifier: Certifier of the run, with the number of samples and the seed of the judging noise; the seed must
+            differ from the seed of the run.
         config: Settings of the search in l2; ``eps`` is replaced by each budget.
         budgets: l2 radii, positive.
-        draws: Noisy maps a step.
+        draws: Noisy maps per step.
         judge_draws: Noisy maps that judge a point during the search.
-        keep_label: Whether only points count that the network predicts as the clean image. Certificates do not assume
-            it.
-        random_search: Whether the random search of equally many points is made beside every attack.
+        keep_label: Whether only points count that get the same prediction as the clean image. Certificates do not
+            assume this.
+        random_search: Whether to run, beside every attack, a random search with the same number of points.
 
     Raises:
         InputError: If a setting is out of range.
@@ -106,14 +106,18 @@ class SandwichAttack:
             if (chosen := getattr(certificate, "num_selection", 0)) >= certifier.num_samples // 2:
                 raise InputError(
                     f"{name}: num_selection={chosen} must be less than half of the {certifier.num_samples} samples "
-                    "that judge; draw more"
+                    "that judge; increase num_samples"
                 )
         self.certifier, self.config, self.budgets = certifier, config, sorted(set(budgets))
         self.draws, self.judge_draws, self.keep_label = draws, judge_draws, keep_label
         self.searches = {False: config} | ({True: config.random_search()} if random_search else {})
 
     def num_passes(self, results: Mapping[str, Result]) -> int:
-        """Passes through the network that an image with these certificates costs, about."""
+        """Approximate number of passes through the network for an image with these certificates.
+
+        Args:
+            results: Its certificates by name.
+        """
         attacks = self._attacks(list(quantities(results)))
         searched = 0
         for quantity in attacks.values():
@@ -137,21 +141,22 @@ class SandwichAttack:
         """Attack one image.
 
         Args:
-            model: Network from images in [0, 1] to logits; left as found.
+            model: Network from images in [0, 1] to logits; it stays unchanged.
             image: Clean image ``[C, H, W]``, on the network's device.
-            results: Its certificates by name, as a run has them.
-            image_id: Its id, which keys the judging noise.
-            error: Probability that anything that is said here of perturbed images is false, all together.
+            results: Its certificates by name, as a run has stored them.
+            image_id: Its id, which determines the judging noise.
+            error: Family-wise error rate of all statements about the perturbed images of this image.
             on_passes: Called with the number of passes of each piece of work, for a progress bar.
 
         Raises:
-            InputError: If nothing is certified that could be attacked, or the explanation cannot be differentiated.
+            InputError: If no certificate can be attacked, ``error`` is too small for the noise, or the explanation
+                cannot be differentiated.
         """
         asked = list(quantities(results))
         if not asked:
             raise InputError(f"image {image_id}: none of its certificates can be attacked ({', '.join(results)})")
         if not any(isinstance(result, HasSmoothedMap) for result in results.values()):
-            raise InputError(f"image {image_id}: none of its certificates has a smoothed_map() to be shown")
+            raise InputError(f"image {image_id}: none of its certificates has a smoothed_map() to show")
         target = int(next(iter(results.values())).sampling["target"])
         with torch.inference_mode(False), torch.no_grad(), frozen(model):
             image = image.clone() if image.is_inference() else image
@@ -167,7 +172,7 @@ class SandwichAttack:
             evaluations = evaluate_candidates(self.certifier, model, image, points, target, image_id, on_passes)
             slack = len(candidates) * alpha_slack(self.certifier.noise, self.certifier.num_samples, image.numel())
             if slack >= error:
-                raise InputError(f"an error of {error} is below {at_most(slack, 2)}, which the noise spends by itself")
+                raise InputError(f"error={error} must be above {at_most(slack, 2)}, which the noise itself spends")
             level = (error - slack) / (len(asked) * len(candidates))
             rows = []
             for quantity in asked:
@@ -178,7 +183,7 @@ class SandwichAttack:
         return ImageSandwich(candidates, torch.stack(points).cpu(), maps, [{"id": image_id} | row for row in rows])
 
     def _attacks(self, asked: Sequence[Quantity]) -> dict[str, Quantity | None]:
-        """The attacks to be made, each by the first quantity that asks for it; ``None``: the prediction."""
+        """The attacks to run, each for the first quantity that needs it; ``None`` for the attack on the prediction."""
         named: dict[str, Quantity | None] = {}
         for quantity in asked:
             named.setdefault(quantity.attack, quantity)
@@ -229,7 +234,7 @@ class SandwichAttack:
     def _row(
         self, quantity: Quantity, judged: Sequence[tuple[Candidate, Verdict, Evaluation]], budget: float
     ) -> dict[str, Any]:
-        """What is certified at a budget, and the least that is left within it."""
+        """What is certified at a budget, and the minimum of what is left within it."""
         within = [entry for entry in judged if entry[0].budget <= budget]
         clean = judged[0][1].kept
         worst = min(within, key=lambda entry: float(torch.minimum(clean, entry[1].kept).sum()))[0]

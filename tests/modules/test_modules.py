@@ -147,7 +147,7 @@ class TestObjectives:
 
     @pytest.mark.parametrize("precision", ["16-mixed", "16-true"])
     def test_of_second_order_refuse_half_precision(self, precision):
-        with pytest.raises(InputError, match=f"too fine for precision {precision}: use bf16-mixed"):
+        with pytest.raises(InputError, match=f"underflow in precision {precision}; use bf16-mixed"):
             check_objective(small_net(), self.second_order(), precision)
         check_objective(small_net(), CrossEntropy(), precision)
 
