@@ -15,8 +15,8 @@ class AblationCAM(ActivationMap):
 
     .. math:: w_k = \frac{y - y_k}{|y|}, \qquad y = f_c, \quad y_k = f_c \text{ with } A_k \text{ set to zero}
 
-    No gradient. The paper divides by y, which under noise may be negative and would then turn the map upside down;
-    where y is positive, this is the published weight. Where no :math:`y_k` differs from y by more than rounding (four
+    No gradient. The paper divides by y, which under noise may be negative and would then invert the map;
+    if y is positive, this is the published weight. If no :math:`y_k` differs from y by more than rounding (four
     units in the last place of the largest logit, see :func:`~lit_certattr.attribution.scores.rounding`) the map is 0.
 
     Model evaluations per image: one, and one of the head per channel at ``"final"`` of the known families; elsewhere

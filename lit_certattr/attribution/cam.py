@@ -18,8 +18,8 @@ class CAM(ActivationMap):
     average pooling: without the ReLU, the mean of the map and the bias add up to the logit. One forward pass, no
     gradient.
 
-    At ``layer="final"`` of the known families that structure is known. Elsewhere it is checked on the values of
-    every batch, which makes an accelerator wait once a call.
+    At ``layer="final"`` of the known families, this structure is known. Elsewhere it is checked on the values of
+    every batch, which makes an accelerator wait once per call.
 
     Args:
         layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module.

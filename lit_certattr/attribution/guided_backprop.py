@@ -11,7 +11,7 @@ from lit_certattr.errors import InputError
 
 
 class GuidedBackprop(LayerAttribution):
-    """Guided backpropagation (Springenberg et al., 2015): the gradient, with what a ReLU gets from above cut at zero.
+    """Guided backpropagation (Springenberg et al., 2015): a gradient in which ReLUs pass back positive values only.
 
     On its way back the gradient passes a ReLU only where both it and the ReLU's input are positive. Modules and
     functions, in place or not, and ReLU6 are all guided; other activations (SiLU, GELU, hard swish) pass their

@@ -27,8 +27,8 @@ class ImageConvolutions(TorchFunctionMode):
     :func:`image_gradient` fills the vectors; it gives the same to rounding.
 
     Only convolutions of 1 to 4 channels on a CPU, whose weights need no gradient, are replaced, and only where Python
-    calls them: not in a scripted or compiled network. No module is touched, and nothing outlives the block but the
-    graph of what ran in it.
+    calls them: not in a scripted or compiled network. No module is changed, and nothing remains after the block except
+    the graph of the calls in it.
 
     Example:
         >>> images, weight = torch.rand(2, 3, 8, 8, requires_grad=True), torch.rand(4, 3, 3, 3)

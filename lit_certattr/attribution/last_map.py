@@ -4,9 +4,9 @@ The modules of a network run inside each other. Of those at the outermost level,
 that the logits depend on is the answer, unless what follows it holds a later one:
 
 - a module that gives no feature map (a wrapped network, a head that begins with convolutions) is searched inside;
-- poolings, dropouts and identities are passed over: the map is what goes into them;
-- where tokens are selected (a class token), the last blocks give patches that nothing depends on; the map is then what
-  the last block of a chain of like blocks takes.
+- poolings, dropouts and identities are skipped: the map is their input;
+- where tokens are selected (a class token), the last blocks give patches that nothing depends on; the map is then
+  the input of the last block of a chain of similar blocks.
 
 Whether the logits depend on the patches is seen in a gradient. A second pass, cut at the map, makes sure that they
 depend on the images through it alone. Both passes take fixed random images, so the answer depends on the network and on

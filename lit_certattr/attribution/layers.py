@@ -1,12 +1,12 @@
-"""Target layers: where they are, what passes through them, and the rest of the network as a function of it.
+"""Target layers: finding them, their features, and the rest of the network as a function of these.
 
 For a method that works on a feature map, :func:`layer_pass` runs the network once and gives three things:
 
-- ``features`` ``[B, C, h, w]``, whatever the network's own layout: tokens of a transformer come as the grid of
+- ``features`` ``[B, C, h, w]``, for every layout in the network: tokens of a transformer come as the grid of
   their patches, and its class token stays out of reach;
 - ``logits``, with the requested graph;
-- ``head``, the rest of the network: logits of *other* features at that place, of as many variants an image as
-  wanted. At ``layer="final"`` of the known families it costs the head alone, elsewhere a whole forward pass.
+- ``head``, the rest of the network: logits of *other* features at that place, for any number of variants per
+  image. At ``layer="final"`` of the known families it costs the head alone, elsewhere a whole forward pass.
 
 :class:`LayerAttribution` holds the two settings that such methods share, and resizes their maps to the image;
 :class:`ActivationMap` is the frame of the CAM family. ::
@@ -59,7 +59,7 @@ class LayerAttribution(Attribution):
         return F.interpolate(maps.unsqueeze(1), size, mode="bilinear", align_corners=False).squeeze(1)
 
     def refuse_affine_head(self, at: "LayerPass") -> None:
-        """Refuse a layer whose gradient says nothing about the image.
+        """Refuse a layer whose gradient does not depend on the image.
 
         Raises:
             InputError: If what follows the layer is known to be affine, so that all images have one gradient.
@@ -141,8 +141,8 @@ def layer_pass(
             gradient, ``"full"`` keeps the graph down to weights and images, for training.
 
     Raises:
-        InputError: If there is no such layer, it runs more or less than once, what passes there is no feature
-            map, or the network does not return logits.
+        InputError: If there is no such layer, it does not run exactly once, its output is no feature map, or the
+            network does not return logits.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))

@@ -28,7 +28,7 @@ class LIME(Attribution):
     all images, and the map is one fixed function, as certificates need.
 
     It differs from the package ``lime``: superpixels are a regular grid or one that you give, not a segmentation of
-    each image (which noise would change); the same :math:`z_s` serve all images; no feature is selected away. Its
+    each image (which noise would change); the same :math:`z_s` serve all images; no feature selection. Its
     variant for tables, which draws from the training data and explains bins of feature values, is another method.
     Pixels of a superpixel tie, so choose top-K sets that are made of whole superpixels. Where the scores of an image
     differ by no more than rounding (four units in the last place of its largest logit, see

@@ -27,7 +27,7 @@ class LRP(Attribution):
     """Layer-wise relevance propagation of the target logit (Bach et al., 2015).
 
     Batch normalisation is folded into the layer before it, once a network (:mod:`lit_certattr.models.fold`); the
-    network itself is not touched. The composites of Kohlbrenner et al. (2020), also those of Anani et al. (2025):
+    network itself is not changed. The composites of Kohlbrenner et al. (2020), also those of Anani et al. (2025):
 
     - convolutions: the z+ rule; with ``"epsilon_plus_box"`` the first one, which sees the image: the z-box rule;
     - linear layers: the epsilon rule;
@@ -35,7 +35,7 @@ class LRP(Attribution):
       their summands, as the epsilon rule does;
     - convolutions and batch normalisations of one input that are added up are one convolution (RepVGG, MobileOne), as
       in the network that is deployed; a batch normalisation that is any other summand: the epsilon rule;
-    - where a gate scales a signal (squeeze and excitation), the signal takes all (Arras et al., 2017);
+    - if a gate scales a signal (squeeze and excitation), the signal gets all relevance (Arras et al., 2017);
     - maxima, padding, views and so on move it; the normalisation of the image passes it on to the pixels.
 
     The rules follow the calls of one forward pass, so every residual or convolutional network that calls nothing

@@ -10,8 +10,8 @@ class MaxLogitGradient(Attribution):
     """Gradient of the largest logit of each image: the class is chosen separately per image (Levine et al., 2019).
 
     Under noise each draw then explains the class predicted for *its* noisy image. That is one fixed function, so
-    certificates hold, but what they certify is a map that mixes classes wherever the prediction wavers; results say
-    so. ``targets`` is ignored. :class:`Gradient` explains one class at all draws.
+    certificates hold, but what they certify is a map that mixes classes if the prediction changes with the noise;
+    results say so. ``targets`` is ignored. :class:`Gradient` explains one class at all draws.
 
     Args:
         channels: Channel reduction, see :class:`Attribution`.

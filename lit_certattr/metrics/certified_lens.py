@@ -11,7 +11,7 @@ from lit_certattr.metrics.image_mean import ImageMean
 
 
 class CertifiedLENSRecall(ImageMean):
-    """LENS recall that no perturbation up to a radius can undercut, mean over images.
+    """Lower bound on the LENS recall under all perturbations up to a radius, mean over images.
 
     See :func:`~lit_certattr.metrics.functional.certified_lens_recall` for the statement and its proof. It is 0 where no
     pixel is certified important: the majority set may then be empty, which counts as 0.
@@ -52,7 +52,7 @@ class CertifiedLENSRecall(ImageMean):
 
 
 class CertifiedLENSPrecision(CertifiedLENSRecall):
-    """LENS precision that no perturbation up to a radius can undercut, mean over images.
+    """Lower bound on the LENS precision under all perturbations up to a radius, mean over images.
 
     See :func:`~lit_certattr.metrics.functional.certified_lens_precision`. An empty released set counts as 0.
 

@@ -12,9 +12,9 @@ from lit_certattr.metrics.functional.deletion import RemovalCurves
 
 
 class RemovalMetric(FixedPointMean):
-    """What the metrics of removal share: mean areas and mean curves of three rankings.
+    """Base class of the metrics of removal: mean areas and mean curves of three rankings.
 
-    ``compute`` gives the mean areas: ``name`` (the maps), ``name_centre`` and ``name_random``. They are fed with
+    ``compute`` gives the mean areas: ``name`` (the maps), ``name_centre`` and ``name_random``. They are updated with
     finished curves, since torchmetrics updates without gradients and would make a network part of the metric.
 
     Args:

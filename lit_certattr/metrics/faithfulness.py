@@ -1,4 +1,4 @@
-"""Metrics of sensitivity and infidelity, fed with finished numbers."""
+"""Metrics of sensitivity and infidelity, updated with finished numbers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A mean over images that no order and no process can change."""
+"""A mean over images that does not depend on their order or on the number of processes."""
 
 from abc import ABC
 from typing import Any, Self
@@ -28,12 +28,13 @@ class FixedPointMean(Metric, ABC):
     """Mean over images of a number (or several) that each image has.
 
     The states are integers, a fixed-point sum and counts. Integer addition is exact and commutative, so any order of
-    the images and any number of processes give the same bits; no precision setting touches it; and no map is kept.
+    the images and any number of processes give the same bits; no precision setting affects it; and no map is kept.
 
-    torchmetrics' collections let metrics share one state for good if their states agree after the first batch, as two
-    radii often do. So every metric has an empty state that is named after its settings: only equal metrics share.
+    In a torchmetrics collection, metrics share one state permanently if their states are equal after the first batch,
+    as often happens for two radii. So every metric has an empty state named after its settings: only equal metrics
+    share.
 
-    A number that an image does not have is NaN, or infinite, which no sum can hold. The mean leaves it out,
+    A number that is undefined for an image is NaN or infinite, and cannot be summed. The mean leaves it out,
     ``num_undefined`` counts it, and :meth:`compute` warns of it.
 
     Args:

@@ -27,21 +27,22 @@ _NAMED = (BuiltinFunctionType, WrapperDescriptorType, GetSetDescriptorType, Memb
 
 
 def digest(value: Any, what: str) -> str:
-    """SHA-256 of what a value is: equal for equal values, in every process.
+    """SHA-256 of a value: equal for equal values, in every process.
 
-    Of an object it is its class and its attributes; of a tensor its type, shape and bytes. Code that no installed
-    package holds counts with its source: a class with its methods and its bases outside this package, a function with
+    For an object it covers its class and its attributes; for a tensor its type, shape and bytes. Code outside installed
+    packages is covered with its source: a class with its methods and its bases outside this package, a function with
     its defaults, with the variables that it closes over, and with the functions, classes and constants of its module
-    that it names. Where there is no source, as for code that was typed in, the compiled code takes its place.
+    that it names. Without a source, as for code typed at a prompt, the compiled code is used.
 
-    What follows from the rest is left out: values of ``functools.cached_property``, and what an object does not pickle.
+    Values that follow from the rest are left out: those of ``functools.cached_property``, and those that an object does
+    not pickle.
 
     Args:
         value: Any object.
-        what: What the message calls it, e.g. ``"attribution Mine"``.
+        what: Name of the value in messages, e.g. ``"attribution Mine"``.
 
     Raises:
-        InputError: If it holds something of which nobody can say what it is, such as a lock or an open file.
+        InputError: If it holds an object whose content cannot be determined, such as a lock or an open file.
 
     Example:
         >>> digest([1, "a"], "the list") == digest([1, "a"], "the list") != digest((1, "a"), "the tuple")
@@ -65,7 +66,7 @@ def source_digest(named: Any) -> str:
 
 
 class _Digest:
-    """Walks through an object; what it has seen is taken up once, so that circles end."""
+    """Walks through an object and visits every part once, so that circular references end."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -210,7 +211,7 @@ class _Digest:
 
 
 def without_cached(value: Any, state: dict[str, Any]) -> dict[str, Any]:
-    """Attributes of an object without those that ``functools.cached_property`` has put there.
+    """Attributes of an object without the values stored by ``functools.cached_property``.
 
     Args:
         value: The object.

@@ -1,4 +1,4 @@
-"""Objects that are known by their settings: what their constructors were given."""
+"""Objects that are identified by their settings: the arguments of their constructors."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -30,17 +30,16 @@ class _SignatureOfInit:
 
 
 class Settings:
-    """An object that is known by what its constructor was given: a method, a noise law, a certificate, a rule.
+    """An object that is identified by the arguments of its constructor: a method, a noise law, a certificate, a rule.
 
     A run is resumed, and its claims are tested, with equal objects only. So every argument of a constructor must be
-    something that a record can say: text, numbers, lists and mappings of such, other settings, a dataclass, a class,
-    or a function at the top of a module. They are captured before ``__init__`` runs, whatever it makes of them, and
-    only the arguments of the outermost constructor count: ``super().__init__`` need not be given them, nor be called.
+    something that a record can store: text, numbers, lists and mappings of such, other settings, a dataclass, a class,
+    or a function at the top of a module. They are captured before ``__init__`` runs, whatever it does with them, and
+    only the arguments of the outermost constructor count: ``super().__init__`` need not get them or be called.
 
-    An argument that is also an attribute of that name counts with its value of today: who sets ``method.steps = 5``
-    has another method, with other settings. What an object of a class outside this package holds beside its arguments
-    counts too, private attributes included (:func:`~lit_certattr.settings.digest.digest`): two objects are equal only
-    if it is the same.
+    If an attribute has the name of an argument, its present value counts: after ``method.steps = 5`` it is another
+    method, with other settings. For an object of a class outside this package, all other attributes count too, private
+    ones included (:func:`~lit_certattr.settings.digest.digest`): two objects are equal only if these are equal.
 
     Raises:
         InputError: If an argument is a lambda, a tensor, an open file or another object without a name; the line names
@@ -61,7 +60,7 @@ class Settings:
     """
 
     unrecorded: ClassVar[frozenset[str]] = frozenset()
-    """Arguments that need not be plain: a record holds their digest, or what the class says of them."""
+    """Arguments that need not be plain: a record holds their digest, or a description by the class."""
 
     __signature__ = _SignatureOfInit()
 
@@ -93,12 +92,12 @@ class Settings:
         return bound.args, bound.kwargs
 
     def settings(self) -> dict[str, Any]:
-        """What the constructor needs for an equal object: plain nested values, in the order of its arguments.
+        """The arguments for an equal object: plain nested values, in the order of the constructor.
 
         An object among them is ``{"class_path": ..., "init_args": {...}}``, as in a configuration.
 
         Raises:
-            InputError: If an attribute was set to something that no record can hold.
+            InputError: If an attribute was set to a value that no record can store.
         """
         values, kind = self.init_args(), type(self).__name__
         digests = {name for name in self.unrecorded & values.keys() if not is_plain(values[name])}
@@ -108,7 +107,7 @@ class Settings:
         }
 
     def init_args(self) -> dict[str, Any]:
-        """What the constructor was given, or what the attributes of these names hold today, by name; not copied."""
+        """The arguments by name, or the present values of the attributes with these names; not copied."""
         return dict(self._current())
 
     def _current(self) -> Iterator[tuple[str, Any]]:
@@ -129,7 +128,7 @@ class Settings:
             yield name, value
 
     def settings_state(self) -> dict[str, Any]:
-        """The attributes of the object, private ones included, but for what it has cached."""
+        """The attributes of the object, private ones included, without cached values."""
         state = without_cached(self, self._attributes())
         state.pop("_settings_given", None)
         return state

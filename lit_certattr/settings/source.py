@@ -1,4 +1,4 @@
-"""Where classes and functions come from, and what their code says."""
+"""The origin of classes and functions, and their source."""
 
 import hashlib
 import inspect

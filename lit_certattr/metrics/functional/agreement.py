@@ -24,7 +24,7 @@ def ssim(clean: Tensor, perturbed: Tensor) -> Tensor:
     Conventions: Gaussian 11 x 11 window with standard deviation 1.5, maps mirrored at the border, mean over *all*
     pixels (scikit-image leaves out the 5 pixels at each border), biased variances (its default is unbiased). Scaling
     and range are fixed, so the value of a pair does not depend on the rest of the batch. Where both maps are nearly
-    zero they agree (1), so maps of few bright pixels score high whatever these are. Constant maps are fine.
+    zero they agree (1), so maps with few bright pixels score high wherever these pixels are. Constant maps are allowed.
 
     Args:
         clean: Maps of the clean images ``[..., H, W]``, finite, any float type, at least 6 x 6.

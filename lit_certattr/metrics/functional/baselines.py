@@ -1,4 +1,4 @@
-"""Maps that know nothing of the network: a number of a map means something only beside theirs."""
+"""Maps that do not depend on the network: compare every score of a map with theirs."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ from lit_certattr.smoothing import content_id, normal_stream
 def centre_map(height: int, width: int) -> Tensor:
     r"""The image-centre baseline: a Gaussian around the centre, its standard deviation a quarter of each side.
 
-    People put their subject in the middle, so on photographs this map often points better than an attribution
-    method does.
+    Photographers put their subject in the middle, so on photographs this map often points better than an attribution
+    method.
 
     Args:
         height: Height in pixels.

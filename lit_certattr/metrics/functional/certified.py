@@ -1,4 +1,4 @@
-"""Means over images of what certificates say; the classes of the same names accumulate them."""
+"""Means over images of certified quantities; the classes of the same names accumulate them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,8 +18,8 @@ Results = Result | Sequence[Result]
 def certified_fraction(results: Results, radius: float = 0.0, level: int = 0, part: LabelShare = "certified") -> Tensor:
     """Share of the pixels that are certified at a radius, mean over images (%certified of Anani et al., 2025).
 
-    It rewards emptiness: pure noise leaves most pixels out of a small top K, and these count as certified
-    unimportant. Read it beside ``part="null"``, which independent random maps would reach, or use
+    It rewards empty maps: with pure noise, most pixels are not in a small top K, and these count as certified
+    unimportant. Compare it with ``part="null"``, the value for independent random maps, or use
     :func:`certified_one_share`.
 
     Args:
@@ -50,7 +50,7 @@ def certified_fraction(results: Results, radius: float = 0.0, level: int = 0, pa
 def certified_one_share(results: Results, radius: float = 0.0, level: int = 0) -> Tensor:
     """Certified-important pixels as a share of K, mean over images.
 
-    Unlike :func:`certified_fraction` it cannot be earned by an empty map. It may exceed 1, since more than K pixels can
+    Unlike :func:`certified_fraction`, it is not high for an empty map. It may exceed 1, since more than K pixels can
     be in the top K of most noisy maps: with probabilities that add up to K, fewer than K / tau of them exceed tau.
 
     Args:

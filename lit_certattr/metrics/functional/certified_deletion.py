@@ -1,4 +1,4 @@
-"""Certified deletion: remove what is certified important, the surest pixels first."""
+"""Certified deletion: remove the pixels that are certified important, those of the smallest K first."""
 
 from collections.abc import Sequence
 
@@ -27,11 +27,11 @@ def certified_deletion(
     seed: int = 0,
     ids: Sequence[str] | None = None,
 ) -> RemovalCurves:
-    """Remove the pixels certified important at the smallest K, then those at the next K, and watch the prediction.
+    """Remove the pixels certified important at the smallest K, then those at the next K, and record the prediction.
 
     All images of the call have all points of the curve, so every point is a mean over one fixed set of images. An image
     without certified pixels stays unchanged and keeps its probability, which ``removed`` shows. The two baselines
-    remove as many pixels of each image at each point.
+    remove the same number of pixels of each image at each point.
 
     Args:
         model: Network from images in [0, 1] to logits; its mode, flags and gradients stay unchanged.

@@ -1,4 +1,4 @@
-"""Certified grid pointing game: where the pixels lie that are certified important."""
+"""Certified grid pointing game: the cells of the pixels that are certified important."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -40,8 +40,8 @@ def certified_gridpg(
 ) -> CertifiedLocalisation:
     """Share of the pixels certified important that lie in the cell that shows the explained class.
 
-    With the confidence of the certificate no perturbation up to ``radius`` takes one of these pixels out of the
-    majority's top K; none is claimed to keep others out of it.
+    With the confidence of the certificate, no perturbation up to ``radius`` removes one of these pixels from the
+    majority's top K; the certificate does not say that other pixels stay out of it.
 
     Args:
         results: One result with labels of pixels, or one per map, of 2 x 2 mosaics, each of the class of one cell.

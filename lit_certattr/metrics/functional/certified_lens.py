@@ -20,8 +20,8 @@ def worst_lens_recall(reference: Tensor, kept: Tensor, possible: Tensor, window:
     that many pixels, and only when the far ones run out are near ones taken.
 
     An empty T has recall 0 by definition (0/0): it locates nothing. So the result is 0 wherever no pixel is certain to
-    be in T. The other convention, 1, would call certified what is not known at all, as soon as the neighbourhood of S
-    covers V, and would give pure noise, all of whose pixels are certified unimportant, a perfect score.
+    be in T. With the other convention, 1, the result would be 1 without any information as soon as the neighbourhood of
+    S covers V, and pure noise, all of whose pixels are certified unimportant, would get a perfect score.
 
     Args:
         reference: S, boolean ``[H, W]``.
@@ -83,7 +83,7 @@ def certified_sets(result: Result, radius: float, level: int) -> tuple[Tensor, T
 def certified_lens_recall(
     results: Result | Sequence[Result], radius: float = 0.0, window: int = 1, level: int = 0
 ) -> Tensor:
-    r"""LENS recall that no perturbation up to a radius can undercut, mean over images.
+    r"""Lower bound on the LENS recall under all perturbations up to a radius, mean over images.
 
     Let :math:`M(\delta)` be the pixels that the majority of the noisy maps of the perturbed image puts in their top K,
     and S the released estimate of :math:`M(0)` (more than half of the samples). A pixel certificate shows
@@ -115,7 +115,7 @@ def certified_lens_recall(
 def certified_lens_precision(
     results: Result | Sequence[Result], radius: float = 0.0, window: int = 1, level: int = 0
 ) -> Tensor:
-    r"""LENS precision that no perturbation up to a radius can undercut, mean over images.
+    r"""Lower bound on the LENS precision under all perturbations up to a radius, mean over images.
 
     At least this share of S is within ``window`` pixels of :math:`M(\delta)`, for all :math:`\delta` up to ``radius``
     at once; see :func:`certified_lens_recall`. An empty S counts as 0.

@@ -1,4 +1,4 @@
-"""Do maps of different images differ? Stability can be bought with one map for a whole class."""
+"""Overlap of the maps of different images: maps can be stable because a whole class shares one map."""
 
 from typing import NamedTuple
 
@@ -29,11 +29,11 @@ class ClassOverlap(NamedTuple):
 def class_overlap(maps: Tensor, predictions: Tensor, top_k: float = 0.1) -> ClassOverlap:
     r"""Mean top-K overlap of the maps of different images, :math:`|S_i \cap S_j| / K`, with and without a common class.
 
-    A map that shows what the network sees in *this* image overlaps little with that of another image. Where the maps
-    of a class resemble each other far more than those of different classes, they show the class and not the image; a
-    training that makes maps stable can do it that way. Where both are far above chance, they show neither: a bias to
-    the centre of the image, or a fixed pattern. In aligned data (digits, faces) images of a class do look alike, so
-    compare methods and networks on the same images.
+    A map that depends on *its* image overlaps little with the map of another image. If the maps of a class overlap far
+    more than maps of different classes, they show the class and not the image; training can make maps stable in this
+    way. If both overlaps are far above chance, maps show neither, but a bias to the centre of the image or a fixed
+    pattern. In aligned data (digits, faces), images of a class are similar, so compare methods and networks on the same
+    images.
 
     All pairs are taken, in time linear in the number of images: a pixel that is in the top K of v maps is shared by
     v (v - 1) / 2 pairs.
@@ -84,7 +84,7 @@ def top_k_sets(maps: Tensor, predictions: Tensor, top_k: float) -> tuple[Tensor,
 
 
 def overlap_of_counts(votes: Tensor, counts: Tensor, constant: Tensor, size: int) -> ClassOverlap:
-    """The overlaps that sums over images give.
+    """Compute the overlaps from sums over images.
 
     Args:
         votes: How many maps of each class have each pixel in their top K, int ``[C, H * W]``.

@@ -1,7 +1,7 @@
 """Correlations of two maps over their pixels: Pearson, Spearman, cosine. Undefined ones are NaN.
 
-Their chance level is 0 in the sense of a permutation test (the mean over all orders of the pixels of one map), but for
-the cosine, which has none of the means taken out.
+Their chance level is 0 in the sense of a permutation test (the mean over all orders of the pixels of one map), except
+for the cosine, whose maps are not centred.
 """
 
 import torch
@@ -65,7 +65,7 @@ def spearman(clean: Tensor, perturbed: Tensor) -> Tensor:
 def cosine_similarity(clean: Tensor, perturbed: Tensor, part: Part = "score") -> Tensor:
     r"""Cosine of the angle between two maps :math:`\langle a, b \rangle / \lVert a \rVert \lVert b \rVert`.
 
-    Maps without negative values have a large cosine whatever they show (0.64 for two independent maps
+    Maps without negative values always have a large cosine (0.64 for two independent maps
     :math:`|N(0, 1)|`). Over all orders of the pixels of one map the mean of :math:`\langle a, b \rangle` is
     :math:`n \bar a \bar b`, hence the chance level :math:`n \bar a \bar b / \lVert a \rVert \lVert b \rVert`.
 
@@ -96,6 +96,6 @@ def _cosine(values: Tensor) -> Tensor:
 
 
 def _norms(values: Tensor) -> Tensor:
-    """Product of both norms. No epsilon: gradient maps may be as small as they like."""
+    """Product of both norms, without an epsilon: gradient maps may be very small."""
     norms: Tensor = torch.linalg.vector_norm(values, dim=-1)
     return norms.prod(0)

@@ -1,4 +1,4 @@
-"""Deletion and insertion: does the prediction follow the pixels that a map calls important?"""
+"""Deletion and insertion: how the prediction changes with the pixels that a map ranks first."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from lit_certattr.preflight import check_classes as known_classes
 
 
 class Areas(NamedTuple):
-    """Area under the curve of each image, float32 ``[B]``, for the map and for two rankings that saw no network."""
+    """Area under the curve of each image, float32 ``[B]``, for the map and two rankings that do not use the network."""
 
     map: Tensor
     centre: Tensor
@@ -29,8 +29,8 @@ class RemovalCurves(NamedTuple):
         position: Where the points lie, float32 ``[P]``: the share of the pixels that is removed or inserted; for
             certified deletion the level K.
         map: In the order of the map, float32 ``[B, P]``.
-        centre: From the centre of the image outwards, as many pixels at each point.
-        random: In random order, as many pixels at each point.
+        centre: From the centre of the image outwards, with the same number of pixels at each point.
+        random: In random order, with the same number of pixels at each point.
         removed: Share of the pixels that is removed or inserted at each point, float32 ``[B, P]``.
     """
 
@@ -58,15 +58,15 @@ def deletion(
     seed: int = 0,
     ids: Sequence[str] | None = None,
 ) -> RemovalCurves:
-    """Remove the pixels of each image from the most to the least important, and watch the prediction.
+    """Remove the pixels of each image from the most to the least important, and record the prediction.
 
-    A small area says that the first pixels mattered most *to this network under this fill*. An image without them is no
-    image the network was trained on, so part of every drop is surprise: the drop of the other two rankings, which
-    remove as many pixels, says how much.
+    A small area says that the first pixels mattered most *to this network under this fill*. An image without them is
+    unlike the images the network was trained on, so part of every drop is due to that: the other two rankings, which
+    remove the same number of pixels, show how much.
 
     Conventions of the area: the trapezoid rule over the share of removed pixels, so its width is 1 and it is a mean
-    probability; both end points count, the whole image (0) and the image without any pixel (1). Implementations that
-    leave out the first point, sum without a width, or divide the curve by its first value give other numbers.
+    probability; it includes both end points, the whole image (0) and the image without any pixel (1). Implementations
+    that leave out the first point, sum without a width, or divide the curve by its first value give other numbers.
 
     Args:
         model: Network from images in [0, 1] to logits; its mode, flags and gradients stay unchanged.
@@ -109,9 +109,9 @@ def insertion(
     seed: int = 0,
     ids: Sequence[str] | None = None,
 ) -> RemovalCurves:
-    """Insert the pixels of each image into its fill from the most to the least important, and watch the prediction.
+    """Insert the pixels of each image into its fill from the most to the least important, and record the prediction.
 
-    A large area says that the first pixels were enough; read it beside the areas of the other two rankings. The
+    A large area says that the first pixels were enough; compare it with the areas of the other two rankings. The
     conventions are those of :func:`deletion`: width 1, from the fill alone to the whole image, both included.
 
     Args:

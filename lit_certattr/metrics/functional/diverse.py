@@ -20,7 +20,7 @@ def diverse_top_k(maps: Tensor, k: float, window: int) -> Tensor:
     A set that ends early has between :math:`\lceil H/(2w+1) \rceil \lceil W/(2w+1) \rceil` and
     :math:`\lceil H/(w+1) \rceil \lceil W/(w+1) \rceil` pixels: cut the map into blocks of side w + 1, none of which
     holds two picks; and of side 2w + 1, whose centres lie in windows of different picks. (Centres are chosen inside
-    the map also in the cut blocks.) Numbers that use the set divide by the picks made.
+    the map also in the cut blocks.) Scores of the set divide by the number of picks.
 
     Args:
         maps: Maps ``[..., H, W]``, finite, any float type.
@@ -62,8 +62,8 @@ def diverse_masks(maps: Tensor, size: int, window: int) -> Tensor:
 def scan(values: np.ndarray, size: int, window: int, mask: np.ndarray) -> None:
     """Mark the picks of one map in ``mask`` ``[H, W]``: take the free pixels in order, block the window of each pick.
 
-    Only as many of the best free pixels as may be needed are sorted at a time, so blocked pixels seldom are. Rows are
-    stored with ``window`` cells between them: a window that leaves the map at a side ends there.
+    Only as many of the best free pixels as may be needed are sorted at a time, so few blocked pixels are sorted. Rows
+    are stored with ``window`` cells between them: a window that leaves the map at a side ends there.
 
     Args:
         values: Map ``[H, W]``.

@@ -1,4 +1,4 @@
-"""What a removed pixel is replaced by. There is no neutral choice, so it is stated with every number."""
+"""The values that replace removed pixels. No choice is neutral, so report it with every number."""
 
 import math
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Infidelity: does the map predict what a perturbation does to the logit? Through Captum."""
+"""Infidelity: how well a map predicts the effect of a perturbation on the logit; computed by Captum."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -144,7 +144,7 @@ def infidelity(
     seed: int = 0,
     ids: Sequence[str] | None = None,
 ) -> Infidelities:
-    r"""Mean squared difference between what a map predicts of a perturbation, and what it does to the logit.
+    r"""Mean squared difference between the predicted and the actual effect of perturbations on the logit.
 
     .. math:: E_I \left(\sum_p I_p\, \Phi_p - (f_y(x) - f_y(x - I))\right)^2
 

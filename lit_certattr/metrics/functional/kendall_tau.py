@@ -1,4 +1,4 @@
-"""Kendall's tau-b in O(n log n): SciPy's on a CPU, one that needs no round trip on an accelerator."""
+"""Kendall's tau-b in O(n log n): SciPy's on a CPU, one without waiting for the device on an accelerator."""
 
 import torch
 from scipy import stats
@@ -13,8 +13,9 @@ from lit_certattr.smoothing.sparsify import values_are_free
 def kendall(clean: Tensor, perturbed: Tensor) -> Tensor:
     r"""Kendall's rank correlation, with ties (tau-b): :math:`(C - D) / \sqrt{(P - T_a)(P - T_b)}`.
 
-    P is the number of pairs of pixels, C and D those that both maps order the same and the other way, and :math:`T_a`,
-    :math:`T_b` those that tie in a map. (torchmetrics compares all pairs: 1.3 billion at 224 x 224.)
+    P is the number of pairs of pixels, C and D the numbers of pairs that both maps order in the same and in opposite
+    ways, and :math:`T_a`, :math:`T_b` the numbers of pairs that tie in each map. (torchmetrics compares all pairs: 1.3
+    billion at 224 x 224.)
 
     Args:
         clean: Maps of the clean images ``[..., H, W]``, finite, any float type.

@@ -48,15 +48,15 @@ def lens_scores(
     .. math:: \frac{|S \cap T|}{\max(|S|, |T|)}, \quad
         \text{prec} = \frac{|S \cap N_w(T)|}{|S|}, \quad \text{recall} = \frac{|T \cap N_w(S)|}{|T|}.
 
-    The names are those of the paper. With the clean map as ground truth they are swapped with respect to information
+    The names follow the paper. With the clean map as ground truth they are swapped compared with information
     retrieval, where the share of the *retrieved* set T that is relevant is precision.
 
     prec(a, b) = recall(b, a); both grow with w; w = 0 gives the intersection.
 
     **Chance.** For fixed T and a set S drawn uniformly among those of its size, :math:`E[\text{prec}] = |N_w(T)| / n`,
     since each member of S is uniform; recall likewise with S fixed, and the intersection has
-    :math:`\min(|S|, |T|) / n`. Windows of many pixels cover much of a map: read no number without its chance level.
-    Diverse sets of random maps lean a little towards the border, so for them the level is near, not exact.
+    :math:`\min(|S|, |T|) / n`. Windows of many pixels cover much of a map: always read a score together with its chance
+    level. Diverse sets of random maps are slightly biased to the border, so for them the level is approximate.
 
     Args:
         clean: Maps of the clean images ``[..., H, W]``, finite, any float type.

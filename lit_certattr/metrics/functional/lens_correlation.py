@@ -21,8 +21,8 @@ def smoothed_maps(maps: Tensor, window: int, padding: Padding = "symmetric") -> 
 
     ``"symmetric"`` mirrors the map at its edges (d c b a | a b c d | d c b a), so a mean is one of 2w + 1 squared
     values everywhere. ``"paper"`` counts pixels outside as zero, as the formula of Kamath et al. (2024) says: it
-    darkens the border of *both* maps, and independent maps then correlate (see ``docs/metrics.md``).
-    Neither can push two maps apart in l2: both are linear with operator norm at most 1 (the symmetric one is doubly
+    darkens the border of *both* maps, and independent maps then correlate (see ``docs/metrics.md``). Neither can
+    increase the l2 distance of two maps: both are linear with operator norm at most 1 (the symmetric one is doubly
     stochastic; zero padding drops terms of it). A mean over only the pixels inside could, and is not offered.
 
     Sums are of float64 values in a fixed order and without subtraction, so what ties exactly, such as windows of

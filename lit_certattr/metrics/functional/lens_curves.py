@@ -33,8 +33,8 @@ def lens_curves(clean: Tensor, perturbed: Tensor, window: int = 1, ks: Sequence[
     r"""w-LENS-prec@k and w-LENS-recall@k for every k, and their chance levels, in one pass.
 
     With ranks r from 1 (largest) and :math:`\bar r_b(p) = \min_{q \in N_w(p)} r_b(q)`, pixel p is in
-    :math:`S_k \cap N_w(T_k)` if and only if :math:`\max(r_a(p), \bar r_b(p)) \le k`, and in :math:`N_w(T_k)` iff
-    :math:`\bar r_b(p) \le k`: two histograms and their running sums give all k.
+    :math:`S_k \cap N_w(T_k)` if and only if :math:`\max(r_a(p), \bar r_b(p)) \le k`, and in :math:`N_w(T_k)` if and
+    only if :math:`\bar r_b(p) \le k`: two histograms and their running sums give all k.
 
     Args:
         clean: Maps of the clean images ``[..., H, W]``, finite, any float type.
