@@ -117,3 +117,15 @@ def test_a_public_name_leaves_out_an_argument_or_an_error(room: str) -> None:
         for gap in gaps_of_file(path.read_text("utf-8"), path.relative_to(PACKAGE).as_posix())
     ]
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_docstring_only_points_elsewhere(room: str) -> None:
+    """What adds nothing to the method of the base has ``@override`` and inherits its docstring (help, Sphinx)."""
+    found = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno} {node.name}"
+        for path in sorted((PACKAGE / room).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, Function | ast.ClassDef) and (ast.get_docstring(node) or "").startswith("See ")
+    ]
+    assert not found, "\n".join(found)
