@@ -13,7 +13,7 @@ Norm = Literal["l2", "linf"]
 Init = Literal["zero", "uniform", "gaussian", "boundary"]
 Keep = Literal["best", "last"]
 _MAP_BETAS = (3.0, 30.0)
-"""Sharpness of the twin in which maps are attacked: at first soft, where a slope shows, in the end close to ReLU."""
+"""Sharpness of softplus in attacks on maps: smooth at first, with a clear gradient, and close to ReLU in the end."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class AttackConfig:
             (or every coordinate has reached the box).
         clamp: Smallest and largest value of a pixel; ``None`` for no box.
         restarts: Number of independent searches, at least 1; the best point of all is used.
-        smooth_beta: Sharpness of the softplus twin in which gradients are taken, see
-            :class:`~lit_certattr.models.SmoothActivations`; ``None`` differentiates the network as it is. Two numbers
-            are a geometric schedule from the first step to the last. ``"auto"`` is ``(3.0, 30.0)`` where a map is
-            attacked, which needs a second derivative, and ``None`` where a prediction is.
+        smooth_beta: Sharpness of the softplus that replaces ReLU in gradients, see
+            :class:`~lit_certattr.models.SmoothActivations`; ``None`` keeps ReLU. Two numbers
+            are a geometric schedule from the first step to the last. ``"auto"`` is ``(3.0, 30.0)`` for attacks
+            on maps, which need a second derivative, and ``None`` for attacks on predictions.
         keep: ``"best"``: the best point seen, never worse than the image itself; ``"last"``: the point after the
             last step, as in adversarial training (with several restarts the best of the last points).
         seed: Seed of the random starts, which does not change torch's generators; ``None`` draws from torch's
@@ -102,7 +102,7 @@ class AttackConfig:
         return float(first * (last / first) ** (step / max(1, self.steps - 1)))
 
     def for_maps(self) -> Self:
-        """These settings for an attack on a map, where ``smooth_beta="auto"`` is a softplus twin.
+        """These settings for an attack on a map, where ``smooth_beta="auto"`` replaces ReLU by softplus.
 
         Example:
             >>> AttackConfig(eps=0.5).beta(0), AttackConfig(eps=0.5).for_maps().beta(0)

@@ -25,7 +25,7 @@ class AblationCAM(ActivationMap):
     Args:
         layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module.
         relu: Keep only evidence for the class, as the authors do.
-        upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
+        upsample: Resize the map to the image, bilinearly; ``False`` keeps the layer's resolution.
         score: ``"logit"`` as published, or ``"softmax"``.
         max_batch: Most images evaluated at once; ``None`` finds the largest number that fits.
 

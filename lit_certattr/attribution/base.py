@@ -1,4 +1,4 @@
-"""What an attribution method is, and the two things that all of them need."""
+"""The base class of attribution methods, and the gradients that they need."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping

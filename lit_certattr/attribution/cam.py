@@ -24,7 +24,7 @@ class CAM(ActivationMap):
     Args:
         layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module.
         relu: Keep only evidence for the class; the authors show the signed map, ``False``.
-        upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
+        upsample: Resize the map to the image, bilinearly; ``False`` keeps the layer's resolution.
 
     Example:
         >>> from lit_certattr.models import CifarResNet

@@ -16,7 +16,7 @@ class Gradient(LayerAttribution):
         layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module. A final
             layer behind which only pooling and a linear layer follow is refused: its gradient is the same for
             every image.
-        upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
+        upsample: Resize the map to the image, bilinearly; ``False`` keeps the layer's resolution.
 
     Example:
         >>> import torch
@@ -47,7 +47,7 @@ class InputXGradient(LayerAttribution):
             value of the sum over channels, as in Anani et al. (2025); ``"sum"`` gives the signed map.
         layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module. At ``"final"`` of a ViT the
             products add up to zero, and ``channels="sum_abs"`` is needed.
-        upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
+        upsample: Resize the map to the image, bilinearly; ``False`` keeps the layer's resolution.
     """
 
     def __init__(self, channels: ChannelReduction = "abs_sum", layer: str = "input", upsample: bool = True) -> None:

@@ -21,7 +21,7 @@ class GuidedBackprop(LayerAttribution):
         channels: Channel reduction, see :class:`~lit_certattr.attribution.Attribution`. The default sums the absolute
             values.
         layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module.
-        upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
+        upsample: Resize the map to the image, bilinearly; ``False`` keeps the layer's resolution.
 
     Example:
         >>> import torch

@@ -31,7 +31,7 @@ class IntegratedGradients(LayerAttribution):
         channels: Channel reduction, see :class:`~lit_certattr.attribution.Attribution`.
         layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module. At
             ``"final"`` of the known families a step costs the head alone, elsewhere a whole forward pass too.
-        upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
+        upsample: Resize the map to the image, bilinearly; ``False`` keeps the layer's resolution.
 
     Raises:
         InputError: If ``steps`` or ``max_batch`` is below 1.

@@ -42,7 +42,7 @@ class LayerAttribution(Attribution):
             :func:`~lit_certattr.attribution.last_map.last_map`), or the name of a module whose output it is;
             the end of the name is enough where it is unique.
         upsample: Resize the map to the image, bilinearly (half-pixel centres), before anything is ranked.
-            ``False`` leaves it at the layer's resolution: 49 values and 49 tests instead of 50,176 for a ResNet,
+            ``False`` keeps the layer's resolution: 49 values and 49 tests instead of 50,176 for a ResNet,
             so a certificate needs fewer votes.
         channels: Channel reduction, see :class:`Attribution`.
     """
@@ -112,11 +112,11 @@ class LayerPass:
     """One forward pass, cut at a layer.
 
     Args:
-        features: What passes through the layer, ``[B, C, h, w]``.
+        features: Features at the layer, ``[B, C, h, w]``.
         logits: The network's answer, ``[B, num_classes]``.
         head: From features ``[m * B, C, h, w]``, in the order of ``features.repeat(m, 1, 1, 1)``, to logits
             ``[m * B, num_classes]``. Runs under the gradient mode of its caller.
-        final: What is known of the head, if the layer is the final one of a known family, by whatever name, and
+        final: Facts about the head, if the layer is the final one of a known family, by any name, and
             the model adds nothing after that network.
     """
 

@@ -91,7 +91,7 @@ def z_plus_rule(
         layer: The layer.
         signed: Positive and negative part of its weights.
         bias: Its bias, of a shape that broadcasts to the outputs.
-        inputs: What went in.
+        inputs: Inputs of the layer.
         relevance: Relevance of the outputs.
         epsilon: Stabilises the division.
         nonnegative: The inputs are known to have no negative values, which saves half of the work.
@@ -128,7 +128,7 @@ def z_box_rule(
         layer: The layer.
         signed: Positive and negative part of its weights.
         box: Lowest and highest values, of a shape that broadcasts to the inputs.
-        inputs: What went in.
+        inputs: Inputs of the layer.
         relevance: Relevance of the outputs.
         epsilon: Stabilises the division.
     """

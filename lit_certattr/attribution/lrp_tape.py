@@ -1,4 +1,4 @@
-"""What a network did to the images, function by function, and the way back."""
+"""A record of all functions that a network applies to images, for the backward pass of relevance."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +17,7 @@ from lit_certattr.errors import InputError
 class Tape(TorchFunctionMode):
     """Records every function that depends on the images, inside the block.
 
-    Calls are seen where Python makes them, so no module is touched. The tensors are ordinary ones: with a graph, the
+    Calls are detected when Python makes them, so no module is changed. The tensors are ordinary ones: with a graph, the
     relevance can be differentiated like anything else.
 
     Args:
@@ -54,10 +54,10 @@ class Tape(TorchFunctionMode):
         return result
 
     def propagate(self, output: Tensor, relevance: Tensor) -> Tensor:
-        """Relevance of the images from that of an output; takes the tape apart, so that memory is freed on the way.
+        """Relevance of the images from the relevance of an output; empties the tape, so that memory is freed meanwhile.
 
         Args:
-            output: What the network returned inside the block.
+            output: Output of the network inside the block.
             relevance: Its relevance, of its shape.
 
         Raises:

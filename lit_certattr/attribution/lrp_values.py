@@ -1,4 +1,4 @@
-"""What relevance propagation knows of the tensors and calls of a network."""
+"""Facts about the tensors and calls of a network, for relevance propagation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ class Branch:
     Args:
         known: The input.
         weight: Weights of the convolution, or one scale per channel ``[C]``.
-        bias: What is added, ``[C]``; or nothing.
+        bias: Constant that is added, ``[C]``; or ``None``.
         convolution: The function; ``None`` for a scaling.
         stride: As for the function, one number per axis.
         padding: Likewise.

@@ -40,20 +40,20 @@ class MoreauGrad(Attribution):
     [0, B] has :math:`L \le 2\varphi(1) B / \sigma^2 < 0.484\, B / \sigma^2`, since
     :math:`u^\top \nabla^2 f_\sigma u = E[f\,(Z_u^2 - 1)] / \sigma^2` and :math:`E (Z^2 - 1)_+ = 2 \varphi(1)`. This
     is about the exact expectation and the exact minimiser, not about ``num_samples`` draws and ``steps`` steps, and
-    with the defaults :math:`\rho L > 1`; see :meth:`lipschitz`. Certificates by smoothing need none of it.
+    with the defaults :math:`\rho L > 1`; see :meth:`lipschitz`. Certificates by smoothing do not need it.
 
     Model evaluations per image: ``steps * num_samples`` gradients.
 
     Args:
-        rho: :math:`\rho`, in squared pixel units a unit of the score.
+        rho: :math:`\rho`, positive, in squared pixel units per unit of the score.
         sparsity: :math:`\eta`; 0 for the plain variant. The authors use 0.005, and 0.05 with groups.
         group: Side of the blocks of the group-sparse variant, in pixels; ``None`` for single values. Blocks at the
             right and lower border may be smaller.
         sigma: Standard deviation of the inner smoothing, in pixel units; 0 smooths nothing and needs one sample.
-        num_samples: Draws of the inner smoothing.
+        num_samples: Number of draws of the inner smoothing, at least 1.
         steps: Proximal gradient steps.
         step_size: Step size.
-        average: Last iterates that are averaged.
+        average: Number of last iterates that are averaged, at least 1.
         score: ``"logit"`` or ``"softmax"``.
         seed: Seed of the inner smoothing.
         max_batch: Most images evaluated at once; ``None`` finds the largest number that fits.
@@ -105,7 +105,7 @@ class MoreauGrad(Attribution):
         self._draws = Fixed()
 
     def lipschitz(self) -> float:
-        """The Lipschitz constant of the statement above; infinite where it makes none, as for logits.
+        """The Lipschitz constant of the statement above; infinite if there is none, as for logits.
 
         Example:
             >>> round(MoreauGrad(rho=0.1, sigma=0.25, score="softmax").lipschitz(), 1), MoreauGrad().lipschitz()

@@ -1,4 +1,4 @@
-"""Occlusion: what the class loses when a window is hidden."""
+"""Occlusion: the drop of the score when a window is hidden."""
 
 import torch
 from torch import Tensor, nn
@@ -32,14 +32,14 @@ class Occlusion(LayerAttribution):
         window: Height and width of the window in pixels, or one number for both.
         stride: Step of the window in pixels, at most its size.
         fill: Grey level in [0, 1] of hidden pixels, in pixel space: 0 is black. Zero *after* an ImageNet
-            normalisation, as other implementations have it, is the mean colour, about 0.45. At another layer the
-            value of hidden features.
+            normalisation, as in other implementations, is the mean colour, about 0.45. At another layer, the value of
+            hidden features.
         score: ``"logit"`` or ``"softmax"``.
         max_batch: Most images evaluated at once; ``None`` finds the largest number that fits.
         channels: A window hides all channels, so there is one signed score per pixel: ``"sum"`` keeps its sign, the
             others take the absolute value, as Anani et al. (2025) rank it.
         layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module.
-        upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
+        upsample: Resize the map to the image, bilinearly; ``False`` keeps the layer's resolution.
 
     Raises:
         InputError: If a number is out of range.

@@ -18,13 +18,13 @@ from lit_certattr.models.names import suggestion
 
 @attrs.frozen(eq=False)
 class Place:
-    """A module, and which of the tensors beside it is meant.
+    """A module, and one of the tensors at it.
 
     Args:
         module: The module.
-        around: Its name, and what helps to read the tensor there.
+        around: Its name, and facts that help to interpret the tensor there.
         place: See :class:`~lit_certattr.models.FinalLayer`.
-        final: What is known of it, if it is the final layer of a known family.
+        final: Facts about it, if it is the final layer of a known family; else ``None``.
     """
 
     module: nn.Module
@@ -34,7 +34,7 @@ class Place:
 
 
 def find_place(model: nn.Module, layer: str, images: Tensor) -> Place:
-    """The place that a layer's name means: ``"final"``, a module, or the end of one module's name.
+    """The place that a layer's name refers to: ``"final"``, a module, or the end of one module's name.
 
     Args:
         model: The network.

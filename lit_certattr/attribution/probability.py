@@ -14,7 +14,7 @@ class ProbabilityGradient(Attribution):
     """Gradient of the softmax probability of the target class with respect to the pixels.
 
     The probability lies in [0, 1], so the gradient of its Gaussian average moves slowly for every network, which
-    :class:`~lit_certattr.certificates.SmoothGradCertificate` certifies. Where the network is sure of its class the
+    :class:`~lit_certattr.certificates.SmoothGradCertificate` certifies. If the network is confident, the
     probability is flat: a temperature above 1 divides the logits first.
 
     Args:

@@ -14,13 +14,13 @@ _RELUS: frozenset[Any] = frozenset(
 
 
 class ReluCalls(TorchFunctionMode):
-    """Inside the block the result of every ReLU or ReLU6 goes through a function, and what that returns goes on.
+    """Inside the block, the result of every ReLU or ReLU6 is replaced by a function of it.
 
-    Calls are seen where Python makes them, so no module is touched, a module that runs twice is seen twice, and
-    nothing outlives the block. A scripted or compiled network makes none in Python.
+    Calls are detected when Python makes them, so no module is changed, a module that runs twice is detected twice, and
+    nothing remains after the block. A scripted or compiled network makes no such calls.
 
     Args:
-        after: From the result of a ReLU to what takes its place.
+        after: Function from the result of a ReLU to its replacement.
 
     Example:
         >>> with ReluCalls(lambda result: result + 10):

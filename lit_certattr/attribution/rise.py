@@ -1,4 +1,4 @@
-"""RISE: the mean of random masks, weighted by the score of what they leave visible."""
+"""RISE: the mean of random masks, each weighted by the score of the pixels that it leaves visible."""
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class RISE(Attribution):
         num_masks: Number of masks :math:`N`.
         cells: Cells of the grid in each direction.
         keep: Probability :math:`p` that a cell is visible. 0.5 as published; Anani et al. (2025) use 0.1 with 6 cells.
-        fill: Grey level in [0, 1] of what a mask hides, in pixel space.
+        fill: Grey level in [0, 1] of hidden pixels, in pixel space.
         score: ``"softmax"`` as published, or ``"logit"``.
         seed: Seed of the masks.
         max_batch: Most images evaluated at once; ``None`` finds the largest number that fits.

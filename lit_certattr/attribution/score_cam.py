@@ -20,14 +20,14 @@ class ScoreCAM(ActivationMap):
     out of the softmax; where a channel is constant, s is zero and the image black. What is hidden is black in pixel
     space, not the mean colour. Where no score, that of the whole image included, differs from another by more than
     rounding (four units in the last place of the largest logit, see
-    :func:`~lit_certattr.attribution.scores.rounding`) the weights would say nothing of the class: the map is 0.
+    :func:`~lit_certattr.attribution.scores.rounding`) the weights would not depend on the class: the map is 0.
 
     Model evaluations per image: one, and one per channel; 513 for a ResNet-18, 2,049 for a ResNet-50.
 
     Args:
         layer: ``"input"``, ``"final"`` (the last feature map) or the name of a module.
         relu: Keep only evidence for the class, as the authors do.
-        upsample: Resize the map to the image, bilinearly; ``False`` leaves it at the layer's resolution.
+        upsample: Resize the map to the image, bilinearly; ``False`` keeps the layer's resolution.
         score: ``"logit"`` as published, or ``"softmax"``, whose differences are at most one.
         max_batch: Most images evaluated at once; ``None`` finds the largest number that fits.
 

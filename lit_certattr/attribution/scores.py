@@ -1,8 +1,8 @@
-"""Scores of perturbed images: what the methods without gradients have in common.
+"""Scores of perturbed images, for all methods without gradients.
 
-A method that weights its own masks by scores makes a map also where the scores say nothing: the mean of the masks, or
-what rounding leaves of a difference. Such a map is the same for all noisy images, and would be certified. So where the
-scores of an image do not move, which :class:`Scores` decides, every method here gives a constant map.
+A method that weights its own masks by scores makes a map also if the scores contain no information: the mean of the
+masks, or what rounding leaves of a difference. Such a map is the same for all noisy images, and would be certified. So
+where the scores of an image do not move, which :class:`Scores` decides, every method here gives a constant map.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from lit_certattr.attribution.batching import tiled
 from lit_certattr.errors import InputError
 
 ScoreKind = Literal["softmax", "logit"]
-"""What of the target class is explained: its probability, or its logit."""
+"""Score of the target class that is explained: its probability, or its logit."""
 
 _UNITS = 4
 """Rounding that is ignored, in units in the last place of the largest logit, and of the probability."""
@@ -58,7 +58,7 @@ def class_scores(logits: Any, targets: Tensor, score: ScoreKind = "logit") -> Te
     NaN for an image whose logits are not all finite.
 
     Args:
-        logits: What the network returned, ``[B, num_classes]``.
+        logits: Output of the network, ``[B, num_classes]``.
         targets: Class indices ``[B]``.
         score: Probability or logit.
 
@@ -130,7 +130,7 @@ def perturbed_scores(
 
 
 def rounding(logits: Tensor, targets: Tensor, score: ScoreKind = "logit") -> Tensor:
-    r"""By how much scores may differ that are equal but for rounding, ``[B]``.
+    r"""Largest difference between scores that rounding may cause, ``[B]``.
 
     A network rounds in proportion to its largest logit, so four units in the last place of that: :math:`4 \epsilon
     \max_k |f_k|`, with :math:`\epsilon` of the type of the logits. A probability moves by at most :math:`2 p (1 - p)`

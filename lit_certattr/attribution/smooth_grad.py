@@ -16,14 +16,14 @@ class SmoothGrad(Attribution):
     .. math:: h(x) = \frac{1}{m} \sum_{j=1}^{m} \mathrm{base}(x + e_j)
 
     The :math:`e_1, \dots, e_m` are drawn once and for all from ``seed``: the same for all images, batches and calls.
-    So h is one fixed function of the image, as certificates demand, and its noise has nothing to do with the noise
-    of the smoothing around it. The maps of ``base`` are averaged as they are, after its channel reduction: a base
+    So h is one fixed function of the image, as certificates require, and its noise is independent of the noise
+    of the smoothing around it. The maps of ``base`` are averaged after its channel reduction: a base
     with ``channels="sum"`` averages signed maps.
 
     Args:
         base: The method whose maps are averaged.
         noise: Noise law of the copies.
-        draws: Number of copies m; the cost is that of m base maps.
+        draws: Number m of copies, at least 1; the cost is m base maps.
         seed: Seed of the copies' noise.
         max_batch: Most images given to ``base`` at once; ``None`` finds the largest number that fits.
 

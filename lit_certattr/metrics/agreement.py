@@ -23,7 +23,7 @@ class _Correlation(MapPairMean):
 class MapSpearman(_Correlation):
     """Spearman correlation of the pixels :func:`~lit_certattr.metrics.functional.spearman`, mean over images.
 
-    Pairs with a constant map have none; see :class:`FixedPointMean`.
+    It is undefined for pairs with a constant map, see :class:`FixedPointMean`.
 
     Args:
         **kwargs: Passed to :class:`torchmetrics.Metric`.
@@ -43,7 +43,7 @@ class MapSpearman(_Correlation):
 class MapKendall(_Correlation):
     """Kendall's tau-b of the pixels :func:`~lit_certattr.metrics.functional.kendall`, mean over images.
 
-    Pairs with a constant map have none; see :class:`FixedPointMean`.
+    It is undefined for pairs with a constant map, see :class:`FixedPointMean`.
 
     Args:
         **kwargs: Passed to :class:`torchmetrics.Metric`.
@@ -57,7 +57,7 @@ class MapKendall(_Correlation):
 class MapPearson(_Correlation):
     """Pearson correlation of the pixels :func:`~lit_certattr.metrics.functional.pearson`, mean over images.
 
-    Pairs with a constant map have none; see :class:`FixedPointMean`.
+    It is undefined for pairs with a constant map, see :class:`FixedPointMean`.
 
     Args:
         **kwargs: Passed to :class:`torchmetrics.Metric`.
@@ -71,7 +71,7 @@ class MapPearson(_Correlation):
 class LENSSpearman(_Correlation):
     """LENS-Spearman :func:`~lit_certattr.metrics.functional.lens_spearman`, mean over images.
 
-    Pairs with a constant smoothed map have none; see :class:`FixedPointMean`.
+    It is undefined for pairs with a constant smoothed map, see :class:`FixedPointMean`.
 
     Args:
         window: w, in pixels.
@@ -95,7 +95,7 @@ class LENSSpearman(_Correlation):
 class LENSKendall(LENSSpearman):
     """LENS-Kendall :func:`~lit_certattr.metrics.functional.lens_kendall`, mean over images.
 
-    Pairs with a constant smoothed map have none; see :class:`FixedPointMean`.
+    It is undefined for pairs with a constant smoothed map, see :class:`FixedPointMean`.
 
     Args:
         window: w, in pixels.
@@ -114,7 +114,7 @@ class LENSKendall(LENSSpearman):
 class MapCosine(ScoreMean):
     """Cosine of two maps :func:`~lit_certattr.metrics.functional.cosine_similarity`, mean over images.
 
-    Pairs with a zero map have none; see :class:`FixedPointMean`.
+    It is undefined for pairs with a zero map, see :class:`FixedPointMean`.
 
     Args:
         part: ``"score"``, its ``"chance"`` level, or the ``"adjusted"`` score (1 perfect, 0 chance).
@@ -152,7 +152,7 @@ class MapSSIM(_Correlation):
 class CentreShift(MapPairMean):
     """Shift of the centre of mass in pixels :func:`~lit_certattr.metrics.functional.centre_shift`, mean over images.
 
-    Pairs with a zero map have none; see :class:`FixedPointMean`.
+    It is undefined for pairs with a zero map, see :class:`FixedPointMean`.
 
     Args:
         **kwargs: Passed to :class:`torchmetrics.Metric`.
@@ -168,7 +168,7 @@ class CentreShift(MapPairMean):
 class MapL2Distance(MapPairMean):
     """Distance of scaled maps :func:`~lit_certattr.metrics.functional.l2_distance`, mean over images.
 
-    Pairs with a zero map have none; see :class:`FixedPointMean`.
+    It is undefined for pairs with a zero map, see :class:`FixedPointMean`.
 
     Args:
         scaling: ``"norm"`` for unit norm or ``"sum"`` for unit sum of magnitudes.

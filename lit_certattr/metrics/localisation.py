@@ -14,7 +14,7 @@ from lit_certattr.metrics.named_means import NamedMeans
 
 
 class LocalisationMetric(NamedMeans):
-    """What the metrics of localisation share: four means over images under one name.
+    """Base class of the metrics of localisation: four means over images under one name.
 
     ``compute`` gives ``name`` (the maps), ``name_centre`` (the image-centre baseline), ``name_uniform`` (chance) and
     ``name_empty`` (share of the maps that point nowhere, which count as 0).

@@ -49,7 +49,7 @@ class SmoothActivations(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call the smooth twin of ``func`` if there is one."""
+        """Call the smooth version of ``func`` if there is one."""
         twin = _TWINS.get(func)
         return func(*args, **(kwargs or {})) if twin is None else twin(self.beta, *args, **(kwargs or {}))
 

@@ -1,4 +1,4 @@
-"""What a training objective is."""
+"""The base class of training objectives."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar

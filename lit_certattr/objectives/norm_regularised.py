@@ -41,7 +41,7 @@ class NormRegularised(Objective):
         kind: The norm, as above.
         eps2: :math:`\epsilon_2` of ``"elastic"``; 0 or more.
         patch: Height and width of the patches of ``"group"``, each in every channel; must divide those of the images.
-        clamp: Smallest and largest value of a perturbed pixel; ``None``, as the authors have it, for no box.
+        clamp: Smallest and largest value of a perturbed pixel; ``None``, as in the paper, for no box.
 
     Raises:
         InputError: If a setting is out of range; in training if patches do not tile the images.

@@ -1,4 +1,4 @@
-"""Losses of predictions that look at a second image near the first: the bases of adversarial training."""
+"""Losses of predictions at an image and at a second one near it: the bases of adversarial training."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -14,7 +14,7 @@ from lit_certattr.settings import Settings
 
 
 class RobustLoss(Settings, ABC):
-    """What is minimised at an image and its neighbour, and what the search for the neighbour maximises.
+    """The loss that is minimised at an image and its neighbour, and the score that the neighbour maximises.
 
     Attributes:
         uses_neighbour: Whether the loss depends on the neighbour at all.
@@ -25,7 +25,7 @@ class RobustLoss(Settings, ABC):
     flat_at_image: ClassVar[bool] = False
 
     def score(self, model: nn.Module, images: Tensor, targets: Tensor) -> Score:
-        """What the neighbour of each image maximises: cross-entropy, unless a loss has its own.
+        """The score that the neighbour of each image maximises: cross-entropy, unless a loss defines another.
 
         Args:
             model: Network, prepared as in :func:`~.contexts.attacking`.

@@ -1,4 +1,4 @@
-"""What a setting may be."""
+"""Settings: identity of objects by their arguments, and checks of single values."""
 
 from lit_certattr.settings.identity import Settings
 from lit_certattr.settings.kinds import instance, real_number, several, whole_number

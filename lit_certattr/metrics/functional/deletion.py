@@ -120,7 +120,7 @@ def insertion(
         maps: See :func:`deletion`.
         targets: See :func:`deletion`.
         steps: See :func:`deletion`.
-        fill: What the pixels are inserted into, see :func:`~lit_certattr.metrics.functional.fill_images`.
+        fill: Image into which the pixels are inserted, see :func:`~lit_certattr.metrics.functional.fill_images`.
         max_batch: See :func:`deletion`.
         seed: See :func:`deletion`.
         ids: See :func:`deletion`.

@@ -31,7 +31,7 @@ class RandomisationResult:
             NaN where a map is constant.
         spearman_absolute: The same of the absolute values, which a change of sign leaves alone.
         top_k_intersection: Shared pixels of the top K as a share of K.
-        chance: What the last is of random maps, K / N; for the correlations it is 0.
+        chance: Expected top-K intersection of random maps, K / N; for the correlations it is 0.
     """
 
     layers: tuple[str, ...]
