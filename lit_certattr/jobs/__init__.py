@@ -1,7 +1,7 @@
-"""The jobs of ``certify.py`` for Python: run, attack, audit, evaluate, and a finished run opened again.
+"""The jobs of ``certify.py`` for Python: run, attack, audit, evaluate, and reopen a finished run.
 
-Each takes plain typed arguments, returns what it has found, prints nothing but progress on stderr (``progress=False``
-silences it), and raises :class:`~lit_certattr.errors.InputError` where an argument, a file or an image cannot be used.
+Each job has typed arguments, returns its results, and prints only its progress on stderr (``progress=False`` turns this
+off). It raises :class:`~lit_certattr.errors.InputError` if an argument, a file or an image cannot be used.
 """
 
 from lit_certattr.jobs.attacking import AttackReport, attack

@@ -1,4 +1,4 @@
-"""The job ``attack``: attack what a run has certified, and put both numbers side by side."""
+"""The job ``attack``: attack the certificates of a run, and compare certified and attacked values."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -26,23 +26,23 @@ from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.robustness import SandwichAttack, quantities
 
 SEARCH = AttackConfig(eps=1.0, steps=30, smooth_beta=5.0)
-"""How each perturbation is searched if nothing else is said."""
+"""Default settings of the search for each perturbation."""
 
 _MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 @attrs.frozen
 class AttackReport:
-    """What :func:`attack` has found.
+    """Results of :func:`attack`.
 
     Attributes:
-        directory: Where it is written: ``page``, ``table``, ``csv``, ``figures``.
-        ids: Ids of the images that were attacked, in the order of the table.
+        directory: Directory of the results: ``page``, ``table``, ``csv``, ``figures``.
+        ids: Ids of the attacked images, in the order of the table.
         rows: Rows of the table, see :func:`lit_certattr.records.attack_directory.schema`; in the first process only.
-        num_samples: Fresh samples that judged each perturbed image.
+        num_samples: Fresh samples per perturbed image.
         seed: Seed of the fresh noise.
-        error: Probability that anything said of perturbed images is false, all together.
-        own_error: Probability that the run itself holds a false statement about these images, at most.
+        error: Family-wise error rate of all statements about perturbed images.
+        own_error: Upper bound for the probability that the run contains a false certificate of these images.
     """
 
     directory: AttackDirectory
@@ -55,7 +55,7 @@ class AttackReport:
 
     @property
     def contradicted(self) -> list[dict[str, Any]]:
-        """Rows with a claim that fresh noise contradicts; an honest run has none."""
+        """Rows with a claim that fresh noise contradicts; empty if all certificates are true, up to ``error``."""
         return [row for row in self.rows if row["contradicted"]]
 
 
@@ -84,39 +84,39 @@ def attack(
 ) -> AttackReport:
     """Attack the certificates of a run, and write ``attack/`` in its directory.
 
-    The run is audited first. Called again with the same arguments it continues attacks that were interrupted.
+    The run is audited first. If an earlier call with the same arguments was interrupted, the attacks resume.
 
     Args:
-        directory: Directory that ``certify.py run`` or :func:`~lit_certattr.jobs.run` has left; or what
-            :func:`~lit_certattr.jobs.reopen` has given.
-        budgets: l2 lengths of the perturbations, in pixel units; 1/4, 1/2, 1, 2 and 4 times the largest certified
-            radius if left out.
-        search: How each perturbation is searched, in l2; ``eps`` is replaced by each budget.
-        draws: Noisy maps behind the gradient of a step.
-        judge_draws: Noisy maps that judge a point of the search.
-        keep_label: Count only perturbations that keep the predicted label.
-        random_search: Also make the random search of equally many points.
-        num_samples: Fresh samples that judge each perturbed image; as many as the run's if left out.
-        seed: Seed of the fresh noise; one more than the run's if left out.
-        error: Probability that anything said of perturbed images is false, all together.
-        ids: Attack these images only.
-        max_images: Attack no more images than this, the first ones of the run.
-        max_panels: Images that get a panel on the page.
-        overwrite: Delete attacks of other settings that are there.
-        trust: Import any class that the run's ``config.yaml`` names, as you would run a script.
-        imports: Packages that may be imported; their classes are built, and what they certify is attacked, too.
-        checkpoint: Where the weights are, if not where they were.
-        accelerator: cpu, cuda, ...; the run's if left out.
-        devices: Number of devices; the run's if left out.
-        threads: CPU threads per process; the run's if left out.
-        progress: Whether progress is shown on stderr.
+        directory: Directory that ``certify.py run`` or :func:`~lit_certattr.jobs.run` has written, or the result of
+            :func:`~lit_certattr.jobs.reopen`.
+        budgets: l2 lengths of the perturbations, in pixel units. Default: 1/4, 1/2, 1, 2 and 4 times the largest
+            certified radius.
+        search: Settings of the search for each perturbation, in l2; ``eps`` is replaced by each budget.
+        draws: Noisy samples averaged per attack gradient.
+        judge_draws: Noisy samples averaged per point to select the worst point of the search.
+        keep_label: Accept only perturbations that keep the predicted label.
+        random_search: Also run a random baseline with the same number of points.
+        num_samples: Fresh samples per perturbed image. Default: as in the run.
+        seed: Seed of the fresh noise. Default: the seed of the run plus 1.
+        error: Family-wise error rate of all statements about perturbed images.
+        ids: Attack only these images.
+        max_images: Attack only the first so many images of the run.
+        max_panels: Number of images with a panel on the page.
+        overwrite: Delete existing attacks of this run and start again.
+        trust: Import every class that the ``config.yaml`` of the run names; this runs their code, as with a script.
+        imports: Packages that may be imported; their classes may be used, and their certificates are attacked, too.
+        checkpoint: New path of the weights, if the file was moved since the run.
+        accelerator: cpu, cuda, ... Default: as in the run.
+        devices: Number of devices. Default: as in the run.
+        threads: CPU threads per process. Default: as in the run.
+        progress: Whether to show the progress on stderr.
 
     Returns:
-        What was found, row by row, and where it is written.
+        The results row by row, and their directory.
 
     Raises:
-        InputError: If the run does not pass its audit, is not of this network and these images, or a setting is out of
-            range; nothing is written then.
+        InputError: If the run does not pass its audit, if network or images differ from the record, or if a setting is
+            out of range; nothing is written then.
 
     Example:
         >>> from lit_certattr import jobs
@@ -131,7 +131,9 @@ def attack(
     if max_images is not None and max_images < 1:
         raise InputError(f"--max_images must be at least 1, got {max_images}")
     if search.keep != "best":
-        raise InputError(f"search.keep must be 'best', got {search.keep!r}: the worst point that was found counts")
+        raise InputError(
+            f"search.keep must be 'best', got {search.keep!r}: an attack keeps the worst point of its search"
+        )
     run = directory_of(directory)
     run.lock.check()
     import_allowed(run, imports, trust)
@@ -144,7 +146,9 @@ def attack(
     record = run.provenance()
     seed = record["settings"]["seed"] + 1 if seed is None else seed
     if seed == record["settings"]["seed"]:
-        raise InputError(f"--seed={seed} is the run's own: its noise has chosen the certificates; choose another")
+        raise InputError(
+            f"--seed={seed} is the run's own: its noise is not independent of the certificates; choose another"
+        )
     parts = reopened(
         directory,
         trust=trust,
@@ -157,7 +161,7 @@ def attack(
     samples = select_samples(parts.samples, ids, max_images)
     first = run.read(samples.ids[0])
     if not list(quantities(first.results)):
-        raise InputError(f"{run.path}: no certificate that could be attacked ({', '.join(first.results)})")
+        raise InputError(f"{run.path} contains no certificate that can be attacked ({', '.join(first.results)})")
     certifier = with_samples(parts.certifier, num_samples, seed)
     certifier.stopping = ()  # a fixed number judges
     certifier.check_sample_size((first.clean_map.shape[0], first.clean_map.shape[1]))
@@ -195,7 +199,7 @@ def attack(
 
 
 def default_budgets(directory: RunDirectory, ids: Sequence[str]) -> list[float]:
-    """Budgets around what a run certifies: 1/4 to 4 times its largest radius, or sigma where nothing is certified.
+    """Budgets from 1/4 to 4 times the largest certified radius of a run, or of sigma if nothing is certified.
 
     Args:
         directory: The run.
@@ -211,7 +215,7 @@ def default_budgets(directory: RunDirectory, ids: Sequence[str]) -> list[float]:
 def _settings(
     record: Mapping[str, Any], attack: SandwichAttack, error: float, ids: Sequence[str], device: str
 ) -> dict[str, Any]:
-    """Everything that decides what is found, as plain values; attacks are continued only with the same."""
+    """Everything that determines the results, as plain values; attacks resume only with the same settings."""
     search = asdict(attack.config)
     return {
         "run": record["fingerprint"],

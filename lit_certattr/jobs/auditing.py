@@ -1,4 +1,4 @@
-"""The job ``audit``: re-derive what a run directory claims, and test it with fresh noise."""
+"""The job ``audit``: derive the claims of a run directory again, and test them with fresh noise."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ from lit_certattr.jobs.users_word import import_allowed
 
 @attrs.frozen
 class AuditReport:
-    """What :func:`audit` has found.
+    """Results of :func:`audit`.
 
     Attributes:
-        derived: What was derived again from the files, without sampling.
-        sampled: What was found when the images were sampled again; ``None`` if they were not, as after findings.
+        derived: Results of the checks without sampling.
+        sampled: Results of sampling the images again; ``None`` without sampling, which an inconsistency prevents.
     """
 
     derived: Audit
@@ -27,22 +27,22 @@ class AuditReport:
 
     @property
     def findings(self) -> list[Finding]:
-        """Everything that is not as it must be, and every kind that is unknown; empty for an honest run."""
+        """Every inconsistency, and every unknown kind; empty for an unaltered run of known kinds."""
         return self.derived.findings + (self.sampled.findings if self.sampled is not None else [])
 
     @property
     def faults(self) -> list[Finding]:
-        """Findings that say that something is not as it must be; what is unknown is not among them."""
+        """Findings that report an inconsistency; unknown kinds are not among them."""
         return [finding for finding in self.findings if finding not in self.unaudited]
 
     @property
     def unaudited(self) -> list[Finding]:
-        """Findings that say that a certificate, a noise law or a method is of a kind that nobody has imported."""
+        """Findings that report a certificate, a noise law or a method of a kind that was not imported."""
         return self.derived.unaudited
 
     @property
     def notes(self) -> list[str]:
-        """What could not be checked, and why; and what was done with fresh samples."""
+        """What could not be checked, and why; and how the images were sampled again."""
         return self.derived.notes + (self.sampled.notes if self.sampled is not None else [])
 
 
@@ -64,40 +64,40 @@ def audit(
     progress: bool = True,
     on_derived: Callable[[Audit], None] | None = None,
 ) -> AuditReport:
-    """Check a run: derive every certificate again, and find altered files; reads only.
+    """Check a run: derive every certificate again, and find altered files; writes nothing.
 
-    Without ``fresh`` nothing is sampled and no code named by the run is imported. With it, a run without findings is
-    sampled again: its claims are tested with noise that it has not seen, and the recorded samples of a few images are
-    drawn once more.
+    Without ``fresh``, the audit samples nothing and imports no code that the run names. With ``fresh``, a run without
+    findings is sampled again: its claims are tested with independent noise, and the recorded samples of a few images
+    are drawn again.
 
-    What is of a kind that this process does not know is a finding of its own (``unaudited``), and the rest is audited.
+    Everything of an unknown kind is a finding in ``unaudited``; everything else is audited.
 
     Args:
-        directory: Directory that ``certify.py run`` or :func:`~lit_certattr.jobs.run` has left; or what
-            :func:`~lit_certattr.jobs.reopen` has given.
+        directory: Directory that ``certify.py run`` or :func:`~lit_certattr.jobs.run` has written, or the result of
+            :func:`~lit_certattr.jobs.reopen`.
         fresh: Also test every claim with fresh noise.
-        num_samples: Fresh samples per image; as many as the run's if left out.
-        replay: Images whose recorded samples are drawn again, 2 if left out; 0 for none.
-        seed: Seed of the fresh noise; drawn at random if left out.
+        num_samples: Fresh samples per image. Default: as in the run.
+        replay: Number of images whose recorded samples are drawn again; 0 for none. Default: 2.
+        seed: Seed of the fresh noise. Default: random.
         error: Family-wise rate of falsely rejecting a true claim.
-        ids: Sample these images only; the files of all images are checked.
-        max_images: Sample no more images than this, the first ones of the run; the files of all images are checked.
-        trust: Import any class that ``config.yaml`` names, as you would run a script.
-        imports: Packages that may be imported: their certificates, results, methods and noise laws are audited as if
-            they were of this package.
-        checkpoint: Where the weights are, if not where they were.
-        accelerator: cpu, cuda, ...; the run's if left out.
-        devices: Number of devices; the run's if left out.
-        threads: CPU threads per process; the run's if left out.
-        progress: Whether progress is shown on stderr.
-        on_derived: Called with what was derived from the files, before the minutes of sampling.
+        ids: Sample only these images; the files of all images are checked.
+        max_images: Sample only the first so many images of the run; the files of all images are checked.
+        trust: Import every class that the ``config.yaml`` of the run names; this runs their code, as with a script.
+        imports: Packages that may be imported; their certificates, results, methods and noise laws are audited like
+            those of this package.
+        checkpoint: New path of the weights, if the file was moved since the run.
+        accelerator: cpu, cuda, ... Default: as in the run.
+        devices: Number of devices. Default: as in the run.
+        threads: CPU threads per process. Default: as in the run.
+        progress: Whether to show the progress on stderr.
+        on_derived: Called with the results of the checks without sampling, before the sampling, which takes minutes.
 
     Returns:
-        What was found; ``findings`` is empty for an honest run.
+        The results; ``findings`` is empty for an unaltered run of known kinds.
 
     Raises:
-        InputError: If the directory holds no run, a number is out of range, an option of ``fresh`` is given without
-            it, or the run's network or images are not those of the record or cannot be loaded.
+        InputError: If the directory is not a run directory, if a number is out of range, if an option of ``fresh`` is
+            given without it, or if network or images differ from the record or cannot be loaded.
 
     Example:
         >>> from lit_certattr import jobs
@@ -106,9 +106,7 @@ def audit(
         []
     """
     if not fresh and (trust or any(option is not None for option in (num_samples, replay, seed, ids, max_images))):
-        raise InputError(
-            "--num_samples, --seed, --replay, --ids, --max_images and --trust are about sampling again: add --fresh"
-        )
+        raise InputError("--num_samples, --seed, --replay, --ids, --max_images and --trust need --fresh: add it")
     check_numbers(num_samples, replay, error)
     run = directory_of(directory)
     import_allowed(run, imports, trust)

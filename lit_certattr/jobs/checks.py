@@ -1,4 +1,4 @@
-"""What is checked before a job samples or writes anything."""
+"""Checks before a job samples or writes anything."""
 
 import warnings
 from typing import Any, NamedTuple
@@ -19,12 +19,12 @@ from lit_certattr.smoothing import Noise
 
 
 class Checked(NamedTuple):
-    """What is certified, after it was found that it can be.
+    """Images that passed the checks.
 
     Attributes:
-        samples: The images; their targets are numbers of logits.
-        class_names: Name of each logit; empty if unknown.
-        record: What the preflight has found, for the provenance.
+        samples: The images; their targets are indices of logits.
+        class_names: Name of the class of each logit; empty if unknown.
+        record: Results of the preflight, for the provenance.
     """
 
     samples: SampleSet
@@ -40,18 +40,18 @@ def check_run(
     targets: Targets,
     class_indices: list[int] | None,
 ) -> Checked:
-    """Find what would stop a run later, or make it say something wrong, before anything is written.
+    """Find everything that would stop a run later or make its statements wrong, before anything is written.
 
     Args:
-        certifier: What is certified, and how.
+        certifier: The certifier.
         network: The network, in eval mode.
-        data: Data whose ``setup`` has run.
-        samples: Its images that are certified.
-        targets: Class that is explained.
+        data: The data set, after ``setup``.
+        samples: The images of the data set to certify.
+        targets: The explained class: ``"predicted"`` or ``"label"``.
         class_indices: See :func:`~lit_certattr.preflight.match_classes`.
 
     Raises:
-        InputError: Naming what is wrong, and the remedy.
+        InputError: If a check fails; the message names the fault and the remedy.
     """
     image, _, image_id = samples[0]
     name = f"image {image_id}"
@@ -86,23 +86,23 @@ def check_evaluation(
     samples: SampleSet,
     class_indices: list[int] | None,
 ) -> SampleSet:
-    """Find what would stop an evaluation later, before anything is written.
+    """Find everything that would stop an evaluation later, before anything is written.
 
     Args:
-        protocol: What is searched and compared.
+        protocol: Searches and measures of agreement.
         network: The network, in eval mode.
-        data: Data whose ``setup`` has run.
-        samples: Its images that are evaluated.
+        data: The data set, after ``setup``.
+        samples: The images of the data set to evaluate.
         class_indices: See :func:`~lit_certattr.preflight.match_classes`.
 
     Returns:
-        The images; their targets are numbers of logits.
+        The images; their targets are indices of logits.
 
     Raises:
-        InputError: Naming what is wrong, and the remedy.
+        InputError: If a check fails; the message names the fault and the remedy.
     """
     if NO_LABEL in samples.targets:
-        raise InputError(f"image {samples.ids[samples.targets.index(NO_LABEL)]} has no label; accuracy needs one")
+        raise InputError(f"image {samples.ids[samples.targets.index(NO_LABEL)]} has no label; accuracy needs labels")
     image, _, image_id = samples[0]
     with frozen(check_network(network)), torch.no_grad():
         logits = logits_of(network, image[None], f"image {image_id}")
@@ -115,20 +115,20 @@ def check_evaluation(
 
 
 def warn_of_selection(checkpoint: str, seed: int, samples: SampleSet) -> None:
-    """Warn where the noise by which a checkpoint was chosen would be drawn again to certify it.
+    """Warn if a checkpoint would be certified with the same noise by which it was selected.
 
     Args:
         checkpoint: File of the weights.
-        seed: Seed of the noise to come.
+        seed: Seed of the noise of the run.
         samples: Images to certify.
     """
     for selection in recorded_selections(checkpoint):
         if selection.seed == seed and (seen := set(selection.ids) & set(samples.ids)):
             warnings.warn(
                 f"checkpoint {checkpoint} may have been chosen by {', '.join(selection.monitors)}, certified with seed "
-                f"{seed} on {len(seen)} of these images: the certificates would repeat the noise of the selection, and "
-                f"those of the best of {selection.looks} networks hold at {selection.looks} times alpha only. Give "
-                f"another seed, e.g. --certifier.seed={seed + 1}, and other images where you have them",
+                f"{seed} on {len(seen)} of these images: the run would use the noise of the selection again, and "
+                f"certificates of the best of {selection.looks} networks hold at {selection.looks} times alpha only. "
+                f"Give another seed, e.g. --certifier.seed={seed + 1}, and other images if possible",
                 UserWarning,
                 stacklevel=3,
             )

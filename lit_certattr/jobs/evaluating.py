@@ -1,4 +1,4 @@
-"""The job ``evaluate``: the usual table of the literature on robust attributions, for any checkpoint."""
+"""The job ``evaluate``: the table that papers on robust attributions report, for any checkpoint."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -27,11 +27,11 @@ from lit_certattr.robustness.protocol import RobustnessProtocol
 
 @attrs.frozen
 class Evaluation:
-    """What :func:`evaluate` has found.
+    """Results of :func:`evaluate`.
 
     Attributes:
-        directory: Where the tables are: ``images``, ``summary``, ``text``, ``figure``.
-        protocol: What was searched and compared.
+        directory: Directory of the results: ``images``, ``summary``, ``text``, ``figure``.
+        protocol: Searches and measures of agreement.
         ids: Ids of the images, in the order of the tables.
         means: Accuracies and agreements, as means over the images; in the first process only.
     """
@@ -61,27 +61,27 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate the attributions of a network on a data set, and write the tables.
 
-    Called again with the same arguments it continues an evaluation that was interrupted. Arguments are left as they
-    are, but for the network, which is put in evaluation mode, frozen, and given the weights of ``checkpoint``.
+    If an earlier call with the same arguments was interrupted, the evaluation resumes. The arguments are not changed,
+    except the network, which is put in evaluation mode, frozen, and given the weights of ``checkpoint``.
 
     Args:
-        protocol: What is searched and compared.
-        data: Labelled images; their test set is used. ``max_images`` of the data chooses fewer.
-        network: Network from images in [0, 1] to logits. Leave it out where the checkpoint names its network.
+        protocol: Searches and measures of agreement.
+        data: Labelled images; the test set is used. ``max_images`` of the data limits their number.
+        network: Network from images in [0, 1] to logits. Not needed if the checkpoint names its network.
         checkpoint: Weights (.ckpt, .pt, .pth, .safetensors), loaded without running any code from the file. A
             checkpoint of ``train.py fit`` also rebuilds its network.
-        output: Directory to write, or to resume; ``runs/evaluate/<name of the last config file>`` if left out.
-        overwrite: Delete an evaluation with other settings that is there.
-        seed: Seed of the random starts, in place of ``seed`` of the searches of the protocol.
-        ids: Evaluate these images only.
-        max_images: Evaluate no more images than this, in place of ``max_images`` of the data.
-        class_indices: The network's logit of each class of the data, in the order of the data's class names. Needed
-            where these are not all of the network's classes, as with two folders and a network of 1000 classes.
-        weights_key: Which weights of the checkpoint, where it holds several sets (an average beside them).
-        trainer: Where the work is done.
-        logger: A Lightning logger, e.g. ``WandbLogger``: receives the configuration and the means.
-        config: Resolved configuration as YAML, kept in the directory.
-        progress: Whether progress is shown on stderr.
+        output: Directory to write, or to resume. Default: ``runs/evaluate/<name of the last config file>``.
+        overwrite: Delete an existing evaluation in the directory and start again.
+        seed: Seed of the random starts; replaces ``seed`` of the searches of the protocol.
+        ids: Evaluate only these images.
+        max_images: Evaluate only the first so many images; replaces ``max_images`` of the data.
+        class_indices: Index of the network's logit for each class of the data, in the order of the data's class names.
+            Needed if the data have only some of the network's classes, e.g. two folders and a network of 1000 classes.
+        weights_key: Name of the weights in the checkpoint, if it contains several sets (e.g. also an average).
+        trainer: Device, precision and threads.
+        logger: A Lightning logger, e.g. ``WandbLogger``; it receives the configuration and the means.
+        config: Resolved configuration as YAML, stored in the directory.
+        progress: Whether to show the progress on stderr.
 
     Returns:
         The means over the images, and the directory.

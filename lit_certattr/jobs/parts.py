@@ -1,4 +1,4 @@
-"""The parts of a job as its arguments name them: the network, the images, the certifier."""
+"""The parts of a job, built from its arguments: network, images, certifier."""
 
 import copy
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ def open_network(network: nn.Module | None, checkpoint: str | None, weights_key:
     """The network in eval mode, with the weights of the checkpoint.
 
     Args:
-        network: The network; ``None`` builds the one that the checkpoint names.
-        checkpoint: File of weights; ``None`` leaves those that the network has.
-        weights_key: Which weights of the checkpoint, where it holds several sets.
+        network: The network; ``None`` builds the network that the checkpoint names.
+        checkpoint: File of the weights; ``None`` keeps the weights of the network.
+        weights_key: Name of the weights in the checkpoint, if it contains several sets.
 
     Raises:
-        InputError: If there is neither, or the weights do not fit the network.
+        InputError: If both network and checkpoint are missing, or the weights do not fit the network.
     """
     check_weights_key(checkpoint, weights_key)
     if network is None:
         if checkpoint is None:
-            raise InputError("nothing to certify: give --checkpoint of train.py, or --network")
+            raise InputError("no network: give --checkpoint with a checkpoint of train.py, or --network")
         return load_network(checkpoint, weights_key)
     if checkpoint is not None:
         load_weights(network, checkpoint, weights_key)
@@ -36,15 +36,15 @@ def open_network(network: nn.Module | None, checkpoint: str | None, weights_key:
 
 
 def read_samples(data: ImageDataModule, ids: Sequence[str] | None, max_images: int | None = None) -> SampleSet:
-    """The images of a data set that a job works on; the data set itself stays as it is.
+    """The images of a data set for a job; the data set is not changed.
 
     Args:
         data: The data set; its test images are used.
-        ids: Take these images only.
-        max_images: In place of the data set's own ``max_images``.
+        ids: Use only these images.
+        max_images: Largest number of images; replaces ``max_images`` of the data set.
 
     Raises:
-        InputError: If there are no images, or none of one of the ids.
+        InputError: If there are no images, or no image has one of the ids.
     """
     if max_images is not None:
         data = copy.copy(data)
@@ -56,15 +56,15 @@ def read_samples(data: ImageDataModule, ids: Sequence[str] | None, max_images: i
 
 
 def select_samples(samples: SampleSet, ids: Sequence[str] | None, max_images: int | None = None) -> SampleSet:
-    """The images of ``ids``, or all; and no more than the first ``max_images`` of them.
+    """The images with the given ids, or all images; at most the first ``max_images`` of them.
 
     Args:
         samples: All images.
-        ids: Take these images only, in the order of ``samples``.
-        max_images: How many at most.
+        ids: Use only these images, in the order of ``samples``.
+        max_images: Largest number of images.
 
     Raises:
-        InputError: If there is no image, or no image of one of the ids.
+        InputError: If there are no images, or no image has one of the ids.
     """
     if max_images is not None and max_images < 1:
         raise InputError(f"--max_images must be at least 1, got {max_images}")
@@ -74,20 +74,20 @@ def select_samples(samples: SampleSet, ids: Sequence[str] | None, max_images: in
             raise InputError(f"ids: the data has no image {unknown!r}; the first are {', '.join(samples.ids[:3])}")
         samples = samples.subset([index for index, image_id in enumerate(samples.ids) if image_id in set(ids)])
     if not len(samples):
-        raise InputError("the data has no images to certify")
+        raise InputError("the data contain no images")
     return samples if max_images is None else samples.subset(list(range(len(samples)))[:max_images])
 
 
 def with_samples(certifier: Certifier, num_samples: int | None, seed: int | None) -> Certifier:
-    """A certifier that draws another number of samples, or from another seed; the one that is given stays as it is.
+    """A copy of a certifier with another number of samples or another seed.
 
     Args:
-        certifier: The certifier.
-        num_samples: Noisy samples per image; ``None`` leaves the number.
-        seed: Seed of the noise; ``None`` leaves it.
+        certifier: The certifier; it is not changed.
+        num_samples: Noisy samples per image; ``None`` keeps the number.
+        seed: Seed of the noise; ``None`` keeps the seed.
 
     Raises:
-        InputError: If one is no whole number, or the number of samples is below 1.
+        InputError: If one is not a whole number, or the number of samples is below 1.
     """
     other = copy.copy(certifier)
     if num_samples is not None:

@@ -1,4 +1,4 @@
-"""The loop that all jobs share: a module goes over images, callbacks keep what it finds."""
+"""The predict loop of all jobs: a module processes the images, callbacks store the results."""
 
 import warnings
 from collections.abc import Sequence
@@ -21,16 +21,16 @@ def predict(
     num_workers: int = 0,
     progress: bool = True,
 ) -> None:
-    """Let a module go over images.
+    """Run the predict loop.
 
     Args:
-        trainer: Where the work is done.
-        module: Does it.
+        trainer: The Trainer.
+        module: The module that processes the images.
         samples: The images.
-        callbacks: Keep what the module finds.
-        batch_size: Images in a batch.
-        num_workers: Processes that read images.
-        progress: Whether progress is shown on stderr.
+        callbacks: Callbacks that store the results.
+        batch_size: Images per batch.
+        num_workers: Processes that read images; 0 reads in the main process.
+        progress: Whether to show the progress on stderr.
     """
     module.allow_zero_length_dataloader_with_multiple_devices = True  # fewer images than devices
     trainer.callbacks += [*([CertificationProgress()] if progress else []), *callbacks]  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The parts of a run, built again from its ``config.yaml``."""
+"""Builds the parts of a run again from its ``config.yaml``."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,18 +20,18 @@ from lit_certattr.settings.moved import current_paths
 
 @attrs.frozen
 class Parts:
-    """What certified the images of a run, before it is compared with the record.
+    """The parts of a run, before they are compared with the record.
 
     Attributes:
-        certifier: What is certified, and how.
-        network: The network; ``None`` where the checkpoint names it.
-        data: The images.
-        trainer: Where the work was done.
-        checkpoint: File of the weights; ``None`` where the network has them.
-        targets: Rule of the explained class.
-        ids: The images that were chosen; ``None`` for all.
-        class_indices: The network's logit of each class of the data.
-        weights_key: Which weights of the checkpoint.
+        certifier: The certifier.
+        network: The network; ``None`` if the checkpoint names it.
+        data: The data set.
+        trainer: Device, precision and threads.
+        checkpoint: File of the weights; ``None`` if the network already has them.
+        targets: Rule that selects the explained class.
+        ids: Ids of the selected images; ``None`` for all.
+        class_indices: Index of the network's logit for each class of the data.
+        weights_key: Name of the weights in the checkpoint.
     """
 
     certifier: Certifier
@@ -45,32 +45,32 @@ class Parts:
     weights_key: str | None = None
 
     def replaced(self, given: Mapping[str, Any]) -> Self:
-        """These parts, some of them replaced; a network that is given has its weights.
+        """These parts, some of them replaced; a given network already has its weights.
 
         Args:
-            given: Parts by name.
+            given: New parts by name.
         """
         weights: dict[str, Any] = {"checkpoint": None, "weights_key": None} if "network" in given else {}
         return attrs.evolve(self, **weights, **given)
 
 
 def build_parts(path: Path, config: Any, packages: Sequence[str] | None) -> Parts:
-    """The parts that a configuration names.
+    """Build the parts that a configuration names.
 
     Args:
-        path: The file, for complaints.
-        config: Its content, as plain values.
-        packages: Their classes are built, from plain values alone; ``None`` imports whatever is named.
+        path: Path of the file, for messages.
+        config: Content of the file, as plain values.
+        packages: Packages whose classes may be built, from plain values alone; ``None`` imports every named class.
 
     Raises:
-        InputError: If it names none, or what cannot be built.
+        InputError: If the configuration lacks a part, or a part cannot be built.
     """
     parts = {key: config.get(key) if isinstance(config, Mapping) else None for key in ("certifier", "data", "trainer")}
     for key, value in parts.items():
         if not isinstance(value, Mapping):
             raise InputError(
-                f"{path}: holds no {key}: only a run of certify.py run, whose config.yaml says how it was made, can be "
-                "sampled again; reopen a run from Python with jobs.reopen(directory, certifier, data, network)"
+                f"{path}: holds no {key}: only the config.yaml of certify.py run describes all parts of a run; open a "
+                "run that was made from Python with jobs.reopen(directory, certifier, data, network)"
             )
     parts["network"] = config.get("network")
     certifier, data, options, network = (
@@ -90,19 +90,19 @@ def build_parts(path: Path, config: Any, packages: Sequence[str] | None) -> Part
 
 
 def from_python(run: RunDirectory, settings: Mapping[str, Any], given: Mapping[str, Any]) -> Parts:
-    """The parts of a run whose ``config.yaml`` names none, since it was made from Python.
+    """The parts of a run that was made from Python, whose ``config.yaml`` names none.
 
     Args:
         run: The run.
-        settings: Its settings.
-        given: Its parts by name.
+        settings: Settings of the run.
+        given: The parts by name.
 
     Raises:
-        InputError: If one is missing.
+        InputError: If a part is missing.
     """
     for name in ("data", "network"):
         if name not in given:
-            raise InputError(f"{run.path} is a run from Python: give {name} as well, beside the certifier")
+            raise InputError(f"{run.path} was made from Python: give {name} as well, not only the certifier")
     options = TrainerOptions(str(settings.get("device", "auto")), precision=settings.get("precision", "32-true"))
     ids = sorted(run.finished())
     return Parts(
@@ -113,7 +113,7 @@ def from_python(run: RunDirectory, settings: Mapping[str, Any], given: Mapping[s
 def _build_known(
     path: Path, parts: Mapping[str, Any], packages: Sequence[str]
 ) -> tuple[Certifier, ImageDataModule, TrainerOptions, Any]:
-    """With known classes and plain values alone."""
+    """Build the parts from classes of known packages and plain values."""
     data, network = (build(parts[name], name, packages) for name in ("data", "network"))
     if not isinstance(data, ImageDataModule) or not isinstance(network, nn.Module | None):
         raise InputError(f"{path}: data must be a data set, and network a network")
@@ -122,7 +122,7 @@ def _build_known(
 
 
 def _import_all(path: Path, parts: Mapping[str, Any]) -> tuple[Certifier, ImageDataModule, TrainerOptions, Any]:
-    """With the parser of the command line, which imports what it is told to."""
+    """Build the parts with the parser of the command line, which imports every named class."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Certifier, "certifier")
     parser.add_subclass_arguments(ImageDataModule, "data")

@@ -1,4 +1,4 @@
-"""The job ``reopen``: a finished run again; its network, its images and its certifier, checked against the record."""
+"""The job ``reopen``: network, images and certifier of a finished run, compared with the record."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -44,16 +44,16 @@ _FUNCTION = (
 
 @attrs.frozen
 class Reopened:
-    """What certified the images of a run.
+    """The parts of a run.
 
     Attributes:
         directory: The run.
-        network: In eval mode.
-        certifier: With the run's seed and number of samples.
+        network: The network, in eval mode.
+        certifier: The certifier, with the seed and the number of samples of the run.
         samples: The images.
-        targets: Rule of the explained class.
-        trainer: Where the work is done.
-        num_workers: Processes that read images.
+        targets: Rule that selects the explained class.
+        trainer: Device, precision and threads.
+        num_workers: Processes that read images; 0 reads in the main process.
         class_names: Names of the classes; empty if unknown.
     """
 
@@ -80,35 +80,34 @@ def reopen(
     trust: bool = False,
     imports: Sequence[str] = (),
 ) -> Reopened:
-    """Build what certified the images of a run, and refuse what is not what was certified.
+    """Build the network, the images and the certifier of a run, and compare them with the record.
 
-    A run of ``certify.py run`` says in its ``config.yaml`` what certified its images. For a run of
-    :func:`~lit_certattr.jobs.run` that was given no ``config`` the objects themselves must be given: ``certifier``,
-    ``data`` and ``network``, and ``class_indices`` if the run had them. What is given takes the place of what
-    ``config.yaml`` names, and everything is compared with the record: settings, weights and structure of the network,
-    its logits for fixed images, and the images.
+    The ``config.yaml`` of ``certify.py run`` describes all parts. If :func:`~lit_certattr.jobs.run` made the run
+    without ``config``, you must give the objects: ``certifier``, ``data`` and ``network``, and ``class_indices`` if the
+    run had them. A given object replaces the one in ``config.yaml``. All parts are compared with the record: settings,
+    weights and structure of the network, its logits for fixed images, and the images.
 
-    Only classes of this package, torch, torchvision and timm are built, unless ``trust`` or ``imports`` are given;
-    nothing is ever imported from the directory itself.
+    Only classes of this package, torch, torchvision and timm are built, unless you give ``trust`` or ``imports``;
+    nothing is ever imported from the run directory.
 
     Args:
-        directory: Directory that ``certify.py run`` or :func:`~lit_certattr.jobs.run` has left.
-        certifier: What certified, and how.
-        data: The images.
+        directory: Directory that ``certify.py run`` or :func:`~lit_certattr.jobs.run` has written.
+        certifier: The certifier of the run.
+        data: The data set of the run.
         network: The network, with its weights.
-        class_indices: The network's logit of each class of the data, as the run had them.
-        checkpoint: Where the weights are, if not where they were.
-        accelerator: cpu, cuda, ...; the run's if left out.
-        devices: Number of devices; the run's if left out.
-        threads: CPU threads per process; the run's if left out.
-        trust: Import whatever ``config.yaml`` names, as you would run a script.
-        imports: Packages that may be imported; their classes are built, too.
+        class_indices: Index of the network's logit for each class of the data, as in the run.
+        checkpoint: New path of the weights, if the file was moved since the run.
+        accelerator: cpu, cuda, ... Default: as in the run.
+        devices: Number of devices. Default: as in the run.
+        threads: CPU threads per process. Default: as in the run.
+        trust: Import every class that ``config.yaml`` names; this runs their code, as with a script.
+        imports: Packages that may be imported; their classes may be built, too.
 
     Returns:
         The parts of the run.
 
     Raises:
-        InputError: If the network, the images or the settings are not those of the record, cannot be loaded, or are of
+        InputError: If the network, the images or the settings differ from the record, cannot be loaded, or are of
             classes that are not trusted.
 
     Example:
@@ -135,28 +134,28 @@ def reopen(
 
 
 def reopened(directory: str | Path | Reopened, **how: Any) -> Reopened:
-    """The parts of a run, which may be open already.
+    """The parts of a run, which may already be open.
 
     Args:
-        directory: The run.
+        directory: The run directory, or the result of :func:`reopen`.
         **how: Arguments of :func:`reopen`.
 
     Raises:
-        InputError: See :func:`reopen`; also if the run is open already and one of the arguments is given.
+        InputError: As for :func:`reopen`; also if the run is already open and one of the arguments is given.
     """
     if not isinstance(directory, Reopened):
         return reopen(directory, **how)
     asked = next((name for name, value in how.items() if value not in (None, False, ())), None)
     if asked is not None:
-        raise InputError(f"{asked}: give it to jobs.reopen(), which has opened this run already")
+        raise InputError(f"{asked}: this run is already open; give this argument to jobs.reopen() instead")
     return directory
 
 
 def directory_of(directory: str | Path | Reopened) -> RunDirectory:
-    """The directory of a run, which may be open already.
+    """The directory of a run, which may already be open.
 
     Args:
-        directory: The run.
+        directory: The run directory, or the result of :func:`reopen`.
     """
     return directory.directory if isinstance(directory, Reopened) else RunDirectory(directory)
 
@@ -164,7 +163,7 @@ def directory_of(directory: str | Path | Reopened) -> RunDirectory:
 def _parts(
     run: RunDirectory, record: Mapping[str, Any], given: Mapping[str, Any], packages: Sequence[str] | None
 ) -> Parts:
-    """The parts that are given, and the others as ``config.yaml`` names them."""
+    """The given parts; all others are built from ``config.yaml``."""
     try:
         config = read_yaml(run.config)
     except OSError as error:
@@ -175,7 +174,7 @@ def _parts(
 
 
 def _threads(record: Mapping[str, Any]) -> int | None:
-    """The threads of a run, if this machine can start as many."""
+    """Number of threads of a run; ``None`` if this machine cannot start so many."""
     threads = record["settings"].get("threads")
     return threads if isinstance(threads, int) and 0 < threads <= (os.cpu_count() or 1) * 4 else None
 
@@ -183,7 +182,7 @@ def _threads(record: Mapping[str, Any]) -> int | None:
 def _checked(
     run: RunDirectory, record: Mapping[str, Any], parts: Parts, options: TrainerOptions, checkpoint: str | None
 ) -> Reopened:
-    """The parts, if they are what was certified."""
+    """The parts, after the comparison with the record."""
     network = open_network(parts.network, checkpoint or parts.checkpoint, parts.weights_key)
     samples = read_samples(parts.data, parts.ids)
     with frozen(network), torch.no_grad():
@@ -202,7 +201,7 @@ def _checked(
     _check_same(record["settings"], now, run)
     answers = provenance(network, parts.certifier.seed, now["device"], samples[0].image.shape)
     if not (record.get("network") or {}).get("probe"):
-        raise InputError(f"{run.provenance_file} does not hold the network's logits for fixed images")
+        raise InputError(f"{run.provenance_file} does not contain the network's logits for fixed images; certify again")
     check_answers(record, answers, "this is not the network that was certified", "the claims cannot be tested on it")
     _check_described(record["network"], answers["network"])
     return Reopened(
@@ -211,14 +210,14 @@ def _checked(
 
 
 def _check_described(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """What the page prints of the network."""
+    """Compare the properties of the network that the page shows."""
     for key in ("class", "parameters"):
         if before.get(key) != now[key]:
             raise InputError(f"provenance.json: {key} of the network was {before.get(key)}, is {now[key]}")
 
 
 def _check_same(settings: Mapping[str, Any], now: Mapping[str, Any], run: RunDirectory) -> None:
-    """Refuse to test the claims about one function on another."""
+    """Refuse to test the claims about one function with another function."""
     check_structure(settings, run.path, "the claims cannot be tested")
     for key in _FUNCTION:
         difference = first_difference(settings.get(key), now.get(key), key)

@@ -1,4 +1,4 @@
-"""The job ``run``: certify every image of a data set, and leave a run directory."""
+"""The job ``run``: certify every image of a data set, and write a run directory."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -49,36 +49,36 @@ def run(
 ) -> RunDirectory:
     """Certify every image of a data set, and write a run directory.
 
-    Called again with the same arguments it continues a run that was interrupted. Arguments are left as they are, but
-    for the network, which is put in evaluation mode, frozen, and given the weights of ``checkpoint``.
+    If an earlier call with the same arguments was interrupted, the run resumes. The arguments are not changed, except
+    the network, which is put in evaluation mode, frozen, and given the weights of ``checkpoint``.
 
     Args:
-        certifier: What is certified, and how.
-        data: Images; their test set is certified. ``max_images`` of the data chooses fewer.
-        network: Network from images in [0, 1] to logits. Leave it out where the checkpoint names its network.
+        certifier: Certifier with method, noise law and certificates.
+        data: Images; the test set is certified. ``max_images`` of the data limits their number.
+        network: Network from images in [0, 1] to logits. Not needed if the checkpoint names its network.
         checkpoint: Weights (.ckpt, .pt, .pth, .safetensors), loaded without running any code from the file. A
             checkpoint of ``train.py fit`` also rebuilds its network.
-        targets: Class that is explained: the one predicted for the clean image, or the label.
-        output: Directory to write, or to resume; ``runs/certify/<name of the last config file>`` if left out.
-        overwrite: Delete a run with other settings that is there.
-        num_samples: Noisy samples per image, in place of ``certifier.num_samples``.
-        seed: Seed of the noise, in place of ``certifier.seed``.
-        ids: Certify these images only.
-        max_images: Certify no more images than this, in place of ``max_images`` of the data.
-        class_indices: The network's logit of each class of the data, in the order of the data's class names. Needed
-            where these are not all of the network's classes, as with two folders and a network of 1000 classes.
-        weights_key: Which weights of the checkpoint, where it holds several sets (an average beside them).
+        targets: The explained class: ``predicted`` for the clean image, or the ``label`` of the image.
+        output: Directory to write, or to resume. Default: ``runs/certify/<name of the last config file>``.
+        overwrite: Delete an existing run in the directory and start again.
+        num_samples: Noisy samples per image; replaces ``certifier.num_samples``.
+        seed: Seed of the noise; replaces ``certifier.seed``.
+        ids: Certify only these images.
+        max_images: Certify only the first so many images; replaces ``max_images`` of the data.
+        class_indices: Index of the network's logit for each class of the data, in the order of the data's class names.
+            Needed if the data have only some of the network's classes, e.g. two folders and a network of 1000 classes.
+        weights_key: Name of the weights in the checkpoint, if it contains several sets (e.g. also an average).
         radii: Radii of the columns in ``results.parquet``, in pixel l2 units.
-        max_panels: Images that get a panel in the report.
-        trainer: Where the work is done.
-        logger: A Lightning logger, e.g. ``WandbLogger``: receives the configuration, the means over the images,
+        max_panels: Number of images with a panel in the report.
+        trainer: Device, precision and threads.
+        logger: A Lightning logger, e.g. ``WandbLogger``; it receives the configuration, the means over the images,
             at most 16 panels and the table.
-        config: Resolved configuration as YAML, kept in the run directory, from which :func:`~lit_certattr.jobs.reopen`
-            builds the parts again; the settings are kept if it is left out.
-        progress: Whether progress is shown on stderr.
+        config: Resolved configuration as YAML, stored in the run directory, from which
+            :func:`~lit_certattr.jobs.reopen` builds the parts again; without it, the settings are stored.
+        progress: Whether to show the progress on stderr.
 
     Returns:
-        The run directory: ``records(ids)``, ``table``, ``report`` and ``path`` are what most readers need.
+        The run directory, e.g. with ``records(ids)``, ``table``, ``report`` and ``path``.
 
     Raises:
         InputError: If a setting, a file or an image cannot be used; nothing is written then.
@@ -129,7 +129,7 @@ def run(
 
 
 def _settings_as_text(settings: Mapping[str, Any], **page: Any) -> str:
-    """The settings of a run as YAML, with those of the table and the page that are not as usual."""
+    """The settings of a run as YAML, with the settings of table and page that differ from their defaults."""
     usual = {"radii": list(RADII), "max_panels": 16}
     unusual = {name: value for name, value in page.items() if value != usual[name]}
     return yaml.safe_dump(json.loads(json.dumps(dict(settings) | unusual)))  # no value twice: YAML would write an alias

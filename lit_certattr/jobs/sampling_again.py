@@ -1,4 +1,4 @@
-"""The images of a run sampled again: its claims against noise that it has not seen, its samples drawn once more."""
+"""Samples the images of a run again: tests its claims with independent noise, and draws its recorded samples again."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -26,13 +26,13 @@ _REPLAYED = 2
 
 @attrs.frozen
 class SampledAgain:
-    """What was found when the images of a run were sampled again.
+    """Results of sampling the images of a run again.
 
     Attributes:
-        findings: Claims that fresh noise contradicts, and recorded samples that could not be drawn again.
-        notes: What was done, in words.
+        findings: Claims that fresh noise contradicts, and recorded samples that could not be reproduced.
+        notes: Description of the tests.
         seed: Seed of the fresh noise.
-        num_claims: How many claims were tested.
+        num_claims: Number of tested claims.
         replayed: Ids of the images whose recorded samples were drawn again.
         untested: Names of certificates that fresh noise cannot test.
     """
@@ -64,27 +64,26 @@ def sample_again(
     """Sample the images of a run again and test its claims; the part of an audit that needs the network.
 
     Args:
-        directory: A run whose audit has found nothing; or what :func:`~lit_certattr.jobs.reopen` has given.
-        num_samples: Fresh samples per image; as many as the run's if left out.
-        replay: Images whose recorded samples are drawn again, 2 if left out; 0 for none.
-        seed: Seed of the fresh noise; drawn at random if left out.
+        directory: A run whose audit found nothing, or the result of :func:`~lit_certattr.jobs.reopen`.
+        num_samples: Fresh samples per image. Default: as in the run.
+        replay: Number of images whose recorded samples are drawn again; 0 for none. Default: 2.
+        seed: Seed of the fresh noise. Default: random.
         error: Family-wise rate of falsely rejecting a true claim.
-        ids: Sample these images only.
-        max_images: Sample no more images than this, the first ones of the run.
-        trust: Import any class that ``config.yaml`` names, as you would run a script.
-        imports: Packages that may be imported; their classes are built, too.
-        checkpoint: Where the weights are, if not where they were.
-        accelerator: cpu, cuda, ...; the run's if left out.
-        devices: Number of devices; the run's if left out.
-        threads: CPU threads per process; the run's if left out.
-        progress: Whether progress is shown on stderr.
+        ids: Sample only these images.
+        max_images: Sample only the first so many images of the run.
+        trust: Import every class that the ``config.yaml`` of the run names; this runs their code, as with a script.
+        imports: Packages that may be imported; their classes may be built, too.
+        checkpoint: New path of the weights, if the file was moved since the run.
+        accelerator: cpu, cuda, ... Default: as in the run.
+        devices: Number of devices. Default: as in the run.
+        threads: CPU threads per process. Default: as in the run.
+        progress: Whether to show the progress on stderr.
 
     Returns:
-        The claims that fall, and what was done in words.
+        The contradicted claims, and a description of the tests.
 
     Raises:
-        InputError: If a number is out of range, or the run's network or images are not those of the record or cannot be
-            loaded.
+        InputError: If a number is out of range, or if network or images differ from the record or cannot be loaded.
     """
     check_numbers(num_samples, replay, error)
     run = directory_of(directory)
@@ -107,11 +106,11 @@ def sample_again(
     certifier.stopping = ()  # a fixed number, as the exact test needs
     num_claims, untested = count_claims(run, samples.ids)
     if not num_claims:
-        raise InputError(f"{run.path} makes no claim that fresh noise could test: nothing is certified there")
+        raise InputError(f"{run.path} contains no claim that fresh noise can test: nothing is certified")
     # The fresh noise itself is not drawn from exactly the law of the theorem.
     slack = len(samples) * alpha_slack(certifier.noise, certifier.num_samples, samples[0][0].numel())
     if slack >= error:
-        raise InputError(f"--error={error} must be above {at_most(slack, 2)}, which the noise itself spends")
+        raise InputError(f"--error={error} must be above {at_most(slack, 2)}, the error of the noise sampler")
     level = (error - slack) / num_claims
     fresh = FreshNoise(run, level, seed)
     module = CertificationModule(parts.network, certifier, parts.targets)
@@ -126,14 +125,14 @@ def sample_again(
     notes = [
         f"{num_claims:,} claims about {len(samples)} image(s) tested with {certifier.num_samples:,} fresh samples per "
         f"image, seed {fresh.seed}.",
-        f"If all claims are true, fresh noise contradicts any of them with probability at most {exact(error)} "
+        f"If all claims are true, fresh noise contradicts at least one with probability at most {exact(error)} "
         f"({at_most(level, 2)} per claim).",
-        f"The run itself allows a false claim with probability at most {exact(own_error(settings, len(samples)))}.",
+        f"The run itself contains a false claim with probability at most {exact(own_error(settings, len(samples)))}.",
     ]
     if again.chosen:
         how = "bit by bit" if again.exact else f"within {TOLERANCE:.0%}, since it ran on another machine or device"
         notes.append(f"Recorded samples of {len(again.chosen)} image(s) drawn again and compared {how}.")
-    notes += [f"Not tested: {name}. Its kind of result has no claims() to test." for name in untested]
+    notes += [f"Not tested: {name}. Its kind of result offers no claims to test." for name in untested]
     return SampledAgain(again.findings + fresh.findings, notes, fresh.seed, num_claims, again.chosen, untested)
 
 
@@ -146,7 +145,7 @@ def check_numbers(num_samples: int | None, replay: int | None, error: float) -> 
         error: Family-wise rate of falsely rejecting a true claim.
 
     Raises:
-        InputError: Naming the one that is.
+        InputError: If a number is out of range; the message names it.
     """
     if replay is not None and replay < 0:
         raise InputError(f"--replay must not be negative, got {replay}")
@@ -157,10 +156,10 @@ def check_numbers(num_samples: int | None, replay: int | None, error: float) -> 
 
 
 def own_error(settings: Mapping[str, Any], num_images: int) -> float:
-    """Probability that a run holds a false statement about some of its images, at most.
+    """Upper bound for the probability that a run contains a false statement about some of its images.
 
     Args:
-        settings: Those of the run.
-        num_images: How many images.
+        settings: Settings of the run.
+        num_images: Number of these images.
     """
     return min(total((values["alpha"] for values in settings["certificates"].values()), num_images), 1)

@@ -1,4 +1,4 @@
-"""Where the work of a job is done: devices, precision, threads."""
+"""Device, precision and threads of a job."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,14 +17,15 @@ Precision = Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "
 
 @dataclass
 class TrainerOptions:
-    """Where the work is done; passed on to Lightning's Trainer.
+    """Device, precision and threads, for Lightning's Trainer.
 
     Args:
         accelerator: cpu, cuda, mps, ..., or auto.
         devices: Number of devices (processes on a CPU), or auto.
-        strategy: Lightning's strategy; auto takes ddp for several devices.
-        precision: Arithmetic of the network. Another precision is another explainer: certify what is deployed.
-        threads: CPU threads per process; null leaves torch's choice. Part of the settings that decide the bits.
+        strategy: Lightning's strategy; auto uses ddp for several devices.
+        precision: Arithmetic of the network. It changes the certified function: use the precision of the deployed
+            network.
+        threads: CPU threads per process; null keeps torch's choice. A setting that influences the results bit by bit.
     """
 
     accelerator: str = "auto"
@@ -35,13 +36,13 @@ class TrainerOptions:
 
 
 def use_threads(threads: int | None) -> None:
-    """Let torch use this number of CPU threads; ``None`` leaves its choice.
+    """Set torch's number of CPU threads; ``None`` keeps its choice.
 
     Args:
         threads: Number of threads.
 
     Raises:
-        InputError: If it is below 1, or more than a machine can start.
+        InputError: If the number is below 1, or more than a machine can start.
     """
     if threads is None:
         return
@@ -55,11 +56,11 @@ def make_trainer(options: TrainerOptions, logger: Logger | None = None) -> Train
     """The Trainer of a predict loop.
 
     Args:
-        options: Where the work is done.
+        options: Device, precision and threads.
         logger: A Lightning logger.
 
     Raises:
-        InputError: If it refuses its settings, or more devices are asked for than a machine can have.
+        InputError: If Lightning refuses the settings, or the number of devices is too large for any machine.
     """
     if str(options.devices).isdecimal():
         check_count("trainer.devices", int(options.devices))
@@ -80,5 +81,5 @@ def make_trainer(options: TrainerOptions, logger: Logger | None = None) -> Train
 
 
 def is_first_process() -> bool:
-    """Whether this is the first process of a Trainer, or the only one: the one that writes and prints."""
+    """Whether this process writes and prints: the first process of a Trainer, or the only one."""
     return getattr(rank_zero_only, "rank", 0) == 0

@@ -1,9 +1,9 @@
-"""What a configuration that somebody else may have written is allowed to build.
+"""Builds objects from a configuration that somebody else may have written.
 
-A configuration names classes, and to build one is to run its code, with arguments that may name more: a function to
-call, a file of further settings. So an untrusted one is not given to the parser of the command line, which resolves
-all of these. :func:`build` takes classes of known packages, of known kinds, with plain values and such objects as
-arguments; a text stays a text.
+A configuration names classes. Building an object runs the code of its class, with arguments that may name more code: a
+function to call, a file of further settings. The parser of the command line resolves all of these, so it must not read
+an untrusted configuration. :func:`build` accepts classes of known packages and known kinds, with plain values and such
+objects as arguments; a text stays a text.
 """
 
 import importlib
@@ -30,16 +30,16 @@ _KINDS = (nn.Module, Attribution, Noise, Certificate, StoppingRule, ImageDataMod
 
 
 def build(spec: Any, place: str, packages: Sequence[str] = TRUSTED) -> Any:
-    """The object that plain values describe, without importing anything foreign.
+    """Build the object that plain values describe, without importing a foreign package.
 
     Args:
         spec: A mapping with ``class_path`` and ``init_args``, or lists and mappings of such, or plain values.
-        place: Where it stands, for complaints.
+        place: Name of the setting, for messages.
         packages: Packages whose classes may be built.
 
     Raises:
-        InputError: If a class is foreign, is no network, method, noise, certificate, rule or data set, or refuses its
-            arguments.
+        InputError: If a class belongs to another package, is not a network, method, noise law, certificate, stopping
+            rule or data set, or refuses its arguments.
 
     Example:
         >>> build({"class_path": "lit_certattr.smoothing.GaussianNoise", "init_args": {"sigma": 0.25}}, "noise")
@@ -57,7 +57,12 @@ def build(spec: Any, place: str, packages: Sequence[str] = TRUSTED) -> Any:
 
 
 def call(kind: type, arguments: Mapping[str, Any], place: str) -> Any:
-    """An object of a class, with lists as tuples where it asks for tuples.
+    """Build an object of a class; lists become tuples if the class expects tuples.
+
+    Args:
+        kind: The class.
+        arguments: Arguments of its constructor.
+        place: Name of the setting, for messages.
 
     Raises:
         InputError: If the class refuses its arguments.
@@ -81,15 +86,15 @@ def _is_tuple(hint: Any) -> bool:
 
 
 def trusted_class(path: str, place: str, packages: Sequence[str] = TRUSTED) -> type:
-    """The class of this name, if it is of a package whose classes may be built.
+    """The class with this name, if it belongs to a package whose classes may be built.
 
     Args:
         path: Dotted path of the class.
-        place: Where it stands, for complaints.
-        packages: These packages.
+        place: Name of the setting, for messages.
+        packages: Packages whose classes may be built.
 
     Raises:
-        InputError: If it is not, naming ``--trust`` and ``--import``.
+        InputError: If the class belongs to another package; the message names ``--trust`` and ``--import``.
     """
     module, _, name = current_path(path).rpartition(".")
     found: Any = None
@@ -101,17 +106,17 @@ def trusted_class(path: str, place: str, packages: Sequence[str] = TRUSTED) -> t
     if not (inspect.isclass(found) and issubclass(found, _KINDS) and found.__module__.partition(".")[0] in packages):
         raise InputError(
             f"{place}: {path[:200]} is no network, method, noise, certificate, rule or data set of "
-            f"{', '.join(packages)}; --trust imports it, as you would run a script, or --import its package alone"
+            f"{', '.join(packages)}; if you trust its code as you would a script, add --trust, or --import PACKAGE"
         )
     return found
 
 
 @contextmanager
 def nothing_from(folder: Path) -> Iterator[None]:
-    """Inside the block no module is imported from below a directory, however the search path leads there.
+    """Forbid imports from a directory inside the block, whatever the search path contains.
 
     Args:
-        folder: E.g. a run directory.
+        folder: The directory, e.g. a run directory.
     """
     guard = _Guard(folder.resolve())
     sys.meta_path.insert(0, guard)
@@ -122,17 +127,17 @@ def nothing_from(folder: Path) -> Iterator[None]:
 
 
 def import_packages(names: Sequence[str], folder: Path) -> tuple[str, ...]:
-    """Import packages on the user's word, never from a run directory.
+    """Import packages that the user allows, never from a run directory.
 
     Args:
         names: Names of packages or modules, as in an ``import`` statement.
         folder: The run directory.
 
     Returns:
-        The packages whose classes may be built: :data:`TRUSTED` and these.
+        The packages whose classes may be built: :data:`TRUSTED` and the given ones.
 
     Raises:
-        InputError: If one cannot be imported, or lies in the run directory.
+        InputError: If a package cannot be imported, or lies in the run directory.
     """
     with nothing_from(folder):
         for name in names:
@@ -154,7 +159,16 @@ class _Guard:
         self.folder = folder
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """See :class:`importlib.abc.MetaPathFinder`."""
+        """Find a module as Python does; the method of :class:`importlib.abc.MetaPathFinder`.
+
+        Args:
+            name: Name of the module.
+            path: Search path of its package.
+            target: Module to reload.
+
+        Raises:
+            ModuleNotFoundError: If the module lies in the directory.
+        """
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None:
             places = [spec.origin, *(spec.submodule_search_locations or [])]

@@ -1,4 +1,4 @@
-"""What a user allows to be imported for a run, before its files are read as what they claim to be."""
+"""Imports the packages that a user allows, before the files of a run are interpreted."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,15 @@ from lit_certattr.records.run_directory import RunDirectory
 
 
 def import_allowed(run: RunDirectory, imports: Sequence[str], trust: bool) -> None:
-    """Import the packages that the user has named; with ``trust`` also those that the run's ``config.yaml`` names.
+    """Import the packages that the user named; with ``trust`` also those that the run's ``config.yaml`` names.
 
     Args:
         run: The run.
         imports: Packages that may be imported.
-        trust: Whether everything may be.
+        trust: Whether every named package may be imported.
 
     Raises:
-        InputError: If one cannot be imported, or lies in the run directory.
+        InputError: If a package cannot be imported, or lies in the run directory.
     """
     import_packages(imports, run.path)
     if trust:

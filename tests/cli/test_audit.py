@@ -493,7 +493,7 @@ def test_integer_noise_from_run_to_audit(honest, tmp_path, capsys):
     capsys.readouterr()
     with pytest.raises(SystemExit):  # the fresh noise alone may err with more
         main(["audit", str(run.path), "--fresh", "--seed=5", "--error=1e-14"])
-    assert "--error=1e-14 must be above 9.4e-14, which the noise itself spends" in capsys.readouterr().err
+    assert "--error=1e-14 must be above 9.4e-14, the error of the noise sampler" in capsys.readouterr().err
     _rewrite(run, lambda results: results | {"pixel": attrs.evolve(results["pixel"], alpha_slack=0.0).rederive()})
     status, out = _audit(run, capsys)
     assert status == 1
