@@ -1,0 +1,28 @@
+"""Partitions of an image into regions: a grid, superpixels of the clean image, masks of the user."""
+
+from lit_certattr.regions.base import Regions
+from lit_certattr.regions.grid import Grid
+from lit_certattr.regions.mask_folder import MaskFolder
+from lit_certattr.regions.partition import (
+    as_masks,
+    check_partition,
+    count_regions,
+    in_words,
+    partition_hash,
+    spread,
+)
+from lit_certattr.regions.superpixels import Felzenszwalb, Superpixels
+
+__all__ = [
+    "Felzenszwalb",
+    "Grid",
+    "MaskFolder",
+    "Regions",
+    "Superpixels",
+    "as_masks",
+    "check_partition",
+    "count_regions",
+    "in_words",
+    "partition_hash",
+    "spread",
+]

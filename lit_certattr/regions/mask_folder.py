@@ -1,0 +1,166 @@
+"""Masks that the user has made: one file per image."""
+
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import ImageOps
+from torch import Tensor
+from typing_extensions import override
+
+from lit_certattr.data.image_header import MAX_PIXELS, open_image
+from lit_certattr.data.images import IMAGE_SUFFIXES
+from lit_certattr.errors import InputError
+from lit_certattr.files.untrusted import check_file
+from lit_certattr.regions.base import Regions
+from lit_certattr.regions.partition import check_partition
+
+_SUFFIXES = (".png", ".npy")
+_INTEGER_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N")
+"""Modes of Pillow whose numbers are labels; a palette is an integer mask in colours."""
+_MAX_BYTES = MAX_PIXELS
+"""Largest size in bytes of a mask file."""
+
+
+class MaskFolder(Regions):
+    """Regions from mask files: organs, segments, boxes; one file per image.
+
+    The mask of the image with id ``cat__001.jpg`` (the path ``cat/001.jpg`` below the root of its folder) is the file
+    ``cat/001.png``, or ``cat__001.png``, or either with the extension of the image kept (``cat/001.jpg.png``), or the
+    same with ``.npy``. If the path holds blanks or other alphabets, the id ends in a hash: name the mask by the id.
+
+    A PNG file (grayscale, palette, 1 to 16 bits) or a NumPy array ``[H, W]`` holds one whole number per pixel: each
+    number above 0 that occurs is a region, in rising order, and 0 is no region unless ``background`` is set. A NumPy
+    array of booleans ``[m, H, W]`` holds m regions, which may overlap. Masks of another size are scaled to that of the
+    image by nearest neighbour. They must have its aspect ratio: what cuts images to squares does not cut masks.
+
+    Args:
+        path: The folder.
+        background: Whether the pixels with number 0 (for boolean masks: those in no region) are a region too: the
+            first one (for boolean masks: the last one).
+
+    Raises:
+        InputError: If there is no such folder; when called, if there is no mask for an image or more than one, or if
+            the file is damaged, too large, holds no labels, has another aspect ratio, or holds an empty region.
+    """
+
+    def __init__(self, path: str, background: bool = False) -> None:
+        if not Path(path).expanduser().is_dir():
+            raise InputError(
+                f"mask folder {path} does not exist or is not a folder; give the path of a folder of masks"
+            )
+        self.path, self.background = path, background
+
+    @override
+    def __call__(self, image: Tensor, image_id: str) -> Tensor:
+        file = self._file(image_id)
+        array = _array(file) if file.suffix == ".npy" else _picture(file)
+        height, width = image.shape[-2:]
+        _check_ratio(file, array.shape[-2:], (height, width))
+        scaled = _nearest(array, height, width)
+        if array.dtype == np.bool_ and array.ndim == 3:
+            masks = torch.from_numpy(scaled)
+            before, after = (np.asarray(one.reshape(len(one), -1).any(axis=1)) for one in (array, scaled))
+            _check_kept(file, before, after, np.arange(len(array)), (height, width))
+            rest = ~masks.any(0)
+            partition = torch.cat([masks, rest[None]]) if self.background and bool(rest.any()) else masks
+        else:
+            numbers = np.unique(array)
+            _check_kept(file, np.ones(len(numbers), bool), np.isin(numbers, scaled), numbers, (height, width))
+            if not self.background:
+                numbers = numbers[numbers > 0]
+            found = np.searchsorted(numbers, scaled).clip(max=max(0, len(numbers) - 1))
+            known = numbers[found] == scaled if len(numbers) else np.zeros(scaled.shape, bool)
+            partition = torch.from_numpy(np.where(known, found, -1).astype(np.int64))
+        return check_partition(partition, (height, width), f"mask {file}")
+
+    def _file(self, image_id: str) -> Path:
+        """The one mask of an image."""
+        root, names = Path(self.path).expanduser(), []
+        for name in (image_id.replace("__", "/"), image_id):
+            stem, dot, suffix = name.rpartition(".")
+            short = [stem] if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else []
+            names += [f"{each}{ending}" for each in (*short, name) for ending in _SUFFIXES]
+        names = list(dict.fromkeys(names))
+        if any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in names):
+            raise InputError(f"the id of image {image_id} leads out of the mask folder; rename the image")
+        try:
+            found = [root / name for name in names if (root / name).exists()]
+        except (OSError, ValueError) as error:  # a name that is too long, no permission, a zero byte
+            raise InputError(f"the mask of image {image_id} cannot be looked up in {root}: {error}") from None
+        if not found:
+            raise InputError(f"image {image_id} has no mask in {root}: add one as {names[0]} or {names[1]}")
+        if len(found) > 1:
+            raise InputError(f"image {image_id} has several masks: {found[0]} and {found[1]}; remove all but one")
+        return found[0]
+
+
+def _array(file: Path) -> npt.NDArray[np.generic]:
+    """The array of a NumPy file; nothing in it is run, and no more is read than the file has."""
+    check_file(file, _MAX_BYTES)
+    try:
+        array = np.lib.format.open_memmap(file, mode="r")
+    except Exception as error:  # a damaged header raises whatever it leads to
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"mask {file} cannot be read ({reason}); save it with numpy.save") from None
+    if (array.dtype.kind, array.ndim) not in {("i", 2), ("u", 2), ("b", 2), ("b", 3)}:
+        got = f"{array.dtype} {list(array.shape)}"
+        raise InputError(f"mask {file} must hold integers [H, W] or booleans [m, H, W], got {got}")
+    if not array.size:
+        raise InputError(f"mask {file} is empty, {list(array.shape)}: give it at least one pixel")
+    copy = np.array(array, dtype=np.bool_ if array.ndim == 3 else None)
+    return copy if copy.ndim == 3 else _whole_numbers(file, copy)
+
+
+def _picture(file: Path) -> npt.NDArray[np.generic]:
+    check_file(file, _MAX_BYTES)
+    with open_image(file) as opened:
+        if opened.picture is None or opened.picture.mode not in _INTEGER_MODES or opened.picture.format != "PNG":
+            kind = "TIFF" if opened.picture is None else f"{opened.picture.format} in mode {opened.picture.mode}"
+            raise InputError(f"mask {file} must be a PNG file with one whole number per pixel, got {kind}")
+        return _whole_numbers(file, np.asarray(ImageOps.exif_transpose(opened.picture)))
+
+
+def _whole_numbers(file: Path, array: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    """Labels as int64; none is negative or too large for it."""
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high >= 2**63:
+        raise InputError(f"mask {file} must hold whole numbers of at least 0, got {low if low < 0 else high}")
+    return array.astype(np.int64)
+
+
+def _check_ratio(file: Path, of_mask: tuple[int, ...], of_image: tuple[int, int]) -> None:
+    """Refuse a mask whose sides are not those of the image times one factor, up to a pixel."""
+    (height, width), (rows, columns) = of_mask, of_image
+    # Scaled to one common side, the other differs by less than one pixel of the coarser grid.
+    if abs(height * columns - width * rows) >= max(height, width, rows, columns):
+        raise InputError(
+            f"mask {file} has {height} x {width} pixels, another aspect ratio than its image as the network sees it "
+            f"({rows} x {columns}): cut the mask as the image was cut"
+        )
+
+
+def _nearest(array: npt.NDArray[np.generic], height: int, width: int) -> npt.NDArray[np.generic]:
+    """The array at another height and width: each pixel takes the value at its centre."""
+    rows, columns = (
+        (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip((height, width), array.shape[-2:], strict=True)
+    )
+    return np.ascontiguousarray(array[..., rows[:, None], columns])
+
+
+def _check_kept(
+    file: Path,
+    before: npt.NDArray[np.bool_],
+    after: npt.NDArray[np.bool_],
+    numbers: npt.NDArray[np.generic],
+    size: tuple[int, int],
+) -> None:
+    """Refuse a mask with an empty region, or with one too small for the size of the image."""
+    if not before.all():
+        raise InputError(f"region {numbers[int(before.argmin())]} of mask {file} is empty: remove it")
+    if not after.all():
+        raise InputError(
+            f"region {numbers[int(after.argmin())]} of mask {file} has no pixel left at {size[0]} x {size[1]}: enlarge "
+            "or remove it, or use larger images"
+        )
