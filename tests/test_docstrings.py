@@ -20,6 +20,7 @@ ROOMS = (
     "metrics",
     "models",
     "modules",
+    "numbers",
     "objectives",
     "preflight",
     "robustness",

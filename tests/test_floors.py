@@ -23,6 +23,7 @@ FLOORS = (
     "attribution",
     "preflight",
     "attacks",
+    "numbers",
     "certificates",
     "certification",
     "metrics",

@@ -1,0 +1,133 @@
+"""What a number of a map is: a settings object that gives each map one number, or NaN where there is none."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from lit_certattr.errors import InputError
+from lit_certattr.settings import Settings
+from lit_certattr.settings.frozen import Frozen
+
+Sign = Literal["positive", "absolute"]
+"""How the energy of a signed map is counted: negative values as 0, or by their size."""
+
+
+class Number(Settings, Frozen, ABC):
+    """One number of an attribution map, about which a claim can be made.
+
+    A number must be one fixed function of each map alone: no look at the other maps of the batch, no state.
+
+    A constant map has no largest pixel and no energy, and one with NaN or infinity is no map: they give NaN, and
+    certificates count them against every claim. A subclass implements :meth:`values` and :meth:`in_words`.
+    """
+
+    low: ClassVar[float | None] = 0.0
+    """Smallest value; ``None`` for a number without a range."""
+    high: ClassVar[float | None] = 1.0
+    """Largest value; ``None`` for a number without a range."""
+    binary: ClassVar[bool] = False
+    """Whether it takes the values 0 and 1 only."""
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        """The number of each map.
+
+        Args:
+            maps: Maps ``[b, H, W]``.
+
+        Returns:
+            Floats ``[b]``; NaN where a map has no such number.
+        """
+        flat = maps.flatten(1)
+        has_number = torch.isfinite(flat).all(1) & (flat.amax(1) > flat.amin(1))
+        return torch.where(has_number, self.values(torch.where(has_number[:, None, None], maps, 0)), torch.nan)
+
+    @abstractmethod
+    def values(self, maps: Tensor) -> Tensor:
+        """The number of each map.
+
+        Args:
+            maps: Finite maps ``[b, H, W]``. What is given for constant ones is not used.
+
+        Returns:
+            Floats ``[b]``; NaN where a map has no such number.
+        """
+
+    @abstractmethod
+    def in_words(self) -> str:
+        """What the number is, as it stands in the middle of a sentence."""
+
+    def soft(self, maps: Tensor) -> Tensor:
+        """A differentiable stand-in that an attack may follow; the number itself by default.
+
+        Args:
+            maps: Maps ``[b, H, W]``.
+
+        Returns:
+            Floats ``[b]`` that fall where the number falls.
+        """
+        return self(maps)
+
+    def check(self, map_shape: Sequence[int]) -> None:
+        """Refuse settings that do not fit maps of a shape.
+
+        Args:
+            map_shape: Height and width of the maps.
+
+        Raises:
+            InputError: Saying what does not fit.
+        """
+
+
+def energy(maps: Tensor, sign: Sign) -> Tensor:
+    """The values of maps without a sign.
+
+    Args:
+        maps: Maps of any shape.
+        sign: ``"positive"`` counts negative values as 0, ``"absolute"`` counts every value by its size.
+
+    Example:
+        >>> energy(torch.tensor([2.0, -3.0]), "positive"), energy(torch.tensor([2.0, -3.0]), "absolute")
+        (tensor([2., 0.]), tensor([2., 3.]))
+    """
+    return maps.clamp_min(0) if sign == "positive" else maps.abs()
+
+
+def check_sign(sign: str) -> Sign:
+    """The setting, if it is one of the two.
+
+    Args:
+        sign: What the user gave.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    for known in get_args(Sign):
+        if sign == known:
+            return known  # type: ignore[no-any-return]
+    raise InputError(f"sign must be positive or absolute, got {sign!r:.80}")
+
+
+def sign_in_words(sign: Sign) -> str:
+    """How signed values are counted, for a sentence.
+
+    Args:
+        sign: The setting.
+
+    Example:
+        >>> sign_in_words("positive")
+        'the positive part of the map'
+    """
+    return "the positive part of the map" if sign == "positive" else "the absolute value of the map"
+
+
+def share(part: Tensor, whole: Tensor) -> Tensor:
+    """A part of a whole, in [0, 1] whatever the rounding; NaN where the whole is 0.
+
+    Args:
+        part: Any shape.
+        whole: The same shape, at least ``part``.
+    """
+    return torch.where(whole > 0, (part / torch.where(whole > 0, whole, 1.0)).clamp(0, 1), torch.nan)

@@ -1,0 +1,67 @@
+"""A number that the user's own function gives."""
+
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from lit_certattr.errors import InputError
+from lit_certattr.numbers.base import Number
+
+
+class FunctionNumber(Number):
+    """The number that a function of yours gives each map.
+
+    The function must look at each map alone, and give NaN where a map has no such number. A value outside the declared
+    range ends the run, as the certificate of a range would be false.
+
+    Args:
+        function: From maps ``[b, H, W]`` to numbers ``[b]``: a function at the top of a module, or the dotted path of
+            one in a module that is imported already.
+        name: What it is, as it stands in the middle of a sentence, e.g. ``"the largest value of the map"``.
+        range_low: Smallest value; ``None`` for a number without a range.
+        range_high: Largest value; ``None`` for a number without a range.
+
+    Raises:
+        InputError: If the function is none, or the range is empty or has one end only.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor] | str,
+        name: str,
+        range_low: float | None = 0.0,
+        range_high: float | None = 1.0,
+    ) -> None:
+        if (range_low is None) != (range_high is None):
+            raise InputError("give both range_low and range_high, or neither")
+        if range_low is not None and range_high is not None and not -torch.inf < range_low < range_high < torch.inf:
+            raise InputError(f"range_low must be below range_high, got {range_low} and {range_high}")
+        self.function, self.name, self.range_low, self.range_high = function, name, range_low, range_high
+        self.low, self.high = range_low, range_high  # type: ignore[misc]
+        self._function = _imported(function) if isinstance(function, str) else function
+        if not callable(self._function):
+            raise InputError(f"function must be a function from maps [b, H, W] to numbers [b], got {function!r:.80}")
+
+    @override
+    def values(self, maps: Tensor) -> Tensor:
+        values = self._function(maps)
+        if not isinstance(values, Tensor) or values.shape != maps.shape[:1]:
+            got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise InputError(f"{self.name}: the function must give one number for each map, [{len(maps)}], got {got}")
+        return values
+
+    @override
+    def in_words(self) -> str:
+        return self.name
+
+
+def _imported(path: str) -> Callable[[Tensor], Tensor]:
+    """A function of a module that somebody has imported; nothing is imported for it."""
+    module, _, name = path.rpartition(".")
+    found = getattr(sys.modules.get(module), name, None)
+    if not callable(found):
+        raise InputError(f"function {path!r:.120} is not known here: import the module that defines it first")
+    return found  # type: ignore[no-any-return]

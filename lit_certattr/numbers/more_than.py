@@ -1,0 +1,64 @@
+"""Whether one part of the image matters more than another."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+from typing_extensions import override
+
+from lit_certattr.numbers.base import Number, Sign, check_sign, energy, sign_in_words
+from lit_certattr.numbers.box import Box, check_box
+
+
+class MoreThan(Number):
+    """Whether the mean attribution of one mask is larger than that of another; equal means give 0.
+
+    Args:
+        more: The part that is to matter more.
+        less: The other part.
+        sign: ``"positive"`` counts negative values as 0, ``"absolute"`` counts every value by its size.
+
+    Raises:
+        InputError: If a setting is none of these.
+
+    Example:
+        >>> import torch
+        >>> left, right = Box(0, 0, 1, 0.5), Box(0, 0.5, 1, 1)
+        >>> MoreThan(left, right)(torch.tensor([[[3.0, 1.0]], [[1.0, 2.0]]]))
+        tensor([1., 0.])
+    """
+
+    binary: ClassVar[bool] = True
+
+    def __init__(self, more: Box, less: Box, sign: Sign = "positive") -> None:
+        check_box("more", more)
+        check_box("less", less)
+        self.more, self.less, self.sign = more, less, check_sign(sign)
+
+    @override
+    def values(self, maps: Tensor) -> Tensor:
+        more, less = self._means(maps)
+        return (more > less).to(maps.dtype)
+
+    @override
+    def soft(self, maps: Tensor) -> Tensor:
+        """The share of the first mean in the sum of both."""
+        more, less = self._means(maps)
+        return more / (more + less).clamp_min(1e-30)
+
+    def _means(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        sizes = energy(maps, self.sign)
+        more, less = (box.mask(maps.shape[1:]).to(maps.device) for box in (self.more, self.less))
+        return sizes[:, more].mean(1), sizes[:, less].mean(1)
+
+    @override
+    def in_words(self) -> str:
+        return (
+            f"whether the mean of {sign_in_words(self.sign)} in {self.more.in_words()} is larger than in "
+            f"{self.less.in_words()} (1 if so, 0 if not)"
+        )
+
+    @override
+    def check(self, map_shape: Sequence[int]) -> None:
+        self.more.mask(map_shape)
+        self.less.mask(map_shape)

@@ -1,0 +1,54 @@
+"""Whether the largest pixel of a map lies inside a mask."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+from typing_extensions import override
+
+from lit_certattr.numbers.base import Number
+from lit_certattr.numbers.box import Box, check_box
+
+
+class PointingGame(Number):
+    """Whether the largest pixel of a map, the first one of equal ones, lies inside a mask (Zhang et al., 2018).
+
+    Args:
+        mask: The part of the image.
+
+    Raises:
+        InputError: If it is no mask.
+
+    Example:
+        >>> import torch
+        >>> PointingGame(Box(0, 0, 1, 0.5))(torch.tensor([[[3.0, 1.0]], [[1.0, 2.0]], [[2.0, 2.0]]]))
+        tensor([1., 0., nan])
+    """
+
+    binary: ClassVar[bool] = True
+
+    def __init__(self, mask: Box) -> None:
+        check_box("mask", mask)
+        self.mask = mask
+
+    @override
+    def values(self, maps: Tensor) -> Tensor:
+        inside = self.mask.mask(maps.shape[1:]).to(maps.device).flatten()
+        return inside[maps.flatten(1).argmax(1)].to(maps.dtype)
+
+    @override
+    def soft(self, maps: Tensor) -> Tensor:
+        """The largest value inside less the largest outside, in standard deviations, squashed to (0, 1)."""
+        inside = self.mask.mask(maps.shape[1:]).to(maps.device).flatten()
+        flat = maps.flatten(1)
+        spread = flat.detach().std(1, correction=0).clamp_min(1e-30)
+        here, there = flat[:, inside].amax(1), flat[:, ~inside]
+        return ((here - (there.amax(1) if there.shape[1] else flat.amin(1))) / spread).sigmoid()
+
+    @override
+    def in_words(self) -> str:
+        return f"whether the largest pixel of the map lies inside {self.mask.in_words()} (1 if so, 0 if not)"
+
+    @override
+    def check(self, map_shape: Sequence[int]) -> None:
+        self.mask.mask(map_shape)

@@ -1,0 +1,154 @@
+"""Numbers of maps that would say something of a map that has none, look at other maps, or count the wrong pixels."""
+
+import numpy as np
+import pytest
+import torch
+
+from lit_certattr.certificates.discovery import is_own, subclasses
+from lit_certattr.errors import InputError
+from lit_certattr.numbers import (
+    Box,
+    CentreOfMass,
+    EnergyInside,
+    Entropy,
+    FunctionNumber,
+    Gini,
+    LENSTo,
+    MoreThan,
+    Number,
+    OverlapWith,
+    PointingGame,
+    TopKInside,
+)
+
+LEFT, RIGHT = Box(0, 0, 1, 0.5), Box(0, 0.5, 1, 1)
+REFERENCE = np.random.default_rng(0).random((6, 8)).tolist()
+
+
+def mean_of(maps):
+    return maps.mean((1, 2))
+
+
+def flat(maps):
+    return maps.flatten()
+
+
+NUMBERS = [
+    EnergyInside(LEFT),
+    EnergyInside(LEFT, sign="absolute"),
+    PointingGame(LEFT),
+    TopKInside(LEFT, top_k=0.25),
+    MoreThan(LEFT, RIGHT),
+    OverlapWith(REFERENCE, top_k=0.25),
+    LENSTo(REFERENCE, top_k=5, window=1),
+    Gini(),
+    Entropy(),
+    CentreOfMass("row"),
+    CentreOfMass("column"),
+    FunctionNumber(mean_of, "the mean of the map", None, None),
+]
+every = pytest.mark.parametrize("number", NUMBERS, ids=repr)
+
+
+def maps(count=20):
+    return torch.randn(count, 6, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_every_number_of_the_package_is_tested():
+    assert {type(number) for number in NUMBERS} == {kind for kind in subclasses(Number) if is_own(kind)}
+
+
+@every
+def test_a_map_is_measured_alone_and_within_the_range(number):
+    number.check((6, 8))
+    found = number(maps())
+    assert found.shape == (20,)
+    assert torch.equal(found, torch.cat([number(one[None]) for one in maps()]))
+    if number.low is not None:
+        assert number.low <= float(found.min()) <= float(found.max()) <= number.high
+    if number.binary:
+        assert set(found.tolist()) <= {0.0, 1.0}
+    assert number.in_words()
+    assert len(set(found.tolist())) > 1
+
+
+@every
+@pytest.mark.parametrize("value", [0.0, 2.0, torch.nan, torch.inf, -torch.inf])
+def test_a_map_without_a_number_is_nan_and_spoils_no_other(number, value):
+    mixed = maps(3)
+    mixed[1] = value
+    if value != value or value in (torch.inf, -torch.inf):
+        mixed[1] = 1.0
+        mixed[1, 2, 3] = value
+    found = number(mixed)
+    assert torch.isnan(found).tolist() == [False, True, False]
+    assert torch.equal(found[[0, 2]], number(maps(3))[[0, 2]])
+
+
+@every
+def test_what_an_attack_follows_has_a_gradient_that_is_finite(number):
+    point = maps(4).requires_grad_()
+    (gradient,) = torch.autograd.grad(number.soft(point).sum(), point)
+    assert bool(torch.isfinite(gradient).all())
+    assert bool((gradient != 0).any())
+
+
+def test_maps_without_positive_values_have_no_energy():
+    negative = -maps(2).abs()
+    assert torch.isnan(EnergyInside(LEFT)(negative)).all()
+    assert torch.isfinite(EnergyInside(LEFT, sign="absolute")(negative)).all()
+
+
+def test_values_that_can_be_counted_by_hand():
+    one = torch.tensor([[[4.0, 1.0, -2.0, 1.0], [0.0, 0.0, 0.0, 0.0]]])
+    assert EnergyInside(LEFT)(one).item() == pytest.approx(5 / 6)
+    assert EnergyInside(LEFT, "absolute")(one).item() == pytest.approx(5 / 8)
+    assert TopKInside(LEFT, 3)(one).item() == pytest.approx(2 / 3)
+    assert MoreThan(RIGHT, LEFT)(one).item() == 0
+    assert MoreThan(LEFT, LEFT)(one).item() == 0
+    assert CentreOfMass("column")(one).item() == pytest.approx((0 * 4 + 1 * 1 + 2 * 2 + 3 * 1) / 8)
+    assert Gini()(torch.tensor([[[1.0, 3.0]]])).item() == pytest.approx(0.25)
+    assert OverlapWith([[4, 3, 2, 1], [0, 0, 0, 0]], 2)(one).item() == 1
+
+
+def test_pixels_belong_to_the_box_of_their_centre():
+    assert Box(0.25, 0, 0.75, 1).mask((4, 1)).flatten().tolist() == [False, True, True, False]
+    halves = [box.mask((5, 7)) for box in (LEFT, RIGHT)]
+    assert bool((halves[0] ^ halves[1]).all()), "two halves are a partition, whatever the size"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Box(0.5, 0, 0.5, 1), "a box needs"),
+        (lambda: Box(0, 0, 2, 1), "a box needs"),
+        (lambda: Box(0, float("nan"), 1, 1), "a box needs"),
+        (lambda: EnergyInside("left"), "mask must be a Box"),
+        (lambda: EnergyInside(LEFT, sign="both"), "sign must be positive or absolute"),
+        (lambda: EnergyInside(Box(0, 0, 0.01, 1)).check((6, 8)), "holds no pixel of a map of 6 x 8"),
+        (lambda: TopKInside(Box(0, 0, 0.2, 0.2), 20).check((6, 8)), "K of 20 pixels, but the mask has"),
+        (lambda: CentreOfMass("diagonal"), "axis must be row or column"),
+        (lambda: OverlapWith([[1, 1], [1, 1]], 1), "not all equal"),
+        (lambda: OverlapWith("nowhere.npy", 1), "no such file"),
+        (lambda: OverlapWith([[1, 2], [3]], 1), "not a map of numbers"),
+        (lambda: OverlapWith([[1, 2]], 1).check((6, 8)), "give a reference of their size"),
+        (lambda: LENSTo(REFERENCE, 1, window=-1), "window must be at least 0"),
+        (lambda: FunctionNumber(mean_of, "mean", 1.0, 0.0), "range_low must be below range_high"),
+        (lambda: FunctionNumber(mean_of, "mean", 1.0, None), "give both"),
+        (lambda: FunctionNumber("no.such", "mean"), "import the module that defines it first"),
+        (lambda: FunctionNumber(lambda one: one, "mean"), "def at the top of a module"),
+        (lambda: FunctionNumber(flat, "flat")(maps(2)), "one number for each map"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(make, words):
+    with pytest.raises(InputError, match=words):
+        make()
+
+
+def test_a_reference_can_be_a_file_and_its_content_is_named(tmp_path):
+    np.save(tmp_path / "reference.npy", np.asarray(REFERENCE))
+    from_file, from_rows = (OverlapWith(one, 0.25) for one in (tmp_path / "reference.npy", REFERENCE))
+    assert torch.equal(from_file(maps()), from_rows(maps()))
+    assert from_file.in_words() == from_rows.in_words()
+    np.save(tmp_path / "reference.npy", np.asarray(REFERENCE)[::-1])
+    assert OverlapWith(tmp_path / "reference.npy", 0.25).in_words() != from_rows.in_words()
