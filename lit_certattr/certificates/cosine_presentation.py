@@ -47,7 +47,7 @@ class CosinePresentation(Presentation):
 
     @property
     def family(self) -> str:
-        """All theorems of a cosine."""
+        """The same for all theorems about a cosine."""
         return CosineResult.kind
 
     @override
@@ -90,7 +90,7 @@ class CosinePresentation(Presentation):
         return [lambda axes: self._cosine(axes, suffix)]
 
     def radii(self) -> Array:
-        """Up to where little or nothing can be left."""
+        """Radii up to one at which little or nothing is certified."""
         result = self.result
         variation = 0.5 if result.bound == "signed" else 0.8
         return np.linspace(0, result.sigma * radius_over_sigma(result.law, variation, result.dimension), 120)

@@ -1,4 +1,4 @@
-"""How maps and curves look, as arrays. Matplotlib is imported on use, and its global state is never touched."""
+"""Draws maps and curves from arrays. Matplotlib is imported on use, and its global state is never changed."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +17,7 @@ INK, FRAME, GRID = "#222222", "#888888", "#e5e5e5"
 
 
 def name_of(top_k: float) -> str:
-    """K as it was asked for, for labels.
+    """K as the user gave it, for labels.
 
     Args:
         top_k: A share in (0, 1), or a number of pixels.
@@ -30,7 +30,7 @@ def name_of(top_k: float) -> str:
 
 
 def level_colours(count: int) -> list[str]:
-    """One colour a level, largest K first: the four of Anani et al. (2025), blended where there are more levels.
+    """One colour per level, largest K first: the four of Anani et al. (2025), blended if there are more levels.
 
     Args:
         count: Number of levels.
@@ -51,7 +51,7 @@ class Legend(NamedTuple):
 
 
 def radius_grid(largest: float, sigma: float) -> npt.NDArray[np.float64]:
-    """Radii for a curve that ends at ``largest``; up to ``sigma`` where nothing is certified.
+    """Radii of a curve that ends at ``largest``, or at ``sigma`` if nothing is certified.
 
     Args:
         largest: Largest radius of the curve; may be infinite.
@@ -62,7 +62,7 @@ def radius_grid(largest: float, sigma: float) -> npt.NDArray[np.float64]:
 
 
 def paint_map(axes: "Axes", values: Any, **style: Any) -> Any:
-    """An image of a map ``[H, W]`` in a thin frame, without ticks.
+    """Draw a map ``[H, W]`` as an image with a thin frame, without ticks.
 
     Args:
         axes: Axes to draw in.
@@ -81,7 +81,7 @@ def paint_map(axes: "Axes", values: Any, **style: Any) -> Any:
 
 
 def paint_classes(axes: "Axes", classes: npt.NDArray[np.int64], legend: list[Legend]) -> None:
-    """A map of classes ``[H, W]``, which are indices into ``legend``.
+    """Draw a map of classes ``[H, W]``, which are indices into ``legend``.
 
     Args:
         axes: Axes to draw in.
@@ -95,7 +95,7 @@ def paint_classes(axes: "Axes", classes: npt.NDArray[np.int64], legend: list[Leg
 
 
 def paint_radius(axes: "Axes", radius: Any) -> Any:
-    """A radius map, grey where there is none; returns the image for a colour bar.
+    """Draw a radius map, grey where there is no radius; returns the image for a colour bar.
 
     Args:
         axes: Axes to draw in.
@@ -110,7 +110,7 @@ def paint_radius(axes: "Axes", radius: Any) -> Any:
 
 
 def paint_legend(axes: "Axes", legend: list[Legend], columns: int = 2) -> None:
-    """Colour patches with their meaning in a slot of their own.
+    """Draw colour patches with their labels in separate axes.
 
     Args:
         axes: Axes of their own, without a frame.
@@ -137,7 +137,7 @@ def paint_legend(axes: "Axes", legend: list[Legend], columns: int = 2) -> None:
 
 
 def paint_bar(axes: "Axes", image: Any, label: str) -> None:
-    """A horizontal colour bar in a slot of its own.
+    """Draw a horizontal colour bar in separate axes.
 
     Args:
         axes: Axes of its own, without a frame.
@@ -162,7 +162,7 @@ def _ticks(count: int) -> Any:
 
 
 def style_curve(axes: "Axes", title: str, ylabel: str, end: float, norm: str = "l2") -> None:
-    """Axes of a curve of shares against the radius, in a norm.
+    """Style axes with a curve of shares against the radius.
 
     Args:
         axes: Axes of the curve.
@@ -185,7 +185,7 @@ def style_curve(axes: "Axes", title: str, ylabel: str, end: float, norm: str = "
 
 
 def paint_filled(axes: "Axes", radii: Array, curve: Array) -> None:
-    """A curve with the area below it.
+    """Draw a curve, and fill the area below it.
 
     Args:
         axes: Axes to draw in.
@@ -197,7 +197,7 @@ def paint_filled(axes: "Axes", radii: Array, curve: Array) -> None:
 
 
 def paint_null(axes: "Axes", radii: Array, curve: Array, colour: str) -> None:
-    """What pure noise would reach, dashed.
+    """Draw the curve that pure noise would reach, dashed.
 
     Args:
         axes: Axes to draw in.
@@ -209,7 +209,7 @@ def paint_null(axes: "Axes", radii: Array, curve: Array, colour: str) -> None:
 
 
 def name_null(axes: "Axes") -> None:
-    """An entry of the legend for :func:`paint_null`.
+    """Add an entry for :func:`paint_null` to the legend.
 
     Args:
         axes: Axes with the legend.
@@ -218,7 +218,7 @@ def name_null(axes: "Axes") -> None:
 
 
 def paint_band(axes: "Axes", radii: Array, curves: Array, colour: str, label: str) -> None:
-    """Mean of some curves ``[curves, r]``, with their middle half as a band.
+    """Draw the mean of curves ``[curves, r]``, with a band between their quartiles.
 
     Args:
         axes: Axes to draw in.
@@ -233,7 +233,7 @@ def paint_band(axes: "Axes", radii: Array, curves: Array, colour: str, label: st
 
 
 def title(axes: "Axes", text: str) -> None:
-    """A title that is shown as it is, never read as a formula.
+    """Set a title literally, without parsing formulas.
 
     Args:
         axes: Axes to name.
@@ -243,7 +243,7 @@ def title(axes: "Axes", text: str) -> None:
 
 
 def paint_votes(axes: "Axes", slot: "Axes", share: Array, num_samples: int) -> None:
-    """A map of shares of the votes, with its colour bar in a slot of its own.
+    """Draw a map of vote shares, with a colour bar in separate axes.
 
     Args:
         axes: Axes to draw in.
@@ -255,7 +255,7 @@ def paint_votes(axes: "Axes", slot: "Axes", share: Array, num_samples: int) -> N
 
 
 def paint_scores(axes: "Axes", slot: "Axes", values: Array, signed: bool, label: str) -> None:
-    """A map of scores, clipped at the 99.5th percentile of their sizes, with its colour bar in a slot of its own.
+    """Draw a map of scores, clipped at the 99.5th percentile of their sizes, with a colour bar in separate axes.
 
     Args:
         axes: Axes to draw in.

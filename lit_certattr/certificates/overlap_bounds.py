@@ -1,4 +1,4 @@
-"""From counts to certified top-K overlaps: pure functions, one a theorem."""
+"""From counts to certified top-K overlaps: pure functions, one per theorem."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -32,12 +32,12 @@ def displacement_radii(lower: npt.ArrayLike, upper: npt.ArrayLike, inside: npt.A
     :math:`m - 1` pixels of S are missing from the top K of :math:`h(x + \delta)`.
 
     Proof. By Neyman-Pearson :math:`h_j(x + \delta) \in [\Phi(\Phi^{-1}(l_j) - r), \Phi(\Phi^{-1}(u_j) + r)]` with
-    :math:`r = \|\delta\|/\sigma`. If m pixels of S are missing, m outsiders are in; the best of the missing
-    insiders has a value of at least that of :math:`l_{(m)}`, the worst of the m outsiders at most that of
-    :math:`u_{(m)}`, yet the outsider ranks no lower. That needs :math:`\rho_m \le \|\delta\|`. ∎ (Rank form:
+    :math:`r = \|\delta\|/\sigma`. If m pixels of S are missing, m outsiders are in; one of the missing insiders has a
+    lower bound of at least :math:`l_{(m)}`, one of the m outsiders an upper bound of at most :math:`u_{(m)}`, yet the
+    outsider ranks no lower. This requires :math:`\rho_m \le \|\delta\|`. ∎ (Rank form:
     Levine et al., 2019; box form and tightness over all f with these means: docs/certificates.md.)
 
-    With ``lower = upper = h(x)`` this is the population rule.
+    With ``lower = upper = h(x)`` this is the rule for the exact means.
 
     Args:
         lower: Lower bounds ``[N]`` in [0, 1].
@@ -98,15 +98,15 @@ def displacement_radii_from_mass(share: float, size: int, sigma: float) -> Array
 
 
 def uncovered_sizes(shares: Sequence[float], size: int) -> tuple[int, ...]:
-    """How many bounds may fail, for the members of a family of certificates; see :func:`overlap_radii`.
+    """Numbers of bounds that may fail, one per statement; :func:`overlap_radii` explains them.
 
     Args:
         shares: Shares of K, in [0, 1).
         size: K.
 
     Returns:
-        Different numbers of pixels, increasing. A number that its share of alpha would not pay for is left out:
-        with M members the bounds of a member that may fail v times get (v + 1) / M of the level.
+        Different numbers of pixels, increasing. A number for which the share of alpha is too small to gain anything is
+        left out: with M statements, the bounds of a statement in which v may fail get (v + 1) / M of the level.
     """
     counts = sorted({exact_share(share, size) for share in shares})
     return tuple(v for v in counts if v == counts[0] or v + 1 > len(counts))
@@ -134,13 +134,13 @@ def overlap_radii(
     one pixel). With 2N bounds at level :math:`a = \alpha (v + 1) / 2N` the expected number of failures is at most
     :math:`\alpha (v + 1)`, so more than v pixels fail with probability at most :math:`\alpha` (Markov), whatever
     the dependence; the overlap is then at least that of the bounds minus v. ``uncovered`` names several v, which
-    share alpha equally; all of their statements hold at once, so the best one at each radius does too.
+    share alpha equally; all of their statements hold together, so the best one at each radius holds too.
 
     ``"one_number"`` (a fixed S, masks of at most K pixels) bounds the mean share of S in the masks by the
     Hoeffding-Bentkus inequality at level alpha, with no union over pixels; see
     :func:`displacement_radii_from_mass`.
 
-    ``"published_hoeffding"`` is the authors' rule, with Hoeffding's bound for all 2N sides.
+    ``"published_hoeffding"`` is the rule of the authors, with Hoeffding's bound for all 2N sides.
 
     Bounds of pixels are turned into radii by Neyman and Pearson's lemma (:func:`displacement_radii`), or by the theorem
     ``rule`` about the same bounds.
@@ -150,11 +150,11 @@ def overlap_radii(
         inside: Mask ``[N]`` of S, with K ones.
         num_samples: Number of masks counted.
         sigma: Standard deviation of the noise.
-        alpha: Probability that anything that the radii say is false.
-        bound: Which bound.
-        fixed_set: S does not depend on these counts.
+        alpha: Probability that any radius is false.
+        bound: Name of the bound.
+        fixed_set: Whether S does not depend on these counts.
         uncovered: Numbers of pixels in 0..K-1 whose bounds may fail.
-        rule: Another theorem than :func:`displacement_radii`.
+        rule: Theorem that turns bounds of pixels into radii; ``None`` is :func:`displacement_radii`.
 
     Returns:
         Float64 ``[K]``, increasing: fewer than m pixels of S are displaced below the m-th radius.
@@ -183,8 +183,8 @@ def overlap_radii(
 def share_lower(votes: npt.NDArray, inside: npt.NDArray, num_samples: int, level: float) -> float:
     """Lower confidence bound of the mean share of S among the top K of a noisy map.
 
-    The share of one map is a mean of 0/1 values that are not independent, so the bound is one for variables in [0, 1]
-    (:func:`~lit_certattr.statistics.hoeffding_bentkus_lower`), not a binomial one.
+    The share of one map is a mean of 0/1 values that are not independent, so the bound for variables in [0, 1] is used
+    (:func:`~lit_certattr.statistics.hoeffding_bentkus_lower`), not the binomial one.
 
     Args:
         votes: Integer counts ``[N]`` of masks of at most K pixels.
@@ -202,7 +202,7 @@ def bound_tables(num_samples: int, level: float, bound: Bound) -> tuple[Array, A
 
     Args:
         num_samples: Number of masks counted.
-        level: Probability that a bound is false.
+        level: Probability that a single bound is false.
         bound: ``"published_hoeffding"`` for Hoeffding's bounds, else exact binomial ones.
 
     Returns:

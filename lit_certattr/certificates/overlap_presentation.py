@@ -1,4 +1,4 @@
-"""How certified overlaps of the top K are shown, whatever their theorem."""
+"""How certified overlaps of the top K are shown, for all theorems."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -38,11 +38,11 @@ class OverlapPresentation(Presentation):
 
     @property
     def family(self) -> str:
-        """All theorems of an overlap."""
+        """The same for all theorems about an overlap."""
         return "overlap"
 
     def rows(self, radii: Sequence[float]) -> list[dict[str, Any]]:
-        """One row; radii in another norm than l2 stand in a column of their own."""
+        """One row; radii in another norm than l2 have a separate column."""
         result = self.result
         row: dict[str, Any] = {
             "level": 0,

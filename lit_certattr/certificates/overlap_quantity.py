@@ -23,7 +23,7 @@ from lit_certattr.statistics import clopper_pearson_lower, clopper_pearson_upper
 
 
 class OverlapQuantity(Quantity):
-    """Pixels of the released top-K set that stay in the top K of the smoothed map.
+    """Number of pixels of the released top-K set that stay in the top K of the smoothed map.
 
     Args:
         certificate: Name of the certificate.

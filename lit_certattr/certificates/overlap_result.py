@@ -1,4 +1,4 @@
-"""What every certificate of a top-K overlap gives back, whatever its theorem."""
+"""Base of the results of top-K overlap certificates, for every theorem."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ class OverlapResult(Result):
     """Certified overlap of the top-K sets of one map, at every radius.
 
     Attributes:
-        displacement: float32 ``[K]``, increasing: radius below which at most 0, 1, 2, ... pixels are displaced, in the
+        displacement: float32 ``[K]``, increasing: radii below which at most 0, 1, 2, ... pixels are displaced, in the
             norm of :attr:`~Result.radius_norm`.
         inside: bool ``[H, W]``: the certified top-K set S.
-        top_k: The K asked for, a share or a pixel count.
+        top_k: K as the user gave it, a share or a pixel count.
         size: K in pixels.
     """
 
@@ -59,11 +59,11 @@ class OverlapResult(Result):
         return self.overlap(radius), self.size
 
     def curve(self, radii: Sequence[float] | Tensor) -> Tensor:
-        """Certified overlap as a share of K at each radius, float64 in [0, 1]."""
+        """Certified overlap at each radius as a share of K, float64 in [0, 1]."""
         return torch.tensor([self.overlap(float(radius)) / self.size for radius in radii], dtype=torch.float64)
 
     def max_radius(self, share: float) -> float:
-        """Largest radius, not included itself, below which at least ``share`` of K is kept; 0 where none is.
+        """Supremum of the radii at which at least ``share`` of K is kept; 0 if there is none.
 
         Args:
             share: Share of K, in (0, 1].
@@ -78,11 +78,11 @@ class OverlapResult(Result):
 
     @abstractmethod
     def longest_radius(self) -> float:
-        """A radius that hardly any image of the run can exceed: the end of axes that several images share."""
+        """A radius that hardly any image of the run can exceed: the end of the x axis in figures of several images."""
 
     @abstractmethod
     def map_in_words(self) -> str:
-        """The smoothed map, to follow "the smoothed map is"."""
+        """Description of the smoothed map, to follow the words "the smoothed map is"."""
 
     def statement(self, radius: float | None = None) -> str:
         """What is certified, in plain words.

@@ -11,7 +11,7 @@ from lit_certattr.errors import InputError
 
 Array = npt.NDArray[np.float64]
 ALPHA_OF_PAIRS = 0.5
-"""Share of alpha that the bounds of pairs get; the bounds of single pixels get the rest."""
+"""Share of alpha for the bounds of pairs; the bounds of single pixels get the rest."""
 
 
 def choose_band(selection: Tensor, size: int, pairs: int) -> tuple[Tensor, Tensor]:
@@ -20,11 +20,11 @@ def choose_band(selection: Tensor, size: int, pairs: int) -> tuple[Tensor, Tenso
     Args:
         selection: Counts ``[...]`` of the samples that choose S, its top ``size`` pixels, ties by index.
         size: K.
-        pairs: Pixels wanted on each side; there may be fewer.
+        pairs: Largest number of pixels on each side.
 
     Returns:
-        Flat indices of the insiders with the lowest counts and of the outsiders with the highest, each in the order of
-        falling counts.
+        Flat indices of the insiders with the lowest counts and of the outsiders with the highest, each in order of
+        decreasing counts.
 
     Example:
         >>> [side.tolist() for side in choose_band(torch.tensor([9, 5, 7, 1, 4]), 2, 2)]
@@ -35,7 +35,7 @@ def choose_band(selection: Tensor, size: int, pairs: int) -> tuple[Tensor, Tenso
 
 
 def count_pairs(insiders: Tensor, outsiders: Tensor) -> Tensor:
-    """How many masks hold both pixels of each pair, int32 ``[b, c]``, of masks ``[n, b]`` and ``[n, c]``, n < 2**24.
+    """Number of masks that hold both pixels of each pair, int32 ``[b, c]``; exact for fewer than 2**24 masks.
 
     Args:
         insiders: Masks ``[n, b]`` of the insiders.
@@ -64,23 +64,23 @@ def check_joint(joint: Tensor, insiders: Tensor, outsiders: Tensor, num_samples:
     most = torch.minimum(insiders[:, None], outsiders[None])
     least = (insiders[:, None] + outsiders[None] - num_samples).clamp(min=0)
     if bool(((joint < least) | (joint > most)).any()):
-        raise InputError("a joint count is larger than that of a pixel, or too small for both")
+        raise InputError("a joint count is larger than the count of a pixel, or too small for both")
 
 
 def pair_bounds(
     joint: npt.NDArray, insiders: npt.NDArray, outsiders: npt.NDArray, num_samples: int, alpha: float
 ) -> tuple[Array, Array]:
-    """Bounds of all pairs at once: the insider is chosen without the outsider, and the other way round.
+    """Bounds, for all pairs at once, of the probabilities that a mask holds only the insider, or only the outsider.
 
     Args:
-        joint: Masks that hold both pixels, ``[b, c]``.
-        insiders: Masks that hold the insider, ``[b]``.
-        outsiders: Masks that hold the outsider, ``[c]``.
+        joint: Numbers of masks that hold both pixels, ``[b, c]``.
+        insiders: Numbers of masks that hold the insider, ``[b]``.
+        outsiders: Numbers of masks that hold the outsider, ``[c]``.
         num_samples: Number of masks, none of which chose the pairs.
-        alpha: Probability that any of the bounds is false.
+        alpha: Probability that any bound is false.
 
     Returns:
-        Lower bounds of the first probability, upper bounds of the second, ``[b, c]``; exact binomial ones.
+        Exact binomial lower bounds of the first probability, and upper bounds of the second, ``[b, c]``.
     """
     lower, upper = bound_tables(num_samples, alpha / (2 * max(1, joint.size)), "clopper_pearson")
     return lower[insiders[:, None] - joint], upper[outsiders[None] - joint]
@@ -98,8 +98,9 @@ def pair_radii(lower: npt.ArrayLike, upper: npt.ArrayLike, sigma: float) -> Arra
     :math:`A(x + \delta) \ge \Phi(\Phi^{-1}(l) - r) > \Phi(\Phi^{-1}(u) + r) \ge B(x + \delta)` with
     :math:`r = \|\delta\|/\sigma` (Neyman & Pearson). ∎ (A random level that cuts a map is averaged over first.)
 
-    What both choose cancels, so that the radius is larger than that of the means, :math:`\Phi^{-1}` being steep near 0:
-    for independent pixels with means .35 and .15 by 21 %, and for pixels that are chosen together by more.
+    Masks that hold both pixels cancel, so the radius is larger than the radius from the means, since :math:`\Phi^{-1}`
+    is steep near 0: by 21 % for independent pixels with means .35 and .15, and by more for pixels that are chosen
+    together.
 
     Args:
         lower: Lower bounds of A.
@@ -139,14 +140,15 @@ def displacement_radii_with_pairs(
 
     Here :math:`R_{ab}` is the larger of the radius of the pair, where it was tested, and of
     :math:`\frac{\sigma}{2}(\Phi^{-1}(l_a) - \Phi^{-1}(u_b))`. Without pairs this is
-    :func:`~lit_certattr.certificates.displacement_radii`. (The most pixels that can be missing is the largest balanced
-    biclique in the graph of pairs that are not certified; that is hard to find, and hardly less on measured maps.)
+    :func:`~lit_certattr.certificates.displacement_radii`. (The largest number of missing pixels is the largest
+    balanced biclique in the graph of pairs that are not certified; that is hard to compute, and hardly smaller on
+    measured maps.)
 
     If the bounds of v pixels fail, the others still give the theorem for m - v of the missing and of the new pixels.
 
-    Beyond the first 2b radii, b pixels on each side gain nothing on measured maps, so there the bounds of pixels count
-    alone. For the first ones the 3b lowest insiders and highest outsiders, and those of the pairs, are enough: no other
-    pixel can be among the m smallest.
+    On measured maps, b pixels on each side gain nothing beyond the first 2b radii, so there only the bounds of single
+    pixels are used. For the first 2b radii the 3b lowest insiders and highest outsiders, and the pixels of the pairs,
+    are enough: no other pixel can be among the m smallest.
 
     Args:
         lower: Lower bounds ``[N]`` of all pixels.
@@ -157,7 +159,7 @@ def displacement_radii_with_pairs(
         pairs: :func:`pair_radii` ``[b, c]``.
 
     Returns:
-        Float64 ``[K]``, as :func:`~lit_certattr.certificates.displacement_radii`.
+        Float64 ``[K]``, as from :func:`~lit_certattr.certificates.displacement_radii`.
 
     Example:
         >>> h, inside = np.array([0.5, 0.4, 0.2, 0.1]), np.array([True, True, False, False])

@@ -1,12 +1,12 @@
-"""How a result is shown: its rows in the table, its words on the page, its pictures and curves.
+"""How a result is shown: its rows in the table, its text on the page, its pictures and curves.
 
-A kind registers its presentation beside its result, and nobody who shows results names a kind::
+A kind registers its presentation beside its result, so that code that shows results names no kind::
 
     class MyPresentation(Presentation): ...
 
     present.register(MyResult, MyPresentation)
 
-A kind without one is shown by its statement and by what every result has.
+A kind without a presentation is shown by its statement and the fields that every result has.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ Array = npt.NDArray[np.float64]
 
 
 class Tile(NamedTuple):
-    """A number to see first on the page of a run."""
+    """A number at the top of the page of a run."""
 
     value: str
     label: str
@@ -38,10 +38,10 @@ class SheetColumn(NamedTuple):
     """A column of the page's table of a certificate.
 
     Attributes:
-        head: Its head.
+        head: Heading.
         key: Column of ``results.parquet`` that it shows.
-        level: Which row of an image.
-        form: ``"share"`` shows percent, ``"number"`` digits, ``"radius"`` digits, or "none" for 0.
+        level: Index of the row among the rows of an image.
+        form: ``"share"`` shows percent, ``"number"`` digits, ``"radius"`` digits, and "none" for 0.
     """
 
     head: str
@@ -62,10 +62,10 @@ class Picture(NamedTuple):
     """A map in the first row of a panel.
 
     Attributes:
-        paint: Draws the map, and its legend or colour bar in the second axes.
-        subject: What it shows, if others may leave theirs out for it.
+        paint: Draws the map in the first axes, and its legend or colour bar in the second.
+        subject: Name of what it shows; pictures with the same name in ``unless`` are then left out.
         unless: Subject of a picture that makes this one superfluous.
-        place: Among the pictures of its family, in rising order.
+        place: Position among the pictures of its family, in increasing order.
     """
 
     paint: Callable[["Axes", "Axes"], Any]
@@ -79,25 +79,25 @@ Plot = Callable[["Axes"], Any]
 
 
 class Presentation:
-    """How a result is shown. All methods have defaults: a kind overrides what it has to show.
+    """How a result is shown. All methods have defaults; a kind overrides those for which it has content.
 
     Args:
         result: The result of one image.
     """
 
     place: ClassVar[int] = 9
-    """Order of the families on pages and in figures; equal ones stand as the certificates do."""
+    """Order of the families on pages and in figures; families of equal order follow the certificates."""
 
     def __init__(self, result: Any) -> None:
         self.result = result
 
     @property
     def family(self) -> str:
-        """Name of the kinds that say the same of different theorems; two of one family are told apart by name."""
+        """Name shared by kinds that make the same kind of statement; titles then add the name of the certificate."""
         return str(self.result.kind)
 
     def columns(self, radii: Sequence[float]) -> Mapping[str, type]:
-        """Columns of the table that this kind has for itself: names, each with ``float``, ``int`` or ``str``.
+        """Columns of the table that only this kind has: names, each with ``float``, ``int`` or ``str``.
 
         Args:
             radii: Radii of the table's columns, in pixel l2 units.
@@ -105,7 +105,7 @@ class Presentation:
         return {}
 
     def rows(self, radii: Sequence[float]) -> list[dict[str, Any]]:
-        """Rows of the table, beside what every result has; one for each level.
+        """Rows of the table without the fields that every result has; one for each level.
 
         Args:
             radii: Radii of the table's columns, in pixel l2 units.
@@ -116,23 +116,23 @@ class Presentation:
         return [{"level": 0}]
 
     def general(self) -> str:
-        """The statement without the numbers of one image; that of this image where it cannot be told apart."""
+        """The statement without the numbers of one image; by default the statement of this image."""
         return str(self.result.statement())
 
     def notes(self) -> list[str]:
-        """What keeps a reader from misunderstanding the numbers, one sentence each."""
+        """Notes that help to read the numbers correctly, one sentence each."""
         return []
 
     def summary(self) -> str:
-        """The numbers of one image in one line, for readers who do not see the pictures; empty for none."""
+        """The numbers of one image in one line, for readers who do not see the pictures; may be empty."""
         return ""
 
     def tiles(self, table: "DataFrame", suffix: str) -> list[Tile]:
-        """Numbers to see first.
+        """Numbers at the top of the page.
 
         Args:
-            table: Rows of this certificate, all images.
-            suffix: Follows what is named where several certificates are of one family.
+            table: Rows of this certificate for all images.
+            suffix: Appended to labels if several certificates are of one family.
         """
         return []
 
@@ -140,7 +140,7 @@ class Presentation:
         """The page's table of this certificate.
 
         Args:
-            names: Columns of the table that it fills.
+            names: Columns of the table that this certificate fills.
         """
         own = [name for name in names if name in self.columns(()) or name not in common_columns(())]
         title = type(self.result).__name__.removesuffix("Result")
@@ -150,7 +150,7 @@ class Presentation:
         """Maps of one image.
 
         Args:
-            suffix: Follows a title where several certificates are of one family.
+            suffix: Appended to titles if several certificates are of one family.
         """
         return []
 
@@ -158,7 +158,7 @@ class Presentation:
         """Curves of one image.
 
         Args:
-            suffix: Follows a title where several certificates are of one family.
+            suffix: Appended to titles if several certificates are of one family.
         """
         return []
 
@@ -167,10 +167,10 @@ class Presentation:
         return np.zeros(0)
 
     def trends(self, radii: Array) -> list[Array]:
-        """Curves of one image of which the data set's figure shows the mean, one entry for each of its axes.
+        """Curves of one image, whose mean over the data set a figure shows; one entry for each of its axes.
 
         Args:
-            radii: Where they are asked for, ``[r]``.
+            radii: Radii ``[r]``.
 
         Returns:
             Arrays ``[r, curves]``.
@@ -181,15 +181,15 @@ class Presentation:
         """Draw the mean of many images.
 
         Args:
-            axes: Where.
-            index: Which entry of :meth:`trends`.
-            curves: Those of all images, ``[images, r, curves]``.
-            suffix: Follows the title where several certificates are of one family.
+            axes: Axes to draw in.
+            index: Index of the entry of :meth:`trends`.
+            curves: Curves of all images, ``[images, r, curves]``.
+            suffix: Appended to the title if several certificates are of one family.
         """
         raise AssertionError("there are no trends to be drawn")
 
     def figure(self) -> "Figure":
-        """The curves of one image side by side, else its statement in words.
+        """The curves of one image side by side, or its statement if there are none.
 
         Returns:
             A figure that belongs to no window; save it with ``savefig``.
@@ -208,7 +208,7 @@ class Presentation:
 
 @singledispatch
 def present(result: Any) -> Presentation:
-    """How a result is shown; a kind registers its own :class:`Presentation` with ``@present.register``.
+    """The presentation of a result; a kind registers its own :class:`Presentation` with ``present.register``.
 
     Args:
         result: The result of one image.
@@ -230,7 +230,7 @@ def percent(value: float) -> str:
 
 
 def suffixes(shown: Mapping[str, Presentation]) -> dict[str, str]:
-    """What is added to a title: the name of the certificate, where others are of the same family.
+    """Suffixes of titles: the name of the certificate, if others are of the same family.
 
     Args:
         shown: Presentations of one image, by the name of the certificate.
@@ -240,7 +240,7 @@ def suffixes(shown: Mapping[str, Presentation]) -> dict[str, str]:
 
 
 def in_order(results: Mapping[str, Any]) -> dict[str, Presentation]:
-    """The presentations of some results, in the order of pages and figures.
+    """The presentations of the results of one image, in the order of pages and figures.
 
     Args:
         results: Results of one image, by the name of the certificate.
@@ -250,7 +250,7 @@ def in_order(results: Mapping[str, Any]) -> dict[str, Presentation]:
 
 
 def own_columns(results: Iterable[Any], radii: Sequence[float]) -> dict[str, type]:
-    """Columns of the table that the kinds of some results have for themselves.
+    """Columns of the table that only the kinds of these results have.
 
     Args:
         results: Results, at least one of each kind.

@@ -23,13 +23,13 @@ Scores = Literal["linear", "uniform"]
 
 
 def order_of_norm(name: str) -> float:
-    """P of the norm ``"lp"``, at least 2.
+    """The order p of the norm ``"lp"``, at least 2.
 
     Args:
         name: Name of the norm: ``"l2"``, ``"l4"``, ..., ``"linf"``.
 
     Raises:
-        InputError: If it is no such name.
+        InputError: If it is not such a name.
 
     Example:
         >>> order_of_norm("l2"), order_of_norm("linf")
@@ -42,7 +42,7 @@ def order_of_norm(name: str) -> float:
 
 @attrs.frozen(eq=False)
 class RenyiResult(TopKOverlapResult):
-    """Certified overlap of the top-K sets of one map of rank scores, at every radius *in the norm that it names*.
+    """Certified overlap of the top-K sets of one map of rank scores, at every radius *in the norm* ``radius_norm``.
 
     Attributes:
         radius_norm: Norm of all radii: ``"l2"``, ``"l8"``, ``"linf"``, ...
@@ -63,7 +63,7 @@ class RenyiResult(TopKOverlapResult):
 
     @property
     def law(self) -> Noise:
-        """The noise law; for noise on a grid the Gaussian one, whose theorems cover it."""
+        """The noise law; for noise on a grid the Gaussian law, whose theorems cover it."""
         gaussian = self.noise != GeneralisedNormalNoise.__name__
         return GaussianNoise(self.sigma) if gaussian else GeneralisedNormalNoise(self.sigma, self.s)
 
@@ -99,21 +99,22 @@ class RenyiCertificate(TopKOverlapCertificate):
     are bounded by exact binomial bounds of all pixels, as in :class:`TopKOverlapCertificate`: linear scores are counted
     as masks of a random size.
 
-    For l2 it says the same kind of thing as :class:`TopKOverlapCertificate`. A divergence counts the probability that
-    moves, so radii are smaller where the scores are spread over many pixels, the usual case; but the scores add up to
-    one, which Neyman and Pearson's lemma does not know, so they can be larger where few pixels hold most of them.
+    For l2 it makes the same kind of statement as :class:`TopKOverlapCertificate`. A divergence depends on the
+    probability that moves, so radii are smaller if the scores are spread over many pixels, which is the usual case. But
+    this theorem uses that the scores add up to one, which Neyman and Pearson's lemma does not, so radii can be larger
+    if few pixels hold most of the scores.
 
-    What only this theorem has is other norms. With noise of exponent s (2 for Gaussian noise, or that of
+    Only this theorem gives radii in other norms. With noise of exponent s (2 for Gaussian noise, or the exponent of
     :class:`~lit_certattr.smoothing.GeneralisedNormalNoise`) its radii are l_s lengths, or l_p lengths for any larger p,
     up to ``"linf"``. Results name the norm wherever they show a radius.
 
     Args:
         top_k: K, as a share of the pixels or a pixel count.
         alpha: Probability of any false statement about one image.
-        sparsity: Share or count of pixels that score in each noisy map; ``None`` takes K.
+        sparsity: Share or count of pixels with a positive score in each noisy map; ``None`` takes K.
         scores: ``"linear"`` or ``"uniform"``.
-        radius_norm: Norm of the perturbations: ``"l2"``, ``"l4"``, ..., ``"linf"``; at least that of the noise.
-        uncovered: See :class:`TopKOverlapCertificate`.
+        radius_norm: Norm of the perturbations: ``"l2"``, ``"l4"``, ..., ``"linf"``; at least the exponent of the noise.
+        uncovered: Shares of K whose bounds may fail, as in :class:`TopKOverlapCertificate`.
         ties: Tie rule of uniform scores.
         sync_on_compute: Add the samples of all processes.
 

@@ -1,4 +1,4 @@
-"""Overlap from Renyi divergences: what it costs to swap pixels in a probability vector, and what a shift can pay."""
+"""Overlap from Renyi divergences: the divergence needed to swap pixels, and the divergence that a shift can cause."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,12 @@ from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, General
 
 Array = npt.NDArray[np.float64]
 Reach = Callable[[Array], float]
-"""From the divergence that is needed at each of ORDERS, the length of the shortest shift that may pay it."""
+"""Gives the length of the shortest shift that can cause the needed divergence at each of ORDERS."""
 
 ORDERS: Array = 1 + np.r_[0.0, np.logspace(-1.3, 2.3, 12)]
-"""Orders that are tried; each gives a valid bound. A fine grid gives radii that are 0.04 % larger on average."""
+"""Orders that are used; each gives a valid bound. A finer grid gives radii that are 0.04 % larger on average."""
 _STEPS = 256
-"""Numbers of swaps that are computed; where K is larger, what lies between has the radius of the next smaller one."""
+"""How many numbers of swaps are computed; the others get the radius of the next smaller computed number."""
 _SMALLEST = 1e-300
 
 
@@ -50,9 +50,9 @@ def swap_divergence(
 
     The best r makes the condition an equality (then both are the exact minimum); it is found by bisection, from the
     side where the condition holds. Pooling *all* insiders and outsiders instead of A can exceed the minimum, which
-    would make certificates unsound. The bounds rise with the insiders and fall with the outsiders (the derivative of
-    the first argument is :math:`(r/P_j)^\alpha - 1`, of the second :math:`(P_j/r)^{\alpha-1} - 1`), so lower bounds of
-    insiders and upper bounds of outsiders may be put in.
+    would make certificates unsound. The bounds increase with the insiders and decrease with the outsiders (the
+    derivative of the first argument is :math:`(r/P_j)^\alpha - 1`, of the second :math:`(P_j/r)^{\alpha-1} - 1`), so
+    lower bounds of insiders and upper bounds of outsiders may be used.
 
     Args:
         insiders: Probabilities ``[k]``, or lower bounds of them.
@@ -100,7 +100,7 @@ def swap_divergence(
 
 
 def shortest_shift(needed: Array, law: Noise, norm: float, dimension: int) -> float:
-    r"""Length of the shortest shift of the noise that can have the divergences that are needed.
+    r"""Length of the shortest shift of the noise that can cause the needed divergences.
 
     Two Gaussians :math:`\|\delta\|_2` apart have :math:`D_\alpha = \alpha \|\delta\|_2^2 / 2\sigma^2`, so each order
     asks for :math:`\|\delta\|_2 \ge \sigma\sqrt{2 D_\alpha / \alpha}`. For generalised normal noise with exponent s and
@@ -110,13 +110,13 @@ def shortest_shift(needed: Array, law: Noise, norm: float, dimension: int) -> fl
     largest length counts.
 
     Args:
-        needed: Divergence needed at each of :data:`ORDERS`; data processing makes it that of the noise.
+        needed: Divergence needed at each of :data:`ORDERS`; by data processing the noise must have at least as much.
         law: Gaussian noise (s = 2), also on the grid, or generalised normal noise.
         norm: p, at least s; ``inf`` for the largest coordinate.
         dimension: Number d of values of the image.
 
     Raises:
-        InputError: If the law is another one.
+        InputError: If the law is none of these.
 
     Example:
         >>> needed = np.full(ORDERS.size, 0.02)
@@ -135,7 +135,7 @@ def shortest_shift(needed: Array, law: Noise, norm: float, dimension: int) -> fl
 
 
 def swap_radius(insiders: npt.ArrayLike, outsiders: npt.ArrayLike, reach: Reach) -> float:
-    """Length of shift below which no smoothing can swap these outcomes: of both directions of the divergence.
+    """Length of shift below which these outcomes cannot be swapped, from both directions of the divergence.
 
     Args:
         insiders: Probabilities ``[k]`` of the insiders, or lower bounds of them.
@@ -157,7 +157,7 @@ def renyi_displacement_radii(lower: npt.ArrayLike, upper: npt.ArrayLike, inside:
     :math:`l_j \le m_j(x) \le u_j` bound the means. If k pixels of S are missing from the top K of
     :math:`m(x + \delta)`, k outsiders are there no less likely than they. The k smallest insiders and the k largest
     outsiders make that cheapest (:func:`swap_divergence` is monotone), so :math:`\delta` is at least as long as
-    :func:`swap_radius` of their bounds. What is left of the probability is one more outcome.
+    :func:`swap_radius` of their bounds. The remaining probability is one more outcome.
 
     Args:
         lower: Lower bounds ``[N]`` of the means.
@@ -166,7 +166,7 @@ def renyi_displacement_radii(lower: npt.ArrayLike, upper: npt.ArrayLike, inside:
         reach: :func:`shortest_shift` for the noise and the norm.
 
     Returns:
-        Float64 ``[K]``, increasing, as :func:`~lit_certattr.certificates.displacement_radii`.
+        Float64 ``[K]``, increasing, as from :func:`~lit_certattr.certificates.displacement_radii`.
 
     Example:
         >>> m = np.array([0.3, 0.3, 0.29] + 11 * [0.01])

@@ -1,8 +1,8 @@
-r"""How far a shift moves noise, in Renyi divergence: one coordinate by quadrature, many by a concave majorant.
+r"""Renyi divergence of shifted noise: for one coordinate by quadrature, for many by a concave majorant.
 
 Noise has independent coordinates with density :math:`\propto e^{-|z/b|^s}`, s even (Gaussian: s = 2,
 :math:`b = \sigma\sqrt2`). Shifting coordinate j by :math:`b\,t_j` costs :math:`D_\alpha(t_j)`, in either direction, and
-the shift of all costs the sum. :math:`D_\alpha` depends on :math:`|t|` and does not fall with it: with
+the shift of all costs the sum. :math:`D_\alpha` depends on :math:`|t|` and does not decrease with it: with
 :math:`w(z) = z^s`, the derivative of :math:`\int e^{-\alpha w(z-t) + (\alpha-1) w(z)} dz` is
 :math:`\alpha \int_{y>0} w'(y) e^{-\alpha w(y)} (e^{(\alpha-1) w(y+t)} - e^{(\alpha-1) w(y-t)}) dy \ge 0`.
 """
@@ -45,7 +45,7 @@ def typical_shift(s: int, order: float, allowance: float) -> float:
         allowance: Divergence for each coordinate, on average.
 
     Returns:
-        :math:`\tau`, in units of the scale; rounded down, 0 where the table does not reach.
+        :math:`\tau`, in units of the scale; rounded down, 0 below the range of the table.
 
     Example:
         >>> round(typical_shift(4, 1.0, 0.5), 2), round(typical_shift(4, 3.0, 0.001), 4)

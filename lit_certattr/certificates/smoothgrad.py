@@ -23,8 +23,9 @@ class SmoothGradCertificate(Certificate):
     What it says: with probability at least :math:`1 - \alpha`, for all radii r at once, under every perturbation with
     an l2 norm up to r at least R(r) of the K pixels of the released set stay among the K largest of the smoothed map.
 
-    The smoothed map is what is usually shown: gradients of the probability p of the class averaged under Gaussian
-    noise, with their signs, and the absolute value (the l2 norm over the channels) taken after. As p lies in [0, 1],
+    The smoothed map is SmoothGrad as it is usually shown: gradients of the probability p of the class, with their
+    signs, are averaged under Gaussian noise, and the absolute value (the l2 norm over the channels) is taken
+    afterwards. As p lies in [0, 1],
     the averaged gradient :math:`h` is :math:`2\phi(1)/\sigma^2 = .484/\sigma^2`-Lipschitz whatever the network is, and
     less where p varies little under the noise (:func:`~lit_certattr.certificates.smoothgrad_bounds.curvature`). For
     pixels to leave the top K the map must move by the distance of
@@ -33,21 +34,21 @@ class SmoothGradCertificate(Certificate):
 
     **From samples.** A gradient can be arbitrarily large, so no average of gradients bounds h. By Stein's identity
     :math:`h = E[Z (p(x + \sigma Z) - b)]/\sigma` needs forward passes only, and is a mean of bounded variables once the
-    noise is truncated; see :func:`~lit_certattr.certificates.smoothgrad_bounds.mean_margins`. The price is its noise:
-    of the order of 100,000 samples say something about maps of 28x28 pixels, a million something useful. Images of
-    which the network is sure have a flat probability, of whose gradient little can be known; a temperature of the
+    noise is truncated (:func:`~lit_certattr.certificates.smoothgrad_bounds.mean_margins`). Its variance is high: about
+    100,000 samples certify something for maps of 28x28 pixels, a million samples something useful. If the network is
+    sure of the class, the probability is flat, and little can be known about its gradient; a temperature above 1 of the
     attribution method helps.
 
-    The attribution method must offer a score in [0, 1], as :class:`~lit_certattr.attribution.ProbabilityGradient` does
-    (:class:`~lit_certattr.attribution.Attribution` says how); p is that score, and the channel reduction of the method
-    is for other certificates and the picture of the clean map.
+    The attribution method must provide a score in [0, 1], as :class:`~lit_certattr.attribution.ProbabilityGradient`
+    does (:class:`~lit_certattr.attribution.Attribution` says how); p is this score. The channel reduction of the method
+    matters only for other certificates and for the picture of the clean map.
 
     Args:
         top_k: K, as a share of the pixels or a pixel count.
         alpha: Probability of any false statement about one image.
-        num_selection: Samples that only choose the reference b, the mean probability.
-        truncation: Noise further from 0 than this, in units of sigma, counts as 0; what that leaves out is accounted
-            for.
+        num_selection: Number of samples that only choose the reference b, the mean probability.
+        truncation: Noise further from 0 than this, in units of sigma, counts as 0; the bound includes the error that
+            this causes.
 
     Raises:
         InputError: If a setting is out of range.
@@ -122,7 +123,7 @@ class SmoothGradAccumulator(Accumulator[SmoothGradResult]):
     def allocate(self) -> None:
         if self.dimension is None or self.dimension % self.num_pixels:
             kind = type(self.certificate).__name__
-            raise InputError(f"{kind} needs start(noise, map_shape, dimension) with maps like the image")
+            raise InputError(f"{kind} needs start(noise, map_shape, dimension) with maps of the size of the image")
         self._reference: Tensor | None = None
         for state in ("total", "square"):
             self.add_state(state, torch.zeros(self.dimension, dtype=torch.float64), dist_reduce_fx="sum")

@@ -16,7 +16,7 @@ from lit_certattr.statistics import hoeffding_bentkus_lower, raw_moment_margin
 Array = npt.NDArray[np.float64]
 
 ALPHA_OF_SPREAD = 0.05
-"""Share of alpha that the bound of the spread of the probability gets; the bounds of the gradient get the rest."""
+"""Share of alpha for the bound of the spread of the probability; the bounds of the gradient get the rest."""
 
 _CELLS = 4096  # of the table of shifts
 _REACH = 4.0  # its end, in units of sigma; the largest curvature is reached before
@@ -40,10 +40,10 @@ _UNIT_ROUNDOFF = 2.0**-24  # of float32; images of higher precision round less, 
 
 
 def noise_rounding(sigma: float, truncation: float) -> float:
-    r"""How far noise that is read off a noisy image may be from the noise that was drawn, in units of sigma.
+    r"""Largest difference between the noise computed from a noisy image and the noise drawn, in units of sigma.
 
     The noisy image is :math:`\mathrm{fl}(\mathrm{fl}(\sigma z) + x)` for a drawn normal z and a pixel x in [0, 1], in
-    float32 or better; :math:`z' = (\text{image} - x)/\sigma` is read off it in float64. With the unit roundoff u the
+    float32 or better; :math:`z' = (\text{image} - x)/\sigma` is then computed in float64. With the unit roundoff u the
     product is off by at most about :math:`2u|\sigma z|` (sigma itself is rounded, too) and the sum by u times its size,
     at most :math:`u(1 + \sigma|z'|)`. Wherever :math:`|z'| \le t` the two sum to less than :math:`4u(1/\sigma + t)` in
     units of sigma.
@@ -62,7 +62,7 @@ def noise_rounding(sigma: float, truncation: float) -> float:
 def mean_margins(
     mean_square: Array, num_samples: int, alpha: float, largest: float, truncation: float, rounding: float = 0.0
 ) -> Array:
-    r"""How far sample means may be from :math:`\sigma h(x)`, for all its coordinates at once.
+    r"""Margins of sample means around :math:`\sigma h(x)`, for all its coordinates at once.
 
     Theorem. For any constant b in [0, 1] let :math:`M = \max(b, 1 - b)` and
     :math:`X_j = Z_j 1\{|Z_j| \le t\} (p(x + \sigma Z) - b)`. With probability :math:`1 - \alpha` the mean of n
@@ -86,7 +86,7 @@ def mean_margins(
     Args:
         mean_square: Means of :math:`X_j^2`, of d values.
         num_samples: Number of samples n.
-        alpha: Probability that any mean is further away.
+        alpha: Probability that any mean is outside its margin.
         largest: M.
         truncation: t.
         rounding: :math:`\rho`; 0 if the noise itself is averaged.
@@ -131,7 +131,7 @@ def curvature(spread: float, largest: float, shift_over_sigma: npt.ArrayLike) ->
     & Pearson). The Hessian is symmetric, so these bound its norm. ∎
 
     Args:
-        spread: v; 1 where nothing is known.
+        spread: v; 1 if nothing is known.
         largest: M in [1/2, 1].
         shift_over_sigma: :math:`\|\delta\| / \sigma`, any shape.
 
@@ -152,8 +152,8 @@ def reach(distances: npt.ArrayLike, spread: float, largest: float, sigma: float)
 
     Args:
         distances: Distances in the units of h, any shape, not negative.
-        spread: See :func:`curvature`.
-        largest: See :func:`curvature`.
+        spread: v of :func:`curvature`.
+        largest: M of :func:`curvature`.
         sigma: Standard deviation of the noise.
 
     Example:
@@ -169,7 +169,7 @@ def reach(distances: npt.ArrayLike, spread: float, largest: float, sigma: float)
 
 
 def swap_distances(lower: npt.ArrayLike, upper: npt.ArrayLike, inside: npt.ArrayLike) -> Array:
-    r"""How far a map must move, in l2, for the first, second, ... K-th pixel of S to leave its top K.
+    r"""l2 distance that a map must move for the first, second, ... K-th pixel of S to leave its top K.
 
     Theorem. Let :math:`l_j \le s_j \le u_j`, and let m pixels of S be missing from the top K of another map :math:`s'`.
     Then :math:`\|s - s'\|_2^2 \ge \min_c \sum_{j \le m} (l_{(j)} - c)_+^2 + \sum_{j \le m} (c - u_{(j)})_+^2`, with the

@@ -1,4 +1,4 @@
-"""What the certificate of SmoothGrad gives back, and how it follows from the sums of the samples."""
+"""The result of the SmoothGrad certificate, and how it follows from the sums of the samples."""
 
 import math
 from typing import Any, ClassVar, Self
@@ -32,12 +32,12 @@ class SmoothGradResult(OverlapResult):
     The map is the l2 norm over the channels of :math:`h(x) = E \nabla p(x + \sigma Z) = E[Z p(x + \sigma Z)]/\sigma`.
 
     Attributes:
-        total: float64 ``[C, H, W]``: sum of the truncated noise, in units of sigma, times the probability less its
+        total: float64 ``[C, H, W]``: sum of the truncated noise, in units of sigma, times the probability minus its
             reference.
-        square: float64 ``[C, H, W]``: sum of the squares of these.
+        square: float64 ``[C, H, W]``: sum of the squares of these products.
         spread: Sum of the squared differences of the probability and its reference.
-        reference: Mean probability of the samples that chose it; any number would do, this one varies the sums least.
-        num_selection: Samples that only chose the reference.
+        reference: Mean probability of the samples that chose it; any number is valid, this one keeps the variance low.
+        num_selection: Number of samples that only chose the reference.
         truncation: Noise further from 0 than this, in units of sigma, counts as 0 in the sums.
     """
 
@@ -60,7 +60,7 @@ class SmoothGradResult(OverlapResult):
 
     @property
     def num_bound(self) -> int:
-        """Samples that are left for the bounds."""
+        """Number of samples that are left for the bounds."""
         return self.num_samples - self.num_selection
 
     @property
@@ -80,7 +80,7 @@ class SmoothGradResult(OverlapResult):
         return length
 
     def margins(self) -> Tensor:
-        """How far each value of :attr:`gradient` may be from the true one, all at once, float64 ``[C, H, W]``."""
+        """Margins of all values of :attr:`gradient`, which hold together, float64 ``[C, H, W]``."""
         margins = mean_margins(
             self.square.numpy() / self.num_bound,
             self.num_bound,
@@ -112,12 +112,12 @@ class SmoothGradResult(OverlapResult):
 
     @classmethod
     def from_sums(cls, total: Tensor, square: Tensor, **fields: Any) -> Self:
-        """The result that sums give; the one place where :class:`SmoothGradCertificate` decides.
+        """The result from sums; the only place where it is computed.
 
         Args:
-            total: See the attributes.
-            square: See the attributes.
-            **fields: The other attributes, without those that follow: S, its radii and K in pixels.
+            total: As the attribute.
+            square: As the attribute.
+            **fields: The other attributes, except those that are computed here: S, its radii and K in pixels.
 
         Raises:
             InputError: If no samples are left for the bounds.
@@ -144,14 +144,14 @@ class SmoothGradResult(OverlapResult):
         return attrs.evolve(blank, displacement=round_down(radii), inside=inside)
 
     def rederive(self) -> Self:
-        """The result that the sums give.
+        """Derive the result again from the sums.
 
         Raises:
             InputError: If no samples can have given the stored sums.
         """
         n, t, most = self.num_bound, self.truncation, self.largest
         if not (0 <= self.reference <= 1 and 0 <= self.spread <= n * most**2 * (1 + 1e-9)):
-            raise InputError("the reference or the spread are not those of probabilities")
+            raise InputError("no probabilities can have given this reference and this spread")
         slack = 1e-9 * n
         possible = (self.square >= 0) & (self.square <= n * (t * most) ** 2 + slack)
         if not bool((possible & (self.total.square() <= n * self.square + slack)).all()):
@@ -162,12 +162,20 @@ class SmoothGradResult(OverlapResult):
         return self.from_sums(**kept, flags=flatness_flags(self.spread, n))
 
     def claims(self) -> dict[str, Tensor]:
-        """The means behind the gradient, where their sign is certain, float64 ``[C, H, W]``."""
+        """Lower bounds of the means of the gradient, 0 where their sign is not certain, float64 ``[C, H, W]``."""
         mean, margin = self.gradient * self.sigma, self.margins() * self.sigma
         return {_UP: (mean - margin).clamp(min=0), _DOWN: (-mean - margin).clamp(min=0)}
 
     def upper_bounds(self, fresh: Self, level: float) -> dict[str, Tensor]:
-        """Upper bounds of these means from independent noise, for each of :meth:`claims`."""
+        """Upper bounds, from independent noise, of the means in :meth:`claims`.
+
+        Args:
+            fresh: Result of the same certificate for the same image, from independent noise.
+            level: Probability that a single bound is below its mean.
+
+        Raises:
+            InputError: If the maps have another shape.
+        """
         check_same_shape(self.total, fresh.total)
         n, alpha = fresh.num_bound, min(1.0, level * fresh.total.numel())
         rounding = noise_rounding(fresh.sigma, fresh.truncation)
@@ -177,7 +185,7 @@ class SmoothGradResult(OverlapResult):
 
 
 def flatness_flags(spread: float, num_samples: int) -> tuple[str, ...]:
-    """What a reader must know where there is next to nothing to differentiate.
+    """Flag for a probability that is almost constant.
 
     Args:
         spread: Sum of the squared differences of the probability and its reference.

@@ -1,4 +1,4 @@
-"""Certified top-K overlap: how many of the K most important pixels no small perturbation can displace."""
+"""Certified top-K overlap: the number of the K most important pixels that no small perturbation can displace."""
 
 import math
 from collections.abc import Sequence
@@ -29,53 +29,54 @@ class TopKOverlapCertificate(VoteCertificate):
     What it says: with probability at least :math:`1 - \alpha`, for all radii r at once, under every perturbation with
     an l2 norm up to r at least R(r) of the K pixels of the released set stay among the K largest of the smoothed map.
 
-    The smoothed map is :math:`h(x) = E f(x + \sigma Z)` with :math:`f \in [0, 1]` made of the map of one noisy image:
+    The smoothed map is :math:`h(x) = E f(x + \sigma Z)`, :math:`f \in [0, 1]` computed from the map of one noisy image:
 
     - ``"sparsified"``: the 0/1 mask of its top ``sparsity`` pixels;
-    - ``"ranked"``: 1 at the largest pixel, falling linearly with the rank to 0 behind the top ``sparsity``;
+    - ``"ranked"``: 1 at the largest pixel, decreasing linearly with the rank to 0 after the top ``sparsity``;
     - ``"relaxed"``: :math:`\min(|a_j| / a_{(\gamma)}, 1)` on its top ``sparsity`` pixels, saturated on the top
       ``saturation``;
     - ``"scaled"``: :math:`|a| / \max |a|`, and ``"quadratic"``: :math:`a^2 / \max a^2`.
 
-    Maps that are not 0/1 are cut at one random level a sample, which keeps every mean
+    Maps that are not 0/1 are cut at one random level per sample, which keeps every mean
     (:func:`~lit_certattr.smoothing.uniform_levels`), so the counts of all kinds are binomial. Bounds of all pixels'
     means hold at once with probability :math:`1 - \alpha`, also for the set S of the top K pixels that is released
     with them; :func:`~lit_certattr.certificates.overlap_bounds.displacement_radii` turns them into the overlap at
     *every* radius. The theorems are in :mod:`lit_certattr.certificates.overlap_bounds`.
 
-    The default is exact binomial bounds, alpha shared by two statements that both hold: all bounds hold, or all
-    but 1 % of K do, which costs 1 % of the overlap and buys larger radii for the rest. The split of alpha is fixed
-    before any sample is seen; the better statement at each radius may then be picked afterwards.
+    The default uses exact binomial bounds, with alpha shared by two statements that both hold: in one all bounds hold,
+    in the other all but 1 % of K, which costs 1 % of the overlap and gives larger radii for the rest. The split of
+    alpha is fixed before any sample is drawn; the better statement at each radius may then be chosen afterwards.
 
-    Differences from the published protocol: the explained class is fixed before sampling instead of re-chosen
-    at each draw (:class:`~lit_certattr.attribution.MaxLogitGradient` does as published), channels are merged by
-    the attribution method before ranking, and the reported quantity is the population overlap (see
-    :meth:`TopKOverlapResult.statement`).
+    Differences from the published protocol: the explained class is fixed before sampling, not chosen at each draw
+    (:class:`~lit_certattr.attribution.MaxLogitGradient` does it as published); the attribution method merges channels
+    before ranking; and the certified quantity is the overlap of the exact smoothed maps
+    (:meth:`TopKOverlapResult.statement`).
 
     Args:
         top_k: K, as a share of the pixels or a pixel count.
         alpha: Probability of any false statement about one image.
-        sparsity: Share or count of pixels kept of each noisy map, sparsified or relaxed; ``None`` keeps K.
+        sparsity: Share or count of pixels kept of each noisy map, if sparsified, ranked or relaxed; ``None`` keeps K.
         bound: ``"clopper_pearson"``: exact for each pixel. ``"one_number"``: one bound, of the mean share of S in the
-            top K of the noisy maps; no union over pixels, so it works with the fewest samples, but only where
-            noisy maps agree with S in more than half of K. ``"published_hoeffding"``: the rule of the authors'
-            code, valid, and five to six times as many samples for the same radii.
-        map_kind: Which map is averaged, see above.
+            top K of the noisy maps; there is no union over pixels, so it needs the fewest samples, but it works only
+            if noisy maps agree with S in more than half of K. ``"published_hoeffding"``: the rule of the authors'
+            code; valid, but it needs five to six times as many samples for the same radii.
+        map_kind: Kind of the map that is averaged (listed above).
         saturation: Share or count of pixels of a relaxed map that saturate at 1; at least one does.
-        num_selection: Samples that only choose S; the bounds of the others are then one-sided. ``0`` chooses S on
-            all samples. ``"one_number"`` needs some.
-        uncovered: Shares of K whose bounds may fail, one a statement; alpha is shared. ``[0]`` is the plain union
-            bound; ``None`` is (0, 0.01) for exact bounds, (0,) for others. Statements that
-            their part of alpha cannot pay for are left out.
-        pairs: Pixels on each side of the threshold of K that are also tested pair by pair, see
-            :func:`~lit_certattr.certificates.pair_bounds.displacement_radii_with_pairs`; 0 for none. Half of alpha goes
-            to the pairs, which the selection chooses, so it pays where K is not much larger: on maps of 28x28 pixels
-            radii grow by 10 to 30 %, on maps of 224x224 pixels they shrink. Memory for ``pairs ** 2`` counts.
+        num_selection: Number of samples that only choose S; the bounds of the other samples are then one-sided. ``0``
+            chooses S on all samples. ``"one_number"`` requires at least 1.
+        uncovered: Shares of K whose bounds may fail, one per statement; the statements share alpha. ``[0]`` is the
+            plain union bound; ``None`` is (0, 0.01) for exact bounds, (0,) for others. Statements for which their part
+            of alpha is too small to gain anything are left out.
+        pairs: Number of pixels on each side of the threshold of K that are also tested pair by pair
+            (:func:`~lit_certattr.certificates.pair_bounds.displacement_radii_with_pairs`); 0 for none. The selection
+            samples choose the pairs, which get half of alpha. This helps if K is not much larger than ``pairs``: on
+            maps of 28x28 pixels radii grow by 10 to 30 %, on maps of 224x224 pixels they shrink. It needs memory for
+            ``pairs ** 2`` counts.
         ties: Tie rule of the masks; ``"positive"`` is the published one.
         sync_on_compute: Add the samples of all processes.
 
     Raises:
-        InputError: If a setting is out of range, or settings exclude each other.
+        InputError: If a setting is out of range, or settings cannot be combined.
 
     Example:
         >>> accumulator = TopKOverlapCertificate(top_k=1, alpha=0.05).start(GaussianNoise(sigma=0.5), (1, 2))
@@ -115,19 +116,21 @@ class TopKOverlapCertificate(VoteCertificate):
         self.num_selection = num_selection
         if bound == "one_number":
             if map_kind != "sparsified" or self.sparsity != top_k:
-                raise InputError("bound='one_number' is proved for sparsified maps that keep K: leave sparsity out")
+                raise InputError(
+                    "bound='one_number' is proved only for sparsified maps that keep K: remove sparsity and map_kind"
+                )
             if not num_selection:
-                raise InputError("bound='one_number' needs samples that choose S: num_selection must be at least 1")
+                raise InputError("bound='one_number' needs samples that choose S: set num_selection to at least 1")
         if pairs and (pairs < 0 or bound != "clopper_pearson" or not num_selection or sync_on_compute):
             raise InputError(
-                "pairs must be a number of pixels with bound='clopper_pearson', num_selection of at least 1, which "
-                f"chooses them, and without sync_on_compute, got {pairs}"
+                "pairs must not be negative, and needs bound='clopper_pearson', num_selection of at least 1 and "
+                f"sync_on_compute=False, got {pairs}"
             )
         if bound == "published_hoeffding" and num_selection:
-            raise InputError("bound='published_hoeffding' chooses S on all samples: num_selection must be 0")
+            raise InputError("bound='published_hoeffding' chooses S on all samples: set num_selection to 0")
         exact = bound == "clopper_pearson"
         if not exact and uncovered is not None and tuple(uncovered) != (0.0,):
-            raise InputError(f"uncovered has no meaning for bound={bound!r}: leave it out")
+            raise InputError(f"uncovered has no meaning for bound={bound!r}: remove it")
         default = (0.0, 0.01) if exact else (0.0,)
         self.uncovered = default if uncovered is None else tuple(uncovered)
 
@@ -150,13 +153,13 @@ class TopKOverlapCertificate(VoteCertificate):
         return (kept,)
 
     def saturated(self, num_pixels: int) -> int:
-        """Pixels of a relaxed map that saturate at 1; 0 for other maps.
+        """Number of pixels of a relaxed map that saturate at 1; 0 for other maps.
 
         Args:
-            num_pixels: Pixels of a map.
+            num_pixels: Number of pixels of a map.
 
         Raises:
-            InputError: If the setting is not positive.
+            InputError: If ``saturation`` is not positive.
         """
         if self.map_kind != "relaxed":
             return 0
@@ -207,7 +210,7 @@ class TopKOverlapCertificate(VoteCertificate):
 
 
 class TopKOverlapAccumulator(VoteAccumulator[TopKOverlapResult]):
-    """Votes of the samples that choose the set, of the others, and of pairs of pixels."""
+    """Votes of the samples that choose S and of the other samples, and joint votes of pairs of pixels."""
 
     certificate: TopKOverlapCertificate
     selection: Tensor
@@ -230,13 +233,16 @@ class TopKOverlapAccumulator(VoteAccumulator[TopKOverlapResult]):
         self._band = None
 
     def merge_state(self, incoming_state: Any) -> None:
-        """Add the samples of another accumulator of the same image; see :class:`torchmetrics.Metric`.
+        """Add the samples of another accumulator of the same image, as in :class:`torchmetrics.Metric`.
+
+        Args:
+            incoming_state: The other accumulator, or its states.
 
         Raises:
-            InputError: With ``pairs``, which the two may have chosen differently.
+            InputError: If ``pairs`` is set, since the two accumulators may have chosen different pairs.
         """
         if self.certificate.pairs:
-            raise InputError("certificates with pairs cannot be merged: each selection chooses its own")
+            raise InputError("cannot merge: each certificate selected different pixel pairs; set pairs to 0")
         super().merge_state(incoming_state)
 
     @override

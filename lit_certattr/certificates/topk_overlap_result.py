@@ -1,4 +1,4 @@
-"""What the certificate of a top-K overlap gives back, and how it follows from the votes."""
+"""The result of a top-K overlap certificate, and how it follows from the votes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Self, cast, get_args
@@ -48,20 +48,19 @@ class TopKOverlapResult(OverlapResult):
     """Certified overlap of the top-K sets of one map, at every radius.
 
     Attributes:
-        votes: int32 ``[H, W]``: how many samples put the pixel in their mask, without those that chose S.
-        selection: int32 ``[H, W]``: the same counts of the samples that chose S; zeros if none were set aside.
-        joint: int32 ``[b, c]``: how many samples put both pixels of a pair in their mask, for the insiders and
-            outsiders of :func:`~lit_certattr.certificates.pair_bounds.choose_band`; empty where no pairs were tested.
-        pairs: Pixels on each side of the threshold that were asked to be tested pair by pair.
-        sparsity: Kept share (or count) of each noisy map.
-        kept: Pixels that can be non-zero in each noisy map.
-        saturation: Pixels of a relaxed map that saturate at 1; 0 for the other kinds.
-        map_kind: From a noisy map to the map in [0, 1] that is averaged.
-        bound: The confidence bound that was used.
-        num_selection: Samples that only chose S.
-        uncovered: How many pixels' bounds may fail, see
-            :func:`~lit_certattr.certificates.overlap_bounds.overlap_radii`.
-        num_constant: Samples whose map was constant; they vote for nothing.
+        votes: int32 ``[H, W]``: number of samples whose mask holds the pixel, without the samples that chose S.
+        selection: int32 ``[H, W]``: the same counts for the samples that chose S; zeros if there are none.
+        joint: int32 ``[b, c]``: number of samples whose mask holds both pixels of a pair, for the insiders and
+            outsiders of :func:`~lit_certattr.certificates.pair_bounds.choose_band`; empty if no pairs were tested.
+        pairs: Number of pixels on each side of the threshold to test pair by pair, as the user gave it.
+        sparsity: Share (or count) of pixels kept of each noisy map.
+        kept: Number of pixels that can be non-zero in each noisy map.
+        saturation: Number of pixels of a relaxed map that saturate at 1; 0 for other kinds.
+        map_kind: How a noisy map becomes the map in [0, 1] that is averaged.
+        bound: Name of the confidence bound.
+        num_selection: Number of samples that only chose S.
+        uncovered: Numbers of bounds that may fail (:func:`~lit_certattr.certificates.overlap_bounds.overlap_radii`).
+        num_constant: Number of samples with a constant map; they vote for nothing.
         tied: Average share of the pixels that tie across the threshold of a noisy map; 0 where maps are cut at
             random levels.
     """
@@ -91,7 +90,7 @@ class TopKOverlapResult(OverlapResult):
             raise ValueError("inside, votes and selection must agree in shape")
 
     def unanimous(self) -> float:
-        """Lower bound of the mean of a pixel that is in every mask, as large as a run like this one can give it."""
+        """Lower bound of the mean of a pixel that is in every mask, for the settings of this run."""
         num_samples = self.sampling.get("num_samples", self.num_samples)
         return float((self.alpha / 2 / self.votes.numel()) ** (1 / num_samples))
 
@@ -142,11 +141,11 @@ class TopKOverlapResult(OverlapResult):
 
     @property
     def pixel_alpha(self) -> float:
-        """What the bounds of single pixels may err with, all together."""
+        """Error probability of the bounds of all single pixels together."""
         return self.spent_alpha * (1 - ALPHA_OF_PAIRS if self.pairs else 1)
 
     def band(self) -> tuple[Tensor, Tensor]:
-        """Flat indices of the insiders and outsiders that were tested pair by pair."""
+        """Flat indices of the insiders and of the outsiders that were tested pair by pair."""
         return choose_band(self.selection, self.size, self.pairs)
 
     def pair_bounds(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -157,7 +156,7 @@ class TopKOverlapResult(OverlapResult):
 
     @property
     def num_bound(self) -> int:
-        """Samples that are left for the bounds."""
+        """Number of samples that are left for the bounds."""
         return self.num_samples - self.num_selection
 
     def _radii(self) -> npt.NDArray[np.float64]:
@@ -175,7 +174,7 @@ class TopKOverlapResult(OverlapResult):
         )
 
     def _rule(self, inside: npt.NDArray) -> Rule | None:
-        """Another theorem than :func:`displacement_radii` that turns the same bounds into radii, where there is one."""
+        """Theorem that turns the bounds of pixels into radii; ``None`` for :func:`displacement_radii`."""
         if not self.pairs:
             return None
         first, second = (side.numpy() for side in self.band())
@@ -185,17 +184,17 @@ class TopKOverlapResult(OverlapResult):
         )
 
     def smoothed_map(self) -> Tensor:
-        """Votes of all samples as shares of them, float32 ``[H, W]``."""
+        """Votes of all samples as shares of the samples, float32 ``[H, W]``."""
         return (self.votes + self.selection).float() / self.num_samples
 
     def masks(self) -> Iterator[Masks]:
-        """The votes of all samples, if the maps are masks that hold exactly the top ``sparsity``."""
+        """The votes of all samples, if the maps are top-K masks."""
         if self.map_kind == "sparsified":
             ties = str(self.sampling.get("ties", "index"))
             yield Masks(ties, self.kept, self.votes + self.selection, self.tied)
 
     def rederive(self) -> Self:
-        """The result that the votes give.
+        """Derive the result again from the votes.
 
         Raises:
             InputError: If no masks can have given the stored counts.
@@ -221,7 +220,7 @@ class TopKOverlapResult(OverlapResult):
         return self.from_votes(**{name: fields[name] for name in fields if name not in follow}, flags=flags)
 
     def claims(self) -> dict[str, Tensor]:
-        """The bounds of the pixels' means that all hold at once, or the one of S."""
+        """The bounds of the means of all pixels, which hold together; for ``"one_number"`` the bound of S."""
         bound, num_bound = check_bound(self.bound), self.num_bound
         if bound == "one_number":
             share = share_lower(self.votes.numpy(), self.inside.numpy(), num_bound, self.spent_alpha)
@@ -239,7 +238,15 @@ class TopKOverlapResult(OverlapResult):
         return bounds
 
     def upper_bounds(self, fresh: Self, level: float) -> dict[str, Tensor]:
-        """Exact upper bounds of the pixels' means, or one of the share of *this* result's S, from independent noise."""
+        """Upper bounds, from independent noise, of the means in :meth:`claims`.
+
+        Args:
+            fresh: Result of the same certificate for the same image, from independent noise.
+            level: Probability that a single bound is below its mean.
+
+        Raises:
+            InputError: If the maps have another shape.
+        """
         check_same_shape(self.votes, fresh.votes)
         count = fresh.votes + fresh.selection
         if self.bound == "one_number":
@@ -253,7 +260,7 @@ class TopKOverlapResult(OverlapResult):
         return bounds | (self._upper_bounds_of_pairs(fresh, level) if self.pairs else {})
 
     def _upper_bounds_of_pairs(self, fresh: Self, level: float) -> dict[str, Tensor]:
-        """Of the pairs that the fresh samples have tested, too; 1 for the others."""
+        """Upper bounds for the pairs that the fresh samples have tested, too; 1 for the other pairs."""
         sides = list(zip(self.band(), fresh.band(), strict=True))
         (rows, fresh_rows), (columns, fresh_columns) = [
             (own[:, None] == other[None]).nonzero(as_tuple=True) for own, other in sides
@@ -269,7 +276,7 @@ class TopKOverlapResult(OverlapResult):
 
 
 def kept_size(sparsity: float, map_kind: str, num_pixels: int) -> int:
-    """Pixels that can be non-zero in a map of this kind.
+    """Number of pixels that can be non-zero in a map of this kind.
 
     Args:
         sparsity: Share or count of pixels kept of each noisy map.
@@ -283,7 +290,7 @@ def kept_size(sparsity: float, map_kind: str, num_pixels: int) -> int:
 
 
 def check_bound(name: str) -> Bound:
-    """``name``, if it is a bound.
+    """Check that a bound exists, and return its name.
 
     Args:
         name: Name of the bound.
@@ -297,7 +304,7 @@ def check_bound(name: str) -> Bound:
 
 
 def check_uncovered(counts: Sequence[int], size: int) -> None:
-    """Refuse a file whose numbers of failing bounds could not come from a certificate.
+    """Refuse numbers of failing bounds that no certificate can have written.
 
     Args:
         counts: Numbers of bounds that may fail.

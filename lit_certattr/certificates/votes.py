@@ -1,4 +1,4 @@
-"""Certificates that count how often each pixel is among the top K."""
+"""Base of the certificates that count how often each pixel is in the top K."""
 
 from abc import abstractmethod
 from typing import Any
@@ -18,11 +18,11 @@ def check_votes(votes: Tensor, size: int, ties: Ties, samples: int, num_constant
 
     Args:
         votes: Votes ``[H, W]`` of one level.
-        size: Pixels of each mask.
-        ties: Tie rule of the masks; with ``"positive"`` they may hold fewer.
+        size: Number of pixels of each mask.
+        ties: Tie rule of the masks; with ``"positive"`` a mask may hold fewer pixels.
         samples: Number of masks.
-        num_constant: How many of them are empty, since their map was constant.
-        num_invalid: How many of those are empty since their sample was invalid.
+        num_constant: Number of masks that are empty, since their map was constant.
+        num_invalid: Number of the empty masks whose sample was invalid.
 
     Raises:
         InputError: If a pixel has more votes than there are masks, or the votes do not add up.
@@ -32,7 +32,7 @@ def check_votes(votes: Tensor, size: int, ties: Ties, samples: int, num_constant
     voting = samples - num_constant
     low, high, total = int(votes.min()), int(votes.max()), int(votes.sum(dtype=torch.int64))
     if not 0 <= low <= high <= voting <= samples:
-        raise InputError(f"votes of {low} to {high} from {voting} masks")
+        raise InputError(f"votes of {low} to {high} are impossible for {voting} masks")
     if total > voting * size or (ties == "index" and total < voting * size):
         raise InputError(f"the votes add up to {total}, but {voting} masks of {size} pixels give {voting * size}")
 
@@ -43,11 +43,11 @@ def check_tied(tied: float, samples: int, num_pixels: int, num_constant: int) ->
     Args:
         tied: Average share of the pixels that tie across the threshold of a map.
         samples: Number of maps.
-        num_pixels: Pixels of a map.
-        num_constant: Constant maps, all of whose pixels tie.
+        num_pixels: Number of pixels of a map.
+        num_constant: Number of constant maps, all of whose pixels tie.
 
     Raises:
-        InputError: If it is no whole number of pixels, or fewer than the constant maps have.
+        InputError: If it is not a whole number of pixels, or less than the pixels of the constant maps.
     """
     total = samples * num_pixels
     count = round(tied * total) if 0 <= tied <= 1 else -1
@@ -56,14 +56,14 @@ def check_tied(tied: float, samples: int, num_pixels: int, num_constant: int) ->
 
 
 def vote_flags(samples: int, num_constant: int, tied: float, ties: Ties, num_invalid: int = 0) -> list[str]:
-    """What a reader of votes must know: constant maps, and ties.
+    """Flags about constant maps and ties.
 
     Args:
         samples: Number of maps.
-        num_constant: Constant maps among them, with those that stand for invalid ones.
+        num_constant: Number of constant maps among them, including those that replace invalid maps.
         tied: Average share of the pixels that tie across the threshold of a map.
         ties: Tie rule.
-        num_invalid: Maps that are constant because the sample was invalid; not mentioned again.
+        num_invalid: Number of maps that are constant because their sample was invalid; another flag reports them.
     """
     flags = []
     if constant := num_constant - num_invalid:
@@ -78,8 +78,8 @@ class VoteCertificate(Certificate):
 
     Args:
         alpha: Probability of any false statement about one image, over all pixels and levels.
-        ties: Tie rule of the masks, see :func:`~lit_certattr.smoothing.top_k_mask`.
-        sync_on_compute: Add the states of all processes before computing.
+        ties: Tie rule of the masks (:func:`~lit_certattr.smoothing.top_k_mask`).
+        sync_on_compute: Add the states of all processes before a result is computed.
 
     Raises:
         InputError: If ``alpha`` is not in (0, 1).
@@ -91,7 +91,14 @@ class VoteCertificate(Certificate):
 
     @abstractmethod
     def mask_sizes(self, num_pixels: int) -> tuple[int, ...]:
-        """Sizes of the top-K masks that are counted, for maps of ``num_pixels``; checks the settings on the way."""
+        """Sizes of the top-K masks that are counted.
+
+        Args:
+            num_pixels: Number of pixels of a map.
+
+        Raises:
+            InputError: If the settings do not fit maps of that size.
+        """
 
     @override
     def conditions(self) -> dict[str, Any]:
@@ -99,7 +106,7 @@ class VoteCertificate(Certificate):
 
 
 class VoteAccumulator(Accumulator[R]):
-    """The votes of top-K masks, level by level, and how many maps are constant or have ties."""
+    """The votes of the top-K masks of each level, and the numbers of constant maps and of ties."""
 
     certificate: VoteCertificate
     num_constant: Tensor

@@ -122,7 +122,7 @@ class Certifier:
             if certificate.needs_score and score_of(attribution) is None:
                 raise InputError(
                     f"{name} is about the gradient of a probability: use attribution ProbabilityGradient, or a method "
-                    "of your own with score(model, images, targets) in [0, 1]"
+                    "of your own that has score(model, images, targets) in [0, 1]"
                 )
         self.attribution, self.noise, self.certificates = attribution, noise, named
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, whole_number("seed", seed)

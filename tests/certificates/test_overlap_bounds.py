@@ -236,10 +236,10 @@ def test_the_smallest_sample_size_is_where_it_begins_to_work(bound):
         ({"num_selection": -1}, "num_selection"),
         ({"uncovered": []}, "uncovered"),
         ({"uncovered": [1.0]}, "uncovered"),
-        ({"bound": "one_number"}, "num_selection must be at least 1"),
+        ({"bound": "one_number"}, "set num_selection to at least 1"),
         ({"bound": "one_number", "num_selection": 9, "sparsity": 0.5}, "sparsified maps that keep K"),
         ({"bound": "one_number", "num_selection": 9, "map_kind": "scaled"}, "sparsified maps that keep K"),
-        ({"bound": "published_hoeffding", "num_selection": 9}, "num_selection must be 0"),
+        ({"bound": "published_hoeffding", "num_selection": 9}, "set num_selection to 0"),
         ({"bound": "published_hoeffding", "uncovered": [0.01]}, "uncovered has no meaning"),
     ],
 )

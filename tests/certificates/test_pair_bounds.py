@@ -304,12 +304,12 @@ def test_a_second_image_has_pairs_of_its_own():
     ],
 )
 def test_settings_that_exclude_each_other_are_refused(settings):
-    with pytest.raises(InputError, match="pairs must be a number of pixels"):
+    with pytest.raises(InputError, match="pairs must not be negative, and needs bound"):
         TopKOverlapCertificate(**settings)
 
 
 def test_certificates_with_pairs_are_not_merged():
     certificate = TopKOverlapCertificate(num_selection=9, pairs=5)
     one, other = (certificate.start(GaussianNoise(0.25), (5, 6)) for _ in range(2))
-    with pytest.raises(InputError, match="cannot be merged"):
+    with pytest.raises(InputError, match="cannot merge: each certificate selected"):
         one.merge_state(other)
