@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from lit_certattr.certificates.measures import Measure
 from lit_certattr.certificates.result import Result, invalid_flags
 from lit_certattr.errors import InputError
-from lit_certattr.settings import Settings, real_number, several, whole_number
+from lit_certattr.settings import Settings, instance, real_number, several, whole_number
 from lit_certattr.settings.frozen import Frozen
 from lit_certattr.smoothing import MapBlock, Noise, alpha_slack
 from lit_certattr.statistics.rounding import at_most, exact
@@ -157,7 +157,7 @@ class Certificate(Settings, Frozen, ABC):
         Raises:
             InputError: If the share is not allowed; the message names what is.
         """
-        if not 0 < share <= 1:
+        if not 0 < real_number("share", share) <= 1:
             raise InputError(f"share must lie in (0, 1], got {share}")
         if share < 1 and not self.anytime:
             raise InputError(f"{type(self).__name__} needs a number of samples that is fixed in advance")
@@ -299,8 +299,10 @@ class Accumulator(Metric, ABC, Generic[R]):
             maps: Maps ``[b, H, W]`` of ``b`` fresh samples, or a block that other accumulators share.
 
         Raises:
-            InputError: If the maps have another shape.
+            InputError: If these are no maps, or have another shape.
         """
+        if not isinstance(maps, MapBlock):
+            instance("maps", maps, Tensor, "a tensor [b, H, W]")
         block = maps if isinstance(maps, MapBlock) else MapBlock(maps)
         shape = self.shape_of(block)
         if shape != self.map_shape:

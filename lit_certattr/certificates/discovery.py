@@ -63,6 +63,24 @@ def class_named(base: type[T], name: str) -> type[T] | None:
     return named[0] if named else None
 
 
+def check_name(base: type[T], kind: type[T]) -> None:
+    """Refuse a class whose name says another class in a file.
+
+    Args:
+        base: The base.
+        kind: The class.
+
+    Raises:
+        SameName: If a class of this package, or classes of several other modules, have this name.
+    """
+    found = class_named(base, kind.__name__) or kind
+    if (found.__module__, found.__qualname__) != (kind.__module__, kind.__qualname__):
+        raise SameName(
+            f"{kind.__module__}.{kind.__qualname__} has the name of {found.__module__}.{found.__qualname__}, and files "
+            "hold the name alone: give it another one"
+        )
+
+
 def names_of(base: type[T], offers: Callable[[type[T]], bool]) -> str:
     """The subclasses of a base in this package that have a property, joined for messages.
 

@@ -9,6 +9,8 @@ from torch import nn
 
 from lit_certattr.attribution import frozen
 from lit_certattr.callbacks.selection import recorded_selections
+from lit_certattr.certificates import Certificate, Result
+from lit_certattr.certificates.discovery import check_name
 from lit_certattr.certification import Certifier
 from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet
 from lit_certattr.errors import InputError
@@ -53,6 +55,7 @@ def check_run(
     Raises:
         InputError: If a check fails; the message names the fault and the remedy.
     """
+    _check_names(certifier)
     image, _, image_id = samples[0]
     name = f"image {image_id}"
     size = getattr(network, "input_size", None)
@@ -77,6 +80,14 @@ def check_run(
         warnings.warn(warning, stacklevel=3)
     record = {"checks": list(CHECKS), **attrs.asdict(findings), "warnings": [warning] if warning else []}
     return Checked(samples, classes.names, record)
+
+
+def _check_names(certifier: Certifier) -> None:
+    """Refuse classes that the files of a run could not tell from others of their name."""
+    check_name(Noise, type(certifier.noise))
+    for certificate in certifier.certificates.values():
+        check_name(Certificate, type(certificate))
+        check_name(Result, certificate.result)
 
 
 def check_evaluation(

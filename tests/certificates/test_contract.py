@@ -103,6 +103,13 @@ def test_maps_of_another_shape_are_refused(make):
         started(make).update(some_maps().mT)
 
 
+def test_what_is_no_map_and_what_is_no_share_is_refused_in_one_line(make):
+    with pytest.raises(InputError, match=r"maps must be a Tensor, e\.g\. a tensor \[b, H, W\], got \[\[1\.0\]\]"):
+        started(make).update([[1.0]])
+    with pytest.raises(InputError, match="share must be a number, got 'half'"):
+        started(make).result("half")
+
+
 def test_a_noise_law_without_theorem_is_refused(make):
     with pytest.raises(InputError, match=r"is proved for GaussianNoise or DiscreteGaussianNoise( or \w+)?, not for U"):
         make().start(UniformBallNoise(0.25), (5, 6))

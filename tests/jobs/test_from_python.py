@@ -12,6 +12,7 @@ from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate
 from lit_certattr.data import Digits
 from lit_certattr.errors import InputError
+from lit_certattr.jobs.trust import import_packages
 from lit_certattr.models import SmallCNN
 from lit_certattr.robustness import RobustnessProtocol
 from lit_certattr.smoothing import GaussianNoise
@@ -82,6 +83,27 @@ def test_num_samples_and_seed_take_the_place_of_the_certifiers(tmp_path):
     with pytest.raises(InputError, match="num_samples was 120, is 150"):
         _run(tmp_path / "run", seed=3)
     _run(tmp_path / "run", seed=3, overwrite=True)
+
+
+def test_a_class_that_files_would_take_for_another_one_is_refused_before_sampling(tmp_path):
+    noise = type("GaussianNoise", (GaussianNoise,), {"__module__": "somewhere"})(0.3)
+    namesake = type("PixelResult", (PixelCertificate.result,), {"__module__": "somewhere"})
+    certificate = type("Mine", (PixelCertificate,), {"result": namesake})()
+    for law, kind, name in (
+        (noise, PixelCertificate(), "GaussianNoise"),
+        (_certifier().noise, certificate, "PixelResult"),
+    ):
+        certifier = Certifier(Gradient(), law, [kind], num_samples=50)
+        with pytest.raises(InputError, match=rf"somewhere\.{name} has the name of lit_certattr\..*\.{name}, and files"):
+            jobs.run(certifier, Digits(max_images=1), _network(), output=tmp_path / "run", trainer=ONE_THREAD)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_module_that_ends_the_process_cannot_be_imported(tmp_path, monkeypatch):
+    (tmp_path / "leaving.py").write_text("raise SystemExit(3)")  # the status of an audit in which nothing is wrong
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match=r"--import: leaving cannot be imported \(SystemExit: 3\)"):
+        import_packages(["leaving"], tmp_path / "run")
 
 
 def test_a_run_from_python_is_opened_with_its_objects_only(finished):
