@@ -133,8 +133,8 @@ def overlap_radii(
     :math:`x + \delta` lowers the overlap of their top-K sets by at most v (one at a time; each change swaps at most
     one pixel). With 2N bounds at level :math:`a = \alpha (v + 1) / 2N` the expected number of failures is at most
     :math:`\alpha (v + 1)`, so more than v pixels fail with probability at most :math:`\alpha` (Markov), whatever
-    the dependence; the overlap is then at least that of the bounds minus v. ``uncovered`` names several v, which
-    share alpha equally; all of their statements hold together, so the best one at each radius holds too.
+    the dependence; the overlap is then at least the overlap from the bounds minus v. ``uncovered`` names several v,
+    which share alpha equally; all of their statements hold together, so the best one at each radius holds too.
 
     ``"one_number"`` (a fixed S, masks of at most K pixels) bounds the mean share of S in the masks by the
     Hoeffding-Bentkus inequality at level alpha, with no union over pixels; see

@@ -130,8 +130,8 @@ def displacement_radii_with_pairs(
     r"""Displacement radii from bounds of all pixels and certified orders of some pairs.
 
     Theorem. For insiders a and outsiders b let :math:`h_a(x + \delta) > h_b(x + \delta)` whenever
-    :math:`\|\delta\| < R_{ab}`. Let :math:`R_a^{(m)}` be the m-th smallest radius of a, :math:`R_b^{(m)}` that of b. If
-    m pixels of S are missing from the top K of :math:`h(x + \delta)`, then :math:`\|\delta\|` is at least the m-th
+    :math:`\|\delta\| < R_{ab}`. Let :math:`R_a^{(m)}` and :math:`R_b^{(m)}` be the m-th smallest radii of a and of b.
+    If m pixels of S are missing from the top K of :math:`h(x + \delta)`, then :math:`\|\delta\|` is at least the m-th
     smallest of the :math:`R_a^{(m)}` and at least the m-th smallest of the :math:`R_b^{(m)}`.
 
     Proof. m outsiders are in, each no lower than each of the m missing insiders: :math:`R_{ab} \le \|\delta\|` for all

@@ -71,16 +71,16 @@ class PixelResult(Result):
 
     Attributes:
         labels: int8 ``[K, H, W]``: 1 important (in the top K), 0 unimportant, -1 abstain.
-        radius: float32 ``[K, H, W]``: l2 radius, in pixel units, within which the label is kept; 0 where none.
-        votes: int32 ``[K, H, W]``: how many of the samples put the pixel in the top K.
-        top_k: The levels as they were asked for, shares or pixel counts.
-        sizes: Pixels in the top K at each level.
-        tau: Vote level that every label is shown to reach.
+        radius: float32 ``[K, H, W]``: l2 radius, in pixel units, within which the label is kept; 0 without a label.
+        votes: int32 ``[K, H, W]``: number of samples with the pixel in the top K.
+        top_k: The levels as the user gave them, shares or pixel counts.
+        sizes: Number of pixels in the top K at each level.
+        tau: Vote level that the vote for every label is shown to reach.
         threshold: Votes needed for a label; ``num_samples + 1`` if no number is enough.
-        level: Level of the Clopper-Pearson bound behind each radius; with Holm the p-value at the threshold.
-        correction: ``"bonferroni"``, or ``"holm"``: then every radius is that of tau.
-        num_constant: Samples whose map was constant; they vote for neither label.
-        tied: For each level, the average share of pixels that tie across the threshold of a noisy map.
+        level: Level of the Clopper-Pearson bound of each radius; with Holm's test the p-value at the threshold.
+        correction: ``"bonferroni"``, or ``"holm"``: then every radius is the radius of tau.
+        num_constant: Number of samples with a constant map; they vote for neither label.
+        tied: Average share of the pixels that tie across the threshold of a noisy map, for each level.
     """
 
     kind: ClassVar[str] = "pixel"

@@ -285,7 +285,7 @@ def _build(kind: type[Result], plain: dict[str, Any], tensors: dict[str, Tensor]
 
 
 def upper_bounds_of_counts(counts: Tensor, num_samples: int, level: float) -> Tensor:
-    """Clopper-Pearson upper bounds, float64, of the probabilities behind counts of any shape.
+    """Clopper-Pearson upper bounds, float64, of the probabilities of counts of any shape.
 
     Args:
         counts: Counts in 0..``num_samples``.

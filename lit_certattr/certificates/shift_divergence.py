@@ -17,7 +17,7 @@ from scipy.special import comb, gamma, gammaln, logsumexp
 Array = npt.NDArray[np.float64]
 
 _NODES = 97  # of the quadrature
-_DEPTH = 60.0  # how far the logarithm of the integrand falls inside the window
+_DEPTH = 60.0  # decrease of the logarithm of the integrand inside the window
 _STEP = 1 / 256  # of the table, in ln t
 _SMALLEST, _LARGEST = 1e-8, 1e3  # the first shift, and the largest divergence that is looked up
 _COORDINATES = 1e12  # more than any image has

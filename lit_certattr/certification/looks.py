@@ -48,7 +48,7 @@ def check_sample_size(
         certificates: The certificates by name.
         num_samples: Samples per image.
         num_pixels: Pixels of a map.
-        share: Share of alpha behind the result of that many samples.
+        share: Share of alpha that the result of all samples uses.
 
     Raises:
         InputError: If there are too few samples; the message names the smallest number that is enough.
