@@ -192,7 +192,7 @@ def test_a_run_records_its_modes_and_audits_them(tmp_path, net, capsys):
     assert settings["precision"] == "bf16-mixed"
     main(["audit", str(run)])
     main(["audit", str(run), "--fresh", "--seed=5"])
-    assert "No claim falls" in capsys.readouterr().out
+    assert "No claim is contradicted" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(
             [

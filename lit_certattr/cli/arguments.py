@@ -1,4 +1,4 @@
-"""Options as people type them: a switch without its value, an old name."""
+"""Options as users type them: switches without a value, old names."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType, UnionType
@@ -12,15 +12,15 @@ _WORDS = ("true", "false", "yes", "no")
 
 
 def spell_out(parser: ArgumentParser, typed: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Arguments in which every switch has its value: ``--overwrite`` is ``--overwrite=true``.
+    """Give every switch its value: ``--overwrite`` becomes ``--overwrite=true``.
 
     Args:
-        parser: Knows the options.
-        typed: The arguments.
+        parser: Parser with the options.
+        typed: The typed arguments.
 
     Returns:
-        The arguments, and the options below a class (``--certifier.attribution.init_args.absolute``) that stand without
-        a value: what they are is known only once the class is.
+        The arguments, and the options of a class (``--certifier.attribution.init_args.absolute``) without a value:
+        whether they are switches is known only after the class was read.
     """
     spelled, below = [], []
     for argument, value in zip(typed, [*typed[1:], None], strict=True):
@@ -47,11 +47,11 @@ def _kinds(hint: Any) -> Iterator[Any]:
 
 
 def value_of(config: Namespace, option: str) -> Any:
-    """What an option below a class has set; ``None`` if nothing.
+    """Value of an option of a class; ``None`` if it has none.
 
     Args:
-        config: What was parsed.
-        option: E.g. ``--certifier.attribution.init_args.absolute``, or the same without ``init_args``.
+        config: The parsed configuration.
+        option: The option, e.g. ``--certifier.attribution.init_args.absolute``, or the same without ``init_args``.
     """
     value: Any = config
     for key in option.removeprefix("--").split("."):
@@ -63,15 +63,15 @@ def value_of(config: Namespace, option: str) -> Any:
 
 
 def refuse_old_names(parser: ArgumentParser, typed: Sequence[str], renamed: Mapping[str, str]) -> None:
-    """Refuse an option under its old name, and name the new one.
+    """Refuse an option under its old name.
 
     Args:
-        parser: Knows the options.
-        typed: The arguments.
+        parser: Parser with the options.
+        typed: The typed arguments.
         renamed: New names by old ones, without the dashes.
 
     Raises:
-        InputError: If an old name is used that the parser does not have.
+        InputError: If an old name is used; the message gives the new name.
     """
     for argument in typed:
         old = argument.partition("=")[0]
@@ -85,11 +85,11 @@ def check_old_name(old: str, renamed: Mapping[str, str], parser: ArgumentParser,
     Args:
         old: A name, without dashes.
         renamed: New names by old ones.
-        parser: Must have the new name.
-        dashes: What stands before both names in the complaint.
+        parser: Parser with the options; a new name that it lacks is ignored.
+        dashes: Prefix of both names in the message.
 
     Raises:
-        InputError: If it is an old name, naming the new one.
+        InputError: If it is an old name; the message gives the new name.
     """
     new = renamed.get(old)
     if new is not None and f"--{new}" in parser._option_string_actions:

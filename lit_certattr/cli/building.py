@@ -1,4 +1,4 @@
-"""From parsed options to what a job needs: its objects, and the text of its configuration."""
+"""Converts parsed options to the arguments of a job: its objects, and the text of its configuration."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +15,11 @@ def build_parts(parser: OneLineParser, config: Namespace) -> Namespace:
     """Build the classes that the configuration names.
 
     Args:
-        parser: Has parsed the configuration.
-        config: The configuration.
+        parser: Parser of the command.
+        config: The parsed configuration.
+
+    Returns:
+        The configuration with objects in place of class names.
 
     Raises:
         InputError: If a class refuses its arguments.
@@ -37,11 +40,11 @@ def build_parts(parser: OneLineParser, config: Namespace) -> Namespace:
 
 
 def name_output(config: Namespace, folder: str) -> None:
-    """Name the directory to write after the last configuration file, where no other name is given.
+    """Name the output directory after the last configuration file, if the user gave no name.
 
     Args:
         config: The configuration; its ``output`` is set.
-        folder: Where the directory is made.
+        folder: Parent of the output directory.
     """
     if config.output is None:
         files = [str(path) for path in config.config or []]
@@ -60,7 +63,7 @@ def as_text(config: Namespace) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A parsed setting as YAML can hold it.
+    """A parsed setting as plain values for YAML.
 
     Args:
         value: The setting.
@@ -75,11 +78,11 @@ def plain(value: Any) -> Any:
 
 
 def apply_short_options(config: Namespace, places: Mapping[str, Sequence[str]]) -> None:
-    """Move what the short options say to the settings that they stand for, so that the record names each once.
+    """Move the values of the short options to the settings that they replace, so that the record has each value once.
 
     Args:
         config: The configuration; the short options are removed.
-        places: The settings behind each short option; one in a part that is null is passed over.
+        places: Settings that each short option replaces; a setting of a part that is null is skipped.
 
     Raises:
         InputError: If a class has no such setting.

@@ -1,4 +1,4 @@
-"""``certify.py``: certify attribution maps, one subcommand a job."""
+"""``certify.py``: certify attribution maps; one subcommand per job."""
 
 import shlex
 import sys
@@ -23,7 +23,7 @@ from lit_certattr.cli.help import ReadableHelp
 from lit_certattr.cli.signals import stop_on_signals
 from lit_certattr.cli.words import RENAMED
 
-DESCRIPTION = """Certify what no small perturbation of an image can change in its explanation.
+DESCRIPTION = """Certify which parts of an image's attribution map no small perturbation of the image can change.
 
 Examples:
   certify.py run --config configs/certify/photographs.yaml
@@ -35,7 +35,14 @@ Examples:
 
 
 class Command(NamedTuple):
-    """One subcommand: its help, its arguments, what it does with them, and what is left of it when it is stopped."""
+    """One subcommand.
+
+    Attributes:
+        help: Help text; the first line is the summary.
+        arguments: Declares the settings of the command.
+        execute: Executes the command.
+        kept: Beginning of the last line after an interruption.
+    """
 
     help: str
     arguments: Callable[[OneLineParser], None]
@@ -56,11 +63,11 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run ``certify.py``.
 
     Args:
-        args: Arguments in place of the command line's.
+        args: Arguments; ``None`` uses those of the command line.
 
     Raises:
-        SystemExit: With status 2 and one line on stderr after a user's mistake or a fault of the machine; with 128 plus
-            the number of the signal after one that stops.
+        SystemExit: With status 2 and one line on stderr after a mistake of the user or a fault of the machine; with 128
+            plus the number of the signal if a signal stops the command.
     """
     typed = list(sys.argv[1:] if args is None else args)
     script = sys.argv[0] if args is None else "certify.py"
@@ -84,5 +91,5 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _again(typed: Sequence[str], config: Namespace) -> list[str]:
-    """The arguments of the command that resumes: the same, but it deletes nothing."""
+    """The arguments of the command that resumes: the same, without deleting anything."""
     return [*typed, "--overwrite=false"] if config.get(f"{config.get('command')}.overwrite") else list(typed)

@@ -1,4 +1,4 @@
-"""``certify.py attack``: attack what a run has certified, and put both numbers side by side."""
+"""``certify.py attack``: attack the certificates of a run, and compare certified and attacked values."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,42 +19,54 @@ from lit_certattr.jobs.trainer import is_first_process
 from lit_certattr.reports.attack_page import violation
 from lit_certattr.statistics.rounding import exact, fixed_at_least, fixed_at_most
 
-ATTACK_HELP = """Attack the certified explanations of a run: lower and upper bound side by side.
+ATTACK_HELP = """Attack the certificates of a run, and compare certified lower bounds with attacked upper bounds.
 
 Examples:
   certify.py attack runs/certify/mnist5k
   certify.py attack runs/certify/mnist5k --budgets=[0.1,0.2,0.4] --search.steps=100 --random_search --max_images=2
   certify.py attack runs/certify/photographs --config configs/attack/photographs.yaml
 
-Every certified number (pixels that stay important or unimportant, overlap of the top K, cosine) is a lower bound over
-all perturbations of an l2 length. Here the worst perturbation is searched, by gradient ascent through the noise
-(expectation over transformation, fresh noise at every step), of each number and, unless --keep_label is given, of the
-prediction; what it leaves is an upper bound: the truth lies between. What is found is sampled again with noise that no
-search has seen, and judged with a confidence bound.
+A certified number (pixels that stay important or unimportant, overlap of the top K, cosine) is a lower bound over all
+perturbations of at most a given l2 length. This command searches the worst perturbation for each number, and for the
+prediction unless --keep_label is given, by gradient ascent through the noise (expectation over transformation, fresh
+noise at every step). The number under the worst perturbation is an upper bound: the true value lies between the two. It
+is estimated with noise that no search has used, and has a confidence bound.
 
-Written beside the run, image by image, so that the same command resumes after an interruption: attack/attack.html,
-sandwich.parquet, sandwich.csv, figures/ and the perturbed images. The run is audited first, and its network and images
-are compared with the record. Classes outside of this package, torch, torchvision and timm that its config.yaml names
-are imported with --trust only: trust them as you would trust a script.
+The results are written to attack/ in the run directory, image by image: attack.html, sandwich.parquet, sandwich.csv,
+figures/ and the perturbed images. Run the same command again to resume after an interruption. The run is audited first,
+and its network and images are compared with the record. Its config.yaml may name classes outside of this package,
+torch, torchvision and timm: give --trust to import them, which runs their code.
 
-Exit status: 0 if no certificate is contradicted, 1 with a list if one is, 2 if the attack could not be made."""
+Exit status: 0 if no certificate is contradicted, 1 and a list if one is, 2 if the attack is impossible."""
 
 _LISTED = 50
 _FIXED = ("eps", "norm", "keep")
 
 
 def add_attack_arguments(parser: OneLineParser) -> None:
-    """Declare the settings of ``certify.py attack``."""
-    parser.add_argument("directory", type=str, help="Directory that certify.py run has left.")
+    """Declare the settings of ``certify.py attack``.
+
+    Args:
+        parser: Parser of the command.
+    """
+    parser.add_argument("directory", type=str, help="Output directory of certify.py run.")
     parser.add_argument("--config", action="config", help="YAML file of settings; may be given several times.")
-    parser.add_class_arguments(AttackConfig, "search", skip=set(_FIXED), help="How each perturbation is searched")
+    parser.add_class_arguments(AttackConfig, "search", skip=set(_FIXED), help="Search for each perturbation")
     parser.set_defaults({f"search.{name}": value for name, value in asdict(SEARCH).items() if name not in _FIXED})
     parser.add_function_arguments(attack, as_group=False, skip={"directory", "search", "imports", "progress"})
     add_import_word(parser)
 
 
 def attack_from_config(parser: OneLineParser, config: Namespace) -> None:
-    """Attack, print, and exit with status 1 if a certificate is contradicted."""
+    """Attack and print the results.
+
+    Args:
+        parser: Parser of the command.
+        config: The parsed configuration.
+
+    Raises:
+        SystemExit: With status 1 if a certificate is contradicted.
+    """
     arguments = {name: value for name, value in vars(config).items() if name not in ("config", "search", "import")}
     arguments["imports"] = config["import"]
     report = attack(**arguments, search=AttackConfig(eps=SEARCH.eps, **config.search.as_dict()))
@@ -68,9 +80,9 @@ def attack_from_config(parser: OneLineParser, config: Namespace) -> None:
 def _print(console: Console, report: AttackReport) -> None:
     _print_means(console, report.rows)
     console.print(
-        f"{len(report.ids)} image(s); each perturbed image judged by {report.num_samples:,} fresh samples, seed "
-        f"{report.seed}. If all certificates are true, any is said to be contradicted with probability at most "
-        f"{exact(report.error)}; the run itself allows a false statement with probability at most "
+        f"{len(report.ids)} image(s); {report.num_samples:,} fresh samples per perturbed image, seed {report.seed}. If "
+        f"all certificates are true, at least one is reported as contradicted with probability at most "
+        f"{exact(report.error)}; the run itself contains a false statement with probability at most "
         f"{exact(report.own_error)}."
     )
     console.print(f"{report.directory.page}\n{report.directory.table}", markup=False)
@@ -84,7 +96,7 @@ def _print(console: Console, report: AttackReport) -> None:
 
 
 def _print_means(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Means over the images: certified, and what is left under attack."""
+    """Print the means over the images, certified and under attack."""
     table = Table("", "budget", "certified", "attacked", "at most", title="Means over the images")
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:

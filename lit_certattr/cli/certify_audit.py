@@ -1,4 +1,4 @@
-"""``certify.py audit``: re-derive what a run directory claims, and test it with fresh noise."""
+"""``certify.py audit``: derive the claims of a run directory again, and test them with fresh noise."""
 
 import sys
 from collections.abc import Sequence
@@ -21,37 +21,49 @@ Examples:
   certify.py audit runs/certify/photographs --fresh
   certify.py audit runs/certify/photographs --fresh --num_samples=4000 --replay=10 --devices=2
 
-Without --fresh nothing is sampled and no code named by the run is imported. Labels, radii, overlaps, cosines, the
-table, the figures, the page and the hashes are computed again from the stored counts, the settings and the images, and
-compared; every file below the directory is named that no run leaves. That finds what was altered, not what was invented
-from the start.
+Without --fresh the audit samples nothing and imports no code that the run names. It computes labels, radii, overlaps,
+cosines, the table, the figures, the page and the hashes again from the stored counts, the settings and the images, and
+compares them; it also lists every file in the directory that no run writes. This finds altered results, but not results
+that were invented from the start.
 
-With --fresh the network and the images of config.yaml are loaded and compared with the record: classes and weights of
-the network, and its logits for fixed images. The images are sampled again with noise that the run has not seen, and a
-claim fails if the fresh votes contradict it. The recorded samples of a few images, chosen at random (--replay), are
-drawn once more and must give the recorded counts. Classes outside of this package, torch, torchvision and timm are
-imported with --trust only.
+With --fresh the audit loads the network and the images of config.yaml and compares them with the record: classes and
+weights of the network, and its logits for fixed images. It samples the images again with independent noise, and tests
+whether the fresh votes contradict a claim. It also draws the recorded samples of a few randomly selected images again
+(--replay), which must give the recorded counts. Give --trust to import classes outside of this package, torch,
+torchvision and timm, which runs their code.
 
-Certificates, results, methods and noise laws of other packages are audited like those of this one if you allow their
-package to be imported: --import PACKAGE. Otherwise each is reported as "unknown kind, not audited", and the rest is
-audited.
+Certificates, results, methods and noise laws of other packages are audited like those of this package if you allow the
+import of their package: --import PACKAGE. Otherwise each is reported as "unknown kind, not audited", and everything
+else is audited.
 
-Exit status: 0 if all is well, 1 with a list if something is wrong, 2 if the audit could not be done, 3 if nothing is
-wrong but something is of an unknown kind and was not audited."""
+Exit status: 0 if there is no finding, 1 and a list if something is wrong, 2 if the audit is impossible, 3 if nothing is
+wrong but something of an unknown kind was not audited."""
 
 _LISTED = 50
 _UNAUDITED = 3
 
 
 def add_audit_arguments(parser: OneLineParser) -> None:
-    """Declare the settings of ``certify.py audit``."""
-    parser.add_argument("directory", type=str, help="Directory that certify.py run has left.")
+    """Declare the settings of ``certify.py audit``.
+
+    Args:
+        parser: Parser of the command.
+    """
+    parser.add_argument("directory", type=str, help="Output directory of certify.py run.")
     parser.add_function_arguments(audit, as_group=False, skip={"directory", "imports", "progress", "on_derived"})
     add_import_word(parser)
 
 
 def audit_from_config(parser: OneLineParser, config: Namespace) -> None:
-    """Audit, print, and exit with status 1 if anything is wrong, with 3 if something could not be audited."""
+    """Audit a run and print the results.
+
+    Args:
+        parser: Parser of the command.
+        config: The parsed configuration.
+
+    Raises:
+        SystemExit: With status 1 if anything is wrong, with 3 if something could not be audited.
+    """
     console = Console(file=sys.stdout, quiet=not is_first_process(), highlight=False, soft_wrap=True)
     arguments = {name: value for name, value in vars(config).items() if name != "import"}
     report = audit(**arguments, imports=config["import"], on_derived=lambda derived: _print_audit(console, derived))
@@ -60,7 +72,7 @@ def audit_from_config(parser: OneLineParser, config: Namespace) -> None:
     if report.faults:
         raise SystemExit(1)
     if report.unaudited:
-        console.print(f"NOT AUDITED: {len(report.unaudited)} part(s) of a kind that is unknown here")
+        console.print(f"NOT AUDITED: {len(report.unaudited)} part(s) of an unknown kind")
         raise SystemExit(_UNAUDITED)
 
 
@@ -89,7 +101,7 @@ def _print_sampled(console: Console, sampled: SampledAgain) -> None:
         _print_findings(console, sampled.findings)
         console.print(f"FAILED: {len(sampled.findings)} finding(s) from samples drawn again or fresh noise")
     else:
-        console.print("No claim falls")
+        console.print("No claim is contradicted")
 
 
 def _print_findings(console: Console, findings: Sequence[Finding]) -> None:

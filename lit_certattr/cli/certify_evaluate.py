@@ -1,4 +1,4 @@
-"""``certify.py evaluate``: the usual table of the literature on robust attributions, for any checkpoint."""
+"""``certify.py evaluate``: the table that papers on robust attributions report, for any checkpoint."""
 
 import sys
 
@@ -14,21 +14,21 @@ from lit_certattr.jobs.trainer import is_first_process
 from lit_certattr.records.evaluation_directory import table_rows
 from lit_certattr.robustness.protocol import RobustnessProtocol, column_names
 
-EVALUATE_HELP = """Evaluate the robustness of plain attributions, as the literature does.
+EVALUATE_HELP = """Measure the robustness of attribution maps under attack, without certificates, as papers do.
 
 Examples:
   certify.py evaluate --config configs/protocol/mnist5k.yaml --checkpoint=runs/mnist5k_noise/checkpoints/best.ckpt
   certify.py evaluate --config configs/protocol/mnist.yaml --checkpoint=best.ckpt --max_images=500
   certify.py evaluate --config configs/protocol/imagenet.yaml --protocol.search.eps=0.0157
 
-Natural accuracy, adversarial accuracy, and for every correctly classified image the agreement of its map with that of
-the worst perturbation found that keeps the label: top-k intersection, Kendall, Spearman, LENS; random search of equally
-many points and chance levels beside them. Nothing here is certified: an attack shows an upper bound of robustness
-(certify.py run proves lower ones).
+The table contains natural accuracy and adversarial accuracy. For every correctly classified image, it compares the map
+with the map under the worst perturbation that was found and keeps the label: top-k intersection, Kendall, Spearman,
+LENS. It adds a random search with the same number of points, and chance levels. Nothing is certified: an attack gives
+an upper bound of robustness, and certify.py run proves lower bounds.
 
-Later files and arguments win over earlier ones; --seed, --max_images, --accelerator, --devices and --threads win over
-the settings that they stand for. The output directory holds summary.md, summary.csv, images.parquet, agreement.png and
-config.yaml. The same command resumes an evaluation that was interrupted."""
+Later files and arguments override earlier ones; --seed, --max_images, --accelerator, --devices and --threads override
+the settings that they replace. The output directory contains summary.md, summary.csv, images.parquet, agreement.png and
+config.yaml. Run the same command again to resume after an interruption."""
 
 _SHORT = {
     "seed": ["protocol.search.seed", "protocol.prediction_search.seed"],
@@ -37,15 +37,24 @@ _SHORT = {
 
 
 def add_evaluate_arguments(parser: OneLineParser) -> None:
-    """Declare the settings of ``certify.py evaluate``."""
+    """Declare the settings of ``certify.py evaluate``.
+
+    Args:
+        parser: Parser of the command.
+    """
     parser.add_argument("--config", action="config", help="YAML file of settings; may be given several times.")
-    parser.add_class_arguments(RobustnessProtocol, "protocol", help="What is searched and compared")
+    parser.add_class_arguments(RobustnessProtocol, "protocol", help="Searches and measures of agreement")
     parser.add_function_arguments(evaluate, as_group=False, skip={"protocol", "config", "progress"})
     add_trainer_words(parser)
 
 
 def evaluate_from_config(parser: OneLineParser, config: Namespace) -> None:
-    """Build what the configuration names, evaluate, and print the table."""
+    """Build the parts that the configuration names, evaluate, and print the table.
+
+    Args:
+        parser: Parser of the command.
+        config: The parsed configuration.
+    """
     name_output(config, "runs/evaluate")
     apply_short_options(config, _SHORT)
     text = as_text(config)

@@ -1,4 +1,4 @@
-"""``certify.py run``: certify every image of a data set, and leave a run directory."""
+"""``certify.py run``: certify every image of a data set, and write a run directory."""
 
 import sys
 
@@ -19,9 +19,9 @@ Examples:
   certify.py run --config configs/certify/mnist5k.yaml --checkpoint=runs/mnist5k_noise/checkpoints/best.ckpt
   certify.py run --config configs/certify/photographs.yaml --print_config
 
-Later files and arguments win over earlier ones; --num_samples, --seed, --max_images, --accelerator, --devices and
---threads win over the settings that they stand for. The same command resumes a run that was interrupted.
-The output directory holds report.html, results.parquet, maps/, images/, figures/, config.yaml and
+Later files and arguments override earlier ones; --num_samples, --seed, --max_images, --accelerator, --devices and
+--threads override the settings that they replace. Run the same command again to resume after an interruption.
+The output directory contains report.html, results.parquet, maps/, images/, figures/, config.yaml and
 provenance.json."""
 
 _SHORT = {
@@ -32,15 +32,24 @@ _SHORT = {
 
 
 def add_run_arguments(parser: OneLineParser) -> None:
-    """Declare the settings of ``certify.py run``."""
+    """Declare the settings of ``certify.py run``.
+
+    Args:
+        parser: Parser of the command.
+    """
     parser.add_argument("--config", action="config", help="YAML file of settings; may be given several times.")
-    parser.add_class_arguments(Certifier, "certifier", help="What is certified, and how")
+    parser.add_class_arguments(Certifier, "certifier", help="Method, noise law and certificates")
     parser.add_function_arguments(run, as_group=False, skip={"certifier", "config", "progress"})
     add_trainer_words(parser)
 
 
 def run_from_config(parser: OneLineParser, config: Namespace) -> None:
-    """Build what the configuration names, certify, and print where the report is."""
+    """Build the parts that the configuration names, certify, and print the path of the report.
+
+    Args:
+        parser: Parser of the command.
+        config: The parsed configuration.
+    """
     name_output(config, "runs/certify")
     apply_short_options(config, _SHORT)
     text = as_text(config)

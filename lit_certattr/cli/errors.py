@@ -1,4 +1,4 @@
-"""A user's mistake or a fault of the machine ends in one line on stderr and exit status 2; a bug stays a traceback."""
+"""Mistakes of users and faults of the machine give one line on stderr and exit status 2; a bug gives a traceback."""
 
 import logging
 import re
@@ -30,15 +30,15 @@ _IGNORED = (
 
 @contextmanager
 def one_line_errors(program: str) -> Iterator[None]:
-    """Turn a user's mistake or a fault of the machine into ``program: error: ...`` on stderr and exit status 2.
+    """Turn a mistake of the user or a fault of the machine into ``program: error: ...`` on stderr and exit status 2.
 
-    A mistake is an :class:`~lit_certattr.errors.InputError`, or what Lightning itself calls a
-    misconfiguration; faults of the machine are those of :func:`machine_fault`. Inside the block Lightning's own chatter
-    (seed, devices, advertisements) is silent, so that
-    the line stands alone; warnings are not, except those about which a user can do nothing.
+    A mistake is an :class:`~lit_certattr.errors.InputError` or Lightning's exception for a misconfiguration;
+    :func:`machine_fault` recognises the faults of the machine. Inside the block, Lightning's own messages (seed,
+    devices, advertisements) are silent, so that the line stands alone. Warnings are printed, except those that a user
+    cannot resolve.
 
     Args:
-        program: What the user typed, e.g. ``"train.py"``.
+        program: Name of the command, e.g. ``"train.py"``.
 
     Example:
         >>> with one_line_errors("train.py"):  # doctest: +SKIP
@@ -67,7 +67,7 @@ def one_line_errors(program: str) -> Iterator[None]:
 
 
 def _one_line_warnings(program: str) -> Callable[..., None]:
-    """What shows a warning as ``program: warning: ...``: where in the code it was raised helps no user."""
+    """A function that prints a warning as ``program: warning: ...``, without its place in the code."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         sys.stderr.write(f"{program}: warning: {' '.join(str(message).split())}\n")
@@ -76,7 +76,7 @@ def _one_line_warnings(program: str) -> Callable[..., None]:
 
 
 def _mistake(error: BaseException | None) -> str | None:
-    """What a user has done wrong; ``None`` if it is something else."""
+    """Message about a mistake of the user; ``None`` for any other error."""
     # Where a setting may be of several types, jsonargparse wraps what the first of them said.
     while error is not None and not isinstance(error, InputError | MisconfigurationException):
         error = error.__cause__ if isinstance(error, ValueError) else None
@@ -84,10 +84,11 @@ def _mistake(error: BaseException | None) -> str | None:
 
 
 def machine_fault(error: BaseException) -> str | None:
-    """What a machine cannot do, with the remedy; ``None`` if it is something else, a bug perhaps.
+    """Message about a fault of the machine, with the remedy; ``None`` for any other error, perhaps a bug.
 
     Args:
-        error: Of the system (a file, the network), or out of memory, on the host or on the device.
+        error: Any error. Faults of the machine are those of the system (a file, the network), and lack of memory on the
+            host or the device.
 
     Example:
         >>> machine_fault(OSError(28, "No space left on device", "runs/a"))
@@ -111,7 +112,12 @@ _NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|
 
 
 class OneLineParser(LightningArgumentParser):
-    """Lightning's parser, whose complaints are an :class:`InputError` of one line; pass it as ``parser_class``."""
+    """Lightning's parser, which raises an :class:`InputError` of one line; pass it as ``parser_class``.
+
+    Args:
+        *args: Arguments of Lightning's parser.
+        **kwargs: Further arguments of Lightning's parser.
+    """
 
     renamed: Mapping[str, str] = {}
     """New names of options by their old ones."""
@@ -123,13 +129,17 @@ class OneLineParser(LightningArgumentParser):
         super().__init__(*args, **kwargs)
 
     def add_argument(self, *args: Any, **kwargs: Any) -> Any:
-        """Add an option; the one that reads configuration files also reads the files that these name."""
+        """Add an option; the option for configuration files also reads the files that they name under ``layers``."""
         if kwargs.get("action") in ("config", ActionConfigFile):
             kwargs["action"] = LayeredConfig
         return super().add_argument(*args, **kwargs)
 
     def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
-        """Parse; a switch needs no value, and what is null where a value is needed is refused."""
+        """Parse; switches need no value, and a null is refused if the setting needs a value.
+
+        Raises:
+            InputError: If an argument or a file is wrong.
+        """
         typed = [str(argument) for argument in (sys.argv[1:] if args is None else args)]
         refuse_old_names(self, typed, self.renamed)
         spelled, below = spell_out(self, typed)
@@ -150,7 +160,11 @@ class OneLineParser(LightningArgumentParser):
         return config
 
     def parse_path(self, path: str | PathLike, *args: Any, **kwargs: Any) -> Namespace:
-        """Read a configuration file; the complaint about one that cannot be read names it."""
+        """Read a configuration file.
+
+        Raises:
+            InputError: If the file cannot be read; the message names it.
+        """
         outer, self._config_file = self._config_file, str(path)
         try:
             config: Namespace = super().parse_path(path, *args, **kwargs)
@@ -163,7 +177,12 @@ class OneLineParser(LightningArgumentParser):
             self._config_file = outer
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise the complaint. jsonargparse asks a parser of its own for each alternative: those it catches."""
+        """Raise the error. jsonargparse uses a parser for each alternative of a type, and catches their errors.
+
+        Raises:
+            InputError: Always, except in such a parser.
+            ArgumentError: In such a parser.
+        """
         if not self.exit_on_error:
             raise ArgumentError(None, message) from ex
         if (unknown := _UNKNOWN.search(message)) is not None:  # in a configuration file
@@ -186,11 +205,11 @@ def _options(parser: ArgumentParser) -> list[str]:
 
 
 def explain(message: str, options: list[str] | None = None) -> str:
-    r"""One line out of a complaint of jsonargparse, which lists every alternative of every type it tried.
+    r"""Shorten a message of jsonargparse, which lists every alternative of every type, to one line.
 
     Args:
-        message: The complaint.
-        options: Options that exist, among which a misspelt one is looked up.
+        message: The message.
+        options: Existing options, for the suggestion after a misspelt one.
 
     Example:
         >>> explain('Parser key "model.net":\n  Problem with given class_path "a.B":\n    Option "c" is wrong')
@@ -231,7 +250,7 @@ _REWRITE = [
 
 
 def _suggestion(line: str, options: list[str]) -> str:
-    """What a misspelt class or option may have meant: ours, and whatever the parser knows."""
+    """The existing class or option that a misspelt one probably means."""
     missing = re.search(
         r"no class '(?:[\w.]*\.)?(\w+)'|has no attribute '(\w+)'"
         r"|unrecognized arguments: --([\w.]+)|does not accept option '([\w.]+)'",

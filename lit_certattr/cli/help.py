@@ -1,4 +1,4 @@
-"""``--help`` that a person can read."""
+"""Readable ``--help``."""
 
 import argparse
 import re
@@ -6,18 +6,19 @@ import re
 from jsonargparse import DefaultHelpFormatter
 
 _NETWORKS = "lit_certattr.models."
+_ROLE = re.compile(r":\w+:`~?(?:\w+\.)*(\w+)`")
 
 
 class ReadableHelp(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Keeps the line breaks of examples, and lists the networks that are made for this, not every layer of torch."""
+    """Keeps line breaks of examples, removes the markup of docstrings, and lists only networks of this package."""
 
     def _expand_help(self, action: argparse.Action) -> str:
-        text = super()._expand_help(action) or ""
+        text = _ROLE.sub(r"\1", super()._expand_help(action) or "").replace("``", "")
         return re.sub(r"known subclasses: (.*)\)", lambda match: f"known subclasses: {_shorten(match[1])})", text)
 
 
 def _shorten(names: str) -> str:
-    """The networks of this package alone, where every module of torch would be listed.
+    """The networks of this package, instead of every module of torch.
 
     Example:
         >>> _shorten("torch.nn.Module, torch.nn.Linear, lit_certattr.models.SmallCNN")

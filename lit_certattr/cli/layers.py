@@ -1,4 +1,4 @@
-"""Configuration files that name the files below them: ``layers: [../data/cifar10.yaml, ...]``."""
+"""Configuration files that include other files: ``layers: [../data/cifar10.yaml, ...]``."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,17 +15,21 @@ _KEY = "layers"
 
 
 class LayeredConfig(ActionConfigFile):
-    """The option ``--config FILE``: the files that FILE names are read first, then FILE; later files win.
+    """The option ``--config FILE``: reads the files that FILE includes, then FILE; later files override earlier ones.
 
-    A file names them under the key ``layers``, by paths that start at its own folder, and they may name further files.
-    It is the same as one ``--config`` for each of them, in this order. Only ``--config`` reads ``layers``: what a run
-    directory holds is a complete configuration, which cannot name other files.
+    A file includes others under the key ``layers``, by paths relative to its own folder; these may include further
+    files. This is the same as one ``--config`` for each of them, in this order. Only ``--config`` reads ``layers``: a
+    run directory contains a complete configuration, which cannot include other files.
     """
 
     def __call__(  # type: ignore[override]  # jsonargparse has a Namespace of its own
         self, parser: ArgumentParser, cfg: Namespace, values: Any, option_string: str | None = None
     ) -> None:
-        """Apply the files, in order; what was typed stands for all of them where a name is taken from it."""
+        """Apply the files in order; the typed file stands for all of them if the output is named after it.
+
+        Raises:
+            InputError: If a file is missing or wrong.
+        """
         before = list(cfg.get(self.dest) or [])
         for file, layer in stack(values):
             try:
@@ -40,19 +44,18 @@ class LayeredConfig(ActionConfigFile):
 
 
 def stack(config: str, above: tuple[Path, ...] = ()) -> Iterator[tuple[str, str]]:
-    """A configuration file and those below it, in the order in which they are to be read.
+    """A configuration file and the files that it includes, in the order of reading.
 
     Args:
-        config: Path of the file. Anything else (a missing file, YAML text) comes back as it is.
-        above: The files that have led to this one.
+        config: Path of the file. Anything else (a missing file, YAML text) is returned unchanged.
+        above: Files that include this one, directly or indirectly.
 
     Yields:
-        The path of each file, and what is to be read: the path again, or if the file names others, its text without
-        their names.
+        The path of each file, and what to read: the path again, or the text without ``layers`` if the file includes
+        others.
 
     Raises:
-        InputError: If a file below is missing, or is among those that have led to it, or if ``layers`` is not a list of
-            paths.
+        InputError: If an included file is missing or includes itself, or if ``layers`` is not a list of paths.
     """
     file = Path(config)
     named = _named(file)
@@ -63,7 +66,7 @@ def stack(config: str, above: tuple[Path, ...] = ()) -> Iterator[tuple[str, str]
     for layer in layers:
         below = (file.parent / layer).resolve()
         if not below.is_file():
-            raise InputError(f"config {config}: there is no file {layer}, which its {_KEY} name")
+            raise InputError(f"config {config}: there is no file {layer}, which is listed under {_KEY}")
         if below in (*above, file.resolve()):
             raise InputError(f"config {config}: its {_KEY} lead back to {layer}")
         yield from stack(str(below), (*above, file.resolve()))
@@ -72,7 +75,7 @@ def stack(config: str, above: tuple[Path, ...] = ()) -> Iterator[tuple[str, str]
 
 
 def _named(file: Path) -> tuple[list[str], str] | None:
-    """The files that a file names, and the YAML of all else that it says; ``None`` if it names none."""
+    """The files that a file includes, and the YAML of its other settings; ``None`` if it includes none."""
     try:
         text = file.read_text(encoding="utf-8")
         check_yaml(text)

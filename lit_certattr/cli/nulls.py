@@ -1,4 +1,4 @@
-"""Settings that are null where a value is needed, which jsonargparse lets pass in files."""
+"""Finds settings that are null although they need a value, which jsonargparse accepts in files."""
 
 import importlib
 import inspect
@@ -11,11 +11,11 @@ from jsonargparse import ArgumentParser, Namespace
 
 
 def first_null(parser: ArgumentParser, config: Namespace) -> str | None:
-    """Name of the first setting that is null though its type has no null; ``None`` if there is none.
+    """Name of the first setting that is null although its type excludes null; ``None`` if there is none.
 
     Args:
-        parser: Knows the types.
-        config: What it has parsed.
+        parser: Parser with the types.
+        config: The parsed configuration.
     """
     return next(_nulls(parser, config), None)
 
@@ -56,7 +56,7 @@ def _below(name: str, value: Any) -> Iterator[str]:
 
 
 def _types(path: str) -> dict[str, Any]:
-    """Types of the arguments of a class; none for those without, or whose default is ``None``."""
+    """Types of the arguments of a class, without untyped arguments and those whose default is ``None``."""
     module, _, name = path.rpartition(".")
     try:
         built = getattr(importlib.import_module(module), name)
@@ -68,7 +68,7 @@ def _types(path: str) -> dict[str, Any]:
 
 
 def _may_be_null(kind: Any) -> bool:
-    """Whether a type has ``None``.
+    """Whether a type includes ``None``.
 
     Example:
         >>> _may_be_null(int | None), _may_be_null(int), _may_be_null(Any)

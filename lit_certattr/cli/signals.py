@@ -1,4 +1,4 @@
-"""SIGTERM, Ctrl+C and a closed terminal end a command in order, and its last line says how to resume."""
+"""SIGTERM, Ctrl+C and a closed terminal end a command properly; its last line says how to resume."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ _SAME = 1.0  # seconds: timeout(1) sends its signal to the process and again to 
 
 
 class Stopped(SystemExit):
-    """A signal has ended the command.
+    """The command was ended by a signal.
 
     The exit status is 128 plus the number of the signal, as in a shell: 130 for SIGINT, 143 for SIGTERM.
 
@@ -30,19 +30,19 @@ class Stopped(SystemExit):
 
 @contextmanager
 def stop_on_signals(program: str, advice: Callable[[], str]) -> Iterator[None]:
-    """Let the first signal end the block in order, and a second one end the process at once.
+    """End the block properly after a first signal, and the process at once after a second one.
 
-    The first signal raises :class:`Stopped` where the main thread is, so that ``finally`` clauses and ``on_exception``
-    of callbacks run. The Trainer calls this handler after its own, which passes the signal on to the other processes.
-    Whatever exception leaves the block after a signal, the exit status is that of the signal, and the one line on
-    stderr is ``program: stopped by SIGTERM. `` with the advice.
+    The first signal raises :class:`Stopped` in the main thread, so that ``finally`` clauses and ``on_exception`` of
+    callbacks run. The Trainer calls this handler after its own, which sends the signal to the other processes.
+    Whatever exception leaves the block after a signal, the exit status belongs to the signal, and stderr gets the line
+    ``program: stopped by SIGTERM. `` with the advice.
 
-    Put it inside :func:`lit_certattr.cli.errors.one_line_errors`. In a thread other than the main one, where Python
-    allows no handlers, it does nothing.
+    Use it inside :func:`lit_certattr.cli.errors.one_line_errors`. It does nothing outside the main thread, where Python
+    allows no handlers.
 
     Args:
-        program: What the user typed, e.g. ``"train.py"``.
-        advice: Called after the signal: what is kept, and the command that resumes, in one line.
+        program: Name of the command, e.g. ``"train.py"``.
+        advice: Called after the signal; returns one line that says what is kept and which command resumes.
 
     Raises:
         SystemExit: With 128 plus the number of the signal.

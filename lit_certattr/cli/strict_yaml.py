@@ -1,4 +1,4 @@
-"""YAML in which nothing is read as something else than it says: no key twice, no endless nesting."""
+"""Strict YAML: refuses duplicate keys and unbounded nesting."""
 
 from typing import Any
 
@@ -14,18 +14,18 @@ _load = get_loader("yaml")
 
 
 class StrictError(yaml.MarkedYAMLError):
-    """YAML that can be read, but not trusted to mean what was meant."""
+    """YAML that is valid but ambiguous or unbounded."""
 
 
 def check_yaml(text: str) -> None:
-    """Refuse YAML whose reading would lose something, or would never end.
+    """Refuse YAML whose reading would lose values or never end.
 
     Args:
         text: One document.
 
     Raises:
-        yaml.YAMLError: If it is none; if a mapping names a key twice, of which the first would be lost; if aliases
-            multiply to more than 200,000 values, or contain themselves; if a number has hundreds of digits.
+        yaml.YAMLError: If the text is not YAML; if a mapping has a key twice, whose first value would be lost; if
+            aliases multiply to more than 200,000 values, or contain themselves; if a number has hundreds of digits.
 
     Example:
         >>> check_yaml("sigma: 0.25")

@@ -31,7 +31,7 @@ from lit_certattr.models.checkpoint_file import read_checkpoint
 from lit_certattr.modules import RobustClassifier
 from lit_certattr.modules.training_checks import check_data, check_logits_fit
 
-DESCRIPTION = """Train an image classifier whose explanations can be certified.
+DESCRIPTION = """Train an image classifier whose attribution maps can be certified.
 
 Examples:
   train.py fit --config configs/train/mnist5k_noise.yaml
@@ -40,24 +40,26 @@ Examples:
   train.py fit --config configs/train/mnist5k_noise.yaml --config configs/logger/wandb_offline.yaml
   train.py fit --config configs/train/mnist5k_noise.yaml --ckpt_path runs/mnist5k_noise/checkpoints/last.ckpt
   train.py test --config runs/mnist5k_noise/config.yaml --ckpt_path runs/mnist5k_noise/checkpoints/last.ckpt
-Later files and arguments win over earlier ones. "train.py fit --help" lists every setting."""
+Later files and arguments override earlier ones. "train.py fit --help" lists every setting."""
 
 
 class LogConfig(SaveConfigCallback):
-    """Saves the resolved configuration beside the logs, and hands it to the loggers (W&B shows and compares it)."""
+    """Saves the resolved configuration with the logs, and logs it (W&B shows and compares it)."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give every logger the whole configuration; Lightning itself logs the model's part only."""
+        """Log the whole configuration to every logger; Lightning itself logs only the settings of the model."""
         config = yaml.safe_load(self.parser.dump(self.config))
         for logger in trainer.loggers:
             logger.log_hyperparams(config)
 
 
 class TrainCLI(LightningCLI):
-    """Lightning's command line with the user's mistakes made plain.
+    """Lightning's command line with clear messages about mistakes of the user.
 
     Args:
-        last: Saves the last epoch of ``fit``.
+        *args: Arguments of ``LightningCLI``.
+        last: Callback that saves the last epoch of ``fit``.
+        **kwargs: Further arguments of ``LightningCLI``.
     """
 
     def __init__(self, *args: Any, last: LastCheckpoint, **kwargs: Any) -> None:
@@ -67,15 +69,15 @@ class TrainCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """All of Lightning's but ``predict``: certification has its own command."""
+        """All subcommands of Lightning except ``predict``: certification has its own command."""
         return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """The parser of the command and of each subcommand, with a help that reads well."""
+        """The parser of the command and of each subcommand, with a readable help."""
         return super().init_parser(formatter_class=ReadableHelp, **kwargs)
 
     def _parse_ckpt_path(self) -> None:
-        """Check the checkpoint, and leave the configuration alone.
+        """Check the checkpoint, without changing the configuration.
 
         Lightning lets the hyper-parameters of a checkpoint override the configuration. Here the configuration
         decides: a checkpoint gives weights and progress, and never says which classes are built.
@@ -84,7 +86,7 @@ class TrainCLI(LightningCLI):
         path = config.get("ckpt_path")
         if path == "best":
             raise InputError(
-                "ckpt_path=best is known inside a run only: give the file, runs/NAME/checkpoints/best.ckpt"
+                "ckpt_path=best has a meaning only inside a run: give the file, runs/NAME/checkpoints/best.ckpt"
             )
         if not path or path in ("last", "hpc"):
             return
@@ -100,10 +102,10 @@ class TrainCLI(LightningCLI):
             _warn_if_finished(path, content, config.trainer.max_epochs)
 
     def before_instantiate_classes(self) -> None:
-        """Protect what an earlier run has written, and save the last epoch of this one.
+        """Protect the files of an earlier run, and save the last epoch of this run.
 
-        The CSV logger deletes what it finds, so tests and resumed runs log one folder below; checkpoints of a resumed
-        run stay where they were. A ``fast_dev_run`` would overwrite ``last.ckpt``, so it saves nothing.
+        The CSV logger deletes existing files, so tests and resumed runs log to a subfolder; a resumed run saves its
+        checkpoints in the same folder as before. A ``fast_dev_run`` would overwrite ``last.ckpt``, so it saves nothing.
         """
         command, config = self.config.subcommand, self.config[self.config.subcommand]
         trainer = config.trainer
@@ -122,7 +124,7 @@ class TrainCLI(LightningCLI):
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
 
     def _save_last(self, trainer: Any, checkpoints: list[Any]) -> None:
-        """Add the callback that saves the last epoch, beside the best ones."""
+        """Add the callback that saves the last epoch, in the folder of the best checkpoints."""
         for one in checkpoints:
             one.init_args.save_last = None  # Lightning's last one is the last of the best
         if checkpoints and checkpoints[0].init_args.dirpath:
@@ -134,7 +136,7 @@ class TrainCLI(LightningCLI):
         """Build the Trainer.
 
         Raises:
-            InputError: If it refuses its settings.
+            InputError: If Lightning refuses the settings.
         """
         try:
             trainer = super().instantiate_trainer(**kwargs)
@@ -146,9 +148,12 @@ class TrainCLI(LightningCLI):
         return trainer
 
     def before_fit(self) -> None:
-        """Try the data, the network and the optimizer before the Trainer writes its first file.
+        """Check the data, the network and the optimizer before the Trainer writes its first file.
 
-        Unless the user sets ``log_every_n_steps``, short epochs are logged more often than Lightning's 50 steps.
+        Unless the user sets ``log_every_n_steps``, short epochs are logged more often than Lightning's every 50 steps.
+
+        Raises:
+            InputError: If there is no batch to train on, or data, network and optimizer do not fit.
         """
         self.before_test()
         self.model.configure_optimizers()
@@ -169,7 +174,7 @@ class TrainCLI(LightningCLI):
     before_validate = before_test
 
     def _batches_per_epoch(self) -> int:
-        """Training batches of an epoch; the Trainer itself counts them too late."""
+        """Number of training batches per epoch; the Trainer itself counts them too late."""
         batches, limit = len(self.datamodule.train_dataloader()), self.trainer.limit_train_batches
         processes = self.trainer.world_size
         batches = -(-batches // processes)
@@ -177,7 +182,7 @@ class TrainCLI(LightningCLI):
 
 
 def _warn_if_finished(path: str, content: Mapping[Any, Any], max_epochs: int) -> None:
-    """Say so if there is nothing left to train."""
+    """Warn if no epoch is left to train."""
     try:
         finished = int(content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
     except (KeyError, TypeError, ValueError):
@@ -185,20 +190,20 @@ def _warn_if_finished(path: str, content: Mapping[Any, Any], max_epochs: int) ->
     if 0 <= max_epochs <= finished:
         warnings.warn(
             f"{path} has finished {finished} epochs, and max_epochs is {max_epochs}: nothing is trained; "
-            "to go on, raise --trainer.max_epochs",
+            "to continue, raise --trainer.max_epochs",
             UserWarning,
             stacklevel=2,
         )
 
 
 def _checkpoints_of(logger: Any) -> str:
-    """Where Lightning puts the checkpoints of a run with this logger."""
+    """Folder in which Lightning saves the checkpoints of a run with this logger."""
     # Callbacks compare this string with the one in the checkpoint, and a Path would change "./runs".
     return os.path.join(str(logger.save_dir), str(logger.name), str(logger.version), "checkpoints")  # noqa: PTH118
 
 
 def _log_below(logger: Any, name: str) -> None:
-    """Give a CSV logger a folder below its own: ``resumed``, and ``resumed_2``, ... for the next ones."""
+    """Let a CSV logger write to a subfolder: ``resumed``, then ``resumed_2``, ..."""
     below = Path(str(logger.version)) / name
     number = 1
     while name == "resumed" and (Path(logger.save_dir) / str(logger.name) / below).exists():
@@ -221,15 +226,15 @@ def main(args: ArgsType = None) -> None:
     """Run ``train.py``.
 
     Args:
-        args: Arguments in place of the command line's.
+        args: Arguments; ``None`` uses those of the command line.
 
     Raises:
-        SystemExit: With status 2 and one line on stderr after a user's mistake or a training that diverges; with 128
-            plus the number of the signal, and a line that says how to resume, after one that stops.
+        SystemExit: With status 2 and one line on stderr after a mistake of the user or if the training diverges; with
+            128 plus the number of the signal, and a line that says how to resume, if a signal stops the command.
     """
     last = LastCheckpoint()
     typed = [str(argument) for argument in sys.argv[1:]] if args is None else args
-    with one_line_errors("train.py"), stop_on_signals("train.py", lambda: _how_to_go_on(typed, last)):
+    with one_line_errors("train.py"), stop_on_signals("train.py", lambda: _how_to_resume(typed, last)):
         TrainCLI(
             RobustClassifier,
             ImageDataModule,
@@ -247,25 +252,25 @@ def main(args: ArgsType = None) -> None:
         )
 
 
-def _how_to_go_on(typed: Any, last: LastCheckpoint) -> str:
-    """What a stopped command has left, and the command that goes on from there."""
+def _how_to_resume(typed: Any, last: LastCheckpoint) -> str:
+    """One line after an interruption: what is saved, and the command that resumes."""
     arguments = [str(argument) for argument in typed] if isinstance(typed, list) else []
     command = ["python", sys.argv[0] or "train.py", *arguments]
     if "fit" not in arguments:
         return f"Nothing was changed; to start again, run: {shlex.join(command)}"
     if last.saved is None:
         resumed = any(argument.startswith("--ckpt_path") for argument in arguments)
-        go_on = "resume" if resumed else "start again"
-        return f"No epoch was finished, so nothing new is saved; to {go_on}, run: {shlex.join(command)}"
+        what = "resume" if resumed else "start again"
+        return f"No epoch was finished, so nothing new is saved; to {what}, run: {shlex.join(command)}"
     saved = f"--ckpt_path={os.path.relpath(last.saved)}"
     return (
-        "All finished epochs are kept, the unfinished one is dropped; to resume, run: "
+        "All finished epochs are kept, the unfinished one is discarded; to resume, run: "
         f"{shlex.join([*_without_checkpoint(command), saved])}"
     )
 
 
 def _without_checkpoint(arguments: list[str]) -> list[str]:
-    """The arguments but an earlier ``--ckpt_path``."""
+    """The arguments without an earlier ``--ckpt_path``."""
     kept = [
         argument
         for before, argument in zip(["", *arguments], arguments, strict=False)

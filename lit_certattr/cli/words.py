@@ -1,9 +1,9 @@
-"""Options that every command of ``certify.py`` has under one name."""
+"""Options with the same name in every command of ``certify.py``."""
 
 from lit_certattr.cli.errors import OneLineParser
 
 TRAINER = {name: [f"trainer.{name}"] for name in ("accelerator", "devices", "threads")}
-"""Settings behind the short options of :func:`add_trainer_words`."""
+"""Settings that the short options of :func:`add_trainer_words` replace."""
 
 RENAMED = {"samples": "num_samples"} | {setting: name for name, (setting,) in TRAINER.items()}
 """New names of options by their old ones."""
@@ -13,7 +13,7 @@ def add_import_word(parser: OneLineParser) -> None:
     """Declare the option that allows a package to be imported.
 
     Args:
-        parser: Of a command that reads the directory of a run.
+        parser: Parser of a command that reads a run directory.
     """
     parser.add_argument(
         "--import",
@@ -21,17 +21,17 @@ def add_import_word(parser: OneLineParser) -> None:
         type=str,
         metavar="PACKAGE",
         default=[],
-        help="Import this package, on your word, and treat its certificates, results, methods and noise laws like "
-        "those of this package; may be given several times. Nothing is imported from the run directory.",
+        help="Import this package, which runs its code, and treat its certificates, results, methods and noise laws "
+        "like those of this package; may be given several times. Nothing is imported from the run directory.",
     )
 
 
 def add_trainer_words(parser: OneLineParser) -> None:
-    """Declare the options that say where the work is done, beside the settings ``trainer`` of a configuration.
+    """Declare short options for the device and the threads, which replace settings of ``trainer``.
 
     Args:
-        parser: Of a command that has these settings.
+        parser: Parser of a command with these settings.
     """
-    parser.add_argument("--accelerator", type=str | None, help="In place of trainer.accelerator: cpu, cuda, ...")
-    parser.add_argument("--devices", type=int | str | None, help="In place of trainer.devices: number of devices.")
-    parser.add_argument("--threads", type=int | None, help="In place of trainer.threads: CPU threads per process.")
+    parser.add_argument("--accelerator", type=str | None, help="cpu, cuda, ...; replaces trainer.accelerator.")
+    parser.add_argument("--devices", type=int | str | None, help="Number of devices; replaces trainer.devices.")
+    parser.add_argument("--threads", type=int | None, help="CPU threads per process; replaces trainer.threads.")

@@ -106,7 +106,9 @@ def audit(
         []
     """
     if not fresh and (trust or any(option is not None for option in (num_samples, replay, seed, ids, max_images))):
-        raise InputError("--num_samples, --seed, --replay, --ids, --max_images and --trust need --fresh: add it")
+        raise InputError(
+            "--num_samples, --seed, --replay, --ids, --max_images and --trust need new samples: add --fresh"
+        )
     check_numbers(num_samples, replay, error)
     run = directory_of(directory)
     import_allowed(run, imports, trust)

@@ -96,7 +96,10 @@ def test_values_beside_the_names_are_read_as_they_were_written(written):
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"a": "layers: [nowhere.yaml]"}, r"config a\.yaml: there is no file nowhere\.yaml, which its layers name"),
+        (
+            {"a": "layers: [nowhere.yaml]"},
+            r"config a\.yaml: there is no file nowhere.yaml, which is listed under layers",
+        ),
         ({"a": "layers: [a.yaml]"}, r"config a\.yaml: its layers lead back to a\.yaml"),
         ({"a": "layers: [b.yaml]", "b": "layers: [./a.yaml]"}, r"config .*b\.yaml: its layers lead back to \./a\.yaml"),
         ({"a": "layers: b.yaml"}, r"config a\.yaml: layers must be a list of paths, e\.g\. layers: \["),

@@ -266,7 +266,8 @@ def test_a_checkpoint_of_an_older_version_goes_on(finished, folder):
 def test_a_finished_run_says_that_there_is_nothing_to_do(finished, folder, capsys):
     torch.save(finished, "given.ckpt")
     fit(1, "--ckpt_path=given.ckpt")
-    assert re.search(r"warning: .*nothing is trained; to go on, raise --trainer\.max_epochs", capsys.readouterr().err)
+    said = capsys.readouterr().err
+    assert re.search(r"warning: .*nothing is trained; to continue, raise --trainer\.max_epochs", said)
 
 
 def test_nothing_to_train_on(folder, capsys):
