@@ -160,7 +160,10 @@ class Certificate(Settings, Frozen, ABC):
         if not 0 < real_number("share", share) <= 1:
             raise InputError(f"share must lie in (0, 1], got {share}")
         if share < 1 and not self.anytime:
-            raise InputError(f"{type(self).__name__} needs a number of samples that is fixed in advance")
+            raise InputError(
+                f"{type(self).__name__} needs a number of samples that is fixed in advance: remove stopping, and leave "
+                "share at 1"
+            )
 
     def check_noise(self, noise: Noise) -> None:
         """Refuse a noise law that the theorem, with the settings of this certificate, does not cover.

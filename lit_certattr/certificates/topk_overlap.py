@@ -149,7 +149,10 @@ class TopKOverlapCertificate(VoteCertificate):
         top_k_size(self.top_k, num_pixels)
         kept = kept_size(self.sparsity, self.map_kind, num_pixels)
         if self.saturated(num_pixels) > kept:
-            raise InputError(f"saturation={self.saturation} is more than the {kept} pixels that are kept")
+            raise InputError(
+                f"saturation={self.saturation} is more than the {kept} pixels that are kept: decrease saturation, or "
+                "increase sparsity"
+            )
         return (kept,)
 
     def saturated(self, num_pixels: int) -> int:
