@@ -1,7 +1,8 @@
-"""What a result may offer beside its statement: each is a protocol, and whoever needs it asks for it by ``isinstance``.
+"""Optional capabilities of results besides the statement: protocols, which users test with ``isinstance``.
 
-A kind of result offers one by having its methods; there is no list of kinds. What is not offered is simply not done: a
-result without :class:`CountsPixels` never stops the sampling, one without :class:`Rederivable` is reported by an audit.
+A kind of result has a capability if it has its methods; there is no list of kinds. A missing capability only disables
+its uses: a result without :class:`CountsPixels` never stops the sampling, and an audit reports a result without
+:class:`Rederivable`.
 """
 
 from collections.abc import Iterator

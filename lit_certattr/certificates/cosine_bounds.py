@@ -1,4 +1,4 @@
-r"""How far the expectation of a bounded map can turn when its noise moves: pure functions of two numbers.
+r"""Bounds on the angle between expectations of a bounded map under shifted noise: pure functions of two numbers.
 
 Throughout, :math:`h(x) = E\,g(x + \eta)` with :math:`\|g\|_2 \le 1`, ``norm`` is :math:`\kappa = \|h(x)\|_2` (or a
 lower bound of it), and ``variation`` is q, the total variation between the noise at x and at

@@ -64,10 +64,10 @@ def class_named(base: type[T], name: str) -> type[T] | None:
 
 
 def check_name(base: type[T], kind: type[T]) -> None:
-    """Refuse a class whose name says another class in a file.
+    """Refuse a class whose name in a file means another class.
 
     Args:
-        base: The base.
+        base: The base class.
         kind: The class.
 
     Raises:

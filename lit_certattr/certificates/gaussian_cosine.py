@@ -1,4 +1,4 @@
-r"""How far the expectation of a bounded map can turn under *Gaussian* noise: exact, where total variation is not.
+r"""Exact bound on the angle between expectations of a bounded map under shifted *Gaussian* noise.
 
 Throughout, :math:`h(x) = E\,g(x + \sigma Z)` with :math:`\|g\|_2 \le 1`, ``norm`` is :math:`\kappa`, a lower bound of
 :math:`\|h(x)\|_2`, and ``length`` is :math:`r = \|\delta\|_2 / \sigma`. With :math:`t` the coordinate of Z along the

@@ -95,7 +95,7 @@ class OverlapPresentation(Presentation):
         return [lambda axes: self._overlap(axes, suffix)]
 
     def radii(self) -> Array:
-        """A grid that hardly any image exceeds."""
+        """A grid of radii that hardly any image exceeds."""
         return np.linspace(0, 1.02 * self.result.longest_radius(), 120)
 
     def trends(self, radii: Array) -> list[Array]:
@@ -119,13 +119,13 @@ class OverlapPresentation(Presentation):
         draw.style_curve(axes, f"Certified overlap{suffix}", unit, end, self.result.radius_norm)
 
     def _in_norm(self) -> str:
-        """A remark on radii that are no l2 lengths, as all others are."""
+        """A remark if the radii are not l2 lengths."""
         norm = self.result.radius_norm
         return "" if norm == "l2" else f" (an {norm} length, not an l2 length)"
 
 
 class MasksPresentation(OverlapPresentation):
-    """The overlap, and the votes that it was counted from where no other picture shows votes."""
+    """The overlap, and the votes from which it was computed if no other picture shows votes."""
 
     result: TopKOverlapResult
 

@@ -32,14 +32,14 @@ _BAR = "l2 radius (pixel units)"
 
 
 class PixelPresentation(Presentation):
-    """Certified map, radius map, and shares against the radius beside what pure noise would reach."""
+    """Certified map, radius map, and shares against the radius, compared with pure noise."""
 
     place = 0
     result: PixelResult
 
     @property
     def family(self) -> str:
-        """All kinds of labels of pixels."""
+        """The same for all kinds of labels of pixels."""
         return PixelResult.kind
 
     def rows(self, radii: Sequence[float]) -> list[dict[str, Any]]:
@@ -82,7 +82,7 @@ class PixelPresentation(Presentation):
         )
 
     def notes(self) -> list[str]:
-        """How likely a label is, so that an abstention is not read as instability."""
+        """The power of the test, so that an abstention is not taken for instability."""
         return [self.result.power_note()]
 
     @override
@@ -169,7 +169,7 @@ class PixelPresentation(Presentation):
         return figure
 
     def legend(self) -> list[draw.Legend]:
-        """What each class of :meth:`PixelResult.certified_classes` means, in their order."""
+        """The meaning of each class of :meth:`PixelResult.certified_classes`, in order."""
         order = self.result.level_order()
         names = [f"in the top {draw.name_of(self.result.top_k[level])}" for level in order]
         legend = [draw.Legend(*entry) for entry in zip(names, draw.level_colours(len(order)), strict=True)]

@@ -105,7 +105,7 @@ class PixelQuantity(Quantity):
         return Verdict((votes > samples / 2).double(), (torch.from_numpy(np.asarray(table))[votes] > 0.5).double())
 
     def contradicted(self, verdict: Verdict, length: float) -> int:
-        """How many claims the verdict contradicts; each pixel has a claim of its own."""
+        """Number of claims that the verdict contradicts; each pixel has its own claim."""
         claimed = self.claimed & (self.result.radius[self.level] > length)
         return int((claimed & (verdict.upper == 0)).sum())
 

@@ -1,4 +1,4 @@
-"""What the pixel-level certificate found: labels and radii of the pixels of one map."""
+"""The result of the pixel-level certificate: labels and radii of the pixels of one map."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache

@@ -1,4 +1,4 @@
-r"""How far the gradient of a smoothed probability can move, and what that says of its largest values: pure functions.
+r"""Bounds on the change of the gradient of a smoothed probability, and of its largest values: pure functions.
 
 Throughout :math:`p: R^d \to [0, 1]` is any measurable function, such as the softmax output of a class,
 :math:`F(x) = E\,p(x + \sigma Z)`, and :math:`h = \nabla F` is SmoothGrad of p: the mean gradient of p where p has one

@@ -34,10 +34,10 @@ LOOK_SHARES = "half of alpha for the last look, the rest in equal parts"
 
 
 class Look(NamedTuple):
-    """What is known at a look.
+    """The state of an image at a look.
 
     Attributes:
-        num_samples: Samples drawn so far.
+        num_samples: Number of samples drawn so far.
         seconds: Time since the first sample of this image.
         results: The certificates at this look, by name.
     """

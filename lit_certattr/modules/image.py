@@ -21,7 +21,7 @@ class ImageModule(LightningModule, ABC):
     """
 
     doing: ClassVar[str]
-    """What is done to images, for a progress bar: ``"certifying"``."""
+    """Verb for the progress bar: ``"certifying"``."""
     done: ClassVar[str]
     """The past participle of it: ``"certified"``."""
     blocks_to_forecast: ClassVar[int] = 2

@@ -42,7 +42,7 @@ class Candidate(NamedTuple):
 
 
 class ImageSandwich(NamedTuple):
-    """What attacks on one image have found.
+    """The outcome of the attacks on one image.
 
     Attributes:
         candidates: The perturbed images, in the order of ``images``.
@@ -264,6 +264,6 @@ class SandwichAttack:
 
 
 def _smoothed(results: Mapping[str, Result]) -> Tensor:
-    """The smoothed map behind the first certificate that shows one."""
+    """The smoothed map of the first certificate that has one."""
     maps = (result.smoothed_map() for result in results.values() if isinstance(result, HasSmoothedMap))
     return next(maps)  # there is one: it was asked for before anything was attacked
