@@ -39,7 +39,7 @@ def derive(
         return [*faults, Finding(place, f"a {type(result).__name__} cannot be re-derived")], None
     try:
         derived, more = _derived(record, name, recorded)
-    except (InputError, ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, MemoryError) as error:
+    except Exception as error:  # whatever the code of a kind of the user's raises: its image is audited further
         return [*faults, Finding(place, f"cannot be re-derived: {' '.join(str(error).split())}")], None
     return [*faults, *(finding._replace(place=place) for finding in more)], derived
 
@@ -77,6 +77,8 @@ def _derived(record: Record, name: str, recorded: Recorded) -> tuple[Result | No
         blank = attrs.evolve(result, **fixed)
         assert isinstance(blank, Rederivable)  # as the result is
         derived = blank.rederive()
+        if type(derived) is not type(result):
+            raise InputError(f"rederive() gave {type(derived).__name__}, not {type(result).__name__}")
         if certificate is not None:
             certificate.check_result(result)
     except InputError as error:

@@ -1,6 +1,7 @@
 """``certify.py audit``: an honest run passes, whatever is altered is found and named, a fake falls."""
 
 import json
+import re
 import shutil
 
 import attrs
@@ -10,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from lit_certattr.certificates import PixelCertificate
 from lit_certattr.cli.certify import main
 from lit_certattr.models import SmallCNN
 from lit_certattr.records import RunDirectory
@@ -289,6 +291,22 @@ def test_a_kind_that_cannot_be_re_derived_is_not_passed_over(run, capsys, monkey
     status, out = _audit(run, capsys)
     assert status == 1
     assert "a PixelResult cannot be re-derived" in out
+
+
+@pytest.mark.parametrize(
+    ("rederive", "said"),
+    [
+        (lambda result: None, "rederive() gave NoneType, not PixelResult"),
+        (lambda result: result.nothing, "has no attribute 'nothing'"),
+    ],
+)
+def test_a_kind_whose_rederive_fails_does_not_keep_others_from_being_audited(run, capsys, monkeypatch, rederive, said):
+    monkeypatch.setattr(PixelCertificate.result, "rederive", rederive)
+    status, out = _audit(run, capsys)
+    assert status == 1
+    assert re.search(rf", pixel: cannot be re-derived: .*{re.escape(said)}", out)
+    number = len(run.finished())
+    assert f"{number} of {2 * number} certificates re-derived equal" in out
 
 
 # --- fresh noise --------------------------------------------------------------------------------------------
