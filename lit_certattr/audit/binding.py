@@ -68,9 +68,9 @@ def _derived(record: Record, name: str, recorded: Recorded) -> tuple[Result | No
     if recorded.noise is None:  # what else a result holds of the settings may depend on the law
         plain = {key: value for key, value in plain.items() if key == "alpha"}
     for key, value in {**plain, **fixed}.items():
-        if not hasattr(result, key):
+        held = getattr(result, key, None)
+        if not hasattr(result, key) or callable(held):  # a method may have the name of a setting
             continue
-        held = getattr(result, key)
         if (list(held) if isinstance(held, tuple) else held) != (list(value) if isinstance(value, tuple) else value):
             faults.append(Finding("", key, show(held), f"{show(value)}{_OF_SETTINGS}"))
     try:

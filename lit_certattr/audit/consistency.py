@@ -190,6 +190,15 @@ def _same(known: Any, value: Any) -> bool:
     """Whether two settings are equal, where one may be text."""
     if known == value:
         return True
+    if isinstance(known, list) and isinstance(value, list):
+        return len(known) == len(value) and all(map(_same, known, value))
+    if isinstance(known, Mapping) and "class_path" in known:  # a configuration may name the class by a shorter path
+        (kind, arguments), (said, given) = _class(known), _class(value)
+        return (
+            said == kind
+            and given.keys() <= arguments.keys()
+            and all(_same(arguments[key], given[key]) for key in given)
+        )
     text = str(known).strip("'\"")
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:

@@ -17,6 +17,7 @@ from lit_certattr.certification import LOOK_SHARES, Certifier, Look, StoppingRul
 from lit_certattr.certification.looks import possible_looks
 from lit_certattr.errors import InputError
 from lit_certattr.preflight import CHECKS
+from lit_certattr.settings.revived import UnknownClass, revived
 from lit_certattr.smoothing import Noise
 from lit_certattr.smoothing.normals import stream_of
 from lit_certattr.statistics import look_share
@@ -94,7 +95,10 @@ def certificate_of(values: Any) -> Certificate | None:
     kind = class_named(Certificate, values["kind"])
     if kind is None:
         return None
-    arguments = {key: value for key, value in values.items() if key != "kind"}
+    try:
+        arguments = {key: revived(value) for key, value in values.items() if key != "kind"}
+    except UnknownClass:
+        return None
     if any(isinstance(value, list) and len(value) > MAX_LIST for value in arguments.values()):
         raise InputError(f"a setting of {values['kind']} has more than {MAX_LIST} values")
     try:

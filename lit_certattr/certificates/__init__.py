@@ -1,6 +1,12 @@
 """Certificates: statistics of noisy maps, and the theorems that turn them into guarantees."""
 
 from lit_certattr.certificates.base import Accumulator, Certificate
+from lit_certattr.certificates.claim import Claim
+from lit_certattr.certificates.claim_certificate import ClaimCertificate
+from lit_certattr.certificates.claim_quantity import ClaimQuantity
+from lit_certattr.certificates.claim_result import ClaimResult
+from lit_certattr.certificates.claims_presentation import ClaimsPresentation
+from lit_certattr.certificates.claims_result import ClaimsResult
 from lit_certattr.certificates.cosine import CosineCertificate
 from lit_certattr.certificates.cosine_presentation import CosinePresentation
 from lit_certattr.certificates.cosine_quantity import CosineQuantity
@@ -27,6 +33,12 @@ __all__ = [
     "ABSTAIN",
     "Accumulator",
     "Certificate",
+    "Claim",
+    "ClaimCertificate",
+    "ClaimQuantity",
+    "ClaimResult",
+    "ClaimsPresentation",
+    "ClaimsResult",
     "CosineCertificate",
     "CosinePresentation",
     "CosineQuantity",

@@ -19,14 +19,15 @@ from torch import nn
 
 from lit_certattr.attribution import Attribution
 from lit_certattr.audit.foreign import TRUSTED
-from lit_certattr.certificates import Certificate
+from lit_certattr.certificates import Certificate, Claim
 from lit_certattr.certification import StoppingRule
 from lit_certattr.data import ImageDataModule
 from lit_certattr.errors import InputError
+from lit_certattr.numbers import Box, Number
 from lit_certattr.settings.moved import current_path
 from lit_certattr.smoothing import Noise
 
-_KINDS = (nn.Module, Attribution, Noise, Certificate, StoppingRule, ImageDataModule)
+_KINDS = (nn.Module, Attribution, Noise, Certificate, StoppingRule, ImageDataModule, Claim, Number, Box)
 
 
 def build(spec: Any, place: str, packages: Sequence[str] = TRUSTED) -> Any:

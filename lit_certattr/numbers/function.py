@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from lit_certattr.errors import InputError
 from lit_certattr.numbers.base import Number
+from lit_certattr.settings.source import is_users
 
 
 class FunctionNumber(Number):
@@ -62,6 +63,6 @@ def _imported(path: str) -> Callable[[Tensor], Tensor]:
     """A function of a module that somebody has imported; nothing is imported for it."""
     module, _, name = path.rpartition(".")
     found = getattr(sys.modules.get(module), name, None)
-    if not callable(found):
-        raise InputError(f"function {path!r:.120} is not known here: import the module that defines it first")
+    if not callable(found) or not is_users(found):  # a record must not make us call whatever Python has
+        raise InputError(f"function {path!r:.120} is not known here: import your module that defines it first")
     return found  # type: ignore[no-any-return]

@@ -135,7 +135,9 @@ def test_pixels_belong_to_the_box_of_their_centre():
         (lambda: LENSTo(REFERENCE, 1, window=-1), "window must be at least 0"),
         (lambda: FunctionNumber(mean_of, "mean", 1.0, 0.0), "range_low must be below range_high"),
         (lambda: FunctionNumber(mean_of, "mean", 1.0, None), "give both"),
-        (lambda: FunctionNumber("no.such", "mean"), "import the module that defines it first"),
+        (lambda: FunctionNumber("no.such", "mean"), "import your module that defines it first"),
+        (lambda: FunctionNumber("os.remove", "mean"), "import your module that defines it first"),
+        (lambda: FunctionNumber("torch.serialization.load", "mean"), "import your module that defines it first"),
         (lambda: FunctionNumber(lambda one: one, "mean"), "def at the top of a module"),
         (lambda: FunctionNumber(flat, "flat")(maps(2)), "one number for each map"),
     ],
@@ -152,3 +154,9 @@ def test_a_reference_can_be_a_file_and_its_content_is_named(tmp_path):
     assert from_file.in_words() == from_rows.in_words()
     np.save(tmp_path / "reference.npy", np.asarray(REFERENCE)[::-1])
     assert OverlapWith(tmp_path / "reference.npy", 0.25).in_words() != from_rows.in_words()
+
+
+def test_a_function_comes_back_from_its_path_once_its_module_is_imported():
+    number = FunctionNumber(mean_of, "the mean of the map", None, None)
+    again = FunctionNumber(**number.settings())
+    assert torch.equal(again(maps()), number(maps()))

@@ -1,0 +1,97 @@
+"""What is claimed: a number of the map, a name, and perhaps the values that it must stay between."""
+
+import math
+from collections.abc import Sequence
+
+from lit_certattr.errors import InputError
+from lit_certattr.numbers import Number
+from lit_certattr.settings import Settings, instance, real_number, several
+from lit_certattr.settings.frozen import Frozen
+
+
+class Claim(Settings, Frozen):
+    """A claim about a number of the map, fixed before anything is sampled.
+
+    Args:
+        name: What tables, figures and metrics call it.
+        number: The number.
+        at_least: The claim holds where the number is certified to be at least this; ``None`` for no such bound.
+        at_most: The claim holds where the number is certified to be at most this; ``None`` for no such bound.
+        weight: Its share of alpha, relative to the weights of the other claims.
+
+    Raises:
+        InputError: If the name is empty, the bounds exclude each other, or the weight is not positive.
+
+    Example:
+        >>> from lit_certattr.numbers import Gini
+        >>> Claim("concentrated", Gini(), at_least=0.5).has_bounds
+        True
+    """
+
+    def __init__(
+        self,
+        name: str,
+        number: Number,
+        at_least: float | None = None,
+        at_most: float | None = None,
+        weight: float = 1.0,
+    ) -> None:
+        if not isinstance(name, str) or not name.strip() or "\n" in name:
+            raise InputError(f"a claim needs a name of one line, got {name!r:.80}")
+        instance(f"number of claim {name!r}", number, Number, "Gini()")
+        if not 0 < real_number("weight", weight) < math.inf:
+            raise InputError(f"claim {name!r}: weight must be a positive number, got {weight}")
+        self.name, self.number, self.at_least, self.at_most, self.weight = name, number, at_least, at_most, weight
+        if not self.low <= self.high or math.inf in (self.low, -self.high):
+            raise InputError(f"claim {name!r}: at_least must not be above at_most, got {at_least} and {at_most}")
+
+    @property
+    def low(self) -> float:
+        """The bound from below; minus infinity for none."""
+        return -math.inf if self.at_least is None else real_number("at_least", self.at_least)
+
+    @property
+    def high(self) -> float:
+        """The bound from above; infinity for none."""
+        return math.inf if self.at_most is None else real_number("at_most", self.at_most)
+
+    @property
+    def has_bounds(self) -> bool:
+        """Whether it can hold or be refuted; a claim without bounds has a curve only."""
+        return self.at_least is not None or self.at_most is not None
+
+
+def check_claims(claims: Sequence[Claim]) -> list[Claim]:
+    """The claims as a list.
+
+    Args:
+        claims: What the user gave.
+
+    Raises:
+        InputError: If there are none, or two of one name.
+    """
+    example = 'Claim("concentrated", Gini(), at_least=0.5)'
+    listed = list(several("claims", claims, f"[{example}]"))
+    for claim in listed:
+        instance("a claim", claim, Claim, example)
+    names = [claim.name for claim in listed]
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"claims must be at least one, each with a name of its own, got {names}")
+    return listed
+
+
+def shares_of(claims: Sequence[Claim]) -> tuple[float, ...]:
+    """The share of alpha of each claim; they add up to no more than 1.
+
+    Args:
+        claims: The claims.
+
+    Example:
+        >>> from lit_certattr.numbers import Gini
+        >>> shares_of([Claim("a", Gini()), Claim("b", Gini(), weight=3)])
+        (0.25, 0.75)
+    """
+    total = math.fsum(claim.weight for claim in claims)
+    shares = [claim.weight / total for claim in claims]
+    excess = max(1.0, math.fsum(shares))  # of rounding
+    return tuple(share / excess for share in shares)

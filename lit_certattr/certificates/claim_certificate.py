@@ -1,0 +1,288 @@
+"""Certified means of numbers of the map: one number in place of all pixels, so few samples say something."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from lit_certattr.certificates.base import Accumulator, Certificate, check_float64
+from lit_certattr.certificates.claim import Claim, check_claims, shares_of
+from lit_certattr.certificates.claim_result import ClaimResult, mean_lower
+from lit_certattr.certificates.claims_result import ClaimsResult
+from lit_certattr.certificates.measures import Measure, NumberMeasure
+from lit_certattr.errors import InputError
+from lit_certattr.numbers import Gini
+from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, MapBlock, Noise, scaled_map
+from lit_certattr.smoothing.levels import GENERATOR
+
+Bound = Literal["betting", "clopper_pearson"]
+"""How the mean of a number that is not 0/1 is bounded."""
+
+
+class ClaimCertificate(Certificate):
+    r"""Certified claims about the mean, over the noise, of numbers of the map.
+
+    What it says: with probability at least :math:`1 - \alpha`, for all claims and all radii r at once, under every
+    perturbation with an l2 norm up to r the mean of each number over the noise lies in the interval that is given.
+
+    For a number g of the map, scaled to [0, 1], let :math:`h(x) = E\,g(x + \sigma Z)`. The samples give
+    :math:`L \le h(x) \le U`, at half of the claim's alpha each, and
+    :math:`\Phi(\Phi^{-1}(L) - r/\sigma) \le h(x + \delta) \le \Phi(\Phi^{-1}(U) + r/\sigma)` for all
+    :math:`\|\delta\|_2 \le r` (:func:`~lit_certattr.statistics.shift`). There is one bound for each claim and not one
+    for each pixel, so a few dozen samples already show something.
+
+    Numbers that are 0 or 1 get the exact binomial bound. For others the betting bound is tighter unless nearly all
+    values are 0 or 1 (docs/claims.md has the figures). A noisy map that has no number, since it is constant or not
+    finite, counts as the smallest value for the lower bound and as the largest for the upper one.
+
+    Args:
+        claims: The claims; ``None`` for one of the Gini index. Alpha is shared by their weights.
+        alpha: Probability of any false statement about one image, over all claims, both sides and all radii.
+        bound: For numbers that are not 0/1. ``"betting"``, or ``"clopper_pearson"``: each number becomes 0 or 1 by a
+            random level of its sample, which keeps its mean, and the exact binomial bound holds.
+        sync_on_compute: Use the samples of all processes.
+
+    Raises:
+        InputError: If a claim is about a number without a range, its bounds are outside the range, or a setting is out
+            of range.
+
+    Example:
+        >>> from lit_certattr.numbers import Box, EnergyInside
+        >>> claim = Claim("left", EnergyInside(Box(0, 0, 1, 0.5)), at_least=0.6)
+        >>> accumulator = ClaimCertificate([claim], alpha=0.05).start(GaussianNoise(sigma=0.5), (1, 2))
+        >>> accumulator.update(torch.tensor([[[9.0, 1.0]]]).expand(100, 1, 2))
+        >>> result = accumulator.compute()
+        >>> result.verdict(0), round(result.radius(0), 2)
+        ('holds', 0.42)
+    """
+
+    name = "claims"
+    result = ClaimResult
+    laws = (GaussianNoise, DiscreteGaussianNoise)
+    anytime = True
+
+    def __init__(
+        self,
+        claims: Sequence[Claim] | None = None,
+        alpha: float = 0.001,
+        bound: Bound = "betting",
+        sync_on_compute: bool = False,
+    ) -> None:
+        super().__init__(alpha, sync_on_compute)
+        if bound not in get_args(Bound):
+            raise InputError(f"bound must be one of {', '.join(get_args(Bound))}, got {bound!r:.80}")
+        self.claims, self.bound = claims, bound
+        self._claims = check_claims([Claim("Gini index", Gini())] if claims is None else claims)
+        for claim in self._claims:
+            low, high = range_of(claim)
+            given = [one for one in (claim.at_least, claim.at_most) if one is not None]
+            if not all(low < one < high for one in given):
+                raise InputError(
+                    f"claim {claim.name!r}: at_least and at_most must lie strictly between {low:g} and {high:g}, the "
+                    f"range of the number, got {', '.join(map(str, given))}"
+                )
+
+    @property
+    def bounds(self) -> tuple[str, ...]:
+        """How the mean of each claim is bounded."""
+        return tuple("clopper_pearson" if claim.number.binary else self.bound for claim in self._claims)
+
+    @override
+    def measures(self) -> Sequence[Measure]:
+        return claim_measures(self._claims)
+
+    @override
+    def start(
+        self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0
+    ) -> "ClaimAccumulator":
+        return ClaimAccumulator(self, noise, map_shape, dimension, share)
+
+    @override
+    def conditions(self) -> dict[str, Any]:
+        settings: dict[str, Any] = {"claims": [claim.settings() for claim in self._claims]}
+        return settings | ({"dither": GENERATOR} if self.bound == "clopper_pearson" else {})
+
+    def smallest_num_samples(self, num_pixels: int, share: float = 1.0) -> int:
+        """Fewest samples with which one of the claims can hold, or a mean above one half can be shown.
+
+        Args:
+            num_pixels: Pixels of a map; the number does not depend on it.
+            share: Share of alpha that the result may err with.
+        """
+        fewest = []
+        for claim, part, bound in zip(self._claims, shares_of(self._claims), self.bounds, strict=True):
+            low, high = range_of(claim)
+            sides = [(claim.low - low) / (high - low), 1 - (claim.high - low) / (high - low)]
+            asked = max([0.0, *(one for one in sides if math.isfinite(one))]) or 0.5
+            fewest.append(_fewest(asked, self.alpha * share * part / 2, bound))
+        return min(fewest)
+
+    @override
+    def fixed(
+        self, noise: Noise, map_shape: Sequence[int], dimension: int | None, num_samples: int, share: float
+    ) -> dict[str, Any]:
+        ranges = [range_of(claim) for claim in self._claims]
+        return (
+            super().fixed(noise, map_shape, dimension, num_samples, share)
+            | claim_fields(self._claims)
+            | {
+                "bound": self.bounds,
+                "smallest": tuple(low for low, _ in ranges),
+                "largest": tuple(high for _, high in ranges),
+            }
+        )
+
+    @override
+    def check_device(self, device: torch.device) -> None:
+        check_float64(self, device)
+
+
+def claim_fields(claims: Sequence[Claim]) -> dict[str, Any]:
+    """Fields of a result that follow from its claims.
+
+    Args:
+        claims: The claims.
+    """
+    return {
+        "names": tuple(claim.name for claim in claims),
+        "words": tuple(claim.number.in_words() for claim in claims),
+        "at_least": tuple(claim.low for claim in claims),
+        "at_most": tuple(claim.high for claim in claims),
+        "shares": shares_of(claims),
+    }
+
+
+def claim_measures(claims: Sequence[Claim]) -> list[Measure]:
+    """One metric for each claim: the share of images for which it holds; the lower end for one without bounds.
+
+    Args:
+        claims: The claims.
+    """
+    return [NumberMeasure(f"claim_{metric_word(claim.name)}", _Value(index)) for index, claim in enumerate(claims)]
+
+
+def metric_word(name: str) -> str:
+    """A name as part of a metric's name.
+
+    Args:
+        name: Any line of text.
+
+    Example:
+        >>> metric_word("At least 60 % inside")
+        'at_least_60_inside'
+    """
+    return "_".join("".join(one if one.isalnum() else " " for one in name.lower()).split()) or "unnamed"
+
+
+class _Value:
+    """What a claim of a result is worth at a radius."""
+
+    def __init__(self, claim: int) -> None:
+        self.claim = claim
+
+    def __call__(self, result: ClaimsResult, radius: float) -> float:
+        if result.has_bounds(self.claim):
+            return float(result.holds(self.claim, radius))
+        return result.interval(self.claim, radius).low
+
+
+def range_of(claim: Claim) -> tuple[float, float]:
+    """Smallest and largest value of the number of a claim.
+
+    Args:
+        claim: The claim.
+
+    Raises:
+        InputError: If it has no range.
+    """
+    low, high = claim.number.low, claim.number.high
+    if low is None or high is None:
+        raise InputError(
+            f"claim {claim.name!r}: {claim.number!r} has no range, so its mean has no bound: use a number with one"
+        )
+    return float(low), float(high)
+
+
+def _fewest(asked: float, level: float, bound: str) -> int:
+    """Fewest ones whose lower bound is above ``asked``."""
+
+    def enough(count: int) -> bool:
+        return mean_lower(torch.ones(count, dtype=torch.float64), level, bound) > asked
+
+    most = 1
+    while not enough(most):
+        most *= 2
+    least = most // 2
+    while most - least > 1:
+        middle = (least + most) // 2
+        least, most = (least, middle) if enough(middle) else (middle, most)
+    return most
+
+
+class ClaimAccumulator(Accumulator[ClaimResult]):
+    """The numbers of the samples, in their order."""
+
+    certificate: ClaimCertificate
+    below: list[Tensor]
+    above: list[Tensor]
+    total: Tensor
+
+    @override
+    def allocate(self) -> None:
+        for claim in self.certificate._claims:
+            claim.number.check(self.map_shape)
+        for state in ("below", "above"):
+            self.add_state(state, [], dist_reduce_fx="cat")
+        self.add_state("total", torch.zeros(self.map_shape, dtype=torch.float64), dist_reduce_fx="sum")
+
+    @override
+    def count(self, block: MapBlock) -> None:
+        below, above = zip(*(self._values(claim, block) for claim in range(len(self.certificate.bounds))), strict=True)
+        self.below.append(torch.stack(below, 1))
+        self.above.append(torch.stack(above, 1))
+        self.total += scaled_map(block.maps).double().sum(0)
+
+    def _values(self, index: int, block: MapBlock) -> tuple[Tensor, Tensor]:
+        """Numbers scaled to [0, 1], for the bounds from below and from above."""
+        claim = self.certificate._claims[index]
+        low, high = range_of(claim)
+        values = (claim.number(block.maps).detach().double() - low) / (high - low)
+        missing = torch.isnan(values)
+        if bool(((values < 0) | (values > 1)).any()):
+            raise InputError(
+                f"claim {claim.name!r}: a number is outside its range of {low:g} to {high:g}; declare the range that "
+                "it has"
+            )
+        if self.certificate.bounds[index] == "clopper_pearson":
+            if claim.number.binary:
+                values = (values > 0.5).double()
+            elif block.levels is None:
+                raise InputError(
+                    f"claim {claim.name!r}: bound='clopper_pearson' needs random levels for a number that is not 0/1: "
+                    "pass MapBlock(maps, levels=uniform_levels(...)), or use bound='betting'"
+                )
+            else:
+                values = (values > block.levels.to(values)).double()
+        return torch.where(missing, 0.0, values), torch.where(missing, 1.0, values)
+
+    @override
+    def conclude(self, share: float) -> ClaimResult:
+        record = self.record(share)
+        below, above = (
+            (torch.cat(values) if isinstance(values, list) else values).cpu().T.contiguous()
+            for values in (self.below, self.above)
+        )
+        blank = ClaimResult(
+            below=below,
+            above=above,
+            mean=(self.total / record["num_samples"]).cpu(),
+            lower=torch.zeros(len(below), dtype=torch.float64),
+            upper=torch.ones(len(below), dtype=torch.float64),
+            **record,
+        )
+        result = blank.rederive()
+        assert isinstance(result, ClaimResult)
+        return result

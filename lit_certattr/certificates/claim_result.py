@@ -1,0 +1,148 @@
+"""What the certificate of means gives back: bounds of the mean of each number over the noise, at every radius."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+import torch
+from scipy.special import ndtri
+from torch import Tensor
+from typing_extensions import override
+
+from lit_certattr.certificates.claims_result import Array, ClaimsResult
+from lit_certattr.errors import InputError
+from lit_certattr.statistics import betting_lower, clopper_pearson_lower, shift
+
+_LOW, _HIGH = "mean of a number", "one minus the mean of a number"
+
+
+def mean_lower(values: Tensor, level: float, bound: str) -> float:
+    """Lower confidence bound of a mean.
+
+    Args:
+        values: Independent values in [0, 1], ``[n]``, in their order.
+        level: Probability that the bound is above the mean.
+        bound: ``"clopper_pearson"``, exact for values of 0 and 1, or ``"betting"``.
+
+    Returns:
+        The bound, in [0, 1].
+
+    Example:
+        >>> round(mean_lower(torch.ones(10, dtype=torch.float64), 0.001, "clopper_pearson"), 4)
+        0.5012
+    """
+    if bound == "clopper_pearson":
+        return float(clopper_pearson_lower(int(values.sum()), len(values), level))
+    return betting_lower(values.numpy(), level)
+
+
+@attrs.frozen(eq=False)
+class ClaimResult(ClaimsResult):
+    r"""Certified means of numbers of the map, at every radius.
+
+    With probability at least :math:`1 - \alpha` the mean of every number lies between ``lower`` and ``upper`` at the
+    image, and for every perturbation with an l2 norm up to r, for all r at once, between
+    :math:`\Phi(\Phi^{-1}(L) - r/\sigma)` and :math:`\Phi(\Phi^{-1}(U) + r/\sigma)`.
+
+    Attributes:
+        bound: How the mean of each claim is bounded, ``"betting"`` or ``"clopper_pearson"``.
+        smallest: Smallest value of each number; ``below`` and ``above`` hold them scaled to [0, 1].
+        largest: Largest value of each number.
+        lower: float64 ``[claims]``: lower confidence bounds of the scaled means.
+        upper: float64 ``[claims]``: upper confidence bounds of the scaled means.
+    """
+
+    kind: ClassVar[str] = "claims"
+
+    bound: tuple[str, ...] = attrs.field(converter=tuple)
+    smallest: tuple[float, ...] = attrs.field(converter=tuple)
+    largest: tuple[float, ...] = attrs.field(converter=tuple)
+    lower: Tensor
+    upper: Tensor
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        count = len(self.names)
+        if {tuple(self.lower.shape), tuple(self.upper.shape)} != {(count,)}:
+            raise ValueError("lower and upper must be [claims]")
+        if {self.lower.dtype, self.upper.dtype} != {torch.float64}:
+            raise ValueError("lower and upper must be float64")
+        if any(len(one) != count for one in (self.bound, self.smallest, self.largest)):
+            raise ValueError("bound, smallest and largest must have one entry for each claim")
+        if not set(self.bound) <= {"betting", "clopper_pearson"}:
+            raise ValueError("bound must be betting or clopper_pearson")
+
+    @override
+    def about(self) -> str:
+        return "the mean"
+
+    def _level(self, claim: int) -> float:
+        return self.spent_alpha * self.shares[claim] / 2
+
+    @override
+    def bounds(self) -> dict[str, Any]:
+        """The confidence bounds of the means.
+
+        Raises:
+            InputError: If a number of a sample is outside its range.
+        """
+        if bool((self.below < 0).any() | (self.above > 1).any()):
+            raise InputError("the scaled numbers of the samples must lie in [0, 1]")
+        exact = [index for index, bound in enumerate(self.bound) if bound == "clopper_pearson"]
+        for numbers in (self.below[exact], self.above[exact]):
+            if bool(((numbers != 0) & (numbers != 1)).any()):
+                raise InputError("the exact bound is for numbers of 0 and 1 only")
+        levels = [self._level(claim) for claim in range(len(self.names))]
+        lower = [mean_lower(*one) for one in zip(self.below, levels, self.bound, strict=True)]
+        upper = [1 - mean_lower(1 - one[0], *one[1:]) for one in zip(self.above, levels, self.bound, strict=True)]
+        return {
+            "lower": torch.tensor(lower, dtype=torch.float64),
+            "upper": torch.tensor(upper, dtype=torch.float64),
+        }
+
+    @override
+    def intervals(self, claim: int, radii: Sequence[float] | Array) -> tuple[Array, Array]:
+        lengths = np.asarray(radii, np.float64) / self.sigma * (1 + 1e-15)
+        low, high = shift(float(self.lower[claim]), -lengths), shift(float(self.upper[claim]), lengths)
+        start, width = self.smallest[claim], self.largest[claim] - self.smallest[claim]
+        return start + width * low, start + width * high
+
+    @override
+    def says_something(self, claim: int, radius: float) -> bool:
+        if self.has_bounds(claim):
+            return self.holds(claim, radius)
+        return self.interval(claim, radius).low > self.smallest[claim]
+
+    @override
+    def radius(self, claim: int) -> float:
+        if not self.has_bounds(claim) or not self.holds(claim, 0.0):
+            return 0.0
+        start, width = self.smallest[claim], self.largest[claim] - self.smallest[claim]
+        lengths = []
+        if self.at_least[claim] > -math.inf:
+            lengths.append(ndtri(float(self.lower[claim])) - ndtri((self.at_least[claim] - start) / width))
+        if self.at_most[claim] < math.inf:
+            lengths.append(ndtri((self.at_most[claim] - start) / width) - ndtri(float(self.upper[claim])))
+        radius, slack = self.sigma * max(0.0, float(min(lengths))), 1e-13
+        while radius > 0 and not self.holds(claim, radius):  # the inverse is rounded: step back until it holds
+            radius *= 1 - slack
+            slack = min(2 * slack, 1.0)
+        return radius
+
+    def claims(self) -> dict[str, Tensor]:
+        """What everything rests on: lower bounds of the scaled means, and of one minus them, float64 ``[claims]``."""
+        return {_LOW: self.lower, _HIGH: 1 - self.upper}
+
+    def upper_bounds(self, fresh: "ClaimResult", level: float) -> dict[str, Tensor]:
+        """What independent noise allows for them, by the same kind of bound."""
+        self.check_alike(fresh)
+        pairs = {_LOW: 1 - fresh.below, _HIGH: fresh.above}
+        return {
+            name: torch.tensor(
+                [1 - mean_lower(one, level, bound) for one, bound in zip(values, self.bound, strict=True)],
+                dtype=torch.float64,
+            )
+            for name, values in pairs.items()
+        }

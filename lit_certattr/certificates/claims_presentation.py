@@ -1,0 +1,189 @@
+"""How claims are shown: a row, a sentence and a curve for each."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from typing_extensions import override
+
+from lit_certattr.certificates import drawing as draw
+from lit_certattr.certificates.claims_result import ClaimsResult
+from lit_certattr.certificates.columns import column_at
+from lit_certattr.certificates.presentation import (
+    Array,
+    Picture,
+    Plot,
+    Presentation,
+    Sheet,
+    SheetColumn,
+    Tile,
+    percent,
+    present,
+)
+from lit_certattr.statistics.rounding import at_least, confidence, fixed_at_least
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+
+
+class ClaimsPresentation(Presentation):
+    """The certified interval of each number against the radius, and up to which radius each claim holds."""
+
+    place = 4
+    result: ClaimsResult
+
+    @property
+    def claims(self) -> range:
+        """Indices of the claims."""
+        return range(len(self.result.names))
+
+    @override
+    def rows(self, radii: Sequence[float]) -> list[dict[str, Any]]:
+        rows = []
+        for claim in self.claims:
+            result, (low, high) = self.result, self.result.interval(claim)
+            row: dict[str, Any] = {
+                "level": claim,
+                "num_pixels": result.mean.numel(),
+                "claim": result.names[claim],
+                "claim_verdict": result.verdict(claim),
+                "claim_at_least": _finite(result.at_least[claim]),
+                "claim_at_most": _finite(result.at_most[claim]),
+                "claim_lower": _finite(low),
+                "claim_upper": _finite(high),
+            }
+            if result.has_bounds(claim):
+                row["claim_radius"] = result.radius(claim)
+            lows, highs = (ends.tolist() for ends in result.intervals(claim, radii))
+            row |= {column_at("claim_lower", radius): _finite(end) for radius, end in zip(radii, lows, strict=True)}
+            row |= {column_at("claim_upper", radius): _finite(end) for radius, end in zip(radii, highs, strict=True)}
+            rows.append(row)
+        return rows
+
+    @override
+    def general(self) -> str:
+        return (
+            f"With probability at least {confidence(self.result.alpha)} an image, for all claims and all radii at "
+            f"once: under every perturbation of the image with an l2 norm up to a radius, {self.result.about()} of "
+            "each number of the map, over the noise, lies in the interval stated there."
+        )
+
+    @override
+    def notes(self) -> list[str]:
+        return [
+            f"A claim is about {self.result.about()} over the noise, not about the number of a single map.",
+            "A claim that is not shown may be true: more samples or less noise may show it.",
+        ]
+
+    @override
+    def summary(self) -> str:
+        return "; ".join(
+            f"{name}: " + (self._word(claim) if self.result.has_bounds(claim) else self._ends(claim))
+            for claim, name in enumerate(self.result.names)
+        )
+
+    def _word(self, claim: int) -> str:
+        verdict = self.result.verdict(claim)
+        return f"holds up to radius {at_least(self.result.radius(claim))}" if verdict == "holds" else str(verdict)
+
+    def _ends(self, claim: int) -> str:
+        return f"at least {at_least(self.result.interval(claim).low)} at the clean image"
+
+    @override
+    def tiles(self, table: "DataFrame", suffix: str) -> list[Tile]:
+        tiles = []
+        for claim, name in enumerate(self.result.names):
+            own = table[table.level == claim]
+            if self.result.has_bounds(claim):
+                tiles.append(Tile(percent((own.claim_radius > 0).mean()), f"of the images: {name} holds{suffix}"))
+            elif own.claim_lower.notna().any():
+                tiles.append(
+                    Tile(fixed_at_least(own.claim_lower.mean()), f"mean certified lower end of {name}{suffix}")
+                )
+            else:
+                tiles.append(Tile("none", f"certified lower end of {name}{suffix}"))
+        return tiles
+
+    @override
+    def sheet(self, names: Sequence[str]) -> Sheet:
+        columns = []
+        for claim, name in enumerate(self.result.names):
+            columns.append(SheetColumn(f"{name}: at least", "claim_lower", level=claim))
+            columns.append(SheetColumn("at most", "claim_upper", level=claim))
+            if self.result.has_bounds(claim):
+                columns.append(SheetColumn("holds up to", "claim_radius", level=claim, form="radius"))
+        note = (
+            f"Where {self.result.about()} of each number lies at the clean image, and up to which radius a claim holds."
+        )
+        return Sheet("Certified claims", columns, note)
+
+    @override
+    def pictures(self, suffix: str) -> list[Picture]:
+        return [Picture(self._mean)]
+
+    def plots(self, suffix: str) -> list[Plot]:
+        """The certified interval of each claim against the radius."""
+        return [self._plot(claim, suffix) for claim in self.claims]
+
+    def _plot(self, claim: int, suffix: str) -> Plot:
+        def paint(axes: "Axes") -> None:
+            radii, result = self.radii(), self.result
+            low, high = result.intervals(claim, radii)
+            finite = [end[np.isfinite(end)] for end in (low, high)]
+            axes.plot(radii, low, color=draw.OVERLAP, linewidth=1.6)
+            axes.plot(radii, high, color=draw.OVERLAP, linewidth=1.6)
+            both = np.isfinite(low) & np.isfinite(high)
+            axes.fill_between(radii, low, high, where=both, color=draw.OVERLAP, alpha=0.12, linewidth=0)
+            for bound in (result.at_least[claim], result.at_most[claim]):
+                if math.isfinite(bound):
+                    axes.axhline(bound, color=draw.FRAME, linewidth=1.0, linestyle="--")
+            draw.style_curve(axes, "", result.about(), radii[-1])
+            ends = np.concatenate([*finite, [0.0]])
+            if ends.min() < -0.02 or ends.max() > 1.02:
+                axes.set_ylim(ends.min() - 0.02 * np.ptp(ends), ends.max() + 0.02 * np.ptp(ends))
+            draw.title(axes, f"{result.names[claim]}{suffix}")
+
+        return paint
+
+    def radii(self) -> Array:
+        """Up to three standard deviations of the noise, where little can be left."""
+        return np.linspace(0, 3 * self.result.sigma, 120)
+
+    def trends(self, radii: Array) -> list[Array]:
+        """Whether each claim holds at each radius; the lower end of the interval for one without bounds."""
+        return [self._trend(claim, radii)[:, None] for claim in self.claims]
+
+    def _trend(self, claim: int, radii: Array) -> Array:
+        if self.result.has_bounds(claim):
+            return np.array([self.result.holds(claim, radius) for radius in radii.tolist()], dtype=np.float64)
+        low = self.result.intervals(claim, radii)[0]
+        return np.where(np.isfinite(low), low, np.nan)
+
+    @override
+    def paint_trend(self, axes: "Axes", index: int, curves: Array, suffix: str) -> None:
+        radii, values = self.radii(), curves[:, :, 0]
+        known = ~np.isnan(values).any(0)  # where every image has an end
+        label = "share of the images for which it holds" if self.result.has_bounds(index) else self.result.about()
+        if known.any():
+            draw.paint_band(axes, radii[known], values[:, known], draw.OVERLAP, "")
+        draw.style_curve(axes, "", label, radii[-1])
+        if known.any() and values[:, known].max() > 1.02:
+            axes.set_ylim(auto=True)
+            axes.relim()
+            axes.autoscale(axis="y")
+        draw.title(axes, f"{self.result.names[index]}{suffix}")
+
+    def _mean(self, axes: "Axes", slot: "Axes") -> None:
+        draw.title(axes, "Smoothed, mean of scaled maps")
+        values = self.result.mean.numpy()
+        draw.paint_scores(axes, slot, values, bool((values < 0).any()), "score (clipped at 99.5 %)")
+
+
+def _finite(value: float) -> float | None:
+    """A number for the table; nothing for a bound that is none."""
+    return value if math.isfinite(value) else None
+
+
+present.register(ClaimsResult, ClaimsPresentation)
