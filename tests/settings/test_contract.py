@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lit_certattr import attacks, attribution, certificates, certification, objectives, robustness, smoothing
+from lit_certattr import attacks, attribution, certificates, certification, numbers, objectives, robustness, smoothing
 from lit_certattr.attacks import AttackConfig
 from lit_certattr.attribution import Gradient, InputXGradient
 from lit_certattr.jobs.trust import trusted_class
@@ -17,7 +17,7 @@ from lit_certattr.settings.foreign import check_unchanged, foreign_identity
 from lit_certattr.settings.plain import plain
 from lit_certattr.smoothing import GaussianNoise
 
-ROOMS = (attribution, smoothing, certificates, certification, objectives, robustness, attacks)
+ROOMS = (attribution, smoothing, certificates, certification, numbers, objectives, robustness, attacks)
 ATTACK = AttackConfig(eps=0.1, steps=2)
 
 
@@ -27,19 +27,31 @@ def named_function(model, images, targets):
 
 EXAMPLES: dict[str, Any] = {
     "attack": ATTACK,
+    "axis": "row",
     "attribution": InputXGradient("l2"),
     "base": AdversarialLoss(),
+    "bottom": 0.75,
     "certificate": "pixel",
     "distance": "cosine",
     "eps": 0.1,
+    "left": 0.25,
+    "less": numbers.Box(0, 0, 0.5, 1),
     "limit": 5.0,
     "loss": CleanLoss(),
+    "mask": numbers.Box(0, 0, 1, 0.5),
+    "more": numbers.Box(0.5, 0, 1, 1),
+    "name": "concentrated",
     "neighbour": Neighbour(ATTACK),
     "noise": GaussianNoise(0.25),
+    "number": numbers.Gini(),
     "path": objectives.PathMap(steps=3) if hasattr(objectives, "PathMap") else None,
+    "reference": [[0.5, 1.0], [2.0, 0.25]],
+    "right": 0.75,
     "s": 4,
     "search": ATTACK,
     "sigma": 0.25,
+    "top": 0.25,
+    "top_k": 0.25,
     "weight": Schedule(2.0, warmup_epochs=1.0),
 }
 """An argument for each name that has no default."""
