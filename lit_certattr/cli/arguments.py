@@ -1,6 +1,7 @@
 """Options as users type them: switches without a value, old names."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -23,7 +24,7 @@ def spell_out(parser: ArgumentParser, typed: Sequence[str]) -> tuple[list[str], 
         whether they are switches is known only after the class was read.
     """
     spelled, below = [], []
-    for argument, value in zip(typed, [*typed[1:], None], strict=True):
+    for argument, value in zip_longest(typed, typed[1:]):
         bare = value is None or value.startswith("--")
         if argument.startswith("--") and "=" not in argument:
             action = parser._option_string_actions.get(argument)
