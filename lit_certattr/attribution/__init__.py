@@ -17,6 +17,7 @@ from lit_certattr.attribution.max_logit import MaxLogitGradient
 from lit_certattr.attribution.moreau import MoreauGrad
 from lit_certattr.attribution.occlusion import Occlusion
 from lit_certattr.attribution.probability import ProbabilityGradient
+from lit_certattr.attribution.region_map import RegionMap
 from lit_certattr.attribution.rise import RISE
 from lit_certattr.attribution.score_cam import ScoreCAM
 from lit_certattr.attribution.smooth_grad import SmoothGrad
@@ -44,6 +45,7 @@ __all__ = [
     "MoreauGrad",
     "Occlusion",
     "ProbabilityGradient",
+    "RegionMap",
     "ScoreCAM",
     "SmoothGrad",
     "as_method",

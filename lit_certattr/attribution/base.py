@@ -55,6 +55,9 @@ class Attribution(Settings, ABC):
     class_rule: str | None = None
     """How the explained class is chosen, if it is not the target; recorded with every certificate."""
 
+    partition: Tensor | None = None
+    """Regions to which the values of a map belong, see :meth:`Regions.__call__`; ``None`` if they belong to pixels."""
+
     def __init__(self, channels: ChannelReduction | None = None) -> None:
         if channels is None:
             return
@@ -83,6 +86,24 @@ class Attribution(Settings, ABC):
         Returns:
             Maps ``[B, H, W]``; detached unless ``create_graph``. ``.grad`` of the parameters is never touched.
         """
+
+    def placed(self, image: Tensor, image_id: str) -> "Attribution":
+        """The method for one image and everything near it; called once per image, before anything is sampled.
+
+        Most methods treat all images alike and return themselves. A method that chooses something by the clean image,
+        such as its regions, returns a method for which the choice is fixed.
+
+        Args:
+            image: The clean image ``[C, H, W]`` in [0, 1].
+            image_id: Id of the image.
+
+        Returns:
+            The method, with the same ``repr``; placed again, it returns itself.
+
+        Raises:
+            InputError: If the method cannot be used for this image; the message names the image.
+        """
+        return self
 
     def reduce(self, scores: Tensor) -> Tensor:
         """Reduce scores of channels to maps ``[B, H, W]``, by the rule ``channels``.

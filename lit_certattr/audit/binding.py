@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from lit_certattr.audit.finding import Finding, position, show
-from lit_certattr.audit.recorded import MAX_SAMPLES, Recorded, is_known_method, sampling_fields
+from lit_certattr.audit.recorded import MAX_SAMPLES, Recorded, is_known_method, is_region_map, sampling_fields
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.capabilities import CountsMasks, Rederivable
 from lit_certattr.data import NO_LABEL
 from lit_certattr.errors import InputError
 from lit_certattr.records.run_directory import Record
+from lit_certattr.regions import check_partition, count_regions, identity, in_words
 
 _FACTS = frozenset({"label", "prediction", "target", "label_name", "prediction_name", "target_name"})
 _OF_SETTINGS = " (provenance.json)"
@@ -51,7 +52,7 @@ def _derived(record: Record, name: str, recorded: Recorded) -> tuple[Result | No
     shape = result.map_shape
     if shape is not None and shape != tuple(record.clean_map.shape):
         return None, [Finding("", "shape of the maps", str(shape), str(tuple(record.clean_map.shape)))]
-    faults: list[Finding] = []
+    faults = _region_faults(record, result)
     height, width = record.clean_map.shape
     shares = recorded.shares((height, width))
     if shares is not None:
@@ -87,6 +88,16 @@ def _derived(record: Record, name: str, recorded: Recorded) -> tuple[Result | No
     return derived, faults
 
 
+def _region_faults(record: Record, result: Result) -> list[Finding]:
+    """Compare the regions with the image, and their number with the maps."""
+    if result.partition is None:
+        return []
+    size = (record.image.shape[-2], record.image.shape[-1])
+    partition = check_partition(result.partition, size, "the image")
+    maps, expected = tuple(record.clean_map.shape), (1, count_regions(partition))
+    return [] if maps == expected else [Finding("", "values of the regions", str(maps), str(expected))]
+
+
 def _look_faults(result: Result, shares: Mapping[int, float], may_stop: bool) -> Iterator[Finding]:
     """Compare the number of samples with the looks: one at the end, or those at which the run may stop."""
     looks = result.sampling.get("looks")
@@ -105,6 +116,11 @@ def _sampling_faults(
     held = dict(record.results[name].sampling)
     held.pop("looks", None)  # bound to the shares of alpha, elsewhere
     expected = dict(sampling_fields(settings, recorded, name, record.id, record.facts))
+    partition = record.results[name].partition
+    if partition is not None:
+        expected["regions"] = identity(partition)
+    if (partition is not None) != is_region_map(method := str(settings.get("attribution"))) and is_known_method(method):
+        yield "regions", "none" if partition is None else show(in_words(partition)), f"those of {show(method)}"
     for key, value in expected.items():
         if held.get(key) != value:
             yield key, show(held.get(key)), f"{show(value)}{'' if key in _OF_IMAGE else _OF_SETTINGS}"
@@ -113,7 +129,7 @@ def _sampling_faults(
         yield key, show(held[key]), "no such field"
 
 
-_OF_IMAGE = ("image_id", "target", "target_rule")
+_OF_IMAGE = ("image_id", "target", "target_rule", "regions")
 
 
 def facts_faults(record: Record, settings: Mapping[str, Any]) -> Iterator[Finding]:
@@ -167,6 +183,7 @@ def together_faults(record: Record, recorded: Recorded) -> Iterator[Finding]:
 
     for name, result in record.results.items():
         yield from agree("num_samples", name, result.num_samples)
+        yield from agree("regions", name, None if result.partition is None else identity(result.partition))
         if not isinstance(result, CountsMasks):
             continue
         yield from agree("num_constant", name, result.num_constant)

@@ -1,5 +1,6 @@
 """Checks whether the settings, the certificates and ``config.yaml`` of a run agree."""
 
+import ast
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,6 +32,8 @@ PAGE = ("radii", "max_panels")
 """Settings that only influence the table and the page."""
 MAX_LIST = 1000
 """Largest number of values of one setting."""
+_LONGEST = 10_000
+"""Characters of the text of an object that are read."""
 _DEVICES = {"cpu": "cpu", "cuda": "cuda", "gpu": "cuda", "mps": "mps"}
 
 
@@ -123,12 +126,8 @@ def _config_differences(config: Mapping[str, Any], settings: Mapping[str, Any]) 
     folded = [bool(place.get("fold_batch_norm")) for place in (certifier, settings)]
     yield from compare("certifier.fold_batch_norm", *folded)
     for key in ("noise", "attribution"):
-        kind, arguments = _class(certifier.get(key))
-        law, known = _call(settings.get(key))
-        yield from compare(f"certifier.{key}", kind, law)
-        for argument, value in arguments.items():
-            if argument in known:
-                yield from compare(f"certifier.{key}.{argument}", value, known[argument])
+        for place, said, known in _arguments(f"certifier.{key}", certifier.get(key), settings.get(key)):
+            yield from compare(place, said, known)
     yield from compare("targets", config.get("targets"), settings.get("targets"))
     if isinstance(trainer := config.get("trainer"), Mapping):
         device, precision = _DEVICES.get(str(trainer.get("accelerator"))), trainer.get("precision")
@@ -175,15 +174,39 @@ def _class(value: Any) -> tuple[Any, Mapping[str, Any]]:
     return str(value.get("class_path")).rpartition(".")[2], arguments if isinstance(arguments, Mapping) else {}
 
 
+def _arguments(place: str, said: Any, text: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The class of an object and its arguments, those of objects among them included, in both places.
+
+    Args:
+        place: Name of the object.
+        said: The object in the configuration, a ``class_path`` entry.
+        text: The ``repr`` of the object in the settings.
+    """
+    (kind, arguments), (name, known) = _class(said), _call(text)
+    yield place, kind, name
+    for argument, value in arguments.items():
+        if argument in known and isinstance(value, Mapping) and "class_path" in value:
+            yield from _arguments(f"{place}.{argument}", value, known[argument])
+        elif argument in known:
+            yield f"{place}.{argument}", value, known[argument]
+
+
 def _call(text: Any) -> tuple[str, dict[str, str]]:
-    """Name and arguments of ``"Name(a=1, b=2)"``.
+    """Name and arguments of ``"Name(a=1, b=Other(c=2))"``; lists are left out.
 
     Example:
-        >>> _call("GaussianNoise(sigma=0.25)")
-        ('GaussianNoise', {'sigma': '0.25'})
+        >>> _call("RegionMap(base=Gradient(channels='sum'), pooling='mean')")
+        ('RegionMap', {'base': "Gradient(channels='sum')", 'pooling': "'mean'"})
     """
     name, _, inside = str(text).partition("(")
-    return name, dict(re.findall(r"(\w+)=([^,()\[\]]+)", inside))
+    try:
+        call = ast.parse(str(text)[:_LONGEST], mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        call = None
+    if not isinstance(call, ast.Call):
+        return name, dict(re.findall(r"(\w+)=([^,()\[\]]+)", inside))
+    plain = ast.Constant | ast.Call | ast.UnaryOp | ast.Name
+    return name, {str(word.arg): ast.unparse(word.value) for word in call.keywords if isinstance(word.value, plain)}
 
 
 def _same(known: Any, value: Any) -> bool:

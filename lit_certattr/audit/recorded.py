@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from typing_extensions import override
 
-from lit_certattr.attribution import Attribution, FunctionAttribution, ProbabilityGradient
+from lit_certattr.attribution import Attribution, FunctionAttribution, ProbabilityGradient, RegionMap
 from lit_certattr.audit.consistency import MAX_LIST
 from lit_certattr.audit.finding import show
 from lit_certattr.certificates import Certificate
@@ -261,6 +261,16 @@ def is_known_method(text: str) -> bool:
         text: ``repr`` of the method, e.g. ``"Gradient(channels='sum_abs')"``.
     """
     return not is_function(text) and class_named(Attribution, _name(text)) is not None
+
+
+def is_region_map(text: str) -> bool:
+    """Whether the ``repr`` of an attribution method is that of a method whose values belong to regions.
+
+    Args:
+        text: E.g. ``"RegionMap(base=Gradient(channels='sum_abs'), regions=Grid(cells=7))"``.
+    """
+    method = class_named(Attribution, _name(text))
+    return method is not None and issubclass(method, RegionMap)
 
 
 def is_function(text: str) -> bool:

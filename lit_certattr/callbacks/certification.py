@@ -241,7 +241,7 @@ class CertificationCallback(Callback):
                 results = self.certifier(net, image, label, ids, on_block)[0]
                 certified.append((sample, results))
                 if _loggers(trainer) and len(figures) < self.num_panels:
-                    clean = self._clean_map(net, image, _target_of(results))
+                    clean = self._clean_map(net, image, results)
                     title = f"{_id_of(results)}, class {_target_of(results)}, epoch {trainer.current_epoch}"
                     figures.append((_id_of(results), image_panel(sample.image, results, title, clean)))
         seconds = time.monotonic() - started
@@ -295,10 +295,11 @@ class CertificationCallback(Callback):
             "targets": self.targets,
         }
 
-    def _clean_map(self, net: nn.Module, image: Tensor, target: int) -> Tensor:
+    def _clean_map(self, net: nn.Module, image: Tensor, results: dict[str, Result]) -> Tensor:
+        method = self.certifier.attribution.placed(image[0], _id_of(results))
         with frozen(net):
-            targets = torch.tensor([target], device=image.device)
-            return self.certifier.attribution(net, image, targets)[0].detach()
+            targets = torch.tensor([_target_of(results)], device=image.device)
+            return method(net, image, targets)[0].detach()
 
     @staticmethod
     def _on_device(trainer: Trainer, pl_module: LightningModule, image: Tensor) -> Tensor:

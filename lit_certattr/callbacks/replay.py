@@ -89,7 +89,7 @@ class Replay(Callback):
         for key, result in again.items():
             for fault in replay_faults(record.results[key], result, self.exact):
                 self.findings.append(fault._replace(place=f"{image_id}, {key}, drawn again"))
-        prediction, clean_map = clean_answers(trainer, module, image, target)
+        prediction, clean_map = clean_answers(trainer, module, image, target, image_id)
         place = f"{image_id}, without noise"
         if prediction != record.facts.get("prediction"):
             self.findings.append(Finding(place, "prediction", show(record.facts.get("prediction")), str(prediction)))

@@ -106,7 +106,7 @@ class ResultWriter(JobWriter):
         image = batch.image[index]
         self._drawn += next(iter(results.values())).num_samples
         target = int(next(iter(results.values())).sampling["target"])
-        prediction, clean_map = clean_answers(trainer, module, image, target)
+        prediction, clean_map = clean_answers(trainer, module, image, target, str(batch.id[index]))
         facts: dict[str, Any] = {"label": int(torch.as_tensor(batch.target)[index]), "prediction": prediction}
         facts |= {"target": target}
         for kind in ("label", "prediction", "target"):
@@ -136,7 +136,9 @@ class ResultWriter(JobWriter):
         write_report(self.directory, self.ids, max_panels=self.max_panels)
 
 
-def clean_answers(trainer: Trainer, module: CertificationModule, image: Tensor, target: int) -> tuple[int, Tensor]:
+def clean_answers(
+    trainer: Trainer, module: CertificationModule, image: Tensor, target: int, image_id: str
+) -> tuple[int, Tensor]:
     """Prediction and attribution map of an image without noise.
 
     Args:
@@ -144,6 +146,7 @@ def clean_answers(trainer: Trainer, module: CertificationModule, image: Tensor, 
         module: Module with the network and the method.
         image: Image ``[C, H, W]`` on the device of the network.
         target: The explained class.
+        image_id: Id of the image.
 
     Returns:
         The predicted class, and the attribution map ``[H, W]``.
@@ -159,4 +162,5 @@ def clean_answers(trainer: Trainer, module: CertificationModule, image: Tensor, 
         network = module.certifier.network(module.network, image[None])
         prediction = int(network(image[None])[0].argmax())
         explained = torch.tensor([target], device=image.device)
-        return prediction, module.certifier.attribution(network, image[None], explained)[0].detach()
+        method = module.certifier.attribution.placed(image, image_id)
+        return prediction, method(network, image[None], explained)[0].detach()

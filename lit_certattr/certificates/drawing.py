@@ -4,6 +4,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
+
+from lit_certattr.regions import count_regions, first_region
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,6 +81,25 @@ def paint_map(axes: "Axes", values: Any, **style: Any) -> Any:
         side.set_color(FRAME)
         side.set_linewidth(0.6)
     return axes.imshow(values, interpolation="nearest", **style)
+
+
+def spread_over(axes: "Axes", partition: Tensor) -> None:
+    """Turn images of region values, painted as one row, into pictures in which each pixel shows its region's value.
+
+    Images of another shape stay as they are. Pixels in no region stay empty.
+
+    Args:
+        axes: Axes with images.
+        partition: Labels ``[H, W]`` or masks ``[m, H, W]``, see :class:`~lit_certattr.regions.Regions`.
+    """
+    labels = first_region(partition).numpy()
+    height, width = labels.shape
+    for picture in axes.images:
+        values: Any = np.ma.asarray(picture.get_array())
+        if values.shape == (1, count_regions(partition)):
+            shown = values[0][labels.clip(min=0)]
+            picture.set_data(np.ma.masked_where(np.ma.getmaskarray(shown) | (labels < 0), shown))
+            picture.set_extent((-0.5, width - 0.5, height - 0.5, -0.5))
 
 
 def paint_classes(axes: "Axes", classes: npt.NDArray[np.int64], legend: list[Legend]) -> None:

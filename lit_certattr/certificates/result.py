@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_origin
 
 import attrs
@@ -33,6 +34,11 @@ def _less_than_alpha(result: "Result", field: "attrs.Attribute[float]", slack: f
         raise ValueError(f"{field.name} must lie in [0, alpha * alpha_share), got {slack}")
 
 
+def _of_regions(result: "Result", field: "attrs.Attribute[Tensor | None]", partition: Tensor | None) -> None:
+    if partition is not None and (partition.dtype, partition.ndim) not in {(torch.int64, 2), (torch.bool, 3)}:
+        raise ValueError(f"{field.name} must be int64 labels [H, W] or boolean masks [m, H, W]")
+
+
 @attrs.frozen(eq=False)
 class Result(ABC):
     """Base of all results. Tensors live on the CPU.
@@ -55,6 +61,9 @@ class Result(ABC):
         sampling: How the samples were drawn: seed, image id, target, batch size, threads, precision, memory
             format, generator, attribution, versions. Part of the certificate, since another explainer or other
             noise makes another statement. Empty if the user counted the maps directly, without a certifier.
+        partition: The regions of the image that the values of the maps belong to, as
+            :meth:`lit_certattr.regions.Regions.__call__` gives them; ``None`` if they belong to pixels. A statement
+            about pixels is then about regions: each is one pixel of the map.
     """
 
     kind: ClassVar[str] = ""
@@ -76,6 +85,7 @@ class Result(ABC):
     noise: str = attrs.field(kw_only=True)
     flags: tuple[str, ...] = attrs.field(kw_only=True, default=(), converter=tuple)
     sampling: dict[str, Any] = attrs.field(kw_only=True, factory=dict, converter=dict)
+    partition: Tensor | None = attrs.field(kw_only=True, default=None, validator=_of_regions)
 
     @abstractmethod
     def statement(self, radius: float | None = None) -> str:
@@ -97,9 +107,14 @@ class Result(ABC):
         Returns:
             A figure that belongs to no window; save it with ``savefig``.
         """
+        from lit_certattr.certificates.drawing import spread_over
         from lit_certattr.certificates.presentation import present
 
-        return present(self).figure()
+        figure = present(self).figure()
+        if self.partition is not None:
+            for axes in figure.axes:
+                spread_over(axes, self.partition)
+        return figure
 
     @property
     def radius_norm(self) -> str:
@@ -118,7 +133,8 @@ class Result(ABC):
 
     def _surely(self) -> str:
         """At which confidence; the start of a statement."""
-        return f"With probability at least {confidence(self.alpha)}"
+        regions = "" if self.partition is None else "Each pixel of the map is a region of the image. "
+        return f"{regions}With probability at least {confidence(self.alpha)}"
 
     def noise_in_words(self) -> str:
         """The noise in words, with the perturbed images that it covers if it does not cover all."""
@@ -203,6 +219,10 @@ def save_results(path: str | Path, results: Mapping[str, Result]) -> None:
     header: dict[str, Any] = {}
     for name, result in results.items():
         kind, values = result._stored()
+        if values["partition"] is None:  # so that files of results about pixels are those of older versions
+            del values["partition"]
+        else:  # safetensors refuses tensors that share memory, as the results of one image do
+            values["partition"] = values["partition"].clone()
         header[name] = {
             "type": kind,
             "fields": {key: value for key, value in values.items() if not isinstance(value, Tensor)},
@@ -272,15 +292,18 @@ def _read(name: str, plain: dict[str, Any], tensors: dict[str, Tensor]) -> Resul
 def _build(kind: type[Result], plain: dict[str, Any], tensors: dict[str, Tensor]) -> Result:
     """A result from the fields of a file; TypeError or ValueError if a field has another type than declared."""
     # Files from before a field with a default was there lack it.
-    defaults = {field.name: field.default for field in attrs.fields(kind) if isinstance(field.default, int | float)}
+    plain_default = int | float | None
+    defaults = {field.name: field.default for field in attrs.fields(kind) if isinstance(field.default, plain_default)}
     fields: dict[str, Any] = defaults | plain | tensors
     for field in attrs.fields(kind):
         expected, values = get_origin(field.type) or field.type, [fields[field.name]]
+        if expected is UnionType:
+            expected = field.type
         if expected is tuple:
             expected, values = get_args(field.type)[0], list(values[0])
         accepted = (int, float) if expected is float else expected
         if not all(isinstance(value, accepted) and not isinstance(value, bool) for value in values):
-            raise TypeError(f"{field.name} must be {expected.__name__}")
+            raise TypeError(f"{field.name} must be {getattr(expected, '__name__', expected)}")
     return kind(**fields)
 
 

@@ -1,5 +1,6 @@
 """One pass of noise through the network, every certificate from it."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -33,6 +34,7 @@ from lit_certattr.preflight import (
     failures,
     logits_of,
 )
+from lit_certattr.regions import identity
 from lit_certattr.settings import instance, several, whole_number
 from lit_certattr.settings.foreign import foreign_identity
 from lit_certattr.smoothing import (
@@ -208,19 +210,42 @@ class Certifier:
             classes = [int(one.argmax()) for one in logits] if labels is None else labels
             check_classes(classes, logits[0].shape[1])
             rule = "predicted" if targets is None else "given"
-            map_shape = self.preflight(model, images[:1], classes[0], ids[0], names[0]).map_shape
-            self.check_sample_size(map_shape)
+            placed = [self.placed(image, image_id) for image, image_id in zip(images, ids, strict=True)]
+            map_shape = placed[0].preflight(model, images[:1], classes[0], ids[0], names[0]).map_shape
             watches = []
-            for image, label, name in zip(images.split(1), classes, names, strict=True):
+            for one, image, label, image_id, name in zip(placed, images.split(1), classes, ids, names, strict=True):
+                if one.attribution.partition is not None:  # each image has regions of its own, and as many
+                    map_shape = one.preflight(model, image, label, image_id, name).map_shape
+                self.check_sample_size(map_shape)
                 target = torch.tensor([label], device=image.device)
-                clean_map = explain(self.attribution, model, image, target, name)
-                check_shape(self.attribution, clean_map, map_shape)
-                watches.append(Watch(model, self.attribution, image, clean_map, label, name))
-            step.agree(lambda: self._facts_to_share(given, images, classes, ids))
+                clean_map = explain(one.attribution, model, image, target, name)
+                check_shape(one.attribution, clean_map, map_shape)
+                watches.append(Watch(model, one.attribution, image, clean_map, label, name))
+            step.agree(lambda: self._facts_to_share(given, images, classes, ids, [one.attribution for one in placed]))
             return [
-                self._certify(own, model, image, label, image_id, map_shape, rule, watch, on_block)
-                for image, label, image_id, watch in zip(images, classes, ids, watches, strict=True)
+                one._certify(own, model, image, label, image_id, rule, watch, on_block)
+                for one, image, label, image_id, watch in zip(placed, images, classes, ids, watches, strict=True)
             ]
+
+    def placed(self, image: Tensor, image_id: str) -> "Certifier":
+        """The certifier for one image: its method is fixed by the clean image, see :meth:`Attribution.placed`.
+
+        Args:
+            image: The clean image ``[C, H, W]``.
+            image_id: Id of the image.
+
+        Returns:
+            This certifier, or a copy with another method.
+
+        Raises:
+            InputError: If the method cannot be used for this image.
+        """
+        method = self.attribution.placed(image, image_id)
+        if method is self.attribution:
+            return self
+        placed = copy.copy(self)
+        placed.attribution = method
+        return placed
 
     def preflight(self, model: nn.Module, image: Tensor, target: int, image_id: str, name: str) -> Findings:
         """Check network and method on an image and on a few of its noisy copies, before anything is sampled.
@@ -237,9 +262,9 @@ class Certifier:
         Raises:
             InputError: If something does not hold; the message names it, and the remedy.
         """
-        count = min(2, self.num_samples)
+        placed, count = self.placed(image[0], image_id), min(2, self.num_samples)
         noisy = next(self._sampler.noisy_images(image[0], image_id, 0, count))
-        findings = check_function(model, self.attribution, image, noisy, target, name)
+        findings = check_function(model, placed.attribution, image, noisy, target, name)
         score = score_of(self.attribution)
         if score is not None and any(certificate.needs_score for certificate in self.certificates.values()):
             check_score_function(model, score, image, noisy, target, name, type(self.attribution).__name__)
@@ -279,9 +304,16 @@ class Certifier:
         return self._sampler.block_size(image)
 
     def _facts_to_share(
-        self, model: nn.Module, images: Tensor, labels: Sequence[int], ids: Sequence[str]
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Sequence[int],
+        ids: Sequence[str],
+        methods: Sequence[Attribution],
     ) -> dict[str, Any]:
         facts = facts_to_share(self.certificates, model, images, labels, ids, self._generator(images, ids[0]))
+        for image_id, method in zip(ids, methods, strict=True):
+            facts |= {f"regions of {image_id}": words for words in _regions(method).values()}
         return {"number of images": len(images)} | self.settings() | facts
 
     def _generator(self, images: Tensor, image_id: str) -> str:
@@ -294,11 +326,11 @@ class Certifier:
         image: Tensor,
         target: int,
         image_id: str,
-        map_shape: tuple[int, int],
         rule: str,
         watch: Watch,
         on_block: Callable[[int], None] | None,
     ) -> dict[str, Result]:
+        map_shape = (watch.clean_map.shape[1], watch.clean_map.shape[2])
         looks = self.looks(map_shape)
         shares = [look_share(look, len(looks)) for look in range(1, len(looks) + 1)]
         accumulators = self.start(image, map_shape)
@@ -335,10 +367,15 @@ class Certifier:
         }
         if (class_rule := getattr(self.attribution, "class_rule", None)) is not None:
             sampling["class_rule"] = class_rule
+        sampling |= _regions(self.attribution)
         if self.stopping:
             sampling["looks"] = list(looks)
         return {
-            name: attrs.evolve(result, sampling=sampling | self.certificates[name].conditions())
+            name: attrs.evolve(
+                result,
+                sampling=sampling | self.certificates[name].conditions(),
+                partition=self.attribution.partition,
+            )
             for name, result in history[-1].results.items()
         }
 
@@ -408,3 +445,8 @@ class Certifier:
             "seed": self.seed,
             "memory_format": self.memory_format,
         }
+
+
+def _regions(method: Attribution) -> dict[str, str]:
+    """What is recorded about the regions of an image."""
+    return {} if method.partition is None else {"regions": identity(method.partition)}

@@ -16,6 +16,7 @@ from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.modules import Targets
 from lit_certattr.preflight import CHECKS, accuracy_warning, check_network, logits_of, match_classes
+from lit_certattr.regions import count_regions
 from lit_certattr.robustness.protocol import RobustnessProtocol
 from lit_certattr.smoothing import Noise
 
@@ -73,6 +74,7 @@ def check_run(
         findings = certifier.preflight(certified, image[None], target, str(image_id), name)
         warning = accuracy_warning(network, samples)
     certifier.check_sample_size(findings.map_shape)
+    _check_regions(certifier, samples)
     if type(certifier.noise).check is not Noise.check:
         for image, _, image_id in (samples[index] for index in range(len(samples))):
             certifier.noise.check(image, str(image_id))
@@ -88,6 +90,16 @@ def _check_names(certifier: Certifier) -> None:
     for certificate in certifier.certificates.values():
         check_name(Certificate, type(certificate))
         check_name(Result, certificate.result)
+
+
+def _check_regions(certifier: Certifier, samples: SampleSet) -> None:
+    """Find images that cannot be divided into regions, or into too few, before one of them is certified."""
+    image, _, image_id = samples[0]
+    if certifier.placed(image, str(image_id)) is certifier:
+        return
+    for image, _, image_id in (samples[index] for index in range(len(samples))):
+        if (partition := certifier.placed(image, str(image_id)).attribution.partition) is not None:
+            certifier.check_sample_size((1, count_regions(partition)))
 
 
 def check_evaluation(

@@ -24,10 +24,11 @@ from lit_certattr.certification import StoppingRule
 from lit_certattr.data import ImageDataModule
 from lit_certattr.errors import InputError
 from lit_certattr.numbers import Box, Number
+from lit_certattr.regions import Regions
 from lit_certattr.settings.moved import current_path
 from lit_certattr.smoothing import Noise
 
-_KINDS = (nn.Module, Attribution, Noise, Certificate, StoppingRule, ImageDataModule, Claim, Number, Box)
+_KINDS = (nn.Module, Attribution, Noise, Certificate, StoppingRule, Regions, ImageDataModule, Claim, Number, Box)
 
 
 def build(spec: Any, place: str, packages: Sequence[str] = TRUSTED) -> Any:
@@ -40,7 +41,7 @@ def build(spec: Any, place: str, packages: Sequence[str] = TRUSTED) -> Any:
 
     Raises:
         InputError: If a class belongs to another package, is not a network, method, noise law, certificate, stopping
-            rule or data set, or refuses its arguments.
+            rule, rule of regions or data set, or refuses its arguments.
 
     Example:
         >>> build({"class_path": "lit_certattr.smoothing.GaussianNoise", "init_args": {"sigma": 0.25}}, "noise")
@@ -106,7 +107,7 @@ def trusted_class(path: str, place: str, packages: Sequence[str] = TRUSTED) -> t
             found = None
     if not (inspect.isclass(found) and issubclass(found, _KINDS) and found.__module__.partition(".")[0] in packages):
         raise InputError(
-            f"{place}: {path[:200]} is no network, method, noise, certificate, rule or data set of "
+            f"{place}: {path[:200]} is no network, method, noise, certificate, rule, regions or data set of "
             f"{', '.join(packages)}; if you trust its code as you would a script, add --trust, or --import PACKAGE"
         )
     return found

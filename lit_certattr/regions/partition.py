@@ -149,3 +149,16 @@ def partition_hash(partition: Tensor) -> str:
     head = f"{kind} {'x'.join(map(str, partition.shape))}\n".encode()
     values = partition.cpu().contiguous().numpy()
     return hashlib.sha256(head + values.astype("|u1" if kind == "masks" else "<i8").tobytes()).hexdigest()
+
+
+def identity(partition: Tensor) -> str:
+    """What a record holds of a partition: :func:`in_words`, and its hash.
+
+    Args:
+        partition: Labels ``[H, W]`` or masks ``[m, H, W]``.
+
+    Example:
+        >>> identity(torch.tensor([[0, 1]]))[:27]
+        '2 regions; sha256 71ef58d1d'
+    """
+    return f"{in_words(partition)}; sha256 {partition_hash(partition)}"

@@ -7,11 +7,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from torch import Tensor
 
 from lit_certattr.certificates.drawing import name_of
 from lit_certattr.certificates.quantity import pixelwise_names
 from lit_certattr.records.attack_directory import AttackDirectory
 from lit_certattr.records.run_directory import Record, RunDirectory
+from lit_certattr.regions import spread
 from lit_certattr.reports.attack_figure import perturbation_figure, sandwich_figure, series
 from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
 from lit_certattr.robustness import ImageSandwich
@@ -83,7 +85,7 @@ def _panel(directory: AttackDirectory, record: Record, sandwich: ImageSandwich) 
     pair = perturbation_figure(
         record.image,
         sandwich.images[shown],
-        (sandwich.maps[0], sandwich.maps[shown]),
+        _in_pixels(record, sandwich.maps[0], sandwich.maps[shown]),
         f"Attacked, budget {exact(largest)}",
     )
     picture = render(pair, dpi=110)
@@ -100,6 +102,14 @@ def _panel(directory: AttackDirectory, record: Record, sandwich: ImageSandwich) 
         "alt": f"Certified and attacked values of {record.id} against the budget; at {exact(largest)}: {worst}",
         "attack": sandwich.candidates[shown].attack,
     }
+
+
+def _in_pixels(record: Record, clean: Tensor, perturbed: Tensor) -> tuple[Tensor, Tensor]:
+    """Two maps as pictures: where the values belong to regions, each pixel shows that of its region."""
+    partition = next(iter(record.results.values())).partition
+    if partition is None:
+        return clean, perturbed
+    return spread(clean[0], partition).nan_to_num(), spread(perturbed[0], partition).nan_to_num()
 
 
 def _table(table: pa.Table) -> Table:

@@ -9,6 +9,7 @@ from torch import Tensor
 from lit_certattr.certificates import Result
 from lit_certattr.certificates import drawing as draw
 from lit_certattr.certificates.presentation import Plot, Presentation, in_order, present, suffixes
+from lit_certattr.regions import count_regions, first_region
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +34,8 @@ def image_panel(
         image: Image ``[C, H, W]`` in [0, 1] with one or three channels.
         results: Results of the image by name, as :class:`~lit_certattr.Certifier` returns them.
         title: One line at the top, shown literally and never parsed as a formula.
-        clean_map: Attribution map of the image without noise, of the same shape as the certified maps.
+        clean_map: Attribution map of the image without noise, of the same shape as the certified maps. Values of
+            regions are drawn in all pixels of the region.
 
     Returns:
         A figure without a window; save it with ``savefig``.
@@ -45,7 +47,8 @@ def image_panel(
     pictures = [(one.place, picture) for name, one in shown.items() for picture in one.pictures(suffix[name])]
     subjects = {picture.subject for _, picture in pictures} - {""}
     pictures.sort(key=lambda entry: (entry[0], entry[1].place))
-    maps: list[Any] = [lambda axes, slot: _image(axes, slot, image)]
+    partition = next((result.partition for result in results.values() if result.partition is not None), None)
+    maps: list[Any] = [lambda axes, slot: _image(axes, slot, image, partition)]
     if clean_map is not None:
         maps.append(lambda axes, slot: _clean(axes, slot, clean_map))
     maps += [picture.paint for _, picture in pictures if picture.unless not in subjects]
@@ -61,7 +64,7 @@ def image_panel(
         figure.suptitle(title, fontsize=11, color=draw.INK, parse_math=False)
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, row in zip(parts, map_rows, strict=False):
-        _map_row(part, row, len(map_rows[0]), image)
+        _map_row(part, row, len(map_rows[0]), image, partition)
     for part, row in zip(parts[len(map_rows) :], curve_rows, strict=True):
         slots = part.subplots(1, len(curve_rows[0]), squeeze=False)[0]
         for axes, paint in zip(slots, row, strict=False):
@@ -120,22 +123,31 @@ def _rows(items: Sequence[Any], length: int) -> list[Sequence[Any]]:
     return [items[start : start + length] for start in range(0, len(items), length)]
 
 
-def _map_row(part: "SubFigure", row: Sequence[Any], columns: int, image: Tensor) -> None:
+def _map_row(part: "SubFigure", row: Sequence[Any], columns: int, image: Tensor, partition: Tensor | None) -> None:
     grid = part.add_gridspec(2, columns, height_ratios=(_MAP, _SLOT))
     height, width = image.shape[1:]
     for index, paint in enumerate(row):
         axes = part.add_subplot(grid[0, index])
         paint(axes, part.add_subplot(grid[1, index]))
+        if partition is not None:
+            draw.spread_over(axes, partition)
         for picture in axes.images:
             picture.set_extent((-0.5, width - 0.5, height - 0.5, -0.5))
 
 
-def _image(axes: "Axes", slot: "Axes", image: Tensor) -> None:
-    draw.title(axes, "Image")
+def _image(axes: "Axes", slot: "Axes", image: Tensor, partition: Tensor | None) -> None:
     slot.axis("off")
     pixels = image.detach().cpu().float().permute(1, 2, 0).numpy()
     gray = pixels.shape[2] != 3
-    draw.paint_map(axes, pixels[:, :, 0] if gray else pixels, cmap="gray" if gray else None, vmin=0, vmax=1)
+    shown = pixels[:, :, 0] if gray else pixels
+    if partition is None:
+        draw.title(axes, "Image")
+    else:
+        from skimage.segmentation import mark_boundaries  # here, because other runs need not wait for it
+
+        draw.title(axes, f"Image, {count_regions(partition)} regions")
+        shown, gray = mark_boundaries(shown, first_region(partition).numpy() + 1, mode="inner"), False
+    draw.paint_map(axes, shown, cmap="gray" if gray else None, vmin=0, vmax=1)
 
 
 def _clean(axes: "Axes", slot: "Axes", clean_map: Tensor) -> None:

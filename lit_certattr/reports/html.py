@@ -127,7 +127,7 @@ def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_
         "example_radius": exact(radius),
         "example_change": at_least(levels, 2),
         "shape": " x ".join(str(size) for size in first.image.shape),
-        "cells": _cells(first),
+        "resolution": _resolution(first),
         "tables": [_table(name, result, table) for name, result in results.items()],
         "budget": budget,
         "budget_sum": exact(alpha),
@@ -261,11 +261,20 @@ def _class(facts: Mapping[str, Any], kind: str, number: Any) -> str:
     return str(number) if name is None or str(name) == str(number) else f"{name} ({number})"
 
 
-def _cells(record: Record) -> str:
-    """Height and width of the maps, if they differ from the size of the image."""
+def _resolution(record: Record) -> str:
+    """One sentence about the values of the maps, if these are not the pixels of the image."""
     if record.clean_map is None or record.clean_map.shape == record.image.shape[1:]:
         return ""
-    return " x ".join(str(size) for size in record.clean_map.shape)
+    if any(result.partition is not None for result in record.results.values()):
+        return (
+            "Each value of a map belongs to a region of the image, chosen before sampling: where this page says pixel, "
+            "read region. Pictures show the value of a region in all of its pixels."
+        )
+    cells = " x ".join(str(size) for size in record.clean_map.shape)
+    return (
+        f"The maps have {cells} pixels, the resolution of the layer that is explained; pictures show each as the part "
+        "of the image over which it lies."
+    )
 
 
 def _facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -32,6 +32,7 @@ def evaluate_candidates(
     Returns:
         One evaluation per candidate, in the order of the candidates.
     """
+    certifier = certifier.placed(image, image_id)  # a perturbed image keeps the regions of the clean one
     with torch.no_grad():
         maps = certifier.attribution(model, image[None].clone(), torch.tensor([target], device=image.device))
     turned = [name for name, one in certifier.certificates.items() if one.result.paired]

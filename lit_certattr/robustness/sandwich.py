@@ -1,5 +1,6 @@
 """One image: attack all that is certified about it, and judge the perturbed images with fresh noise."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -8,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from lit_certattr.attacks import AttackConfig, attack_noisy_prediction, attack_smoothed, distance
-from lit_certattr.attribution import frozen
+from lit_certattr.attribution import Attribution, frozen
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.capabilities import HasSmoothedMap
 from lit_certattr.certificates.quantity import Evaluation, Quantity, Verdict
 from lit_certattr.certification import Certifier
 from lit_certattr.errors import InputError
+from lit_certattr.regions import identity
 from lit_certattr.robustness.evaluation import evaluate_candidates
 from lit_certattr.robustness.quantities import quantities
 from lit_certattr.smoothing import alpha_slack
@@ -157,6 +159,12 @@ class SandwichAttack:
             raise InputError(f"image {image_id}: none of its certificates can be attacked ({', '.join(results)})")
         if not any(isinstance(result, HasSmoothedMap) for result in results.values()):
             raise InputError(f"image {image_id}: none of its certificates has a smoothed_map() to show")
+        certifier = self.certifier.placed(image, image_id)
+        check_regions(certifier.attribution, results, image_id)
+        if certifier is not self.certifier:
+            own = copy.copy(self)
+            own.certifier = certifier
+            return own(model, image, results, image_id, error, on_passes)
         target = int(next(iter(results.values())).sampling["target"])
         with torch.inference_mode(False), torch.no_grad(), frozen(model):
             image = image.clone() if image.is_inference() else image
@@ -267,3 +275,24 @@ def _smoothed(results: Mapping[str, Result]) -> Tensor:
     """The smoothed map of the first certificate that has one."""
     maps = (result.smoothed_map() for result in results.values() if isinstance(result, HasSmoothedMap))
     return next(maps)  # there is one: it was asked for before anything was attacked
+
+
+def check_regions(method: Attribution, results: Mapping[str, Result], image_id: str) -> None:
+    """Refuse an image whose regions are no longer those that were certified.
+
+    Args:
+        method: The method, placed for the clean image.
+        results: Certificates of the image by name.
+        image_id: Id of the image.
+
+    Raises:
+        InputError: If the regions differ; the message names the remedy.
+    """
+    now = None if method.partition is None else identity(method.partition)
+    for name, result in results.items():
+        before = None if result.partition is None else identity(result.partition)
+        if before != now:
+            raise InputError(
+                f"image {image_id}: {name} certifies {before or 'pixels'}, but the method now gives {now or 'pixels'}: "
+                "use the masks and the version of scikit-image of the run, or certify again"
+            )

@@ -1,0 +1,114 @@
+"""Maps of regions around any method: one value per region in place of one per pixel."""
+
+import copy
+from typing import Literal, Self, get_args
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from lit_certattr.attribution.base import Attribution, graph_mode
+from lit_certattr.attribution.fixed import Fixed
+from lit_certattr.attribution.function import as_method
+from lit_certattr.errors import InputError
+from lit_certattr.regions import Regions, as_masks, check_partition
+from lit_certattr.settings import instance
+
+Pooling = Literal["mean", "sum"]
+
+
+class RegionMap(Attribution):
+    r"""The map of another method, averaged or summed over the regions of the image.
+
+    .. math:: a_j(x) = \frac{1}{|R_j|} \sum_{i \in R_j} \mathrm{base}_i(x)
+
+    The regions :math:`R_1, \dots, R_m` are chosen for the *clean* image (:meth:`placed`), before anything is sampled,
+    and stay where they are: at noisy and at perturbed images the values are those of the same parts of the image plane.
+    So a map of regions is one fixed function of the image, and all certificates hold for it. A pixel in several regions
+    counts in each of them, a pixel in no region in none.
+
+    Args:
+        base: The method whose maps are pooled; its maps must have the size of the image.
+        regions: What divides the image into regions.
+        pooling: ``"mean"`` over the pixels of a region, or ``"sum"``, with which large regions count more.
+
+    Raises:
+        InputError: If an argument is of another kind; when called, if the regions depend on the image and
+            :meth:`placed` was not called, or the maps of ``base`` have another size than the regions.
+
+    Example:
+        >>> from lit_certattr.attribution import Gradient
+        >>> from lit_certattr.regions import Grid
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+        >>> RegionMap(Gradient(), Grid(2))(net, torch.rand(5, 1, 4, 4), torch.zeros(5, dtype=torch.long)).shape
+        torch.Size([5, 1, 4])
+    """
+
+    def __init__(self, base: Attribution, regions: Regions, pooling: Pooling = "mean") -> None:
+        base = as_method(base)
+        super().__init__(base.channels)
+        instance("regions", regions, Regions, "Grid(7)")
+        if pooling not in get_args(Pooling):
+            raise InputError(f"pooling must be one of {', '.join(get_args(Pooling))}, got {pooling!r}")
+        self.base, self.regions, self.pooling = base, regions, pooling
+        self._partition: Tensor | None = None
+        self._weights = Fixed()
+
+    @property
+    def class_rule(self) -> str | None:  # type: ignore[override]
+        """The class rule of the base."""
+        return self.base.class_rule
+
+    @property
+    def partition(self) -> Tensor | None:  # type: ignore[override]
+        """The regions of the image for which this method was placed; ``None`` before."""
+        return self._partition
+
+    @override
+    def placed(self, image: Tensor, image_id: str) -> Self:
+        if self._partition is not None:
+            return self
+        labels = self.regions(image.detach(), image_id)
+        placed = copy.copy(self)
+        placed._partition = check_partition(labels, (image.shape[-2], image.shape[-1]), f"image {image_id}")
+        placed._weights = Fixed()
+        return placed
+
+    @override
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
+        if self._partition is None:
+            if self.regions.of_image:
+                raise InputError(
+                    f"the regions of {type(self.regions).__name__} depend on the image: call placed(image, image_id) "
+                    "with the clean image and use the method that it returns"
+                )
+            return self.placed(images[0], "of any id")(model, images, targets, create_graph)
+        maps = self.base(model, images, targets, create_graph)
+        if maps.shape[1:] != self._partition.shape[-2:]:
+            raise InputError(
+                f"RegionMap needs maps of the size of the regions, {list(self._partition.shape[-2:])}: "
+                f"{type(self.base).__name__} gives {list(maps.shape[1:])}"
+            )
+        # Under autocast the sums would have 8 bits.
+        with graph_mode(create_graph), torch.autocast(maps.device.type, enabled=False):
+            maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
+            weights = self._weights.get_or_make((maps.dtype, maps.device), lambda: self._pooled(maps))
+            values: Tensor = maps.flatten(1) @ weights
+        return values[:, None]
+
+    def _pooled(self, maps: Tensor) -> Tensor:
+        """Weights ``[H * W, m]`` of the pixels in the values."""
+        assert self._partition is not None
+        masks = as_masks(self._partition).flatten(1).to(maps.device, maps.dtype)
+        return (masks / masks.sum(1, keepdim=True) if self.pooling == "mean" else masks).T.contiguous()
+
+    def __eq__(self, other: object) -> bool:
+        if super().__eq__(other) is not True:
+            return False
+        assert isinstance(other, RegionMap)
+        if self._partition is None or other._partition is None:
+            return self._partition is other._partition
+        return torch.equal(self._partition, other._partition)
+
+    def __hash__(self) -> int:
+        return super().__hash__()
