@@ -15,6 +15,8 @@ from lit_certattr.certificates.overlap_bounds import displacement_radii
 from lit_certattr.certificates.overlap_presentation import OverlapPresentation
 from lit_certattr.certificates.overlap_quantity import OverlapQuantity
 from lit_certattr.certificates.overlap_result import OverlapResult
+from lit_certattr.certificates.percentile_certificate import PercentileCertificate
+from lit_certattr.certificates.percentile_result import PercentileResult
 from lit_certattr.certificates.pixel import PixelCertificate
 from lit_certattr.certificates.pixel_presentation import PixelPresentation
 from lit_certattr.certificates.pixel_quantity import PixelQuantity
@@ -46,6 +48,8 @@ __all__ = [
     "OverlapPresentation",
     "OverlapQuantity",
     "OverlapResult",
+    "PercentileCertificate",
+    "PercentileResult",
     "PixelCertificate",
     "PixelPresentation",
     "PixelQuantity",

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lit_certattr.certificates.base import Accumulator, Certificate, check_float64
+from lit_certattr.certificates.base import Certificate, check_float64
 from lit_certattr.certificates.claim import Claim, check_claims, shares_of
 from lit_certattr.certificates.claim_result import ClaimResult, mean_lower
+from lit_certattr.certificates.claims_accumulator import ClaimsAccumulator
 from lit_certattr.certificates.claims_result import ClaimsResult
 from lit_certattr.certificates.measures import Measure, NumberMeasure
 from lit_certattr.errors import InputError
 from lit_certattr.numbers import Gini
-from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, MapBlock, Noise, scaled_map
+from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, MapBlock, Noise
 from lit_certattr.smoothing.levels import GENERATOR
 
 Bound = Literal["betting", "clopper_pearson"]
@@ -222,32 +223,19 @@ def _fewest(asked: float, level: float, bound: str) -> int:
     return most
 
 
-class ClaimAccumulator(Accumulator[ClaimResult]):
-    """The numbers of the samples, in their order."""
+class ClaimAccumulator(ClaimsAccumulator[ClaimResult]):
+    """The numbers of the samples, scaled to [0, 1]."""
 
     certificate: ClaimCertificate
-    below: list[Tensor]
-    above: list[Tensor]
-    total: Tensor
+
+    @property
+    @override
+    def claims(self) -> Sequence[Claim]:
+        return self.certificate._claims
 
     @override
-    def allocate(self) -> None:
-        for claim in self.certificate._claims:
-            claim.number.check(self.map_shape)
-        for state in ("below", "above"):
-            self.add_state(state, [], dist_reduce_fx="cat")
-        self.add_state("total", torch.zeros(self.map_shape, dtype=torch.float64), dist_reduce_fx="sum")
-
-    @override
-    def count(self, block: MapBlock) -> None:
-        below, above = zip(*(self._values(claim, block) for claim in range(len(self.certificate.bounds))), strict=True)
-        self.below.append(torch.stack(below, 1))
-        self.above.append(torch.stack(above, 1))
-        self.total += scaled_map(block.maps).double().sum(0)
-
-    def _values(self, index: int, block: MapBlock) -> tuple[Tensor, Tensor]:
-        """Numbers scaled to [0, 1], for the bounds from below and from above."""
-        claim = self.certificate._claims[index]
+    def numbers(self, index: int, block: MapBlock) -> tuple[Tensor, Tensor]:
+        claim = self.claims[index]
         low, high = range_of(claim)
         values = (claim.number(block.maps).detach().double() - low) / (high - low)
         missing = torch.isnan(values)
@@ -270,18 +258,10 @@ class ClaimAccumulator(Accumulator[ClaimResult]):
 
     @override
     def conclude(self, share: float) -> ClaimResult:
-        record = self.record(share)
-        below, above = (
-            (torch.cat(values) if isinstance(values, list) else values).cpu().T.contiguous()
-            for values in (self.below, self.above)
-        )
+        fields = self.gathered(share)
+        count = len(self.claims)
         blank = ClaimResult(
-            below=below,
-            above=above,
-            mean=(self.total / record["num_samples"]).cpu(),
-            lower=torch.zeros(len(below), dtype=torch.float64),
-            upper=torch.ones(len(below), dtype=torch.float64),
-            **record,
+            lower=torch.zeros(count, dtype=torch.float64), upper=torch.ones(count, dtype=torch.float64), **fields
         )
         result = blank.rederive()
         assert isinstance(result, ClaimResult)

@@ -1,0 +1,61 @@
+"""What counts the noisy maps of one image for claims: the numbers of the samples, in their order."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from lit_certattr.certificates.base import Accumulator
+from lit_certattr.certificates.claim import Claim
+from lit_certattr.certificates.claims_result import ClaimsResult
+from lit_certattr.smoothing import MapBlock, scaled_map
+
+R = TypeVar("R", bound=ClaimsResult, covariant=True)
+
+
+class ClaimsAccumulator(Accumulator[R]):
+    """The numbers of the samples; a subclass says which claims they are of, and what a map without a number counts."""
+
+    below: list[Tensor]
+    above: list[Tensor]
+    total: Tensor
+
+    @property
+    @abstractmethod
+    def claims(self) -> Sequence[Claim]:
+        """The claims."""
+
+    @abstractmethod
+    def numbers(self, index: int, block: MapBlock) -> tuple[Tensor, Tensor]:
+        """Numbers of a claim for the bounds from below and from above, float64 ``[b]`` each."""
+
+    @override
+    def allocate(self) -> None:
+        for claim in self.claims:
+            claim.number.check(self.map_shape)
+        for state in ("below", "above"):
+            self.add_state(state, [], dist_reduce_fx="cat")
+        self.add_state("total", torch.zeros(self.map_shape, dtype=torch.float64), dist_reduce_fx="sum")
+
+    @override
+    def count(self, block: MapBlock) -> None:
+        below, above = zip(*(self.numbers(index, block) for index in range(len(self.claims))), strict=True)
+        self.below.append(torch.stack(below, 1))
+        self.above.append(torch.stack(above, 1))
+        self.total += scaled_map(block.maps).double().sum(0)
+
+    def gathered(self, share: float) -> dict[str, Any]:
+        """Fields that every result of claims has.
+
+        Args:
+            share: Share of alpha that the result may err with.
+        """
+        record = self.record(share)
+        below, above = (
+            (torch.cat(values) if isinstance(values, list) else values).cpu().T.contiguous()
+            for values in (self.below, self.above)
+        )
+        return record | {"below": below, "above": above, "mean": (self.total / record["num_samples"]).cpu()}
