@@ -34,7 +34,7 @@ from lit_certattr.preflight import (
     failures,
     logits_of,
 )
-from lit_certattr.regions import identity
+from lit_certattr.regions import count_regions, identity
 from lit_certattr.settings import instance, several, whole_number
 from lit_certattr.settings.foreign import foreign_identity
 from lit_certattr.smoothing import (
@@ -213,9 +213,9 @@ class Certifier:
             placed = [self.placed(image, image_id) for image, image_id in zip(images, ids, strict=True)]
             map_shape = placed[0].preflight(model, images[:1], classes[0], ids[0], names[0]).map_shape
             watches = []
-            for one, image, label, image_id, name in zip(placed, images.split(1), classes, ids, names, strict=True):
-                if one.attribution.partition is not None:  # each image has regions of its own, and as many
-                    map_shape = one.preflight(model, image, label, image_id, name).map_shape
+            for one, image, label, name in zip(placed, images.split(1), classes, names, strict=True):
+                if one.attribution.partition is not None:  # each image has as many regions as it has
+                    map_shape = (1, count_regions(one.attribution.partition))
                 self.check_sample_size(map_shape)
                 target = torch.tensor([label], device=image.device)
                 clean_map = explain(one.attribution, model, image, target, name)

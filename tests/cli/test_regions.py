@@ -85,7 +85,7 @@ def test_an_honest_run_passes_also_with_fresh_noise(run, capsys):
     assert status == 0, out
     assert "compared bit by bit" in out
     rows = pq.read_table(run.table).to_pylist()
-    assert len({row["num_pixels"] for row in rows}) > 1 or rows[0]["num_pixels"] < 20
+    assert all(row["num_pixels"] < 20 for row in rows)  # not the 64 pixels of a digit
     page = run.report.read_text()
     assert "Each value of a map belongs to a region of the image" in page
 
@@ -158,7 +158,7 @@ def test_regions_that_were_invented_throughout_are_found_when_samples_are_drawn(
     assert status == 0, out  # all files fit each other
     status, out = _audit(forged, capsys, "--fresh", "--replay=2")
     assert status == 1, out
-    assert ", pixel: regions: stored" in out or ", pixel: regions:" in out
+    assert ", pixel: regions: stored" in out
     assert ", pixel, drawn again: partition" in out
 
 
