@@ -8,8 +8,10 @@ from lit_certattr.certification import Certifier
 from lit_certattr.cli.building import apply_short_options, as_text, build_parts, name_output
 from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.cli.words import TRAINER, add_trainer_words
-from lit_certattr.jobs import run
+from lit_certattr.jobs import TrainerOptions, run
 from lit_certattr.jobs.trainer import is_first_process
+
+__all__ = ["RUN_HELP", "TrainerOptions", "add_run_arguments", "run", "run_from_config"]
 
 RUN_HELP = """Certify the attribution maps of a set of images.
 
