@@ -12,6 +12,7 @@ from lit_certattr.attacks import AttackConfig
 from lit_certattr.attribution import Gradient, InputXGradient
 from lit_certattr.jobs.trust import trusted_class
 from lit_certattr.objectives import AdversarialLoss, CleanLoss, GradientMap, Neighbour, Schedule
+from lit_certattr.regions import Grid
 from lit_certattr.settings import Settings
 from lit_certattr.settings.foreign import check_unchanged, foreign_identity
 from lit_certattr.settings.plain import plain
@@ -58,6 +59,7 @@ EXAMPLES: dict[str, Any] = {
 SPECIAL = {
     "SmoothGrad": {"base": Gradient("l2"), "noise": GaussianNoise(0.1)},
     "FunctionAttribution": {"function": named_function},
+    "RegionMap": {"base": Gradient("l2"), "regions": Grid(2)},
     "AttributionObjective": {"attribution": GradientMap()},
 }
 
@@ -208,6 +210,8 @@ REPRS = [
     "Occlusion(channels='abs_sum', fill=0.5, layer='input', max_batch=None, score='logit', stride=(8, 8), "
     "upsample=True, window=(16, 16))",
     "ProbabilityGradient(channels='l2', temperature=1.0)",
+    "RegionMap(base=Gradient(channels='l2', layer='input', upsample=True), channels='l2', pooling='mean', "
+    "regions=Grid(cells=2))",
     "ScoreCAM(channels='sum', layer='final', max_batch=None, relu=True, score='logit', upsample=True)",
     "SmoothGrad(base=Gradient(channels='l2', layer='input', upsample=True), channels='l2', draws=16, max_batch=None, "
     "noise=GaussianNoise(sigma=0.1), seed=0)",
