@@ -198,6 +198,13 @@ class Certificate(Settings, Frozen, ABC):
                 f"{exact(self.alpha)}; give a larger alpha or fewer samples"
             )
 
+    def check_regions(self) -> None:
+        """Refuse maps whose pixels are regions of the image, where the settings need maps of the image plane.
+
+        Raises:
+            InputError: Naming the setting.
+        """
+
     def check_device(self, device: torch.device) -> None:
         """Refuse a device on which the samples cannot be counted.
 

@@ -95,3 +95,20 @@ def shares_of(claims: Sequence[Claim]) -> tuple[float, ...]:
     shares = [claim.weight / total for claim in claims]
     excess = max(1.0, math.fsum(shares))  # of rounding
     return tuple(share / excess for share in shares)
+
+
+def check_plane(claims: Sequence[Claim]) -> None:
+    """Refuse claims about places in the image, where the pixels of a map are regions.
+
+    Args:
+        claims: The claims.
+
+    Raises:
+        InputError: Naming the first such claim.
+    """
+    for claim in claims:
+        if claim.number.needs_plane:
+            raise InputError(
+                f"claim {claim.name!r}: {claim.number!r} is about places in the image, but each pixel of these maps is "
+                "a region; certify the method without regions, or use a number such as Gini"
+            )

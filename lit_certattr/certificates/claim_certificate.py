@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.certificates.base import Certificate, check_float64
-from lit_certattr.certificates.claim import Claim, check_claims, shares_of
+from lit_certattr.certificates.claim import Claim, check_claims, check_plane, shares_of
 from lit_certattr.certificates.claim_result import ClaimResult, mean_lower
 from lit_certattr.certificates.claims_accumulator import ClaimsAccumulator
 from lit_certattr.certificates.claims_result import ClaimsResult
@@ -135,6 +135,10 @@ class ClaimCertificate(Certificate):
                 "largest": tuple(high for _, high in ranges),
             }
         )
+
+    @override
+    def check_regions(self) -> None:
+        check_plane(self._claims)
 
     @override
     def check_device(self, device: torch.device) -> None:

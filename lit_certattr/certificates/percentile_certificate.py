@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.certificates.base import Certificate, check_float64
-from lit_certattr.certificates.claim import Claim, check_claims, shares_of
+from lit_certattr.certificates.claim import Claim, check_claims, check_plane, shares_of
 from lit_certattr.certificates.claim_certificate import claim_fields, claim_measures
 from lit_certattr.certificates.claims_accumulator import ClaimsAccumulator
 from lit_certattr.certificates.measures import Measure
@@ -122,6 +122,10 @@ class PercentileCertificate(Certificate):
             "budget": math.inf if self.budget is None else float(self.budget),
         }
         return super().fixed(noise, map_shape, dimension, num_samples, share) | claim_fields(self._claims) | own
+
+    @override
+    def check_regions(self) -> None:
+        check_plane(self._claims)
 
     @override
     def check_device(self, device: torch.device) -> None:

@@ -392,6 +392,8 @@ class Certifier:
         accumulators = {}
         for name, certificate in self.certificates.items():
             certificate.check_device(image.device)
+            if self.attribution.partition is not None:
+                certificate.check_regions()
             accumulators[name] = certificate.start(self.noise, map_shape, image.numel()).to(image.device)
         return accumulators
 

@@ -28,6 +28,8 @@ class Number(Settings, Frozen, ABC):
     """Smallest value; ``None`` for a number without a range."""
     high: ClassVar[float | None] = 1.0
     """Largest value; ``None`` for a number without a range."""
+    needs_plane: ClassVar[bool] = True
+    """Whether it depends on where a pixel lies, so that it means nothing for a map whose pixels are regions."""
     binary: ClassVar[bool] = False
     """Whether it takes the values 0 and 1 only."""
 

@@ -1,6 +1,7 @@
 """How spread out a map is: the entropy of its energy."""
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ class Entropy(Number):
         >>> Entropy()(torch.tensor([[[1.0, 1.0, 0.0, 0.0]]]))
         tensor([0.5000])
     """
+
+    needs_plane: ClassVar[bool] = False
 
     def __init__(self, sign: Sign = "absolute") -> None:
         self.sign = check_sign(sign)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,8 @@ class FunctionNumber(Number):
     Raises:
         InputError: If the function is none, or the range is empty or has one end only.
     """
+
+    needs_plane: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """How concentrated a map is: the Gini index of the sizes of its values."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -17,6 +19,8 @@ class Gini(Number):
         >>> Gini()(torch.tensor([[[0.0, 0.0], [0.0, 5.0]]]))
         tensor([0.7500])
     """
+
+    needs_plane: ClassVar[bool] = False
 
     @override
     def values(self, maps: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """How many of the K largest pixels of a map are among the K largest of a reference."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 from typing_extensions import override
@@ -27,6 +28,8 @@ class OverlapWith(Number):
         >>> OverlapWith([[3, 2, 1, 0]], top_k=2)(torch.tensor([[[3.0, 1.0, 2.0, 0.0]]]))
         tensor([0.5000])
     """
+
+    needs_plane: ClassVar[bool] = False
 
     def __init__(self, reference: Rows, top_k: float) -> None:
         self.reference, self.top_k = reference, top_k

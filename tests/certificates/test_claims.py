@@ -8,12 +8,15 @@ import pytest
 import torch
 from scipy.stats import beta, norm
 
+from lit_certattr import Certifier
+from lit_certattr.attribution import Gradient, RegionMap
 from lit_certattr.certificates import Claim, ClaimCertificate, load_results, quantities_of, save_results
 from lit_certattr.certificates.claim import shares_of
 from lit_certattr.certificates.claim_quantity import MeanNumber
 from lit_certattr.certificates.claim_result import mean_lower
 from lit_certattr.errors import InputError
 from lit_certattr.numbers import Box, CentreOfMass, EnergyInside, FunctionNumber, Gini, PointingGame
+from lit_certattr.regions import Grid
 from lit_certattr.settings.revived import UnknownClass, revived
 from lit_certattr.smoothing import GaussianNoise, MapBlock, uniform_levels
 from lit_certattr.statistics import clopper_pearson_lower, clopper_pearson_upper, shift
@@ -306,3 +309,15 @@ def test_the_number_itself_is_attacked_in_both_directions():
     assert below.objective(torch.device("cpu")).value(maps).item() == pytest.approx(-0.375)
     assert above.objective(torch.device("cpu")).value(maps).item() == pytest.approx(0.875)
     assert MeanNumber(Gini(), 1).surrogate(maps).isfinite()
+
+
+@pytest.mark.parametrize("number", [EnergyInside(LEFT), PointingGame(LEFT), Gini()], ids=repr)
+def test_a_box_means_nothing_where_pixels_are_regions(number):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2), torch.nn.Tanh(), torch.nn.Linear(2, 2))
+    method, certificate = RegionMap(Gradient(), Grid(2)), ClaimCertificate([Claim("mine", number)])
+    certifier = Certifier(method, NOISE, [certificate], num_samples=50)
+    if isinstance(number, Gini):
+        assert certifier(network.eval(), torch.rand(1, 1, 4, 4))[0]["claims"].map_shape == (1, 4)
+        return
+    with pytest.raises(InputError, match=r"'mine'.*is about places in the image"):
+        certifier(network.eval(), torch.rand(1, 1, 4, 4))
