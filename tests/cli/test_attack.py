@@ -195,7 +195,7 @@ def test_other_settings_are_refused_until_they_may_overwrite(attacked, capsys):
 
 def test_an_audit_does_not_mind_the_attacks_and_a_new_run_takes_them_away(attacked, finished, capsys):
     main(["audit", str(attacked.path)])
-    assert "attack/ holds attacks" in capsys.readouterr().out
+    assert "attack/ contains attacks" in capsys.readouterr().out
     config, checkpoint = finished.parent / "digits.yaml", finished.parent / "digits.ckpt"
     main(["run", f"--config={config}", f"--checkpoint={checkpoint}", f"--output={attacked.path}",
           "--certifier.seed=9", "--overwrite=true"])  # fmt: skip
