@@ -32,6 +32,7 @@ from lit_certattr.attribution import (
     MoreauGrad,
     Occlusion,
     ProbabilityGradient,
+    RegionMap,
     ScoreCAM,
     SmoothGrad,
     smooth_grad,
@@ -46,6 +47,7 @@ from lit_certattr.certificates import (
 )
 from lit_certattr.certification import Certifier
 from lit_certattr.models import CifarResNet
+from lit_certattr.regions import Grid
 from lit_certattr.smoothing import (
     Draw,
     GaussianNoise,
@@ -141,6 +143,7 @@ METHODS = [
     LRP(),
     MoreauGrad(steps=2, average=1, num_samples=2, sparsity=0.01, group=2),
     SmoothGrad(Gradient(), GaussianNoise(0.1), draws=2),
+    RegionMap(Gradient(), Grid(2)),
 ]
 
 
@@ -173,6 +176,7 @@ def _sample(net, method):
     accumulator = certificate.start(GaussianNoise(0.25), (16, 16), image.numel())
     stream = noisy_images(image, GaussianNoise(0.25), image_id="a", num_samples=10, batch_size=5)
     with torch.no_grad():
+        method = method.placed(image, "a")  # as the certifier does before it samples
         method(net, image[None], targets[:1])
         for block in stream:
             maps = watched(lambda block=block: method(net, block, targets))

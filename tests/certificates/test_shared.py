@@ -221,9 +221,12 @@ def test_a_result_that_could_not_be_concluded_leaves_the_samples():
     assert plain(accumulator.result(0.5)) == plain(whole.result(0.5))
 
 
-def test_the_example_of_the_page_runs(capsys):
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    exec(example, found := {})
+def test_the_examples_of_the_page_run(capsys):
+    found = {}
+    for example in re.findall(
+        r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL
+    ):  # each has the names of those before
+        exec(example, found)
     assert found["result"].num_samples == 500
     assert "0.999" in capsys.readouterr().out
 

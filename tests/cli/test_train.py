@@ -254,4 +254,4 @@ def test_help_teaches(here, capsys):
     assert "\n  train.py fit --config configs/train/mnist5k_noise.yaml\n" in out
     assert "lit_certattr.models.SmallCNN" in out
     assert "torch.nn.Linear" not in out
-    assert "The loss it is trained on." in out
+    assert "The training loss." in out
