@@ -143,7 +143,7 @@ METHODS = [
     LRP(),
     MoreauGrad(steps=2, average=1, num_samples=2, sparsity=0.01, group=2),
     SmoothGrad(Gradient(), GaussianNoise(0.1), draws=2),
-    RegionMap(Gradient(), Grid(2)),
+    RegionMap(Gradient(), Grid(4)),
 ]
 
 
@@ -173,11 +173,11 @@ def test_methods(net, method, max_batch):
 def _sample(net, method):
     image, targets = torch.rand(3, 16, 16), torch.full((5,), 2)
     certificate = PixelCertificate([0.5, 0.1])
-    accumulator = certificate.start(GaussianNoise(0.25), (16, 16), image.numel())
     stream = noisy_images(image, GaussianNoise(0.25), image_id="a", num_samples=10, batch_size=5)
     with torch.no_grad():
         method = method.placed(image, "a")  # as the certifier does before it samples
-        method(net, image[None], targets[:1])
+        clean_map = method(net, image[None], targets[:1])
+        accumulator = certificate.start(GaussianNoise(0.25), clean_map.shape[1:], image.numel())
         for block in stream:
             maps = watched(lambda block=block: method(net, block, targets))
             watched(lambda maps=maps: accumulator.update(MapBlock(maps)))
