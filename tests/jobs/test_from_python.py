@@ -88,7 +88,7 @@ def test_num_samples_and_seed_take_the_place_of_the_certifiers(tmp_path):
 def test_a_class_that_files_would_take_for_another_one_is_refused_before_sampling(tmp_path):
     noise = type("GaussianNoise", (GaussianNoise,), {"__module__": "somewhere"})(0.3)
     namesake = type("PixelResult", (PixelCertificate.result,), {"__module__": "somewhere"})
-    certificate = type("Mine", (PixelCertificate,), {"result": namesake})()
+    certificate = type("CertificateOfANamesake", (PixelCertificate,), {"result": namesake})()
     for law, kind, name in (
         (noise, PixelCertificate(), "GaussianNoise"),
         (_certifier().noise, certificate, "PixelResult"),
