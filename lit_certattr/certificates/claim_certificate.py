@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lit_certattr.certificates.base import Certificate, check_float64
-from lit_certattr.certificates.claim import Claim, check_claims, check_plane, shares_of
+from lit_certattr.certificates.claim import Claim, check_claims, shares_of
 from lit_certattr.certificates.claim_result import ClaimResult, mean_lower
 from lit_certattr.certificates.claims_accumulator import ClaimsAccumulator
-from lit_certattr.certificates.claims_result import ClaimsResult
-from lit_certattr.certificates.measures import Measure, NumberMeasure
+from lit_certattr.certificates.claims_certificate import ClaimsCertificate, fewest
 from lit_certattr.errors import InputError
 from lit_certattr.numbers import Gini
 from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, MapBlock, Noise
@@ -23,7 +21,7 @@ Bound = Literal["betting", "clopper_pearson"]
 """How the mean of a number that is not 0/1 is bounded."""
 
 
-class ClaimCertificate(Certificate):
+class ClaimCertificate(ClaimsCertificate):
     r"""Certified claims about the mean, over the noise, of numbers of the map.
 
     What it says: with probability at least :math:`1 - \alpha`, for all claims and all radii r at once, under every
@@ -92,10 +90,6 @@ class ClaimCertificate(Certificate):
         return tuple("clopper_pearson" if claim.number.binary else self.bound for claim in self._claims)
 
     @override
-    def measures(self) -> Sequence[Measure]:
-        return claim_measures(self._claims)
-
-    @override
     def start(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0
     ) -> "ClaimAccumulator":
@@ -103,8 +97,7 @@ class ClaimCertificate(Certificate):
 
     @override
     def conditions(self) -> dict[str, Any]:
-        settings: dict[str, Any] = {"claims": [claim.settings() for claim in self._claims]}
-        return settings | ({"dither": GENERATOR} if self.bound == "clopper_pearson" else {})
+        return super().conditions() | ({"dither": GENERATOR} if self.bound == "clopper_pearson" else {})
 
     def smallest_num_samples(self, num_pixels: int, share: float = 1.0) -> int:
         """Fewest samples with which one of the claims can hold, or a mean above one half can be shown.
@@ -113,85 +106,24 @@ class ClaimCertificate(Certificate):
             num_pixels: Pixels of a map; the number does not depend on it.
             share: Share of alpha that the result may err with.
         """
-        fewest = []
+        needed = []
         for claim, part, bound in zip(self._claims, shares_of(self._claims), self.bounds, strict=True):
             low, high = range_of(claim)
             sides = [(claim.low - low) / (high - low), 1 - (claim.high - low) / (high - low)]
             asked = max([0.0, *(one for one in sides if math.isfinite(one))]) or 0.5
-            fewest.append(_fewest(asked, self.alpha * share * part / 2, bound))
-        return min(fewest)
+            needed.append(_fewest_ones(asked, self.alpha * share * part / 2, bound))
+        return min(needed)
 
     @override
     def fixed(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None, num_samples: int, share: float
     ) -> dict[str, Any]:
         ranges = [range_of(claim) for claim in self._claims]
-        return (
-            super().fixed(noise, map_shape, dimension, num_samples, share)
-            | claim_fields(self._claims)
-            | {
-                "bound": self.bounds,
-                "smallest": tuple(low for low, _ in ranges),
-                "largest": tuple(high for _, high in ranges),
-            }
-        )
-
-    @override
-    def check_regions(self) -> None:
-        check_plane(self._claims)
-
-    @override
-    def check_device(self, device: torch.device) -> None:
-        check_float64(self, device)
-
-
-def claim_fields(claims: Sequence[Claim]) -> dict[str, Any]:
-    """Fields of a result that follow from its claims.
-
-    Args:
-        claims: The claims.
-    """
-    return {
-        "names": tuple(claim.name for claim in claims),
-        "words": tuple(claim.number.in_words() for claim in claims),
-        "at_least": tuple(claim.low for claim in claims),
-        "at_most": tuple(claim.high for claim in claims),
-        "shares": shares_of(claims),
-    }
-
-
-def claim_measures(claims: Sequence[Claim]) -> list[Measure]:
-    """One metric for each claim: the share of images for which it holds; the lower end for one without bounds.
-
-    Args:
-        claims: The claims.
-    """
-    return [NumberMeasure(f"claim_{metric_word(claim.name)}", _Value(index)) for index, claim in enumerate(claims)]
-
-
-def metric_word(name: str) -> str:
-    """A name as part of a metric's name.
-
-    Args:
-        name: Any line of text.
-
-    Example:
-        >>> metric_word("At least 60 % inside")
-        'at_least_60_inside'
-    """
-    return "_".join("".join(one if one.isalnum() else " " for one in name.lower()).split()) or "unnamed"
-
-
-class _Value:
-    """What a claim of a result is worth at a radius."""
-
-    def __init__(self, claim: int) -> None:
-        self.claim = claim
-
-    def __call__(self, result: ClaimsResult, radius: float) -> float:
-        if result.has_bounds(self.claim):
-            return float(result.holds(self.claim, radius))
-        return result.interval(self.claim, radius).low
+        return super().fixed(noise, map_shape, dimension, num_samples, share) | {
+            "bound": self.bounds,
+            "smallest": tuple(low for low, _ in ranges),
+            "largest": tuple(high for _, high in ranges),
+        }
 
 
 def range_of(claim: Claim) -> tuple[float, float]:
@@ -211,31 +143,19 @@ def range_of(claim: Claim) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _fewest(asked: float, level: float, bound: str) -> int:
-    """Fewest ones whose lower bound is above ``asked``."""
+def _fewest_ones(asked: float, level: float, bound: str) -> int:
+    """Fewest samples, all 1, whose lower bound is above ``asked``."""
 
     def enough(count: int) -> bool:
         return mean_lower(torch.ones(count, dtype=torch.float64), level, bound) > asked
 
-    most = 1
-    while not enough(most):
-        most *= 2
-    least = most // 2
-    while most - least > 1:
-        middle = (least + most) // 2
-        least, most = (least, middle) if enough(middle) else (middle, most)
-    return most
+    return fewest(enough)
 
 
 class ClaimAccumulator(ClaimsAccumulator[ClaimResult]):
     """The numbers of the samples, scaled to [0, 1]."""
 
     certificate: ClaimCertificate
-
-    @property
-    @override
-    def claims(self) -> Sequence[Claim]:
-        return self.certificate._claims
 
     @override
     def numbers(self, index: int, block: MapBlock) -> tuple[Tensor, Tensor]:

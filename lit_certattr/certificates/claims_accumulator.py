@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from lit_certattr.certificates.base import Accumulator
 from lit_certattr.certificates.claim import Claim
+from lit_certattr.certificates.claims_certificate import ClaimsCertificate
 from lit_certattr.certificates.claims_result import ClaimsResult
 from lit_certattr.smoothing import MapBlock, scaled_map
 
@@ -17,16 +18,18 @@ R = TypeVar("R", bound=ClaimsResult, covariant=True)
 
 
 class ClaimsAccumulator(Accumulator[R]):
-    """The numbers of the samples; a subclass says which claims they are of, and what a map without a number counts."""
+    """The numbers of the samples; a subclass says what a map without a number counts."""
+
+    certificate: ClaimsCertificate
 
     below: list[Tensor]
     above: list[Tensor]
     total: Tensor
 
     @property
-    @abstractmethod
     def claims(self) -> Sequence[Claim]:
         """The claims."""
+        return self.certificate._claims
 
     @abstractmethod
     def numbers(self, index: int, block: MapBlock) -> tuple[Tensor, Tensor]:

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lit_certattr.certificates.base import Certificate, check_float64
-from lit_certattr.certificates.claim import Claim, check_claims, check_plane, shares_of
-from lit_certattr.certificates.claim_certificate import claim_fields, claim_measures
+from lit_certattr.certificates.claim import Claim, check_claims, shares_of
 from lit_certattr.certificates.claims_accumulator import ClaimsAccumulator
-from lit_certattr.certificates.measures import Measure
+from lit_certattr.certificates.claims_certificate import ClaimsCertificate, fewest
 from lit_certattr.certificates.percentile_result import PercentileResult
 from lit_certattr.errors import InputError
 from lit_certattr.numbers import CentreOfMass
@@ -21,7 +19,7 @@ from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, MapBloc
 from lit_certattr.statistics import hoeffding_margin, quantile_lower_rank, quantile_upper_rank
 
 
-class PercentileCertificate(Certificate):
+class PercentileCertificate(ClaimsCertificate):
     r"""Certified claims about a percentile, over the noise, of any real number of the map.
 
     What it says: with probability at least :math:`1 - \alpha`, for all claims at once, the p-percentile of each number
@@ -77,18 +75,10 @@ class PercentileCertificate(Certificate):
         self._claims = check_claims(centre if claims is None else claims)
 
     @override
-    def measures(self) -> Sequence[Measure]:
-        return claim_measures(self._claims)
-
-    @override
     def start(
         self, noise: Noise, map_shape: Sequence[int], dimension: int | None = None, share: float = 1.0
     ) -> "PercentileAccumulator":
         return PercentileAccumulator(self, noise, map_shape, dimension, share)
-
-    @override
-    def conditions(self) -> dict[str, Any]:
-        return {"claims": [claim.settings() for claim in self._claims]}
 
     def smallest_num_samples(self, num_pixels: int, share: float = 1.0) -> int:
         """Fewest samples with which one of the claims has an interval with two ends at the image itself.
@@ -104,14 +94,7 @@ class PercentileCertificate(Certificate):
                 return hoeffding_margin(count, level) < min(p, 1 - p) - 1 / count
             return quantile_lower_rank(count, p, level) >= 1 and quantile_upper_rank(count, p, level) <= count
 
-        most = 1
-        while not enough(most):
-            most *= 2
-        least = most // 2
-        while most - least > 1:
-            middle = (least + most) // 2
-            least, most = (least, middle) if enough(middle) else (middle, most)
-        return most
+        return fewest(enough)
 
     @override
     def fixed(
@@ -121,26 +104,13 @@ class PercentileCertificate(Certificate):
             "probability": float(self.probability),
             "budget": math.inf if self.budget is None else float(self.budget),
         }
-        return super().fixed(noise, map_shape, dimension, num_samples, share) | claim_fields(self._claims) | own
-
-    @override
-    def check_regions(self) -> None:
-        check_plane(self._claims)
-
-    @override
-    def check_device(self, device: torch.device) -> None:
-        check_float64(self, device)
+        return super().fixed(noise, map_shape, dimension, num_samples, share) | own
 
 
 class PercentileAccumulator(ClaimsAccumulator[PercentileResult]):
     """The numbers of the samples as they are."""
 
     certificate: PercentileCertificate
-
-    @property
-    @override
-    def claims(self) -> Sequence[Claim]:
-        return self.certificate._claims
 
     @override
     def numbers(self, index: int, block: MapBlock) -> tuple[Tensor, Tensor]:

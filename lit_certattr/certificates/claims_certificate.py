@@ -1,0 +1,94 @@
+"""What the certificates of claims have in common: what is claimed, and what follows from it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from typing_extensions import override
+
+from lit_certattr.certificates.base import Certificate, check_float64
+from lit_certattr.certificates.claim import Claim, check_plane, shares_of
+from lit_certattr.certificates.claims_result import ClaimsResult
+from lit_certattr.certificates.measures import Measure, NumberMeasure
+from lit_certattr.smoothing import Noise
+
+
+class ClaimsCertificate(Certificate):
+    """Base of the certificates of named claims; a subclass sets ``_claims`` and says what is claimed of the numbers."""
+
+    _claims: Sequence[Claim]
+
+    @override
+    def measures(self) -> Sequence[Measure]:
+        return [
+            NumberMeasure(f"claim_{metric_word(claim.name)}", _Value(index)) for index, claim in enumerate(self._claims)
+        ]
+
+    @override
+    def conditions(self) -> dict[str, Any]:
+        return {"claims": [claim.settings() for claim in self._claims]}
+
+    @override
+    def fixed(
+        self, noise: Noise, map_shape: Sequence[int], dimension: int | None, num_samples: int, share: float
+    ) -> dict[str, Any]:
+        return super().fixed(noise, map_shape, dimension, num_samples, share) | {
+            "names": tuple(claim.name for claim in self._claims),
+            "words": tuple(claim.number.in_words() for claim in self._claims),
+            "at_least": tuple(claim.low for claim in self._claims),
+            "at_most": tuple(claim.high for claim in self._claims),
+            "shares": shares_of(self._claims),
+        }
+
+    @override
+    def check_regions(self) -> None:
+        check_plane(self._claims)
+
+    @override
+    def check_device(self, device: torch.device) -> None:
+        check_float64(self, device)
+
+
+def fewest(enough: Callable[[int], bool]) -> int:
+    """Smallest positive number that is enough, by doubling and halving.
+
+    Args:
+        enough: Whether a number is; all larger ones are then enough too.
+
+    Example:
+        >>> fewest(lambda count: count**2 >= 50)
+        8
+    """
+    most = 1
+    while not enough(most):
+        most *= 2
+    least = most // 2
+    while most - least > 1:
+        middle = (least + most) // 2
+        least, most = (least, middle) if enough(middle) else (middle, most)
+    return most
+
+
+def metric_word(name: str) -> str:
+    """A name as part of a metric's name.
+
+    Args:
+        name: Any line of text.
+
+    Example:
+        >>> metric_word("At least 60 % inside")
+        'at_least_60_inside'
+    """
+    return "_".join("".join(one if one.isalnum() else " " for one in name.lower()).split()) or "unnamed"
+
+
+class _Value:
+    """What a claim of a result is worth at a radius."""
+
+    def __init__(self, claim: int) -> None:
+        self.claim = claim
+
+    def __call__(self, result: ClaimsResult, radius: float) -> float:
+        if result.has_bounds(self.claim):
+            return float(result.holds(self.claim, radius))
+        return result.interval(self.claim, radius).low
