@@ -21,11 +21,8 @@ from lit_certattr.statistics.joint import false_certificates
 from lit_certattr.statistics.moments import bennett_margin, raw_moment_margin, second_moment_upper
 from lit_certattr.statistics.multiple import holm_threshold, two_label_holm
 from lit_certattr.statistics.quantiles import (
-    kolmogorov_band,
     quantile_lower_rank,
     quantile_upper_rank,
-    shifted_quantile_curve,
-    shifted_quantile_interval,
 )
 from lit_certattr.statistics.sequences import doubling_looks, kt_interval, kt_lower, look_share, union_lower
 from lit_certattr.statistics.shares import exact_share
@@ -44,7 +41,6 @@ __all__ = [
     "hoeffding_bentkus_lower",
     "hoeffding_margin",
     "holm_threshold",
-    "kolmogorov_band",
     "kt_interval",
     "kt_lower",
     "look_share",
@@ -53,8 +49,6 @@ __all__ = [
     "raw_moment_margin",
     "second_moment_upper",
     "shift",
-    "shifted_quantile_curve",
-    "shifted_quantile_interval",
     "smallest_sample_size",
     "smallest_significant_count",
     "two_label_holm",

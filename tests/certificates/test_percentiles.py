@@ -6,13 +6,13 @@ import attrs
 import numpy as np
 import pytest
 import torch
+from oracles.quantiles import shifted_quantile_curve, shifted_quantile_interval
 from scipy.stats import binom, kstwo, norm
 
 from lit_certattr.certificates import Claim, PercentileCertificate, load_results, save_results
 from lit_certattr.errors import InputError
 from lit_certattr.numbers import CentreOfMass, FunctionNumber
 from lit_certattr.smoothing import GaussianNoise
-from lit_certattr.statistics import shifted_quantile_curve, shifted_quantile_interval
 
 NOISE = GaussianNoise(0.5)
 
