@@ -26,13 +26,22 @@ from lit_certattr.metrics.lens_curves import (
     MeanLENSDissimilarity,
     MeanSetDifference,
 )
-from lit_certattr.metrics.localisation import CertifiedGridPG, EnergyInMask, GridPG, LocalisationMetric, PointingGame
+from lit_certattr.metrics.localisation import (
+    CertifiedGridPG,
+    EnergyInMask,
+    GridPG,
+    LocalisationMetric,
+    PointingGame,
+    RelevanceRankAccuracy,
+)
 from lit_certattr.metrics.map_pair_mean import MapPairMean, ScoreMean
 from lit_certattr.metrics.named_means import NamedMeans
 from lit_certattr.metrics.naming import certified_metrics, cosine_metrics, metric_name, metrics_for, overlap_metrics
 from lit_certattr.metrics.number import CertifiedNumber
 from lit_certattr.metrics.overlap import CertifiedOverlap, CertifiedOverlapCurve
 from lit_certattr.metrics.pixel import CertifiedFraction, CertifiedOneShare, MeanCertifiedRadius
+from lit_certattr.metrics.random_logit import RandomLogit
+from lit_certattr.metrics.sparseness import Sparseness
 
 __all__ = [
     "LENS",
@@ -76,9 +85,12 @@ __all__ = [
     "MeanSetDifference",
     "NamedMeans",
     "PointingGame",
+    "RandomLogit",
+    "RelevanceRankAccuracy",
     "RemovalMetric",
     "SameClassOverlap",
     "ScoreMean",
+    "Sparseness",
     "TopKIntersection",
     "certified_metrics",
     "cosine_metrics",

@@ -9,7 +9,13 @@ from torch import Tensor
 from lit_certattr.certificates import Result
 from lit_certattr.metrics.functional.certified import check_level, check_radius
 from lit_certattr.metrics.functional.certified_gridpg import certified_gridpg
-from lit_certattr.metrics.functional.localisation import Localisation, energy_in_mask, gridpg, pointing_game
+from lit_certattr.metrics.functional.localisation import (
+    Localisation,
+    energy_in_mask,
+    gridpg,
+    pointing_game,
+    relevance_rank_accuracy,
+)
 from lit_certattr.metrics.named_means import NamedMeans
 
 
@@ -108,6 +114,26 @@ class EnergyInMask(LocalisationMetric):
     def update(self, maps: Tensor, masks: Tensor) -> None:
         """Add maps ``[B, H, W]`` and the boolean masks ``[B, H, W]`` of their objects."""
         self.add_all(energy_in_mask(maps, masks))
+
+
+class RelevanceRankAccuracy(LocalisationMetric):
+    """Share of the K largest pixels of a map that lie in a mask of K pixels, mean over maps.
+
+    See :func:`~lit_certattr.metrics.functional.relevance_rank_accuracy`.
+
+    Args:
+        **kwargs: Passed to :class:`torchmetrics.Metric`.
+
+    Raises:
+        InputError: On update, if maps or masks are unusable.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__("relevance_rank_accuracy", **kwargs)
+
+    def update(self, maps: Tensor, masks: Tensor) -> None:
+        """Add maps ``[B, H, W]`` and the boolean masks ``[B, H, W]`` of their objects."""
+        self.add_all(relevance_rank_accuracy(maps, masks))
 
 
 class CertifiedGridPG(NamedMeans):

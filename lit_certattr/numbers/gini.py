@@ -12,8 +12,7 @@ from lit_certattr.numbers.base import Number
 class Gini(Number):
     r"""Gini index of the absolute values of a map: near 0 if all pixels matter alike, near 1 if one matters alone.
 
-    :math:`\sum_i (2i - n - 1)\,a_{(i)} / (n \sum_i a_i)` for the n absolute values in rising order (Hurley & Rickard,
-    2009; the sparseness of Chalasani et al., 2020).
+    See :func:`gini_index` (Hurley & Rickard, 2009; the sparseness of Chalasani et al., 2020).
 
     Example:
         >>> Gini()(torch.tensor([[[0.0, 0.0], [0.0, 5.0]]]))
@@ -24,13 +23,32 @@ class Gini(Number):
 
     @override
     def values(self, maps: Tensor) -> Tensor:
-        ordered = maps.flatten(1).abs().sort(dim=1).values
-        n = ordered.shape[1]
-        ranks = 2 * torch.arange(1, n + 1, device=maps.device, dtype=ordered.dtype) - n - 1
-        total = ordered.sum(1)
-        index = (ordered * ranks).sum(1) / (n * torch.where(total > 0, total, 1.0))
-        return torch.where(total > 0, index.clamp(0, 1), torch.nan)
+        return gini_index(maps.flatten(1))
 
     @override
     def in_words(self) -> str:
         return "the Gini index of the absolute values of the map (1: concentrated, 0: spread evenly)"
+
+
+def gini_index(values: Tensor) -> Tensor:
+    r"""Gini index of the absolute values of each row.
+
+    :math:`\sum_i (2i - n - 1)\,a_{(i)} / (n \sum_i a_i)` for the n absolute values :math:`a_{(i)}` in rising order: 0
+    if all are equal, :math:`1 - 1/n` if all but one are 0. The scale of a row does not matter.
+
+    Args:
+        values: Rows of numbers ``[b, n]``, finite.
+
+    Returns:
+        Numbers in [0, 1), ``[b]``; NaN for a row of zeros.
+
+    Example:
+        >>> gini_index(torch.tensor([[0.0, 0.0, 0.0, -5.0], [2.0, 2.0, 2.0, 2.0]]))
+        tensor([0.7500, 0.0000])
+    """
+    ordered = values.abs().sort(dim=1).values
+    n = ordered.shape[1]
+    ranks = 2 * torch.arange(1, n + 1, device=values.device, dtype=ordered.dtype) - n - 1
+    total = ordered.sum(1)
+    index = (ordered * ranks).sum(1) / (n * torch.where(total > 0, total, 1.0))
+    return torch.where(total > 0, index.clamp(0, 1), torch.nan)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torchmetrics import MetricCollection
 
 from lit_certattr.errors import InputError
-from lit_certattr.metrics import EnergyInMask, GridPG, PointingGame
+from lit_certattr.metrics import EnergyInMask, GridPG, PointingGame, RelevanceRankAccuracy
 from lit_certattr.metrics.functional import (
     box_masks,
     cell_masks,
@@ -20,6 +20,7 @@ from lit_certattr.metrics.functional import (
     gridpg,
     pointing_game,
     random_maps,
+    relevance_rank_accuracy,
     removal_ranks,
 )
 
@@ -66,6 +67,19 @@ def test_each_image_equals_the_reference(seed, tolerance):
         assert float(pointing.uniform[i]) == pytest.approx(hits / 30)
 
 
+@given(st.integers(0, 2**31))
+def test_rank_accuracy_equals_a_count_in_the_sorted_list(seed):
+    maps, masks = random_case(seed, count=3, height=5, width=6)
+    maps = maps.round()  # with ties
+    found = relevance_rank_accuracy(maps, masks)
+    for i in range(3):
+        order = sorted(range(30), key=lambda place: (-float(maps[i].flatten()[place]), place))
+        size = int(masks[i].sum())
+        hits = sum(bool(masks[i].flatten()[place]) for place in order[:size])
+        assert float(found.map[i]) == pytest.approx(hits / size)
+        assert float(found.uniform[i]) == pytest.approx(size / 30)
+
+
 def test_gridpg_of_known_maps():
     cells = torch.arange(4)
     masks = cell_masks(cells, 6, 8)
@@ -88,7 +102,7 @@ def test_random_maps_reach_chance():
     maps = random_maps(20, 20, [f"image-{i}" for i in range(400)])
     masks = torch.zeros(400, 20, 20, dtype=torch.bool)
     masks[:, :5, :8] = True
-    for found in (energy_in_mask(maps, masks), pointing_game(maps, masks, 2)):
+    for found in (energy_in_mask(maps, masks), pointing_game(maps, masks, 2), relevance_rank_accuracy(maps, masks)):
         error = 4 * (float(found.uniform[0]) / 400) ** 0.5
         assert float(found.map.mean()) == pytest.approx(float(found.uniform[0]), abs=error)
 
@@ -110,6 +124,8 @@ def test_maps_that_point_nowhere_count_as_zero_and_are_counted():
     energy, pointing = energy_in_mask(maps, masks), pointing_game(maps, masks)
     assert (energy.map.tolist(), energy.empty.tolist()) == ([0, 0, 1, 1], [1, 1, 0, 0])
     assert (pointing.map.tolist(), pointing.empty.tolist()) == ([0, 0, 0, 1], [1, 1, 1, 0])
+    ranks = relevance_rank_accuracy(maps, masks)
+    assert (ranks.map.tolist(), ranks.empty.tolist()) == ([0, 0, 0, 1], [1, 1, 1, 0])
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
@@ -133,6 +149,7 @@ def test_classes_are_means_over_images_whatever_the_batches():
         (GridPG, {}, (grids, torch.tensor([0, 1, 2, 3, 0, 1])), lambda: gridpg(grids, [0, 1, 2, 3, 0, 1])),
         (PointingGame, {"tolerance": 1}, (maps, masks), lambda: pointing_game(maps, masks, 1)),
         (EnergyInMask, {}, (maps, masks), lambda: energy_in_mask(maps, masks)),
+        (RelevanceRankAccuracy, {}, (maps, masks), lambda: relevance_rank_accuracy(maps, masks)),
     ]
     for kind, settings, arguments, reference in cases:
         whole, parts = kind(**settings), kind(**settings)

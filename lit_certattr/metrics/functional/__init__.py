@@ -18,6 +18,7 @@ from lit_certattr.metrics.functional.certified_lens import (
     worst_lens_recall,
 )
 from lit_certattr.metrics.functional.class_overlap import ClassOverlap, class_overlap
+from lit_certattr.metrics.functional.concentration import Sparseness, sparseness
 from lit_certattr.metrics.functional.correlation import cosine_similarity, pearson, spearman
 from lit_certattr.metrics.functional.deletion import Areas, RemovalCurves, deletion, insertion
 from lit_certattr.metrics.functional.diverse import diverse_top_k
@@ -48,7 +49,9 @@ from lit_certattr.metrics.functional.localisation import (
     energy_in_mask,
     gridpg,
     pointing_game,
+    relevance_rank_accuracy,
 )
+from lit_certattr.metrics.functional.other_class import RandomLogits, random_logit
 from lit_certattr.metrics.functional.randomisation import RandomisationResult, parameter_randomisation
 from lit_certattr.metrics.functional.sensitivity import max_sensitivity
 from lit_certattr.metrics.functional.windows import neighbourhood
@@ -63,8 +66,10 @@ __all__ = [
     "LENSCurves",
     "LENSScores",
     "Localisation",
+    "RandomLogits",
     "RandomisationResult",
     "RemovalCurves",
+    "Sparseness",
     "SquareRemoval",
     "box_masks",
     "cell_masks",
@@ -106,9 +111,12 @@ __all__ = [
     "parameter_randomisation",
     "pearson",
     "pointing_game",
+    "random_logit",
     "random_maps",
+    "relevance_rank_accuracy",
     "removal_ranks",
     "smoothed_maps",
+    "sparseness",
     "spearman",
     "ssim",
     "top_k_intersection",

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lit_certattr.errors import InputError
-from lit_certattr.metrics.functional.baselines import centre_map, check_maps
+from lit_certattr.metrics.functional.baselines import centre_map, check_maps, removal_ranks
 
 
 class Localisation(NamedTuple):
@@ -18,8 +18,8 @@ class Localisation(NamedTuple):
         map: Of the map.
         centre: The same of :func:`~lit_certattr.metrics.functional.centre_map`.
         uniform: The same of a map without preference, i.e. chance.
-        empty: 1 where the map points nowhere (no positive value; for the pointing game a constant map). It counts
-            as 0 in ``map``.
+        empty: 1 where the map points nowhere (no positive value; for the pointing game and the rank accuracy a
+            constant map). It counts as 0 in ``map``.
     """
 
     map: Tensor
@@ -128,6 +128,42 @@ def pointing_game(maps: Tensor, masks: Tensor, tolerance: int = 0) -> Localisati
     )
 
 
+def relevance_rank_accuracy(maps: Tensor, masks: Tensor) -> Localisation:
+    r"""Share of the K largest pixels of a map that lie in a mask of K pixels, :math:`|S_K \cap M| / K`.
+
+    Unlike the energy it does not depend on the values, only on their order. Conventions: of tied pixels the first
+    counts, in reading order (elsewhere any may); signed values are ranked with their signs.
+
+    Args:
+        maps: Maps ``[B, H, W]``.
+        masks: Where the object is, boolean ``[B, H, W]``, no mask empty.
+
+    Returns:
+        Shares in [0, 1]. Chance is the share of the pixels that the mask covers. A constant map points nowhere.
+
+    Raises:
+        InputError: If maps are not finite, shapes differ, or a mask is empty.
+
+    Example:
+        >>> maps, masks = torch.tensor([[[3.0, 1.0, 2.0, 0.0]]]), torch.tensor([[[True, True, False, False]]])
+        >>> found = relevance_rank_accuracy(maps, masks)
+        >>> found.map.item(), found.uniform.item()
+        (0.5, 0.5)
+
+    Reference: Arras, Osman & Samek, "CLEVR-XAI: a benchmark dataset for the ground truth evaluation of neural network
+    explanations", Information Fusion 2022.
+    """
+    maps, masks = check_maps(maps), check_masks(masks, maps)
+    centre = centre_map(*maps.shape[1:]).to(maps.device).expand_as(maps)
+    constant = maps.flatten(1).amax(1) == maps.flatten(1).amin(1)
+    return Localisation(
+        map=_rank_share(maps, masks).masked_fill(constant, 0.0),
+        centre=_rank_share(centre, masks),
+        uniform=masks.float().mean((1, 2)),
+        empty=constant.float(),
+    )
+
+
 def cell_masks(cells: Tensor | Sequence[int], height: int, width: int) -> Tensor:
     """Masks of cells of a 2 x 2 mosaic.
 
@@ -210,6 +246,12 @@ def _positive_share(maps: Tensor, masks: Tensor) -> Tensor:
     positive = positive / positive.amax(1, keepdim=True).clamp(min=torch.finfo(maps.dtype).tiny)
     inside, total = (positive * masks.flatten(1)).sum(1), positive.sum(1)
     return (inside / torch.where(total > 0, total, 1)).float()
+
+
+def _rank_share(maps: Tensor, masks: Tensor) -> Tensor:
+    size = masks.sum((1, 2), keepdim=True)
+    top = removal_ranks(maps) < size
+    return (top & masks).sum((1, 2)).float() / size[:, 0, 0]
 
 
 def _first_maximum(flat: Tensor) -> Tensor:

@@ -120,13 +120,13 @@ def parameter_randomisation(
         with frozen(network):
             check_classes(network, images, targets)
             order = execution_order(network, images[:1])[::-1] if layers is None else _known(network, layers)
-            original = _explain(attribution, network, images, targets, max_batch)
+            original = explain(attribution, network, images, targets, max_batch)
             size = top_k_size(top_k, original[0].numel())
             rows = [_similarity(original, original, size)]
             for name in order:
                 key = image_key(seed, f"{name}\x00randomisation") >> 65  # 63 bits: what a generator takes
                 reinitialise(network.get_submodule(name), key, with_children=layers is not None)
-                maps = _explain(attribution, network, images, targets, max_batch)
+                maps = explain(attribution, network, images, targets, max_batch)
                 rows.append(_similarity(original, maps, size))
     signed, absolute, shared = (torch.stack(values) for values in zip(*rows, strict=True))
     return RandomisationResult(tuple(order), signed, absolute, shared, size / original[0].numel())
@@ -199,7 +199,16 @@ def _known(model: nn.Module, layers: Sequence[str]) -> list[str]:
     return list(layers)
 
 
-def _explain(attribution: Attribution, model: nn.Module, images: Tensor, targets: Tensor, max_batch: int) -> Tensor:
+def explain(attribution: Attribution, model: nn.Module, images: Tensor, targets: Tensor, max_batch: int) -> Tensor:
+    """Maps ``[B, H, W]`` of images, a few of them at a time.
+
+    Args:
+        attribution: The method.
+        model: The network, frozen.
+        images: Images ``[B, C, H, W]``.
+        targets: Explained classes ``[B]``.
+        max_batch: Most images explained at once.
+    """
     parts = zip(images.split(max_batch), targets.split(max_batch), strict=True)
     return torch.cat([attribution(model, group, labels) for group, labels in parts])
 
