@@ -25,7 +25,13 @@ import torch
 from torch import Tensor, nn
 
 from lit_certattr.attribution import Attribution, GradCAM, Gradient, IntegratedGradients, RegionMap, frozen
-from lit_certattr.certificates import Certificate, PixelCertificate, TopKOverlapCertificate
+from lit_certattr.certificates import (
+    Certificate,
+    PixelCertificate,
+    PixelResult,
+    TopKOverlapCertificate,
+    TopKOverlapResult,
+)
 from lit_certattr.data import Photographs
 from lit_certattr.models import EfficientNetLite0
 from lit_certattr.regions import Grid, Regions, Superpixels
@@ -100,6 +106,9 @@ def measure(network: nn.Module, image: Tensor, name: str, method: str, sigma: fl
     line: Line = {"photograph": name, "method": method, "sigma": sigma, "noisy accuracy": seen / num_samples}
     for key, accumulators in counted.items():
         half, quarter, overlap = (accumulators[which].compute() for which in CERTIFICATES)
+        assert isinstance(half, PixelResult)
+        assert isinstance(quarter, PixelResult)
+        assert isinstance(overlap, TopKOverlapResult)
         line[key] = {
             "values": half.num_pixels,
             "top half": float(half.one_share()[0]),
@@ -118,13 +127,14 @@ def run(output: Path, num_samples: int, methods: Sequence[str]) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     network, data = EfficientNetLite0().eval(), Photographs()
     data.setup("predict")
+    samples = data.predict_set
     known = {(line["photograph"], line["method"], line["sigma"]) for line in done[1:]}
     with output.open("a") as file, torch.no_grad(), frozen(network):
         if not done:
             file.write(json.dumps({"samples": num_samples}) + "\n")
         for method in methods:
             for sigma in SIGMAS:
-                for sample in (data.test_set[index] for index in range(len(data.test_set))):
+                for sample in (samples[index] for index in range(len(samples))):
                     if (str(sample.id), method, sigma) in known:
                         continue
                     line = measure(network, sample.image, str(sample.id), method, sigma, num_samples)
@@ -180,7 +190,7 @@ def _reached(lines: Sequence[Line]) -> bool:
         f"top half, gradient, mean over {len(lines)} photographs and sigmas: {100 * here:.1f} % by superpixels, "
         f"{100 * there:.1f} % by pixels: {here / max(there, 1e-9):.1f} times"
     )
-    return here >= GOAL * there
+    return bool(here >= GOAL * there)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """Attacks on smoothed explanations: expectation over transformation (EOT) with fresh noise at every step."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,14 @@ class SmoothedObjective(ABC):
         Args:
             maps: Noisy maps ``[draws, B, H, W]``.
         """
+
+    def has_gradient(self, map_shape: Sequence[int]) -> bool:
+        """Whether :meth:`surrogate` has a gradient; where it has none, only a random search can raise :meth:`value`.
+
+        Args:
+            map_shape: Height and width of the maps.
+        """
+        return True
 
 
 class NoisyMaps:

@@ -16,6 +16,7 @@ from lit_certattr.certificates.overlap_presentation import OverlapPresentation
 from lit_certattr.certificates.overlap_quantity import OverlapQuantity
 from lit_certattr.certificates.overlap_result import OverlapResult
 from lit_certattr.certificates.percentile_certificate import PercentileCertificate
+from lit_certattr.certificates.percentile_quantity import PercentileQuantity
 from lit_certattr.certificates.percentile_result import PercentileResult
 from lit_certattr.certificates.pixel import PixelCertificate
 from lit_certattr.certificates.pixel_presentation import PixelPresentation
@@ -49,6 +50,7 @@ __all__ = [
     "OverlapQuantity",
     "OverlapResult",
     "PercentileCertificate",
+    "PercentileQuantity",
     "PercentileResult",
     "PixelCertificate",
     "PixelPresentation",

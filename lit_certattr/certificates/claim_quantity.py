@@ -3,7 +3,7 @@ r"""Attacks on claims: the number itself is what is attacked, downwards for lowe
 *Error.* The lower or upper confidence bound of one mean at level ``error``, by the bound of the claim. ∎
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from typing_extensions import override
 from lit_certattr.attacks import SmoothedObjective
 from lit_certattr.certificates.claim import Claim
 from lit_certattr.certificates.claim_result import ClaimResult, mean_lower
+from lit_certattr.certificates.claims_result import ClaimsResult
 from lit_certattr.certificates.quantity import Evaluation, Quantity, Verdict, number, quantities_of
 from lit_certattr.certificates.result import Result
 from lit_certattr.numbers import Number
@@ -43,6 +44,10 @@ class MeanNumber(SmoothedObjective):
         """As in the base class; a map without a number is worth what helps the attacker."""
         return self._mean(maps, self.number(maps.flatten(0, 1)))
 
+    @override
+    def has_gradient(self, map_shape: Sequence[int]) -> bool:
+        return self.number.has_gradient(map_shape)
+
     def _mean(self, maps: Tensor, values: Tensor) -> Tensor:
         worst = self.number.low if self.sign < 0 else self.number.high
         filled = torch.where(torch.isnan(values), 0.0 if worst is None else worst, values)
@@ -72,6 +77,11 @@ class ClaimQuantity(Quantity):
     def name(self) -> str:  # type: ignore[override]
         """Which of the two."""
         return self.names[self.upwards]
+
+    @property
+    def claim(self) -> str:  # type: ignore[override]
+        """Name of the claim."""
+        return self.result.names[self.level]
 
     @property
     @override
@@ -124,12 +134,21 @@ class ClaimQuantity(Quantity):
         return Verdict(self.measure(evaluation.results, {}), number(upper))
 
 
-@quantities_of.register
-def _(result: ClaimResult, certificate: str) -> Iterator[Quantity]:
+def claims_of(result: ClaimsResult) -> Iterator[tuple[int, Claim]]:
+    """The claims of a result that its record describes, each with its index; not those of unknown classes.
+
+    Args:
+        result: A result with its record.
+    """
     for level, plain in enumerate(result.sampling.get("claims", ())):
         try:
-            claim = Claim(**revived(plain))
+            yield level, Claim(**revived(plain))
         except UnknownClass:  # a number that nobody has imported here
             continue
+
+
+@quantities_of.register
+def _(result: ClaimResult, certificate: str) -> Iterator[Quantity]:
+    for level, claim in claims_of(result):
         for upwards in (False, True):
             yield ClaimQuantity(certificate, result, level, claim.number, upwards)

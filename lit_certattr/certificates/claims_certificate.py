@@ -9,7 +9,7 @@ from typing_extensions import override
 from lit_certattr.certificates.base import Certificate, check_float64
 from lit_certattr.certificates.claim import Claim, check_plane, shares_of
 from lit_certattr.certificates.claims_result import ClaimsResult
-from lit_certattr.certificates.measures import Measure, NumberMeasure
+from lit_certattr.certificates.measures import ClaimMeasure, Measure, NumberMeasure
 from lit_certattr.smoothing import Noise
 
 
@@ -20,8 +20,14 @@ class ClaimsCertificate(Certificate):
 
     @override
     def measures(self) -> Sequence[Measure]:
+        words = [f"claim_{metric_word(claim.name)}" for claim in self._claims]
+        names = [
+            word if words.count(word) == 1 else f"{word}_{words[: index + 1].count(word)}"
+            for index, word in enumerate(words)
+        ]
         return [
-            NumberMeasure(f"claim_{metric_word(claim.name)}", _Value(index)) for index, claim in enumerate(self._claims)
+            ClaimMeasure(name, index) if claim.has_bounds else NumberMeasure(name, _LowerEnd(index))
+            for index, (name, claim) in enumerate(zip(names, self._claims, strict=True))
         ]
 
     @override
@@ -82,13 +88,11 @@ def metric_word(name: str) -> str:
     return "_".join("".join(one if one.isalnum() else " " for one in name.lower()).split()) or "unnamed"
 
 
-class _Value:
-    """What a claim of a result is worth at a radius."""
+class _LowerEnd:
+    """The lower end of the interval of a claim without bounds."""
 
     def __init__(self, claim: int) -> None:
         self.claim = claim
 
     def __call__(self, result: ClaimsResult, radius: float) -> float:
-        if result.has_bounds(self.claim):
-            return float(result.holds(self.claim, radius))
         return result.interval(self.claim, radius).low

@@ -21,7 +21,8 @@ from lit_certattr.certificates.presentation import (
     percent,
     present,
 )
-from lit_certattr.statistics.rounding import at_least, confidence, fixed_at_least
+from lit_certattr.statistics import clopper_pearson_interval
+from lit_certattr.statistics.rounding import at_least, confidence, fixed_at_least, percent_at_least, percent_at_most
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,6 +99,8 @@ class ClaimsPresentation(Presentation):
             own = table[table.level == claim]
             if self.result.has_bounds(claim):
                 tiles.append(Tile(percent((own.claim_radius > 0).mean()), f"of the images: {name} holds{suffix}"))
+                if len(own) > 1:
+                    tiles.append(self._counts(own.claim_verdict.tolist(), name, suffix))
             elif own.claim_lower.notna().any():
                 tiles.append(
                     Tile(fixed_at_least(own.claim_lower.mean()), f"mean certified lower end of {name}{suffix}")
@@ -105,6 +108,16 @@ class ClaimsPresentation(Presentation):
             else:
                 tiles.append(Tile("none", f"certified lower end of {name}{suffix}"))
         return tiles
+
+    def _counts(self, verdicts: Sequence[str], name: str, suffix: str) -> Tile:
+        """How many images have each verdict, and for which share of such images the claim would hold."""
+        holds, hidden = verdicts.count("holds"), verdicts.count("not shown")
+        low, high = clopper_pearson_interval(holds, len(verdicts))
+        return Tile(
+            f"{holds} / {hidden} / {len(verdicts) - holds - hidden}",
+            f"images: {name} holds / is not shown / is refuted{suffix}; if the images are a random sample, it is "
+            f"certified for {percent_at_least(low)} to {percent_at_most(high)} % of such images (95 % confidence)",
+        )
 
     @override
     def sheet(self, names: Sequence[str]) -> Sheet:
@@ -165,8 +178,13 @@ class ClaimsPresentation(Presentation):
     def paint_trend(self, axes: "Axes", index: int, curves: Array, suffix: str) -> None:
         radii, values = self.radii(), curves[:, :, 0]
         known = ~np.isnan(values).any(0)  # where every image has an end
-        label = "share of the images for which it holds" if self.result.has_bounds(index) else self.result.about()
-        if known.any():
+        label = "share of the images for which it holds, 95 %" if self.result.has_bounds(index) else self.result.about()
+        if self.result.has_bounds(index):
+            ends = [clopper_pearson_interval(int(column.sum()), len(column)) for column in values.T]
+            low, high = np.array(ends).T
+            axes.fill_between(radii, low, high, color=draw.OVERLAP, alpha=0.16, linewidth=0)
+            axes.plot(radii, values.mean(0), color=draw.OVERLAP, linewidth=1.7)
+        elif known.any():
             draw.paint_band(axes, radii[known], values[:, known], draw.OVERLAP, "")
         draw.style_curve(axes, "", label, radii[-1])
         if known.any() and values[:, known].max() > 1.02:

@@ -48,4 +48,16 @@ class NumberMeasure(NamedTuple):
     higher_is_better: bool | None = True
 
 
-Measure = LabelMeasure | OverlapMeasure | CosineMeasure | NumberMeasure
+class ClaimMeasure(NamedTuple):
+    """Whether a claim holds (:class:`~lit_certattr.certificates.ClaimsResult`): share of the images, and verdicts.
+
+    Attributes:
+        name: First word of the metrics' names.
+        claim: Index of the claim in the results.
+    """
+
+    name: str
+    claim: int
+
+
+Measure = LabelMeasure | OverlapMeasure | CosineMeasure | NumberMeasure | ClaimMeasure

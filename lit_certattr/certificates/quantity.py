@@ -66,6 +66,7 @@ class Quantity(ABC):
         name: What is counted, e.g. ``"important"``; one of :attr:`names`.
         level: Index of the level of K; 0 if there is only one.
         top_k: K as the user gave it; ``None`` if there is no K.
+        claim: Name of the claim that the user gave it; ``None`` where it has none.
         scale: The number of which shares are taken: K, the number of pixels, or 1.
         attack: Name of the attack on it; several quantities may share an attack.
         title: Title of its panel in a figure.
@@ -83,6 +84,7 @@ class Quantity(ABC):
     name: str
     level: int = 0
     top_k: float | None = None
+    claim: str | None = None
     scale: int = 1
 
     def __init__(self, certificate: str) -> None:

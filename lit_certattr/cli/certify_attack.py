@@ -10,13 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from lit_certattr.attacks import AttackConfig
-from lit_certattr.certificates.drawing import name_of
 from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.cli.words import add_import_word
 from lit_certattr.jobs import AttackReport, attack
 from lit_certattr.jobs.attacking import SEARCH
 from lit_certattr.jobs.trainer import is_first_process
-from lit_certattr.reports.attack_page import violation
+from lit_certattr.reports.attack_page import violation, what_of
 from lit_certattr.statistics.rounding import exact, fixed_at_least, fixed_at_most
 
 ATTACK_HELP = """Attack the certificates of a run, and compare certified lower bounds with attacked upper bounds.
@@ -100,10 +99,10 @@ def _print_means(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     table = Table("", "budget", "certified", "attacked", "at most", title="Means over the images")
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["certificate"], row["quantity"], row["top_k"], row["budget"]), []).append(row)
+        groups.setdefault((row["certificate"], what_of(row), row["budget"]), []).append(row)
     before = None
-    for (certificate, quantity, top_k, budget), own in groups.items():
-        what = f"{certificate}: {quantity}" + ("" if top_k is None else f", K = {name_of(top_k)}")
+    for (certificate, quantity, budget), own in groups.items():
+        what = f"{certificate}: {quantity}"
         if before not in (None, what):
             table.add_section()
         means = {key: sum(row[key] for row in own) / len(own) for key in ("certified", "attacked", "attacked_upper")}

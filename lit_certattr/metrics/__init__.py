@@ -12,6 +12,7 @@ from lit_certattr.metrics.agreement import (
     MapSSIM,
 )
 from lit_certattr.metrics.certified_lens import CertifiedLENSPrecision, CertifiedLENSRecall
+from lit_certattr.metrics.claim import CertifiedClaim, CertifiedClaimCurve, VerdictCount
 from lit_certattr.metrics.cosine import CertifiedCosine
 from lit_certattr.metrics.deletion import CertifiedDeletion, Deletion, Insertion, RemovalMetric
 from lit_certattr.metrics.faithfulness import Infidelity, MaxSensitivity
@@ -36,7 +37,14 @@ from lit_certattr.metrics.localisation import (
 )
 from lit_certattr.metrics.map_pair_mean import MapPairMean, ScoreMean
 from lit_certattr.metrics.named_means import NamedMeans
-from lit_certattr.metrics.naming import certified_metrics, cosine_metrics, metric_name, metrics_for, overlap_metrics
+from lit_certattr.metrics.naming import (
+    certified_metrics,
+    claim_metrics,
+    cosine_metrics,
+    metric_name,
+    metrics_for,
+    overlap_metrics,
+)
 from lit_certattr.metrics.number import CertifiedNumber
 from lit_certattr.metrics.overlap import CertifiedOverlap, CertifiedOverlapCurve
 from lit_certattr.metrics.pixel import CertifiedFraction, CertifiedOneShare, MeanCertifiedRadius
@@ -46,6 +54,8 @@ from lit_certattr.metrics.sparseness import Sparseness
 __all__ = [
     "LENS",
     "CentreShift",
+    "CertifiedClaim",
+    "CertifiedClaimCurve",
     "CertifiedCosine",
     "CertifiedDeletion",
     "CertifiedFraction",
@@ -92,7 +102,9 @@ __all__ = [
     "ScoreMean",
     "Sparseness",
     "TopKIntersection",
+    "VerdictCount",
     "certified_metrics",
+    "claim_metrics",
     "cosine_metrics",
     "metric_name",
     "metrics_for",

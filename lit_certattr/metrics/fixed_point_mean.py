@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import rank_zero_warn
 
-_ONE = 2**32
+ONE = 2**32
 """1.0 in the fixed-point sums: resolution 2e-10, room for a sum of 2e9."""
 
 
@@ -64,7 +64,7 @@ class FixedPointMean(Metric, ABC):
         """Add the numbers of some images, float ``[B]`` or ``[B, size]``."""
         values = values.detach().to(self.total.device)
         defined = values.isfinite()
-        fixed = (torch.where(defined, values, 0.0) * _ONE).round().long()
+        fixed = (torch.where(defined, values, 0.0) * ONE).round().long()
         # Not in place: a state reset under inference_mode would refuse it.
         self.total = self.total + fixed.sum(0)
         self.num_images = self.num_images + defined.sum(0)
@@ -74,7 +74,7 @@ class FixedPointMean(Metric, ABC):
         """The mean, float32; NaN before the first image that has the number."""
         if undefined := int(self.num_undefined.max()):
             rank_zero_warn(f"{type(self).__name__} is not defined for {undefined} images; the mean leaves them out")
-        return self.total.float() / (self.num_images.float() * _ONE)
+        return self.total.float() / (self.num_images.float() * ONE)
 
     def set_dtype(self, dst_type: str | torch.dtype) -> Self:
         """Does nothing: the states are integers, whatever the precision of the network."""

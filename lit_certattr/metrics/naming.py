@@ -7,8 +7,16 @@ from decimal import Decimal
 from torchmetrics import Metric, MetricCollection
 
 from lit_certattr.certificates import Certificate
-from lit_certattr.certificates.measures import CosineMeasure, LabelMeasure, Measure, NumberMeasure, OverlapMeasure
+from lit_certattr.certificates.measures import (
+    ClaimMeasure,
+    CosineMeasure,
+    LabelMeasure,
+    Measure,
+    NumberMeasure,
+    OverlapMeasure,
+)
 from lit_certattr.errors import InputError
+from lit_certattr.metrics.claim import VERDICTS, CertifiedClaim, VerdictCount
 from lit_certattr.metrics.cosine import CertifiedCosine
 from lit_certattr.metrics.number import CertifiedNumber
 from lit_certattr.metrics.overlap import CertifiedOverlap
@@ -108,6 +116,37 @@ def cosine_metrics(radii: Sequence[float]) -> MetricCollection:
     return MetricCollection(metrics)  # type: ignore[arg-type]
 
 
+def claim_metrics(radii: Sequence[float], name: str, claim: int | str) -> MetricCollection:
+    """The metrics of a claim with bounds.
+
+    For each radius ``name_r0_10``, the share of the images whose claim holds there, and ``name_r0_10_low`` and
+    ``name_r0_10_high``, the ends of its 95 % interval (:class:`CertifiedClaim`); and the number of images of each
+    verdict, ``name_holds``, ``name_not_shown`` and ``name_refuted``.
+
+    Args:
+        radii: Budgets in pixel l2 units.
+        name: First word of the metrics' names.
+        claim: Index or name of the claim.
+
+    Raises:
+        InputError: If a radius is NaN, infinite, negative or given twice.
+
+    Example:
+        >>> list(claim_metrics([0.1], "claim_left", 0))[:3]
+        ['claim_left_holds', 'claim_left_not_shown', 'claim_left_r0_10']
+    """
+    metrics: dict[str, Metric] = {}
+    for radius in _distinct(radii):
+        whole = metric_name(name, radius)
+        metrics[whole] = CertifiedClaim(claim, radius)
+        metrics[f"{whole}_low"] = CertifiedClaim(claim, radius, "low")
+        metrics[f"{whole}_high"] = CertifiedClaim(claim, radius, "high")
+    for verdict in VERDICTS:
+        word = verdict.split(" at ")[0].replace(" ", "_")
+        metrics[f"{name}_{word}"] = VerdictCount(claim, verdict)
+    return MetricCollection(metrics)  # type: ignore[arg-type]
+
+
 def metrics_for(certificate: Certificate, radii: Sequence[float]) -> MetricCollection | None:
     """The metrics of a certificate at these radii; ``None`` for a kind that names none.
 
@@ -132,6 +171,8 @@ def _metrics_of(measure: Measure, radii: Sequence[float]) -> MetricCollection:
             return overlap_metrics(radii, top_k, name, norm)
         case CosineMeasure():
             return cosine_metrics(radii)
+        case ClaimMeasure(name, claim):
+            return claim_metrics(radii, name, claim)
         case NumberMeasure(name, _, top_k):
             numbers = {
                 metric_name(name, radius, top_k): CertifiedNumber(measure, radius) for radius in _distinct(radii)

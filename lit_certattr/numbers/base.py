@@ -72,6 +72,24 @@ class Number(Settings, Frozen, ABC):
         """
         return self(maps)
 
+    def has_gradient(self, map_shape: Sequence[int]) -> bool:
+        """Whether :meth:`soft` has a gradient that an attack can follow, tried on random maps.
+
+        Without one, as for numbers that count or round, an attack searches at random.
+
+        Args:
+            map_shape: Height and width of the maps.
+        """
+        maps = torch.randn((16, *map_shape), generator=torch.Generator().manual_seed(0)).requires_grad_()
+        with torch.enable_grad():
+            try:
+                values = self.soft(maps)
+                values = values[torch.isfinite(values)].sum()
+                (gradient,) = torch.autograd.grad(values, maps)
+            except RuntimeError:  # of torch: the function leaves the graph, e.g. by NumPy
+                return False
+        return bool(torch.isfinite(gradient).all() and gradient.any())
+
     def check(self, map_shape: Sequence[int]) -> None:
         """Refuse settings that do not fit maps of a shape.
 

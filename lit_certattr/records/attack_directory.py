@@ -27,7 +27,8 @@ def schema() -> pa.Schema:
     """Columns and types of ``sandwich.parquet``; one row per image, quantity and budget.
 
     ``quantity`` is ``important`` or ``unimportant`` (pixels that keep this label), ``overlap`` or ``cosine``. Numbers
-    are shares of ``size`` (K; all pixels; K; 1).
+    are shares of ``size`` (K; all pixels; K; 1). Of a claim, whose name is in ``claim``, it is ``number`` or
+    ``percentile``, pushed down, or ``one minus number`` or ``percentile from above``, pushed up.
 
     - ``certified``: certified lower bound at the l2 length ``budget``.
     - ``attacked``: estimate of the quantity under the worst perturbation that was found within the budget (for each
@@ -42,7 +43,7 @@ def schema() -> pa.Schema:
     real = ("budget", "certified", "attacked", "attacked_upper", "gap", "random")
     return pa.schema(
         [(name, pa.string()) for name in text]
-        + [("level", pa.int64()), ("top_k", pa.float64()), ("size", pa.int64())]
+        + [("level", pa.int64()), ("top_k", pa.float64()), ("claim", pa.string()), ("size", pa.int64())]
         + [(name, pa.float64()) for name in real]
         + [("attack", pa.string()), ("contradicted", pa.int64()), ("num_samples", pa.int64()), ("seed", pa.int64())]
     )

@@ -68,18 +68,32 @@ def violation(row: Mapping[str, Any]) -> str:
     Args:
         row: Row of the table, see :func:`lit_certattr.records.attack_directory.schema`.
     """
-    level = "" if row["top_k"] is None else f", K = {name_of(row['top_k'])}"
     claims = f" ({row['contradicted']} pixels)" if row["quantity"] in pixelwise_names() else ""
     return (
-        f"{row['id']}, {row['certificate']}: {row['quantity']}{level}, budget {exact(row['budget'])}: certified "
+        f"{row['id']}, {row['certificate']}: {what_of(row)}, budget {exact(row['budget'])}: certified "
         f"{exact(row['certified'])}, but at most {exact(row['attacked_upper'])} remains under attack{claims}"
     )
+
+
+def what_of(row: Mapping[str, Any]) -> str:
+    """What a row is about: the quantity, with its K or the name of its claim.
+
+    Args:
+        row: Row of the table, see :func:`lit_certattr.records.attack_directory.schema`.
+
+    Example:
+        >>> what_of({"quantity": "important", "top_k": 0.25, "claim": None})
+        'important, K = 25 %'
+    """
+    claim = "" if row.get("claim") is None else f"{row['claim']}, "
+    return f"{claim}{row['quantity']}" + ("" if row["top_k"] is None else f", K = {name_of(row['top_k'])}")
 
 
 def _panel(directory: AttackDirectory, record: Record, sandwich: ImageSandwich) -> dict[str, str]:
     """Draw the curves of one image and its worst perturbation at the largest budget."""
     largest = max(one.budget for one in sandwich.candidates)
-    shown = next(index for index, one in enumerate(sandwich.candidates) if one.budget == largest and not one.random)
+    attacked = [index for index, one in enumerate(sandwich.candidates) if one.budget == largest]
+    shown = min(attacked, key=lambda index: sandwich.candidates[index].random)
     png = render(sandwich_figure(series([(record.results, sandwich.rows)])), dpi=110)
     directory.write_figure(f"{record.id}.png", png)
     pair = perturbation_figure(
@@ -91,7 +105,7 @@ def _panel(directory: AttackDirectory, record: Record, sandwich: ImageSandwich) 
     picture = render(pair, dpi=110)
     directory.write_figure(f"{record.id}-perturbed.png", picture)
     worst = "; ".join(
-        f"{row['quantity']}: certified {at_least(row['certified'])}, attacked {at_most(row['attacked'])}"
+        f"{what_of(row)}: certified {at_least(row['certified'])}, attacked {at_most(row['attacked'])}"
         for row in sandwich.rows
         if row["budget"] == largest
     )
@@ -122,9 +136,8 @@ def _table(table: pa.Table) -> Table:
     columns = [Column("certificate", text=True), Column("quantity", text=True), *(Column(head) for head in heads)]
     columns.append(Column("contradicted claims"))
     cells = []
-    for (certificate, quantity, _, budget), rows in groups.items():
-        top_k = rows[0]["top_k"]
-        what = quantity + ("" if top_k is None else f", K = {name_of(top_k)}")
+    for (certificate, _, _, budget), rows in groups.items():
+        what = what_of(rows[0])
         keys = ["certified", *(["random"] if random else []), "attacked", "attacked_upper", "gap"]
         means = [math.fsum(row[key] for row in rows) / len(rows) for key in keys]
         fallen = sum(row["contradicted"] for row in rows)

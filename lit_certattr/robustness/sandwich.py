@@ -80,7 +80,8 @@ class SandwichAttack:
         judge_draws: Noisy maps that judge a point during the search.
         keep_label: Whether only points count that get the same prediction as the clean image. Certificates do not
             assume this.
-        random_search: Whether to run, beside every attack, a random search with the same number of points.
+        random_search: Whether to run, beside every attack, a random search with the same number of points. A number
+            without a gradient is attacked by the random search in any case.
 
     Raises:
         InputError: If a setting is out of range.
@@ -171,7 +172,7 @@ class SandwichAttack:
             model = self.certifier.network(model, image[None])
             found = [(Candidate(0.0, "none", False, 0.0), image)]
             for name, quantity in self._attacks(asked).items():
-                for random, config in self.searches.items():
+                for random, config in self._searches(quantity, results).items():
                     for budget in self.budgets:
                         point = self._search(model, image, target, quantity, replace(config, eps=budget), on_passes)
                         length = float(distance(point[None], image[None], "l2"))
@@ -196,6 +197,13 @@ class SandwichAttack:
         for quantity in asked:
             named.setdefault(quantity.attack, quantity)
         return named if self.keep_label else named | {PREDICTION: None}
+
+    def _searches(self, quantity: Quantity | None, results: Mapping[str, Result]) -> dict[bool, AttackConfig]:
+        """The searches for one quantity; the random one alone for a goal that has no gradient."""
+        height, width = _smoothed(results).shape
+        if quantity is None or quantity.objective(torch.device("cpu")).has_gradient((height, width)):
+            return self.searches
+        return {True: self.config.random_search()}
 
     def _search(
         self,
@@ -255,6 +263,7 @@ class SandwichAttack:
             "quantity": quantity.name,
             "level": quantity.level,
             "top_k": quantity.top_k,
+            "claim": quantity.claim,
             "size": quantity.scale,
             "budget": budget,
             "certified": quantity.share(certified),

@@ -3,6 +3,7 @@
 from lit_certattr.statistics.betting import betting_lower
 from lit_certattr.statistics.binomial import (
     binomial_tail,
+    clopper_pearson_interval,
     clopper_pearson_lower,
     clopper_pearson_upper,
     smallest_sample_size,
@@ -32,6 +33,7 @@ __all__ = [
     "betting_lower",
     "binomial_tail",
     "chernoff_lower",
+    "clopper_pearson_interval",
     "clopper_pearson_lower",
     "clopper_pearson_upper",
     "doubling_looks",

@@ -76,6 +76,28 @@ def clopper_pearson_upper(count: npt.ArrayLike, num_samples: int, level: float) 
     return 1.0 - clopper_pearson_lower(num_samples - np.asarray(count), num_samples, level)
 
 
+def clopper_pearson_interval(count: int, num_samples: int, confidence: float = 0.95) -> tuple[float, float]:
+    r"""Two-sided exact interval of a probability, half of the error on each side (Clopper & Pearson, 1934).
+
+    Args:
+        count: Successes ``k`` in 0..n.
+        num_samples: Number of draws ``n``; without draws the interval is [0, 1].
+        confidence: Probability with which the interval holds the probability, in (0, 1).
+
+    Returns:
+        Lower and upper end, in [0, 1].
+
+    Example:
+        >>> tuple(round(end, 4) for end in clopper_pearson_interval(7, 10))
+        (0.3475, 0.9333)
+    """
+    if num_samples == 0:
+        return 0.0, 1.0
+    level = (1.0 - confidence) / 2
+    low, high = (bound(count, num_samples, level) for bound in (clopper_pearson_lower, clopper_pearson_upper))
+    return float(low), float(high)
+
+
 def smallest_significant_count(num_samples: int, tau: float, level: float) -> int:
     """Smallest ``k`` with ``P[Bin(n, tau) >= k] <= level``.
 
