@@ -1,10 +1,11 @@
 """The base class of attribution methods, and the gradients that they need."""
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from reprlib import recursive_repr
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lit_certattr.attribution.image_convolution import ImageConvolutions
 from lit_certattr.errors import InputError
+from lit_certattr.models.denoised import Denoised
 from lit_certattr.settings import Settings
 from lit_certattr.settings.identity import as_arguments
 from lit_certattr.settings.plain import is_plain
@@ -32,6 +34,10 @@ class Attribution(Settings, ABC):
     A method whose map is the gradient of a score in [0, 1] may offer that score as a method
     ``score(model, images, targets)`` that returns ``[B]``. Certificates with ``needs_score`` require it
     (:func:`score_of`). It must be a fixed function of each image, too.
+
+    A :class:`~lit_certattr.models.Denoised` network is explained at the denoised image, by every method: ``__call__``
+    of a subclass gets the denoised images and the network behind the denoiser, unless ``explain_at`` of the network
+    says otherwise.
 
     Args:
         channels: For methods that call :meth:`reduce`, how the scores of the channels of a pixel become one number;
@@ -55,8 +61,16 @@ class Attribution(Settings, ABC):
     class_rule: str | None = None
     """How the explained class is chosen, if it is not the target; recorded with every certificate."""
 
+    hands_on_network: ClassVar[bool] = False
+    """Whether the method is made of another one, which gets the network (and denoises) in its place."""
+
     partition: Tensor | None = None
     """Regions to which the values of a map belong, see :meth:`Regions.__call__`; ``None`` if they belong to pixels."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__call__" in vars(cls) and not cls.hands_on_network:
+            cls.__call__ = _at_denoised_image(cls.__call__)  # type: ignore[method-assign]
 
     def __init__(self, channels: ChannelReduction | None = None) -> None:
         if channels is None:
@@ -131,6 +145,22 @@ class Attribution(Settings, ABC):
                 return length
             case _:
                 return scores.sum(1)
+
+
+def _at_denoised_image(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The method ``call``, which explains a denoised network behind its denoiser, at the denoised image."""
+
+    @functools.wraps(call)
+    def explain(
+        self: Attribution, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False
+    ) -> Tensor:
+        if isinstance(model, Denoised) and model.explain_at == "denoised":
+            with graph_mode(create_graph):  # an attack on the map needs the graph of the denoiser; the map does not
+                images = model.denoise(own_copy(model, ordinary(images)))
+            model = model.network
+        return call(self, model, images, targets, create_graph)
+
+    return explain
 
 
 def score_of(attribution: object) -> ImageScore | None:

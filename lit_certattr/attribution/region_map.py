@@ -44,6 +44,8 @@ class RegionMap(Attribution):
         torch.Size([5, 1, 4])
     """
 
+    hands_on_network = True
+
     def __init__(self, base: Attribution, regions: Regions, pooling: Pooling = "mean") -> None:
         base = as_method(base)
         super().__init__(base.channels)

@@ -40,6 +40,8 @@ class SmoothGrad(Attribution):
         torch.Size([2, 28, 28])
     """
 
+    hands_on_network = True
+
     def __init__(
         self, base: Attribution, noise: Noise, draws: int = 16, seed: int = 0, max_batch: int | None = None
     ) -> None:

@@ -2,6 +2,7 @@
 
 from lit_certattr.models.checkpoint import load_network, load_state_dict, load_weights, network_hash
 from lit_certattr.models.cifar_resnet import CifarResNet
+from lit_certattr.models.denoised import Denoised
 from lit_certattr.models.efficientnet_lite import EfficientNetLite0
 from lit_certattr.models.final_layer import FinalLayer, final_layer
 from lit_certattr.models.fold import fold_batch_norm
@@ -12,11 +13,13 @@ from lit_certattr.models.small_cnn import SmallCNN
 from lit_certattr.models.smooth import SmoothActivations
 from lit_certattr.models.timm_classifier import TimmClassifier
 from lit_certattr.models.torchvision_classifier import TorchvisionClassifier
+from lit_certattr.models.unet import UNetDenoiser
 
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "CifarResNet",
+    "Denoised",
     "EfficientNetLite0",
     "FinalLayer",
     "Normalize",
@@ -24,6 +27,7 @@ __all__ = [
     "SmoothActivations",
     "TimmClassifier",
     "TorchvisionClassifier",
+    "UNetDenoiser",
     "final_layer",
     "fold_batch_norm",
     "imagenet_classes",

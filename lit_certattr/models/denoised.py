@@ -1,0 +1,82 @@
+"""A network behind a denoiser, so that it sees images and not noise."""
+
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+
+from lit_certattr.errors import InputError
+from lit_certattr.settings import instance
+
+ExplainAt = Literal["denoised", "image"]
+
+
+class Denoised(nn.Module):
+    r"""A classifier that sees the denoised image: :math:`f(D(x))`.
+
+    Networks that were trained without noise often do not recognise noisy copies, and then a smoothed map explains a
+    class that the network does not see. The denoiser :math:`D` removes most of the noise first. It is a fixed part of
+    the certified function, so all certificates hold as they are: they are about what happens to the image *before*
+    the denoiser.
+
+    Attribution methods know this split. The map is by default that of the classifier *at the denoised image*,
+
+    .. math:: a(x) = \mathrm{method}(f,\; D(x)),
+
+    for every method, without a backward pass through the denoiser; the layers of a method are those of the classifier.
+    With ``explain_at="image"`` it is :math:`\mathrm{method}(f \circ D,\; x)`, with gradients through the denoiser.
+    Statements and records say which one was used. Methods that add noise themselves and hand the copies to another
+    (``SmoothGrad``) denoise every copy.
+
+    Args:
+        denoiser: Module from images ``[B, C, H, W]`` to images of the same shape; a fixed function of each image.
+        network: Network from images in [0, 1] to logits ``[B, num_classes]``.
+        explain_at: ``"denoised"`` or ``"image"``, see above.
+
+    Raises:
+        InputError: If an argument is of another kind, or one is itself denoised; when called, if the denoiser changes
+            the shape of the images.
+
+    Example:
+        >>> import torch
+        >>> from lit_certattr.attribution import InputXGradient
+        >>> half = nn.AvgPool2d(1)
+        >>> network = Denoised(half, nn.Sequential(nn.Flatten(), nn.Linear(16, 3)))
+        >>> InputXGradient()(network, torch.rand(2, 1, 4, 4), torch.tensor([0, 2])).shape
+        torch.Size([2, 4, 4])
+
+    Reference: Salman, Sun, Yang, Kapoor and Kolter, "Denoised Smoothing" (NeurIPS 2020), for classes.
+    """
+
+    def __init__(self, denoiser: nn.Module, network: nn.Module, explain_at: ExplainAt = "denoised") -> None:
+        super().__init__()
+        instance("denoiser", denoiser, nn.Module, "UNetDenoiser()")
+        instance("network", network, nn.Module, "EfficientNetLite0()")
+        if explain_at not in get_args(ExplainAt):
+            raise InputError(f"explain_at must be one of {', '.join(get_args(ExplainAt))}, got {explain_at!r}")
+        if any(isinstance(part, Denoised) for part in (*denoiser.modules(), *network.modules())):
+            raise InputError("a part of this network is denoised already: put Denoised around the plain network, once")
+        self.denoiser, self.network, self.explain_at = denoiser, network, explain_at
+
+    def denoise(self, images: Tensor) -> Tensor:
+        """Denoise images ``[B, C, H, W]``; the shape stays.
+
+        Raises:
+            InputError: If the denoiser returns something else.
+        """
+        denoised = self.denoiser(images)
+        if not isinstance(denoised, Tensor) or denoised.shape != images.shape:
+            got = list(denoised.shape) if isinstance(denoised, Tensor) else type(denoised).__name__
+            raise InputError(
+                f"{type(self.denoiser).__name__} must return images of the shape that it gets, {list(images.shape)}, "
+                f"got {got}: wrap it in a module that returns the images alone"
+            )
+        return denoised
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[B, num_classes]`` of images ``[B, C, H, W]``."""
+        logits: Tensor = self.network(self.denoise(images))
+        return logits
+
+    def extra_repr(self) -> str:
+        """Show the setting when the network is printed."""
+        return f"explain_at={self.explain_at!r}"
