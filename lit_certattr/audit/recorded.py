@@ -44,6 +44,7 @@ _COPIED = (
     "stopping",
     "look_shares",
     "fold_batch_norm",
+    "explained",
     "device",
     "threads",
 )

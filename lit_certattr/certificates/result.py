@@ -137,9 +137,11 @@ class Result(ABC):
         return f"{regions}With probability at least {confidence(self.alpha)}"
 
     def noise_in_words(self) -> str:
-        """The noise in words, with the perturbed images that it covers if it does not cover all."""
+        """The noise in words, the perturbed images that it covers if it does not cover all, and what is explained."""
         grid = " (perturbed images of whole grey levels)" if self.noise == "DiscreteGaussianNoise" else ""
-        return f"{self.noise} with sigma = {exact(self.sigma)}{grid}"
+        explained = self.sampling.get("explained")
+        part = "" if explained is None else f" (it explains {explained})"
+        return f"{self.noise} with sigma = {exact(self.sigma)}{grid}{part}"
 
     def _stored(self) -> tuple[str, dict[str, Any]]:
         """Name of the class, and all fields, as a file holds them."""

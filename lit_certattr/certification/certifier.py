@@ -18,7 +18,7 @@ from lit_certattr.certification.sampling import MemoryFormat, Sampler
 from lit_certattr.certification.share import Share
 from lit_certattr.certification.stopping import LOOK_SHARES, Look, StoppingRule
 from lit_certattr.errors import InputError
-from lit_certattr.models import fold_batch_norm
+from lit_certattr.models import Denoised, explained_part, fold_batch_norm
 from lit_certattr.preflight import (
     CHECKS,
     Findings,
@@ -267,6 +267,11 @@ class Certifier:
         findings = check_function(model, placed.attribution, image, noisy, target, name)
         score = score_of(self.attribution)
         if score is not None and any(certificate.needs_score for certificate in self.certificates.values()):
+            if isinstance(model, Denoised) and model.explain_at == "denoised":
+                raise InputError(
+                    "certificates of the gradient of a probability are about denoiser and classifier together, not "
+                    'about the classifier at the denoised image: use Denoised(..., explain_at="image")'
+                )
             check_score_function(model, score, image, noisy, target, name, type(self.attribution).__name__)
         return findings
 
@@ -367,6 +372,8 @@ class Certifier:
         }
         if (class_rule := getattr(self.attribution, "class_rule", None)) is not None:
             sampling["class_rule"] = class_rule
+        if (explained := explained_part(model)) is not None:
+            sampling["explained"] = explained
         sampling |= _regions(self.attribution)
         if self.stopping:
             sampling["looks"] = list(looks)

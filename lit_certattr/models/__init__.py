@@ -2,7 +2,7 @@
 
 from lit_certattr.models.checkpoint import load_network, load_state_dict, load_weights, network_hash
 from lit_certattr.models.cifar_resnet import CifarResNet
-from lit_certattr.models.denoised import Denoised
+from lit_certattr.models.denoised import Denoised, explained_part
 from lit_certattr.models.efficientnet_lite import EfficientNetLite0
 from lit_certattr.models.final_layer import FinalLayer, final_layer
 from lit_certattr.models.fold import fold_batch_norm
@@ -28,6 +28,7 @@ __all__ = [
     "TimmClassifier",
     "TorchvisionClassifier",
     "UNetDenoiser",
+    "explained_part",
     "final_layer",
     "fold_batch_norm",
     "imagenet_classes",

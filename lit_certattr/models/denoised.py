@@ -9,6 +9,11 @@ from lit_certattr.settings import instance
 
 ExplainAt = Literal["denoised", "image"]
 
+_EXPLAINED = {
+    "denoised": "the classifier at the denoised image",
+    "image": "the denoiser and the classifier together, at the image",
+}
+
 
 class Denoised(nn.Module):
     r"""A classifier that sees the denoised image: :math:`f(D(x))`.
@@ -80,3 +85,27 @@ class Denoised(nn.Module):
     def extra_repr(self) -> str:
         """Show the setting when the network is printed."""
         return f"explain_at={self.explain_at!r}"
+
+
+def explained_part(network: nn.Module) -> str | None:
+    """What a map explains if the network has a denoiser, in words; ``None`` for other networks.
+
+    Args:
+        network: The network.
+
+    Raises:
+        InputError: If a part of the network is denoised, but not the network itself: methods cannot see it there.
+
+    Example:
+        >>> explained_part(Denoised(nn.Identity(), nn.Identity()))
+        'the classifier at the denoised image'
+    """
+    if isinstance(network, Denoised):
+        return _EXPLAINED[network.explain_at]
+    name = next((name for name, part in network.named_modules() if isinstance(part, Denoised)), None)
+    if name is not None:
+        raise InputError(
+            f"{name} of {type(network).__name__} is Denoised, but methods explain a network at the denoised image only "
+            "if Denoised is the outermost module: put it around everything else (around a compiled network, too)"
+        )
+    return None

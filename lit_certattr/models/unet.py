@@ -37,7 +37,7 @@ class UNetDenoiser(nn.Module):
         patch: Side of the blocks of pixels: 2 for photographs, 1 for images of a few dozen pixels.
 
     Raises:
-        InputError: If a number is below 1; when called, if the images have another number of channels.
+        InputError: If a number is below 1.
 
     Example:
         >>> UNetDenoiser(channels=1, width=4)(torch.rand(2, 1, 13, 9)).shape
@@ -69,7 +69,11 @@ class UNetDenoiser(nn.Module):
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Denoise images ``[B, C, H, W]``; the shape stays."""
+        """Denoise images ``[B, C, H, W]``; the shape stays.
+
+        Raises:
+            InputError: If the images have another number of channels.
+        """
         if images.ndim != 4 or images.shape[1] != self.channels:
             raise InputError(
                 f"this denoiser is for images [B, {self.channels}, H, W], got {list(images.shape)}: "

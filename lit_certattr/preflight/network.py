@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 from lit_certattr.attribution.base import as_logits
 from lit_certattr.attribution.batching import is_out_of_memory
 from lit_certattr.errors import InputError
+from lit_certattr.models import explained_part
 
 
 def check_network(model: Any) -> nn.Module:
@@ -21,8 +22,8 @@ def check_network(model: Any) -> nn.Module:
         model: The network.
 
     Raises:
-        InputError: If it is something else (a class, a function, a state dict), or has uninitialised lazy layers or
-            weights without values; the message names the remedy.
+        InputError: If it is something else (a class, a function, a state dict), has uninitialised lazy layers or
+            weights without values, or contains a denoised network; the message names the remedy.
     """
     if isinstance(model, type) and issubclass(model, nn.Module):
         raise InputError(f"model must be a network, got the class {model.__name__}: create one, {model.__name__}(...)")
@@ -47,6 +48,7 @@ def check_network(model: Any) -> nn.Module:
                 f"weight {name} was made under torch.inference_mode(), so that no gradient can pass: "
                 "create or load the network outside of it"
             )
+    explained_part(model)
     return model
 
 

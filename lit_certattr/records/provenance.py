@@ -12,7 +12,7 @@ from torch import nn
 
 from lit_certattr.certification import Certifier
 from lit_certattr.data import SampleSet
-from lit_certattr.models import network_hash, probe, structure_hash
+from lit_certattr.models import explained_part, network_hash, probe, structure_hash
 
 _PACKAGES = (
     "lit-certattr",
@@ -69,8 +69,10 @@ def run_settings(
         name: {"kind": type(certificate).__name__} | certificate.settings()
         for name, certificate in certifier.certificates.items()
     }
+    explained = explained_part(network)
     return {
         **certifier.settings(),
+        **({} if explained is None else {"explained": explained}),
         "certificates": certificates,
         "targets": targets,
         "device": device,
