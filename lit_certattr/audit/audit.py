@@ -17,7 +17,7 @@ from lit_certattr.audit.pages import check_page
 from lit_certattr.audit.recorded import Recorded, is_function, is_known_method, read_settings
 from lit_certattr.audit.table import check_table, read_table
 from lit_certattr.certificates import Result, UnknownResult, load_results
-from lit_certattr.certificates.presentation import own_columns
+from lit_certattr.certificates.guarded import own_columns
 from lit_certattr.data import NO_LABEL, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.records.provenance import data_hash

@@ -13,11 +13,11 @@ class SameName(InputError):
     """Classes of several modules have the same name, so that a name in a file is ambiguous."""
 
 
-def is_own(kind: type) -> bool:
-    """Whether a class is of this package.
+def is_own(kind: type | Callable[..., object]) -> bool:
+    """Whether a class or a function is of this package.
 
     Args:
-        kind: Any class.
+        kind: Any class or function.
     """
     return kind.__module__.partition(".")[0] == __package__.partition(".")[0]
 

@@ -9,9 +9,9 @@ A kind registers its presentation beside its result, so that code that shows res
 A kind without a presentation is shown by its statement and the fields that every result has.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import singledispatch
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -85,7 +85,7 @@ class Presentation:
         result: The result of one image.
     """
 
-    place: ClassVar[int] = 9
+    place: int = 9
     """Order of the families on pages and in figures; families of equal order follow the certificates."""
 
     def __init__(self, result: Any) -> None:
@@ -115,9 +115,13 @@ class Presentation:
         """
         return [{"level": 0}]
 
+    def statement(self) -> str:
+        """The statement of this image."""
+        return str(self.result.statement())
+
     def general(self) -> str:
         """The statement without the numbers of one image; by default the statement of this image."""
-        return str(self.result.statement())
+        return self.statement()
 
     def notes(self) -> list[str]:
         """Notes that help to read the numbers correctly, one sentence each."""
@@ -202,7 +206,7 @@ class Presentation:
             paint(axes)
         if not plots:
             figure.axes[0].axis("off")
-            figure.axes[0].text(0, 1, self.result.statement(), va="top", wrap=True, fontsize=8, parse_math=False)
+            figure.axes[0].text(0, 1, self.statement(), va="top", wrap=True, fontsize=8, parse_math=False)
         return figure
 
 
@@ -237,25 +241,3 @@ def suffixes(shown: Mapping[str, Presentation]) -> dict[str, str]:
     """
     families = [one.family for one in shown.values()]
     return {name: f" ({name})" if families.count(one.family) > 1 else "" for name, one in shown.items()}
-
-
-def in_order(results: Mapping[str, Any]) -> dict[str, Presentation]:
-    """The presentations of the results of one image, in the order of pages and figures.
-
-    Args:
-        results: Results of one image, by the name of the certificate.
-    """
-    shown = [(name, present(result)) for name, result in results.items()]
-    return dict(sorted(shown, key=lambda entry: entry[1].place))
-
-
-def own_columns(results: Iterable[Any], radii: Sequence[float]) -> dict[str, type]:
-    """Columns of the table that only the kinds of these results have.
-
-    Args:
-        results: Results, at least one of each kind.
-        radii: Radii of the table's columns, in pixel l2 units.
-    """
-    common = common_columns(radii)
-    found = (present(result).columns(radii) for result in results)
-    return {name: kind for columns in found for name, kind in columns.items() if name not in common}

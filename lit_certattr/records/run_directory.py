@@ -15,7 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.certificates import Result, load_results, save_results
-from lit_certattr.certificates.presentation import own_columns
+from lit_certattr.certificates.guarded import own_columns
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import MAX_TENSORS, check_tensors, read_json, read_whole
 from lit_certattr.files.whole_file import write_whole

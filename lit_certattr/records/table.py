@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.columns import AT_RADII, AVERAGED, column_at, common_columns
-from lit_certattr.certificates.presentation import present
+from lit_certattr.certificates.guarded import own_columns, presentation_of
 from lit_certattr.errors import InputError
 
 RADII = (0.05, 0.1, 0.2, 0.3, 0.5)
@@ -56,7 +56,7 @@ def schema(radii: Sequence[float] = RADII, own: Mapping[str, type] = MappingProx
     Args:
         radii: Radii of the columns, in pixel l2 units.
         own: Columns of kinds from outside this package, with the type of their values, see
-            :func:`~lit_certattr.certificates.presentation.own_columns`; they are the last columns.
+            :func:`~lit_certattr.certificates.guarded.own_columns`; they are the last columns.
     """
     types = {str: pa.string(), int: pa.int64(), float: pa.float64()}
     columns = common_columns(radii) | dict(own)
@@ -77,6 +77,7 @@ def rows(
         facts: ``label`` and ``prediction`` of the image.
         radii: Radii of the columns, in pixel l2 units.
     """
+    own = own_columns(results.values(), radii)
     for name, result in results.items():
         common = {
             "id": image_id,
@@ -95,7 +96,9 @@ def rows(
             "target_rule": result.sampling.get("target_rule"),
             "flags": "; ".join(result.flags),
         }
-        yield from (common | row for row in present(result).rows(radii))
+        for row in presentation_of(result).rows(radii):
+            typed = {key: own[key](row[key]) for key in own if row.get(key) is not None}
+            yield common | row | typed
 
 
 def means(table: pa.Table) -> dict[str, float]:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from lit_certattr.certificates import Result
 from lit_certattr.certificates import drawing as draw
-from lit_certattr.certificates.presentation import Plot, Presentation, in_order, present, suffixes
+from lit_certattr.certificates.guarded import in_order, presentation_of
+from lit_certattr.certificates.presentation import Array, Plot, Presentation, suffixes
 from lit_certattr.regions import count_regions, first_region
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ def image_panel(
     """
     from matplotlib.figure import Figure
 
-    shown = in_order(results)
-    suffix = suffixes(shown)
-    pictures = [(one.place, picture) for name, one in shown.items() for picture in one.pictures(suffix[name])]
+    presentations = in_order(results)
+    suffix = suffixes(presentations)
+    pictures = [(one.place, picture) for name, one in presentations.items() for picture in one.pictures(suffix[name])]
     subjects = {picture.subject for _, picture in pictures} - {""}
     pictures.sort(key=lambda entry: (entry[0], entry[1].place))
     partition = next((result.partition for result in results.values() if result.partition is not None), None)
@@ -52,7 +53,7 @@ def image_panel(
     if clean_map is not None:
         maps.append(lambda axes, slot: _clean(axes, slot, clean_map))
     maps += [picture.paint for _, picture in pictures if picture.unless not in subjects]
-    curves: list[Plot] = [plot for name, one in shown.items() for plot in one.plots(suffix[name])]
+    curves: list[Plot] = [plot for name, one in presentations.items() for plot in one.plots(suffix[name])]
 
     map_rows = _rows(maps, 5 if clean_map is not None else 4)
     curve_rows = _rows(curves, 3)
@@ -90,20 +91,19 @@ def dataset_figure(results: Iterable[Mapping[str, Result]]) -> "Figure":
 
     first: dict[str, Presentation] = {}
     radii: dict[str, Any] = {}
-    curves: dict[str, list[list[Any]]] = {}
+    curves: dict[str, list[list[Array]]] = {}
     for entry in results:
         for name, result in entry.items():
-            one = present(result)
+            one = presentation_of(result)
             if name not in first:
                 first[name], radii[name] = one, one.radii()
-                curves[name] = [[] for _ in one.trends(radii[name])]
-            for collected, curve in zip(curves[name], one.trends(radii[name]), strict=True):
-                collected.append(curve)
+            curves.setdefault(name, []).append(one.trends(radii[name]))
 
-    first = {name: one for name, one in first.items() if curves[name]}
+    means = {name: _stacked(images) for name, images in curves.items()}
+    first = {name: one for name, one in first.items() if means[name]}
     suffix = suffixes(first)
-    broad = [name for name in first if len(curves[name]) > 1]  # a row each, and the others beside these
-    width, rows = max((len(curves[name]) for name in broad), default=0), max(1, len(broad))
+    broad = [name for name in first if len(means[name]) > 1]  # a row each, and the others beside these
+    width, rows = max((len(means[name]) for name in broad), default=0), max(1, len(broad))
     columns = max(1, width + -(-(len(first) - len(broad)) // rows))
     figure = Figure(figsize=(3.6 * columns, 2.9 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -111,12 +111,18 @@ def dataset_figure(results: Iterable[Mapping[str, Result]]) -> "Figure":
     places = {name: list(row[:width]) for name, row in zip(broad, grid, strict=False)}
     for name, one in first.items():
         slots = places[name] if name in places else [free.pop(0)]
-        for index, collected in enumerate(curves[name]):
-            one.paint_trend(slots.pop(0), index, np.stack(collected), suffix[name])
+        for index, stacked in enumerate(means[name]):
+            one.paint_trend(slots.pop(0), index, stacked, suffix[name])
         free += slots
     for axes in free:
         axes.axis("off")
     return figure
+
+
+def _stacked(images: Sequence[Sequence[Array]]) -> list[Array]:
+    """The curves of all images, one array ``[images, r, curves]`` per axes; none if images have other shapes."""
+    shapes = {tuple(curves.shape for curves in image) for image in images}
+    return [np.stack(curves) for curves in zip(*images, strict=True)] if len(shapes) == 1 else []
 
 
 def _rows(items: Sequence[Any], length: int) -> list[Sequence[Any]]:

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lit_certattr.certificates import Result
-from lit_certattr.certificates.presentation import Tile, in_order, percent, present, suffixes
+from lit_certattr.certificates.guarded import in_order, presentation_of
+from lit_certattr.certificates.presentation import Tile, percent, suffixes
 from lit_certattr.records.run_directory import Record, RunDirectory
 from lit_certattr.reports.figures import dataset_figure, image_panel
 from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
@@ -120,7 +121,7 @@ def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_
         "num_samples": _samples(any_result, table),
         "tiles": _tiles(results, table, provenance),
         "warnings": _warnings(table),
-        "statements": [{"name": name, "text": present(result).general()} for name, result in results.items()],
+        "statements": [{"name": name, "text": presentation_of(result).general()} for name, result in results.items()],
         "other_norms": [
             {"name": name, "norm": result.radius_norm} for name, result in results.items() if result.radius_norm != "l2"
         ],
@@ -134,7 +135,7 @@ def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_
         "joint": joint if joint != "0" else "0 (too many images for a joint statement at this α)",
         "joint_false": _joint_false(num_images, alpha),
         "grid": _grid(any_result, first.image.numel()),
-        "power": [note for result in results.values() for note in present(result).notes()],
+        "power": [note for result in results.values() for note in presentation_of(result).notes()],
         "target_text": "The explained class is the label of each image."
         if (provenance.get("settings") or {}).get("targets") == "label"
         else "The explained class is the one that the network predicts for the clean image.",
@@ -173,10 +174,10 @@ def _joint_false(num_images: int, alpha: float, eta: float = 0.001) -> str:
 
 def _tiles(results: Mapping[str, Result], table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str]]:
     """The most important numbers, at the top of the page."""
-    data, shown = table.to_pandas(), in_order(results)
+    data, presentations = table.to_pandas(), in_order(results)
     tiles = []
-    for name, suffix in suffixes(shown).items():
-        tiles += shown[name].tiles(data[data.certificate == name], suffix)
+    for name, suffix in suffixes(presentations).items():
+        tiles += presentations[name].tiles(data[data.certificate == name], suffix)
     if (provenance.get("settings") or {}).get("stopping"):
         tiles.append(Tile(percent(data.samples_saved.mean()), "of the samples saved by stopping early, mean"))
     return [tile._asdict() for tile in tiles]
@@ -209,16 +210,16 @@ def _table(name: str, result: Result, table: pa.Table) -> Table:
         row = next(row for row in data if row["id"] == image_id)
         cells[image_id] = [Cell(image_id, image_id, text=True), Cell(str(row["target"]), str(row["target"]))]
     filled = [column for column in table.column_names if any(row[column] is not None for row in data)]
-    sheet = present(result).sheet(filled)
+    sheet = presentation_of(result).sheet(filled)
     for head, key, level, form in sheet.columns:
         columns.append(Column(head))
         for image_id in images:
-            value = rows[image_id, level][key]
+            value = rows.get((image_id, level), {}).get(key)
             cells[image_id].append(Cell(repr(value), _shown(value, form)))
     if "looks" in result.sampling:
         columns.append(Column("samples"))
         for image_id in images:
-            drawn = rows[image_id, 0]["num_samples"]
+            drawn = next(row["num_samples"] for row in data if row["id"] == image_id)
             cells[image_id].append(Cell(str(drawn), f"{drawn:,}"))
     note = f"{sheet.note} Click a column to sort.".strip()
     return Table(f"{sheet.title} ({name})", columns, list(cells.values()), note)
@@ -241,8 +242,8 @@ def _panel(record: Record, png: str) -> dict[str, Any]:
         subtitle += f", predicted: {_class(facts, 'prediction', facts['prediction'])}"
     if facts.get("label") not in (None, -1, target):
         subtitle += f", label: {_class(facts, 'label', facts['label'])}"
-    statements = [result.statement() for result in record.results.values()]
-    statements += [note for result in record.results.values() for note in present(result).notes()]
+    statements = [presentation_of(result).statement() for result in record.results.values()]
+    statements += [note for result in record.results.values() for note in presentation_of(result).notes()]
     flags = [f"{name}: {flag}" for name, result in record.results.items() for flag in result.flags]
     shares = [f"{name}: {text}" for name, one in in_order(record.results).items() if (text := one.summary())]
     return {

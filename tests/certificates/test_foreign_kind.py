@@ -469,6 +469,20 @@ def test_claims_that_fresh_noise_contradicts_are_found(run):
     assert "vote for the peak" in str(found)
 
 
+def test_a_run_whose_presentation_fails_is_kept_and_passes_its_audit(run, tmp_path, monkeypatch):
+    def fail(self, *_):
+        raise ValueError("a mistake")
+
+    for method in ("columns", "rows", "general", "notes", "summary", "tiles", "sheet"):
+        monkeypatch.setattr(PeakPresentation, method, fail)
+    with pytest.warns(UserWarning, match=r"PeakPresentation, \w+\(\): failed and is left out") as warned:
+        copy = _changed(run[0], tmp_path / "kept")
+    assert len(warned) == 7
+    assert copy.report.is_file()
+    assert [str(finding) for finding in audit_run(copy).findings] == []
+    assert torch.equal(copy.read("one").results["peak"].votes, run[1][0]["peak"].votes)
+
+
 @pytest.fixture
 def nobody_imports(monkeypatch):
     """As in a process that has never seen this file."""
