@@ -29,7 +29,6 @@ from lit_certattr.data import ImageDataModule
 from lit_certattr.errors import InputError
 from lit_certattr.models.checkpoint_file import read_checkpoint
 from lit_certattr.modules import RobustClassifier
-from lit_certattr.modules.training_checks import check_data, check_logits_fit
 
 DESCRIPTION = """Train an image classifier whose attribution maps can be certified.
 
@@ -168,8 +167,7 @@ class TrainCLI(LightningCLI):
         """Read the data and compare them with the network."""
         self.datamodule.prepare_data()
         self.datamodule.setup(str(self.subcommand))
-        check_data(self.model.net, self.datamodule)
-        check_logits_fit(self.model.net, self.datamodule)
+        self.model.check(self.datamodule)
 
     before_validate = before_test
 
