@@ -5,7 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from lit_certattr.attacks.denoiser import check_denoiser_graph
 from lit_certattr.attribution.base import as_logits
+from lit_certattr.models import Denoised
 from lit_certattr.preflight.network import call_network, check_logits, logits_of
 
 
@@ -18,12 +20,15 @@ def check_classifier(model: nn.Module, images: Tensor) -> None:
 
     Raises:
         InputError: If the network fails, changes its input, or returns anything but two or more finite logits. A tensor
-            with other dimensions is accepted: the attribution method uses it or refuses it.
+            with other dimensions is accepted: the attribution method uses it or refuses it. Also if a denoiser has no
+            gradient, or a wrong one.
     """
     with torch.no_grad():
         output = call_network(model, images)
         if not isinstance(output, Tensor) or output.ndim == 2:
             check_logits(output, model, len(images))
+    if isinstance(model, Denoised):
+        check_denoiser_graph(model, images)
 
 
 def same_label(model: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:

@@ -3,6 +3,7 @@
 from lit_certattr.models.checkpoint import load_network, load_state_dict, load_weights, network_hash
 from lit_certattr.models.cifar_resnet import CifarResNet
 from lit_certattr.models.denoised import Denoised, explained_part
+from lit_certattr.models.denoiser_adapter import DenoiserAdapter
 from lit_certattr.models.efficientnet_lite import EfficientNetLite0
 from lit_certattr.models.final_layer import FinalLayer, final_layer
 from lit_certattr.models.fold import fold_batch_norm
@@ -20,6 +21,7 @@ __all__ = [
     "IMAGENET_STD",
     "CifarResNet",
     "Denoised",
+    "DenoiserAdapter",
     "EfficientNetLite0",
     "FinalLayer",
     "Normalize",
