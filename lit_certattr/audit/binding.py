@@ -117,8 +117,7 @@ def _sampling_faults(
     held.pop("looks", None)  # bound to the shares of alpha, elsewhere
     expected = dict(sampling_fields(settings, recorded, name, record.id, record.facts))
     partition = record.results[name].partition
-    if partition is not None:
-        expected["regions"] = identity(partition)
+    expected |= record.results[name].places()
     if (partition is not None) != is_region_map(method := str(settings.get("attribution"))) and is_known_method(method):
         yield "regions", "none" if partition is None else show(in_words(partition)), f"those of {show(method)}"
     for key, value in expected.items():
@@ -129,7 +128,7 @@ def _sampling_faults(
         yield key, show(held[key]), "no such field"
 
 
-_OF_IMAGE = ("image_id", "target", "target_rule", "regions")
+_OF_IMAGE = ("image_id", "target", "target_rule", "regions", "masks")
 
 
 def facts_faults(record: Record, settings: Mapping[str, Any]) -> Iterator[Finding]:
@@ -215,6 +214,22 @@ def differences(stored: Result, derived: Result) -> Iterator[Finding]:
             yield from tensor_difference(field.name, one, two)
         elif one != two and not (one != one and two != two):  # NaN equals NaN here
             yield Finding("", field.name, show(one), show(two))
+
+
+def differing_places(stored: Result, again: Result) -> Iterator[tuple[str, str, str]]:
+    """The parts of the image, regions or masks, that two results of one image are not both about.
+
+    Args:
+        stored: The result in a file.
+        again: The result of new samples.
+
+    Yields:
+        What differs, as it is stored, and as it is now.
+    """
+    before, now = stored.places(), again.places()
+    for what in sorted(before.keys() | now.keys()):
+        if before.get(what) != now.get(what):
+            yield what, str(before.get(what)), str(now.get(what))
 
 
 def tensor_difference(name: str, stored: Tensor, derived: Tensor) -> Iterator[Finding]:

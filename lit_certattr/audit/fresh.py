@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from lit_certattr.audit.binding import differing_places
 from lit_certattr.audit.finding import Finding, position
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.capabilities import Claims
 from lit_certattr.errors import InputError
 from lit_certattr.records.run_directory import RunDirectory
-from lit_certattr.regions import identity
 from lit_certattr.statistics.rounding import at_least, at_most
 
 
@@ -53,9 +53,8 @@ def contradictions(image_id: str, name: str, stored: Result, fresh: Result, leve
     before, now = stored.sampling.get("target"), fresh.sampling.get("target")
     if before != now:
         return [Finding(place, "explained class", str(before), str(now))]
-    regions = [None if one.partition is None else identity(one.partition) for one in (stored, fresh)]
-    if regions[0] != regions[1]:
-        return [Finding(place, "regions", str(regions[0]), str(regions[1]))]
+    for what, held, found in differing_places(stored, fresh):
+        return [Finding(place, what, held, found)]
     if type(stored) is not type(fresh):
         return [Finding(place, "kind of result", stored.kind, fresh.kind)]
     if not isinstance(stored, Claims):

@@ -8,11 +8,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from lit_certattr.audit.binding import differences, tensor_difference
+from lit_certattr.audit.binding import differences, differing_places, tensor_difference
 from lit_certattr.audit.finding import Finding, show
 from lit_certattr.certificates import Result
 from lit_certattr.records.provenance import machine
-from lit_certattr.regions import identity
 
 TOLERANCE = 0.02
 """Tolerance of counts as a share of the samples, of values as a share of the largest, and of their number."""
@@ -54,9 +53,8 @@ def replay_faults(stored: Result, again: Result, exact: bool) -> Iterator[Findin
     if stored.num_samples != again.num_samples:
         yield Finding("", "num_samples", str(stored.num_samples), str(again.num_samples))
         return
-    regions = [None if one.partition is None else identity(one.partition) for one in (stored, again)]
-    if regions[0] != regions[1]:
-        yield Finding("", "regions", show(regions[0]), show(regions[1]))
+    if elsewhere := [Finding("", *difference) for difference in differing_places(stored, again)]:
+        yield from elsewhere
         return
     slack = max(2, TOLERANCE * stored.num_samples)
     for field in attrs.fields(type(stored)):

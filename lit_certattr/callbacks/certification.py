@@ -222,6 +222,8 @@ class CertificationCallback(Callback):
                 certified = self.certifier.network(net, image)
                 findings = self.certifier.preflight(certified, image, target, self._ids[0], name)
             self.certifier.check_sample_size(findings.map_shape)
+            for sample, image_id in zip(self._chosen, self._ids, strict=True):
+                self.certifier.placed(sample.image, image_id)  # refuses an image without a mask before training
         describe_run(_loggers(trainer), self._settings())
 
     def _certify(self, trainer: Trainer, pl_module: LightningModule) -> list[tuple[_Chosen, dict[str, Result]]]:

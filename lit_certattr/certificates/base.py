@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -133,6 +133,29 @@ class Certificate(Settings, Frozen, ABC):
     def measures(self) -> Sequence[Measure]:
         """What metrics report of the results, e.g. during training; empty by default."""
         return ()
+
+    def placed(self, image: Tensor, image_id: str) -> Self:
+        """The certificate for one image, where the statement is about parts of the image that differ between images.
+
+        Args:
+            image: The clean image ``[C, H, W]``.
+            image_id: Id of the image.
+
+        Returns:
+            This certificate, or a copy that is fixed for the image; its settings are the same.
+
+        Raises:
+            InputError: If the image lacks what the statement is about; the message names the image.
+        """
+        return self
+
+    def places(self, map_shape: Sequence[int]) -> dict[str, str]:
+        """What a record holds of the parts of the image that the statement is about; nothing for most certificates.
+
+        Args:
+            map_shape: Height and width of the maps.
+        """
+        return {}
 
     def check_result(self, result: Any) -> None:
         """Refuse a result that this certificate cannot have given, besides the checks of the result's ``rederive``.

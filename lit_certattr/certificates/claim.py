@@ -2,6 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from typing import Self
+
+from torch import Tensor
 
 from lit_certattr.errors import InputError
 from lit_certattr.numbers import Number
@@ -44,6 +47,37 @@ class Claim(Settings, Frozen):
         self.name, self.number, self.at_least, self.at_most, self.weight = name, number, at_least, at_most, weight
         if not self.low <= self.high or math.inf in (self.low, -self.high):
             raise InputError(f"claim {name!r}: at_least must not be above at_most, got {at_least} and {at_most}")
+
+    def placed(self, image: Tensor, image_id: str) -> Self:
+        """The claim for one image, whose masks are found by its id; this claim if no mask depends on the image.
+
+        Args:
+            image: The clean image ``[C, H, W]``.
+            image_id: Id of the image.
+
+        Raises:
+            InputError: If the image has no such mask; the message names claim and image.
+        """
+        try:
+            number = self.number.placed(image, image_id)
+        except InputError as error:
+            raise InputError(f"claim {self.name!r}: {error}") from None
+        return self if number is self.number else self._changed(number=number)
+
+    def with_masks(self, masks: Sequence[Tensor]) -> Self:
+        """The claim for an image whose masks are known.
+
+        Args:
+            masks: The pixels inside of each mask of the number, bool ``[H, W]``.
+
+        Raises:
+            InputError: If the number has more or fewer masks.
+        """
+        own = self.number.masks()
+        if len(masks) != len(own):
+            raise InputError(f"claim {self.name!r}: {len(masks)} masks given for a number with {len(own)}")
+        fixed = [mask.fixed_to(pixels, "the mask") for mask, pixels in zip(own, masks, strict=True)]
+        return self._changed(number=self.number.with_masks(fixed))
 
     @property
     def low(self) -> float:

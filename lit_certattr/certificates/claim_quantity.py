@@ -137,14 +137,17 @@ class ClaimQuantity(Quantity):
 def claims_of(result: ClaimsResult) -> Iterator[tuple[int, Claim]]:
     """The claims of a result that its record describes, each with its index; not those of unknown classes.
 
+    Their masks are those of the result, wherever the mask files of the user are now.
+
     Args:
         result: A result with its record.
     """
     for level, plain in enumerate(result.sampling.get("claims", ())):
         try:
-            yield level, Claim(**revived(plain))
+            claim = Claim(**revived(plain))
         except UnknownClass:  # a number that nobody has imported here
             continue
+        yield level, claim.with_masks(result.masks_of(level))
 
 
 @quantities_of.register

@@ -12,6 +12,7 @@ from lit_certattr.certificates.base import Accumulator
 from lit_certattr.certificates.claim import Claim
 from lit_certattr.certificates.claims_certificate import ClaimsCertificate
 from lit_certattr.certificates.claims_result import ClaimsResult
+from lit_certattr.errors import InputError
 from lit_certattr.smoothing import MapBlock, scaled_map
 
 R = TypeVar("R", bound=ClaimsResult, covariant=True)
@@ -38,7 +39,10 @@ class ClaimsAccumulator(Accumulator[R]):
     @override
     def allocate(self) -> None:
         for claim in self.claims:
-            claim.number.check(self.map_shape)
+            try:
+                claim.number.check(self.map_shape)
+            except InputError as error:
+                raise InputError(f"claim {claim.name!r}: {error}") from None
         for state in ("below", "above"):
             self.add_state(state, [], dist_reduce_fx="cat")
         self.add_state("total", torch.zeros(self.map_shape, dtype=torch.float64), dist_reduce_fx="sum")
@@ -61,4 +65,9 @@ class ClaimsAccumulator(Accumulator[R]):
             (torch.cat(values) if isinstance(values, list) else values).cpu().T.contiguous()
             for values in (self.below, self.above)
         )
-        return record | {"below": below, "above": above, "mean": (self.total / record["num_samples"]).cpu()}
+        return record | {
+            "below": below,
+            "above": above,
+            "mean": (self.total / record["num_samples"]).cpu(),
+            "masks": self.certificate.masks(self.map_shape),
+        }

@@ -1,15 +1,18 @@
 """What the certificates of claims have in common: what is claimed, and what follows from it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
+from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.certificates.base import Certificate, check_float64
 from lit_certattr.certificates.claim import Claim, check_plane, shares_of
-from lit_certattr.certificates.claims_result import ClaimsResult
+from lit_certattr.certificates.claims_result import ClaimsResult, masks_identity
 from lit_certattr.certificates.measures import ClaimMeasure, Measure, NumberMeasure
+from lit_certattr.errors import InputError
+from lit_certattr.numbers import Mask
 from lit_certattr.smoothing import Noise
 
 
@@ -44,7 +47,45 @@ class ClaimsCertificate(Certificate):
             "at_least": tuple(claim.low for claim in self._claims),
             "at_most": tuple(claim.high for claim in self._claims),
             "shares": shares_of(self._claims),
+            "mask_of": tuple(index for index, _ in self._masks()),
         }
+
+    @override
+    def placed(self, image: Tensor, image_id: str) -> Self:
+        placed = [claim.placed(image, image_id) for claim in self._claims]
+        same = all(one is two for one, two in zip(placed, self._claims, strict=True))
+        return self if same else self._changed(_claims=placed)
+
+    def masks(self, map_shape: Sequence[int]) -> Tensor | None:
+        """The masks of the claims, bool ``[masks, H, W]``; ``None`` if no claim has one.
+
+        Args:
+            map_shape: Height and width of the maps.
+
+        Raises:
+            InputError: If a mask holds no pixel, or depends on the image and the certificate is not placed.
+        """
+        masks = [mask.mask(map_shape) for _, mask in self._masks()]
+        return torch.stack(masks) if masks else None
+
+    def _masks(self) -> list[tuple[int, Mask]]:
+        """Each mask with the index of its claim."""
+        return [(index, mask) for index, claim in enumerate(self._claims) for mask in claim.number.masks()]
+
+    @override
+    def places(self, map_shape: Sequence[int]) -> dict[str, str]:
+        masks = self.masks(map_shape)
+        return {} if masks is None else {"masks": masks_identity(masks)}
+
+    @override
+    def check_result(self, result: ClaimsResult) -> None:
+        """Refuse masks that are not those of the claims; those of an image are known once the claims are placed."""
+        stored = () if result.masks is None else result.masks
+        for (index, mask), held in zip(self._masks(), stored, strict=False):
+            if mask.is_known and not torch.equal(mask.mask(held.shape), held):
+                raise InputError(
+                    f"{mask.called} of claim {self._claims[index].name!r} is not the one that was certified"
+                )
 
     @override
     def check_regions(self) -> None:

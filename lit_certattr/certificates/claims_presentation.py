@@ -1,7 +1,7 @@
 """How claims are shown: a row, a sentence and a curve for each."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +54,7 @@ class ClaimsPresentation(Presentation):
                 "claim_at_most": _finite(result.at_most[claim]),
                 "claim_lower": _finite(low),
                 "claim_upper": _finite(high),
+                "claim_covered": result.covered(claim),
             }
             if result.has_bounds(claim):
                 row["claim_radius"] = result.radius(claim)
@@ -62,6 +63,10 @@ class ClaimsPresentation(Presentation):
             row |= {column_at("claim_upper", radius): _finite(end) for radius, end in zip(radii, highs, strict=True)}
             rows.append(row)
         return rows
+
+    @override
+    def columns(self, radii: Sequence[float]) -> Mapping[str, type]:
+        return {"claim_covered": float}
 
     @override
     def general(self) -> str:
@@ -127,6 +132,8 @@ class ClaimsPresentation(Presentation):
             columns.append(SheetColumn("at most", "claim_upper", level=claim))
             if self.result.has_bounds(claim):
                 columns.append(SheetColumn("holds up to", "claim_radius", level=claim, form="radius"))
+            if self.result.covered(claim) is not None:
+                columns.append(SheetColumn("mask covers", "claim_covered", level=claim, form="share"))
         note = (
             f"Where {self.result.about()} of each number lies at the clean image, and up to which radius a claim holds."
         )
@@ -149,6 +156,8 @@ class ClaimsPresentation(Presentation):
             axes.plot(radii, high, color=draw.OVERLAP, linewidth=1.6)
             both = np.isfinite(low) & np.isfinite(high)
             axes.fill_between(radii, low, high, where=both, color=draw.OVERLAP, alpha=0.12, linewidth=0)
+            if (covered := result.covered(claim)) is not None:
+                axes.axhline(covered, color=draw.FRAME, linewidth=1.0, linestyle=":")
             for bound in (result.at_least[claim], result.at_most[claim]):
                 if math.isfinite(bound):
                     axes.axhline(bound, color=draw.FRAME, linewidth=1.0, linestyle="--")

@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.certificates.result import Result, budget_of, check_same_shape, invalid_flags
 from lit_certattr.errors import InputError
+from lit_certattr.regions import partition_hash
 from lit_certattr.statistics.rounding import at_least, at_most, exact
 
 Array = npt.NDArray[np.float64]
@@ -45,6 +47,8 @@ class ClaimsResult(Result):
         below: float64 ``[claims, n]``: the numbers of the samples in their order, where a map without one counts as
             the smallest value; the bounds from below rest on them.
         above: The same, where a map without a number counts as the largest value.
+        masks: The parts of the image that the numbers are about, bool ``[masks, H, W]``; ``None`` if there is none.
+        mask_of: Index of the claim of each mask.
         mean: float64 ``[H, W]``: mean of the noisy maps, each divided by its largest absolute value; to be looked at.
     """
 
@@ -58,6 +62,8 @@ class ClaimsResult(Result):
     below: Tensor
     above: Tensor
     mean: Tensor
+    masks: Tensor | None = attrs.field(kw_only=True, default=None)
+    mask_of: tuple[int, ...] = attrs.field(kw_only=True, default=(), converter=tuple)
 
     def __attrs_post_init__(self) -> None:
         if {self.below.dtype, self.above.dtype, self.mean.dtype} != {torch.float64}:
@@ -69,6 +75,11 @@ class ClaimsResult(Result):
             raise ValueError("words, at_least, at_most and shares must have one entry for each claim")
         if self.mean.ndim != 2:
             raise ValueError("mean must be [H, W]")
+        held = (0, torch.bool) if self.masks is None else (len(self.masks), self.masks.dtype)
+        if held != (len(self.mask_of), torch.bool) or not set(self.mask_of) <= set(range(count)):
+            raise ValueError("masks must be bool, each of one of the claims")
+        if self.masks is not None and self.masks.shape[1:] != self.mean.shape:
+            raise ValueError("masks must have the size of the maps")
 
     @abstractmethod
     def intervals(self, claim: int, radii: Sequence[float] | Array) -> tuple[Array, Array]:
@@ -107,6 +118,30 @@ class ClaimsResult(Result):
     def smoothed_map(self) -> Tensor:
         """Mean of the noisy maps, each divided by its largest absolute value, float32 ``[H, W]``."""
         return self.mean.float()
+
+    @override
+    def places(self) -> dict[str, str]:
+        return super().places() | ({} if self.masks is None else {"masks": masks_identity(self.masks)})
+
+    def masks_of(self, claim: int) -> list[Tensor]:
+        """The parts of the image that the number of a claim is about, bool ``[H, W]`` each; often none.
+
+        Args:
+            claim: Index of the claim.
+        """
+        return [] if self.masks is None else [self.masks[i] for i, of in enumerate(self.mask_of) if of == claim]
+
+    def covered(self, claim: int) -> float | None:
+        """Share of the pixels that the one mask of a claim covers; a map that spreads evenly has this share inside.
+
+        Args:
+            claim: Index of the claim.
+
+        Returns:
+            The share, in (0, 1]; ``None`` for a number of no mask, or of several.
+        """
+        masks = self.masks_of(claim)
+        return float(masks[0].double().mean()) if len(masks) == 1 else None
 
     def has_bounds(self, claim: int) -> bool:
         """Whether a claim can hold or be refuted.
@@ -189,14 +224,17 @@ class ClaimsResult(Result):
             if given
         )
         number = f"{self.names[claim]!r}: {self.about()} of {self.words[claim]}"
+        covered = self.covered(claim)
+        beside = "" if covered is None else f" The mask covers {100 * covered:.3g} % of the map."
         if budget is None and verdict == "holds":
-            return f"{number} is {asked} for every perturbation with l2 norm at most {at_least(self.radius(claim))}."
+            within = at_least(self.radius(claim))
+            return f"{number} is {asked} for every perturbation with l2 norm at most {within}.{beside}"
         low, high = self.interval(claim, budget or 0.0)
         where = f"for every perturbation with l2 norm at most {exact(budget)}" if budget else "at the clean image"
         said = f"{number} is at least {at_least(low)} and at most {at_most(high)} {where}"
         if not verdict or (budget is not None and verdict != "refuted at the clean image"):
-            return f"{said}{'' if not verdict else f'; that it is {asked} there '}{self._shown(claim, budget)}."
-        return f"{said}; that it is {asked} is {verdict}."
+            return f"{said}{'' if not verdict else f'; that it is {asked} there '}{self._shown(claim, budget)}.{beside}"
+        return f"{said}; that it is {asked} is {verdict}.{beside}"
 
     def _shown(self, claim: int, budget: float | None) -> str:
         if not self.has_bounds(claim):
@@ -233,6 +271,8 @@ class ClaimsResult(Result):
             raise InputError(f"{self.num_invalid} invalid samples, but only {min(missing)} without a number")
         if not math.fsum(self.shares) <= 1 or min(self.shares) <= 0:
             raise InputError("the shares of alpha must be positive and add up to at most 1")
+        if self.masks is not None and not bool(self.masks.flatten(1).any(1).all()):
+            raise InputError("a mask of a claim is empty")
         flags = claims_flags(self.num_invalid, self.num_samples, self.names, missing)
         changes: dict[str, Any] = {"flags": flags} | self.bounds()
         return attrs.evolve(self, **changes)
@@ -253,6 +293,19 @@ class ClaimsResult(Result):
         check_same_shape(self.mean, fresh.mean)
         if (self.names, self.words) != (fresh.names, fresh.words):
             raise InputError(f"claims: stored {', '.join(self.names)}, derived {', '.join(fresh.names)}")
+
+
+def masks_identity(masks: Tensor) -> str:
+    """What a record holds of the masks of claims.
+
+    Args:
+        masks: bool ``[masks, H, W]``.
+
+    Example:
+        >>> masks_identity(torch.ones(2, 4, 4, dtype=torch.bool))[:24]
+        '2 masks; sha256 b2e5b7b3'
+    """
+    return f"{len(masks)} masks; sha256 {partition_hash(masks)}"
 
 
 def claims_flags(num_invalid: int, num_samples: int, names: Sequence[str], missing: Sequence[int]) -> list[str]:

@@ -20,6 +20,7 @@ from lit_certattr.certificates.discovery import SameName, class_named
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import check_tensors
 from lit_certattr.files.whole_file import write_whole
+from lit_certattr.regions import identity
 from lit_certattr.statistics import clopper_pearson_upper
 from lit_certattr.statistics.rounding import confidence, exact
 
@@ -130,6 +131,10 @@ class Result(ABC):
     def spent_alpha(self) -> float:
         """Error probability of the bounds of this result: ``alpha`` times its share, minus the slack of the noise."""
         return self.alpha * self.alpha_share - self.alpha_slack
+
+    def places(self) -> dict[str, str]:
+        """What a record holds of the parts of the image that this result is about, such as its regions."""
+        return {} if self.partition is None else {"regions": identity(self.partition)}
 
     def _surely(self) -> str:
         """At which confidence; the start of a statement."""
@@ -294,7 +299,7 @@ def _read(name: str, plain: dict[str, Any], tensors: dict[str, Tensor]) -> Resul
 def _build(kind: type[Result], plain: dict[str, Any], tensors: dict[str, Tensor]) -> Result:
     """A result from the fields of a file; TypeError or ValueError if a field has another type than declared."""
     # Files from before a field with a default was there lack it.
-    plain_default = int | float | None
+    plain_default = int | float | tuple | None
     defaults = {field.name: field.default for field in attrs.fields(kind) if isinstance(field.default, plain_default)}
     fields: dict[str, Any] = defaults | plain | tensors
     for field in attrs.fields(kind):

@@ -220,31 +220,41 @@ class Certifier:
                 target = torch.tensor([label], device=image.device)
                 clean_map = explain(one.attribution, model, image, target, name)
                 check_shape(one.attribution, clean_map, map_shape)
+                one.start(image[0], map_shape)  # refuses what does not fit, before any image is sampled
                 watches.append(Watch(model, one.attribution, image, clean_map, label, name))
-            step.agree(lambda: self._facts_to_share(given, images, classes, ids, [one.attribution for one in placed]))
+            shapes = [(watch.clean_map.shape[1], watch.clean_map.shape[2]) for watch in watches]
+            places = {
+                f"{what} of {image_id}": words
+                for one, image_id, shape in zip(placed, ids, shapes, strict=True)
+                for what, words in one._places(shape).items()
+            }
+            step.agree(lambda: self._facts_to_share(given, images, classes, ids) | places)
             return [
                 one._certify(own, model, image, label, image_id, rule, watch, on_block)
                 for one, image, label, image_id, watch in zip(placed, images, classes, ids, watches, strict=True)
             ]
 
     def placed(self, image: Tensor, image_id: str) -> "Certifier":
-        """The certifier for one image: its method is fixed by the clean image, see :meth:`Attribution.placed`.
+        """The certifier for one image: what the clean image or its id fixes is fixed, before anything is sampled.
+
+        See :meth:`Attribution.placed` and :meth:`Certificate.placed`.
 
         Args:
             image: The clean image ``[C, H, W]``.
             image_id: Id of the image.
 
         Returns:
-            This certifier, or a copy with another method.
+            This certifier, or a copy.
 
         Raises:
-            InputError: If the method cannot be used for this image.
+            InputError: If the method or a certificate cannot be used for this image.
         """
         method = self.attribution.placed(image, image_id)
-        if method is self.attribution:
+        certificates = {name: one.placed(image, image_id) for name, one in self.certificates.items()}
+        if method is self.attribution and all(one is self.certificates[name] for name, one in certificates.items()):
             return self
         placed = copy.copy(self)
-        placed.attribution = method
+        placed.attribution, placed.certificates = method, certificates
         return placed
 
     def preflight(self, model: nn.Module, image: Tensor, target: int, image_id: str, name: str) -> Findings:
@@ -314,11 +324,8 @@ class Certifier:
         images: Tensor,
         labels: Sequence[int],
         ids: Sequence[str],
-        methods: Sequence[Attribution],
     ) -> dict[str, Any]:
         facts = facts_to_share(self.certificates, model, images, labels, ids, self._generator(images, ids[0]))
-        for image_id, method in zip(ids, methods, strict=True):
-            facts |= {f"regions of {image_id}": words for words in _regions(method).values()}
         return {"number of images": len(images)} | self.settings() | facts
 
     def _generator(self, images: Tensor, image_id: str) -> str:
@@ -374,16 +381,24 @@ class Certifier:
             sampling["class_rule"] = class_rule
         if (explained := explained_part(model)) is not None:
             sampling["explained"] = explained
-        sampling |= _regions(self.attribution)
         if self.stopping:
             sampling["looks"] = list(looks)
-        return {
-            name: attrs.evolve(
-                result,
-                sampling=sampling | self.certificates[name].conditions(),
-                partition=self.attribution.partition,
-            )
+        placed = {
+            name: attrs.evolve(result, partition=self.attribution.partition)
             for name, result in history[-1].results.items()
+        }
+        return {
+            name: attrs.evolve(result, sampling=sampling | self.certificates[name].conditions() | result.places())
+            for name, result in placed.items()
+        }
+
+    def _places(self, map_shape: tuple[int, int]) -> dict[str, str]:
+        """The parts of the image that a placed certifier is about: regions and masks."""
+        regions = {} if self.attribution.partition is None else {"regions": identity(self.attribution.partition)}
+        return regions | {
+            f"{what} of {name}": words
+            for name, one in self.certificates.items()
+            for what, words in one.places(map_shape).items()
         }
 
     def start(self, image: Tensor, map_shape: tuple[int, int]) -> dict[str, Accumulator[Result]]:
@@ -454,8 +469,3 @@ class Certifier:
             "seed": self.seed,
             "memory_format": self.memory_format,
         }
-
-
-def _regions(method: Attribution) -> dict[str, str]:
-    """What is recorded about the regions of an image."""
-    return {} if method.partition is None else {"regions": identity(method.partition)}

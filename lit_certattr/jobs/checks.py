@@ -74,7 +74,7 @@ def check_run(
         findings = certifier.preflight(certified, image[None], target, str(image_id), name)
         warning = accuracy_warning(network, samples)
     certifier.check_sample_size(findings.map_shape)
-    _check_regions(certifier, samples)
+    _check_places(certifier, samples, findings.map_shape)
     if type(certifier.noise).check is not Noise.check:
         for image, _, image_id in (samples[index] for index in range(len(samples))):
             certifier.noise.check(image, str(image_id))
@@ -92,14 +92,17 @@ def _check_names(certifier: Certifier) -> None:
         check_name(Result, certificate.result)
 
 
-def _check_regions(certifier: Certifier, samples: SampleSet) -> None:
-    """Find images that cannot be divided into regions, or into too few, before one of them is certified."""
+def _check_places(certifier: Certifier, samples: SampleSet, map_shape: tuple[int, int]) -> None:
+    """Find images that have no mask, or cannot be divided into enough regions, before one of them is certified."""
     image, _, image_id = samples[0]
     if certifier.placed(image, str(image_id)) is certifier:
         return
     for image, _, image_id in (samples[index] for index in range(len(samples))):
-        if (partition := certifier.placed(image, str(image_id)).attribution.partition) is not None:
-            certifier.check_sample_size((1, count_regions(partition)))
+        placed = certifier.placed(image, str(image_id))
+        if (partition := placed.attribution.partition) is not None:
+            map_shape = (1, count_regions(partition))
+            certifier.check_sample_size(map_shape)
+        placed.start(image, map_shape)  # refuses masks that do not fit
 
 
 def check_evaluation(

@@ -23,12 +23,12 @@ from lit_certattr.certificates import Certificate, Claim
 from lit_certattr.certification import StoppingRule
 from lit_certattr.data import ImageDataModule
 from lit_certattr.errors import InputError
-from lit_certattr.numbers import Box, Number
+from lit_certattr.numbers import Mask, Number
 from lit_certattr.regions import Regions
 from lit_certattr.settings.moved import current_path
 from lit_certattr.smoothing import Noise
 
-_KINDS = (nn.Module, Attribution, Noise, Certificate, StoppingRule, Regions, ImageDataModule, Claim, Number, Box)
+_KINDS = (nn.Module, Attribution, Noise, Certificate, StoppingRule, Regions, ImageDataModule, Claim, Number, Mask)
 
 
 def build(spec: Any, place: str, packages: Sequence[str] = TRUSTED) -> Any:

@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor
 
 from lit_certattr.errors import InputError
+from lit_certattr.numbers.mask import Mask
 from lit_certattr.settings import Settings
 from lit_certattr.settings.frozen import Frozen
 
@@ -89,6 +90,35 @@ class Number(Settings, Frozen, ABC):
             except RuntimeError:  # of torch: the function leaves the graph, e.g. by NumPy
                 return False
         return bool(torch.isfinite(gradient).all() and gradient.any())
+
+    def masks(self) -> list[Mask]:
+        """The parts of the image that it is about, in the order in which it holds them; often none."""
+        return list(self._named_masks().values())
+
+    def with_masks(self, masks: Sequence[Mask]) -> Self:
+        """The same number of other parts of the image.
+
+        Args:
+            masks: One for each of :meth:`masks`.
+        """
+        return self._changed(**dict(zip(self._named_masks(), masks, strict=True))) if masks else self
+
+    def placed(self, image: Tensor, image_id: str) -> Self:
+        """The number for one image, whose masks are found by its id; this number if no mask depends on the image.
+
+        Args:
+            image: The clean image ``[C, H, W]``.
+            image_id: Id of the image.
+
+        Raises:
+            InputError: If the image has no such mask; the message names the image.
+        """
+        before = self.masks()
+        now = [mask.placed(image, image_id) for mask in before]
+        return self if all(one is two for one, two in zip(now, before, strict=True)) else self.with_masks(now)
+
+    def _named_masks(self) -> dict[str, Mask]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, Mask)}
 
     def check(self, map_shape: Sequence[int]) -> None:
         """Refuse settings that do not fit maps of a shape.

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lit_certattr.errors import InputError
-from lit_certattr.settings import Settings, instance, real_number
-from lit_certattr.settings.frozen import Frozen
+from lit_certattr.numbers.mask import Mask
+from lit_certattr.settings import real_number
 
 
-class Box(Settings, Frozen):
+class Box(Mask):
     """A rectangle of the image plane, in shares of its height and width.
 
     A pixel is inside if its centre is. The box is fixed before anything is sampled, and it stays where it is when the
@@ -39,15 +40,8 @@ class Box(Settings, Frozen):
                 f"bottom {bottom}, right {right}"
             )
 
+    @override
     def mask(self, map_shape: Sequence[int]) -> Tensor:
-        """The pixels inside, bool ``[H, W]``.
-
-        Args:
-            map_shape: Height and width.
-
-        Raises:
-            InputError: If no pixel is inside.
-        """
         height, width = map_shape
         rows = (torch.arange(height, dtype=torch.float64) + 0.5) / height
         columns = (torch.arange(width, dtype=torch.float64) + 0.5) / width
@@ -56,22 +50,9 @@ class Box(Settings, Frozen):
             raise InputError(f"{self!r} holds no pixel of a map of {height} x {width}: make the box larger")
         return mask
 
+    @override
     def in_words(self) -> str:
-        """The box, for a sentence."""
         return (
             f"the box from {self.top:g} to {self.bottom:g} of the height and from {self.left:g} to {self.right:g} of "
             "the width"
         )
-
-
-def check_box(name: str, box: object) -> None:
-    """Refuse a setting that is no box.
-
-    Args:
-        name: What the message calls it.
-        box: What the user gave.
-
-    Raises:
-        InputError: If it is something else.
-    """
-    instance(name, box, Box, "Box(top=0.25, left=0.25, bottom=0.75, right=0.75)")

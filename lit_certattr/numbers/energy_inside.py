@@ -6,14 +6,15 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.numbers.base import Number, Sign, check_sign, energy, share, sign_in_words
-from lit_certattr.numbers.box import Box, check_box
+from lit_certattr.numbers.box import Box
+from lit_certattr.numbers.mask import Mask, check_mask
 
 
 class EnergyInside(Number):
     """Share of the attribution that lies inside a mask (the energy-based pointing game; Wang et al., 2020).
 
     Args:
-        mask: The part of the image.
+        mask: The part of the image: a box, or a mask of each image, see :class:`RegionMask`.
         sign: ``"positive"`` counts negative values as 0, ``"absolute"`` counts every value by its size.
 
     Raises:
@@ -25,9 +26,8 @@ class EnergyInside(Number):
         tensor([0.7500,    nan])
     """
 
-    def __init__(self, mask: Box, sign: Sign = "positive") -> None:
-        check_box("mask", mask)
-        self.mask, self.sign = mask, check_sign(sign)
+    def __init__(self, mask: Box | Mask, sign: Sign = "positive") -> None:
+        self.mask, self.sign = check_mask("mask", mask), check_sign(sign)
 
     @override
     def values(self, maps: Tensor) -> Tensor:

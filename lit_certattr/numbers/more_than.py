@@ -7,7 +7,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.numbers.base import Number, Sign, check_sign, energy, sign_in_words
-from lit_certattr.numbers.box import Box, check_box
+from lit_certattr.numbers.box import Box
+from lit_certattr.numbers.mask import Mask, check_mask
 
 
 class MoreThan(Number):
@@ -30,10 +31,8 @@ class MoreThan(Number):
 
     binary: ClassVar[bool] = True
 
-    def __init__(self, more: Box, less: Box, sign: Sign = "positive") -> None:
-        check_box("more", more)
-        check_box("less", less)
-        self.more, self.less, self.sign = more, less, check_sign(sign)
+    def __init__(self, more: Box | Mask, less: Box | Mask, sign: Sign = "positive") -> None:
+        self.more, self.less, self.sign = check_mask("more", more), check_mask("less", less), check_sign(sign)
 
     @override
     def values(self, maps: Tensor) -> Tensor:

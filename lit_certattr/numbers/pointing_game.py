@@ -7,14 +7,15 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.numbers.base import Number
-from lit_certattr.numbers.box import Box, check_box
+from lit_certattr.numbers.box import Box
+from lit_certattr.numbers.mask import Mask, check_mask
 
 
 class PointingGame(Number):
     """Whether the largest pixel of a map, the first one of equal ones, lies inside a mask (Zhang et al., 2018).
 
     Args:
-        mask: The part of the image.
+        mask: The part of the image: a box, or a mask of each image, see :class:`RegionMask`.
 
     Raises:
         InputError: If it is no mask.
@@ -27,9 +28,8 @@ class PointingGame(Number):
 
     binary: ClassVar[bool] = True
 
-    def __init__(self, mask: Box) -> None:
-        check_box("mask", mask)
-        self.mask = mask
+    def __init__(self, mask: Box | Mask) -> None:
+        self.mask = check_mask("mask", mask)
 
     @override
     def values(self, maps: Tensor) -> Tensor:

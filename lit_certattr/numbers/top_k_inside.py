@@ -8,7 +8,8 @@ from typing_extensions import override
 from lit_certattr.attacks.smoothed_objectives import soft_top_k
 from lit_certattr.errors import InputError
 from lit_certattr.numbers.base import Number
-from lit_certattr.numbers.box import Box, check_box
+from lit_certattr.numbers.box import Box
+from lit_certattr.numbers.mask import Mask, check_mask
 from lit_certattr.smoothing import top_k_mask, top_k_size
 
 
@@ -19,7 +20,7 @@ class TopKInside(Number):
     could not reach 1.
 
     Args:
-        mask: The part of the image.
+        mask: The part of the image: a box, or a mask of each image, see :class:`RegionMask`.
         top_k: K, a share of the pixels or a number of pixels, at most as many as lie inside the mask.
 
     Raises:
@@ -31,9 +32,8 @@ class TopKInside(Number):
         tensor([0.5000])
     """
 
-    def __init__(self, mask: Box, top_k: float) -> None:
-        check_box("mask", mask)
-        self.mask, self.top_k = mask, top_k
+    def __init__(self, mask: Box | Mask, top_k: float) -> None:
+        self.mask, self.top_k = check_mask("mask", mask), top_k
 
     @override
     def values(self, maps: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class TopKInside(Number):
     @override
     def check(self, map_shape: Sequence[int]) -> None:
         inside = int(self.mask.mask(map_shape).sum())
-        check_k(self.top_k, map_shape, inside, "the mask")
+        check_k(self.top_k, map_shape, inside, self.mask.called)
 
 
 def k_in_words(top_k: float) -> str:

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from lit_certattr.regions.partition import count_regions
 from lit_certattr.settings import Settings
 
 
@@ -39,3 +40,23 @@ class Regions(Settings, ABC):
         Raises:
             InputError: If the image cannot be divided; the message names the image.
         """
+
+    def in_words(self) -> str:
+        """Where the regions come from, for a sentence."""
+        return repr(self)
+
+    def numbered(self, image: Tensor, image_id: str) -> tuple[Tensor, list[int]]:
+        """The regions of an image, with the numbers by which the user knows them.
+
+        Args:
+            image: The clean image ``[C, H, W]`` in [0, 1].
+            image_id: Id of the image.
+
+        Returns:
+            As :meth:`__call__` gives them, and the number of each; regions may share one. By default their position.
+
+        Raises:
+            InputError: If the image cannot be divided; the message names the image.
+        """
+        partition = self(image, image_id)
+        return partition, list(range(count_regions(partition)))

@@ -1,4 +1,4 @@
-"""Masks that the user has made: one file per image."""
+"""Masks that the user has made: one file per image, or one file of annotations for all."""
 
 from pathlib import Path, PurePosixPath
 
@@ -14,9 +14,13 @@ from lit_certattr.data.images import IMAGE_SUFFIXES
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import check_file
 from lit_certattr.regions.base import Regions
+from lit_certattr.regions.coco import annotations_of, draw
+from lit_certattr.regions.nearest import nearest
 from lit_certattr.regions.partition import check_partition
 
-_SUFFIXES = (".png", ".npy")
+_SUFFIXES = (".png", ".npy", ".json")
+_FOR_ALL = "instances*.json"
+"""Name of the file with the annotations of all images; COCO calls its own ``instances_val2017.json``."""
 _INTEGER_MODES = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N")
 """Modes of Pillow whose numbers are labels; a palette is an integer mask in colours."""
 _MAX_BYTES = MAX_PIXELS
@@ -24,15 +28,24 @@ _MAX_BYTES = MAX_PIXELS
 
 
 class MaskFolder(Regions):
-    """Regions from mask files: organs, segments, boxes; one file per image.
+    """Regions from mask files: organs, segments, boxes; one file per image, or one file of annotations for all.
 
     The mask of the image with id ``cat__001.jpg`` (the path ``cat/001.jpg`` below the root of its folder) is the file
     ``cat/001.png``, or ``cat__001.png``, or either with the extension of the image kept (``cat/001.jpg.png``), or the
-    same with ``.npy``. If the path holds blanks or other alphabets, the id ends in a hash: name the mask by the id.
+    same with ``.npy`` or ``.json``. If the path holds blanks or other alphabets, the id ends in a hash: name the mask
+    by the id.
 
     A PNG file (grayscale, palette, 1 to 16 bits) or a NumPy array ``[H, W]`` holds one whole number per pixel: each
     number above 0 that occurs is a region, in rising order, and 0 is no region unless ``background`` is set. A NumPy
-    array of booleans ``[m, H, W]`` holds m regions, which may overlap. Masks of another size are scaled to that of the
+    array of booleans ``[m, H, W]`` holds m regions, which may overlap.
+
+    A JSON file holds annotations as those of COCO: ``images`` (``id``, ``file_name``, ``height``, ``width``) and
+    ``annotations`` (``image_id``, ``category_id``, and ``segmentation`` or ``bbox``). Each annotation is a region, and
+    they may overlap: polygons, run lengths (plain ones; the compressed ones of pycocotools are refused), or else the
+    box. Instead of a file for each image, one file ``instances*.json`` in the folder may hold all of them, found by
+    ``file_name``, with or without its extension.
+
+    Masks of another size are scaled to that of the
     image by nearest neighbour. They must have its aspect ratio: what cuts images to squares does not cut masks.
 
     Args:
@@ -41,30 +54,37 @@ class MaskFolder(Regions):
             first one (for boolean masks: the last one).
 
     Raises:
-        InputError: If there is no such folder; when called, if there is no mask for an image or more than one, or if
-            the file is damaged, too large, holds no labels, has another aspect ratio, or holds an empty region.
+        InputError: When called, if there is no such folder, no mask for an image or more than one, or if the file is
+            damaged, too large, holds no labels, has another aspect ratio, or holds an empty region.
     """
 
     def __init__(self, path: str, background: bool = False) -> None:
-        if not Path(path).expanduser().is_dir():
-            raise InputError(
-                f"mask folder {path} does not exist or is not a folder; give the path of a folder of masks"
-            )
         self.path, self.background = path, background
 
     @override
+    def in_words(self) -> str:
+        return f"the mask files in {self.path}"
+
+    @override
     def __call__(self, image: Tensor, image_id: str) -> Tensor:
-        file = self._file(image_id)
-        array = _array(file) if file.suffix == ".npy" else _picture(file)
+        return self.numbered(image, image_id)[0]
+
+    @override
+    def numbered(self, image: Tensor, image_id: str) -> tuple[Tensor, list[int]]:
+        """The regions with their numbers: those in the file, category ids, or for boolean masks their positions."""
+        file, names = self._file(image_id)
         height, width = image.shape[-2:]
+        if file.suffix == ".json":
+            return self._annotated(file, names, (height, width))
+        array = _array(file) if file.suffix == ".npy" else _picture(file)
         _check_ratio(file, array.shape[-2:], (height, width))
-        scaled = _nearest(array, height, width)
+        scaled = nearest(array, height, width)
         if array.dtype == np.bool_ and array.ndim == 3:
             masks = torch.from_numpy(scaled)
             before, after = (np.asarray(one.reshape(len(one), -1).any(axis=1)) for one in (array, scaled))
             _check_kept(file, before, after, np.arange(len(array)), (height, width))
-            rest = ~masks.any(0)
-            partition = torch.cat([masks, rest[None]]) if self.background and bool(rest.any()) else masks
+            partition = self._with_rest(masks)
+            numbers = np.arange(len(partition))
         else:
             numbers = np.unique(array)
             _check_kept(file, np.ones(len(numbers), bool), np.isin(numbers, scaled), numbers, (height, width))
@@ -73,27 +93,55 @@ class MaskFolder(Regions):
             found = np.searchsorted(numbers, scaled).clip(max=max(0, len(numbers) - 1))
             known = numbers[found] == scaled if len(numbers) else np.zeros(scaled.shape, bool)
             partition = torch.from_numpy(np.where(known, found, -1).astype(np.int64))
-        return check_partition(partition, (height, width), f"mask {file}")
+        return check_partition(partition, (height, width), f"mask {file}"), numbers.tolist()
 
-    def _file(self, image_id: str) -> Path:
-        """The one mask of an image."""
-        root, names = Path(self.path).expanduser(), []
+    def _annotated(self, file: Path, names: list[str], size: tuple[int, int]) -> tuple[Tensor, list[int]]:
+        """The regions of an image from a file of annotations."""
+        annotated = annotations_of(file, names)
+        if annotated is None:
+            raise InputError(f"annotations {file} have no image named {names[0]}: add it, or a mask of its own")
+        _check_ratio(file, (annotated.height, annotated.width), size)
+        masks, numbers = draw(file, annotated, size)
+        positions = np.arange(len(masks))
+        _check_kept(file, np.ones(len(masks), bool), np.asarray(masks.any(axis=(1, 2))), positions, size)
+        partition = self._with_rest(torch.from_numpy(masks))
+        rest = [max(numbers, default=0) + 1] * (len(partition) - len(masks))
+        return check_partition(partition, size, f"image {names[0]} in {file}"), numbers + rest
+
+    def _with_rest(self, masks: Tensor) -> Tensor:
+        """The masks, and the pixels in none of them where these are a region too."""
+        rest = ~masks.any(0)
+        return torch.cat([masks, rest[None]]) if self.background and bool(rest.any()) else masks
+
+    def _file(self, image_id: str) -> tuple[Path, list[str]]:
+        """The one mask of an image, and the names of the image, the likeliest first."""
+        root, stems = Path(self.path).expanduser(), []
+        if not root.is_dir():
+            raise InputError(
+                f"mask folder {self.path} does not exist or is not a folder; give the path of a folder of masks"
+            )
         for name in (image_id.replace("__", "/"), image_id):
             stem, dot, suffix = name.rpartition(".")
-            short = [stem] if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else []
-            names += [f"{each}{ending}" for each in (*short, name) for ending in _SUFFIXES]
-        names = list(dict.fromkeys(names))
+            stems += [*([stem] if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else []), name]
+        stems = list(dict.fromkeys(stems))
+        names = [f"{each}{ending}" for each in stems for ending in _SUFFIXES]
         if any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in names):
             raise InputError(f"the id of image {image_id} leads out of the mask folder; rename the image")
         try:
             found = [root / name for name in names if (root / name).exists()]
+            shared = sorted(root.glob(_FOR_ALL))
         except (OSError, ValueError) as error:  # a name that is too long, no permission, a zero byte
             raise InputError(f"the mask of image {image_id} cannot be looked up in {root}: {error}") from None
+        if not found and len(shared) > 1:
+            raise InputError(
+                f"{root} has several files of annotations: {shared[0].name} and {shared[1].name}; keep one"
+            )
+        found = found or shared
         if not found:
             raise InputError(f"image {image_id} has no mask in {root}: add one as {names[0]} or {names[1]}")
         if len(found) > 1:
             raise InputError(f"image {image_id} has several masks: {found[0]} and {found[1]}; remove all but one")
-        return found[0]
+        return found[0], stems
 
 
 def _array(file: Path) -> npt.NDArray[np.generic]:
@@ -139,14 +187,6 @@ def _check_ratio(file: Path, of_mask: tuple[int, ...], of_image: tuple[int, int]
             f"mask {file} has {height} x {width} pixels, another aspect ratio than its image as the network sees it "
             f"({rows} x {columns}): cut the mask as the image was cut"
         )
-
-
-def _nearest(array: npt.NDArray[np.generic], height: int, width: int) -> npt.NDArray[np.generic]:
-    """The array at another height and width: each pixel takes the value at its centre."""
-    rows, columns = (
-        (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip((height, width), array.shape[-2:], strict=True)
-    )
-    return np.ascontiguousarray(array[..., rows[:, None], columns])
 
 
 def _check_kept(

@@ -162,6 +162,7 @@ class SandwichAttack:
             raise InputError(f"image {image_id}: none of its certificates has a smoothed_map() to show")
         certifier = self.certifier.placed(image, image_id)
         check_regions(certifier.attribution, results, image_id)
+        check_masks(certifier, results, image_id)
         if certifier is not self.certifier:
             own = copy.copy(self)
             own.certifier = certifier
@@ -305,3 +306,23 @@ def check_regions(method: Attribution, results: Mapping[str, Result], image_id: 
                 f"image {image_id}: {name} certifies {before or 'pixels'}, but the method now gives {now or 'pixels'}: "
                 "use the masks and the version of scikit-image of the run, or certify again"
             )
+
+
+def check_masks(certifier: Certifier, results: Mapping[str, Result], image_id: str) -> None:
+    """Refuse an image whose masks are no longer those that were certified.
+
+    Args:
+        certifier: The certifier, placed for the clean image.
+        results: Certificates of the image by name.
+        image_id: Id of the image.
+
+    Raises:
+        InputError: If masks differ; the message names the remedy.
+    """
+    for name, result in results.items():
+        try:
+            certifier.certificates[name].check_result(result)
+        except InputError as error:
+            raise InputError(
+                f"image {image_id}, {name}: {error}: use the mask files of the run, or certify again"
+            ) from None

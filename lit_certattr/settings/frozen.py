@@ -1,8 +1,9 @@
 """Objects that never change after they were created."""
 
+import copy
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from lit_certattr.errors import InputError
 
@@ -35,6 +36,12 @@ class Frozen:
     def __delattr__(self, name: str) -> None:
         self._refuse_once_made(name)
         super().__delattr__(name)
+
+    def _changed(self, **attributes: Any) -> Self:
+        """A copy with other attributes."""
+        made = copy.copy(self)
+        vars(made).update(attributes)
+        return made
 
     def _refuse_once_made(self, name: str) -> None:
         if "_made" in vars(self):

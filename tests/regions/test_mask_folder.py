@@ -77,7 +77,7 @@ def test_scaling_takes_the_nearest_pixel(tmp_path):
 
 def test_missing_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist or is not a folder"):
-        MaskFolder(str(tmp_path / "none"))
+        MaskFolder(str(tmp_path / "none"))(IMAGE, "a")
 
 
 def test_missing_mask_names_the_file_to_add(tmp_path):
