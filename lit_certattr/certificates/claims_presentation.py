@@ -1,7 +1,7 @@
 """How claims are shown: a row, a sentence and a curve for each."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,10 +63,6 @@ class ClaimsPresentation(Presentation):
             row |= {column_at("claim_upper", radius): _finite(end) for radius, end in zip(radii, highs, strict=True)}
             rows.append(row)
         return rows
-
-    @override
-    def columns(self, radii: Sequence[float]) -> Mapping[str, type]:
-        return {"claim_covered": float}
 
     @override
     def general(self) -> str:

@@ -10,7 +10,7 @@ _WHOLE = ("level", "size", "num_pixels", "target", "prediction", "label", "num_s
 _REAL: tuple[str, ...] = ("top_k", "alpha", "sigma", "tau", "tied", "mean_radius", "max_radius", "half_radius")
 _REAL += ("one", "zero", "certified", "abstain", "one_share", "null_one", "null_zero", "overlap")
 _REAL += ("norm", "cosine90_radius", "samples_saved", "lp_half_radius")
-_REAL += ("claim_at_least", "claim_at_most", "claim_lower", "claim_upper", "claim_radius")
+_REAL += ("claim_at_least", "claim_at_most", "claim_lower", "claim_upper", "claim_radius", "claim_covered")
 AT_RADII = ("one_share", "certified", "overlap", "cosine", "claim_lower", "claim_upper")
 """Quantities that have a column for each radius."""
 AVERAGED: tuple[str, ...] = ("one_share", "one", "zero", "certified", "mean_radius", "overlap", "half_radius")

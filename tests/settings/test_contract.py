@@ -47,6 +47,7 @@ EXAMPLES: dict[str, Any] = {
     "number": numbers.Gini(),
     "path": objectives.PathMap(steps=3) if hasattr(objectives, "PathMap") else None,
     "reference": [[0.5, 1.0], [2.0, 0.25]],
+    "regions": Grid(2),
     "right": 0.75,
     "s": 4,
     "search": ATTACK,
