@@ -123,7 +123,7 @@ def test_the_attack_uses_the_masks_of_the_run(run, capsys):
     )
     assert status == 0, out
     rows = pq.read_table(run.attacks.table).to_pylist()
-    assert len(rows) == 2 * 4 * 2 * 2  # images, claims, sides, and the clean image beside the budget
+    assert len(rows) == 2 * 5 * 2 * 2  # images, claims, sides, and the clean image beside the budget
     assert all(row["certified"] <= row["attacked_upper"] for row in rows)
 
 
