@@ -18,6 +18,7 @@ from lit_certattr.models.denoised import Denoised
 from lit_certattr.settings import Settings
 from lit_certattr.settings.identity import as_arguments
 from lit_certattr.settings.plain import is_plain
+from lit_certattr.smoothing.logits import note_logits
 
 ChannelReduction = Literal["sum_abs", "abs_sum", "max_abs", "sum", "l2"]
 
@@ -186,7 +187,8 @@ def input_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Gradient of each image's target logit with respect to that image alone.
 
-    Works under ``torch.no_grad`` and ``torch.inference_mode`` too, as in Lightning's validation loops.
+    The logits go to the open record, if there is one (:func:`~lit_certattr.smoothing.note_logits`). Works under
+    ``torch.no_grad`` and ``torch.inference_mode`` too, as in Lightning's validation loops.
 
     Args:
         model: Network to logits ``[B, num_classes]``; in eval mode, so that images do not influence each other.
@@ -205,7 +207,9 @@ def input_gradient(
         images = ordinary(images)
         if not (create_graph and images.requires_grad):
             images = images.detach().requires_grad_(True)
-        score = target_score(as_logits(model(own_copy(model, images))), targets)
+        logits = as_logits(model(own_copy(model, images)))
+        note_logits(model, images, logits)
+        score = target_score(logits, targets)
         (gradient,) = torch.autograd.grad(score, images, create_graph=create_graph)
     return images, gradient
 

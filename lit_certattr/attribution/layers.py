@@ -31,6 +31,7 @@ from lit_certattr.attribution.layouts import Layout, Undecided, channels_on_last
 from lit_certattr.attribution.places import Place, find_place, tapped
 from lit_certattr.errors import InputError
 from lit_certattr.models.final_layer import FinalLayer
+from lit_certattr.smoothing.logits import note_logits
 
 
 class LayerAttribution(Attribution):
@@ -131,7 +132,8 @@ def layer_pass(
 ) -> LayerPass:
     """Run the network once, and keep what passes through a layer.
 
-    Nothing is left on the network, also after an error, and in-place activations cannot overwrite the features.
+    Nothing is left on the network, also after an error, and in-place activations cannot overwrite the features. The
+    logits go to the open record, if there is one (:func:`~lit_certattr.smoothing.note_logits`).
 
     Args:
         model: Network from images in [0, 1] to logits; in eval mode.
@@ -153,6 +155,12 @@ def layer_pass(
     model = getattr(model, "_orig_mod", model)  # hooks need the network behind torch.compile
     # Tensors made under inference_mode cannot enter a graph.
     images = images.clone() if images.is_inference() else images
+    at = _pass(model, layer, images, graph)
+    note_logits(model, images, at.logits)
+    return at
+
+
+def _pass(model: nn.Module, layer: str, images: Tensor, graph: Literal["none", "head", "full"]) -> LayerPass:
     if layer == "input":
         if graph != "none" and not (graph == "full" and images.requires_grad):
             images = images.detach().requires_grad_(True)

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from lit_certattr.attribution.base import Attribution, ChannelReduction, input_gradient, own_copy
+from lit_certattr.smoothing.logits import note_logits
 
 
 class MaxLogitGradient(Attribution):
@@ -35,6 +36,7 @@ class MaxLogitGradient(Attribution):
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
         def largest(images: Tensor) -> Tensor:
             logits: Tensor = model(own_copy(model, images))
+            note_logits(model, images, logits)
             return logits.max(1, keepdim=True).values if logits.ndim == 2 else logits  # refused below
 
         first = targets.new_zeros(len(images)).long()

@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from lit_certattr.attribution.base import Attribution, ChannelReduction, as_logits, input_gradient, own_copy
 from lit_certattr.errors import InputError
+from lit_certattr.smoothing.logits import note_logits
 
 
 class ProbabilityGradient(Attribution):
@@ -45,6 +46,7 @@ class ProbabilityGradient(Attribution):
     def _probabilities(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
         def probabilities(images: Tensor) -> Tensor:
             logits = as_logits(model(own_copy(model, images)))
+            note_logits(model, images, logits)
             wide = torch.promote_types(logits.dtype, torch.float32)
             return (logits.to(wide) / self.temperature).softmax(1)
 

@@ -182,6 +182,8 @@ def together_faults(record: Record, recorded: Recorded) -> Iterator[Finding]:
 
     for name, result in record.results.items():
         yield from agree("num_samples", name, result.num_samples)
+        predicted = result.num_predicted, result.num_predictions, result.num_extra_passes
+        yield from agree("predicted noisy copies", name, predicted)
         yield from agree("regions", name, None if result.partition is None else identity(result.partition))
         if not isinstance(result, CountsMasks):
             continue

@@ -46,6 +46,8 @@ def replay_faults(stored: Result, again: Result, exact: bool) -> Iterator[Findin
         exact: Whether every bit must be equal. If not, counts may differ by 2 % of the samples, since a pixel near the
             threshold of a map may change its side, and 2 % of all other numbers by more than 2 % of the largest.
     """
+    if not stored.num_predictions:  # a run of an older version
+        again = attrs.evolve(again, num_predictions=0, num_predicted=0, num_extra_passes=0)
     if exact:
         same = attrs.evolve(again, sampling=stored.sampling)  # bound to the settings elsewhere
         yield from differences(stored, same)

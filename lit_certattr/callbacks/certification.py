@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
@@ -20,10 +20,11 @@ from lit_certattr.callbacks.loggers import MAX_PICTURES, describe_run, log_certi
 from lit_certattr.callbacks.sampling_progress import sampling_progress
 from lit_certattr.callbacks.selection import KEY, PREFIX, Selection, alpha_after_selection, certified_monitors
 from lit_certattr.certificates import Result
+from lit_certattr.certificates.noisy_accuracy import warning
 from lit_certattr.certification import Certifier
 from lit_certattr.data import NO_LABEL
 from lit_certattr.errors import InputError
-from lit_certattr.metrics import metrics_for
+from lit_certattr.metrics import NoisyAccuracy, metrics_for
 from lit_certattr.modules import Targets
 from lit_certattr.preflight import check_network, logits_of
 from lit_certattr.records.table import rows
@@ -64,7 +65,11 @@ class CertificationCallback(Callback):
     ``certified/one_share_k25_r0_10``         pixels certified important, as a share of K; may exceed 1
     ``certified/mean_radius_k25``             certified radius, 0 where the certificate abstains
     ``certified/overlap_k20_r0_10``           certified top-K overlap, as a share of K
+    ``certified/noisy_accuracy``              noisy copies that are predicted as the explained class (no level, no R)
     ========================================  ==================================================================
+
+    If the noisy accuracy of an image is below one half, its map explains a class that the network hardly sees under
+    this noise; the first validation in which that happens logs a warning.
 
     If you give a certificate a name, the names of its metrics begin with it: ``certified/coarse_fraction_k50_r0_10``.
     The metrics are logged before ``ModelCheckpoint`` and ``EarlyStopping`` read them, so these can monitor them; in
@@ -128,11 +133,12 @@ class CertificationCallback(Callback):
         self._chosen: list[_Chosen] | None = None
         self._rows: list[dict[str, Any]] = []
         self._looks = 0
+        self._warned = False
         self._ids: list[str] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Discard the images of an earlier run."""
-        self._chosen, self._rows = None, []
+        self._chosen, self._rows, self._warned = None, [], False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse settings that cannot work before training starts, and tell the cost of selection by these metrics.
@@ -253,12 +259,23 @@ class CertificationCallback(Callback):
         return certified
 
     def _log_metrics(self, pl_module: LightningModule, certified: Sequence[dict[str, Result]]) -> None:
+        any_results = [next(iter(results.values())) for results in certified]
+        if not self._warned and (line := warning([result.noisy_accuracy for result in any_results])):
+            log.warning("validation images of process %d: %s", pl_module.global_rank, line)
+            self._warned = True
+        accuracy = NoisyAccuracy().to(pl_module.device)
+        accuracy.update(any_results)
+        self._log(pl_module, {f"{PREFIX}noisy_accuracy": accuracy.compute()})
         for name, metrics in self._metrics().items():
             metrics.to(pl_module.device)  # NCCL adds tensors on the device only
             metrics.update([results[name] for results in certified])
-            for key, value in metrics.compute().items():
-                # The metrics have added the processes already: all hold the same value, and so does their maximum.
-                pl_module.log(key, value, on_step=False, on_epoch=True, sync_dist=True, reduce_fx="max")
+            self._log(pl_module, metrics.compute())
+
+    @staticmethod
+    def _log(pl_module: LightningModule, values: Mapping[str, Tensor]) -> None:
+        for key, value in values.items():
+            # The metrics have added the processes already: all hold the same value, and so does their maximum.
+            pl_module.log(key, value, on_step=False, on_epoch=True, sync_dist=True, reduce_fx="max")
 
     def _metrics(self) -> dict[str, MetricCollection]:
         """New metrics of each certificate that offers metrics."""

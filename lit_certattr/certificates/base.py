@@ -72,6 +72,9 @@ class Certificate(Settings, Frozen, ABC):
     """Noise laws that the theorem covers."""
     needs_score: ClassVar[bool] = False
     """Whether the attribution method must provide a score in [0, 1], and is its gradient."""
+    needs_logits: ClassVar[bool] = False
+    """Whether the accumulator asks a block for logits; it then counts after those that ask for maps and scores, whose
+    passes may give the logits."""
     anytime: ClassVar[bool] = False
     """Whether results may be computed at several looks, each with its own share of alpha."""
 

@@ -6,11 +6,13 @@ HEAD = ("id", "certificate", "kind", "level", "top_k", "size", "num_pixels", "ta
 """The first columns, in order."""
 _TEXT: tuple[str, ...] = ("id", "certificate", "kind", "noise", "radius_norm", "attribution", "target_rule", "flags")
 _TEXT += ("claim", "claim_verdict")
-_WHOLE = ("level", "size", "num_pixels", "target", "prediction", "label", "num_samples", "threshold", "num_constant")
+_WHOLE: tuple[str, ...] = ("level", "size", "num_pixels", "target", "prediction", "label", "num_samples", "threshold")
+_WHOLE += ("num_constant", "num_predictions", "num_extra_passes")
 _REAL: tuple[str, ...] = ("top_k", "alpha", "sigma", "tau", "tied", "mean_radius", "max_radius", "half_radius")
 _REAL += ("one", "zero", "certified", "abstain", "one_share", "null_one", "null_zero", "overlap")
 _REAL += ("norm", "cosine90_radius", "samples_saved", "lp_half_radius")
 _REAL += ("claim_at_least", "claim_at_most", "claim_lower", "claim_upper", "claim_radius", "claim_covered")
+_REAL += ("noisy_accuracy",)
 AT_RADII = ("one_share", "certified", "overlap", "cosine", "claim_lower", "claim_upper")
 """Quantities that have a column for each radius."""
 AVERAGED: tuple[str, ...] = ("one_share", "one", "zero", "certified", "mean_radius", "overlap", "half_radius")

@@ -40,6 +40,12 @@ def _of_regions(result: "Result", field: "attrs.Attribute[Tensor | None]", parti
         raise ValueError(f"{field.name} must be int64 labels [H, W] or boolean masks [m, H, W]")
 
 
+def _at_most_samples(result: "Result", field: "attrs.Attribute[int]", number: int) -> None:
+    most = result.num_predictions if field.name == "num_predicted" else result.num_samples
+    if not 0 <= number <= most:
+        raise ValueError(f"{field.name} must lie in 0..{most}, got {number}")
+
+
 @attrs.frozen(eq=False)
 class Result(ABC):
     """Base of all results. Tensors live on the CPU.
@@ -50,6 +56,10 @@ class Result(ABC):
     Attributes:
         num_samples: Number of samples that were drawn.
         num_invalid: Number of samples whose logits or maps are NaN or infinite; they vote for nothing.
+        num_predictions: Number of noisy copies whose predicted class is known: all samples, or the first few if each
+            took a forward pass of its own; 0 if unknown, as in results of older versions.
+        num_predicted: Number of these that are predicted as the explained class.
+        num_extra_passes: Number of noisy copies that passed the network for their prediction alone.
         alpha: Probability of any false statement about this image, over all pixels and levels together, and over
             all moments at which sampling could have stopped.
         alpha_share: Share of alpha that this result uses: 1, or the share of one look if sampling may stop early
@@ -77,6 +87,9 @@ class Result(ABC):
 
     num_samples: int = attrs.field(kw_only=True)
     num_invalid: int = attrs.field(kw_only=True, default=0)
+    num_predictions: int = attrs.field(kw_only=True, default=0, validator=_at_most_samples)
+    num_predicted: int = attrs.field(kw_only=True, default=0, validator=_at_most_samples)
+    num_extra_passes: int = attrs.field(kw_only=True, default=0, validator=_at_most_samples)
     alpha: float = attrs.field(kw_only=True)
     alpha_share: float = attrs.field(
         kw_only=True, default=1.0, validator=[attrs.validators.gt(0), attrs.validators.le(1)]
@@ -121,6 +134,15 @@ class Result(ABC):
     def radius_norm(self) -> str:
         """Norm of the perturbations in which all radii of this result are measured; ``"l2"`` for most kinds."""
         return "l2"
+
+    @property
+    def noisy_accuracy(self) -> float | None:
+        """Share of the noisy copies that are predicted as the explained class; ``None`` if unknown.
+
+        Below one half (:data:`~lit_certattr.certificates.noisy_accuracy.LOW`) the map explains a class that the network
+        hardly sees under this noise.
+        """
+        return self.num_predicted / self.num_predictions if self.num_predictions else None
 
     @property
     def map_shape(self) -> tuple[int, ...] | None:

@@ -14,6 +14,7 @@ from lit_certattr.certificates import Accumulator, Certificate, Result
 from lit_certattr.certification.facts import facts_to_share, precision
 from lit_certattr.certification.looks import check_sample_size, possible_looks
 from lit_certattr.certification.named import named_certificates
+from lit_certattr.certification.noisy_predictions import NoisyPredictions
 from lit_certattr.certification.sampling import MemoryFormat, Sampler
 from lit_certattr.certification.share import Share
 from lit_certattr.certification.stopping import LOOK_SHARES, Look, StoppingRule
@@ -346,6 +347,7 @@ class Certifier:
         looks = self.looks(map_shape)
         shares = [look_share(look, len(looks)) for look in range(1, len(looks) + 1)]
         accumulators = self.start(image, map_shape)
+        predictions = NoisyPredictions(own.world > 1).to(image.device)
         for certificate in self.certificates.values():
             for end, share in zip(looks, shares, strict=True):
                 certificate.check_share(share)
@@ -353,16 +355,19 @@ class Certifier:
         history: list[Look] = []
         drawn, begin = 0, time.perf_counter()
         for end, share in zip(looks, shares, strict=True):
-            for block in self.blocks(model, image, target, image_id, *own.of(drawn, end)):
+            begins, ends = own.of(drawn, end)
+            for block in self.blocks(model, image, target, image_id, begins, ends):
                 doing = f"after {drawn} of {looks[-1]} samples: {type(self.attribution).__name__} cannot explain"
                 with failures(f"{doing} noisy copies of image {image_id}", model, block.draw.images):
                     for accumulator in accumulators.values():
                         accumulator.update(block)
+                    predictions.update(block.draw, begins)
                     watch.look_at(block.draw)
+                begins += len(block)
                 if on_block is not None:
                     on_block(len(block))
             drawn = end
-            results = {name: accumulator.result(share) for name, accumulator in accumulators.items()}
+            results = {name: accumulators[name].result(share) for name in self.certificates}
             history.append(Look(drawn, time.perf_counter() - begin, results))
             if own.decided_by_first(any(stopping.stop(history) for stopping in self.stopping)):
                 break
@@ -383,8 +388,9 @@ class Certifier:
             sampling["explained"] = explained
         if self.stopping:
             sampling["looks"] = list(looks)
+        counts: dict[str, Any] = predictions.compute()
         placed = {
-            name: attrs.evolve(result, partition=self.attribution.partition)
+            name: attrs.evolve(result, partition=self.attribution.partition, **counts)
             for name, result in history[-1].results.items()
         }
         return {
@@ -404,6 +410,8 @@ class Certifier:
     def start(self, image: Tensor, map_shape: tuple[int, int]) -> dict[str, Accumulator[Result]]:
         """Accumulators that count the samples of an image, one per certificate, by name, with no sample yet.
 
+        Those that need logits come last: the passes for the others may give them.
+
         Args:
             image: Image ``[C, H, W]``, on its device.
             map_shape: Height and width of the maps.
@@ -412,7 +420,7 @@ class Certifier:
             InputError: If a certificate does not fit the maps or the device.
         """
         accumulators = {}
-        for name, certificate in self.certificates.items():
+        for name, certificate in sorted(self.certificates.items(), key=lambda entry: entry[1].needs_logits):
             certificate.check_device(image.device)
             if self.attribution.partition is not None:
                 certificate.check_regions()

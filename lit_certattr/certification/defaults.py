@@ -1,12 +1,17 @@
 """The default certificates of one image, in one line."""
 
+import logging
+
 from torch import Tensor, nn
 
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import PixelCertificate, Result, TopKOverlapCertificate
+from lit_certattr.certificates.noisy_accuracy import warning
 from lit_certattr.certification.certifier import Certifier
 from lit_certattr.preflight import check_one_image
 from lit_certattr.smoothing import GaussianNoise
+
+log = logging.getLogger(__name__)
 
 
 def certify(
@@ -20,6 +25,9 @@ def certify(
     seed: int = 0,
 ) -> dict[str, Result]:
     """Certify the gradient map of one image with the default certificates, in one line.
+
+    It logs a warning if less than half of the noisy copies are predicted as the explained class
+    (:attr:`Result.noisy_accuracy <lit_certattr.certificates.Result.noisy_accuracy>`).
 
     Args:
         model: Network from images in [0, 1] to logits.
@@ -47,4 +55,7 @@ def certify(
         batch_size=batch_size,
         seed=seed,
     )
-    return certifier(model, check_one_image(image), None if target is None else [target])[0]
+    (results,) = certifier(model, check_one_image(image), None if target is None else [target])
+    if line := warning([results["pixel"].noisy_accuracy]):
+        log.warning(line)
+    return results

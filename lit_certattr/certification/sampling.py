@@ -11,6 +11,7 @@ from lit_certattr.attribution import Attribution, score_of
 from lit_certattr.attribution.batching import starting_batch, tiled
 from lit_certattr.smoothing import Draw, MapBlock, Noise, noisy_images, uniform_levels
 from lit_certattr.smoothing.draw import Explain
+from lit_certattr.smoothing.logits import predict
 
 MemoryFormat = Literal["channels_last", "contiguous"]
 
@@ -83,7 +84,7 @@ class Sampler:
         attribution, hook = self._what_fits(self.attribution), score_of(self.attribution)
         score = None if hook is None else self._what_fits(hook)
         for images in self.noisy_images(image, image_id, start, end):
-            draw = Draw(model, images, target, image, self.noise.sigma, attribution, score)
+            draw = Draw(model, images, target, image, self.noise.sigma, attribution, score, self._what_fits(predict))
             yield MapBlock(draw, start, uniform_levels(self.seed, image_id, start, len(images)))
             start += len(images)
 

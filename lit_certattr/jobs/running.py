@@ -17,6 +17,7 @@ from lit_certattr.errors import InputError
 from lit_certattr.jobs.checks import check_run, warn_of_selection
 from lit_certattr.jobs.parts import open_network, read_samples, with_samples
 from lit_certattr.jobs.predict import predict
+from lit_certattr.jobs.telling import tell_noisy_accuracy
 from lit_certattr.jobs.trainer import TrainerOptions, is_first_process, make_trainer, use_threads
 from lit_certattr.modules import CertificationModule, Targets
 from lit_certattr.records import RunDirectory
@@ -75,7 +76,8 @@ def run(
             at most 16 panels and the table.
         config: Resolved configuration as YAML, stored in the run directory, from which
             :func:`~lit_certattr.jobs.reopen` builds the parts again; without it, the settings are stored.
-        progress: Whether to show the progress on stderr.
+        progress: Whether to show the progress and the noisy accuracy on stderr. If the noisy accuracy of an image is
+            low, one warning is logged in any case.
 
     Returns:
         The run directory, e.g. with ``records(ids)``, ``table``, ``report`` and ``path``.
@@ -123,6 +125,8 @@ def run(
         max_panels=max_panels,
     )
     predict(loop, module, samples, [writer], num_workers=data.num_workers, progress=progress)
+    if loop.is_global_zero:
+        tell_noisy_accuracy(directory, progress)
     if logger is not None and loop.is_global_zero:
         log_run(logger, directory, samples.ids, config)
     return directory

@@ -45,6 +45,7 @@ from lit_certattr.metrics.naming import (
     metrics_for,
     overlap_metrics,
 )
+from lit_certattr.metrics.noisy_accuracy import NoisyAccuracy
 from lit_certattr.metrics.number import CertifiedNumber
 from lit_certattr.metrics.overlap import CertifiedOverlap, CertifiedOverlapCurve
 from lit_certattr.metrics.pixel import CertifiedFraction, CertifiedOneShare, MeanCertifiedRadius
@@ -94,6 +95,7 @@ __all__ = [
     "MeanLENSDissimilarity",
     "MeanSetDifference",
     "NamedMeans",
+    "NoisyAccuracy",
     "PointingGame",
     "RandomLogit",
     "RelevanceRankAccuracy",

@@ -47,7 +47,7 @@ class Watch:
             draw: The noisy images, after the certificates have evaluated them.
 
         Raises:
-            InputError: If its map or its score depends on the other images of the block.
+            InputError: If its map, its score or its logits depend on the other images of the block.
         """
         if len(draw) <= self._largest:
             return
@@ -64,13 +64,18 @@ class Watch:
             beside, single = getattr(draw, kind)[place : place + 1], getattr(alone, kind)
             if not bool(torch.isfinite(beside).all() & torch.isfinite(single).all()):
                 continue  # an invalid sample, which never votes
+            what = type(self.attribution).__name__
             if kind == "maps":
                 moved, allowed = relative_distance(single, beside), maps_agree_within(self.model, self.image, single)
+            elif kind == "logits":
+                what = type(self.model).__name__
+                moved = difference(single, beside)
+                allowed = unit_of_rounding(self.model, self.image, single) ** 0.5
             else:
                 moved = float((single - beside).abs().amax())
                 allowed = unit_of_rounding(self.model, self.image, self.image) ** 0.5
             if moved > allowed:
-                return mixes(type(self.attribution).__name__, kind.removesuffix("s"), moved, self.model)
+                return mixes(what, kind if kind == "logits" else kind.removesuffix("s"), moved, self.model)
         return None
 
     def check_unchanged(self) -> None:

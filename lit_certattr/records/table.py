@@ -49,6 +49,8 @@ def schema(radii: Sequence[float] = RADII, own: Mapping[str, type] = MappingProx
     - ``null_*``: the same numbers for maps of pure noise.
     - ``cosine``: certified cosines; ``cosine90_radius``: the largest radius with a certified cosine of 0.9.
     - ``samples_saved``: share of the samples that an image did not need, if sampling may stop early.
+    - ``noisy_accuracy``: share of ``num_predictions`` noisy copies that are predicted as the explained class;
+      ``num_extra_passes`` of these passed the network for that alone. Null in runs of older versions.
 
     Columns that belong to other kinds of certificate are null. All radii are l2 lengths, except ``lp_half_radius``:
     the radius with half of the overlap, in the norm ``radius_norm`` of its row.
@@ -90,6 +92,9 @@ def rows(
             "sigma": result.sigma,
             "num_samples": result.num_samples,
             "samples_saved": 1 - result.num_samples / result.sampling.get("num_samples", result.num_samples),
+            "noisy_accuracy": result.noisy_accuracy,
+            "num_predictions": result.num_predictions or None,
+            "num_extra_passes": result.num_extra_passes if result.num_predictions else None,
             "noise": result.noise,
             "radius_norm": result.radius_norm,
             "attribution": result.sampling.get("attribution"),
@@ -102,7 +107,7 @@ def rows(
 
 
 def means(table: pa.Table) -> dict[str, float]:
-    """Means over the images of a table: ``certified/<certificate>/<level>/<column>``.
+    """Means over the images of a table: ``certified/<certificate>/<level>/<column>``, ``certified/noisy_accuracy``.
 
     A level is named by its size in pixels, since names of metrics must not contain a dot; the names of a certificate
     without levels contain no level.
@@ -121,4 +126,19 @@ def means(table: pa.Table) -> dict[str, float]:
             if row[name] is not None:
                 metric = name.replace("lp_", f"{row['radius_norm']}_")
                 collected.setdefault(f"certified/{row['certificate']}/{level}{metric}", []).append(row[name])
+    accuracies = [accuracy for accuracy in noisy_accuracies(table) if accuracy is not None]
+    if accuracies:
+        collected["certified/noisy_accuracy"] = accuracies
     return {name: sum(values) / len(values) for name, values in collected.items()}
+
+
+def noisy_accuracies(table: pa.Table) -> list[float | None]:
+    """Noisy accuracy of each image of a table, in order; ``None`` where it is unknown.
+
+    Args:
+        table: Table of a run, see :func:`schema`; that of an older version may lack the column.
+    """
+    if "noisy_accuracy" not in table.column_names:
+        return []
+    rows = table.select(["id", "noisy_accuracy"]).to_pylist()
+    return list({row["id"]: row["noisy_accuracy"] for row in rows}.values())

@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.guarded import in_order, presentation_of
+from lit_certattr.certificates.noisy_accuracy import LOW, REMEDY
 from lit_certattr.certificates.presentation import Tile, percent, suffixes
 from lit_certattr.records.run_directory import Record, RunDirectory
+from lit_certattr.records.table import noisy_accuracies
 from lit_certattr.reports.figures import dataset_figure, image_panel
 from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
 from lit_certattr.smoothing import DiscreteGaussianNoise, alpha_slack
@@ -178,9 +180,18 @@ def _tiles(results: Mapping[str, Result], table: pa.Table, provenance: Mapping[s
     tiles = []
     for name, suffix in suffixes(presentations).items():
         tiles += presentations[name].tiles(data[data.certificate == name], suffix)
+    if accuracies := [accuracy for accuracy in noisy_accuracies(table) if accuracy is not None]:
+        mean = math.fsum(accuracies) / len(accuracies)
+        tiles.append(Tile(percent(mean), "of the noisy copies predicted as the explained class, mean"))
     if (provenance.get("settings") or {}).get("stopping"):
         tiles.append(Tile(percent(data.samples_saved.mean()), "of the samples saved by stopping early, mean"))
     return [tile._asdict() for tile in tiles]
+
+
+_HARDLY_SEEN = (
+    "Less than half of the noisy copies are predicted as the explained class: the map explains a class that the "
+    f"network hardly sees under this noise; {REMEDY}."
+)
 
 
 def _warnings(table: pa.Table) -> list[str]:
@@ -196,7 +207,10 @@ def _warnings(table: pa.Table) -> list[str]:
         "ties": "Pixels tie across the threshold of K; the tie rule decides which of them count, "
         "and belongs to the certificate.",
     }
-    return [f"{len(ids)} image(s): {meaning.get(flag, flag)}" for flag, ids in found.items()]
+    lines = [f"{len(ids)} image(s): {meaning.get(flag, flag)}" for flag, ids in found.items()]
+    if low := sum(accuracy is not None and accuracy < LOW for accuracy in noisy_accuracies(table)):
+        lines.append(f"{low} image(s): {_HARDLY_SEEN}")
+    return lines
 
 
 def _table(name: str, result: Result, table: pa.Table) -> Table:
@@ -216,6 +230,11 @@ def _table(name: str, result: Result, table: pa.Table) -> Table:
         for image_id in images:
             value = rows.get((image_id, level), {}).get(key)
             cells[image_id].append(Cell(repr(value), _shown(value, form)))
+    if "noisy_accuracy" in filled:
+        columns.append(Column("noisy accuracy"))
+        for image_id in images:
+            share = rows.get((image_id, 0), {}).get("noisy_accuracy")
+            cells[image_id].append(Cell(repr(share), _shown(share, "share")))
     if "looks" in result.sampling:
         columns.append(Column("samples"))
         for image_id in images:
@@ -236,7 +255,8 @@ def _shown(value: Any, form: str) -> str:
 
 def _panel(record: Record, png: str) -> dict[str, Any]:
     facts = record.facts
-    target = next(iter(record.results.values())).sampling.get("target")
+    any_result = next(iter(record.results.values()))
+    target = any_result.sampling.get("target")
     subtitle = f"explained class: {_class(facts, 'target', target)}"
     if facts.get("prediction") not in (None, target):
         subtitle += f", predicted: {_class(facts, 'prediction', facts['prediction'])}"
@@ -245,6 +265,9 @@ def _panel(record: Record, png: str) -> dict[str, Any]:
     statements = [presentation_of(result).statement() for result in record.results.values()]
     statements += [note for result in record.results.values() for note in presentation_of(result).notes()]
     flags = [f"{name}: {flag}" for name, result in record.results.items() for flag in result.flags]
+    if any_result.noisy_accuracy is not None:
+        subtitle += f", {_predicted(any_result)}"
+        flags += [_HARDLY_SEEN] if any_result.noisy_accuracy < LOW else []
     shares = [f"{name}: {text}" for name, one in in_order(record.results).items() if (text := one.summary())]
     return {
         "id": record.id,
@@ -255,6 +278,16 @@ def _panel(record: Record, png: str) -> dict[str, Any]:
         + "; ".join(shares),
         "statements": statements,
     }
+
+
+def _predicted(result: Result) -> str:
+    """The noisy accuracy in words, with the number of copies that it is about and what it cost."""
+    which = "all" if result.num_predictions == result.num_samples else "the first"
+    cost = ", for one forward pass each" if result.num_extra_passes else ""
+    return (
+        f"noisy accuracy {percent(result.noisy_accuracy or 0.0)} ({result.num_predicted} of {which} "
+        f"{result.num_predictions} noisy copies{cost})"
+    )
 
 
 def _class(facts: Mapping[str, Any], kind: str, number: Any) -> str:

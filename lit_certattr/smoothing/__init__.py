@@ -5,6 +5,7 @@ from lit_certattr.smoothing.discrete import DiscreteGaussianNoise, alpha_slack
 from lit_certattr.smoothing.draw import Draw
 from lit_certattr.smoothing.generalised_normal import GeneralisedNormalNoise
 from lit_certattr.smoothing.levels import uniform_levels
+from lit_certattr.smoothing.logits import LogitsRecord, class_votes, note_logits
 from lit_certattr.smoothing.noise import GaussianNoise, Noise, UniformBallNoise
 from lit_certattr.smoothing.normals import NormalStream, content_id, normal_stream
 from lit_certattr.smoothing.sparsify import (
@@ -21,16 +22,19 @@ __all__ = [
     "Draw",
     "GaussianNoise",
     "GeneralisedNormalNoise",
+    "LogitsRecord",
     "MapBlock",
     "MapKind",
     "Noise",
     "NormalStream",
     "UniformBallNoise",
     "alpha_slack",
+    "class_votes",
     "content_id",
     "noisy_images",
     "noisy_maps",
     "normal_stream",
+    "note_logits",
     "quadratic_map",
     "relaxed_top_k",
     "scaled_map",

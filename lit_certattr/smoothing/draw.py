@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_certattr.errors import InputError
+from lit_certattr.smoothing.logits import LogitsRecord, predict
 
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -26,6 +27,11 @@ class Draw:
         explain: Computes maps ``[b, H, W]`` from network, images and targets.
         score: Computes scores ``[b]`` in [0, 1], of which the maps are the gradient, from the same arguments; ``None``
             if the method is not the gradient of such a score.
+        predict: Computes logits ``[b, num_classes]`` from the same arguments, where maps and scores did not need them.
+
+    Attributes:
+        target: Class that is explained.
+        num_extra: How many images have passed the network for their logits alone.
 
     Example:
         >>> network, zeros = nn.Flatten(), torch.zeros(1, 1, 2)
@@ -43,9 +49,12 @@ class Draw:
         sigma: float,
         explain: Explain,
         score: Explain | None = None,
+        predict: Explain = predict,
     ) -> None:
         self.model, self.images, self.clean, self.sigma = model, images, clean, sigma
-        self.explain, self.score = explain, score
+        self.explain, self.score, self.predict = explain, score, predict
+        self.target, self.num_extra = target, 0
+        self._record = LogitsRecord(model, images)
         self.targets = torch.full((len(images),), target, device=images.device)
 
     def __len__(self) -> int:
@@ -58,17 +67,19 @@ class Draw:
             index: Index of the image, from 0 to ``len(self) - 1``.
         """
         image = self.images[index : index + 1].clone()
-        return Draw(self.model, image, int(self.targets[0]), self.clean, self.sigma, self.explain, self.score)
+        rest = self.clean, self.sigma, self.explain, self.score, self.predict
+        return Draw(self.model, image, self.target, *rest)
 
     @property
     def evaluated(self) -> list[str]:
-        """Which of ``maps`` and ``scores`` have been computed already."""
-        return [name for name in ("maps", "scores") if name in vars(self)]
+        """Which of ``maps``, ``scores`` and ``logits`` have been computed already."""
+        return [name for name in ("maps", "scores", "logits") if name in vars(self)]
 
     @cached_property
     def maps(self) -> Tensor:
         """Attribution maps ``[b, H, W]``, detached."""
-        return self.explain(self.model, self.images, self.targets).detach()
+        with self._record:
+            return self.explain(self.model, self.images, self.targets).detach()
 
     @cached_property
     def scores(self) -> Tensor:
@@ -79,10 +90,33 @@ class Draw:
         """
         if self.score is None:
             raise InputError("the attribution method is not the gradient of a score in [0, 1]; use ProbabilityGradient")
-        with torch.no_grad():
+        with torch.no_grad(), self._record:
             scores = self.score(self.model, self.images, self.targets)
             inside = scores.double().clamp(0, 1)
             return torch.where((scores - inside).abs() <= 64 * torch.finfo(scores.dtype).eps, inside, torch.nan)
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Logits ``[b, num_classes]``: those of the passes for maps or scores, else of a forward pass of their own.
+
+        Ask for them after the maps and the scores.
+        """
+        known = self._record.logits
+        return self.predict_first(len(self)) if known is None else known
+
+    @property
+    def known_logits(self) -> Tensor | None:
+        """The logits, if no pass is needed for them any more; ``None`` if one is."""
+        return self.logits if "logits" in vars(self) or self._record.logits is not None else None
+
+    def predict_first(self, count: int) -> Tensor:
+        """Logits ``[count, num_classes]`` of the first images, from a forward pass of their own.
+
+        Args:
+            count: Number of images.
+        """
+        self.num_extra += count
+        return self.predict(self.model, self.images[:count], self.targets[:count]).detach()
 
     @cached_property
     def noise(self) -> Tensor:

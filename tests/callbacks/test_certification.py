@@ -101,7 +101,7 @@ def test_inside_fit(tmp_path, inference_mode):
     logged = {key: float(value) for key, value in run.callback_metrics.items() if key.startswith("certified/")}
     assert logged == pytest.approx(logged | by_hand(model.net, 4), abs=1e-6)
     assert 0 < logged[MONITOR] < 1
-    assert len(logged) == 2 * (1 + 2 * 3) + 2
+    assert len(logged) == 2 * (1 + 2 * 3) + 2 + 1  # the last: the noisy accuracy
     assert not any("." in name for name in logged)
 
 
@@ -525,3 +525,18 @@ def test_on_the_modules_device_with_its_random_state_kept(tmp_path):
     run.fit(module(), loader(), loader())
     assert devices == ["cuda", "cuda"]
     assert torch.equal(*states)
+
+
+def test_a_low_noisy_accuracy_is_logged_and_warned_of_once(tmp_path, caplog):
+    noisy = Certifier(Gradient(), GaussianNoise(50.0), [PixelCertificate([0.5], alpha=0.05)], 100, batch_size=50)
+    callback = CertificationCallback(noisy, num_images=6)
+    model, run = module(), trainer(tmp_path, callback, max_epochs=3)
+    run.fit(model, loader(12, 1), loader(6))
+    images = samples(6).images
+    results = [one["pixel"] for one in noisy(model.net, images, ids=samples(6).ids)]
+    share = sum(result.num_predicted for result in results) / 600
+    assert float(run.callback_metrics["certified/noisy_accuracy"]) == pytest.approx(share, abs=1e-6)
+    assert min(result.noisy_accuracy for result in results) < 0.5
+    lines = [record.getMessage() for record in caplog.records if "noisy accuracy" in record.getMessage()]
+    assert len(lines) == 1
+    assert "use a smaller sigma" in lines[0]

@@ -1,0 +1,56 @@
+"""What is said about the noisy accuracy of results: how many noisy copies are predicted as the explained class."""
+
+import math
+from collections.abc import Iterable
+
+from lit_certattr.statistics.rounding import percent_at_least
+
+LOW = 0.5
+"""Below this noisy accuracy most noisy copies are not predicted as the explained class, and users are warned."""
+REMEDY = "use a smaller sigma, or a network that is trained with noise or has a denoiser in front"
+"""What helps against a low noisy accuracy."""
+
+
+def in_one_line(accuracies: Iterable[float | None]) -> str | None:
+    """The noisy accuracy of a data set in one line; ``None`` if it is unknown for all images.
+
+    Args:
+        accuracies: Noisy accuracy of each image, or ``None`` where it is unknown.
+
+    Example:
+        >>> in_one_line([0.25, 0.75, None])
+        'noisy accuracy: 50.0 % of the noisy copies are predicted as the explained class (mean of 2 images)'
+    """
+    known = _known(accuracies)
+    if not known:
+        return None
+    images = "1 image" if len(known) == 1 else f"mean of {len(known)} images"
+    mean = percent_at_least(math.fsum(known) / len(known))
+    return f"noisy accuracy: {mean} % of the noisy copies are predicted as the explained class ({images})"
+
+
+def warning(accuracies: Iterable[float | None]) -> str | None:
+    """One line for all images with a low noisy accuracy, with the remedy; ``None`` if there is none.
+
+    Args:
+        accuracies: Noisy accuracy of each image, or ``None`` where it is unknown.
+
+    Example:
+        >>> warning([0.25, 0.75]).partition(":")[0]
+        'the noisy accuracy is below 50 % for 1 of 2 images'
+        >>> warning([0.5, None]) is None
+        True
+    """
+    known = _known(accuracies)
+    low = sum(accuracy < LOW for accuracy in known)
+    if not low:
+        return None
+    return (
+        f"the noisy accuracy is below {100 * LOW:g} % for {low} of {len(known)} image{'s' * (len(known) != 1)}: "
+        f"{'its map explains' if low == 1 else 'their maps explain'} a class that the network hardly sees under this "
+        f"noise; {REMEDY}"
+    )
+
+
+def _known(accuracies: Iterable[float | None]) -> list[float]:
+    return [accuracy for accuracy in accuracies if accuracy is not None]
