@@ -18,7 +18,7 @@ from lit_certattr.models.denoised import Denoised
 from lit_certattr.settings import Settings
 from lit_certattr.settings.identity import as_arguments
 from lit_certattr.settings.plain import is_plain
-from lit_certattr.smoothing.logits import note_logits
+from lit_certattr.smoothing.logits import LogitsRecord, note_logits
 
 ChannelReduction = Literal["sum_abs", "abs_sum", "max_abs", "sum", "l2"]
 
@@ -155,11 +155,15 @@ def _at_denoised_image(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def explain(
         self: Attribution, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False
     ) -> Tensor:
-        if isinstance(model, Denoised) and model.explain_at == "denoised":
-            with graph_mode(create_graph):  # an attack on the map needs the graph of the denoiser; the map does not
-                images = model.denoise(own_copy(model, ordinary(images)))
-            model = model.network
-        return call(self, model, images, targets, create_graph)
+        if not isinstance(model, Denoised) or model.explain_at != "denoised":
+            return call(self, model, images, targets, create_graph)
+        with graph_mode(create_graph):  # an attack on the map needs the graph of the denoiser; the map does not
+            denoised = model.denoise(own_copy(model, ordinary(images)))
+        with LogitsRecord(model.network, denoised) as record:
+            maps = call(self, model.network, denoised, targets, create_graph)
+        if record.logits is not None:  # they are those of the whole network at the images themselves
+            note_logits(model, images, record.logits)
+        return maps
 
     return explain
 

@@ -25,7 +25,7 @@ from lit_certattr.attribution import (
     SmoothGrad,
     input_gradient,
 )
-from lit_certattr.models import SmallCNN
+from lit_certattr.models import Denoised, SmallCNN
 from lit_certattr.regions import Grid
 from lit_certattr.smoothing import Draw, GaussianNoise, LogitsRecord, class_votes, note_logits
 
@@ -95,6 +95,21 @@ def test_other_methods_pay_one_pass_and_get_the_logits_of_the_noisy_images(net, 
     assert noisy.num_extra == 3
     assert noisy.known_logits is logits
     assert torch.equal(logits, net(noisy.images))
+
+
+@pytest.mark.parametrize("explain_at", ["denoised", "image"])
+def test_no_second_pass_behind_a_denoiser(net, explain_at):
+    torch.manual_seed(0)
+    denoised = Denoised(nn.Conv2d(1, 1, 3, padding=1), net, explain_at).eval().requires_grad_(False)
+    noisy = draw(denoised, RegionMap(Gradient(), Grid(2)))
+    assert noisy.maps.shape[0] == 3
+    net.passes.clear()
+    logits = noisy.logits
+    assert net.passes == []
+    torch.testing.assert_close(logits, denoised(noisy.images))
+    copies = draw(denoised, SmoothGrad(Gradient(), GaussianNoise(0.1), draws=2))
+    assert copies.maps.shape[0] == 3
+    assert copies.known_logits is None
 
 
 def test_a_score_gives_the_logits_too(net):
