@@ -3,7 +3,8 @@
     python -m benchmarks.statistics_cost --network efficientnet_lite0 --batch 16 --samples 1000
 
 Samples: forward pass and input gradient of noisy images. Statistics: ranking the maps, counting (`count`), and the
-result with all its bounds (`conclude`), for one certificate alone, and for several that share the ranked maps. One
+result with all its bounds (`conclude`), for one certificate alone, and for several that share the ranked maps; and sums
+over the regions of an image (`--only regions`: `--only` takes a word of the names of the rows that are wanted). One
 thread, CPU time, in turn, medians of the ratios of each round; tables that all images share are made in a round before.
 """
 
@@ -12,21 +13,28 @@ import statistics
 from collections.abc import Callable, Mapping
 
 import torch
+from torch import nn
 
 from benchmarks.throughput import NETWORKS
 from benchmarks.timing import interleaved, ratios
-from lit_certattr.attribution import Gradient, frozen
+from lit_certattr.attribution import Gradient, RegionMap, frozen
 from lit_certattr.certificates import (
     Accumulator,
     Certificate,
+    Claim,
+    ClaimCertificate,
     CosineCertificate,
+    PercentileCertificate,
     PixelCertificate,
     RenyiCertificate,
     Result,
     TopKOverlapCertificate,
 )
+from lit_certattr.numbers import Box, EnergyInside, Gini, PointingGame
+from lit_certattr.regions import Grid, Regions, Superpixels
 from lit_certattr.smoothing import GaussianNoise, MapBlock, noisy_images, uniform_levels
 
+MIDDLE = Box(0.25, 0.25, 0.75, 0.75)
 CERTIFICATES: Mapping[str, Callable[[], list[Certificate]]] = {
     "pixels, 3 levels": lambda: [PixelCertificate()],
     "pixels, Holm": lambda: [PixelCertificate(tau=0.75, correction="holm")],
@@ -36,6 +44,17 @@ CERTIFICATES: Mapping[str, Callable[[], list[Certificate]]] = {
     "overlap, relaxed maps": lambda: [TopKOverlapCertificate(map_kind="relaxed")],
     "Renyi": lambda: [RenyiCertificate()],
     "cosine": lambda: [CosineCertificate(nonnegative=True)],
+    "three claims": lambda: [
+        ClaimCertificate(
+            [
+                Claim("middle", EnergyInside(MIDDLE), at_least=0.5),
+                Claim("pointing game", PointingGame(MIDDLE), at_least=0.5),
+                Claim("concentrated", Gini(), at_least=0.5),
+            ]
+        )
+    ],
+    "a claim about energy": lambda: [ClaimCertificate([Claim("middle", EnergyInside(MIDDLE), at_least=0.5)])],
+    "median of the centre, row and column": lambda: [PercentileCertificate()],
     "pixels and overlap": lambda: [PixelCertificate(), TopKOverlapCertificate()],
     "pixels, overlap, Renyi, cosine": lambda: [
         PixelCertificate(),
@@ -45,6 +64,17 @@ CERTIFICATES: Mapping[str, Callable[[], list[Certificate]]] = {
     ],
 }
 
+REGIONS: Mapping[str, Regions] = {
+    "regions: 28 x 28": Grid(28),
+    "regions: 7 x 7": Grid(7),
+    "regions: about 80 superpixels": Superpixels(80),
+}
+
+
+def own_maps(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Maps that cost nothing."""
+    return images[:, 0]
+
 
 def main() -> None:
     """Read the command line and print the table."""
@@ -52,6 +82,7 @@ def main() -> None:
     parser.add_argument("--network", choices=sorted(NETWORKS), default="efficientnet_lite0")
     parser.add_argument("--batch", type=int, default=16, help="samples evaluated at once")
     parser.add_argument("--samples", type=int, default=1000, help="samples an image")
+    parser.add_argument("--only", default="", help="rows with this word in their name")
     parser.add_argument("--repetitions", type=int, default=5, help="rounds that are counted")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -66,6 +97,13 @@ def main() -> None:
     started: dict[str, list[Accumulator[Result]]] = {
         name: [certificate.start(noise, shape[1:], noisy[0].numel()) for certificate in make()]
         for name, make in CERTIFICATES.items()
+        if arguments.only in name
+    }
+    picture = torch.nn.functional.avg_pool2d(torch.rand(shape), 9, 1, 4)
+    placed = {
+        name: RegionMap(own_maps, regions).placed(picture, "cost")
+        for name, regions in REGIONS.items()
+        if arguments.only in name
     }
 
     def sample() -> None:
@@ -85,8 +123,15 @@ def main() -> None:
         for accumulator in started[name]:
             accumulator.result(1.0)
 
+    def pool(name: str) -> None:
+        for start in range(0, arguments.samples, batch):
+            placed[name](network, maps[start // batch % len(maps)][:, None], targets)
+
     cases: dict[str, Callable[[], object]] = {"samples": sample}
-    for name in CERTIFICATES:
+    for name in placed:
+        cases[f"{name}: count"] = lambda name=name: pool(name)  # type: ignore[misc]
+        cases[f"{name}: conclude"] = lambda: None
+    for name in started:
         cases[f"{name}: count"] = lambda name=name: count(name)  # type: ignore[misc]
         cases[f"{name}: conclude"] = lambda name=name: conclude(name)  # type: ignore[misc]
     with frozen(network):
@@ -98,7 +143,7 @@ def main() -> None:
     )
     print("| certificate | count | conclude | together, share of the samples |")
     print("|---|---|---|---|")
-    for name in CERTIFICATES:
+    for name in (*started, *placed):
         parts = [f"{name}: count", f"{name}: conclude"]
         times = [f"{statistics.median(seconds[part]):.2f} s" for part in parts]
         print(f"| {name} | " + " | ".join(times) + f" | {sum(shares[part] for part in parts):.2%} |")

@@ -10,7 +10,9 @@ from lit_certattr.regions.partition import (
     first_region,
     identity,
     in_words,
+    members,
     partition_hash,
+    sizes_of,
     spread,
 )
 from lit_certattr.regions.superpixels import Felzenszwalb, Superpixels
@@ -27,6 +29,8 @@ __all__ = [
     "first_region",
     "identity",
     "in_words",
+    "members",
     "partition_hash",
+    "sizes_of",
     "spread",
 ]

@@ -41,6 +41,29 @@ def as_masks(partition: Tensor) -> Tensor:
     return partition == regions[:, None, None]
 
 
+def members(partition: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Which pixel counts in which region, for sums over the regions.
+
+    Args:
+        partition: Labels ``[H, W]`` or masks ``[m, H, W]``.
+
+    Returns:
+        Indices of pixels, int64, one for each time that a pixel counts, ``None`` for all pixels in their order; and the
+        region of each, where m stands for no region.
+
+    Example:
+        >>> members(torch.tensor([[0, -1, 1]]))
+        (None, tensor([0, 2, 1]))
+        >>> members(torch.tensor([[[True, True, False]], [[False, True, True]]]))
+        (tensor([0, 1, 1, 2]), tensor([0, 0, 1, 1]))
+    """
+    if partition.dtype == torch.bool:
+        regions, pixels = partition.flatten(1).nonzero(as_tuple=True)
+        return pixels, regions
+    labels = partition.flatten()
+    return None, torch.where(labels < 0, count_regions(partition), labels)
+
+
 def check_partition(partition: Tensor, size: tuple[int, int], name: str) -> Tensor:
     """A partition that fits an image, on the CPU.
 

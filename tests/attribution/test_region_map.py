@@ -130,3 +130,35 @@ def test_a_map_that_is_not_finite_gives_no_value(net, images):
     values = RegionMap(InputXGradient("sum"), Grid(2))(net, broken, torch.zeros(4, dtype=torch.long))
     assert bool(values[0].isnan().all())
     assert bool(values[1:].isfinite().all())
+
+
+def first_channel(model, images, targets):
+    return images[:, 0]
+
+
+class MostlyNone(Regions):
+    """One region, and pixels in none."""
+
+    def __call__(self, image, image_id):
+        labels = torch.full(image.shape[-2:], -1)
+        labels[2:4, 3:6] = 0
+        return labels
+
+
+@pytest.mark.parametrize("regions", [Grid(3), Superpixels(count=9), Overlapping(), MostlyNone()], ids=repr)
+def test_the_bits_of_a_map_do_not_depend_on_the_maps_beside_it(regions):
+    maps = torch.randn(37, 8, 8, generator=torch.Generator().manual_seed(0))
+    method = RegionMap(first_channel, regions).placed(torch.rand(3, 8, 8), "a")
+    asked = (nn.Identity(), maps[:, None], torch.zeros(37, dtype=torch.long))
+    together = method(*asked)
+    for size in (1, 2, 5, 36):
+        parts = [method(nn.Identity(), part, asked[2][: len(part)]) for part in maps[:, None].split(size)]
+        assert torch.equal(torch.cat(parts), together)
+
+
+@pytest.mark.parametrize("regions", [Grid(3), Overlapping(), MostlyNone()], ids=repr)
+@pytest.mark.parametrize("pooling", ["mean", "sum"])
+def test_a_cpu_and_an_accelerator_give_the_same_up_to_rounding(net, images, regions, pooling):
+    method = RegionMap(Gradient(), regions, pooling).placed(images[0], "a")
+    maps = method.base(net, images, torch.zeros(4, dtype=torch.long))
+    torch.testing.assert_close(method._sums_in_order(maps), method._sums_by_product(maps))
