@@ -30,6 +30,7 @@ from lit_certattr.certificates import (
     Result,
     TopKOverlapCertificate,
 )
+from lit_certattr.certification.host_memory import keep_freed_memory
 from lit_certattr.numbers import Box, EnergyInside, Gini, PointingGame
 from lit_certattr.regions import Grid, Regions, Superpixels
 from lit_certattr.smoothing import GaussianNoise, MapBlock, noisy_images, uniform_levels
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="rows with this word in their name")
     parser.add_argument("--repetitions", type=int, default=5, help="rounds that are counted")
     arguments = parser.parse_args()
+    keep_freed_memory()  # as certify.py does
     torch.set_num_threads(1)
     torch.manual_seed(0)
     build, shape = NETWORKS[arguments.network]

@@ -52,7 +52,7 @@ class ClaimsAccumulator(Accumulator[R]):
         below, above = zip(*(self.numbers(index, block) for index in range(len(self.claims))), strict=True)
         self.below.append(torch.stack(below, 1))
         self.above.append(torch.stack(above, 1))
-        self.total += scaled_map(block.maps).double().sum(0)
+        self.total += scaled_map(block.maps).sum(0, dtype=torch.float64)
 
     def gathered(self, share: float) -> dict[str, Any]:
         """Fields that every result of claims has.

@@ -43,8 +43,11 @@ class Number(Settings, Frozen, ABC):
         Returns:
             Floats ``[b]``; NaN where a map has no such number.
         """
-        flat = maps.flatten(1)
-        has_number = torch.isfinite(flat).all(1) & (flat.amax(1) > flat.amin(1))
+        maps = maps.to(torch.promote_types(maps.dtype, torch.float32))  # sums of many pixels need more than 8 bits
+        low, high = (extreme(maps.detach().flatten(1), 1) for extreme in (torch.amin, torch.amax))
+        has_number = torch.isfinite(low) & torch.isfinite(high) & (high > low)  # NaN goes through both
+        if maps.device.type == "cpu" and bool(has_number.all()):  # an accelerator would wait for the answer
+            return self.values(maps)
         return torch.where(has_number, self.values(torch.where(has_number[:, None, None], maps, 0)), torch.nan)
 
     @abstractmethod

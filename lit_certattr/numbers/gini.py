@@ -7,6 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.numbers.base import Number
+from lit_certattr.smoothing.sparsify import flatten_maps, rank
 
 
 class Gini(Number):
@@ -46,7 +47,8 @@ def gini_index(values: Tensor) -> Tensor:
         >>> gini_index(torch.tensor([[0.0, 0.0, 0.0, -5.0], [2.0, 2.0, 2.0, 2.0]]))
         tensor([0.7500, 0.0000])
     """
-    ordered = values.abs().sort(dim=1).values
+    sizes = values.abs()
+    ordered = sizes.sort(dim=1).values if sizes.requires_grad else rank(flatten_maps(sizes[:, None])).to(values.dtype)
     n = ordered.shape[1]
     ranks = 2 * torch.arange(1, n + 1, device=values.device, dtype=ordered.dtype) - n - 1
     total = ordered.sum(1)

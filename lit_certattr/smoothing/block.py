@@ -63,7 +63,8 @@ class MapBlock:
     def _finite(self) -> tuple[Tensor, Tensor]:
         """The maps with zeros in place of those that are not finite, and which are, boolean ``[b]``."""
         maps = self._source.maps if isinstance(self._source, Draw) else self._source
-        low, high = torch.aminmax(flatten_maps(maps), dim=1)  # NaN goes through both
+        flat = flatten_maps(maps)
+        low, high = flat.amin(1), flat.amax(1)  # NaN goes through both; aminmax takes twenty times as long
         valid = torch.isfinite(low) & torch.isfinite(high)
         if sparsify.values_are_free(maps) and bool(valid.all()):
             return maps, valid

@@ -162,3 +162,25 @@ def test_a_function_comes_back_from_its_path_once_its_module_is_imported():
     number = FunctionNumber(mean_of, "the mean of the map", None, None)
     again = FunctionNumber(**number.settings())
     assert torch.equal(again(maps()), number(maps()))
+
+
+@every
+def test_a_map_without_a_number_changes_no_other(number):
+    """Where all maps have a number a shorter way is taken."""
+    spoiled = torch.cat([maps(5), torch.zeros(1, 6, 8)])
+    torch.testing.assert_close(number(spoiled)[:5], number(maps(5)))
+    assert number(spoiled)[5].isnan()
+
+
+@pytest.mark.parametrize("number", [Gini(), Entropy(), EnergyInside(LEFT)], ids=repr)
+def test_maps_of_few_bits_are_summed_with_more(number):
+    coarse = torch.rand(2, 64, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
+    assert torch.equal(number(coarse), number(coarse.float()))
+    assert number(coarse).dtype == torch.float32
+
+
+def test_the_gini_index_has_a_gradient_and_the_same_value_with_it():
+    values = maps(4)
+    with_graph = Gini()(values.clone().requires_grad_())
+    assert with_graph.requires_grad
+    torch.testing.assert_close(with_graph.detach(), Gini()(values))
