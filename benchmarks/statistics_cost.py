@@ -17,7 +17,7 @@ from torch import nn
 
 from benchmarks.throughput import NETWORKS
 from benchmarks.timing import interleaved, ratios
-from lit_certattr.attribution import Gradient, RegionMap, frozen
+from lit_certattr.attribution import FunctionAttribution, Gradient, RegionMap, frozen
 from lit_certattr.certificates import (
     Accumulator,
     Certificate,
@@ -103,7 +103,7 @@ def main() -> None:
     }
     picture = torch.nn.functional.avg_pool2d(torch.rand(shape), 9, 1, 4)
     placed = {
-        name: RegionMap(own_maps, regions).placed(picture, "cost")
+        name: RegionMap(FunctionAttribution(own_maps), regions).placed(picture, "cost")
         for name, regions in REGIONS.items()
         if arguments.only in name
     }

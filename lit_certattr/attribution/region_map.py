@@ -121,7 +121,8 @@ class RegionMap(Attribution):
             (maps.dtype, maps.device),
             lambda: as_masks(self._asked).flatten(1).to(maps.device, maps.dtype).T.contiguous(),
         )
-        return maps.flatten(1) @ masks
+        sums: Tensor = maps.flatten(1) @ masks
+        return sums
 
     def __eq__(self, other: object) -> bool:
         if super().__eq__(other) is not True:
