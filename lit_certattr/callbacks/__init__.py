@@ -3,7 +3,15 @@
 from lit_certattr.callbacks.certification import CertificationCallback
 from lit_certattr.callbacks.last_checkpoint import LastCheckpoint
 from lit_certattr.callbacks.metric_gate import MetricGate
+from lit_certattr.callbacks.overlap import OverlapCallback
 from lit_certattr.callbacks.progress import CertificationProgress
 from lit_certattr.callbacks.result_writer import ResultWriter
 
-__all__ = ["CertificationCallback", "CertificationProgress", "LastCheckpoint", "MetricGate", "ResultWriter"]
+__all__ = [
+    "CertificationCallback",
+    "CertificationProgress",
+    "LastCheckpoint",
+    "MetricGate",
+    "OverlapCallback",
+    "ResultWriter",
+]

@@ -5,6 +5,7 @@ from lit_certattr.objectives.art import ART
 from lit_certattr.objectives.attributional import AttributionObjective
 from lit_certattr.objectives.base import Objective, accuracy
 from lit_certattr.objectives.cacr import CACR
+from lit_certattr.objectives.claim_hinge import ClaimHinge
 from lit_certattr.objectives.consistency import Consistency
 from lit_certattr.objectives.cross_entropy import CrossEntropy
 from lit_certattr.objectives.curvature import CURE, SSR, HessianNorm
@@ -19,6 +20,7 @@ from lit_certattr.objectives.noise_consistency import NoiseConsistency
 from lit_certattr.objectives.norm_regularised import NormRegularised
 from lit_certattr.objectives.pair import Neighbour, PairObjective
 from lit_certattr.objectives.penalty import PenaltyObjective
+from lit_certattr.objectives.r2et import R2ET
 from lit_certattr.objectives.robust_losses import AdversarialLoss, CleanLoss, MartLoss, RobustLoss, TradesLoss
 from lit_certattr.objectives.saliency import FAR, SaliencyConsistency
 from lit_certattr.objectives.saliency_guided import SaliencyGuided
@@ -34,12 +36,14 @@ __all__ = [
     "IGR",
     "MACER",
     "MART",
+    "R2ET",
     "SSR",
     "TRADES",
     "AdversarialLoss",
     "AdversarialTraining",
     "AnyMap",
     "AttributionObjective",
+    "ClaimHinge",
     "CleanLoss",
     "Consistency",
     "CrossEntropy",

@@ -1,5 +1,7 @@
 """Penalties on the curvature of the loss or of a logit: where gradients turn, maps do."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
@@ -44,9 +46,7 @@ class CURE(PenaltyObjective):
     def penalty(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         loss = explained(model, "loss")
         _, gradient = input_gradient(loss, images, targets, create_graph=True)
-        shifted = images + self.step * unit(gradient.detach().sign()).view_as(images)
-        _, other = input_gradient(loss, shifted, targets, create_graph=True)
-        return (other - gradient).square().flatten(1).sum(1)
+        return turn(loss, images, targets, gradient, self.step).square().flatten(1).sum(1)
 
 
 class HessianNorm(PenaltyObjective):
@@ -128,6 +128,26 @@ class SSR(PenaltyObjective):
             for place in range(logits.shape[1])
         ]
         return largest_curvature(torch.stack(rows, 1), logits.softmax(1))
+
+
+def turn(
+    function: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor, gradient: Tensor, step: float
+) -> Tensor:
+    r"""How a gradient changes along its own signs: :math:`\nabla q(x + h z) - \nabla q(x)`, with its graph.
+
+    Args:
+        function: From images to "logits" ``[B, num_classes]``, of which the target's is q.
+        images: Images x ``[B, C, H, W]``.
+        targets: Class indices ``[B]``.
+        gradient: :math:`\nabla q(x)`, of the shape of the images; z is its signs at length 1, a constant.
+        step: h, an l2 length.
+
+    Returns:
+        The change, ``[B, C, H, W]``.
+    """
+    shifted = images + step * unit(gradient.detach().sign()).view_as(images)
+    _, other = input_gradient(function, shifted, targets, create_graph=True)
+    return other - gradient
 
 
 def largest_curvature(jacobian: Tensor, probabilities: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from lit_certattr.attribution import Attribution, input_gradient
+from lit_certattr.attribution import Attribution, RegionMap, input_gradient
 from lit_certattr.errors import InputError
 from lit_certattr.settings import Settings
 
@@ -52,10 +52,13 @@ class AnyMap(TrainingMap):
 
     Args:
         attribution: A method that keeps its graph on request.
+
+    Raises:
+        InputError: If its maps are of regions that differ from image to image.
     """
 
     def __init__(self, attribution: Attribution) -> None:
-        self.attribution = attribution
+        self.attribution = in_batches(attribution)
 
     @override
     def terms(
@@ -72,7 +75,7 @@ class GradientMap(TrainingMap):
     """
 
     def __init__(self, of: Explained = "logit") -> None:
-        self.of = _known(of)
+        self.of = known_function(of)
 
     @override
     def terms(
@@ -105,7 +108,7 @@ class PathMap(TrainingMap):
     ) -> None:
         _check_steps(steps, search_steps, max_batch)
         self.steps, self.search_steps, self.max_batch = steps, search_steps, max_batch
-        self.of = _known(of)
+        self.of = known_function(of)
         self.baseline = baseline
 
     @property
@@ -147,7 +150,7 @@ class NeighbourPath(TrainingMap):
     ) -> None:
         _check_steps(steps, search_steps, max_batch)
         self.steps, self.search_steps, self.max_batch = steps, search_steps, max_batch
-        self.of = _known(of)
+        self.of = known_function(of)
 
     @property
     def search(self) -> Self:
@@ -217,7 +220,35 @@ def path_terms(
         yield term if create_graph else term.detach()
 
 
-def _known(of: Explained) -> Explained:
+def in_batches(attribution: Attribution) -> Attribution:
+    """The method, if one and the same explains all images of a batch.
+
+    An objective sees images without their ids, and the training data may have cropped and flipped them: masks of files
+    would not fit, and superpixels would have to be computed anew at every step.
+
+    Args:
+        attribution: A method that is trained on.
+
+    Raises:
+        InputError: If its maps are of regions that differ from image to image.
+    """
+    if isinstance(attribution, RegionMap) and attribution.regions.of_image:
+        raise InputError(
+            f"the regions of {type(attribution.regions).__name__} differ from image to image, and training knows no "
+            "ids of images: train with regions: Grid(...) of about as many cells, and certify with the others"
+        )
+    return attribution
+
+
+def known_function(of: Explained) -> Explained:
+    """The name of the function that is explained, if it is one.
+
+    Args:
+        of: What the user gave.
+
+    Raises:
+        InputError: If it is none.
+    """
     if of not in get_args(Explained):
         raise InputError(f"of must be one of {', '.join(get_args(Explained))}, got {of!r}")
     return of

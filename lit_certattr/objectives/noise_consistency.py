@@ -10,6 +10,7 @@ from lit_certattr.objectives.base import Objective, accuracy
 from lit_certattr.objectives.contexts import explaining
 from lit_certattr.objectives.directions import SoftVote, sameness, spread, unit
 from lit_certattr.objectives.losses import prediction_spread
+from lit_certattr.objectives.maps import in_batches
 from lit_certattr.objectives.schedule import Schedule
 from lit_certattr.smoothing import Noise
 
@@ -35,7 +36,8 @@ class NoiseConsistency(Objective):
 
     Args:
         noise: Law of the noise, with the ``sigma`` of the certificate.
-        attribution: The map that will be certified, with the target as explained class.
+        attribution: The map that will be certified, with the target as explained class; a
+            :class:`~lit_certattr.attribution.RegionMap` must have a grid.
         draws: Noisy copies of each image, at least 2.
         weight: :math:`\lambda`, a number or a :class:`Schedule`.
         smooth_beta: Sharpness of the softplus that replaces ReLU in the maps that are compared; ``None`` keeps ReLU.
@@ -46,7 +48,8 @@ class NoiseConsistency(Objective):
         entropy: Weight of the entropy of the mean prediction, likewise.
 
     Raises:
-        InputError: If ``draws`` is below 2 or a weight is negative.
+        InputError: If ``draws`` is below 2, a weight is negative, or the maps are of regions that differ from image to
+            image (superpixels, masks of files).
 
     Example:
         >>> from lit_certattr.attribution import Gradient
@@ -74,7 +77,7 @@ class NoiseConsistency(Objective):
         if not contrast >= 0:
             raise InputError(f"contrast must be a number of at least 0, got {contrast}")
         self.noise = noise
-        self.attribution = attribution
+        self.attribution = in_batches(attribution)
         self.draws = draws
         self.weight = Schedule.of(weight)
         self.smooth_beta = smooth_beta

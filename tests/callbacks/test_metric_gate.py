@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lit_certattr.callbacks import MetricGate
+from lit_certattr.errors import InputError
 
 
 class Module:
@@ -31,6 +32,24 @@ def test_warns_if_no_epoch_has_passed():
     assert module.logged == [0.0] * 4
     with pytest.warns(UserWarning, match=r"val/accuracy >= 0\.9: the largest was 0\.7, in epoch 2\..*last\.ckpt"):
         gate.on_train_end(None, None)
+
+
+def test_a_gate_may_ask_for_a_small_value():
+    gate, module = MetricGate("share", at_most=0.7), Module()
+    for epoch, overlap in enumerate([0.9, float("nan"), 0.7, 0.6, 0.8]):
+        validate(gate, module, epoch, overlap)
+    assert module.logged == [0.0, 0.0, 0.5, 0.5, 0.0]
+    shut = MetricGate("share", at_most=0.5)
+    for epoch, overlap in enumerate([0.9, 0.6, float("nan"), 0.8]):
+        validate(shut, module, epoch, overlap)
+    with pytest.warns(UserWarning, match=r"val/accuracy <= 0\.5: the smallest was 0\.6, in epoch 1\..*larger at_most"):
+        shut.on_train_end(None, None)
+
+
+@pytest.mark.parametrize("bounds", [{}, {"at_least": 0.1, "at_most": 0.9}])
+def test_one_bound_is_asked_for(bounds):
+    with pytest.raises(InputError, match="at_least or at_most"):
+        MetricGate("share", **bounds)
 
 
 def test_says_nothing_if_one_has_passed_or_none_was_validated():

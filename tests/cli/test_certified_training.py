@@ -67,6 +67,26 @@ def test_best_checkpoint_is_that_of_the_largest_share_among_the_accurate(here):
     assert state["epoch"] == selected.index(max(selected))
 
 
+def test_a_claim_is_selected_among_networks_whose_maps_differ(here):
+    text = (ROOT / "configs/trainer/certified_claim.yaml").read_text()
+    assert "num_images: 16" in text
+    text = text.replace("num_images: 16", "num_images: 2").replace("num_samples: 300", "num_samples: 60")
+    text = text.replace("at_least: 0.9\n", "at_least: 0.4\n").replace("at_most: 0.9", "at_most: 0.8")
+    (here / "claim.yaml").write_text(text)
+    objective = f"--config={ROOT}/configs/objective/claim_hinge.yaml"
+    layers = [f"--config={ROOT}/configs/train/digits.yaml", objective, f"--config={here / 'claim.yaml'}"]
+    short = ["--trainer.max_epochs=4", "--trainer.limit_train_batches=8", "--trainer.log_every_n_steps=8"]
+    train.main(["fit", *layers, *QUICK, *short])
+    rows = validations(here / "runs/digits")
+    passed = [row["val/accuracy"] >= 0.4 and row["val/same_class_overlap"] <= 0.8 for row in rows]
+    assert any(passed)
+    assert not all(row["val/same_class_overlap"] <= 0.8 for row in rows)
+    selected = [row["certified/claim_middle_r0_10"] * good for row, good in zip(rows, passed, strict=True)]
+    assert [row["certified/selected"] for row in rows] == pytest.approx(selected)
+    state = torch.load(here / "runs/digits/checkpoints/best.ckpt", weights_only=True)
+    assert state["epoch"] == selected.index(max(selected))
+
+
 @pytest.mark.filterwarnings("default:no epoch has passed the gate")
 def test_training_stops_when_the_share_no_longer_grows_and_says_if_nothing_was_selected(here, capsys):
     layer = certified_layer(here, at_least=2.0, patience=2)  # never passed: the metric stays at zero

@@ -10,7 +10,9 @@ from torch import nn
 
 from lit_certattr import objectives
 from lit_certattr.attacks import AttackConfig
-from lit_certattr.attribution import Gradient
+from lit_certattr.attribution import Gradient, RegionMap
+from lit_certattr.certificates import Claim
+from lit_certattr.numbers import Box, EnergyInside, Gini
 from lit_certattr.objectives import (
     ART,
     CACR,
@@ -19,11 +21,13 @@ from lit_certattr.objectives import (
     IGR,
     MACER,
     MART,
+    R2ET,
     SSR,
     TRADES,
     AdversarialLoss,
     AdversarialTraining,
     AttributionObjective,
+    ClaimHinge,
     CleanLoss,
     Consistency,
     CrossEntropy,
@@ -51,6 +55,7 @@ from lit_certattr.objectives import (
     TradesLoss,
 )
 from lit_certattr.objectives.losses import log_mean_softmax, margin_cross_entropy
+from lit_certattr.regions import Grid
 from lit_certattr.smoothing import GaussianNoise, UniformBallNoise
 
 NOISE = GaussianNoise(0.1)
@@ -159,6 +164,37 @@ CASES = {
         {"weight": 0.0, "consistency": 0.0, "entropy": 0.0},
         lambda: NoiseAugmentation(NOISE, draws=3),
     ),
+    "noise_consistency_regions": Case(
+        NoiseConsistency,
+        {"noise": NOISE, "attribution": RegionMap(Gradient(), Grid(2)), "centred": True, "contrast": 0.2},
+        {"weight": 0.0},
+        lambda: NoiseAugmentation(NOISE, draws=2),
+    ),
+    "claim_hinge": Case(
+        ClaimHinge,
+        {
+            "noise": NOISE,
+            "attribution": Gradient(),
+            "claim": Claim("left", EnergyInside(Box(0, 0, 1, 0.5)), at_least=0.6),
+            "radius": 0.05,
+            "draws": 2,
+        },
+        {"weight": 0.0},
+        lambda: NoiseAugmentation(NOISE, draws=2),
+    ),
+    "claim_hinge_regions": Case(
+        ClaimHinge,
+        {
+            "noise": NOISE,
+            "attribution": RegionMap(Gradient(), Grid(2)),
+            "claim": Claim("even", Gini(), at_most=0.2),
+            "radius": 0.02,
+            "draws": 3,
+            "weight": 0.2,
+        },
+        {"weight": 0.0},
+        lambda: NoiseAugmentation(NOISE, draws=3),
+    ),
     "noise_consistency_vote": Case(
         NoiseConsistency,
         {"noise": NOISE, "attribution": Gradient(), "vote": SoftVote(0.25, 0.3)},
@@ -232,6 +268,18 @@ CASES = {
     "cure": Case(CURE, {"weight": 0.5, "step": 0.3}, {"weight": 0.0}),
     "hessian_norm": Case(HessianNorm, {"weight": 0.001, "draws": 2}, {"weight": 0.0}),
     "ssr": Case(SSR, {"weight": 0.1}, {"weight": 0.0}),
+    "r2et": Case(
+        R2ET,
+        {"weight": 0.3, "curvature": 0.2, "top_k": 5, "of": "loss", "smooth_beta": None},
+        {"weight": 0.0, "curvature": 0.0},
+    ),
+    # Its weights are constants of the step; a test of its own looks at its gradient.
+    "r2et_adaptive": Case(
+        R2ET,
+        {"weight": 0.05, "curvature": 0.01, "top_k": 0.25, "pairs": 2, "adaptive": True},
+        {"weight": 0.0, "curvature": 0.0},
+        exact_gradient=False,
+    ),
     "norm_regularised_l1": Case(NormRegularised, {"eps": 0.02}, {"eps": 0.0}),
     "norm_regularised_elastic": Case(
         NormRegularised, {"kind": "elastic"}, {"eps": 0.0, "eps2": 0.0}, exact_gradient=False

@@ -8,12 +8,22 @@ from objectives.catalogue import batch, tanh_net
 from torch import nn
 from torch.nn import functional
 
-from lit_certattr.attribution import Gradient
+from lit_certattr.attacks import AttackConfig
+from lit_certattr.attribution import Gradient, RegionMap
 from lit_certattr.errors import InputError
 from lit_certattr.models import SmoothActivations
-from lit_certattr.objectives import Consistency, NoiseConsistency, Schedule, SoftVote
+from lit_certattr.objectives import (
+    AttributionObjective,
+    CleanLoss,
+    Consistency,
+    Neighbour,
+    NoiseConsistency,
+    Schedule,
+    SoftVote,
+)
 from lit_certattr.objectives.directions import sameness, spread, unit
 from lit_certattr.objectives.losses import prediction_spread
+from lit_certattr.regions import Grid, Superpixels
 from lit_certattr.smoothing import Noise, top_k_mask
 
 
@@ -67,6 +77,34 @@ def test_maps_are_those_of_the_softplus_twin_and_losses_are_not():
     torch.testing.assert_close(logs["spread"], torch.stack(apart).mean())
     losses = [functional.cross_entropy(logits[i][b], targets[b]) for i in range(2) for b in range(5)]
     torch.testing.assert_close(loss - 2.0 * logs["spread"], torch.stack(losses).mean())
+
+
+def test_maps_of_regions_are_compared_cell_by_cell():
+    net, (images, targets) = tanh_net().eval(), batch()
+    attribution = RegionMap(Gradient("sum"), Grid(2))
+    _, maps = by_hand(net, 2, Gradient("sum"))
+    pooled = [
+        [torch.stack([part.mean() for half in one.chunk(2, 0) for part in half.chunk(2, 1)]) for one in row]
+        for row in maps
+    ]
+    apart = [1 - (sum(pooled[i][b] / pooled[i][b].norm() for i in range(2)) / 2).norm() for b in range(5)]
+    loss, logs = NoiseConsistency(Planned(1.0), attribution, weight=3.0, smooth_beta=None)(net, images, targets)
+    torch.testing.assert_close(logs["spread"], torch.stack(apart).mean())
+    assert logs["spread"] > 1e-4
+    assert loss.requires_grad
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda method: NoiseConsistency(Planned(1.0), method),
+        lambda method: AttributionObjective(CleanLoss(), Neighbour(AttackConfig(0.1, 2)), method, "l1"),
+    ],
+)
+def test_regions_that_differ_from_image_to_image_are_refused_with_the_remedy(make):
+    with pytest.raises(InputError, match=r"regions of Superpixels differ.*Grid") as caught:
+        make(RegionMap(Gradient(), Superpixels(4)))
+    assert "\n" not in str(caught.value)
 
 
 def test_descent_brings_the_maps_of_an_image_together():
