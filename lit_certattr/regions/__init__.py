@@ -1,4 +1,4 @@
-"""Partitions of an image into regions: a grid, superpixels of the clean image, masks of the user."""
+"""Partitions of an image into regions: a grid, superpixels or a segmentation of the clean image, masks of the user."""
 
 from lit_certattr.regions.base import Regions
 from lit_certattr.regions.grid import Grid
@@ -15,6 +15,7 @@ from lit_certattr.regions.partition import (
     sizes_of,
     spread,
 )
+from lit_certattr.regions.segmenter import Segmenter
 from lit_certattr.regions.superpixels import Felzenszwalb, Superpixels
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Grid",
     "MaskFolder",
     "Regions",
+    "Segmenter",
     "Superpixels",
     "as_masks",
     "check_partition",
