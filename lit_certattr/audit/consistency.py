@@ -186,14 +186,11 @@ def _arguments(place: str, said: Any, text: Any) -> Iterator[tuple[str, Any, Any
     (kind, arguments), (name, known) = _class(said), _call(text)
     yield place, kind, name
     for argument, value in arguments.items():
-        if (
-            argument in known
-            and isinstance(value, Mapping)
-            and "class_path" in value
-            and not _is_network(known[argument])
-        ):
+        if argument not in known:
+            continue
+        if isinstance(value, Mapping) and "class_path" in value and not _is_network(known[argument]):
             yield from _arguments(f"{place}.{argument}", value, known[argument])
-        elif argument in known:
+        else:
             yield f"{place}.{argument}", value, known[argument]
 
 

@@ -25,9 +25,9 @@ class Segmenter(Regions):
     A record holds structure and weights of the network as hashes; a changed network is another partition.
 
     Args:
-        network: From images ``[B, C, H, W]`` in [0, 1] to scores ``[B, classes, h, w]``, or to a mapping that holds them
-            as ``"out"``, as torchvision's networks do. A string is the path of a checkpoint of ``train.py fit``. The
-            mode and flags of the network stay unchanged.
+        network: From images ``[B, C, H, W]`` in [0, 1] to scores ``[B, classes, h, w]``, or to a mapping that holds
+            them as ``"out"``, as torchvision's networks do. A string is the path of a checkpoint of ``train.py fit``.
+            The mode and flags of the network stay unchanged.
 
     Raises:
         InputError: If it is no network; when called, if it gives no scores, or NaN.
