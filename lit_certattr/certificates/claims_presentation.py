@@ -77,6 +77,7 @@ class ClaimsPresentation(Presentation):
         return [
             f"A claim is about {self.result.about()} over the noise, not about the number of a single map.",
             "A claim that is not shown may be true: more samples or less noise may show it.",
+            *self.result.notes(),
         ]
 
     @override
