@@ -109,9 +109,8 @@ def _outline(axes: "Axes", mask: Any, colour: str, extent: tuple[float, float, f
     padded = np.pad(mask, 1).astype(np.int8)
     rows, columns = np.linspace(top, bottom, height + 1), np.linspace(left, right, width + 1)
     across, down = np.nonzero(np.diff(padded, axis=0)), np.nonzero(np.diff(padded, axis=1))
-    style = {"colors": colour, "linewidth": 1.6}
-    axes.hlines(rows[across[0]], columns[across[1] - 1], columns[across[1]], **style)
-    axes.vlines(columns[down[1]], rows[down[0] - 1], rows[down[0]], **style)
+    axes.hlines(rows[across[0]], columns[across[1] - 1], columns[across[1]], colors=colour, linewidth=1.6)
+    axes.vlines(columns[down[1]], rows[down[0] - 1], rows[down[0]], colors=colour, linewidth=1.6)
 
 
 def _paint_boxes(result: ClaimsResult, row: int, column: int) -> Any:
