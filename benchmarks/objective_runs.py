@@ -83,10 +83,14 @@ def images_of(split: Literal["train", "val", "test"], count: int) -> tuple[Tenso
 
 
 def train(objective: Objective, budget: Budget, seed: int) -> nn.Module:
-    """A network trained with Adam and a cosine schedule; the seed decides weights, order of the batches and noise."""
+    """A network trained on the digits; the seed decides weights, order of the batches and noise."""
     torch.manual_seed(seed)
-    network = SmallCNN(image_size=8, width=budget.width)
     images, labels, _ = images_of("train", budget.train_images)
+    return fit(objective, SmallCNN(image_size=8, width=budget.width), images, labels, budget)
+
+
+def fit(objective: Objective, network: nn.Module, images: Tensor, labels: Tensor, budget: Budget) -> nn.Module:
+    """The network, trained with Adam and a cosine schedule."""
     optimizer = torch.optim.Adam(network.parameters(), budget.learning_rate)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, budget.epochs)
     for epoch in range(budget.epochs):
