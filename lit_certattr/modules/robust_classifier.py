@@ -23,6 +23,7 @@ from lit_certattr.modules.training_checks import (
     check_objective,
     check_targets_fit,
     check_weights,
+    ids_of,
     is_not_finite,
 )
 from lit_certattr.objectives import Objective
@@ -129,6 +130,7 @@ class RobustClassifier(TrainingModule):
             self._num_logits = check_batch(self.net, batch.image, targets)
         check_targets_fit(self.net, targets, self._num_logits)
         self.objective.epoch = self.current_epoch + batch_idx / self.trainer.num_training_batches
+        self.objective.ids = ids_of(batch, self.trainer)
         loss, logs = self.objective(self.net, batch.image, targets)
         check_loss(loss, self.net, self.trainer, batch_idx)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.image))

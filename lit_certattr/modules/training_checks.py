@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
 
 from lit_certattr.attribution import frozen
-from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet
+from lit_certattr.data import NO_LABEL, ImageDataModule, Sample, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.objectives import Objective
 from lit_certattr.preflight import check_network, logits_of
@@ -151,6 +151,20 @@ def check_optimizers(trainer: Trainer) -> None:
                     f"the checkpoint was trained with another optimizer than {type(optimizer).__name__} (it has no "
                     f"{missing[0]!r}): resume with the same one"
                 )
+
+
+def ids_of(batch: Sample, trainer: Trainer) -> list[str] | None:
+    """The ids of the images of a training batch; ``None`` if there are none, or the images are changed at random.
+
+    Args:
+        batch: The batch.
+        trainer: The Trainer, for its training data.
+    """
+    dataset = getattr(trainer.train_dataloader, "dataset", None)
+    ids = getattr(batch, "id", None)
+    if getattr(dataset, "augment", None) is not None or not isinstance(ids, list):
+        return None
+    return ids if len(ids) == len(batch.image) and all(isinstance(one, str) for one in ids) else None
 
 
 def check_loss(loss: Tensor, net: nn.Module, trainer: Trainer, batch_idx: int) -> None:

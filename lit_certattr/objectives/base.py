@@ -1,6 +1,7 @@
 """The base class of training objectives."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -22,10 +23,14 @@ class Objective(Settings, ABC):
             :class:`~lit_certattr.modules.RobustClassifier` checks them before the first step.
         epoch: Progress of the training in epochs, for schedules: 3.5 in the middle of the fourth epoch.
             ``RobustClassifier`` sets it before every step; a loop of your own must do so too, or a warm-up never ends.
+        ids: Ids of the images of the batch, for objectives with something of its own for each image, such as a mask;
+            ``None`` if they are unknown, or if the training data change images at random, which a mask does not follow.
+            ``RobustClassifier`` sets them before every step.
     """
 
     order: ClassVar[int] = 1
     epoch: float = 0.0
+    ids: Sequence[str] | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """State that the objective keeps between batches, for a checkpoint: tensors and plain values.

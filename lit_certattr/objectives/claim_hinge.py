@@ -1,5 +1,6 @@
 """A claim about the map that is to hold up to a radius: trained for its certificate."""
 
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import torch
@@ -11,6 +12,7 @@ from lit_certattr.attribution import Attribution, RegionMap
 from lit_certattr.certificates import Claim
 from lit_certattr.certificates.claim import check_plane
 from lit_certattr.errors import InputError
+from lit_certattr.numbers import Number
 from lit_certattr.objectives.base import Objective, accuracy
 from lit_certattr.objectives.contexts import explaining
 from lit_certattr.objectives.directions import sameness, unit
@@ -56,7 +58,9 @@ class ClaimHinge(Objective):
     Args:
         noise: Gaussian noise with the ``sigma`` of the certificate.
         attribution: The map that will be certified, with the target as explained class.
-        claim: The claim that will be certified: a number with a range, and ``at_least`` or ``at_most`` inside it.
+        claim: The claim that will be certified: a number with a range, and ``at_least`` or ``at_most`` inside it. A
+            mask of its own for each image (:class:`~lit_certattr.numbers.RegionMask`) is found by the ids of the
+            training images, which must then not be cropped or flipped at random.
         radius: r, an l2 length in pixel units; 0 or more.
         draws: Noisy copies of each image, at least 1.
         weight: :math:`\lambda`, a number or a :class:`Schedule`.
@@ -66,7 +70,8 @@ class ClaimHinge(Objective):
 
     Raises:
         InputError: If a number is out of range, the claim has no bound strictly inside the range of its number, or is
-            about places in the image while the pixels of the map are regions.
+            about places in the image while the pixels of the map are regions; when called, if the number has no
+            gradient, or each image has its own mask and the ids of the images are unknown.
 
     Example:
         >>> from lit_certattr.attribution import Gradient
@@ -117,7 +122,7 @@ class ClaimHinge(Objective):
         if weight:
             with explaining(model, self.smooth_beta):
                 maps = self.attribution(model, copies, repeated, create_graph=True)
-            values = self._values(maps)
+            values = self._values(maps, images)
             hinge = torch.stack([self._hinge(values, sign, bound) for sign, bound in self._bounds]).sum(0)
             alike = sameness(unit(maps, centred=True).unflatten(0, (self.draws, -1)), targets)
             loss = loss + weight * (hinge.mean() + self.contrast * alike)
@@ -129,14 +134,17 @@ class ClaimHinge(Objective):
             }
         return loss, logs
 
-    def _values(self, maps: Tensor) -> Tensor:
+    def _values(self, maps: Tensor, images: Tensor) -> Tensor:
         """Numbers of the copies, brought to [0, 1], ``[m, B]``; NaN where a map has none."""
+        copies = maps.to(torch.promote_types(maps.dtype, torch.float32)).unflatten(0, (self.draws, -1))
         number = self.claim.number
-        number.check((maps.shape[1], maps.shape[2]))
-        maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
-        values = (number.soft(maps) - self._low) / (self._high - self._low)
-        copies: Tensor = values.unflatten(0, (self.draws, -1))
-        return copies
+        if all(mask.is_known for mask in number.masks()):
+            values = _soft(number, copies.flatten(0, 1)).view(copies.shape[:2])
+        else:  # each image has a mask of its own
+            ids = _given(self.ids, self.claim, len(images))
+            placed = [number.placed(image, image_id) for image, image_id in zip(images, ids, strict=True)]
+            values = torch.stack([_soft(one, copies[:, place]) for place, one in enumerate(placed)], 1)
+        return (values - self._low) / (self._high - self._low)
 
     def _hinge(self, values: Tensor, sign: int, bound: float) -> Tensor:
         """What is missing of one side of the claim, in standard deviations of the noise, ``[B]``."""
@@ -159,6 +167,26 @@ def probit(shares: Tensor) -> Tensor:
     inside = shares.clamp(_EDGE, 1 - _EDGE)
     values: Tensor = torch.special.ndtri(inside) + (shares - inside) / _NORMAL.pdf(_NORMAL.inv_cdf(_EDGE))
     return values
+
+
+def _soft(number: Number, maps: Tensor) -> Tensor:
+    number.check((maps.shape[1], maps.shape[2]))
+    values = number.soft(maps)
+    if maps.requires_grad and not values.requires_grad:
+        raise InputError(
+            f"{type(number).__name__} has no gradient, so it cannot be trained: compute it with torch's differentiable "
+            "functions, or use another number"
+        )
+    return values
+
+
+def _given(ids: Sequence[str] | None, claim: Claim, count: int) -> Sequence[str]:
+    if ids is None or len(ids) != count:
+        raise InputError(
+            f"claim {claim.name!r} has a mask of its own for each image, but training does not know which image it "
+            "sees, or crops and flips it: give the training data ids and no augmentation, or use a Box"
+        )
+    return ids
 
 
 def _range_of(claim: Claim) -> tuple[float, float]:

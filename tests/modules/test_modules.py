@@ -113,13 +113,15 @@ class TestRobustClassifier:
 
 
 class Recorder(Objective):
-    """Remembers the epochs that it was told."""
+    """Remembers the epochs and ids that it was told."""
 
     def __init__(self) -> None:
         self.epochs: list[float] = []
+        self.told: list[list[str] | None] = []
 
     def __call__(self, model, images, targets):
         self.epochs.append(self.epoch)
+        self.told.append(self.ids)
         return model(images).square().mean(), {}
 
 
@@ -132,6 +134,16 @@ class TestObjectives:
         trainer = quiet_trainer(tmp_path, max_epochs=2, limit_train_batches=4, limit_val_batches=0)
         trainer.fit(RobustClassifier(small_net(), objective), datamodule=Digits())
         assert objective.epochs == [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
+
+    def test_are_told_the_ids_of_images_that_are_not_changed(self, tmp_path):
+        objective, data = Recorder(), Digits(batch_size=8)
+        data.setup("fit")
+        for augment in (None, lambda image: image.flip(-1)):
+            samples = data.train_set.subset(range(16), augment)
+            loader = DataLoader(samples, batch_size=8, collate_fn=collate)
+            trainer = quiet_trainer(tmp_path, max_epochs=1, limit_val_batches=0)
+            trainer.fit(RobustClassifier(small_net(), objective), loader, loader)
+        assert objective.told == [samples.ids[:8], samples.ids[8:], None, None]
 
     @pytest.mark.parametrize("how", ["function", "method", "part"])
     def test_of_second_order_refuse_compiled_networks_before_the_first_step(self, tmp_path, how):

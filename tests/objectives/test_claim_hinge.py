@@ -12,10 +12,10 @@ from torch.nn import functional
 from lit_certattr.attribution import Gradient, RegionMap
 from lit_certattr.certificates import Claim
 from lit_certattr.errors import InputError
-from lit_certattr.numbers import Box, CentreOfMass, EnergyInside, FunctionNumber, Gini, PointingGame
+from lit_certattr.numbers import Box, CentreOfMass, EnergyInside, FunctionNumber, Gini, PointingGame, RegionMask
 from lit_certattr.objectives import ClaimHinge, NoiseAugmentation
 from lit_certattr.objectives.claim_hinge import probit
-from lit_certattr.regions import Grid, Superpixels
+from lit_certattr.regions import Grid, Regions, Superpixels
 from lit_certattr.smoothing import GaussianNoise
 
 LEFT = Box(0, 0, 1, 0.5)
@@ -93,7 +93,49 @@ def test_numbers_of_another_range_are_brought_to_0_1():
         one, other = (ClaimHinge(GaussianNoise(SIGMA), Gradient(), claim, 0.05) for claim in (narrow, scaled))
         assert one._bounds == [(sign, pytest.approx(bound)) for sign, bound in other._bounds]
         maps = torch.rand(8, 2, 2, dtype=torch.float64)
-        torch.testing.assert_close(one._values(maps), other._values(4 * maps - 1))
+        torch.testing.assert_close(one._values(maps, IMAGES), other._values(4 * maps - 1, IMAGES))
+
+
+class ById(Regions):
+    """The left half for even ids, the right half for odd ones."""
+
+    def __call__(self, image, image_id):
+        columns = torch.arange(image.shape[-1]) // (image.shape[-1] // 2)
+        inside = columns == int(image_id) % 2
+        return torch.where(inside, 0, -1).expand(image.shape[-2:])
+
+
+def test_each_image_may_have_a_mask_of_its_own():
+    net, ids = tanh_net().eval(), ["0", "2", "1", "4", "7"]
+    sides = [LEFT if int(one) % 2 == 0 else Box(0, 0.5, 1, 1) for one in ids]
+    claim = Claim("object", EnergyInside(RegionMask(ById())), 0.6)
+    objective = ClaimHinge(Planned(SIGMA), Gradient(), claim, 0.1, draws=2, smooth_beta=None)
+    objective.ids = ids
+    _, logs = objective(net, IMAGES, TARGETS)
+    maps = by_hand(net, 2)
+    means = [sum(float(EnergyInside(side)(maps[i][b][None])) for i in range(2)) / 2 for b, side in enumerate(sides)]
+    missing = [max(0.0, norm.ppf(0.6) + 0.1 / SIGMA - norm.ppf(mean)) for mean in means]
+    assert float(logs["hinge"]) == pytest.approx(sum(missing) / 5)
+    assert float(logs["claimed"]) == pytest.approx(sum(means) / 5)
+
+
+@pytest.mark.parametrize("ids", [None, ["0", "1"]])
+def test_masks_of_images_need_their_ids(ids):
+    objective = ClaimHinge(GaussianNoise(SIGMA), Gradient(), Claim("a", EnergyInside(RegionMask(ById())), 0.6), 0.1)
+    objective.ids = ids
+    with pytest.raises(InputError, match=r"mask of its own for each image.*ids and no augmentation") as caught:
+        objective(tanh_net(), IMAGES, TARGETS)
+    assert "\n" not in str(caught.value)
+
+
+def rounded(maps):
+    return torch.from_numpy(maps.detach().numpy().mean((1, 2)))
+
+
+def test_a_number_without_a_gradient_cannot_be_trained():
+    claim = Claim("a", FunctionNumber(rounded, "the mean of the map"), 0.6)
+    with pytest.raises(InputError, match="has no gradient"):
+        ClaimHinge(GaussianNoise(SIGMA), Gradient(), claim, 0.1)(tanh_net(), IMAGES, TARGETS)
 
 
 def test_descent_moves_the_energy_into_the_box_and_the_guard_sees_how():
