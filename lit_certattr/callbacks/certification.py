@@ -25,6 +25,7 @@ from lit_certattr.certification import Certifier
 from lit_certattr.data import NO_LABEL
 from lit_certattr.errors import InputError
 from lit_certattr.metrics import NoisyAccuracy, metrics_for
+from lit_certattr.models import without_denoiser
 from lit_certattr.modules import Targets
 from lit_certattr.preflight import check_network, logits_of
 from lit_certattr.records.table import rows
@@ -224,7 +225,7 @@ class CertificationCallback(Callback):
             image = self._on_device(trainer, pl_module, self._chosen[0].image)
             net, name = _network(pl_module), f"validation image {self._ids[0]}"
             with frozen(check_network(net)), torch.no_grad():
-                target = int(logits_of(net, image, name).argmax(1))
+                target = int(logits_of(without_denoiser(net), image, name).argmax(1))
                 certified = self.certifier.network(net, image)
                 findings = self.certifier.preflight(certified, image, target, self._ids[0], name)
             self.certifier.check_sample_size(findings.map_shape)

@@ -14,6 +14,7 @@ from lit_certattr.attribution import frozen
 from lit_certattr.callbacks.job_writer import JobWriter
 from lit_certattr.certificates import Result
 from lit_certattr.data import NO_LABEL, Sample
+from lit_certattr.models import without_denoiser
 from lit_certattr.modules import CertificationModule
 from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.records.table import RADII
@@ -160,7 +161,7 @@ def clean_answers(
     ):
         image = image.clone() if image.is_inference() else image
         network = module.certifier.network(module.network, image[None])
-        prediction = int(network(image[None])[0].argmax())
+        prediction = int(without_denoiser(network)(image[None])[0].argmax())
         explained = torch.tensor([target], device=image.device)
         method = module.certifier.attribution.placed(image, image_id)
         return prediction, method(network, image[None], explained)[0].detach()

@@ -19,7 +19,7 @@ from lit_certattr.certification.sampling import MemoryFormat, Sampler
 from lit_certattr.certification.share import Share
 from lit_certattr.certification.stopping import LOOK_SHARES, Look, StoppingRule
 from lit_certattr.errors import InputError
-from lit_certattr.models import Denoised, explained_part, fold_batch_norm
+from lit_certattr.models import Denoised, explained_part, fold_batch_norm, without_denoiser
 from lit_certattr.preflight import (
     CHECKS,
     Findings,
@@ -207,7 +207,10 @@ class Certifier:
             for image, image_id in zip(images, ids, strict=True):
                 self.noise.check(image, image_id)
             # One by one: the class of an image near a tie must not depend on the images beside it.
-            logits = [logits_of(model, image, name) for image, name in zip(images.split(1), names, strict=True)]
+            classifier = without_denoiser(model)
+            logits = [logits_of(classifier, image, name) for image, name in zip(images.split(1), names, strict=True)]
+            if classifier is not model:
+                logits_of(model, images[:1], names[0])
             classes = [int(one.argmax()) for one in logits] if labels is None else labels
             check_classes(classes, logits[0].shape[1])
             rule = "predicted" if targets is None else "given"

@@ -17,6 +17,7 @@ import lit_certattr.smoothing  # noqa: F401
 from lit_certattr.cli.certify_attack import ATTACK_HELP, add_attack_arguments, attack_from_config
 from lit_certattr.cli.certify_audit import AUDIT_HELP, add_audit_arguments, audit_from_config
 from lit_certattr.cli.certify_evaluate import EVALUATE_HELP, add_evaluate_arguments, evaluate_from_config
+from lit_certattr.cli.certify_plan import PLAN_HELP, add_plan_arguments, plan_from_config
 from lit_certattr.cli.certify_run import RUN_HELP, add_run_arguments, run_from_config
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
 from lit_certattr.cli.help import ReadableHelp
@@ -26,6 +27,7 @@ from lit_certattr.cli.words import RENAMED
 DESCRIPTION = """Certify which parts of an image's attribution map no small perturbation of the image can change.
 
 Examples:
+  certify.py plan --config configs/certify/photographs.yaml
   certify.py run --config configs/certify/photographs.yaml
   certify.py run --config configs/certify/mnist5k.yaml --checkpoint runs/mnist5k_noise/checkpoints/best.ckpt
   certify.py audit runs/certify/photographs --fresh
@@ -52,6 +54,7 @@ class Command(NamedTuple):
 
 _IMAGES = "Finished images are kept; to resume, run"
 COMMANDS = {
+    "plan": Command(PLAN_HELP, add_plan_arguments, plan_from_config, "Nothing was written; to start again, run"),
     "run": Command(RUN_HELP, add_run_arguments, run_from_config, _IMAGES),
     "attack": Command(ATTACK_HELP, add_attack_arguments, attack_from_config, _IMAGES),
     "audit": Command(AUDIT_HELP, add_audit_arguments, audit_from_config, "Nothing was changed; to start again, run"),

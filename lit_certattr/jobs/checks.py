@@ -14,6 +14,7 @@ from lit_certattr.certificates.discovery import check_name
 from lit_certattr.certification import Certifier
 from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet
 from lit_certattr.errors import InputError
+from lit_certattr.models import without_denoiser
 from lit_certattr.modules import Targets
 from lit_certattr.preflight import CHECKS, accuracy_warning, check_network, logits_of, match_classes
 from lit_certattr.regions import count_regions
@@ -69,7 +70,8 @@ def check_run(
         if targets == "label" and NO_LABEL in samples.targets:
             unlabelled = samples.ids[samples.targets.index(NO_LABEL)]
             raise InputError(f"image {unlabelled} has no label; use --targets=predicted, or --ids with labelled images")
-        target = samples.targets[0] if targets == "label" else int(logits.argmax(1))
+        clean = logits_of(without_denoiser(network), image[None], name)
+        target = samples.targets[0] if targets == "label" else int(clean.argmax(1))
         certified = certifier.network(network, image[None])
         findings = certifier.preflight(certified, image[None], target, str(image_id), name)
         warning = accuracy_warning(network, samples)

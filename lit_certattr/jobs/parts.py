@@ -9,7 +9,7 @@ from lit_certattr.certification import Certifier
 from lit_certattr.data import ImageDataModule, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.jobs.trainer import is_first_process
-from lit_certattr.models import load_network, load_weights
+from lit_certattr.models import Denoised, load_network, load_weights
 from lit_certattr.models.checkpoint import check_weights_key
 from lit_certattr.settings import whole_number
 
@@ -19,7 +19,8 @@ def open_network(network: nn.Module | None, checkpoint: str | None, weights_key:
 
     Args:
         network: The network; ``None`` builds the network that the checkpoint names.
-        checkpoint: File of the weights; ``None`` keeps the weights of the network.
+        checkpoint: File of the weights; ``None`` keeps the weights of the network. Of a denoised network, those of the
+            classifier.
         weights_key: Name of the weights in the checkpoint, if it contains several sets.
 
     Raises:
@@ -31,7 +32,8 @@ def open_network(network: nn.Module | None, checkpoint: str | None, weights_key:
             raise InputError("no network: give --checkpoint with a checkpoint of train.py, or --network")
         return load_network(checkpoint, weights_key)
     if checkpoint is not None:
-        load_weights(network, checkpoint, weights_key)
+        classifier = network.network if isinstance(network, Denoised) else network
+        load_weights(classifier, checkpoint, weights_key)
     return network.eval()
 
 

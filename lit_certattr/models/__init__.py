@@ -2,7 +2,7 @@
 
 from lit_certattr.models.checkpoint import load_network, load_state_dict, load_weights, network_hash
 from lit_certattr.models.cifar_resnet import CifarResNet
-from lit_certattr.models.denoised import Denoised, explained_part
+from lit_certattr.models.denoised import Denoised, explained_part, without_denoiser
 from lit_certattr.models.denoiser_adapter import DenoiserAdapter
 from lit_certattr.models.efficientnet_lite import EfficientNetLite0
 from lit_certattr.models.final_layer import FinalLayer, final_layer
@@ -41,4 +41,5 @@ __all__ = [
     "probe",
     "same_answers",
     "structure_hash",
+    "without_denoiser",
 ]

@@ -32,6 +32,8 @@ class Denoised(nn.Module):
     Statements and records say which one was used. Methods that add noise themselves and hand the copies to another
     (``SmoothGrad``) denoise every copy.
 
+    The prediction that is explained is that of the classifier for the clean image, which needs no denoiser.
+
     Args:
         denoiser: Module from images ``[B, C, H, W]`` to images of the same shape; a fixed function of each image.
         network: Network from images in [0, 1] to logits ``[B, num_classes]``.
@@ -85,6 +87,15 @@ class Denoised(nn.Module):
     def extra_repr(self) -> str:
         """Show the setting when the network is printed."""
         return f"explain_at={self.explain_at!r}"
+
+
+def without_denoiser(network: nn.Module) -> nn.Module:
+    """The classifier alone, which names the class of a clean image; a network without a denoiser is returned as it is.
+
+    Args:
+        network: The network.
+    """
+    return network.network if isinstance(network, Denoised) else network
 
 
 def explained_part(network: nn.Module) -> str | None:

@@ -14,6 +14,7 @@ from lit_certattr.cli.words import RENAMED
 
 ROOT = Path(__file__).parents[2]
 NEEDED = {
+    "plan": ["--config=configs/certify/mnist5k.yaml"],
     "run": ["--config=configs/certify/mnist5k.yaml"],
     "evaluate": ["--config=configs/protocol/mnist5k.yaml"],
     "attack": ["somewhere"],
@@ -98,9 +99,9 @@ def test_the_common_words_are_on_every_command_that_can_use_them():
     for command, options in OPTIONS.items():
         assert everywhere <= set(options), command
     for word, commands in {
-        "num_samples": {"run", "attack", "audit"},  # an evaluation draws no noise
-        "overwrite": {"run", "attack", "evaluate"},  # an audit writes nothing
-        "output": {"run", "evaluate"},  # attacks lie in the directory of the run
+        "num_samples": {"plan", "run", "attack", "audit"},  # an evaluation draws no noise
+        "overwrite": {"plan", "run", "attack", "evaluate"},  # an audit writes nothing
+        "output": {"plan", "run", "evaluate"},  # attacks lie in the directory of the run
     }.items():
         assert {command for command, options in OPTIONS.items() if word in options} == commands, word
 

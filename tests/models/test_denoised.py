@@ -132,3 +132,23 @@ def test_batch_normalisation_of_both_parts_is_folded():
     folded = fold_batch_norm(Denoised(denoiser, network), torch.rand(1, 1, 8, 8))
     assert isinstance(folded, Denoised)
     assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
+
+
+def test_the_explained_class_is_that_of_the_classifier_for_the_clean_image(parts):
+    class Negative(nn.Module):
+        """Turns every image into its negative, which is classified otherwise."""
+
+        def forward(self, images):
+            return 1 - images
+
+    network, image = Denoised(Negative(), parts[1]), torch.rand(1, 1, 8, 8)
+    plain, behind = int(parts[1](image).argmax()), int(network(image).argmax())
+    for seed in range(20):
+        if plain != behind:
+            break
+        torch.manual_seed(seed)
+        image = torch.rand(1, 1, 8, 8) * torch.rand(1)
+        plain, behind = int(parts[1](image).argmax()), int(network(image).argmax())
+    assert plain != behind, "the denoiser must matter in this test"
+    certifier = Certifier(Gradient(), GaussianNoise(0.25), [PixelCertificate([0.5])], num_samples=20)
+    assert certifier(network, image)[0]["pixel"].sampling["target"] == plain

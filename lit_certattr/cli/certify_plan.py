@@ -1,0 +1,76 @@
+"""``certify.py plan``: which noise level suits a network, on a handful of images."""
+
+import sys
+
+from jsonargparse import Namespace
+from rich.console import Console
+from rich.table import Table
+
+from lit_certattr.certification import Certifier
+from lit_certattr.cli.building import apply_short_options, build_parts, name_output
+from lit_certattr.cli.errors import OneLineParser
+from lit_certattr.cli.words import TRAINER, add_trainer_words
+from lit_certattr.jobs import Plan, plan
+from lit_certattr.jobs.trainer import is_first_process
+from lit_certattr.reports.plan_figure import panels
+
+PLAN_HELP = """Try several noise levels on a few images, and name a sensible one, before a long run.
+
+Examples:
+  certify.py plan --config configs/certify/photographs.yaml
+  certify.py plan --config configs/certify/photographs.yaml --sigmas=[0.1,0.2,0.3] --max_images=7 --num_samples=400
+  certify.py plan --config configs/certify/denoised.yaml
+
+For every noise level the table shows the share of noisy copies that the network recognises as the explained class, how
+far the smoothed map agrees with the map of the clean image, and what the certificates of the configuration certify. A
+denoised network is tried with and without its denoiser. Where fewer than half of the noisy copies are recognised, a
+smoothed map explains a class that the network does not see: use less noise, a denoiser, or a network that was trained
+with noise. Certify the images of a run with another seed than that of the plan.
+
+plan.csv and plan.png are written to the output directory of the run with _plan added to its name: to
+runs/certify/photographs_plan for the first example."""
+
+
+def add_plan_arguments(parser: OneLineParser) -> None:
+    """Declare the settings of ``certify.py plan``.
+
+    Args:
+        parser: Parser of the command.
+    """
+    parser.add_argument("--config", action="config", help="YAML file of settings; may be given several times.")
+    parser.add_class_arguments(Certifier, "certifier", help="Method, noise law and certificates")
+    parser.add_function_arguments(plan, as_group=False, skip={"certifier", "progress"})
+    add_trainer_words(parser)
+
+
+def plan_from_config(parser: OneLineParser, config: Namespace) -> None:
+    """Build the parts that the configuration names, try the noise levels, and print the table and the advice.
+
+    Args:
+        parser: Parser of the command.
+        config: The parsed configuration.
+    """
+    name_output(config, "runs/certify")
+    config.output = f"{config.output.rstrip('/')}_plan"  # the configuration is that of a run, and so is its output
+    apply_short_options(config, TRAINER)
+    parts = build_parts(parser, config)
+    found = plan(**{name: value for name, value in parts.items() if name != "config"})
+    if is_first_process():
+        _print(found)
+
+
+def _print(found: Plan) -> None:
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    names = panels(found.trials)
+    table = Table("network", "sigma", *names.values(), title=f"Means over {len(found.ids)} images")
+    for network in found.networks:
+        for trial in (one for one in found.trials if one.network == network):
+            values = [trial.certified.get(name, getattr(trial, name, None)) for name in names]
+            table.add_row(
+                network, f"{trial.sigma:g}", *("none" if value is None else f"{value:.3f}" for value in values)
+            )
+        table.add_section()
+    console.print(table)
+    console.print("\n".join(found.advice()), markup=False)
+    if found.path is not None:
+        console.print(f"{found.path / 'plan.csv'}\n{found.path / 'plan.png'}", markup=False)
