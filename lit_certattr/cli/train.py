@@ -1,4 +1,4 @@
-"""``train.py``: fit, validate and test a classifier from configuration files."""
+"""``train.py``: fit, validate and test a classifier or a denoiser from configuration files."""
 
 import os
 import shlex
@@ -25,12 +25,12 @@ from lit_certattr.callbacks import LastCheckpoint
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
 from lit_certattr.cli.help import ReadableHelp
 from lit_certattr.cli.signals import stop_on_signals
+from lit_certattr.cli.trained_kind import training_module
 from lit_certattr.data import ImageDataModule
 from lit_certattr.errors import InputError
 from lit_certattr.models.checkpoint_file import read_checkpoint
-from lit_certattr.modules import RobustClassifier
 
-DESCRIPTION = """Train an image classifier whose attribution maps can be certified.
+DESCRIPTION = """Train an image classifier whose attribution maps can be certified, or a denoiser for a classifier.
 
 Examples:
   train.py fit --config configs/train/mnist5k_noise.yaml
@@ -39,7 +39,10 @@ Examples:
   train.py fit --config configs/train/mnist5k_noise.yaml --config configs/logger/wandb_offline.yaml
   train.py fit --config configs/train/mnist5k_noise.yaml --ckpt_path runs/mnist5k_noise/checkpoints/last.ckpt
   train.py test --config runs/mnist5k_noise/config.yaml --ckpt_path runs/mnist5k_noise/checkpoints/last.ckpt
-Later files and arguments override earlier ones. "train.py fit --help" lists every setting."""
+  train.py fit --config configs/train/denoiser.yaml --data.init_args.root my_photographs
+Later files and arguments override earlier ones. A configuration with model.denoiser in place of model.net trains a
+denoiser. "train.py fit --help" lists every setting for a classifier, "train.py fit --config
+configs/train/denoiser.yaml --help" those for a denoiser."""
 
 
 class LogConfig(SaveConfigCallback):
@@ -234,7 +237,7 @@ def main(args: ArgsType = None) -> None:
     typed = [str(argument) for argument in sys.argv[1:]] if args is None else args
     with one_line_errors("train.py"), stop_on_signals("train.py", lambda: _how_to_resume(typed, last)):
         TrainCLI(
-            RobustClassifier,
+            training_module(typed),
             ImageDataModule,
             last=last,
             subclass_mode_data=True,

@@ -7,6 +7,7 @@ from lit_certattr.data.image_folder import ImageFolder
 from lit_certattr.data.images import ImageFiles
 from lit_certattr.data.mnist5k import MNIST5k
 from lit_certattr.data.module import ImageDataModule
+from lit_certattr.data.patches import ImagePatches
 from lit_certattr.data.photographs import Photographs
 from lit_certattr.data.sample import NO_LABEL, ImageError, Images, PixelArray, Sample, SampleSet, collate
 from lit_certattr.data.split import balanced_order
@@ -20,6 +21,7 @@ __all__ = [
     "ImageError",
     "ImageFiles",
     "ImageFolder",
+    "ImagePatches",
     "Images",
     "MNIST5k",
     "Photographs",

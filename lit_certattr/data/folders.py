@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lightning.pytorch.utilities import rank_zero_warn
+
 from lit_certattr.data.images import IMAGE_SUFFIXES
 from lit_certattr.errors import InputError
 
@@ -117,6 +119,44 @@ def contents(root: Path) -> Contents:
         refuse_alike(taken, folder)
     for paths in (found.images, found.folders, found.irregular):
         paths.sort(key=lambda path: path.as_posix())
+    return found
+
+
+def existing_folder(root: str) -> Path:
+    """The path of a folder that exists.
+
+    Args:
+        root: What the user gave; ``~`` is the home directory.
+
+    Raises:
+        InputError: If it does not exist, is no folder, or cannot be read.
+    """
+    try:
+        path = Path(root).expanduser()
+        if path.is_dir():
+            return path
+        reason = "does not exist or is not a folder"
+    except (OSError, RuntimeError) as error:  # no permission, a name that is too long, no such user
+        reason = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    raise InputError(f"image folder {root} {reason}; give the path of a folder of images as root")
+
+
+def image_contents(root: Path) -> Contents:
+    """List a folder that must hold images; a warning counts the files that are passed over.
+
+    Args:
+        root: The folder.
+
+    Raises:
+        InputError: As :func:`contents`, or if there are no images.
+    """
+    found = contents(root)
+    passed_over, endings = found.warning(), ", ".join(sorted(IMAGE_SUFFIXES))
+    if not found.images:
+        hint = f"; {passed_over}" if passed_over else ""
+        raise InputError(f"image folder {root} holds no images ({endings}){hint}")
+    if passed_over:
+        rank_zero_warn(f"image folder {root}: {passed_over}; {endings} are read")
     return found
 
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lit_certattr.data.folders import contents, refuse_alike
+from lit_certattr.data.folders import existing_folder, image_contents, refuse_alike
 from lit_certattr.data.ids import safe_id
 from lit_certattr.data.image_header import MAX_PIXELS, Header
-from lit_certattr.data.images import IMAGE_SUFFIXES, ImageFiles
+from lit_certattr.data.images import ImageFiles
 from lit_certattr.data.module import ImageDataModule
 from lit_certattr.data.sample import NO_LABEL, SampleSet
 from lit_certattr.data.split import balanced_order
@@ -95,17 +95,11 @@ class ImageFolder(ImageDataModule):
         self.white_level, self.max_pixels = white_level, max_pixels
         self._white: float | None = None
         self._headers: dict[Path, Header] | None = None
-        self.root = _existing(root)
+        self.root = existing_folder(root)
         self.crop = crop
         self.image_shape = (channels, size, size)
 
-        found = contents(self.root)
-        passed_over = found.warning()
-        if not found.images:
-            hint = f"; {passed_over}" if passed_over else ""
-            raise InputError(f"image folder {root} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}){hint}")
-        if passed_over:
-            rank_zero_warn(f"image folder {root}: {passed_over}; {', '.join(sorted(IMAGE_SUFFIXES))} are read")
+        found = image_contents(self.root)
         self._folders = split_folders(self.root, found, splits, labels is not False)
         sources = self._folders or {"": ""}
         names_decide = splits == "auto" and not self._folders
@@ -245,17 +239,6 @@ class ImageFolder(ImageDataModule):
     def _missing(self, kind: str) -> str:
         split = {"training": "train", "validation": "train"}.get(kind, "test")
         return f"image folder {self.root} has no {kind} images; put some into {self._folder(split)}"
-
-
-def _existing(root: str) -> Path:
-    try:
-        path = Path(root).expanduser()
-        if path.is_dir():
-            return path
-        reason = "does not exist or is not a folder"
-    except (OSError, RuntimeError) as error:  # no permission, a name that is too long, no such user
-        reason = f"cannot be read ({getattr(error, 'strerror', None) or error})"
-    raise InputError(f"image folder {root} {reason}; give the path of a folder of images as root")
 
 
 def _is_number(value: object) -> bool:

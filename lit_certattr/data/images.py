@@ -92,16 +92,47 @@ def read_image(
     with open_image(path, max_pixels) as file:
         if file.header.kind != "bytes" and path.suffix.lower() in JPEG_SUFFIXES:
             raise ImageError(f"image {path} is no JPEG file and has more than 8 bits; rename it as its format requires")
-        if file.header.kind == "bytes" and (white_level is None or white_level >= 255):
+        if _is_in_bytes(file, white_level):
             return to_pixels(centre_square(eight_bits(file, channels), size, crop)).float() / 255
-        if file.header.kind == "bytes":
-            picture = eight_bits(file, channels)
-            array, orientation = np.asarray(picture).reshape(*picture.size[::-1], -1), 1
-        else:
-            array, orientation = stored_numbers(file)
-        upright = planes(scaled(array, file, white_level), channels, orientation)
+        upright = _float_planes(file, channels, white_level)
     squares = [np.asarray(centre_square(plane, size, crop)) for plane in upright]
     return torch.from_numpy(np.stack(squares)).clamp(0, 1)  # the bicubic kernel overshoots at edges
+
+
+def read_picture(
+    path: Path, channels: int = 3, white_level: float | None = None, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """Decode an image file completely, in its own size, as 8 bits per channel.
+
+    Args:
+        path: The file.
+        channels: 1 (grayscale) or 3 (RGB).
+        white_level: See :func:`read_image`; numbers of more than 8 bits are rounded to 8.
+        max_pixels: Largest width x height of a file in pixels.
+
+    Raises:
+        ImageError: As :func:`read_image`.
+    """
+    with open_image(path, max_pixels) as file:
+        if _is_in_bytes(file, white_level):
+            return eight_bits(file, channels)
+        upright = _float_planes(file, channels, white_level)
+    bands = [Image.fromarray(np.rint(np.asarray(plane) * 255).astype(np.uint8)) for plane in upright]
+    return Image.merge("RGB", bands) if channels == 3 else bands[0]
+
+
+def _is_in_bytes(file: OpenFile, white_level: float | None) -> bool:
+    return file.header.kind == "bytes" and (white_level is None or white_level >= 255)
+
+
+def _float_planes(file: OpenFile, channels: int, white_level: float | None) -> list[Image.Image]:
+    """The channels of an open file in [0, 1]."""
+    if file.header.kind == "bytes":
+        picture = eight_bits(file, channels)
+        array, orientation = np.asarray(picture).reshape(*picture.size[::-1], -1), 1
+    else:
+        array, orientation = stored_numbers(file)
+    return planes(scaled(array, file, white_level), channels, orientation)
 
 
 class ImageFiles:

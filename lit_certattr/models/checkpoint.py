@@ -137,7 +137,8 @@ def load_network(path: str | Path, weights_key: str | None = None) -> nn.Module:
     name another source of weights are ignored.
 
     Args:
-        path: A Lightning checkpoint whose hyper-parameters hold ``net: {class_path, init_args}``.
+        path: A Lightning checkpoint whose hyper-parameters hold ``net: {class_path, init_args}``, or ``denoiser`` in
+            place of ``net``.
         weights_key: See :func:`load_weights`.
 
     Returns:
@@ -151,7 +152,8 @@ def load_network(path: str | Path, weights_key: str | None = None) -> nn.Module:
     path = Path(path)
     content = read_checkpoint(path)
     hyper_parameters = content.get("hyper_parameters")
-    spec = hyper_parameters.get("net") if isinstance(hyper_parameters, Mapping) else None
+    trained = hyper_parameters if isinstance(hyper_parameters, Mapping) else {}
+    spec = trained.get("net", trained.get("denoiser"))
     if not isinstance(spec, Mapping) or not isinstance(spec.get("class_path"), str):
         raise InputError(f"checkpoint {path} does not say which network it holds; name the network in the config")
 

@@ -2,6 +2,7 @@
 
 from lit_certattr.modules.attack import AttackModule
 from lit_certattr.modules.certification import CertificationModule, Targets
+from lit_certattr.modules.denoiser import DenoiserTraining
 from lit_certattr.modules.evaluation import EvaluationModule
 from lit_certattr.modules.image import ImageModule
 from lit_certattr.modules.robust_classifier import RobustClassifier
@@ -10,6 +11,7 @@ from lit_certattr.modules.training import TrainingModule
 __all__ = [
     "AttackModule",
     "CertificationModule",
+    "DenoiserTraining",
     "EvaluationModule",
     "ImageModule",
     "RobustClassifier",
