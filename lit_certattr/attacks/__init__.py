@@ -7,6 +7,7 @@ from lit_certattr.attacks.explanation_objectives import MassCentre, TargetMap, T
 from lit_certattr.attacks.loop import attack
 from lit_certattr.attacks.misclassification import margin
 from lit_certattr.attacks.noisy_prediction import attack_noisy_prediction
+from lit_certattr.attacks.noisy_votes import NoisyVotes
 from lit_certattr.attacks.prediction import attack_prediction
 from lit_certattr.attacks.smoothed import NoisyMaps, SmoothedObjective, attack_smoothed
 from lit_certattr.attacks.smoothed_objectives import PixelVotes, SmoothedCosine, TopKOverlap
@@ -16,6 +17,7 @@ __all__ = [
     "ExplanationObjective",
     "MassCentre",
     "NoisyMaps",
+    "NoisyVotes",
     "PixelVotes",
     "SmoothedCosine",
     "SmoothedObjective",

@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,17 @@ class SmoothedObjective(ABC):
     Both methods take noisy maps ``[draws, B, H, W]`` of ``B`` images and return one number per image, ``[B]``, that
     grows with the success of the attacker. Nothing in them may depend on the other images.
     """
+
+    order: ClassVar[int] = 2
+    """Derivatives of the network behind the gradient of the surrogate: 2 for most maps, 1 for logits."""
+
+    def method(self, attribution: Attribution) -> Attribution:
+        """The method whose outputs for noisy copies the goal is about; by default the one that is explained with.
+
+        Args:
+            attribution: The method that is explained with.
+        """
+        return attribution
 
     @abstractmethod
     def surrogate(self, maps: Tensor) -> Tensor:
@@ -133,7 +146,8 @@ def attack_smoothed(
 
     Args:
         model: Network from images in [0, 1] to logits. Its mode, flags and gradients stay unchanged.
-        attribution: The method; differentiable (``create_graph``) unless ``config.steps`` is 0.
+        attribution: The method; differentiable (``create_graph``) unless ``config.steps`` is 0. A goal about something
+            else than maps, such as logits, brings a method of its own (:meth:`SmoothedObjective.method`).
         noise: Noise law of the smoothing.
         images: Clean images ``[B, C, H, W]`` in the box of the configuration.
         targets: Class to explain, ``[B]``, the same for all noisy copies.
@@ -160,8 +174,10 @@ def attack_smoothed(
     Reference: Athalye, Engstrom, Ilyas, Kwok, "Synthesizing robust adversarial examples", ICML 2018.
     """
     check_counts(draws, judge_draws, batch_size)
-    config = config.for_maps()
-    noisy = NoisyMaps(model, attribution, noise, targets, batch_size, noise_generator(config, images), on_maps)
+    config = config.for_maps() if objective.order > 1 else replace(config, smooth_beta=None)
+    noisy = NoisyMaps(
+        model, objective.method(attribution), noise, targets, batch_size, noise_generator(config, images), on_maps
+    )
 
     def score(points: Tensor) -> Tensor:
         return objective.surrogate(noisy.draw(points, draws, create_graph=True))

@@ -10,7 +10,7 @@ from torch import Tensor
 from lit_certattr.audit.finding import Finding, position, show
 from lit_certattr.audit.recorded import MAX_SAMPLES, Recorded, is_known_method, is_region_map, sampling_fields
 from lit_certattr.certificates import Result
-from lit_certattr.certificates.capabilities import CountsMasks, Rederivable
+from lit_certattr.certificates.capabilities import CountsMasks, CountsPredictions, Rederivable
 from lit_certattr.data import NO_LABEL
 from lit_certattr.errors import InputError
 from lit_certattr.records.run_directory import Record
@@ -184,6 +184,11 @@ def together_faults(record: Record, recorded: Recorded) -> Iterator[Finding]:
         yield from agree("num_samples", name, result.num_samples)
         predicted = result.num_predicted, result.num_predictions, result.num_extra_passes
         yield from agree("predicted noisy copies", name, predicted)
+        if isinstance(result, CountsPredictions) and result.num_predictions:
+            expected = result.num_predicted, result.num_predictions
+            if (int(result.votes[0]), result.num_samples) != expected:
+                stored = f"{int(result.votes[0])} of {result.num_samples}"
+                yield Finding(f"{record.id}, {name}", "votes", stored, "{} of {} predicted copies".format(*expected))
         yield from agree("regions", name, None if result.partition is None else identity(result.partition))
         if not isinstance(result, CountsMasks):
             continue

@@ -11,6 +11,7 @@ from lit_certattr.certificates.cosine import CosineCertificate
 from lit_certattr.certificates.cosine_presentation import CosinePresentation
 from lit_certattr.certificates.cosine_quantity import CosineQuantity
 from lit_certattr.certificates.cosine_result import CosineResult
+from lit_certattr.certificates.joint import joint_statement
 from lit_certattr.certificates.overlap_bounds import displacement_radii
 from lit_certattr.certificates.overlap_presentation import OverlapPresentation
 from lit_certattr.certificates.overlap_quantity import OverlapQuantity
@@ -22,6 +23,10 @@ from lit_certattr.certificates.pixel import PixelCertificate
 from lit_certattr.certificates.pixel_presentation import PixelPresentation
 from lit_certattr.certificates.pixel_quantity import PixelQuantity
 from lit_certattr.certificates.pixel_result import ABSTAIN, PixelResult
+from lit_certattr.certificates.prediction import PredictionCertificate
+from lit_certattr.certificates.prediction_presentation import PredictionPresentation
+from lit_certattr.certificates.prediction_quantity import PredictionQuantity
+from lit_certattr.certificates.prediction_result import PredictionResult
 from lit_certattr.certificates.presentation import Presentation, present
 from lit_certattr.certificates.quantity import Quantity, quantities_of
 from lit_certattr.certificates.renyi import RenyiCertificate, RenyiResult
@@ -56,6 +61,10 @@ __all__ = [
     "PixelPresentation",
     "PixelQuantity",
     "PixelResult",
+    "PredictionCertificate",
+    "PredictionPresentation",
+    "PredictionQuantity",
+    "PredictionResult",
     "Presentation",
     "Quantity",
     "RenyiCertificate",
@@ -68,6 +77,7 @@ __all__ = [
     "UnknownResult",
     "VoteCertificate",
     "displacement_radii",
+    "joint_statement",
     "load_results",
     "present",
     "quantities_of",

@@ -155,6 +155,40 @@ class Claims(Protocol):
         ...
 
 
+class Clause(NamedTuple):
+    """Something that holds up to a radius.
+
+    Attributes:
+        text: It, in words that complete "for every perturbation within the radius, ...".
+        radius: l2 radius in pixel units, positive.
+    """
+
+    text: str
+    radius: float
+
+
+@runtime_checkable
+class HasClauses(Protocol):
+    """Says what holds up to a radius in clauses, so that several certificates make one sentence."""
+
+    def clauses(self) -> list[Clause]:
+        """What holds at some positive l2 radius; empty if nothing does."""
+        ...
+
+
+@runtime_checkable
+class CountsPredictions(Protocol):
+    """Counts predictions of the noisy copies, so that they agree with the noisy accuracy of the image.
+
+    Attributes:
+        votes: Number of samples that are predicted as the explained class, and as another one, int64 ``[2]``.
+        num_tied: Number of samples that tie.
+    """
+
+    votes: Tensor
+    num_tied: int
+
+
 class Masks(NamedTuple):
     """How often each pixel was in the top K of a noisy map.
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lit_certattr.certificates.capabilities import Clause
 from lit_certattr.certificates.result import Result, budget_of, check_same_shape, invalid_flags
 from lit_certattr.errors import InputError
 from lit_certattr.regions import partition_hash
@@ -215,14 +216,7 @@ class ClaimsResult(Result):
         """
         budget = budget_of(radius)
         verdict = self.verdict(claim)
-        asked = " and ".join(
-            text
-            for text, given in (
-                (f"at least {exact(self.at_least[claim])}", self.at_least[claim] > -math.inf),
-                (f"at most {exact(self.at_most[claim])}", self.at_most[claim] < math.inf),
-            )
-            if given
-        )
+        asked = self._asked(claim)
         number = f"{self.names[claim]!r}: {self.about()} of {self.words[claim]}"
         covered = self.covered(claim)
         beside = "" if covered is None else f" The mask covers {100 * covered:.3g} % of the map."
@@ -240,6 +234,19 @@ class ClaimsResult(Result):
         if not self.has_bounds(claim):
             return ""
         return "holds" if self.holds(claim, budget or 0.0) else "is not shown"
+
+    def clauses(self) -> list[Clause]:
+        """What holds up to a radius, for a statement together with other certificates."""
+        return [
+            Clause(f"{self.about()} of {self.words[claim]} is {self._asked(claim)}", self.radius(claim))
+            for claim in range(len(self.names))
+            if self.verdict(claim) == "holds"
+        ]
+
+    def _asked(self, claim: int) -> str:
+        """The bounds of a claim in words."""
+        bounds = ("at least", self.at_least[claim]), ("at most", self.at_most[claim])
+        return " and ".join(f"{word} {exact(bound)}" for word, bound in bounds if math.isfinite(bound))
 
     def statement(self, radius: float | None = None) -> str:
         """What is certified, one sentence for each claim.

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lit_certattr.certificates import Result
+from lit_certattr.certificates import Result, joint_statement
 from lit_certattr.certificates.guarded import in_order, presentation_of
 from lit_certattr.certificates.noisy_accuracy import LOW, REMEDY
 from lit_certattr.certificates.presentation import Tile, percent, suffixes
@@ -258,12 +258,15 @@ def _panel(record: Record, png: str) -> dict[str, Any]:
     any_result = next(iter(record.results.values()))
     target = any_result.sampling.get("target")
     subtitle = f"explained class: {_class(facts, 'target', target)}"
-    if facts.get("prediction") not in (None, target):
-        subtitle += f", predicted: {_class(facts, 'prediction', facts['prediction'])}"
+    predicted = facts.get("prediction")
+    if predicted not in (None, target):
+        subtitle += f", predicted: {_class(facts, 'prediction', predicted)}"
     if facts.get("label") not in (None, -1, target):
         subtitle += f", label: {_class(facts, 'label', facts['label'])}"
     statements = [presentation_of(result).statement() for result in record.results.values()]
     statements += [note for result in record.results.values() for note in presentation_of(result).notes()]
+    if joint := joint_statement(record.results):
+        statements.append(joint)
     flags = [f"{name}: {flag}" for name, result in record.results.items() for flag in result.flags]
     if any_result.noisy_accuracy is not None:
         subtitle += f", {_predicted(any_result)}"

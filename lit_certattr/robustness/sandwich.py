@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lit_certattr.attacks import AttackConfig, attack_noisy_prediction, attack_smoothed, distance
+from lit_certattr.attacks import AttackConfig, SmoothedObjective, attack_noisy_prediction, attack_smoothed, distance
 from lit_certattr.attribution import Attribution, frozen
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.capabilities import HasSmoothedMap
@@ -50,7 +50,8 @@ class ImageSandwich(NamedTuple):
         candidates: The perturbed images, in the order of ``images``.
         images: Perturbed images ``[N, C, H, W]``, on the CPU.
         maps: Their smoothed maps, estimated from fresh noise, float32 ``[N, H, W]``: the votes of the smallest K as
-            shares of the samples, or the means of normalised maps.
+            shares of the samples, or the means of normalised maps. Where no certificate counts maps, as that of the
+            prediction: the maps without noise.
         rows: One per quantity and budget: what is certified, and what is left under the worst perturbation found. The
             columns are those of :func:`lit_certattr.records.attack_directory.schema`.
     """
@@ -124,7 +125,7 @@ class SandwichAttack:
         attacks = self._attacks(list(quantities(results)))
         searched = 0
         for quantity in attacks.values():
-            order = 1 if quantity is None else SECOND_ORDER
+            order = 1 if quantity is None else _cost(quantity.objective(torch.device("cpu")))
             for config in self.searches.values():
                 searched += config.restarts * config.steps * self.draws * order
                 searched += (config.num_points + 1) * self.judge_draws
@@ -158,7 +159,7 @@ class SandwichAttack:
         asked = list(quantities(results))
         if not asked:
             raise InputError(f"image {image_id}: none of its certificates can be attacked ({', '.join(results)})")
-        if not any(isinstance(result, HasSmoothedMap) for result in results.values()):
+        if _smoothed(results) is None and not any(result.map_shape for result in results.values()):
             raise InputError(f"image {image_id}: none of its certificates has a smoothed_map() to show")
         certifier = self.certifier.placed(image, image_id)
         check_regions(certifier.attribution, results, image_id)
@@ -189,8 +190,14 @@ class SandwichAttack:
                 verdicts = [quantity.judge(evaluation, level) for evaluation in evaluations]
                 judged = list(zip(candidates, verdicts, evaluations, strict=True))
                 rows += [self._row(quantity, judged, budget) for budget in (0.0, *self.budgets)]
-        maps = torch.stack([_smoothed(evaluation.results) for evaluation in evaluations])
-        return ImageSandwich(candidates, torch.stack(points).cpu(), maps, [{"id": image_id} | row for row in rows])
+            shown = [_smoothed(evaluation.results) for evaluation in evaluations]
+            maps = [
+                self._explained(model, point, target) if one is None else one
+                for point, one in zip(points, shown, strict=True)
+            ]
+        return ImageSandwich(
+            candidates, torch.stack(points).cpu(), torch.stack(maps), [{"id": image_id} | row for row in rows]
+        )
 
     def _attacks(self, asked: Sequence[Quantity]) -> dict[str, Quantity | None]:
         """The attacks to run, each for the first quantity that needs it; ``None`` for the attack on the prediction."""
@@ -201,7 +208,9 @@ class SandwichAttack:
 
     def _searches(self, quantity: Quantity | None, results: Mapping[str, Result]) -> dict[bool, AttackConfig]:
         """The searches for one quantity; the random one alone for a goal that has no gradient."""
-        height, width = _smoothed(results).shape
+        shapes = (one.map_shape for one in results.values())
+        smoothed = _smoothed(results)
+        height, width = next(filter(None, shapes)) if smoothed is None else smoothed.shape
         if quantity is None or quantity.objective(torch.device("cpu")).has_gradient((height, width)):
             return self.searches
         return {True: self.config.random_search()}
@@ -215,9 +224,11 @@ class SandwichAttack:
         config: AttackConfig,
         on_passes: Callable[[int], None] | None,
     ) -> Tensor:
+        cost = 1 if quantity is None else _cost(quantity.objective(image.device))
+
         def spent(maps: int, graph: bool = False) -> None:
             if on_passes is not None:
-                on_passes(maps * (SECOND_ORDER if graph else 1))
+                on_passes(maps * (cost if graph else 1))
 
         noise, images, targets = self.certifier.noise, image[None], torch.tensor([target], device=image.device)
         together = self.certifier.block_size(image)
@@ -247,6 +258,11 @@ class SandwichAttack:
             batch_size=together,
             on_maps=spent,
         )[0]
+
+    def _explained(self, model: nn.Module, point: Tensor, target: int) -> Tensor:
+        """The map of a perturbed image without noise, float32 ``[H, W]``."""
+        targets = torch.tensor([target], device=point.device)
+        return self.certifier.attribution(model, point[None].clone(), targets)[0].detach().float().cpu()
 
     def _row(
         self, quantity: Quantity, judged: Sequence[tuple[Candidate, Verdict, Evaluation]], budget: float
@@ -281,10 +297,15 @@ class SandwichAttack:
         }
 
 
-def _smoothed(results: Mapping[str, Result]) -> Tensor:
+def _cost(objective: SmoothedObjective) -> int:
+    """Approximate passes for the gradient of one noisy copy."""
+    return SECOND_ORDER if objective.order > 1 else 1
+
+
+def _smoothed(results: Mapping[str, Result]) -> Tensor | None:
     """The smoothed map of the first certificate that has one."""
     maps = (result.smoothed_map() for result in results.values() if isinstance(result, HasSmoothedMap))
-    return next(maps)  # there is one: it was asked for before anything was attacked
+    return next(maps, None)
 
 
 def check_regions(method: Attribution, results: Mapping[str, Result], image_id: str) -> None:
