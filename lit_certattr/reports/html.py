@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lit_certattr.certificates import Result, joint_statement
+from lit_certattr.certificates.capabilities import CountsPredictions
 from lit_certattr.certificates.guarded import in_order, presentation_of
 from lit_certattr.certificates.noisy_accuracy import LOW, REMEDY
 from lit_certattr.certificates.presentation import Tile, percent, suffixes
@@ -136,6 +137,7 @@ def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_
         "budget_sum": exact(alpha),
         "joint": joint if joint != "0" else "0 (too many images for a joint statement at this α)",
         "joint_false": _joint_false(num_images, alpha),
+        "predicts": any(isinstance(result, CountsPredictions) for result in results.values()),
         "grid": _grid(any_result, first.image.numel()),
         "power": [note for result in results.values() for note in presentation_of(result).notes()],
         "target_text": "The explained class is the label of each image."
