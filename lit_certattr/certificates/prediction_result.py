@@ -170,8 +170,8 @@ class PredictionResult(Result):
                 "one half is not shown at any positive radius"
             )
         return (
-            f"{self._surely()}, {said}. The noise is {self.noise_in_words()}. The prediction for an image without "
-            "noise is not covered."
+            f"{self._surely()}, {said}. The noise is {self.noise_in_words()}; the interval holds for all radii at "
+            "once. The prediction for an image without noise is not covered."
         )
 
     def _majority(self, radius: float) -> str:
