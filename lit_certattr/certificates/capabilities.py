@@ -189,6 +189,29 @@ class CountsPredictions(Protocol):
     num_tied: int
 
 
+@runtime_checkable
+class HasVerdicts(Protocol):
+    """Says of named claims whether they hold.
+
+    Attributes:
+        names: Names of the claims.
+    """
+
+    names: tuple[str, ...]
+
+    def has_bounds(self, claim: int) -> bool:
+        """Whether a claim, given by its index, can hold or be refuted."""
+        ...
+
+    def holds(self, claim: int, radius: float) -> bool:
+        """Whether a claim is certified to hold for every perturbation with an l2 norm up to ``radius``."""
+        ...
+
+    def verdict(self, claim: int) -> str:
+        """What becomes of a claim: holds, not shown, or refuted at the clean image."""
+        ...
+
+
 class Masks(NamedTuple):
     """How often each pixel was in the top K of a noisy map.
 

@@ -14,6 +14,7 @@ from lit_certattr.certificates.claims_accumulator import ClaimsAccumulator
 from lit_certattr.certificates.claims_certificate import ClaimsCertificate, fewest
 from lit_certattr.errors import InputError
 from lit_certattr.numbers import Gini
+from lit_certattr.settings import real_number
 from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, MapBlock, Noise
 from lit_certattr.smoothing.levels import GENERATOR
 
@@ -43,6 +44,10 @@ class ClaimCertificate(ClaimsCertificate):
         bound: For numbers that are not 0/1. ``"betting"``, or ``"clopper_pearson"``: each number becomes 0 or 1 by a
             random level of its sample, which keeps its mean, and the exact binomial bound holds.
         sync_on_compute: Use the samples of all processes.
+        holm_radius: An l2 radius, fixed beforehand, at which as many claims as possible are to hold: claims with bounds
+            are then tested there by Holm's weighted step-down test, and one that holds hands its share of alpha to the
+            others (:func:`~lit_certattr.statistics.step_down_bounds`). All statements stay valid at all radii, but
+            a claim that holds there is not shown beyond, unless all claims hold there. ``None``: no such test.
 
     Raises:
         InputError: If a claim is about a number without a range, its bounds are outside the range, or a setting is out
@@ -69,8 +74,12 @@ class ClaimCertificate(ClaimsCertificate):
         alpha: float = 0.001,
         bound: Bound = "betting",
         sync_on_compute: bool = False,
+        holm_radius: float | None = None,
     ) -> None:
         super().__init__(alpha, sync_on_compute)
+        if holm_radius is not None and not 0 < real_number("holm_radius", holm_radius) < math.inf:
+            raise InputError(f"holm_radius must be a positive number, got {holm_radius}")
+        self.holm_radius = holm_radius
         if bound not in get_args(Bound):
             raise InputError(f"bound must be one of {', '.join(get_args(Bound))}, got {bound!r:.80}")
         self.claims, self.bound = claims, bound
@@ -121,6 +130,7 @@ class ClaimCertificate(ClaimsCertificate):
         ranges = [range_of(claim) for claim in self._claims]
         return super().fixed(noise, map_shape, dimension, num_samples, share) | {
             "bound": self.bounds,
+            "holm_radius": math.inf if self.holm_radius is None else float(self.holm_radius),
             "smallest": tuple(low for low, _ in ranges),
             "largest": tuple(high for _, high in ranges),
         }

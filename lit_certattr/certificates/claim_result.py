@@ -1,7 +1,7 @@
 """What the certificate of means gives back: bounds of the mean of each number over the noise, at every radius."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -13,18 +13,20 @@ from typing_extensions import override
 
 from lit_certattr.certificates.claims_result import Array, ClaimsResult
 from lit_certattr.errors import InputError
-from lit_certattr.statistics import betting_lower, clopper_pearson_lower, shift
+from lit_certattr.statistics import betting_lower, clopper_pearson_lower, shift, step_down_bounds
+from lit_certattr.statistics.rounding import exact
 
 _LOW, _HIGH = "mean of a number", "one minus the mean of a number"
 
 
-def mean_lower(values: Tensor, level: float, bound: str) -> float:
+def mean_lower(values: Tensor, level: float, bound: str, stakes_level: float | None = None) -> float:
     """Lower confidence bound of a mean.
 
     Args:
         values: Independent values in [0, 1], ``[n]``, in their order.
         level: Probability that the bound is above the mean.
         bound: ``"clopper_pearson"``, exact for values of 0 and 1, or ``"betting"``.
+        stakes_level: Level for which the stakes of ``"betting"`` are made; ``level`` by default.
 
     Returns:
         The bound, in [0, 1].
@@ -35,7 +37,7 @@ def mean_lower(values: Tensor, level: float, bound: str) -> float:
     """
     if bound == "clopper_pearson":
         return float(clopper_pearson_lower(int(values.sum()), len(values), level))
-    return betting_lower(values.numpy(), level)
+    return betting_lower(values.numpy(), level, stakes_level=stakes_level)
 
 
 @attrs.frozen(eq=False)
@@ -50,6 +52,8 @@ class ClaimResult(ClaimsResult):
         bound: How the mean of each claim is bounded, ``"betting"`` or ``"clopper_pearson"``.
         smallest: Smallest value of each number; ``below`` and ``above`` hold them scaled to [0, 1].
         largest: Largest value of each number.
+        holm_radius: l2 radius at which Holm's step-down test decides; infinity for none, where the claims share alpha
+            by their weights alone.
         lower: float64 ``[claims]``: lower confidence bounds of the scaled means.
         upper: float64 ``[claims]``: upper confidence bounds of the scaled means.
     """
@@ -59,6 +63,7 @@ class ClaimResult(ClaimsResult):
     bound: tuple[str, ...] = attrs.field(converter=tuple)
     smallest: tuple[float, ...] = attrs.field(converter=tuple)
     largest: tuple[float, ...] = attrs.field(converter=tuple)
+    holm_radius: float
     lower: Tensor
     upper: Tensor
 
@@ -73,6 +78,8 @@ class ClaimResult(ClaimsResult):
             raise ValueError("bound, smallest and largest must have one entry for each claim")
         if not set(self.bound) <= {"betting", "clopper_pearson"}:
             raise ValueError("bound must be betting or clopper_pearson")
+        if not self.holm_radius > 0:
+            raise ValueError("holm_radius must be positive")
 
     @override
     def about(self) -> str:
@@ -96,16 +103,58 @@ class ClaimResult(ClaimsResult):
                 raise InputError("the exact bound is for numbers of 0 and 1 only")
         levels = [self._level(claim) for claim in range(len(self.names))]
         lower = [mean_lower(*one) for one in zip(self.below, levels, self.bound, strict=True)]
-        upper = [1 - mean_lower(1 - one[0], *one[1:]) for one in zip(self.above, levels, self.bound, strict=True)]
+        other = [mean_lower(1 - one[0], *one[1:]) for one in zip(self.above, levels, self.bound, strict=True)]
+        sides = self._step_down(levels) if math.isfinite(self.holm_radius) else {}
+        for (claim, upwards), bound in sides.items():
+            (other if upwards else lower)[claim] = bound
         return {
             "lower": torch.tensor(lower, dtype=torch.float64),
-            "upper": torch.tensor(upper, dtype=torch.float64),
+            "upper": 1 - torch.tensor(other, dtype=torch.float64),
         }
+
+    def _step_down(self, levels: Sequence[float]) -> dict[tuple[int, bool], float]:
+        """Bounds of the sides that claims ask about, by claim and side; from above, those of one minus the mean."""
+        asked = [
+            (claim, upwards)
+            for claim in range(len(self.names))
+            for upwards, given in ((False, self.at_least[claim] > -math.inf), (True, self.at_most[claim] < math.inf))
+            if given
+        ]
+
+        def bound_of(claim: int, upwards: bool) -> Callable[[float], float]:
+            values, own, kind = self.below[claim], levels[claim], self.bound[claim]
+            if upwards:
+                values = 1 - self.above[claim]
+            return lambda level: mean_lower(values, level, kind, own)
+
+        bounds = step_down_bounds(
+            [bound_of(*side) for side in asked],
+            [self._threshold(*side) for side in asked],
+            [levels[claim] for claim, _ in asked],
+        )
+        return dict(zip(asked, bounds, strict=True))
+
+    def _threshold(self, claim: int, upwards: bool) -> float:
+        """The smallest mean with which a side of a claim holds at the radius of the test, a little rounded up."""
+        start, width = self.smallest[claim], self.largest[claim] - self.smallest[claim]
+        asked = (self.largest[claim] - self.at_most[claim] if upwards else self.at_least[claim] - start) / width
+        slack = 1e-15
+        while True:
+            mean = float(shift(asked, self.holm_radius / self.sigma * (1 + slack) + slack))
+            lower, upper = (0.0, 1 - mean) if upwards else (mean, 1.0)
+            low, high = self._intervals(lower, upper, claim, [self.holm_radius])
+            if mean >= 1 or (high[0] <= self.at_most[claim] if upwards else low[0] >= self.at_least[claim]):
+                return min(1.0, mean)
+            slack *= 4
 
     @override
     def intervals(self, claim: int, radii: Sequence[float] | Array) -> tuple[Array, Array]:
+        return self._intervals(float(self.lower[claim]), float(self.upper[claim]), claim, radii)
+
+    def _intervals(self, lower: float, upper: float, claim: int, radii: Sequence[float] | Array) -> tuple[Array, Array]:
+        """The intervals that follow from bounds of the scaled mean."""
         lengths = np.asarray(radii, np.float64) / self.sigma * (1 + 1e-15)
-        low, high = shift(float(self.lower[claim]), -lengths), shift(float(self.upper[claim]), lengths)
+        low, high = shift(lower, -lengths), shift(upper, lengths)
         start, width = self.smallest[claim], self.largest[claim] - self.smallest[claim]
         return start + width * low, start + width * high
 
@@ -130,6 +179,15 @@ class ClaimResult(ClaimsResult):
             radius *= 1 - slack
             slack = min(2 * slack, 1.0)
         return radius
+
+    @override
+    def notes(self) -> list[str]:
+        if not math.isfinite(self.holm_radius):
+            return []
+        return [
+            f"The claims were tested together at radius {exact(self.holm_radius)} (Holm's step-down test, as was fixed "
+            "before sampling): a claim that holds there is not shown beyond, unless all claims hold there."
+        ]
 
     def claims(self) -> dict[str, Tensor]:
         """What everything rests on: lower bounds of the scaled means, and of one minus them, float64 ``[claims]``."""

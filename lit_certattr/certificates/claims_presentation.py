@@ -8,10 +8,12 @@ import numpy as np
 from typing_extensions import override
 
 from lit_certattr.certificates import drawing as draw
+from lit_certattr.certificates.claims_overlays import box_overlays, masks_overlays
 from lit_certattr.certificates.claims_result import ClaimsResult
 from lit_certattr.certificates.columns import column_at
 from lit_certattr.certificates.presentation import (
     Array,
+    Overlay,
     Picture,
     Plot,
     Presentation,
@@ -77,6 +79,7 @@ class ClaimsPresentation(Presentation):
         return [
             f"A claim is about {self.result.about()} over the noise, not about the number of a single map.",
             "A claim that is not shown may be true: more samples or less noise may show it.",
+            *self.result.notes(),
         ]
 
     @override
@@ -138,6 +141,10 @@ class ClaimsPresentation(Presentation):
     @override
     def pictures(self, suffix: str) -> list[Picture]:
         return [Picture(self._mean)]
+
+    @override
+    def overlays(self, suffix: str) -> list[Overlay]:
+        return [*masks_overlays(self.result, suffix), *box_overlays(self.result, suffix)]
 
     def plots(self, suffix: str) -> list[Plot]:
         """The certified interval of each claim against the radius."""

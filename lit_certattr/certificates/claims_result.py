@@ -288,6 +288,10 @@ class ClaimsResult(Result):
         """Fields that follow from the numbers of the samples; none where a kind computes all it needs."""
         return {}
 
+    def notes(self) -> list[str]:
+        """What a reader must know of how the intervals were made; nothing by default."""
+        return []
+
     def check_alike(self, fresh: "ClaimsResult") -> None:
         """Refuse to compare with a result of other claims.
 

@@ -49,7 +49,7 @@ class NumberMeasure(NamedTuple):
 
 
 class ClaimMeasure(NamedTuple):
-    """Whether a claim holds (:class:`~lit_certattr.certificates.ClaimsResult`): share of the images, and verdicts.
+    """Whether a claim holds (:class:`~lit_certattr.certificates.capabilities.HasVerdicts`), and its verdicts.
 
     Attributes:
         name: First word of the metrics' names.

@@ -74,11 +74,11 @@ class PixelPresentation(Presentation):
 
     @override
     def general(self) -> str:
-        levels = ", ".join(draw.name_of(top_k) for top_k in self.result.top_k)
+        levels, one = ", ".join(draw.name_of(top_k) for top_k in self.result.top_k), self.unit.removesuffix("s")
         return (
-            f"With probability at least {confidence(self.result.alpha)} an image, for all pixels and for K = {levels} "
-            "at once: no perturbation of the image with an l2 norm below a pixel's certified radius can change whether "
-            "that pixel belongs to the top K of the attribution map, by majority vote under the noise."
+            f"With probability at least {confidence(self.result.alpha)} an image, for all {self.unit} and for "
+            f"K = {levels} at once: no perturbation of the image with an l2 norm below a {one}'s certified radius can "
+            f"change whether that {one} belongs to the top K of the attribution map, by majority vote under the noise."
         )
 
     def notes(self) -> list[str]:
@@ -98,7 +98,7 @@ class PixelPresentation(Presentation):
         top_k, widest = draw.name_of(smallest.top_k.iloc[0]), draw.name_of(largest.top_k.iloc[0])
         return [
             Tile(percent(smallest.one_share.mean()), f"of the top {top_k} certified important{suffix}, mean"),
-            Tile(percent(largest.certified.mean()), f"of the pixels certified at K = {widest}{suffix}, mean"),
+            Tile(percent(largest.certified.mean()), f"of the {self.unit} certified at K = {widest}{suffix}, mean"),
             Tile(fixed_at_least(table.mean_radius.mean()), f"mean certified radius{suffix}, pixel l2 units"),
         ]
 
@@ -110,11 +110,11 @@ class PixelPresentation(Presentation):
         columns += [SheetColumn(f"certified, K = {known[level]}", "certified", level, "share") for level in order]
         columns.append(SheetColumn(f"radius, K = {known[order[-1]]}", "mean_radius", order[-1]))
         note = (
-            "Important: as a share of K, above 100 % where more than K pixels have a majority. "
-            "Certified: important and unimportant, as a share of all pixels. "
-            "Radius: mean over all pixels, 0 where the certificate abstains."
+            f"Important: as a share of K, above 100 % where more than K {self.unit} have a majority. "
+            f"Certified: important and unimportant, as a share of all {self.unit}. "
+            f"Radius: mean over all {self.unit}, 0 where the certificate abstains."
         )
-        return Sheet("Certified pixels", columns, note)
+        return Sheet(f"Certified {self.unit}", columns, note)
 
     def pictures(self, suffix: str) -> list[Picture]:
         """Share of the votes, certified map over all levels, radius of the label shown."""
@@ -211,10 +211,9 @@ class PixelPresentation(Presentation):
         if label:  # the other one has the same colours, and less room
             axes.legend(fontsize=7, frameon=False, loc="upper right", handlelength=1.6)
 
-    @staticmethod
-    def _style(axes: "Axes", label: int, end: float, suffix: str) -> None:
+    def _style(self, axes: "Axes", label: int, end: float, suffix: str) -> None:
         title = "Certified important" if label else "Certified unimportant"
-        draw.style_curve(axes, f"{title}{suffix}", "share of K" if label else "share of all pixels", end)
+        draw.style_curve(axes, f"{title}{suffix}", "share of K" if label else f"share of all {self.unit}", end)
 
 
 present.register(PixelResult, PixelPresentation)

@@ -74,6 +74,18 @@ class Picture(NamedTuple):
     place: int = 0
 
 
+class Overlay(NamedTuple):
+    """What is drawn over the image of a panel.
+
+    Attributes:
+        title: Title of the picture.
+        paint: Draws in the first axes, which show the image already, and a legend in the second.
+    """
+
+    title: str
+    paint: Callable[["Axes", "Axes"], Any]
+
+
 Plot = Callable[["Axes"], Any]
 """Draws a curve of one image."""
 
@@ -157,6 +169,19 @@ class Presentation:
             suffix: Appended to titles if several certificates are of one family.
         """
         return []
+
+    def overlays(self, suffix: str) -> list[Overlay]:
+        """What is drawn over the image, each in a picture of its own.
+
+        Args:
+            suffix: Appended to titles if several certificates are of one family.
+        """
+        return []
+
+    @property
+    def unit(self) -> str:
+        """What a value of the map belongs to: ``"pixels"`` or ``"regions"``."""
+        return "pixels" if self.result.partition is None else "regions"
 
     def plots(self, suffix: str) -> list[Plot]:
         """Curves of one image.

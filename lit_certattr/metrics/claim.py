@@ -12,12 +12,13 @@ from torch import Tensor
 from torchmetrics.utilities.plot import plot_curve
 from typing_extensions import override
 
-from lit_certattr.certificates import ClaimsResult, Result
+from lit_certattr.certificates import Result
+from lit_certattr.certificates.capabilities import HasVerdicts, offering
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.fixed_point_mean import ONE
 from lit_certattr.metrics.functional.certified import check_radius
 from lit_certattr.metrics.image_mean import ImageMean
-from lit_certattr.settings import instance, real_number, several
+from lit_certattr.settings import real_number, several
 from lit_certattr.statistics import clopper_pearson_interval
 
 Part = Literal["share", "low", "high"]
@@ -26,8 +27,8 @@ VERDICTS = ("holds", "not shown", "refuted at the clean image")
 """What can become of a claim with bounds."""
 
 
-def claims_result(result: Result, claim: int | str) -> tuple[ClaimsResult, int]:
-    """A result of claims, and the index of one of them.
+def claims_result(result: Result, claim: int | str) -> tuple[HasVerdicts, int]:
+    """A result with claims, and the index of one of them.
 
     Args:
         result: A result.
@@ -36,15 +37,13 @@ def claims_result(result: Result, claim: int | str) -> tuple[ClaimsResult, int]:
     Raises:
         InputError: If the result is of another kind, or has no such claim, or the claim has no bounds.
     """
-    instance("a result", result, ClaimsResult, "the result of a ClaimCertificate or a PercentileCertificate")
-    assert isinstance(result, ClaimsResult)
-    known = result.names[claim] if isinstance(claim, int) and 0 <= claim < len(result.names) else claim
-    if known not in result.names:
-        raise InputError(f"there is no claim {claim!r}; there are {', '.join(map(repr, result.names))}")
-    index = claim if isinstance(claim, int) else result.names.index(claim)
-    if not result.has_bounds(index):
-        raise InputError(f"claim {known!r} has no bounds, so it cannot hold: give it at_least or at_most")
-    return result, index
+    known: HasVerdicts = offering(result, HasVerdicts)
+    index = known.names.index(claim) if claim in known.names else claim
+    if not isinstance(index, int) or not 0 <= index < len(known.names):
+        raise InputError(f"there is no claim {claim!r}; there are {', '.join(map(repr, known.names))}")
+    if not known.has_bounds(index):
+        raise InputError(f"claim {known.names[index]!r} has no bounds, so it cannot hold: give it at_least or at_most")
+    return known, index
 
 
 def check_confidence(confidence: float) -> float:

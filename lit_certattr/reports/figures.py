@@ -1,6 +1,6 @@
 """Figures of one image and of a whole data set."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from torch import Tensor
 from lit_certattr.certificates import Result
 from lit_certattr.certificates import drawing as draw
 from lit_certattr.certificates.guarded import in_order, presentation_of
-from lit_certattr.certificates.presentation import Array, Plot, Presentation, suffixes
+from lit_certattr.certificates.presentation import Array, Overlay, Plot, Presentation, suffixes
 from lit_certattr.regions import count_regions, first_region
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def image_panel(
     pictures.sort(key=lambda entry: (entry[0], entry[1].place))
     partition = next((result.partition for result in results.values() if result.partition is not None), None)
     maps: list[Any] = [lambda axes, slot: _image(axes, slot, image, partition)]
+    overlays = [overlay for name, one in presentations.items() for overlay in one.overlays(suffix[name])]
+    maps += [_over(image, overlay) for overlay in overlays]
     if clean_map is not None:
         maps.append(lambda axes, slot: _clean(axes, slot, clean_map))
     maps += [picture.paint for _, picture in pictures if picture.unless not in subjects]
@@ -154,6 +156,15 @@ def _image(axes: "Axes", slot: "Axes", image: Tensor, partition: Tensor | None) 
         draw.title(axes, f"Image, {count_regions(partition)} regions")
         shown, gray = mark_boundaries(shown, first_region(partition).numpy() + 1, mode="inner"), False
     draw.paint_map(axes, shown, cmap="gray" if gray else None, vmin=0, vmax=1)
+
+
+def _over(image: Tensor, overlay: Overlay) -> Callable[["Axes", "Axes"], None]:
+    def paint(axes: "Axes", slot: "Axes") -> None:
+        _image(axes, slot, image, None)
+        draw.title(axes, overlay.title)
+        overlay.paint(axes, slot)
+
+    return paint
 
 
 def _clean(axes: "Axes", slot: "Axes", clean_map: Tensor) -> None:

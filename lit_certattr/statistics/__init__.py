@@ -20,7 +20,7 @@ from lit_certattr.statistics.bounded import (
 from lit_certattr.statistics.gaussian import shift
 from lit_certattr.statistics.joint import false_certificates
 from lit_certattr.statistics.moments import bennett_margin, raw_moment_margin, second_moment_upper
-from lit_certattr.statistics.multiple import holm_threshold, two_label_holm
+from lit_certattr.statistics.multiple import holm_threshold, step_down_bounds, two_label_holm
 from lit_certattr.statistics.quantiles import (
     quantile_lower_rank,
     quantile_upper_rank,
@@ -53,6 +53,7 @@ __all__ = [
     "shift",
     "smallest_sample_size",
     "smallest_significant_count",
+    "step_down_bounds",
     "two_label_holm",
     "two_label_test",
     "union_lower",

@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 
-def betting_lower(values: npt.ArrayLike, level: float, cap: float = 0.9, anytime: bool = False) -> float:
+def betting_lower(
+    values: npt.ArrayLike, level: float, cap: float = 0.9, anytime: bool = False, stakes_level: float | None = None
+) -> float:
     r"""Lower confidence bound for the mean of values in [0, 1], by betting that the mean is larger than m.
 
     The capital :math:`K_t(m) = \prod_{i \le t} (1 + \min(\lambda_i, c/m)\,(z_i - m))`, with stakes
@@ -24,6 +26,8 @@ def betting_lower(values: npt.ArrayLike, level: float, cap: float = 0.9, anytime
         level: Probability that the bound is above the mean.
         cap: Largest share c of the capital that one value can lose, in (0, 1).
         anytime: Use stakes that do not depend on n, so that the bounds of all prefixes hold at once; looser at n.
+        stakes_level: Level for which the stakes are made, ``level`` by default. With stakes of one level the bound
+            never decreases as ``level`` grows; it is tightest near that level, and valid at every level.
 
     Returns:
         The bound, in [0, 1]; 0 if no larger bound is valid.
@@ -33,7 +37,7 @@ def betting_lower(values: npt.ArrayLike, level: float, cap: float = 0.9, anytime
         0.896512
     """
     z = np.asarray(values, np.float64)
-    stakes = _stakes(z, level, anytime)
+    stakes = _stakes(z, level if stakes_level is None else stakes_level, anytime)
     target = math.log(1 / level)
 
     def rejected(m: float) -> bool:

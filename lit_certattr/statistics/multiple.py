@@ -1,4 +1,7 @@
-"""Tests of many pixels at once."""
+"""Tests of many pixels, or of many claims, at once."""
+
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -86,3 +89,51 @@ def two_label_holm(histogram: npt.ArrayLike, num_samples: int, tau: float, alpha
             threshold = count
             remaining -= int(pixels[count])
     return threshold
+
+
+def step_down_bounds(
+    bounds: Sequence[Callable[[float], float]], thresholds: Sequence[float], levels: Sequence[float]
+) -> list[float]:
+    r"""Lower bounds of several means that hold together and agree with Holm's weighted step-down test.
+
+    A mean passes where it is shown to be at least its threshold :math:`t_j`. Means that have passed hand their level
+    on: the rest R is tested at :math:`\gamma_j A / \sum_{i \in R} \gamma_i`, with A the sum of all levels, until no
+    more pass. A mean that passed gets the bound :math:`t_j`; one that did not, the bound at its last level. If all
+    pass, each gets the larger one of :math:`t_j` and its bound at :math:`\gamma_j` (Strassburger & Bretz, 2008;
+    Guilbaud, 2008).
+
+    Theorem. With probability at least :math:`1 - A` no mean is below its bound, under any dependence.
+
+    Proof. Let I be the means with :math:`\theta_j < t_j`. If I is empty, a bound of at most :math:`t_j` holds, and the
+    bounds at :math:`\gamma_j` err with probability at most A together. Else, with probability at least
+    :math:`1 - A`, the bounds of the means in I at :math:`\gamma_j A / \sum_{i \in I} \gamma_i` are all right. Then none
+    of I passes: as long as R contains I, its levels are no larger than these, its bounds neither, and they are at most
+    :math:`\theta_j < t_j`. So R contains I at the end, and the bounds of I are right for the same reason. All others
+    are at most :math:`t_j \le \theta_j`. ∎
+
+    Args:
+        bounds: For each mean its lower confidence bound as a function of the level, which never decreases as the level
+            grows.
+        thresholds: The thresholds :math:`t_j`, fixed beforehand.
+        levels: The levels :math:`\gamma_j`, fixed beforehand.
+
+    Returns:
+        One bound for each mean.
+
+    Example:
+        >>> linear = [lambda level: 0.4 + level, lambda level: 0.2 + level]
+        >>> step_down_bounds(linear, [0.45, 0.35], [0.05, 0.05])
+        [0.45, 0.3]
+    """
+    total, rest = math.fsum(levels) * (1 - 1e-12), list(range(len(bounds)))  # rounded down, since the parts are not
+    found = list(thresholds)
+    while rest:
+        weight = math.fsum(levels[index] for index in rest)
+        now = {index: bounds[index](levels[index] * total / weight) for index in rest}
+        left = [index for index in rest if now[index] < thresholds[index]]
+        if len(left) == len(rest):
+            for index in rest:
+                found[index] = now[index]
+            return found
+        rest = left
+    return [max(threshold, bound(level)) for threshold, bound, level in zip(thresholds, bounds, levels, strict=True)]

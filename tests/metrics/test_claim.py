@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import beta, binom
 
-from lit_certattr.certificates import Claim, ClaimCertificate, PercentileCertificate
+from lit_certattr.certificates import Claim, ClaimCertificate, PercentileCertificate, PixelCertificate
 from lit_certattr.errors import InputError
 from lit_certattr.metrics import CertifiedClaim, CertifiedClaimCurve, VerdictCount, metrics_for
 from lit_certattr.numbers import Box, EnergyInside, Gini, PointingGame
@@ -20,6 +20,12 @@ def result_of(ones, claims=CLAIMS, kind=ClaimCertificate):
     left = (torch.arange(200) < 200 * ones).float()
     accumulator = kind(claims).start(GaussianNoise(0.5), (1, 2))
     accumulator.update(torch.stack([left + 0.5, torch.ones(200)], 1)[:, None])
+    return accumulator.compute()
+
+
+def pixel_result():
+    accumulator = PixelCertificate([0.5], alpha=0.01).start(GaussianNoise(0.5), (1, 2))
+    accumulator.update(torch.tensor([[[2.0, 1.0]]]).expand(100, 1, 2))
     return accumulator.compute()
 
 
@@ -103,6 +109,7 @@ def test_percentiles_and_claims_of_alike_names_have_metrics_of_their_own():
         (lambda: CertifiedClaimCurve("left", []), "at least one radius"),
         (lambda: VerdictCount("left", "refuted"), "verdict must be one of"),
         (lambda: CertifiedClaim("right", 0.1).update(HOLDS), "there is no claim 'right'; there are 'left'"),
+        (lambda: CertifiedClaim(0, 0.1).update(pixel_result()), "needs .* got PixelResult"),
         (lambda: CertifiedClaim(5, 0.1).update(HOLDS), "there is no claim 5"),
         (lambda: CertifiedClaim("concentration", 0.1).update(HOLDS), "has no bounds"),
     ],
