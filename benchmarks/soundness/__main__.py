@@ -13,7 +13,7 @@ from scipy.stats import binom
 
 import benchmarks.soundness as package
 from benchmarks.networks import SIGMA, network_and_data
-from benchmarks.soundness.exact import ALPHA, attack_exactly
+from benchmarks.soundness.exact import ALPHA, PARTS, attack_exactly
 from benchmarks.soundness.trained import AIMS, NUM_LEVELS, Settings, attack_images, certificates
 from benchmarks.soundness.verdicts import Verdict
 from lit_certattr.data import Sample
@@ -53,21 +53,22 @@ class Journal:
 
 def run(arguments: argparse.Namespace) -> None:
     """Do what is not done yet."""
+    parts = arguments.parts
     sizes = {"digits": arguments.digits, "mnist5k": arguments.mnist}
     settings = {key: value for key, value in vars(arguments).items() if key not in ("what", "output")}
     journal = Journal(arguments.output / "journal.jsonl", settings)
     for first in range(0, arguments.exact, arguments.batch):
         if (name := f"exact-{first}") not in journal.done:
             seeds = range(first, min(first + arguments.batch, arguments.exact))
-            journal.add(name, [[list(row) for row in attack_exactly(seed, FACTORS)] for seed in seeds])
+            journal.add(name, [[list(row) for row in attack_exactly(seed, FACTORS, parts)] for seed in seeds])
     for data, size in sizes.items():
         if not size:
             continue
         network, module, _ = network_and_data(data)
         module.setup("fit")
         module.setup("test")
-        parts = [module.test_set, module.val_set, module.train_set]
-        samples: list[Sample] = [part[index] for part in parts if part is not None for index in range(len(part))][:size]
+        sets = [module.test_set, module.val_set, module.train_set]
+        samples: list[Sample] = [part[index] for part in sets if part is not None for index in range(len(part))][:size]
         pixels = samples[0].image[0].numel()
         setting = Settings(
             SIGMA,
@@ -162,6 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("what", choices=["run", "table"])
     parser.add_argument("--output", type=Path, default=Path("runs/soundness"))
     parser.add_argument("--exact", type=int, default=2000, help="images of each closed form")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="closed forms that are attacked")
     parser.add_argument("--digits", type=int, default=1200, help="digits")
     parser.add_argument("--mnist", type=int, default=24, help="MNIST images")
     parser.add_argument("--batch", type=int, default=24, help="images attacked at once")

@@ -6,6 +6,7 @@ estimate of it.
 """
 
 import math
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from lit_certattr.attribution import Attribution
 from lit_certattr.certificates.cosine_bounds import radius_over_sigma
+from lit_certattr.regions import Regions
 from lit_certattr.smoothing import GaussianNoise, UniformBallNoise
 
 Array = npt.NDArray[np.float64]
@@ -65,6 +67,66 @@ class Pairs(nn.Module):
         a, b = self.curvature.double().numpy(), self.slope.double().numpy()
         p = norm.cdf((a * t + b) / (np.abs(a) * self.sigma * 2**0.5))
         return np.stack([p, 1 - p])
+
+
+class PooledPairs(nn.Module):
+    r"""Pairs of regions: :class:`Pairs` of the means over blocks of 2 x 2 pixels, with a texture that no region sees.
+
+    The sum of the gradient over a block is the gradient of the pairs; within a block the texture, which adds up to 0,
+    makes the pixels differ. The noise of a mean is half of that of a pixel, and the worst direction spreads over the
+    eight pixels of a pair of blocks, so the quantile of a vote again moves by the distance over sigma.
+
+    Args:
+        pairs: The network of the means, for half of the noise.
+        texture: Slopes of the pixels, ``[4, 2 P]``.
+    """
+
+    texture: Tensor
+
+    def __init__(self, pairs: Pairs, texture: Array) -> None:
+        super().__init__()
+        blocks = torch.as_tensor(texture, dtype=torch.float32)
+        mean = nn.functional.avg_pool2d(blocks[None], 2)[0]
+        self.pairs = pairs
+        self.register_buffer("texture", blocks - mean.repeat_interleave(2, 0).repeat_interleave(2, 1))
+
+    @classmethod
+    def with_votes(cls, image: Tensor, votes: Array, curvature: Array, sigma: float, texture: Array) -> "PooledPairs":
+        """The network whose first blocks of the pairs have these votes ``[P]`` at an image ``[1, 4, 2 P]``."""
+        means = nn.functional.avg_pool2d(image, 2)
+        return cls(Pairs.with_votes(means, votes, curvature, sigma / 2), texture)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[B, 2]`` of images ``[B, 1, 4, 2 P]``."""
+        slope = (images[:, 0] * self.texture).sum((1, 2))
+        logits: Tensor = self.pairs(nn.functional.avg_pool2d(images, 2))
+        return logits + torch.stack([slope, -slope], 1)
+
+    def votes(self, image: Tensor) -> Array:
+        """True votes ``[2, P]`` of the blocks at an image ``[1, 4, 2 P]``, float64."""
+        return self.pairs.votes(nn.functional.avg_pool2d(image.double(), 2))
+
+
+class Blocks(Regions):
+    """Blocks of 2 x 2 pixels, row by row."""
+
+    of_image: ClassVar[bool] = False
+
+    def __call__(self, image: Tensor, image_id: str) -> Tensor:
+        """See :class:`Regions`."""
+        rows, columns = (torch.arange(side) // 2 for side in image.shape[-2:])
+        return rows[:, None] * (image.shape[-1] // 2) + columns
+
+
+class OwnValues(Attribution):
+    """The map of an image is the image: its pixels under noise are normal, each moves with its own pixel alone."""
+
+    def __init__(self) -> None:
+        super().__init__("sum")
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:
+        """See :class:`Attribution`."""
+        return images[:, 0]
 
 
 class HalfSpaces(Attribution):
