@@ -1,6 +1,8 @@
 """``certify.py run``, ``attack`` and ``audit`` with a mask for each image, and forged masks that are found."""
 
+import json
 import shutil
+from pathlib import Path
 
 import attrs
 import numpy as np
@@ -8,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from lit_certattr.certificates.claims_result import masks_identity
 from lit_certattr.cli.certify import main
@@ -16,6 +19,7 @@ from lit_certattr.models import SmallCNN
 from lit_certattr.records import RunDirectory
 from lit_certattr.reports.html import write_report
 
+ROOT = Path(__file__).parents[2]
 NUMBERS = "lit_certattr.numbers"
 
 
@@ -211,3 +215,24 @@ def test_a_mask_without_its_hash_is_found(run, capsys):
     status, out = _status(capsys, "audit", str(run.path))
     assert status == 1
     assert "sha256" in out
+
+
+def test_the_lesion_config(tmp_path, monkeypatch):
+    spec = {"in_channels": 3, "num_classes": 2, "image_size": 48}
+    state = {f"net.{name}": value for name, value in SmallCNN(**spec).state_dict().items()}
+    (tmp_path / "runs/lesion/checkpoints").mkdir(parents=True)
+    network = {"class_path": "lit_certattr.models.SmallCNN", "init_args": spec}
+    content = {"state_dict": state, "hyper_parameters": {"net": network}}
+    torch.save(content, tmp_path / "runs/lesion/checkpoints/best.ckpt")
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    (tmp_path / "lesions/images").mkdir(parents=True)
+    Image.fromarray(pixels).save(tmp_path / "lesions/images/spot.png")
+    (tmp_path / "lesions/masks").mkdir()
+    entry = {"id": 1, "file_name": "spot.png", "height": 96, "width": 96}
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [24, 24, 48, 48]}
+    (tmp_path / "lesions/masks/instances.json").write_text(json.dumps({"images": [entry], "annotations": [box]}))
+    monkeypatch.chdir(tmp_path)
+    main(["run", f"--config={ROOT}/configs/certify/lesion.yaml", "--certifier.num_samples=40", "--max_panels=0"])
+    rows = pq.read_table("runs/certify/lesion/results.parquet").to_pylist()
+    assert [row["claim"] for row in rows] == ["half of the map lies on it", "the map points at it"]
+    assert {row["claim_covered"] for row in rows} == {0.25}
