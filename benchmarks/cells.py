@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from lit_certattr.certificates.claims_overlays import masks_overlays
 
 from benchmarks.cell_images import SIDE, blood_cells, coins, write
+from lit_certattr.certificates.claims_overlays import masks_overlays
 from lit_certattr.certificates.claims_result import ClaimsResult
 from lit_certattr.cli.certify import main as certify
 from lit_certattr.records import RunDirectory
