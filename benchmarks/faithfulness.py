@@ -7,7 +7,7 @@
 A residual network of 8 layers that takes images of any size is trained on 4,000 digits of MNIST with noise, and
 explained on its test images; all seeds are fixed. `removal`: deletion, insertion, max-sensitivity, infidelity. `grid`:
 the grid pointing game on 2 x 2 mosaics of test digits, plain and certified, and certified deletion. `information`:
-overlap of the maps of different images, and the randomisation check.
+overlap of the maps of different images, the randomisation check, the random logit and the sparseness.
 """
 
 import argparse
@@ -36,6 +36,8 @@ from lit_certattr.metrics.functional import (
     insertion,
     max_sensitivity,
     parameter_randomisation,
+    random_logit,
+    sparseness,
 )
 from lit_certattr.models import CifarResNet
 from lit_certattr.smoothing import GaussianNoise
@@ -159,18 +161,25 @@ def grid(arguments: argparse.Namespace) -> None:
 def information(arguments: argparse.Namespace) -> None:
     """Overlap of the maps of different images, and what is left of each map after randomisation."""
     network, data = trained()
-    images, _ = test_images(data, arguments.images)
+    images, ids = test_images(data, arguments.images)
     targets = predicted(network, images)
-    print("| method | same class | different class | Spearman of absolute values, logits | all layers |")
-    print("|---|---|---|---|---|")
+    print(
+        "| method | same class | different class | Spearman, logits | all layers | random logit (chance) | sparseness |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for name, method in METHODS.items():
         parts = zip(images.split(64), targets.split(64), strict=True)
-        overlap = class_overlap(torch.cat([method(network, group, labels) for group, labels in parts]), targets)
+        maps = torch.cat([method(network, group, labels) for group, labels in parts])
+        overlap, concentration = class_overlap(maps, targets), sparseness(maps)
         found = parameter_randomisation(network, images[:50], targets[:50], method).spearman_absolute.nanmean(1)
+        other = random_logit(network, images[:50], targets[:50], method, ids=ids[:50])
         print(
-            f"| {name} | {overlap.same:.3f} | {overlap.different:.3f} | {found[1]:.2f} | {found[-1]:.2f} |", flush=True
+            f"| {name} | {overlap.same:.3f} | {overlap.different:.3f} | {found[1]:.2f} | {found[-1]:.2f} "
+            f"| {other.map.nanmean():.2f} ({other.chance.nanmean():.2f}) | {concentration.map.nanmean():.2f} |",
+            flush=True,
         )
-    print(f"| *chance* | {overlap.chance:.3f} | {overlap.chance:.3f} | 0 | 0 |")
+    chance = f"{overlap.chance:.3f} | {overlap.chance:.3f} | 0 | 0 | | {concentration.random[0]:.2f}"
+    print(f"| *chance* | {chance} |\n| *image centre* | | | | | | {concentration.centre[0]:.2f} |")
 
 
 def main() -> None:

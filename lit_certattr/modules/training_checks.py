@@ -156,15 +156,23 @@ def check_optimizers(trainer: Trainer) -> None:
 def ids_of(batch: Sample, trainer: Trainer) -> list[str] | None:
     """The ids of the images of a training batch; ``None`` if there are none, or the images are changed at random.
 
+    Whether they are is what the attribute ``augment`` of their data set says, also inside a ``Subset`` or a
+    ``ConcatDataset``; a data set of another kind that changes its images must give no ids.
+
     Args:
         batch: The batch.
         trainer: The Trainer, for its training data.
     """
     dataset = getattr(trainer.train_dataloader, "dataset", None)
     ids = getattr(batch, "id", None)
-    if getattr(dataset, "augment", None) is not None or not isinstance(ids, list):
+    if dataset is None or _augments(dataset) or not isinstance(ids, list):
         return None
     return ids if len(ids) == len(batch.image) and all(isinstance(one, str) for one in ids) else None
+
+
+def _augments(dataset: object) -> bool:
+    inner = [getattr(dataset, "dataset", None), *(getattr(dataset, "datasets", None) or [])]
+    return getattr(dataset, "augment", None) is not None or any(_augments(one) for one in inner if one is not None)
 
 
 def check_loss(loss: Tensor, net: nn.Module, trainer: Trainer, batch_idx: int) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from lightning import Trainer
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient
@@ -138,12 +138,12 @@ class TestObjectives:
     def test_are_told_the_ids_of_images_that_are_not_changed(self, tmp_path):
         objective, data = Recorder(), Digits(batch_size=8)
         data.setup("fit")
-        for augment in (None, lambda image: image.flip(-1)):
-            samples = data.train_set.subset(range(16), augment)
+        plain, flipped = (data.train_set.subset(range(16), augment) for augment in (None, lambda image: image.flip(-1)))
+        for samples in (plain, flipped, ConcatDataset([Subset(flipped, range(16))])):
             loader = DataLoader(samples, batch_size=8, collate_fn=collate)
             trainer = quiet_trainer(tmp_path, max_epochs=1, limit_val_batches=0)
             trainer.fit(RobustClassifier(small_net(), objective), loader, loader)
-        assert objective.told == [samples.ids[:8], samples.ids[8:], None, None]
+        assert objective.told == [plain.ids[:8], plain.ids[8:], *[None] * 4]
 
     @pytest.mark.parametrize("how", ["function", "method", "part"])
     def test_of_second_order_refuse_compiled_networks_before_the_first_step(self, tmp_path, how):
