@@ -91,7 +91,8 @@ def num_tests(images: int, pixels: int) -> int:
     labels = pixels * NUM_LEVELS
     overlaps = 3 * pixels
     cosines = 3
-    return images * points * (labels + overlaps + cosines) * 2  # decisions, and the means they rest on
+    ends = 3 * 2 * (3 + 2)  # three radii, two sides, three claims and two percentiles
+    return images * points * (labels + overlaps + cosines + ends) * 2  # decisions, and the means they rest on
 
 
 def table(arguments: argparse.Namespace) -> bool:

@@ -26,17 +26,23 @@ from lit_certattr.attacks import (
 from lit_certattr.attribution import Gradient, frozen
 from lit_certattr.certificates import (
     Certificate,
+    Claim,
+    ClaimCertificate,
+    ClaimsResult,
     CosineCertificate,
     CosineResult,
+    PercentileCertificate,
     PixelCertificate,
     PixelResult,
     RenyiCertificate,
     Result,
     TopKOverlapCertificate,
     TopKOverlapResult,
+    quantities_of,
 )
 from lit_certattr.certificates.quantity import Evaluation
 from lit_certattr.data import Sample
+from lit_certattr.numbers import Box, EnergyInside, Gini, MoreThan
 from lit_certattr.smoothing import GaussianNoise, MapBlock, noisy_maps, uniform_levels
 
 ATTRIBUTION = Gradient()
@@ -103,7 +109,18 @@ def certificates() -> dict[str, Certificate]:
         "one_number": TopKOverlapCertificate(0.25, bound="one_number", num_selection=100),
         "renyi": RenyiCertificate(0.25),
         "cosine": CosineCertificate(nonnegative=True),
+        "claims": ClaimCertificate(
+            [
+                Claim("energy", EnergyInside(MIDDLE), at_least=0.3),
+                Claim("order", MoreThan(MIDDLE, UPPER), at_least=0.5),
+                Claim("concentration", Gini()),
+            ]
+        ),
+        "percentiles": PercentileCertificate(),
     }
+
+
+MIDDLE, UPPER = Box(0.25, 0.25, 0.75, 0.75), Box(0, 0, 0.25, 1)
 
 
 class Aim(ABC):
@@ -190,11 +207,34 @@ class Direction(Aim):
         return SmoothedCosine(self.mean)
 
 
-AIMS: Mapping[str, type[SomePixels | SomeOverlap | SomeRanks | Direction]] = {
+class SomeClaim(Aim):
+    """One end of the interval of one claim, the same for all images, where half of what is certified is left."""
+
+    def __init__(self, results: Sequence[Mapping[str, Result]], rng: np.random.Generator, name: str = "claims") -> None:
+        ends = [list(quantities_of(result[name], name)) for result in results]
+        chosen = int(rng.integers(len(ends[0])))
+        self._ends = [one[chosen] for one in ends]
+        self.radius = [one.reach() for one in self._ends]
+
+    def objective(self) -> SmoothedObjective:
+        """See :class:`Aim`."""
+        return self._ends[0].objective(torch.device("cpu"))
+
+
+class SomePercentile(SomeClaim):
+    """The same for a percentile."""
+
+    def __init__(self, results: Sequence[Mapping[str, Result]], rng: np.random.Generator) -> None:
+        super().__init__(results, rng, "percentiles")
+
+
+AIMS: Mapping[str, type[SomePixels | SomeOverlap | SomeRanks | Direction | SomeClaim]] = {
     "pixels": SomePixels,
     "overlap": SomeOverlap,
     "ranks": SomeRanks,
     "cosine": Direction,
+    "claims": SomeClaim,
+    "percentiles": SomePercentile,
 }
 
 
@@ -356,6 +396,9 @@ class Judge:
                 key: torch.cat(getattr(state, key)).clamp(0, 1) for key in ("projections", "products")
             }
             return attrs.evolve(result, num_samples=n, **values)
+        if isinstance(result, ClaimsResult):
+            there: Result = state.compute()
+            return there
         votes = state.votes.int()
         if isinstance(result, PixelResult):
             return attrs.evolve(result, num_samples=n, votes=votes, num_constant=int(state.num_constant))

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from lit_certattr.certificates import CosineResult, PixelResult, Result, TopKOverlapResult
+from lit_certattr.certificates import ClaimsResult, CosineResult, PixelResult, Result, TopKOverlapResult, quantities_of
 from lit_certattr.certificates.capabilities import Claims
 from lit_certattr.certificates.cosine_quantity import CosineQuantity
 from lit_certattr.certificates.overlap_quantity import OverlapQuantity
@@ -63,6 +63,8 @@ def judge(name: str, stored: Result, evaluation: Evaluation, budget: float, leve
         case CosineResult(), CosineResult():
             upper = CosineQuantity(name, stored).judge(evaluation, level).upper
             return judge_cosine(stored, float(upper), budget)
+        case ClaimsResult(), ClaimsResult():
+            verdict = judge_ends(name, stored, evaluation, budget, level)
         case _:
             raise TypeError(f"{type(stored).__name__} against {type(fresh).__name__}")
     return verdict._replace(weaker=weaker_means(stored, fresh, budget, level))
@@ -91,6 +93,20 @@ def judge_cosine(stored: CosineResult, upper: float, budget: float) -> Verdict:
     shorter = [stored.at(budget / 4), stored.at(budget / 2)]
     violated = int(upper < stored.at(budget))
     return Verdict(inside=1, near=1, violated=violated, beyond=2, broken=sum(upper < claim for claim in shorter))
+
+
+def judge_ends(name: str, stored: ClaimsResult, evaluation: Evaluation, budget: float, level: float) -> Verdict:
+    """An end of an interval at a radius is broken where fresh samples show that the number lies beyond it.
+
+    Claims beyond are the ends at a quarter and at half of the budget.
+    """
+    verdict = Verdict()
+    for quantity in quantities_of(stored, name):
+        upper = float(quantity.judge(evaluation, level).upper)
+        broken = sum(quantity.certified(part * budget) > upper for part in (0.25, 0.5))
+        says = int(quantity.certified(budget) > 0)
+        verdict += Verdict(says, says, int(quantity.certified(budget) > upper), beyond=2, broken=broken)
+    return verdict
 
 
 def weaker_means(stored: Result, fresh: Result, budget: float, level: float) -> int:
