@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 SIGMA = {"bccd": 0.25, "coins": 0.1}
-BUDGETS = (0.1, 0.2, 0.4)
-RADII = np.linspace(0, 0.8, 161)
+BUDGETS = (0.2, 0.4, 0.8)
+RADII = np.linspace(0, 0.9, 181)
 COLOURS = ("#1f6f8b", "#842E6A")
 
 
@@ -183,7 +183,7 @@ def _curves(axes: "Axes", results: list[ClaimsResult], attacked: list[dict[str, 
         axes.plot(BUDGETS, left, "v--", color=colour, linewidth=1, label="left under attack")
     axes.set(xlim=(0, RADII[-1]), ylim=(-0.02, 1.02), xlabel="l2 radius (pixel units)", ylabel="share of the images")
     axes.grid(color="#e5e5e5", linewidth=0.6)
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="upper right", bbox_to_anchor=(1.0, 0.8))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lit_certattr.certificates import Result, joint_statement
-from lit_certattr.certificates.capabilities import CountsPredictions
+from lit_certattr.certificates.capabilities import CountsPredictions, HasVerdicts, LabelsPixels
 from lit_certattr.certificates.guarded import in_order, presentation_of
 from lit_certattr.certificates.noisy_accuracy import LOW, REMEDY
 from lit_certattr.certificates.presentation import Tile, percent, suffixes
@@ -139,6 +139,8 @@ def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_
         "joint_false": _joint_false(num_images, alpha),
         "predicts": any(isinstance(result, CountsPredictions) for result in results.values()),
         "grid": _grid(any_result, first.image.numel()),
+        "labels": any(isinstance(result, LabelsPixels) for result in results.values()),
+        "verdicts": any(isinstance(result, HasVerdicts) for result in results.values()),
         "power": [note for result in results.values() for note in presentation_of(result).notes()],
         "target_text": "The explained class is the label of each image."
         if (provenance.get("settings") or {}).get("targets") == "label"

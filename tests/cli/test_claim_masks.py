@@ -118,6 +118,8 @@ def test_an_honest_run_passes_also_with_fresh_noise(run, capsys):
     assert covered == {"on the object": 16 / 64, "on all objects": 17 / 64, "on the left": 0.5, "more": None}
     page = run.report.read_text()
     assert "mask covers" in page
+    for words in ("a pixel has the colour", "A pixel that abstains", "pure noise"):
+        assert words not in page, "there are no labels of pixels"
     assert all(name in page for name in covered)
 
 
