@@ -1,7 +1,6 @@
 """Shared by all tests: one thread (two cost more on small networks), and no run ever asks for a network."""
 
 import gc
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -47,6 +46,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WholeFiles |
     return WholeFiles(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
+@pytest.hookimpl(tryfirst=True)  # before fixtures of any scope
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Figures are small, except where they are what is tested."""
+    import quick_figures
+
+    full = item.path.parent.name in ("reports", "lit_certattr") or item.get_closest_marker("figures")
+    quick_figures.use(not full)
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
@@ -60,40 +68,6 @@ def _no_wandb_run_outlives_its_test() -> Iterator[None]:
     if wandb := sys.modules.get("wandb"):
         wandb.finish()
         wandb.teardown()
-
-
-@pytest.fixture(scope="session")
-def _drawn() -> dict[bytes, dict[str, Any]]:
-    """Figures of runs, by the files that they are drawn from."""
-    return {}
-
-
-@pytest.fixture(autouse=True)
-def _equal_runs_are_drawn_once(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _drawn: dict[bytes, dict[str, Any]]
-) -> None:
-    """Where figures are not what is tested: they take most of the time of a small run, and of its audit.
-
-    What is reused was drawn by this process, of files that are equal in every byte; ``tests/reports`` draws always.
-    """
-    if request.path.parent.name in ("reports", "lit_certattr"):
-        return
-    from lit_certattr.audit import pages
-    from lit_certattr.reports import html
-
-    draw = html.draw_figures
-
-    def drawn_once(directory: Any, ids: Sequence[str], max_panels: int = 16) -> dict[str, Any]:
-        files = [directory.path / folder / f"{name}.safetensors" for name in ids for folder in ("maps", "images")]
-        if not all(file.is_file() and file.stat().st_size < 2**24 for file in files):
-            return draw(directory, ids, max_panels)
-        content = hashlib.sha256(repr((ids, max_panels, [file.read_bytes() for file in files])).encode()).digest()
-        if content not in _drawn:
-            _drawn[content] = draw(directory, ids, max_panels)
-        return dict(_drawn[content])
-
-    monkeypatch.setattr(html, "draw_figures", drawn_once)
-    monkeypatch.setattr(pages, "draw_figures", drawn_once)
 
 
 @pytest.fixture(scope="session")

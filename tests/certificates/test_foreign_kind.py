@@ -64,6 +64,8 @@ from lit_certattr.smoothing import GaussianNoise
 from lit_certattr.statistics import clopper_pearson_lower
 from lit_certattr.statistics.rounding import at_least, confidence
 
+pytestmark = pytest.mark.figures  # here the audit draws again what users get
+
 # --- the kind ---------------------------------------------------------------------------------------------------------
 
 

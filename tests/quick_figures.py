@@ -1,0 +1,43 @@
+"""Small figures, each drawn once: they take most of the time of a small run, of its audit and of its attacks.
+
+``tests/reports`` draws at full size and every time; so do tests marked ``figures``.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lit_certattr.audit import pages
+from lit_certattr.records.run_directory import RunDirectory
+from lit_certattr.reports import html, page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_FULL = {"settle": page._settle, "draw": html.draw_figures}
+_drawn: dict[bytes, dict[str, bytes]] = {}
+
+
+def use(quick: bool) -> None:
+    """Draws all figures of the tests that follow small and once, or as users get them."""
+    page._settle = _small if quick else _FULL["settle"]
+    html.draw_figures = pages.draw_figures = _drawn_once if quick else _FULL["draw"]  # type: ignore[attr-defined]
+
+
+def _small(figure: "Figure", dpi: int) -> None:
+    """A fifth of the size, without layout and without ticks."""
+    figure.set_layout_engine("none")
+    figure.set_size_inches(*figure.get_size_inches() / 5)
+    for axes in figure.axes:
+        axes.set(xticks=[], yticks=[])
+
+
+def _drawn_once(directory: RunDirectory, ids: Sequence[str], max_panels: int = 16) -> dict[str, bytes]:
+    """The figures of a run; those of an equal run, of files that are equal in every byte, are not drawn again."""
+    files = [directory.path / folder / f"{name}.safetensors" for name in ids for folder in ("maps", "images")]
+    if not all(file.is_file() and file.stat().st_size < 2**24 for file in files):
+        return _FULL["draw"](directory, ids, max_panels)
+    content = hashlib.sha256(repr((ids, max_panels, [file.read_bytes() for file in files])).encode()).digest()
+    if content not in _drawn:
+        _drawn[content] = _FULL["draw"](directory, ids, max_panels)
+    return dict(_drawn[content])
