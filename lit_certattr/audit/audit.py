@@ -12,7 +12,7 @@ from lit_certattr.audit.binding import check_class_names, derive, facts_faults, 
 from lit_certattr.audit.consistency import MAX_LIST, check_provenance, read_config
 from lit_certattr.audit.files import SUFFIX, check_files, odd_kinds, stored_ids
 from lit_certattr.audit.finding import Finding, name_list, show
-from lit_certattr.audit.foreign import foreign_classes
+from lit_certattr.audit.foreign import TRUSTED, foreign_classes
 from lit_certattr.audit.pages import check_page
 from lit_certattr.audit.recorded import Recorded, is_function, is_known_method, read_settings
 from lit_certattr.audit.table import check_table, read_table
@@ -71,7 +71,7 @@ class Audit:
         return sum(tally.num_certificates for tally in self.tallies.values())
 
 
-def audit_run(directory: RunDirectory, pages: bool = True) -> Audit:
+def audit_run(directory: RunDirectory, pages: bool = True, packages: Sequence[str] = TRUSTED) -> Audit:
     """Derive everything in a run directory again that can be derived; writes nothing and executes no code of the run.
 
     The function that computed a certificate computes it again from its counts, the settings, the image and the noise
@@ -82,6 +82,7 @@ def audit_run(directory: RunDirectory, pages: bool = True) -> Audit:
     Args:
         directory: A run directory.
         pages: Whether to draw the figures and the page again, which takes most of the time.
+        packages: Packages whose classes the user allows; a note names other classes of ``config.yaml``.
 
     Raises:
         InputError: If the directory is not a run directory.
@@ -116,7 +117,7 @@ def audit_run(directory: RunDirectory, pages: bool = True) -> Audit:
     unknown = derived.unknown_kinds()
     if table is not None:
         findings += check_table(table, derived.rows, schema(derived.radii, derived.columns), derived.skipped)
-    notes = _notes(directory, provenance, config)
+    notes = _notes(directory, provenance, config, packages)
     findings += _check_images(directory, ids, derived.labels, settings, notes)
     if unknown:
         notes.append("report.html and figures/ show certificates of an unknown kind and were therefore not checked.")
@@ -249,12 +250,13 @@ def _notes(
     directory: RunDirectory,
     provenance: Mapping[str, Any],
     config: Mapping[str, Any],
+    packages: Sequence[str],
 ) -> list[str]:
     """What was not checked, and why."""
     notes = []
     if is_function(method := str(provenance["settings"].get("attribution"))):
         notes.append(f"The method is a function, of which the settings record only the name: {show(method)}.")
-    if classes := foreign_classes(config):
+    if classes := [path for path in foreign_classes(config) if path.partition(".")[0] not in packages]:
         notes.append(
             f"config.yaml names classes outside of this package, torch, torchvision and timm: {', '.join(classes)}. "
             "certify.py attack and audit --fresh import them if you give --trust, or --import with their package."

@@ -9,6 +9,7 @@ from typing_extensions import override
 from lit_certattr.callbacks.job_writer import JobWriter
 from lit_certattr.data import Sample
 from lit_certattr.modules.attack import AttackModule
+from lit_certattr.records.attack_directory import AttackDirectory
 from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.reports.attack_page import write_attack_page
 from lit_certattr.robustness import ImageSandwich
@@ -23,6 +24,7 @@ class AttackWriter(JobWriter):
         ids: Ids of all images, in the order of the table.
         overwrite: Delete existing attacks.
         max_panels: Largest number of images with a panel on the page.
+        directory: Directory of the results; ``attack/`` in the run by default.
     """
 
     module = AttackModule
@@ -35,23 +37,25 @@ class AttackWriter(JobWriter):
         *,
         overwrite: bool = False,
         max_panels: int = 16,
+        directory: AttackDirectory | None = None,
     ) -> None:
-        super().__init__(run.attacks, ids)
+        self.attacks = run.attacks if directory is None else directory
+        super().__init__(self.attacks, ids)
         self.run, self.settings = run, settings
         self.overwrite, self.max_panels = overwrite, max_panels
 
     @override
     def open(self) -> None:
-        self.run.attacks.open(self.settings, overwrite=self.overwrite)
+        self.attacks.open(self.settings, overwrite=self.overwrite)
 
     @override
     def write(
         self, trainer: Trainer, module: AttackModule, batch: Sample, outcomes: Sequence[tuple[str, ImageSandwich]]
     ) -> None:
         for image_id, sandwich in outcomes:
-            self.run.attacks.write(image_id, sandwich)
+            self.attacks.write(image_id, sandwich)
 
     def finish(self) -> None:
         """Write table and page."""
-        self.run.attacks.write_table(self.ids)
-        write_attack_page(self.run, self.ids, max_panels=self.max_panels)
+        self.attacks.write_table(self.ids)
+        write_attack_page(self.run, self.ids, max_panels=self.max_panels, directory=self.attacks)

@@ -9,7 +9,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lit_certattr.errors import InputError
 
-_WORDS = ("true", "false", "yes", "no")
+WORDS = ("true", "false", "yes", "no")
+"""Values of switches, as users type them."""
 
 
 def spell_out(parser: ArgumentParser, typed: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -29,7 +30,7 @@ def spell_out(parser: ArgumentParser, typed: Sequence[str]) -> tuple[list[str], 
         if argument.startswith("--") and "=" not in argument:
             action = parser._option_string_actions.get(argument)
             kinds = set(_kinds(getattr(action, "_typehint", None)))
-            only = kinds <= {bool, NoneType} and (value or "").lower() not in _WORDS
+            only = kinds <= {bool, NoneType} and (value or "").lower() not in WORDS
             if bool in kinds and (bare or only):
                 argument = f"{argument}=true"
             elif bare and action is None and any(argument[2:].startswith(f"{one.dest}.") for one in parser._actions):
@@ -78,6 +79,23 @@ def refuse_old_names(parser: ArgumentParser, typed: Sequence[str], renamed: Mapp
         old = argument.partition("=")[0]
         if argument.startswith("--") and old not in parser._option_string_actions:
             check_old_name(old.removeprefix("--"), renamed, parser, dashes="--")
+
+
+def refuse_absent(parser: ArgumentParser, typed: Sequence[str], absent: Mapping[str, str]) -> None:
+    """Refuse an option that only other commands have.
+
+    Args:
+        parser: Parser with the options.
+        typed: The typed arguments.
+        absent: Reasons by the names of the options, without the dashes.
+
+    Raises:
+        InputError: If such an option is used; the message gives the reason.
+    """
+    for argument in typed:
+        name = argument.partition("=")[0]
+        if name.startswith("--") and name not in parser._option_string_actions and name[2:] in absent:
+            raise InputError(f"{name}: {absent[name[2:]]}")
 
 
 def check_old_name(old: str, renamed: Mapping[str, str], parser: ArgumentParser, dashes: str = "") -> None:

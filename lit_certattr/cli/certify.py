@@ -14,6 +14,7 @@ import lit_certattr.certificates
 import lit_certattr.data
 import lit_certattr.models
 import lit_certattr.smoothing  # noqa: F401
+from lit_certattr.cli.arguments import WORDS
 from lit_certattr.cli.certify_attack import ATTACK_HELP, add_attack_arguments, attack_from_config
 from lit_certattr.cli.certify_audit import AUDIT_HELP, add_audit_arguments, audit_from_config
 from lit_certattr.cli.certify_evaluate import EVALUATE_HELP, add_evaluate_arguments, evaluate_from_config
@@ -22,7 +23,7 @@ from lit_certattr.cli.certify_run import RUN_HELP, add_run_arguments, run_from_c
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
 from lit_certattr.cli.help import ReadableHelp
 from lit_certattr.cli.signals import stop_on_signals
-from lit_certattr.cli.words import RENAMED
+from lit_certattr.cli.words import ABSENT, RENAMED
 
 DESCRIPTION = """Certify which parts of an image's attribution map no small perturbation of the image can change.
 
@@ -86,7 +87,7 @@ def main(args: Sequence[str] | None = None) -> None:
         below = {}
         for name, command in COMMANDS.items():
             below[name] = OneLineParser(description=command.help, formatter_class=ReadableHelp)
-            below[name].renamed = RENAMED
+            below[name].renamed, below[name].absent = RENAMED, ABSENT.get(name, {})
             command.arguments(below[name])
             subcommands.add_subcommand(name, below[name], help=command.help.splitlines()[0])
         config = parser.parse_args(typed)
@@ -95,4 +96,11 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _again(typed: Sequence[str], config: Namespace) -> list[str]:
     """The arguments of the command that resumes: the same, without deleting anything."""
-    return [*typed, "--overwrite=false"] if config.get(f"{config.get('command')}.overwrite") else list(typed)
+    if not config.get(f"{config.get('command')}.overwrite"):
+        return list(typed)
+    kept: list[str] = []
+    for before, argument in zip(["", *typed], typed, strict=False):
+        value = before == "--overwrite" and argument.lower() in WORDS
+        if not (value or argument.partition("=")[0] == "--overwrite"):
+            kept.append(argument)
+    return [*kept, "--overwrite=false"]  # a configuration file may have it, too

@@ -31,10 +31,10 @@ prediction unless --keep_label is given, by gradient ascent through the noise (e
 noise at every step). The number under the worst perturbation is an upper bound: the true value lies between the two. It
 is estimated with noise that no search has used, and has a confidence bound.
 
-The results are written to attack/ in the run directory, image by image: attack.html, sandwich.parquet, sandwich.csv,
-figures/ and the perturbed images. Run the same command again to resume after an interruption. The run is audited first,
-and its network and images are compared with the record. Its config.yaml may name classes outside of this package,
-torch, torchvision and timm: give --trust to import them, which runs their code.
+The results are written to attack/ in the run directory or to --output, image by image: attack.html, sandwich.parquet,
+sandwich.csv, figures/ and the perturbed images. Run the same command again to resume after an interruption. The run is
+audited first, and its network and images are compared with the record. Its config.yaml may name classes outside of this
+package, torch, torchvision and timm: give --trust to import them, which runs their code.
 
 Exit status: 0 if no certificate is contradicted, 1 and a list if one is, 2 if the attack is impossible."""
 

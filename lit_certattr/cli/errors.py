@@ -1,6 +1,5 @@
 """Mistakes of users and faults of the machine give one line on stderr and exit status 2; a bug gives a traceback."""
 
-import logging
 import re
 import sys
 import warnings
@@ -16,11 +15,12 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.memory import is_oom_error
 
 import lit_certattr.cli.strict_yaml  # noqa: F401  (the parsers below read YAML with it)
-from lit_certattr.cli.arguments import check_old_name, refuse_old_names, spell_out, value_of
+from lit_certattr.cli.arguments import check_old_name, refuse_absent, refuse_old_names, spell_out, value_of
 from lit_certattr.cli.layers import LayeredConfig
 from lit_certattr.cli.nulls import first_null
 from lit_certattr.errors import InputError
 from lit_certattr.files.whole_file import REMEDIES
+from lit_certattr.jobs.chatter import without_chatter
 
 _IGNORED = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6.6 with torch 2.14, in its own code
@@ -45,12 +45,8 @@ def one_line_errors(program: str) -> Iterator[None]:
         ...     raise InputError("sigma must be positive, got -0.5")
         train.py: error: sigma must be positive, got -0.5
     """
-    chatter = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in chatter]
-    for logger in chatter:
-        logger.setLevel(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with without_chatter(), warnings.catch_warnings():
             for message in _IGNORED:
                 warnings.filterwarnings("ignore", message)
             warnings.showwarning = _one_line_warnings(program)
@@ -61,9 +57,6 @@ def one_line_errors(program: str) -> Iterator[None]:
             raise
         sys.stderr.write(f"{program}: error: {' '.join(line.split())}\n")
         raise SystemExit(2) from None
-    finally:
-        for logger, level in zip(chatter, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _one_line_warnings(program: str) -> Callable[..., None]:
@@ -121,6 +114,8 @@ class OneLineParser(LightningArgumentParser):
 
     renamed: Mapping[str, str] = {}
     """New names of options by their old ones."""
+    absent: Mapping[str, str] = {}
+    """Why options of other commands are absent, by their names."""
 
     _config_file: str | None = None
 
@@ -142,6 +137,7 @@ class OneLineParser(LightningArgumentParser):
         """
         typed = [str(argument) for argument in (sys.argv[1:] if args is None else args)]
         refuse_old_names(self, typed, self.renamed)
+        refuse_absent(self, typed, self.absent)
         spelled, below = spell_out(self, typed)
         switched = [f"{argument}=true" if argument in below else argument for argument in spelled]
         try:

@@ -8,6 +8,15 @@ TRAINER = {name: [f"trainer.{name}"] for name in ("accelerator", "devices", "thr
 RENAMED = {"samples": "num_samples"} | {setting: name for name, (setting,) in TRAINER.items()}
 """New names of options by their old ones."""
 
+ABSENT = {
+    "evaluate": {
+        "num_samples": "evaluate draws no noisy samples; protocol.search.steps and protocol.search.restarts set the "
+        "effort of its searches"
+    },
+    "audit": dict.fromkeys(("output", "overwrite"), "audit writes nothing, so there is nothing to place or delete"),
+}
+"""Why a command lacks an option that other commands have."""
+
 
 def add_import_word(parser: OneLineParser) -> None:
     """Declare the option that allows a package to be imported.

@@ -13,6 +13,7 @@ import torch
 from lit_certattr.attacks import AttackConfig
 from lit_certattr.audit.audit import audit_run
 from lit_certattr.callbacks.attack_writer import AttackWriter
+from lit_certattr.certification import Certifier
 from lit_certattr.errors import InputError
 from lit_certattr.jobs.parts import select_samples, with_samples
 from lit_certattr.jobs.predict import predict
@@ -22,7 +23,7 @@ from lit_certattr.jobs.trainer import is_first_process, make_trainer
 from lit_certattr.jobs.users_word import import_allowed
 from lit_certattr.modules.attack import AttackModule
 from lit_certattr.records.attack_directory import AttackDirectory
-from lit_certattr.records.run_directory import RunDirectory
+from lit_certattr.records.run_directory import Record, RunDirectory
 from lit_certattr.robustness import SandwichAttack, quantities
 
 SEARCH = AttackConfig(eps=1.0, steps=30, smooth_beta=5.0)
@@ -73,6 +74,7 @@ def attack(
     ids: list[str] | None = None,
     max_images: int | None = None,
     max_panels: int = 16,
+    output: str | Path | None = None,
     overwrite: bool = False,
     trust: bool = False,
     imports: Sequence[str] = (),
@@ -82,7 +84,7 @@ def attack(
     threads: int | None = None,
     progress: bool = True,
 ) -> AttackReport:
-    """Attack the certificates of a run, and write ``attack/`` in its directory.
+    """Attack the certificates of a run, and write the results, by default to ``attack/`` in its directory.
 
     The run is audited first. If an earlier call with the same arguments was interrupted, the attacks resume.
 
@@ -102,6 +104,7 @@ def attack(
         ids: Attack only these images.
         max_images: Attack only the first so many images of the run.
         max_panels: Number of images with a panel on the page.
+        output: Directory to write, or to resume. Default: ``attack/`` in the directory of the run.
         overwrite: Delete existing attacks of this run and start again.
         trust: Import every class that the ``config.yaml`` of the run names; this runs their code, as with a script.
         imports: Packages that may be imported; their classes may be used, and their certificates are attacked, too.
@@ -124,31 +127,13 @@ def attack(
         >>> report.contradicted  # doctest: +SKIP
         []
     """
-    if not 0 < error < 1:
-        raise InputError(f"--error must lie strictly between 0 and 1, got {error}")
-    if num_samples is not None and num_samples < 1:
-        raise InputError(f"--num_samples must be at least 1, got {num_samples}")
-    if max_images is not None and max_images < 1:
-        raise InputError(f"--max_images must be at least 1, got {max_images}")
-    if search.keep != "best":
-        raise InputError(
-            f"search.keep must be 'best', got {search.keep!r}: an attack keeps the worst point of its search"
-        )
+    _check_numbers(error, num_samples, max_images, search)
     run = directory_of(directory)
+    attacks = run.attacks if output is None else AttackDirectory(run, output)
     run.lock.check()
     import_allowed(run, imports, trust)
-    audit = audit_run(run, pages=False)
-    if audit.findings:
-        raise InputError(
-            f"{run.path} does not pass its audit ({audit.findings[0]}); certify.py audit {run.path} lists all "
-            f"{len(audit.findings)} finding(s)"
-        )
-    record = run.provenance()
-    seed = record["settings"]["seed"] + 1 if seed is None else seed
-    if seed == record["settings"]["seed"]:
-        raise InputError(
-            f"--seed={seed} is the run's own: its noise is not independent of the certificates; choose another"
-        )
+    record = _passing(run)
+    seed = _independent(record["settings"]["seed"], seed)
     parts = reopened(
         directory,
         trust=trust,
@@ -162,9 +147,7 @@ def attack(
     first = run.read(samples.ids[0])
     if not list(quantities(first.results)):
         raise InputError(f"{run.path} contains no certificate that can be attacked ({', '.join(first.results)})")
-    certifier = with_samples(parts.certifier, num_samples, seed)
-    certifier.stopping = ()  # a fixed number judges
-    certifier.check_sample_size((first.clean_map.shape[0], first.clean_map.shape[1]))
+    certifier = _judge(parts.certifier, num_samples, seed, first)
     sandwich = SandwichAttack(
         certifier,
         replace(search, eps=1.0),
@@ -176,7 +159,7 @@ def attack(
     )
     loop = make_trainer(parts.trainer)
     settings = _settings(record, sandwich, error, samples.ids, loop.strategy.root_device.type)
-    run.attacks.check(settings, overwrite)
+    attacks.check(settings, overwrite)
     module = AttackModule(
         parts.network,
         sandwich,
@@ -184,11 +167,11 @@ def attack(
         error / len(samples),
         sandwich.num_passes(first.results),
     )
-    writer = AttackWriter(run, settings, samples.ids, overwrite=overwrite, max_panels=max_panels)
+    writer = AttackWriter(run, settings, samples.ids, overwrite=overwrite, max_panels=max_panels, directory=attacks)
     predict(loop, module, samples, [writer], num_workers=parts.num_workers, progress=progress)
-    rows = pq.read_table(run.attacks.table).to_pylist() if is_first_process() else []
+    rows = pq.read_table(attacks.table).to_pylist() if is_first_process() else []
     return AttackReport(
-        run.attacks,
+        attacks,
         list(samples.ids),
         rows,
         num_samples=certifier.num_samples,
@@ -196,6 +179,48 @@ def attack(
         error=error,
         own_error=own_error(record["settings"], len(samples)),
     )
+
+
+def _check_numbers(error: float, num_samples: int | None, max_images: int | None, search: AttackConfig) -> None:
+    """Refuse numbers out of range, before any file is read."""
+    if not 0 < error < 1:
+        raise InputError(f"--error must lie strictly between 0 and 1, got {error}")
+    if num_samples is not None and num_samples < 1:
+        raise InputError(f"--num_samples must be at least 1, got {num_samples}")
+    if max_images is not None and max_images < 1:
+        raise InputError(f"--max_images must be at least 1, got {max_images}")
+    if search.keep != "best":
+        raise InputError(
+            f"search.keep must be 'best', got {search.keep!r}: an attack keeps the worst point of its search"
+        )
+
+
+def _passing(run: RunDirectory) -> dict[str, Any]:
+    """The record of a run that passes its audit."""
+    audit = audit_run(run, pages=False)
+    if audit.findings:
+        raise InputError(
+            f"{run.path} does not pass its audit ({audit.findings[0]}); certify.py audit {run.path} lists all "
+            f"{len(audit.findings)} finding(s)"
+        )
+    return run.provenance()
+
+
+def _independent(recorded: int, seed: int | None) -> int:
+    """A seed whose noise is independent of the certificates."""
+    if seed == recorded:
+        raise InputError(
+            f"--seed={seed} is the run's own: its noise is not independent of the certificates; choose another"
+        )
+    return recorded + 1 if seed is None else seed
+
+
+def _judge(certifier: Certifier, num_samples: int | None, seed: int, first: Record) -> Certifier:
+    """The certifier of the fresh samples: a fixed number of them."""
+    judge = with_samples(certifier, num_samples, seed)
+    judge.stopping = ()
+    judge.check_sample_size((first.clean_map.shape[0], first.clean_map.shape[1]))
+    return judge
 
 
 def default_budgets(directory: RunDirectory, ids: Sequence[str]) -> list[float]:

@@ -111,8 +111,7 @@ def audit(
         )
     check_numbers(num_samples, replay, error)
     run = directory_of(directory)
-    import_allowed(run, imports, trust)
-    derived = audit_run(run)
+    derived = audit_run(run, packages=import_allowed(run, imports, trust))
     if on_derived is not None:
         on_derived(derived)
     if not fresh or derived.faults:

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from lit_certattr.callbacks.progress import CertificationProgress
 from lit_certattr.data import SampleSet, collate
+from lit_certattr.jobs.chatter import without_chatter
 from lit_certattr.modules.image import ImageModule
 
 
@@ -35,7 +36,7 @@ def predict(
     module.allow_zero_length_dataloader_with_multiple_devices = True  # fewer images than devices
     trainer.callbacks += [*([CertificationProgress()] if progress else []), *callbacks]  # type: ignore[attr-defined]
     loader = DataLoader(samples, batch_size=batch_size, num_workers=num_workers, collate_fn=collate)
-    with warnings.catch_warnings():
+    with without_chatter(), warnings.catch_warnings():
         # One image is seconds to minutes of work: reading it needs no worker process.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         trainer.predict(module, dataloaders=loader, return_predictions=False)

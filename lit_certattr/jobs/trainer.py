@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from lit_certattr.errors import InputError
+from lit_certattr.jobs.chatter import without_chatter
 from lit_certattr.settings import check_count
 
 Precision = Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]
@@ -65,17 +66,18 @@ def make_trainer(options: TrainerOptions, logger: Logger | None = None) -> Train
     if str(options.devices).isdecimal():
         check_count("trainer.devices", int(options.devices))
     try:
-        return Trainer(
-            accelerator=options.accelerator,
-            devices=options.devices,
-            strategy=options.strategy,
-            precision=options.precision,
-            logger=logger if logger is not None else False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            inference_mode=False,  # attributions need gradients
-        )
+        with without_chatter():
+            return Trainer(
+                accelerator=options.accelerator,
+                devices=options.devices,
+                strategy=options.strategy,
+                precision=options.precision,
+                logger=logger if logger is not None else False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                inference_mode=False,  # attributions need gradients
+            )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         raise InputError(f"trainer: {error}") from None
 

@@ -8,7 +8,7 @@ from lit_certattr.jobs.trust import import_packages
 from lit_certattr.records.run_directory import RunDirectory
 
 
-def import_allowed(run: RunDirectory, imports: Sequence[str], trust: bool) -> None:
+def import_allowed(run: RunDirectory, imports: Sequence[str], trust: bool) -> tuple[str, ...]:
     """Import the packages that the user named; with ``trust`` also those that the run's ``config.yaml`` names.
 
     Args:
@@ -16,13 +16,17 @@ def import_allowed(run: RunDirectory, imports: Sequence[str], trust: bool) -> No
         imports: Packages that may be imported.
         trust: Whether every named package may be imported.
 
+    Returns:
+        The packages whose classes may be built.
+
     Raises:
         InputError: If a package cannot be imported, or lies in the run directory.
     """
-    import_packages(imports, run.path)
+    allowed = import_packages(imports, run.path)
     if trust:
         try:
             named = foreign_classes(read_yaml(run.config))
         except (OSError, ValueError):
-            return  # the audit says so
-        import_packages([path.rpartition(".")[0] for path in named], run.path)
+            return allowed  # the audit says so
+        allowed += import_packages([path.rpartition(".")[0] for path in named], run.path)
+    return allowed

@@ -18,7 +18,7 @@ from lit_certattr.files.untrusted import check_tensors, read_json
 from lit_certattr.files.whole_file import write_whole
 from lit_certattr.records.digests import fingerprint, tensors_digest
 from lit_certattr.records.ids import check_ids
-from lit_certattr.records.job_directory import JobDirectory
+from lit_certattr.records.job_directory import JobDirectory, PicturedDirectory
 from lit_certattr.records.tensor_files import HEADER, SUFFIX, own_ids
 from lit_certattr.robustness import Candidate, ImageSandwich
 
@@ -49,7 +49,7 @@ def schema() -> pa.Schema:
     )
 
 
-class AttackDirectory(JobDirectory):
+class AttackDirectory(PicturedDirectory):
     """Layout, atomic writing and resuming of ``attack/``.
 
     ``settings.json``, ``images/<id>.safetensors`` (perturbed images, their smoothed maps, and the rows of the table),
@@ -57,16 +57,19 @@ class AttackDirectory(JobDirectory):
     not at all, and contains no time: a command that was killed and repeated produces the same bytes.
 
     Args:
-        run: Directory of the run whose certificates are attacked; its lock also protects the attacks.
+        run: Directory of the run whose certificates are attacked.
+        path: The directory; ``attack/`` in the run by default, where the lock of the run also protects the attacks.
     """
 
     kind = "set of attacks"
-    elsewhere = "move it away"
-    delete = "use --overwrite to delete and recompute it"
+    elsewhere = "move its files to another place, or choose another --output"
+    delete = "use --overwrite to delete and recompute it, or choose another --output"
 
-    def __init__(self, run: JobDirectory) -> None:
-        super().__init__(run.path / "attack")
-        self.lock = run.lock
+    def __init__(self, run: JobDirectory, path: str | Path | None = None) -> None:
+        inside = run.path / "attack"
+        super().__init__(inside if path is None else path)
+        if self.path.absolute() == inside.absolute():
+            self.lock = run.lock
         self.images, self.figures = self.path / "images", self.path / "figures"
         self.settings_file = self.path / "settings.json"
         self.table, self.csv = self.path / "sandwich.parquet", self.path / "sandwich.csv"
@@ -193,15 +196,6 @@ class AttackDirectory(JobDirectory):
         pyarrow.csv.write_csv(table, text)
         write_whole(self.csv, text.getvalue())
         return table
-
-    def write_figure(self, name: str, data: bytes) -> None:
-        """Write one picture to ``figures/``.
-
-        Args:
-            name: File name.
-            data: Content of the file.
-        """
-        write_whole(self.figures / name, data)
 
     def write_page(self, html: str) -> None:
         """Write ``attack.html``.

@@ -171,6 +171,22 @@ class JobDirectory(ABC):
                 yield path
 
 
+class PicturedDirectory(JobDirectory):
+    """A directory with pictures."""
+
+    figures: Path
+    """The folder of the pictures."""
+
+    def write_figure(self, name: str, data: bytes) -> None:
+        """Write one picture.
+
+        Args:
+            name: File name.
+            data: Content of the file.
+        """
+        write_whole(self.figures / name, data)
+
+
 _SUFFIXES = (".safetensors", ".json", ".png", ".pdf")
 
 

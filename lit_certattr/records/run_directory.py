@@ -23,7 +23,7 @@ from lit_certattr.models import same_answers
 from lit_certattr.records.attack_directory import AttackDirectory
 from lit_certattr.records.digests import fingerprint, tensors_digest
 from lit_certattr.records.ids import check_ids
-from lit_certattr.records.job_directory import JobDirectory
+from lit_certattr.records.job_directory import PicturedDirectory
 from lit_certattr.records.table import RADII, rows, schema
 from lit_certattr.records.tensor_files import HEADER, SUFFIX, own_ids
 
@@ -46,7 +46,7 @@ class Record(NamedTuple):
     results: dict[str, Result]
 
 
-class RunDirectory(JobDirectory):
+class RunDirectory(PicturedDirectory):
     """Layout, atomic writing and resuming of a run.
 
     ``config.yaml``, ``provenance.json``, ``maps/<id>.safetensors`` (certificates with their counts),
@@ -251,15 +251,6 @@ class RunDirectory(JobDirectory):
         pq.write_table(table, sink)
         write_whole(self.table, sink.getvalue().to_pybytes())
         return table
-
-    def write_figure(self, name: str, data: bytes) -> None:
-        """Write one picture to ``figures/``.
-
-        Args:
-            name: File name.
-            data: Content of the file.
-        """
-        write_whole(self.figures / name, data)
 
     def write_report(self, html: str) -> None:
         """Write ``report.html``.

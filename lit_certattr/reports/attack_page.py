@@ -20,7 +20,9 @@ from lit_certattr.robustness import ImageSandwich
 from lit_certattr.statistics.rounding import at_least, at_most, exact, fixed_at_least, fixed_at_most
 
 
-def write_attack_page(run: RunDirectory, ids: Sequence[str], max_panels: int = 16) -> None:
+def write_attack_page(
+    run: RunDirectory, ids: Sequence[str], max_panels: int = 16, directory: AttackDirectory | None = None
+) -> None:
     """Draw the figures of finished attacks and write ``attack.html``.
 
     The page contains its pictures, style and script and loads nothing; all text from files or names is escaped.
@@ -29,11 +31,13 @@ def write_attack_page(run: RunDirectory, ids: Sequence[str], max_panels: int = 1
         run: A run for which the images and the table of the attacks are already written.
         ids: Ids of the images, in the order of the table.
         max_panels: Largest number of images with a panel; the first images get one.
+        directory: Directory of the attacks; ``attack/`` in the run by default.
 
     Raises:
         InputError: If a file is missing or damaged.
     """
-    directory, panels, curves = run.attacks, [], []
+    directory = run.attacks if directory is None else directory
+    panels, curves = [], []
     for number, (image_id, sandwich) in enumerate(directory.sandwiches(ids)):
         record = run.read(image_id)
         curves.append((record.results, sandwich.rows))
@@ -45,6 +49,7 @@ def write_attack_page(run: RunDirectory, ids: Sequence[str], max_panels: int = 1
     directory.write_figure("sandwich.png", png)
     table, settings = pq.read_table(directory.table), directory.settings() or {}
     content = {
+        "report": "../report.html" if directory.path.absolute() == run.attack.absolute() else "",
         "network": (run.provenance().get("network") or {}).get("class", "network"),
         "num_images": len(ids),
         "tables": [_table(table)],

@@ -188,6 +188,14 @@ def test_other_settings_are_refused_until_they_may_overwrite(attacked, capsys):
     status, out, _ = _attack(attacked, capsys, *QUICK, "--search.steps=1", "--overwrite", f"--ids=[{one}]")
     assert status == 0
     assert "1 image(s)" in out
+    kept = _files(attacked.path)
+    elsewhere = attacked.path.parent / "elsewhere"
+    status, out, _ = _attack(attacked, capsys, *QUICK, "--search.steps=1", f"--ids=[{one}]", f"--output={elsewhere}")
+    assert status == 0
+    assert f"{elsewhere / 'attack.html'}" in out
+    assert _files(attacked.path) == kept
+    assert (elsewhere / "sandwich.parquet").read_bytes() == AttackDirectory(attacked).table.read_bytes()
+    assert "report.html" not in (elsewhere / "attack.html").read_text()
     rows = pq.read_table(AttackDirectory(attacked).table).to_pylist()
     assert {row["id"] for row in rows} == {one}
     assert {row["random"] for row in rows} == {None}
@@ -320,3 +328,12 @@ def test_cosine_certificates_with_default_budgets(finished, tmp_path, capsys):
     assert budgets[0] == 0
     assert budgets[1:] == [float(f"{multiple * reach:.2g}") for multiple in (0.25, 0.5, 1, 2, 4)]
     assert all(row["certified"] <= row["attacked_upper"] for row in rows)
+
+
+def test_files_of_the_user_are_in_the_way_of_no_attack(plain, capsys):
+    plain.attack.mkdir()
+    (plain.attack / "notes.txt").write_text("mine")
+    status, _, error = _attack(plain, capsys, *QUICK, "--overwrite")
+    assert status == 2
+    assert "move its files to another place, or choose another --output" in error
+    assert (plain.attack / "notes.txt").read_text() == "mine"

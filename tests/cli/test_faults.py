@@ -5,12 +5,11 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 import torch
 import yaml
@@ -253,14 +252,12 @@ def test_a_directory_in_use(arguments, capsys):
     assert not Path("run/.lock").exists()
 
 
-def _started(arguments, *extra: str) -> subprocess.Popen:
+def _started(arguments, *extra: str) -> processes.Started:
     """The command in a process of its own, after the first image that it has added."""
     before = len(list(Path("run/images").glob("[!.]*")))
-    command = [sys.executable, str(ROOT / "certify.py"), *arguments, *extra]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = processes.start(Path("program").absolute(), processes.CERTIFY, *arguments, *extra)
     while len(list(Path("run/images").glob("[!.]*"))) == before:
-        assert process.poll() is None, process.communicate()
+        assert process.runs(), process.end()
         time.sleep(0.02)
     return process
 
@@ -277,9 +274,9 @@ def test_signals_end_a_run_in_order_and_what_resumes_equals_a_whole_run(argument
     long = ["--data.init_args.max_images=8", "--certifier.num_samples=4000"]
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         process = _started(arguments, *long)
-        process.send_signal(number)
-        stdout, stderr = process.communicate(timeout=60)
-        assert process.returncode == status, stderr
+        process.signal(number)
+        ended, stdout, stderr = process.end()
+        assert ended == status, stderr
         last = stderr.splitlines()[-1]
         assert last.startswith(
             f"certify.py: stopped by {number.name}. Finished images are kept; to resume, run: python "
@@ -289,8 +286,8 @@ def test_signals_end_a_run_in_order_and_what_resumes_equals_a_whole_run(argument
         assert stdout == ""
         assert not Path("run/.lock").exists()
     process = _started(arguments, *long)
-    process.kill()
-    process.communicate()
+    process.signal(signal.SIGKILL)
+    process.end()
     assert Path("run/.lock").exists()
     main([*arguments, *long])
     assert "images are done already" in capsys.readouterr().err

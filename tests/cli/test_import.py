@@ -1,10 +1,8 @@
 """Kinds of somebody else's package: audited like built-in ones on the user's word, and named where there is none."""
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
+import processes
 import pytest
 import torch
 import yaml
@@ -15,7 +13,6 @@ from lit_certattr.errors import InputError
 from lit_certattr.models import SmallCNN
 from lit_certattr.records import RunDirectory
 
-ROOT = Path(__file__).parents[2]
 PACKAGE = """
 import attrs
 
@@ -81,10 +78,9 @@ def theirs(tmp_path_factory):
         "trainer": {"accelerator": "cpu", "threads": 1},
     }
     (folder / "theirs.yaml").write_text(yaml.safe_dump(config))
-    path = os.pathsep.join([str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, str(ROOT / "certify.py"), "run", f"--config={folder}/theirs.yaml", "--max_images=2"]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    program = f"import sys; sys.path.insert(0, {str(folder)!r})\n{processes.CERTIFY}"
+    (done,) = processes.run(folder, program, ("run", f"--config={folder}/theirs.yaml", "--max_images=2"))
+    assert done.status == 0, done.stderr
     return folder
 
 
@@ -111,6 +107,7 @@ def test_unknown_kinds_are_named_the_rest_is_audited_and_on_the_users_word_they_
     ):
         assert unknown in out
     assert "--import" in out
+    assert "config.yaml names classes outside" in out
     assert "NOT AUDITED: 3" in out
     assert "2 of 4 certificates re-derived equal" in out
     for word in ("damaged", "REFUSED", "FAILED"):
@@ -140,6 +137,7 @@ def test_unknown_kinds_are_named_the_rest_is_audited_and_on_the_users_word_they_
     assert status == 0, out
     assert "4 certificates re-derived, all equal" in out
     assert "unknown" not in out
+    assert "config.yaml names classes outside" not in out, "the user has given their package"
     report = jobs.attack(
         theirs / "run", imports=["their_kinds"], budgets=[0.1], draws=1, judge_draws=2, max_images=1, progress=False
     )

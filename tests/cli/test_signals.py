@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import processes
 import pytest
 import torch
 from lightning import Trainer
@@ -118,7 +119,7 @@ def test_a_signal_while_the_scripts_import(name, status):
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("processes")
-def test_a_second_signal_ends_a_command_that_hangs():
+def test_a_second_signal_ends_a_command_that_hangs(tmp_path):
     script = (
         "import time\n"
         "from lit_certattr.cli.signals import stop_on_signals\n"
@@ -130,18 +131,20 @@ def test_a_second_signal_ends_a_command_that_hangs():
         "        print('hangs', flush=True)\n"
         "        time.sleep(60)\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGTERM)
-    assert process.stdout.readline() == "hangs\n"
+    process = processes.start(tmp_path / "program", script)
+    _wait_for(tmp_path / "program.out", "ready\n")
+    process.signal(signal.SIGTERM)
+    _wait_for(tmp_path / "program.out", "ready\nhangs\n")
     time.sleep(1.1)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == -signal.SIGTERM
-    assert process.stderr.read() == ""
-    process.stdout.close()
-    process.stderr.close()
+    process.signal(signal.SIGTERM)
+    assert process.end() == (-signal.SIGTERM, "ready\nhangs\n", "")
+
+
+def _wait_for(file, text):
+    deadline = time.monotonic() + 100
+    while not file.exists() or file.read_text() != text:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 7), ("SIGTERM", -signal.SIGTERM)])

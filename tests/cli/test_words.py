@@ -198,6 +198,8 @@ def test_the_command_that_resumes_deletes_nothing():
         for command in ("attack", "run"):
             config = _parser(command).parse_args([*NEEDED[command], *typed], _skip_validation=True)
             again = _again([*NEEDED[command], *typed], OneNamespace(command, config))
+            assert [word for word in again if "overwrite" in word] == ["--overwrite=false"]
+            assert again[:-1] == NEEDED[command]
             assert _parser(command).parse_args(again, _skip_validation=True).overwrite is False
 
 
@@ -218,3 +220,19 @@ def test_a_file_of_layers_names_the_output_after_itself(tmp_path, own, panels):
     name_output(config, "runs/certify")
     assert config.output == "runs/certify/mine"
     assert (config.max_panels, config.certifier.num_samples) == (panels, 2000)
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "reason"),
+    [
+        ("evaluate", "--num_samples=5", "--num_samples: evaluate draws no noisy samples; protocol.search.steps and"),
+        ("audit", "--output=else", "--output: audit writes nothing"),
+        ("audit", "--overwrite", "--overwrite: audit writes nothing"),
+    ],
+)
+def test_a_word_that_a_command_cannot_have_is_refused_with_the_reason(command, word, reason, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, *NEEDED[command], word])
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert reason in line

@@ -1,7 +1,6 @@
 """The five jobs called from Python: typed arguments in, what was found out, nothing printed."""
 
 import inspect
-import logging
 
 import pytest
 import torch
@@ -19,15 +18,6 @@ from lit_certattr.smoothing import GaussianNoise
 
 ONE_THREAD = jobs.TrainerOptions("cpu", threads=1)
 QUICK = AttackConfig(eps=1.0, steps=1)
-
-
-@pytest.fixture(autouse=True)
-def _lightning_says_only_what_matters():
-    logger = logging.getLogger("lightning.pytorch")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    yield
-    logger.setLevel(before)
 
 
 def _network():
