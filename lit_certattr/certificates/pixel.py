@@ -7,7 +7,8 @@ import torch
 from typing_extensions import override
 
 from lit_certattr.certificates.measures import LabelMeasure, Measure
-from lit_certattr.certificates.pixel_result import Correction, PixelResult, check_correction
+from lit_certattr.certificates.pixel_bounds import Correction, check_correction
+from lit_certattr.certificates.pixel_result import PixelResult
 from lit_certattr.certificates.votes import VoteAccumulator, VoteCertificate
 from lit_certattr.errors import InputError
 from lit_certattr.settings import real_number, several

@@ -1,17 +1,16 @@
 """The result of the pixel-level certificate: labels and radii of the pixels of one map."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
-from typing import Any, ClassVar, Literal, NamedTuple, Self, cast, get_args
+from typing import Any, ClassVar, Self
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.special import ndtri
 from torch import Tensor
 
 from lit_certattr.certificates.capabilities import Masks
+from lit_certattr.certificates.pixel_bounds import Correction, Fixed, check_correction, radius_table, vote_table
 from lit_certattr.certificates.result import (
     Result,
     budget_of,
@@ -21,11 +20,9 @@ from lit_certattr.certificates.result import (
     upper_bounds_of_counts,
 )
 from lit_certattr.certificates.votes import check_tied, check_votes, vote_flags
-from lit_certattr.errors import InputError
 from lit_certattr.smoothing import top_k_size
 from lit_certattr.statistics import (
     binomial_tail,
-    clopper_pearson_lower,
     smallest_sample_size,
     two_label_holm,
     two_label_test,
@@ -34,27 +31,6 @@ from lit_certattr.statistics.rounding import exact, percent_at_least
 
 ABSTAIN = -1
 _LABELS = {1: "important", 0: "unimportant"}
-Correction = Literal["bonferroni", "holm"]
-
-
-def check_correction(name: str) -> Correction:
-    """Check that a correction exists, and return its name.
-
-    Args:
-        name: Name of the correction.
-
-    Raises:
-        InputError: If there is no such correction.
-    """
-    if name not in get_args(Correction):
-        raise InputError(f"correction must be one of {', '.join(get_args(Correction))}, got {name!r}")
-    return cast(Correction, name)
-
-
-class Fixed(NamedTuple):
-    """The vote that Holm's test proves, the same for all labels; Bonferroni has Clopper-Pearson bounds instead."""
-
-    vote: float
 
 
 def _floats(values: Iterable[float]) -> tuple[float, ...]:
@@ -156,7 +132,7 @@ class PixelResult(Result):
         for size, votes, tied in zip(self.sizes, self.votes, self.tied, strict=True):
             yield Masks(ties, size, votes, tied)
 
-    def _vote_level(self) -> "float | Fixed":
+    def _vote_level(self) -> float | Fixed:
         return Fixed(self.tau) if self.correction == "holm" else self.level
 
     def one_share(self, radius: float = 0.0) -> Tensor:
@@ -185,7 +161,7 @@ class PixelResult(Result):
             ``"one"``, ``"zero"`` and ``"certified"``, each float64 ``[K]``.
         """
         counts = np.arange(self.num_samples + 1)
-        radii = _radius_table(self.num_samples, self.threshold, self._vote_level(), self.sigma)
+        radii = radius_table(self.num_samples, self.threshold, self._vote_level(), self.sigma)
         enough = np.flatnonzero((counts >= self.threshold) & (radii > radius))
         need = int(enough[0]) if enough.size else self.num_samples + 1
         share = np.array(self.sizes) / self.num_pixels
@@ -357,7 +333,7 @@ class PixelResult(Result):
         needed = smallest_sample_size(tau, alpha / votes.numel())
         if n < needed:
             record["flags"] = [*record["flags"], f"{n} samples cannot give a label to any pixel; {needed} can"]
-        radii = round_down(_radius_table(n, threshold, claimed, record["sigma"]))
+        radii = round_down(radius_table(n, threshold, claimed, record["sigma"]))
         labels = torch.full(votes.shape, ABSTAIN, dtype=torch.int8)
         labels[votes >= threshold] = 1
         labels[zeros >= threshold] = 0
@@ -400,7 +376,7 @@ class PixelResult(Result):
 
     def claims(self) -> dict[str, Tensor]:
         """The proved lower bound of the vote for each label, float64 ``[K, H, W]`` for each of the two labels."""
-        shown = torch.from_numpy(_vote_table(self.num_samples, self.threshold, self._vote_level()))
+        shown = torch.from_numpy(vote_table(self.num_samples, self.threshold, self._vote_level()))
         return {
             f"vote for {_LABELS[label]}": torch.where(self.labels == label, shown[counts], 0.0)
             for label, counts in self._label_counts().items()
@@ -421,30 +397,6 @@ class PixelResult(Result):
             f"vote for {_LABELS[label]}": upper_bounds_of_counts(counts, fresh.num_samples, level)
             for label, counts in fresh._label_counts().items()
         }
-
-
-@lru_cache(maxsize=64)
-def _vote_table(num_samples: int, threshold: int, level: "float | Fixed") -> np.ndarray:
-    """Proved lower bound of the vote for a label, for each of the ``num_samples + 1`` counts; 0 below the threshold."""
-    counts = np.arange(num_samples + 1)
-    if threshold > num_samples:
-        return np.zeros(num_samples + 1)
-    vote = level.vote if isinstance(level, Fixed) else clopper_pearson_lower(counts, num_samples, level)
-    return np.where(counts >= threshold, vote, 0.0)
-
-
-_ROUNDING = 1e-15  # several times what the quantile function and the product may be off by
-
-
-@lru_cache(maxsize=64)
-def _radius_table(num_samples: int, threshold: int, level: "float | Fixed", sigma: float) -> np.ndarray:
-    """Radius of a label with each of the ``num_samples + 1`` counts; 0 below the threshold."""
-    counts = np.arange(num_samples + 1)
-    vote = _vote_table(num_samples, threshold, level)
-    quantile = ndtri(np.clip(vote, 0.5, np.nextafter(1, 0)))
-    # ndtr(ndtri(p)) may exceed p in the last bits: a few of them less keep the radius on the safe side.
-    quantile = np.maximum(quantile - _ROUNDING * (1 + quantile), 0.0)
-    return np.where(counts >= threshold, sigma * quantile, 0.0)
 
 
 def _percent(size: int, num_pixels: int) -> str:
