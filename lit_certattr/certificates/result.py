@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_origin
 import attrs
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from lit_certattr.certificates.discovery import SameName, class_named
 from lit_certattr.errors import InputError
-from lit_certattr.files.untrusted import check_tensors
+from lit_certattr.files.untrusted import DAMAGE, check_tensors
 from lit_certattr.files.whole_file import write_whole
 from lit_certattr.regions import identity
 from lit_certattr.statistics import clopper_pearson_upper
@@ -290,17 +290,7 @@ def load_results(path: str | Path) -> dict[str, Result]:
         raise InputError(f"{path}: {error}") from None
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (
-        SafetensorError,
-        LookupError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        OSError,
-        RecursionError,
-        MemoryError,
-        RuntimeError,  # of torch, for a type or a shape that it does not have
-    ) as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a file of certified results, or damaged ({reason})") from None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError
 from typing_extensions import override
 
 from lit_certattr.errors import InputError
@@ -20,6 +21,19 @@ MAX_TENSORS = 2**30
 """Largest size in bytes of a safetensors file."""
 MAX_SCALAR = 4096
 """Largest number of characters of one value in a YAML file."""
+
+DAMAGE = (
+    SafetensorError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OSError,
+    RecursionError,
+    MemoryError,
+    RuntimeError,  # of torch, for a type or a shape that it does not have
+)
+"""Exceptions that reading a damaged or manipulated safetensors file can raise."""
 
 _KINDS = (
     (stat.S_ISDIR, "a directory"),

@@ -9,12 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from typing_extensions import override
 
 from lit_certattr.errors import InputError
-from lit_certattr.files.untrusted import check_tensors, read_json
+from lit_certattr.files.untrusted import DAMAGE, check_tensors, read_json
 from lit_certattr.files.whole_file import write_whole
 from lit_certattr.records.digests import fingerprint, tensors_digest
 from lit_certattr.records.ids import check_ids
@@ -158,7 +158,7 @@ class AttackDirectory(PicturedDirectory):
             return ImageSandwich(candidates, tensors["images"], tensors["maps"], list(header["rows"]))
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None
-        except (SafetensorError, KeyError, ValueError, TypeError, OSError, RuntimeError, MemoryError) as error:
+        except DAMAGE as error:
             raise InputError(f"{path}: damaged ({' '.join(str(error).split())})") from None
 
     @override

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 from typing_extensions import override
@@ -17,7 +17,7 @@ from typing_extensions import override
 from lit_certattr.certificates import Result, load_results, save_results
 from lit_certattr.certificates.guarded import own_columns
 from lit_certattr.errors import InputError
-from lit_certattr.files.untrusted import MAX_TENSORS, check_tensors, read_json, read_whole
+from lit_certattr.files.untrusted import DAMAGE, MAX_TENSORS, check_tensors, read_json, read_whole
 from lit_certattr.files.whole_file import write_whole
 from lit_certattr.models import same_answers
 from lit_certattr.records.attack_directory import AttackDirectory
@@ -197,17 +197,7 @@ class RunDirectory(PicturedDirectory):
             facts = dict(header["facts"])
         except FileNotFoundError as error:
             raise InputError(f"{error.filename or companion}: no such file") from None
-        except (
-            SafetensorError,
-            LookupError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            OSError,
-            RecursionError,
-            MemoryError,
-            RuntimeError,
-        ) as error:
+        except DAMAGE as error:
             raise InputError(f"{companion}: damaged ({' '.join(str(error).split())})") from None
         if not whole:
             raise InputError(f"{maps}: damaged; its digest differs from the recorded digest")
