@@ -1,5 +1,9 @@
-"""Run by a test: certification of three images in a fit on ``sys.argv[1]`` CPU processes; prints what it saw."""
+"""Run by tests: certification of three images in a fit on ``sys.argv[1]`` CPU processes; writes what it saw.
 
+Modules named by further arguments hold a ``CERTIFICATE`` each, which is certified too.
+"""
+
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -61,6 +65,7 @@ if __name__ == "__main__":
     data = DataLoader(SampleSet(images, [0, 1, 2, 0], ["a", "b", "c", "d"]), batch_size=2, collate_fn=collate)
     net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Softplus(), nn.Flatten(), nn.Linear(144, 3))
     certificates = [PixelCertificate(top_k=[0.5, 0.25], alpha=0.05), TopKOverlapCertificate(top_k=0.25, alpha=0.05)]
+    certificates += [importlib.import_module(name).CERTIFICATE for name in sys.argv[3:]]
     certifier = Certifier(Gradient(), GaussianNoise(0.25), certificates, num_samples=100)
     trainer = Trainer(
         max_epochs=2,

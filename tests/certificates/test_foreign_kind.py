@@ -164,8 +164,8 @@ class PeakCertificate(Certificate):
     laws = (GaussianNoise,)
     anytime = True
 
-    def __init__(self, alpha: float = 0.001) -> None:
-        super().__init__(alpha)
+    def __init__(self, alpha: float = 0.001, sync_on_compute: bool = False) -> None:
+        super().__init__(alpha, sync_on_compute)
 
     def start(self, noise, map_shape, dimension=None, share=1.0):
         return PeakAccumulator(self, noise, map_shape, dimension, share)
