@@ -16,7 +16,7 @@ from torch import Tensor, distributed, nn
 from torchmetrics import MetricCollection
 
 from lit_certattr.attribution import frozen
-from lit_certattr.callbacks.loggers import MAX_PICTURES, describe_run, log_certificates, log_figures
+from lit_certattr.callbacks.loggers import MAX_PICTURES, describe_run, log_certificates, log_figures, picture_loggers
 from lit_certattr.callbacks.sampling_progress import sampling_progress
 from lit_certattr.callbacks.selection import KEY, PREFIX, Selection, alpha_after_selection, certified_monitors
 from lit_certattr.certificates import Result
@@ -240,6 +240,7 @@ class CertificationCallback(Callback):
         net = _network(pl_module)
         certified: list[tuple[_Chosen, dict[str, Result]]] = []
         figures: list[tuple[str, Figure]] = []
+        drawn_for = picture_loggers(_loggers(trainer))
         total = len(own) * self.certifier.num_samples  # at most, if images may stop early
         started = time.monotonic()
         with sampling_progress(trainer, total) as on_block:
@@ -249,7 +250,7 @@ class CertificationCallback(Callback):
                 ids = None if sample.id is None else [sample.id]
                 results = self.certifier(net, image, label, ids, on_block)[0]
                 certified.append((sample, results))
-                if _loggers(trainer) and len(figures) < self.num_panels:
+                if drawn_for and len(figures) < self.num_panels:
                     clean = self._clean_map(net, image, results)
                     title = f"{_id_of(results)}, class {_target_of(results)}, epoch {trainer.current_epoch}"
                     figures.append((_id_of(results), image_panel(sample.image, results, title, clean)))

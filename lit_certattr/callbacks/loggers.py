@@ -8,6 +8,8 @@ import numpy as np
 from lightning.pytorch.loggers import Logger, WandbLogger
 from PIL import Image
 
+from lit_certattr.reports.page import render
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -27,16 +29,26 @@ def log_figures(loggers: Sequence[Logger], key: str, figures: Sequence[tuple[str
         figures: Captions and figures.
         step: The Trainer's global step.
     """
-    if not figures:
+    loggers = picture_loggers(loggers)
+    if not figures or not loggers:
         return
     pictures = [(caption, _picture(figure)) for caption, figure in figures[:MAX_PICTURES]]
     for logger in loggers:
         if hasattr(logger, "log_image"):
             captions, images = zip(*pictures, strict=True)
             logger.log_image(key, list(images), step=step, caption=list(captions))
-        elif hasattr(logger, "experiment") and hasattr(logger.experiment, "add_image"):
+        else:
             for caption, image in pictures:
-                logger.experiment.add_image(f"{key}/{caption}", np.asarray(image), step, dataformats="HWC")
+                _experiment(logger).add_image(f"{key}/{caption}", np.asarray(image), step, dataformats="HWC")
+
+
+def picture_loggers(loggers: Sequence[Logger]) -> list[Logger]:
+    """The loggers that accept pictures, so that nothing is drawn for the others.
+
+    Args:
+        loggers: The Trainer's loggers.
+    """
+    return [one for one in loggers if hasattr(one, "log_image") or hasattr(_experiment(one), "add_image")]
 
 
 def describe_run(loggers: Sequence[Logger], settings: Mapping[str, Any]) -> None:
@@ -73,7 +85,9 @@ def _wandb(loggers: Sequence[Logger]) -> list[WandbLogger]:
     return [logger for logger in loggers if isinstance(logger, WandbLogger)]
 
 
+def _experiment(logger: Logger) -> Any:
+    return getattr(logger, "experiment", None)
+
+
 def _picture(figure: "Figure") -> Image.Image:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100)
-    return Image.open(file).convert("RGB")
+    return Image.open(io.BytesIO(render(figure, dpi=100))).convert("RGB")

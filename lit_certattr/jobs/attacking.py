@@ -200,8 +200,8 @@ def _passing(run: RunDirectory) -> dict[str, Any]:
     audit = audit_run(run, pages=False)
     if audit.findings:
         raise InputError(
-            f"{run.path} does not pass its audit ({audit.findings[0]}); certify.py audit {run.path} lists all "
-            f"{len(audit.findings)} finding(s)"
+            f"{run.path} does not pass its audit ({audit.findings[0]}); move files that are not of the run to another "
+            f"place, or certify again; certify.py audit {run.path} lists all {len(audit.findings)} finding(s)"
         )
     return run.provenance()
 

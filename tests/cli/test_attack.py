@@ -335,5 +335,11 @@ def test_files_of_the_user_are_in_the_way_of_no_attack(plain, capsys):
     (plain.attack / "notes.txt").write_text("mine")
     status, _, error = _attack(plain, capsys, *QUICK, "--overwrite")
     assert status == 2
-    assert "move its files to another place, or choose another --output" in error
+    assert "attack/notes.txt: is no file of a run); move files that are not of the run to another place" in error
     assert (plain.attack / "notes.txt").read_text() == "mine"
+    (plain.path.parent / "else").mkdir()
+    (plain.attack / "notes.txt").rename(plain.path.parent / "else" / "notes.txt")
+    status, _, error = _attack(plain, capsys, *QUICK, "--overwrite", f"--output={plain.path.parent / 'else'}")
+    assert status == 2
+    assert "holds no set of attacks; move its files to another place, or choose another --output" in error
+    assert (plain.path.parent / "else" / "notes.txt").read_text() == "mine"

@@ -101,7 +101,7 @@ def test_the_common_words_are_on_every_command_that_can_use_them():
     for word, commands in {
         "num_samples": {"plan", "run", "attack", "audit"},  # an evaluation draws no noise
         "overwrite": {"plan", "run", "attack", "evaluate"},  # an audit writes nothing
-        "output": {"plan", "run", "evaluate"},  # attacks lie in the directory of the run
+        "output": {"plan", "run", "attack", "evaluate"},
     }.items():
         assert {command for command, options in OPTIONS.items() if word in options} == commands, word
 
