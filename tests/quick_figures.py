@@ -14,14 +14,14 @@ from lit_certattr.reports import html, page
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FULL = {"settle": page._settle, "draw": html.draw_figures}
+_settle, _draw = page._settle, html.draw_figures
 _drawn: dict[bytes, dict[str, bytes]] = {}
 
 
 def use(quick: bool) -> None:
     """Draws all figures of the tests that follow small and once, or as users get them."""
-    page._settle = _small if quick else _FULL["settle"]
-    html.draw_figures = pages.draw_figures = _drawn_once if quick else _FULL["draw"]  # type: ignore[attr-defined]
+    page._settle = _small if quick else _settle
+    html.draw_figures = pages.draw_figures = _drawn_once if quick else _draw  # type: ignore[attr-defined]
 
 
 def _small(figure: "Figure", dpi: int) -> None:
@@ -36,8 +36,8 @@ def _drawn_once(directory: RunDirectory, ids: Sequence[str], max_panels: int = 1
     """The figures of a run; those of an equal run, of files that are equal in every byte, are not drawn again."""
     files = [directory.path / folder / f"{name}.safetensors" for name in ids for folder in ("maps", "images")]
     if not all(file.is_file() and file.stat().st_size < 2**24 for file in files):
-        return _FULL["draw"](directory, ids, max_panels)
+        return _draw(directory, ids, max_panels)
     content = hashlib.sha256(repr((ids, max_panels, [file.read_bytes() for file in files])).encode()).digest()
     if content not in _drawn:
-        _drawn[content] = _FULL["draw"](directory, ids, max_panels)
+        _drawn[content] = _draw(directory, ids, max_panels)
     return dict(_drawn[content])
