@@ -304,6 +304,7 @@ def test_csv_logger_gets_the_numbers_and_no_pictures(tmp_path):
     assert len(values) == 2
 
 
+@pytest.mark.figures
 def test_tensorboard_gets_panels(tmp_path):
     logger = TensorBoardLogger(tmp_path)
     pictures = []

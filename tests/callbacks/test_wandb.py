@@ -26,6 +26,8 @@ from lit_certattr.modules import RobustClassifier
 from lit_certattr.objectives import CrossEntropy
 from lit_certattr.smoothing import GaussianNoise
 
+pytestmark = pytest.mark.figures  # the pictures have the size that users get
+
 METRIC = "certified/one_share_k25_r0_10"
 BLOCK = 2**15
 

@@ -21,7 +21,7 @@ LOADER = ["--data.init_args.batch_size=2", "--data.init_args.num_workers=0"]
 STEPS = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1"]
 SMALLER = {
     "cifar_resnet20": ["--model.net.init_args.depth=8"],
-    "torchvision_resnet50": ["--model.net.init_args.name=resnet18", "--model.net.init_args.weights=null"],
+    "torchvision_resnet50": ["--model.net.init_args.name=shufflenet_v2_x0_5", "--model.net.init_args.weights=null"],
 }
 """The same kinds of networks, but smaller."""
 
@@ -65,9 +65,8 @@ def run(tmp_path, monkeypatch, colours):
     return run
 
 
-@pytest.mark.parametrize("name", {below(name, "model"): name for name in PAPER}.values())  # each network once
-def test_fast_dev_run_writes_nothing(name, run):
-    run(name, "--trainer.fast_dev_run=1")
+def test_fast_dev_run_writes_nothing(run):
+    run("mnist_adversarial", "--trainer.fast_dev_run=1")  # each network is trained below
     assert [path for path in Path().rglob("*") if path.is_file()] == []
 
 
