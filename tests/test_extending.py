@@ -1,11 +1,9 @@
 """The examples of docs/extending.md, from outside the package: own folder, own import, one process for all."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -15,19 +13,18 @@ FOLDERS = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
 
 @pytest.fixture(scope="module")
 def outside(tmp_path_factory):
-    """A copy of the examples in a folder of its own, and the environment in which they are imported."""
+    """A copy of the examples in a folder of its own."""
     folder = tmp_path_factory.mktemp("outside") / "mine"
     shutil.copytree(EXAMPLES, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    paths = [*(str(folder / name) for name in FOLDERS), str(ROOT)]
-    return folder, os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    return folder
 
 
-def python(outside, *arguments, folder="."):
-    path, environment = outside
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=path / folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+def python(outside, program, *arguments):
+    """Standard output of a program in the folder, whose process finds the examples by their names."""
+    paths = [str(outside / name) for name in FOLDERS]
+    here = f"import os, sys; os.chdir({str(outside)!r}); sys.path[:0] = {paths!r}\n"
+    (done,) = processes.run(outside.parent, here + program, arguments)
+    assert done.status == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
 
@@ -40,7 +37,8 @@ def test_each_example_is_one_file_one_test_and_one_configuration():
 
 
 def test_their_tests_pass(outside):
-    said = python(outside, "-m", "pytest", "-q", "-p", "no:cacheprovider", *FOLDERS)
+    program = "import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    said = python(outside, program, "-q", "-p", "no:cacheprovider", *FOLDERS)
     assert "passed" in said
     assert "skipped" not in said
 
@@ -49,9 +47,8 @@ def test_their_configurations_run(outside):
     """All in one process: importing the package takes longer than running them."""
     python(
         outside,
-        "-c",
         """
-import runpy, sys
+import runpy
 from pathlib import Path
 from lit_certattr.cli import certify, train
 for name in ("method/blurred_gradient", "certificate/half_certificate", "noise/laplace_noise"):
@@ -65,6 +62,5 @@ runpy.run_path("command/sweep_sigma.py", run_name="__main__")
 """,
         str(ROOT / "configs/train/digits.yaml"),
     )
-    folder, _ = outside
     for name in ("blurred_gradient", "half_certificate", "laplace_noise", "sweep_sigma/sigma_0.1"):
-        assert (folder / "runs" / name / "report.html").exists()
+        assert (outside / "runs" / name / "report.html").exists()
