@@ -17,12 +17,13 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from lit_certattr.attribution import Gradient
 from lit_certattr.callbacks import CertificationCallback, MetricGate
 from lit_certattr.callbacks.selection import Selection, recorded_selections
-from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate
+from lit_certattr.certificates import Claim, ClaimCertificate, PixelCertificate, TopKOverlapCertificate
 from lit_certattr.certification import Certifier
 from lit_certattr.data import SampleSet, collate
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.functional import certified_fraction, certified_one_share, certified_overlap
 from lit_certattr.modules import RobustClassifier
+from lit_certattr.numbers import Box, EnergyInside
 from lit_certattr.objectives import CrossEntropy
 from lit_certattr.smoothing import GaussianNoise
 
@@ -541,3 +542,18 @@ def test_a_low_noisy_accuracy_is_logged_and_warned_of_once(tmp_path, caplog):
     lines = [record.getMessage() for record in caplog.records if "noisy accuracy" in record.getMessage()]
     assert len(lines) == 1
     assert "use a smaller sigma" in lines[0]
+
+
+def test_a_checkpoint_is_selected_by_the_lower_end_of_the_share_of_a_claim(tmp_path):
+    claim = Claim("not all in the left half", EnergyInside(Box(0, 0, 1, 0.5)), at_most=0.9)
+    claims = Certifier(Gradient(), GaussianNoise(0.25), [ClaimCertificate([claim])], 60, batch_size=60)
+    name = "certified/claim_not_all_in_the_left_half"
+    saver = ModelCheckpoint(tmp_path, monitor=f"{name}_r0_10_low", mode="max")
+    run = trainer(tmp_path, CertificationCallback(claims, num_images=4, radii=(0.1,)), saver)
+    run.fit(module(), loader(), loader())
+    logged = {key: float(value) for key, value in run.callback_metrics.items() if key.startswith(name)}
+    share = logged[f"{name}_r0_10"]
+    assert share * 4 == round(share * 4)
+    assert logged[f"{name}_r0_10_low"] <= share <= logged[f"{name}_r0_10_high"]
+    assert sum(logged[f"{name}_{verdict}"] for verdict in ("holds", "not_shown", "refuted")) == 4
+    assert float(saver.best_model_score) == logged[f"{name}_r0_10_low"]
