@@ -171,8 +171,12 @@ class Clause(NamedTuple):
 class HasClauses(Protocol):
     """Says what holds up to a radius in clauses, so that several certificates make one sentence."""
 
-    def clauses(self) -> list[Clause]:
-        """What holds at some positive l2 radius; empty if nothing does."""
+    def clauses(self, explained: str) -> list[Clause]:
+        """What holds at some positive l2 radius; empty if nothing does.
+
+        Args:
+            explained: The explained class in words.
+        """
         ...
 
 

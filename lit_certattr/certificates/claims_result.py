@@ -235,8 +235,12 @@ class ClaimsResult(Result):
             return ""
         return "holds" if self.holds(claim, budget or 0.0) else "is not shown"
 
-    def clauses(self) -> list[Clause]:
-        """What holds up to a radius, for a statement together with other certificates."""
+    def clauses(self, explained: str) -> list[Clause]:
+        """What holds up to a radius, for a statement together with other certificates.
+
+        Args:
+            explained: The explained class in words, which claims do not name.
+        """
         return [
             Clause(f"{self.about()} of {self.words[claim]} is {self._asked(claim)}", self.radius(claim))
             for claim in range(len(self.names))

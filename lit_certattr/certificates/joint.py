@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 
 from lit_certattr.certificates.capabilities import HasClauses
+from lit_certattr.certificates.prediction_result import class_in_words
 from lit_certattr.certificates.result import Result
 from lit_certattr.errors import InputError
 from lit_certattr.statistics.rounding import at_least, confidence, exact, total
 
 
-def joint_statement(results: Mapping[str, Result], radius: float | None = None) -> str | None:
+def joint_statement(
+    results: Mapping[str, Result], radius: float | None = None, explained: str | None = None
+) -> str | None:
     """What several certificates of one image say together, e.g. of the prediction and of a claim about its map.
 
     Each certificate errs with a probability of at most its alpha, so all of them hold together at the sum of the
@@ -20,6 +23,7 @@ def joint_statement(results: Mapping[str, Result], radius: float | None = None) 
         results: Results of one image, by the name of the certificate.
         radius: l2 radius, in pixel units; ``None`` for the largest one up to which everything holds that holds
             somewhere.
+        explained: The explained class in words, e.g. ``"'tabby cat'"``; ``None`` for its index.
 
     Returns:
         The statement; ``None`` if fewer than two certificates say something at the radius.
@@ -30,7 +34,10 @@ def joint_statement(results: Mapping[str, Result], radius: float | None = None) 
     if radius is not None and not 0 < radius < float("inf"):
         raise InputError(f"radius must be a positive number, got {radius}")
     able = {name: one for name, one in results.items() if isinstance(one, HasClauses) and one.radius_norm == "l2"}
-    said = [[clause for clause in one.clauses() if clause.radius >= (radius or 0.0)] for one in able.values()]
+    if explained is None:
+        targets = {one.sampling.get("target") for one in able.values()}
+        explained = class_in_words(targets.pop() if len(targets) == 1 else None)
+    said = [[clause for clause in one.clauses(explained) if clause.radius >= (radius or 0.0)] for one in able.values()]
     clauses = [clause for own in said for clause in own]
     if sum(map(bool, said)) < 2:
         return None

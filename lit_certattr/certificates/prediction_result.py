@@ -134,14 +134,15 @@ class PredictionResult(Result):
     @property
     def explained(self) -> str:
         """The class in words."""
-        target = self.sampling.get("target")
-        return "the explained class" if target is None else f"class {target}"
+        return class_in_words(self.sampling.get("target"))
 
-    def clauses(self) -> list[Clause]:
-        """What holds up to a radius, for a statement together with other certificates."""
-        if not self.radius:
-            return []
-        return [Clause(f"the smoothed network still predicts {self.explained}", self.radius)]
+    def clauses(self, explained: str) -> list[Clause]:
+        """What holds up to a radius, for a statement together with other certificates.
+
+        Args:
+            explained: The explained class in words.
+        """
+        return [Clause(f"the smoothed network still predicts {explained}", self.radius)] if self.radius else []
 
     def statement(self, radius: float | None = None) -> str:
         """What is certified, in plain words.
@@ -220,6 +221,15 @@ class PredictionResult(Result):
         check_same_shape(self.votes, fresh.votes)
         bounds = clopper_pearson_upper(fresh.votes.numpy(), fresh.num_samples, level)
         return {name: _one(float(bound)) for name, bound in zip((_OWN, _OTHER), bounds, strict=True)}
+
+
+def class_in_words(target: int | None) -> str:
+    """A class in words.
+
+    Args:
+        target: Its index; ``None`` if it is not recorded.
+    """
+    return "the explained class" if target is None else f"class {target}"
 
 
 def _one(value: float) -> Tensor:

@@ -52,7 +52,8 @@ class NoisyPredictions(Metric):
             logits = draw.predict_first(count)
         self.num_predicted += class_votes(logits, draw.target)[0].sum()
         self.num_predictions += len(logits)
-        self.num_extra += draw.num_extra
+        if draw.num_extra:
+            self.num_extra += draw.num_extra
 
     def compute(self) -> dict[str, int]:
         """The fields of a result (:class:`~lit_certattr.certificates.Result`)."""

@@ -269,7 +269,7 @@ def _panel(record: Record, png: str) -> dict[str, Any]:
         subtitle += f", label: {_class(facts, 'label', facts['label'])}"
     statements = [presentation_of(result).statement() for result in record.results.values()]
     statements += [note for result in record.results.values() for note in presentation_of(result).notes()]
-    if joint := joint_statement(record.results):
+    if joint := joint_statement(record.results, explained=f"class {_class(facts, 'target', target)}"):
         statements.append(joint)
     flags = [f"{name}: {flag}" for name, result in record.results.items() for flag in result.flags]
     if any_result.noisy_accuracy is not None:

@@ -107,7 +107,11 @@ class Draw:
     @property
     def known_logits(self) -> Tensor | None:
         """The logits, if no pass is needed for them any more; ``None`` if one is."""
-        return self.logits if "logits" in vars(self) or self._record.logits is not None else None
+        if "logits" not in vars(self):
+            if (known := self._record.logits) is None:
+                return None
+            vars(self)["logits"] = known
+        return self.logits
 
     def predict_first(self, count: int) -> Tensor:
         """Logits ``[count, num_classes]`` of the first images, from a forward pass of their own.

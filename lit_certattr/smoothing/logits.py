@@ -58,7 +58,9 @@ class LogitsRecord(AbstractContextManager["LogitsRecord"]):
         while row < len(self._images) and row in self._parts:
             parts.append(self._parts[row])
             row += len(parts[-1])
-        return torch.cat(parts) if row == len(self._images) and parts else None
+        if row != len(self._images) or not parts:
+            return None
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def add(self, model: Any, images: Tensor, logits: Tensor) -> None:
         """Keep logits if they are those of rows of the images.
@@ -122,9 +124,8 @@ def class_votes(logits: Tensor, target: int) -> tuple[Tensor, Tensor]:
         [[True, False, False, False], [False, True, False, False]]
     """
     valid = torch.isfinite(logits).all(1)
-    own = logits[:, target]
-    best = logits.index_fill(1, torch.tensor([target], device=logits.device), -torch.inf).amax(1)
-    return valid & (own > best), valid & (own < best)
+    own = logits[:, target, None]
+    return valid & ((logits >= own).sum(1) == 1), valid & (logits > own).any(1)
 
 
 def _eager(model: Any) -> Any:

@@ -318,6 +318,7 @@ def test_the_joint_statement_is_at_the_sum_of_the_alphas_and_the_smallest_radius
     within = float(said.partition("l2 norm at most ")[2].partition(":")[0])
     assert 0.99 * smallest < within <= smallest
     assert "0.05" in joint_statement(results, radius=0.05)
+    assert "still predicts 'cat'." in joint_statement(results, explained="'cat'")
     assert joint_statement(results, radius=50.0) is None
     assert joint_statement({"prediction": results["prediction"]}) is None
     for radius in (0.0, -1.0, math.inf):
