@@ -76,7 +76,7 @@ class ImageMask(Mask):
 
     @abstractmethod
     def pixels(self, image: Tensor, image_id: str) -> Tensor:
-        """The pixels inside, bool ``[H, W]``, on the CPU; at least one.
+        """The pixels inside, bool ``[H, W]`` of the size of the image; at least one.
 
         Args:
             image: The clean image ``[C, H, W]``.
@@ -100,7 +100,13 @@ class ImageMask(Mask):
     def placed(self, image: Tensor, image_id: str) -> Self:
         if self.is_known:
             return self
-        return self.fixed_to(self.pixels(image.detach(), image_id), f"the mask of image {image_id}")
+        name, pixels, size = f"the mask of image {image_id}", self.pixels(image.detach(), image_id), image.shape[-2:]
+        if not isinstance(pixels, Tensor) or pixels.dtype != torch.bool or pixels.shape != size:
+            got = f"{pixels.dtype} {tuple(pixels.shape)}" if isinstance(pixels, Tensor) else type(pixels).__name__
+            raise InputError(f"{name} must be boolean, with {size[0]} x {size[1]} pixels, got {got}")
+        if not bool(pixels.any()):
+            raise InputError(f"{name} is empty: give it at least one pixel, or leave the image out")
+        return self.fixed_to(pixels.cpu(), name)
 
     @override
     def fixed_to(self, pixels: Tensor, called: str) -> Self:

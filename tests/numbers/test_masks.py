@@ -11,7 +11,17 @@ from lit_certattr.attribution import GradCAM, Gradient
 from lit_certattr.certificates import Claim, ClaimCertificate, load_results, quantities_of, save_results
 from lit_certattr.errors import InputError
 from lit_certattr.models import SmallCNN
-from lit_certattr.numbers import Box, Cell, EnergyInside, GridShare, MoreThan, PointingGame, RegionMask, TopKInside
+from lit_certattr.numbers import (
+    Box,
+    Cell,
+    EnergyInside,
+    GridShare,
+    ImageMask,
+    MoreThan,
+    PointingGame,
+    RegionMask,
+    TopKInside,
+)
 from lit_certattr.regions import Grid, MaskFolder
 from lit_certattr.settings.revived import revived
 from lit_certattr.smoothing import GaussianNoise
@@ -168,3 +178,37 @@ def test_masks_are_scaled_to_maps_of_low_resolution(folder):
     assert result.masks.shape[1:] == result.mean.shape
     assert result.mean.shape == (7, 7)
     assert result.covered(0) == 4 / 7  # the column in the middle lies on the border of the cells
+
+
+class Bright(ImageMask):
+    """A mask of somebody else's: where the clean image is bright."""
+
+    def __init__(self, above):
+        self.above = above
+
+    def pixels(self, image, image_id):
+        return image[0] > torch.as_tensor(self.above)
+
+    def in_words(self):
+        return "the bright part of the image"
+
+
+def test_a_mask_of_your_own_is_found_in_the_clean_image(folder):
+    images = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    results = certified(folder, [Claim("bright", EnergyInside(Bright(0.5)), at_least=0.2)], ["a", "b"])
+    for image, result in zip(images, results, strict=True):
+        assert torch.equal(result["claims"].masks[0], image[0] > 0.5)
+        assert "the bright part of the image" in result["claims"].statement()
+        assert [quantity.level for quantity in quantities_of(result["claims"], "claims")] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (Bright(2.0), "the mask of image a is empty"),
+        (Bright([[[0.5]], [[0.5]], [[0.5]]]), r"must be boolean, with 8 x 8 pixels, got torch.bool \(3, 8, 8\)"),
+    ],
+)
+def test_masks_of_your_own_that_are_none_are_refused(mask, words):
+    with pytest.raises(InputError, match=words):
+        mask.placed(IMAGE, "a")
