@@ -4,8 +4,7 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
+import time
 
 import pytest
 
@@ -13,24 +12,24 @@ from lit_certattr.errors import InputError
 from lit_certattr.records import RunDirectory
 from lit_certattr.records.lock import DirectoryLock
 
-TAKES = (
-    "import sys, time, pathlib\n"
-    "from lit_certattr.records.lock import DirectoryLock\n"
-    "DirectoryLock(pathlib.Path(sys.argv[1])).take()\n"
-    "print('taken', flush=True)\n"
-    "time.sleep(120)\n"
-)
-
 
 @pytest.fixture
 def other(tmp_path):
-    """Another process that holds the lock of ``tmp_path / "run"``."""
-    process = subprocess.Popen([sys.executable, "-c", TAKES, tmp_path / "run"], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "taken\n"
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    """Number of another process that holds the lock of ``tmp_path / "run"``: a child of this one."""
+    child = os.fork()
+    if child == 0:
+        try:
+            DirectoryLock(tmp_path / "run").take()
+            (tmp_path / "taken").touch()
+            time.sleep(120)
+        finally:  # whatever happens, the child is no second pytest
+            os._exit(1)
+    while not (tmp_path / "taken").exists():
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)
+        time.sleep(0.01)
+    yield child
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
 
 
 def _write(lock, **changes):
@@ -39,11 +38,10 @@ def _write(lock, **changes):
     lock.path.write_text(json.dumps(content))
 
 
-@pytest.mark.slow
-@pytest.mark.xdist_group("processes")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # a worker of xdist is
 def test_another_process_is_refused_and_named_and_a_killed_one_is_not_waited_for(other, tmp_path):
     directory = RunDirectory(tmp_path / "run")
-    said = f"in use by process {other.pid} on {socket.gethostname()}; wait until it has ended$"
+    said = f"in use by process {other} on {socket.gethostname()}; wait until it has ended$"
     with pytest.raises(InputError, match=said):
         directory.check({"any": 1})
     with pytest.raises(InputError, match=said):
@@ -52,8 +50,8 @@ def test_another_process_is_refused_and_named_and_a_killed_one_is_not_waited_for
         directory.lock.take()
     directory.lock.release()  # of another process: stays
     assert directory.lock.path.exists()
-    other.send_signal(signal.SIGKILL)
-    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # ended, and a zombie still
+    os.kill(other, signal.SIGKILL)
+    os.waitid(os.P_PID, other, os.WEXITED | os.WNOWAIT)  # ended, and a zombie still
     directory.check({"any": 1})
     directory.lock.take()
     assert json.loads(directory.lock.path.read_text())["pid"] == os.getpid()
