@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import quick_figures
 import torch
 from scipy.special import ndtri
 from torch import nn
@@ -441,7 +442,8 @@ def test_it_is_audited_like_any_other(run):
 
 
 def _changed(directory, path, **fields):
-    """A copy of a run in which fields of the first image's peak are others."""
+    """A copy of a run in which fields of the first image's peak are others; with small figures."""
+    quick_figures.use(True)
     copy = RunDirectory(path)
     settings = directory.provenance()
     copy.open(
