@@ -3,6 +3,7 @@
 # make test-fast  the same without the tests marked slow: runs of the commands, forgeries, signals, trainings to an
 #                 accuracy, processes, large networks, and simulations of error rates
 # make lint       ruff and mypy
+# make denoiser   train the denoiser for photographs that is part of the package again (some minutes)
 # make clean      remove the environment and runs/
 
 PYTHON ?= python3
@@ -12,10 +13,10 @@ STAMP := $(VENV)/.installed
 DEMO := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint clean
+.PHONY: help install demo test test-fast lint denoiser clean
 
 help:
-	@sed -n '1,6s/^# //p' Makefile
+	@sed -n '1,7s/^# //p' Makefile
 
 install: $(STAMP)
 
@@ -47,6 +48,13 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+denoiser: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check mvtb-data
+	$(BIN)/python -m benchmarks.denoiser collect data/denoiser
+	$(BIN)/python train.py fit --config configs/train/denoiser.yaml --data.init_args.root data/denoiser \
+		--trainer.precision bf16-mixed
+	$(BIN)/python -m benchmarks.denoiser export runs/denoiser/checkpoints/best.ckpt
 
 clean:
 	rm -rf $(VENV) runs

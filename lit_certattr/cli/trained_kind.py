@@ -62,7 +62,12 @@ def _keys(model: Any) -> Iterator[str]:
 def _read(config: str) -> Any:
     """The content of a file or a text; what cannot be read is left to the parser, which says why."""
     try:
-        path = Path(config)
-        return yaml.safe_load(path.read_text(encoding="utf-8") if path.is_file() else config)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        text = Path(config).read_text(encoding="utf-8")
+    except OSError:  # no file, perhaps a text that is too long for a name
+        text = config
+    except ValueError:
+        return None
+    try:
+        return yaml.safe_load(text)
+    except (ValueError, RecursionError, yaml.YAMLError):
         return None

@@ -1,10 +1,16 @@
 """A small residual U-Net that removes noise from images."""
 
+from pathlib import Path
+
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lit_certattr.errors import InputError
+from lit_certattr.models.checkpoint import check_weights_key, load_weights
 from lit_certattr.settings import whole_number
+
+PACKAGED = {"photographs": {"channels": 3, "width": 28, "patch": 2}}
+"""Weights that are part of this package, ``weights/NAME.safetensors``, with the settings that they are for."""
 
 
 class _Block(nn.Module):
@@ -31,15 +37,23 @@ class UNetDenoiser(nn.Module):
 
     The denoised image is not clipped to [0, 1].
 
+    Without weights the network changes nothing until it is trained (``train.py fit --config
+    configs/train/denoiser.yaml``). The weights ``photographs`` were trained for noise of ``sigma`` from 0.05 to 0.5;
+    docs/denoiser.md says on what, how well they work, and where they fail.
+
     Args:
         channels: Channels of the images: 3 for RGB, 1 for grayscale.
         width: Channels of the finest level; the next levels have two and four times as many.
         patch: Side of the blocks of pixels: 2 for photographs, 1 for images of a few dozen pixels.
+        weights: ``photographs`` for the weights of this package (RGB, with the other arguments at their defaults), the
+            path of a file of weights or of a checkpoint of ``train.py``, or ``None`` for an untrained network.
+        weights_key: Which set of weights to load, if the file holds several.
 
     Raises:
-        InputError: If a number is below 1.
+        InputError: If a number is below 1, or the weights cannot be read or are for other settings.
 
     Example:
+        >>> import torch
         >>> UNetDenoiser(channels=1, width=4)(torch.rand(2, 1, 13, 9)).shape
         torch.Size([2, 1, 13, 9])
 
@@ -47,11 +61,19 @@ class UNetDenoiser(nn.Module):
     Ronneberger et al. (2015); blocks of pixels, Zhang et al., "FFDNet" (2018).
     """
 
-    def __init__(self, channels: int = 3, width: int = 32, patch: int = 2) -> None:
+    def __init__(
+        self,
+        channels: int = 3,
+        width: int = 28,
+        patch: int = 2,
+        weights: str | None = None,
+        weights_key: str | None = None,
+    ) -> None:
         super().__init__()
         self.channels = whole_number("channels", channels, least=1)
         self.width = whole_number("width", width, least=1)
         self.patch = whole_number("patch", patch, least=1)
+        file = _file_of(weights, weights_key, {"channels": channels, "width": width, "patch": patch})
         one, two, four = width, 2 * width, 4 * width
         self.enter = nn.Conv2d(channels * patch**2, one, 3, padding=1)
         self.fine = _Block(one)
@@ -67,6 +89,8 @@ class UNetDenoiser(nn.Module):
         nn.init.zeros_(self.leave.weight)  # an untrained network changes nothing
         assert self.leave.bias is not None
         nn.init.zeros_(self.leave.bias)
+        if file is not None:
+            load_weights(self, file, weights_key)
 
     def forward(self, images: Tensor) -> Tensor:
         """Denoise images ``[B, C, H, W]``; the shape stays.
@@ -94,3 +118,19 @@ class UNetDenoiser(nn.Module):
     def extra_repr(self) -> str:
         """Show the settings when the network is printed."""
         return f"channels={self.channels}, width={self.width}, patch={self.patch}"
+
+
+def _file_of(weights: str | None, weights_key: str | None, settings: dict[str, int]) -> str | Path | None:
+    """The file of weights that the user names, or that is part of this package."""
+    check_weights_key(None if weights in PACKAGED else weights, weights_key)
+    if weights not in PACKAGED:
+        return weights
+    if settings != PACKAGED[weights]:
+        wanted, got = (
+            ", ".join(f"{key}={value}" for key, value in one.items()) for one in (PACKAGED[weights], settings)
+        )
+        raise InputError(
+            f"the packaged weights {weights!r} are for {wanted}, got {got}: leave these out, or train weights of your "
+            "own (weights=None, train.py fit --config configs/train/denoiser.yaml)"
+        )
+    return Path(__file__).parent / "weights" / f"{weights}.safetensors"

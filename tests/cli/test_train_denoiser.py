@@ -143,6 +143,9 @@ NET, DENOISER = {"class_path": "SmallCNN"}, {"class_path": "UNetDenoiser"}
         (["fit", "--config", "own.yaml", "--model.network=SmallCNN"], DenoiserTraining),
         (["fit", "-c", "own.yaml"], DenoiserTraining),
         (["fit", "--config=layered.yaml"], DenoiserTraining),
+        (["fit", "--config=long.yaml"], DenoiserTraining),
+        (["fit", "--config=binary.yaml"], RobustClassifier),
+        (["fit", "--config=."], RobustClassifier),
         (["fit", "--config={model: {denoiser: UNetDenoiser}}"], DenoiserTraining),
         (["--config=whole.yaml", "fit"], DenoiserTraining),
         (["fit", "--model={denoiser: UNetDenoiser}"], DenoiserTraining),
@@ -157,6 +160,10 @@ NET, DENOISER = {"class_path": "SmallCNN"}, {"class_path": "UNetDenoiser"}
 def test_the_configuration_decides_what_is_trained(typed, kind, here):
     (here / "own.yaml").write_text(yaml.safe_dump({"model": {"denoiser": DENOISER}}))
     (here / "layered.yaml").write_text("layers: [own.yaml]\ntrainer: {max_epochs: 3}\n")
+    (here / "empty.yaml").write_text("trainer: {max_epochs: 3}\n")
+    long = {"layers": ["empty.yaml"], "model": {"denoiser": DENOISER, "sigma": [0.1] * 200}}
+    (here / "long.yaml").write_text(yaml.safe_dump(long))
+    (here / "binary.yaml").write_bytes(bytes([0xFF, 0x00]) * 100)
     (here / "whole.yaml").write_text(yaml.safe_dump({"fit": {"model": {"denoiser": DENOISER}}}))
     (here / "bad.yaml").write_text("model: [")
     assert training_module(typed) is kind
@@ -179,6 +186,11 @@ MISTAKES = {
         ["--model.denoiser=SmallCNN", "--model.denoiser.init_args.image_size=8"],
         r"SmallCNN must return images of the shape that it gets|SmallCNN: Option",
     ),
+    "weights of other settings": (
+        ["--model.denoiser.init_args.weights=photographs"],
+        r"the packaged weights 'photographs' are for channels=3, .*, got channels=1",
+    ),
+    "missing weights": (["--model.denoiser.init_args.weights=nowhere.pt"], r"nowhere\.pt does not exist"),
 }
 
 

@@ -193,6 +193,8 @@ def test_checkpoint_holds_the_denoiser_alone_and_plain_values(tmp_path):
     again = DenoiserTraining.load_from_checkpoint(tmp_path / "a.ckpt", denoiser=small())
     images = torch.rand(2, 1, 8, 8)
     torch.testing.assert_close(again.cpu()(images), module.cpu()(images))  # another memory layout
+    loaded = UNetDenoiser(channels=1, width=4, patch=1, weights=str(tmp_path / "a.ckpt"))
+    assert torch.equal(loaded(images), again(images))
 
 
 class Half(nn.Module):
