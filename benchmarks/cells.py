@@ -27,6 +27,7 @@ from lit_certattr.certificates.claims_result import ClaimsResult
 from lit_certattr.cli.certify import main as certify
 from lit_certattr.records import RunDirectory
 from lit_certattr.statistics import clopper_pearson_interval
+from lit_certattr.statistics.rounding import at_least, fixed_at_least
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,13 +134,13 @@ def print_table(results: list[ClaimsResult], attacked: list[dict[str, Any]]) -> 
     print("|---|" + "---|" * (2 + len(BUDGETS)))
     for claim, name in enumerate(first.names):
         covered = np.mean([one.covered(claim) for one in results])
-        low = np.mean([one.interval(claim).low for one in results])
+        low = float(np.mean([one.interval(claim).low for one in results]))
         cells = []
         for budget in BUDGETS:
             holds = np.mean([one.holds(claim, budget) for one in results])
             left = survivors(attacked, name, first.at_least[claim], budget)
             cells.append(f"{100 * holds:.0f} % / {100 * np.mean(left):.0f} %")
-        print(f"| {name} | {100 * covered:.0f} % | {low:.3f} | {' | '.join(cells)} |")
+        print(f"| {name} | {100 * covered:.0f} % | {fixed_at_least(low)} | {' | '.join(cells)} |")
     accuracies = [one.noisy_accuracy for one in results if one.noisy_accuracy is not None]
     print(f"{len(results)} images, {first.num_samples} samples each; certified / left under attack.")
     print(f"noisy accuracy {np.mean(accuracies):.3f}; {sum(row['contradicted'] for row in attacked)} contradictions")
@@ -167,7 +168,7 @@ def draw(run: RunDirectory, ids: Sequence[str], results: list[ClaimsResult], att
         below.imshow(result.mean.numpy(), cmap="gray_r", interpolation="nearest")
         for axes in (above, below):
             axes.axis("off")
-        above.set_title(f"certified up to {result.radius(0):.2f}", fontsize=8)
+        above.set_title(f"certified up to {at_least(result.radius(0), 2)}", fontsize=8)
     _curves(figure.add_subplot(grid[:, 4]), results, attacked)
     return figure
 
