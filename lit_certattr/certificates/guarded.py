@@ -15,6 +15,7 @@ from lit_certattr.certificates.columns import common_columns
 from lit_certattr.certificates.discovery import is_own
 from lit_certattr.certificates.presentation import (
     Array,
+    Overlay,
     Picture,
     Plot,
     Presentation,
@@ -165,6 +166,15 @@ class Guarded(Presentation):
             return [one._replace(paint=self._painting("pictures", one.paint), place=int(one.place)) for one in pictures]
 
         return self._ask("pictures", ask)
+
+    def overlays(self, suffix: str) -> list[Overlay]:
+        """What is drawn over the image; one that cannot be painted stays empty."""
+
+        def ask(own: Presentation) -> list[Overlay]:
+            overlays = [Overlay(*overlay) for overlay in own.overlays(suffix)]
+            return [Overlay(str(one.title), self._painting("overlays", one.paint)) for one in overlays]
+
+        return self._ask("overlays", ask)
 
     def plots(self, suffix: str) -> list[Plot]:
         """Curves of one image; one that cannot be drawn stays empty."""

@@ -12,7 +12,7 @@ import torch
 
 from lit_certattr.certificates import PixelResult, Presentation, Result, present
 from lit_certattr.certificates.guarded import Guarded, in_order, own_columns, presentation_of
-from lit_certattr.certificates.presentation import Picture, Sheet, SheetColumn
+from lit_certattr.certificates.presentation import Overlay, Picture, Sheet, SheetColumn
 from lit_certattr.records import RunDirectory
 from lit_certattr.records.table import rows, schema
 from lit_certattr.reports.figures import dataset_figure, image_panel
@@ -74,6 +74,9 @@ class Whole(Presentation):
     def pictures(self, suffix):
         return [Picture(lambda axes, slot: axes.imshow(self.result.votes))]
 
+    def overlays(self, suffix):
+        return []
+
     def plots(self, suffix):
         return [lambda axes: axes.plot([0, 1])]
 
@@ -97,6 +100,7 @@ ASKED = {
     "tiles": lambda one: one.tiles(None, ""),
     "sheet": lambda one: one.sheet(["votes"]).columns,
     "pictures": lambda one: one.pictures(""),
+    "overlays": lambda one: one.overlays(""),
     "plots": lambda one: one.plots(""),
     "radii": lambda one: one.radii().tolist(),
     "trends": lambda one: one.trends(np.zeros(3)),
@@ -200,12 +204,13 @@ def test_two_kinds_that_give_a_column_different_types_share_it():
     "paint",
     [
         lambda axes, *_: 1 / 0,
-        lambda axes, *_: axes.set_title(r"$\nosuch$"),
+        lambda axes, *_: axes.text(0, 0, r"$\nosuch$"),
         lambda axes: axes.plot([1], [2, 3]),
     ],
 )
 def test_a_picture_or_curve_that_cannot_be_painted_stays_empty(paint):
     shows = {"pictures": lambda self, suffix: [Picture(paint)], "plots": lambda self, suffix: [paint]}
+    shows["overlays"] = lambda self, suffix: [Overlay("Over", paint)]
     shows |= {"paint_trend": lambda self, axes, index, curves, suffix: paint(axes)}
     present.register(mine := attrs.frozen(eq=False)(type("MyResult", (VoteResult,), {})), type("S", (Whole,), shows))
 
@@ -216,6 +221,7 @@ def test_a_picture_or_curve_that_cannot_be_painted_stays_empty(paint):
     with pytest.warns(UserWarning, match="failed and is left out") as warned:
         panel, summary = draw()
     assert sorted(str(one.message).split(", ")[1].partition("()")[0] for one in warned) == [
+        "overlays",
         "paint_trend",
         "pictures",
         "plots",
