@@ -66,7 +66,7 @@ TIMM_ELSEWHERE = {
 TIMM_REFUSED = ("coat_tiny", "crossvit_9_240", "pit_ti_distilled_224", "tnt_s_legacy_patch16_224")  # several paths
 # Images are small, which does not change where the final layer is: of 64 pixels, but for networks that do not take
 # them, or whose final map would be a single pixel.
-SIZES = {"efficientformer_l1": 224, "halonet26t": 256, "maxvit_t": 224, "shvit_s1": 224, "vit_b_32": 224}
+SIZES = {"efficientformer_l1": 224, "halonet26t": 256, "shvit_s1": 224, "vit_b_32": 224}
 SIZES |= {"inception_v3": 160, "inception_v4": 128, "inception_resnet_v2": 128, "selecsls42": 128, "nasnetalarge": 96}
 SIZES |= {"efficientvit_m0": 224, "crossvit_9_240": 240, "levit_128s": 224}
 SIZED = (  # those that must be told when they are built
@@ -76,6 +76,7 @@ SIZED = (  # those that must be told when they are built
     *("pit_ti_distilled_224", "resmlp_12_224", "swin_tiny_patch4_window7_224", "swinv2_cr_tiny_224"),
     *("tnt_s_legacy_patch16_224", "visformer_tiny", "vit_tiny_patch16_224", "vitamin_small_224", "volo_d1_224"),
 )
+NARROW = {"nasnetalarge": {"stem_size": 24, "num_features": 288}, "vgg11": {"mlp_ratio": 0.05}}
 FAST = ("mobilenet_v3_small", "regnetx_002", "mobilenetv3_small_050")
 
 
@@ -83,11 +84,16 @@ def built(library, name):
     """A random network, and images that it takes."""
     torch.manual_seed(0)
     size = SIZES.get(name, 64)
-    if library == "torchvision":
+    if name == "maxvit_t":
+        net = torchvision.models.MaxVit(
+            (64, 64), 16, partition_size=2, block_channels=[16] * 4, block_layers=[1] * 4, head_dim=8,
+            stochastic_depth_prob=0.0, num_classes=5,
+        )  # fmt: skip
+    elif library == "torchvision":
         plain = {"init_weights": False, "aux_logits": False} if name in ("googlenet", "inception_v3") else {}
         net = torchvision.models.get_model(name, weights=None, num_classes=5, **plain)
     else:
-        options = {"img_size": size} if name in SIZED else {}
+        options = NARROW.get(name, {}) | ({"img_size": size} if name in SIZED else {})
         net = timm.create_model(name, num_classes=5, **options)
     return net.eval(), torch.rand(2, 3, size, size)
 
