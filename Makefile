@@ -50,7 +50,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 denoiser: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check mvtb-data
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check mvtb-data==1.6.1
 	$(BIN)/python -m benchmarks.denoiser collect data/denoiser
 	$(BIN)/python train.py fit --config configs/train/denoiser.yaml --data.init_args.root data/denoiser \
 		--trainer.precision bf16-mixed

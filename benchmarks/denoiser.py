@@ -44,7 +44,7 @@ def corke_images() -> Path:
     """The folder ``images`` of mvtb-data."""
     spec = importlib.util.find_spec("mvtbdata")
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("the package mvtb-data is missing: pip install mvtb-data")
+        raise SystemExit("the package mvtb-data is missing: pip install mvtb-data==1.6.1")
     return Path(spec.submodule_search_locations[0]) / "images"
 
 
