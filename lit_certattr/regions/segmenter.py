@@ -55,8 +55,17 @@ class Segmenter(Regions):
 
     @override
     def init_args(self) -> dict[str, Any]:
+        """The network itself, or its hashes where only these are known."""
+        return {"network": self.network if self._network is None else self._network}
+
+    @override
+    def settings(self) -> dict[str, Any]:
         """The hashes of the network, which is too large for a record."""
         return {"network": self.network}
+
+    @override
+    def __repr__(self) -> str:
+        return f"Segmenter(network={self.network!r})"
 
     @override
     def in_words(self) -> str:

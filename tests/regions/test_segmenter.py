@@ -4,11 +4,13 @@ import copy
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient, RegionMap
 from lit_certattr.certificates import Claim, ClaimCertificate
+from lit_certattr.cli.certify import main
 from lit_certattr.errors import InputError
 from lit_certattr.models import SmallCNN
 from lit_certattr.numbers import EnergyInside, RegionMask
@@ -103,3 +105,39 @@ def test_maps_and_claims_are_about_the_segments_of_the_clean_image():
     assert torch.equal(result.masks[0], IMAGE[0] > 0.5)
     placed = RegionMap(Gradient(), segmenter).placed(IMAGE, "a")
     assert torch.equal(placed.partition, (IMAGE[0] > 0.5).long())
+
+
+@pytest.mark.parametrize("of_regions", [True, False], ids=["maps", "claims"])
+def test_a_run_with_a_segmenter_is_audited_attacked_and_sampled_again(of_regions, tmp_path):
+    # Four pixels become four channels: a segmentation without weights, from a class that a configuration can name.
+    network = {"class_path": "torch.nn.PixelUnshuffle", "init_args": {"downscale_factor": 2}}
+    segmenter = {"class_path": "lit_certattr.regions.Segmenter", "init_args": {"network": network}}
+    method = "lit_certattr.attribution.Gradient"
+    certificate = {"class_path": "lit_certattr.certificates.PixelCertificate", "init_args": {"top_k": [0.5]}}
+    if of_regions:
+        arguments = {"base": method, "regions": segmenter}
+        method = {"class_path": "lit_certattr.attribution.RegionMap", "init_args": arguments}
+    else:
+        mask = {"class_path": "lit_certattr.numbers.RegionMask", "init_args": {"regions": segmenter, "labels": [0, 1]}}
+        number = {"class_path": "lit_certattr.numbers.EnergyInside", "init_args": {"mask": mask}}
+        claim = {"class_path": "lit_certattr.certificates.Claim", "init_args": {"name": "inside", "number": number}}
+        certificate = {"class_path": "lit_certattr.certificates.ClaimCertificate", "init_args": {"claims": [claim]}}
+    config = {
+        "data": {"class_path": "lit_certattr.data.Digits", "init_args": {"max_images": 2}},
+        "network": {"class_path": "lit_certattr.models.SmallCNN", "init_args": {"image_size": 8}},
+        "certifier": {
+            "attribution": method,
+            "noise": {"class_path": "lit_certattr.smoothing.GaussianNoise", "init_args": {"sigma": 0.3}},
+            "certificates": [certificate],
+            "num_samples": 100,
+        },
+        "trainer": {"accelerator": "cpu", "threads": 1},
+    }
+    torch.manual_seed(0)
+    torch.save(SmallCNN(image_size=8).state_dict(), tmp_path / "digits.pt")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    run = f"{tmp_path}/run"
+    files = [f"--config={tmp_path}/run.yaml", f"--checkpoint={tmp_path}/digits.pt", f"--output={run}"]
+    main(["run", *files, "--max_panels=0"])
+    main(["audit", run, "--fresh", "--replay=1"])
+    main(["attack", run, "--search.steps=1", "--draws=2", "--judge_draws=4", "--budgets=[0.1]"])
