@@ -19,7 +19,7 @@ PLAN_HELP = """Try several noise levels on a few images, and name a sensible one
 Examples:
   certify.py plan --config configs/certify/photographs.yaml
   certify.py plan --config configs/certify/photographs.yaml --sigmas=[0.1,0.2,0.3] --max_images=7 --num_samples=400
-  certify.py plan --config configs/certify/denoised.yaml
+  certify.py plan --config configs/certify/photographs_denoised.yaml
 
 For every noise level the table shows the share of noisy copies that the network recognises as the explained class, how
 far the smoothed map agrees with the map of the clean image, and what the certificates of the configuration certify. A

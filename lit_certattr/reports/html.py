@@ -120,7 +120,7 @@ def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_
         "num_images": num_images,
         "network": (provenance.get("network") or {}).get("class", "network"),
         "attribution": any_result.sampling.get("attribution", "attribution"),
-        "noise": f"{any_result.noise} with sigma = {exact(any_result.sigma)}",
+        "noise": f"{any_result.noise} with sigma = {exact(any_result.sigma)}{_explained(any_result)}",
         "num_samples": _samples(any_result, table),
         "tiles": _tiles(results, table, provenance),
         "warnings": _warnings(table),
@@ -285,6 +285,12 @@ def _panel(record: Record, png: str) -> dict[str, Any]:
         + "; ".join(shares),
         "statements": statements,
     }
+
+
+def _explained(result: Result) -> str:
+    """What is explained, if the network has a denoiser."""
+    explained = result.sampling.get("explained")
+    return "" if explained is None else f", explaining {explained}"
 
 
 def _predicted(result: Result) -> str:

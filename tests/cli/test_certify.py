@@ -555,7 +555,10 @@ def test_the_renyi_config(tmp_path):
     main(["audit", str(tmp_path / "run")])
 
 
-@pytest.mark.parametrize(("name", "num_pixels"), [("photographs", 224 * 224), ("photographs_gradcam", 7 * 7)])
+@pytest.mark.parametrize(
+    ("name", "num_pixels"),
+    [("photographs", 224 * 224), ("photographs_gradcam", 7 * 7), ("photographs_denoised", 224 * 224)],
+)
 def test_the_photographs_configs(tmp_path, name, num_pixels):
     config = ROOT / "configs" / "certify" / f"{name}.yaml"
     small = ["--certifier.num_samples=40", "--ids=[chelsea]", "--max_panels=1"]
