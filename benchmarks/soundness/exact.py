@@ -30,6 +30,8 @@ from lit_certattr.certificates import (
     PercentileCertificate,
     PixelCertificate,
     PixelResult,
+    PredictionCertificate,
+    PredictionResult,
     RenyiCertificate,
     Result,
     TopKOverlapCertificate,
@@ -54,7 +56,8 @@ def attack_exactly(seed: int, factors: Sequence[float], parts: Sequence[str] = P
     Args:
         seed: Fixes maps and noise.
         factors: Lengths as shares of each claim's own radius.
-        parts: What is attacked: ``"maps"`` (pixels, overlaps, cosines), ``"claims"`` (regions, means, percentiles).
+        parts: What is attacked: ``"maps"`` (pixels, overlaps, cosines), ``"claims"`` (regions, means, percentiles, the
+            prediction).
     """
     if "maps" in parts:
         rng = np.random.default_rng(seed)
@@ -66,6 +69,7 @@ def attack_exactly(seed: int, factors: Sequence[float], parts: Sequence[str] = P
         yield from _regions(rng, seed, factors)
         yield from _means(rng, seed, factors)
         yield from _percentiles(rng, seed, factors)
+        yield from _predictions(np.random.default_rng([seed, 2]), seed, factors)
 
 
 def _certify(
@@ -178,6 +182,42 @@ def _percentiles(rng: np.random.Generator, seed: int, factors: Sequence[float]) 
                 factor,
                 _own_claims(radius[radius > 0], broken[radius > 0], factor),
             )
+
+
+def _predictions(rng: np.random.Generator, seed: int, factors: Sequence[float]) -> Iterator[Row]:
+    """The prediction of half-spaces, one along each pixel: the class keeps its majority, or has none."""
+    image = torch.from_numpy(rng.uniform(0.2, 0.8, (1, 1, NUMBERS))).float()
+    shares = rng.uniform(0.52, 0.97, NUMBERS)
+    own = np.where(np.arange(NUMBERS) % 2 == 1, shares, 1 - shares)
+    cut = image[0, 0].double().numpy() - SIGMA * norm.ppf(own)
+    radius, side = np.zeros(NUMBERS), np.ones(NUMBERS)
+    certificates, noise = {"prediction": PredictionCertificate(ALPHA / NUMBERS)}, GaussianNoise(SIGMA)
+    for index in range(NUMBERS):
+        network = OnePixel(index, float(cut[index]))
+        result = _certify(OwnValues(), noise, certificates, image, seed * NUMBERS + index, network)["prediction"]
+        assert isinstance(result, PredictionResult)
+        radius[index], side[index] = result.radius or result.refuted_radius, 1 if result.radius else -1
+    for factor in factors:
+        moved = norm.cdf(side * norm.ppf(own) - factor * radius / SIGMA)
+        yield "prediction", factor, _own_claims(radius[radius > 0], (moved < 0.5)[radius > 0], factor)
+
+
+class OnePixel(nn.Module):
+    """A network that predicts class 0 where a pixel is above a value, in float64.
+
+    Args:
+        index: Index of the pixel.
+        cut: The value.
+    """
+
+    def __init__(self, index: int, cut: float) -> None:
+        super().__init__()
+        self.index, self.cut = index, cut
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[B, 2]``."""
+        above = images.flatten(1)[:, self.index].double() - self.cut
+        return torch.stack([above, -above], 1)
 
 
 def _bounds(upwards: bool, low: float, high: float) -> dict[str, float]:
