@@ -112,7 +112,8 @@ class RegionMap(Attribution):
         """
         pixels, regions = self._fixed.get_or_make("pixels", lambda: members(self._asked))
         read = maps.flatten(1) if pixels is None else maps.flatten(1)[:, pixels]
-        sums = read.new_zeros(len(read), count_regions(self._asked) + 1)  # the last one of pixels in no region
+        count = self._fixed.get_or_make("count", lambda: count_regions(self._asked))
+        sums = read.new_zeros(len(read), count + 1)  # the last one of pixels in no region
         return sums.scatter_add(1, regions.expand(len(read), -1), read)[:, :-1]
 
     def _sums_by_product(self, maps: Tensor) -> Tensor:

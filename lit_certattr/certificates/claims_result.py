@@ -318,7 +318,7 @@ def masks_identity(masks: Tensor) -> str:
 
     Example:
         >>> masks_identity(torch.ones(2, 4, 4, dtype=torch.bool))[:24]
-        '2 masks; sha256 b2e5b7b3'
+        '2 masks; sha256 450b7d2e'
     """
     return f"{len(masks)} masks; sha256 {partition_hash(masks)}"
 

@@ -41,7 +41,7 @@ class PercentileOfNumber(SmoothedObjective):
         >>> from lit_certattr.numbers import CentreOfMass
         >>> maps = torch.tensor([[[[1.0, 0.0]]], [[[0.0, 1.0]]], [[[1.0, 1.0]]], [[[1.0, 3.0]]]])
         >>> round(float(PercentileOfNumber(CentreOfMass("column"), 0.5, 1).value(maps)), 3)
-        0.756
+        0.754
     """
 
     def __init__(self, number: Number, probability: float, sign: int) -> None:

@@ -122,8 +122,8 @@ def step_down_bounds(
 
     Example:
         >>> linear = [lambda level: 0.4 + level, lambda level: 0.2 + level]
-        >>> step_down_bounds(linear, [0.45, 0.35], [0.05, 0.05])
-        [0.45, 0.3]
+        >>> [round(bound, 6) for bound in step_down_bounds(linear, [0.44, 0.35], [0.05, 0.05])]
+        [0.44, 0.3]
     """
     total, rest = math.fsum(levels) * (1 - 1e-12), list(range(len(bounds)))  # rounded down, since the parts are not
     found = list(thresholds)
