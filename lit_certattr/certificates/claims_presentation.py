@@ -128,7 +128,7 @@ class ClaimsPresentation(Presentation):
         columns = []
         for claim, name in enumerate(self.result.names):
             columns.append(SheetColumn(f"{name}: at least", "claim_lower", level=claim))
-            columns.append(SheetColumn("at most", "claim_upper", level=claim))
+            columns.append(SheetColumn("at most", "claim_upper", level=claim, form="upper"))
             if self.result.has_bounds(claim):
                 columns.append(SheetColumn("holds up to", "claim_radius", level=claim, form="radius"))
             if self.result.covered(claim) is not None:

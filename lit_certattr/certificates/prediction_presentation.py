@@ -90,8 +90,8 @@ class PredictionPresentation(Presentation):
     @override
     def sheet(self, names: Sequence[str]) -> Sheet:
         columns = [
-            SheetColumn("at least", "claim_lower", form="share"),
-            SheetColumn("at most", "claim_upper"),
+            SheetColumn("at least", "claim_lower"),
+            SheetColumn("at most", "claim_upper", form="upper"),
             SheetColumn("majority up to", "claim_radius", form="radius"),
         ]
         note = (

@@ -41,13 +41,14 @@ class SheetColumn(NamedTuple):
         head: Heading.
         key: Column of ``results.parquet`` that it shows.
         level: Index of the row among the rows of an image.
-        form: ``"share"`` shows percent, ``"number"`` digits, ``"radius"`` digits, and "none" for 0.
+        form: ``"share"`` shows percent, ``"number"`` digits, ``"radius"`` digits, and "none" for 0; these are rounded
+            down. ``"upper"`` shows digits that are rounded up, for upper bounds.
     """
 
     head: str
     key: str
     level: int = 0
-    form: Literal["share", "number", "radius"] = "number"
+    form: Literal["share", "number", "radius", "upper"] = "number"
 
 
 class Sheet(NamedTuple):

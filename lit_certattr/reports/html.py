@@ -27,6 +27,7 @@ from lit_certattr.statistics.rounding import (
     confidence_percent,
     exact,
     fixed_at_least,
+    fixed_at_most,
     total,
 )
 
@@ -249,11 +250,13 @@ def _table(name: str, result: Result, table: pa.Table) -> Table:
 
 
 def _shown(value: Any, form: str) -> str:
-    """A value of the table as text; certified numbers are rounded down."""
+    """A value of the table as text; certified numbers are rounded to the safe side: down, but upper bounds up."""
     if not isinstance(value, int | float):
         return "" if value is None else str(value)
     if form == "share":
         return percent(value)
+    if form == "upper":
+        return fixed_at_most(value)
     return "none" if form == "radius" and not value else fixed_at_least(value)
 
 

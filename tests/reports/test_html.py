@@ -4,9 +4,13 @@ from html.parser import HTMLParser
 import attrs
 import pytest
 import torch
+from torch import nn
 
+from lit_certattr.certificates import Claim, ClaimCertificate, PredictionCertificate, present
+from lit_certattr.numbers import Entropy
 from lit_certattr.records import RunDirectory
-from lit_certattr.reports.html import write_report
+from lit_certattr.reports.html import _shown, write_report
+from lit_certattr.smoothing import Draw, GaussianNoise, MapBlock
 
 EVIL = "<script>alert('x')</script>\"><img src=x onerror=alert(1)> & $\\frac$ {{ 7*7 }}"
 
@@ -148,3 +152,24 @@ def test_no_radius_of_zero_is_named_where_nothing_is_certified(tmp_path, certifi
     assert '<td data-value="0.0">none</td>' in html
     assert "Nothing is certified at any positive l2 radius" in html
     assert "norm below 0" not in html
+
+
+def test_an_upper_bound_in_a_table_is_never_rounded_below_itself():
+    for value in (0.9994, 0.99951, 0.00012, 0.5, 1.0):
+        assert float(_shown(value, "upper")) >= value
+        assert float(_shown(value, "number")) <= value
+
+
+def _brightness(model, images, targets):
+    return images[:, 0]
+
+
+def test_columns_of_upper_bounds_say_that_they_are():
+    """Every column of the sheets of claims and of the prediction that is headed "at most"."""
+    claims = ClaimCertificate([Claim("energy", Entropy())]).start(GaussianNoise(0.25), (4, 4))
+    claims.update(torch.rand(50, 4, 4))
+    prediction = PredictionCertificate().start(GaussianNoise(0.25), (4, 4))
+    prediction.update(MapBlock(Draw(nn.Flatten(), torch.rand(50, 1, 4, 4), 0, torch.zeros(1, 4, 4), 0.25, _brightness)))
+    for result in (claims.compute(), prediction.compute()):
+        heads = {column.head: column.form for column in present(result).sheet([]).columns}
+        assert heads["at most"] == "upper"
