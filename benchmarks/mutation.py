@@ -25,9 +25,11 @@ import resource
 import signal
 import sys
 import textwrap
+import threading
+import time
 import types
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,7 +60,10 @@ ROOMS: dict[str, tuple[list[str] | None, list[str]]] = {
     "certificates.pixel_bounds": (["radius_table", "vote_table"], _PIXEL),
     "certificates.overlap_bounds": (None, [*_OVERLAP, "tests/soundness/test_overlap_bounds.py"]),
     "certificates.pair_bounds": (None, ["tests/certificates/test_pair_bounds.py"]),
-    "certificates.topk_overlap_result": (["from_votes", "pixel_alpha", "pair_bounds", "bound_tables"], _OVERLAP),
+    "certificates.topk_overlap_result": (
+        ["from_votes", "pixel_alpha", "pair_bounds", "bound_tables"],
+        [*_OVERLAP, "tests/certificates/test_pair_bounds.py"],
+    ),
     "certificates.renyi_bounds": (None, ["tests/certificates/test_renyi.py", "tests/soundness/test_renyi_norms.py"]),
     "certificates.shift_divergence": (None, ["tests/certificates/test_shift_divergence.py"]),
     "certificates.cosine_bounds": (None, [*_COSINE, "tests/soundness/test_cosine.py"]),
@@ -71,8 +76,8 @@ ROOMS: dict[str, tuple[list[str] | None, list[str]]] = {
 """For each module the functions that are changed (all if ``None``), and the tests that should notice, fastest first."""
 
 
-_CPU_SECONDS = 600
-"""Processor time of one mutant; one that takes longer (an endless loop) counts as noticed."""
+_PATIENCE = 10
+"""A mutant (an endless loop) whose tests take this many times their processor time, and a minute, counts as noticed."""
 
 
 class Mutant(NamedTuple):
@@ -163,6 +168,7 @@ def mutants(room: str) -> list[Mutant]:
     """All mutants of a module below ``lit_certattr``."""
     wanted, _ = ROOMS[room]
     found = []
+    seen: Counter[tuple[str, int, str]] = Counter()
     for name, function in _functions(importlib.import_module(f"lit_certattr.{room}"), wanted):
         inner = _innermost(function)
         with contextlib.suppress(OSError):  # methods that attrs has made have no source
@@ -176,7 +182,10 @@ def mutants(room: str) -> list[Mutant]:
                     apply(list(_places(copied.body[0]))[number])
                     copied.body[0].decorator_list = []  # type: ignore[attr-defined]
                     source = ast.unparse(ast.fix_missing_locations(copied))
-                    found.append(Mutant(room, name, start + getattr(node, "lineno", 0), change, source))
+                    line = start + getattr(node, "lineno", 0)
+                    seen[name, line, change] += 1
+                    which = f", number {seen[name, line, change]}" if seen[name, line, change] > 1 else ""
+                    found.append(Mutant(room, name, line, change + which, source))
     return found
 
 
@@ -194,34 +203,135 @@ def _install(mutant: Mutant) -> None:
     if made.__code__.co_freevars != inner.__code__.co_freevars:
         raise ValueError("a function that closes over others cannot be replaced")
     inner.__code__ = made.__code__
-    for room in ROOMS:  # what was computed before is forgotten
+    _forget()
+
+
+def _forget() -> None:
+    """Empty the caches of all functions: what was computed before is computed again."""
+    for room in ROOMS:
         for _, other in _functions(importlib.import_module(f"lit_certattr.{room}"), None):
             if hasattr(other, "cache_clear"):
                 other.cache_clear()
 
 
-def _tested(mutant: Mutant | None, tests: list[str]) -> str:
-    """What the tests, in a forked process, say of a mutant: noticed, survived, timeout or not made."""
+class _Judge:
+    """A plugin of pytest that runs the collected tests once for each mutant, in a forked process, in place of once.
+
+    A first run without any change finds out which tests call which function, and how long each takes; a mutant is
+    then shown to the tests that call its function, the fastest first, until one fails.
+    """
+
+    def __init__(self, todo: list[Mutant], processes: int, found: Callable[[Mutant, str], None]) -> None:
+        self.todo, self.processes, self.found = todo, processes, found
+        self.failed = False
+        self.names: dict[str, dict[str, Any]] = {}
+        """What the examples of a function may name; each run of them forgets it."""
+        self.codes = {
+            _innermost(function).__code__: name
+            for room in {mutant.module for mutant in todo}
+            for name, function in _functions(importlib.import_module(f"lit_certattr.{room}"), None)
+        }
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        self.failed = self.failed or report.failed
+
+    def pytest_runtestloop(self, session: Any) -> bool:
+        """Judge all mutants; pytest runs nothing itself."""
+        for item in session.items:
+            if (example := getattr(item, "dtest", None)) is not None:
+                self.names[item.nodeid] = dict(example.globs)
+        seconds, called = self._calls(session.items)
+        if self.failed:
+            raise session.Failed("the tests fail without any change")
+        with open(os.devnull, "w") as nothing:  # noqa: PTH123
+            running: dict[int, Mutant] = {}
+            for mutant in self.todo:
+                if len(running) == self.processes:
+                    self._wait(running)
+                tests = [item for item in session.items if mutant.function in called[item.nodeid]]
+                tests.sort(key=lambda item: seconds[item.nodeid])
+                child = os.fork()
+                if child == 0:
+                    status = 3
+                    with contextlib.suppress(BaseException):
+                        os.dup2(nothing.fileno(), 1)
+                        os.dup2(nothing.fileno(), 2)
+                        _install(mutant)
+                        status = 1
+                        limit = 60 + int(_PATIENCE * sum(seconds[item.nodeid] for item in tests))
+                        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+                        status = int(self._fails(tests))
+                    os._exit(status)
+                running[child] = mutant
+            while running:
+                self._wait(running)
+        return True
+
+    def _wait(self, running: dict[int, Mutant]) -> None:
+        child, state = os.waitpid(-1, 0)
+        verdicts = {0: "survived", 1: "noticed", -signal.SIGXCPU: "timeout", -signal.SIGKILL: "timeout"}
+        if child in running:
+            self.found(running.pop(child), verdicts.get(os.waitstatus_to_exitcode(state), "not made"))
+
+    def _fails(self, items: list[Any]) -> bool:
+        """Whether one of the tests fails; the rest is not run then."""
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            if item.nodeid in self.names:
+                item.dtest.globs = dict(self.names[item.nodeid])
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if self.failed:
+                return True
+        return False
+
+    def _calls(self, items: list[Any]) -> tuple[dict[str, float], dict[str, set[str]]]:
+        """For each test its seconds, and the functions that it, or the fixtures of its file, call."""
+        seconds, called = {}, {}
+        files: dict[Path, set[str]] = {}
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            now: set[str] = set()
+
+            def note(frame: types.FrameType, event: str, _: Any, now: set[str] = now) -> None:
+                if event == "call" and frame.f_code in self.codes:
+                    now.add(self.codes[frame.f_code])
+
+            _forget()  # a value that is kept from the test before would hide the call
+            setup = item.session._setupstate.setup
+
+            def set_up(item: Any, setup: Any = setup, now: set[str] = now) -> None:
+                setup(item)
+                files.setdefault(item.path, set()).update(now)
+
+            item.session._setupstate.setup = set_up
+            started = time.process_time()
+            sys.setprofile(note)
+            threading.setprofile(note)
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            sys.setprofile(None)
+            threading.setprofile(None)
+            seconds[item.nodeid] = time.process_time() - started
+            item.session._setupstate.setup = setup
+            called[item.nodeid] = now
+        for item in items:
+            called[item.nodeid] |= files.get(item.path, set())
+        return seconds, called
+
+
+def _judge(todo: list[Mutant], tests: list[str], processes: int, found: Callable[[Mutant, str], None]) -> bool:
+    """Run the tests on the mutants; whether the tests pass without a change."""
     import pytest
 
-    child = os.fork()
-    if child == 0:
-        status = 3
-        with contextlib.suppress(BaseException):
-            if mutant is not None:
-                _install(mutant)
-            status = 1
-            resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))  # whatever else the machine does
-            with open(os.devnull, "w") as nothing:  # noqa: PTH123
-                os.dup2(nothing.fileno(), 1)
-                os.dup2(nothing.fileno(), 2)
-                options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--timeout=0", "-m", "not slow"]
-                status = int(pytest.main([*options, *tests]) != 0)
-        os._exit(status)
-    _, state = os.waitpid(child, 0)
-    return {0: "survived", 1: "noticed", -signal.SIGXCPU: "timeout", -signal.SIGKILL: "timeout"}.get(
-        os.waitstatus_to_exitcode(state), "not made"
-    )
+    options = ["-q", "-n0", "--doctest-modules", "-p", "no:cacheprovider", "-p", "no:randomly", "--timeout=0"]
+    judge = _Judge(todo, processes, found)
+    sys.stdout.flush()
+    shown = os.dup(1)
+    with open(os.devnull, "w") as nothing:  # noqa: PTH123
+        os.dup2(nothing.fileno(), 1)  # the reports of hundreds of failed tests
+        try:
+            pytest.main([*options, "-m", "not slow", *tests], plugins=[judge])
+        finally:
+            os.dup2(shown, 1)
+            os.close(shown)
+    return not judge.failed
 
 
 def main() -> int:
@@ -242,27 +352,26 @@ def main() -> int:
     print("| module | mutants | noticed | not noticed |\n|---|---|---|---|", flush=True)
     survivors = []
     for room in rooms:
-        _, tests = ROOMS[room]
+        tests = [f"lit_certattr/{room.replace('.', '/')}.py", *ROOMS[room][1]]  # the examples of the functions, too
         todo = mutants(room)
         if arguments.list:
             print(*(f"{m.function}:{m.line} {m.change}" for m in todo), sep="\n")
             continue
-        if _tested(None, tests) != "survived":
+        keys: dict[Mutant, tuple[str, ...]] = {
+            mutant: (mutant.module, mutant.function, str(mutant.line), mutant.change) for mutant in todo
+        }
+
+        def found(mutant: Mutant, verdict: str, keys: dict[Mutant, tuple[str, ...]] = keys) -> None:
+            known[keys[mutant]] = verdict
+            if arguments.output:
+                with arguments.output.open("a") as file:
+                    file.write("\t".join([*keys[mutant], verdict]) + "\n")
+
+        left = [mutant for mutant in todo if keys[mutant] not in known]
+        if left and not _judge(left, tests, arguments.processes, found):
             print(f"the tests of {room} fail without any change", file=sys.stderr)
             return 1
-        verdicts = []
-
-        def judge(mutant: Mutant, tests: list[str] = tests) -> str:
-            key = (mutant.module, mutant.function, str(mutant.line), mutant.change)
-            if key not in known:
-                known[key] = _tested(mutant, tests)
-                if arguments.output:
-                    with arguments.output.open("a") as file:
-                        file.write("\t".join([*key, known[key]]) + "\n")
-            return known[key]
-
-        with ThreadPoolExecutor(arguments.processes) as pool:
-            verdicts = list(pool.map(judge, todo))
+        verdicts = [known[keys[mutant]] for mutant in todo]
         if "not made" in verdicts:
             broken = todo[verdicts.index("not made")]
             print(f"{broken.function}: a mutant could not be put in its place ({broken.change})", file=sys.stderr)

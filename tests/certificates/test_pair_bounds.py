@@ -13,6 +13,8 @@ from scipy.stats import beta, norm
 
 from lit_certattr.certificates import TopKOverlapCertificate, TopKOverlapResult, displacement_radii
 from lit_certattr.certificates.pair_bounds import (
+    ALPHA_OF_PAIRS,
+    check_joint,
     choose_band,
     count_pairs,
     displacement_radii_with_pairs,
@@ -313,3 +315,27 @@ def test_certificates_with_pairs_are_not_merged():
     one, other = (certificate.start(GaussianNoise(0.25), (5, 6)) for _ in range(2))
     with pytest.raises(InputError, match="cannot merge: each certificate selected"):
         one.merge_state(other)
+
+
+def test_the_bounds_of_pixels_and_of_pairs_share_alpha():
+    """Each must err with its own part only; together they are all of it, and without pairs the pixels have it."""
+    maps = torch.rand(300, 8, 8)
+    parts = {}
+    for pairs in (0, 4):
+        accumulator = TopKOverlapCertificate(10, 0.05, num_selection=100, pairs=pairs).start(
+            GaussianNoise(0.25), (8, 8)
+        )
+        accumulator.update(MapBlock(maps))
+        parts[pairs] = accumulator.compute()
+    assert parts[0].pixel_alpha == parts[0].spent_alpha
+    assert parts[4].pixel_alpha + parts[4].spent_alpha * ALPHA_OF_PAIRS == pytest.approx(parts[4].spent_alpha)
+    assert 0 < parts[4].pixel_alpha < parts[4].spent_alpha
+
+
+def test_joint_counts_that_no_masks_can_give_are_refused():
+    insiders, outsiders = torch.tensor([7]), torch.tensor([6])
+    for possible in (3, 6):  # of 10 masks, at least 7 + 6 - 10 hold both pixels, and at most 6
+        check_joint(torch.tensor([[possible]]), insiders, outsiders, 10)
+    for impossible in (2, 7):
+        with pytest.raises(InputError, match="larger than the count of a pixel, or too small"):
+            check_joint(torch.tensor([[impossible]]), insiders, outsiders, 10)
