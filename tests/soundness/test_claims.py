@@ -150,6 +150,7 @@ def test_a_small_version_of_the_long_run():
         "regions",
         *(f"claims, {bound}" for bound in ("betting", "exact", "Holm")),
         *(f"percentiles, {kind}" for kind in ("all radii", "one budget")),
+        "prediction",
     }
     assert all(count <= binom.ppf(0.999, REPEATS, ALPHA) for count in false.values()), false
     for name in names:
