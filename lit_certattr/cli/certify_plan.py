@@ -61,16 +61,14 @@ def plan_from_config(parser: OneLineParser, config: Namespace) -> None:
 
 def _print(found: Plan) -> None:
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    names = panels(found.trials)
-    table = Table("network", "sigma", *names.values(), title=f"Means over {len(found.ids)} images")
     for network in found.networks:
-        for trial in (one for one in found.trials if one.network == network):
-            values = [trial.certified.get(name, getattr(trial, name, None)) for name in names]
-            table.add_row(
-                network, f"{trial.sigma:g}", *("none" if value is None else f"{value:.3f}" for value in values)
-            )
-        table.add_section()
-    console.print(table)
+        own = [trial for trial in found.trials if trial.network == network]
+        table = Table("sigma", title=f"{network} network, means over {len(found.ids)} image(s)")
+        for trial in own:
+            table.add_column(f"{trial.sigma:g}", no_wrap=True, justify="right")
+        for name, title in panels(own).items():
+            table.add_row(title, *(f"{trial.certified.get(name, getattr(trial, name, 0.0)):.3f}" for trial in own))
+        console.print(table)
     console.print("\n".join(found.advice()), markup=False)
     if found.path is not None:
         console.print(f"{found.path / 'plan.csv'}\n{found.path / 'plan.png'}", markup=False)
