@@ -152,7 +152,7 @@ def plan(
         class_indices: Index of the network's logit for each class of the data, in the order of the data's class names.
             Needed if the data have only some of the network's classes, e.g. two folders and a network of 1000 classes.
         weights_key: Name of the weights in the checkpoint, if it contains several sets (e.g. also an average).
-        trainer: Device and threads.
+        trainer: Device and threads; a plan is made in precision ``32-true``, on the first device.
         progress: Whether to show the progress on stderr.
 
     Returns:
@@ -168,13 +168,15 @@ def plan(
     check_radii(radii)
     if not 0 < real_number("agreement_k", agreement_k) < 1:
         raise InputError(f"agreement_k must be a share of the pixels between 0 and 1, got {agreement_k}")
+    if trainer.precision != "32-true":
+        raise InputError(f"a plan is made in precision 32-true, got {trainer.precision}: certify some images with run")
     path = None if output is None else _free(Path(output), overwrite)
     certifier = with_samples(certifier, whole_number("num_samples", num_samples, least=1), seed)
     certifier.certificates = {**certifier.certificates, _VOTES: PixelCertificate([agreement_k])}
     network = open_network(network, checkpoint, weights_key)
     samples = read_samples(data, ids, max_images)
-    for level in levels:
-        samples = check_run(_at(certifier, level), network, data, samples, targets, class_indices).samples
+    strongest = max(levels, key=lambda level: level.sigma)  # once: the check maps labels to logits
+    samples = check_run(_at(certifier, strongest), network, data, samples, targets, class_indices).samples
     device = make_trainer(trainer).strategy.root_device
     networks: dict[str, nn.Module] = {"plain": network}
     if isinstance(network, Denoised):

@@ -119,6 +119,7 @@ def test_files_are_replaced_only_when_asked(network, tmp_path):
         ({"agreement_k": 2}, "agreement_k must be a share"),
         ({"num_samples": 2}, "at least"),
         ({"radii": [float("nan")]}, "radii must be finite"),
+        ({"trainer": jobs.TrainerOptions(accelerator="cpu", precision="bf16-mixed")}, "precision 32-true"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_is_sampled(network, settings, words, tmp_path):
@@ -149,3 +150,23 @@ def test_the_command_takes_the_configuration_of_a_run(tmp_path, capsys, monkeypa
     assert "plain network:" in shown
     assert (tmp_path / "runs/digits_plan/plan.csv").exists()
     assert not (tmp_path / "runs/digits").exists()
+
+
+def test_labels_are_mapped_to_logits_once_for_all_levels(network):
+    """Logits 10 to 19 belong to the ten digits; mapped twice, the labels would have no logit."""
+
+    class Twenty(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, images):
+            logits = self.network(images)
+            return torch.cat([logits - 100, logits], 1)
+
+    settings = {"num_samples": 20, "max_images": 2, "targets": "label", "trainer": CPU, "progress": False}
+    one, two = (
+        jobs.plan(certifier(), Digits(), net, sigmas=[0.1, 0.3], class_indices=indices, **settings).trials
+        for net, indices in ((network, None), (Twenty(), list(range(10, 20))))
+    )
+    assert [trial.noisy_accuracy for trial in one] == [trial.noisy_accuracy for trial in two]
