@@ -10,13 +10,11 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.attacks import SmoothedObjective
-from lit_certattr.certificates.claim import Claim
 from lit_certattr.certificates.claim_result import ClaimResult, mean_lower
-from lit_certattr.certificates.claims_result import ClaimsResult
+from lit_certattr.certificates.claims_quantity import ClaimsQuantity
 from lit_certattr.certificates.quantity import Evaluation, Quantity, Verdict, number, quantities_of
 from lit_certattr.certificates.result import Result
 from lit_certattr.numbers import Number
-from lit_certattr.settings.revived import UnknownClass, revived
 
 
 class MeanNumber(SmoothedObjective):
@@ -54,7 +52,7 @@ class MeanNumber(SmoothedObjective):
         return self.sign * filled.view(maps.shape[:2]).mean(0)
 
 
-class ClaimQuantity(Quantity):
+class ClaimQuantity(ClaimsQuantity[ClaimResult]):
     """The mean of a number, scaled to [0, 1]; or one minus it, which the upper bound bounds from below.
 
     Args:
@@ -67,31 +65,6 @@ class ClaimQuantity(Quantity):
 
     kind = ClaimResult.kind
     names = ("number", "one minus number")
-    place = 4
-
-    def __init__(self, certificate: str, result: ClaimResult, level: int, number: Number, upwards: bool) -> None:
-        super().__init__(certificate)
-        self.result, self.level, self._number, self.upwards = result, level, number, upwards
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """Which of the two."""
-        return self.names[self.upwards]
-
-    @property
-    def claim(self) -> str:  # type: ignore[override]
-        """Name of the claim."""
-        return self.result.names[self.level]
-
-    @property
-    @override
-    def attack(self) -> str:
-        return f"{self.certificate}, {self.result.names[self.level]}, {'up' if self.upwards else 'down'}"
-
-    @property
-    @override
-    def title(self) -> str:
-        return f"{self.result.names[self.level]}, {'from above' if self.upwards else 'from below'}"
 
     @property
     @override
@@ -104,15 +77,6 @@ class ClaimQuantity(Quantity):
         low, high = result.interval(level, radius)
         start, width = result.smallest[level], result.largest[level] - result.smallest[level]
         return (result.largest[level] - high) / width if self.upwards else (low - start) / width
-
-    @override
-    def reach(self) -> float:
-        """Where half of what is certified at the clean image is left."""
-        half, low, high = self.certified(0.0) / 2, 0.0, 20 * self.result.sigma
-        for _ in range(60):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.certified(middle) > half > 0 else (low, middle)
-        return low
 
     @override
     def objective(self, device: torch.device) -> SmoothedObjective:
@@ -134,24 +98,6 @@ class ClaimQuantity(Quantity):
         return Verdict(self.measure(evaluation.results, {}), number(upper))
 
 
-def claims_of(result: ClaimsResult) -> Iterator[tuple[int, Claim]]:
-    """The claims of a result that its record describes, each with its index; not those of unknown classes.
-
-    Their masks are those of the result, wherever the mask files of the user are now.
-
-    Args:
-        result: A result with its record.
-    """
-    for level, plain in enumerate(result.sampling.get("claims", ())):
-        try:
-            claim = Claim(**revived(plain))
-        except UnknownClass:  # a number that nobody has imported here
-            continue
-        yield level, claim.with_masks(result.masks_of(level))
-
-
 @quantities_of.register
 def _(result: ClaimResult, certificate: str) -> Iterator[Quantity]:
-    for level, claim in claims_of(result):
-        for upwards in (False, True):
-            yield ClaimQuantity(certificate, result, level, claim.number, upwards)
+    return ClaimQuantity.of(result, certificate)

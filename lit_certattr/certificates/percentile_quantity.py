@@ -17,7 +17,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.attacks import SmoothedObjective
-from lit_certattr.certificates.claim_quantity import claims_of
+from lit_certattr.certificates.claims_quantity import ClaimsQuantity
 from lit_certattr.certificates.percentile_result import PercentileResult
 from lit_certattr.certificates.quantity import Evaluation, Quantity, Verdict, number, quantities_of
 from lit_certattr.certificates.result import Result
@@ -75,7 +75,7 @@ class PercentileOfNumber(SmoothedObjective):
         return values.sort(0).values[_rank(len(values), self.probability) - 1]
 
 
-class PercentileQuantity(Quantity):
+class PercentileQuantity(ClaimsQuantity[PercentileResult]):
     """The percentile of a number, as a share of the run's noisy maps that lie below it; or above it, from above.
 
     Args:
@@ -88,11 +88,9 @@ class PercentileQuantity(Quantity):
 
     kind = PercentileResult.kind
     names = ("percentile", "percentile from above")
-    place = 4
 
     def __init__(self, certificate: str, result: PercentileResult, level: int, number: Number, upwards: bool) -> None:
-        super().__init__(certificate)
-        self.result, self.level, self._number, self.upwards = result, level, number, upwards
+        super().__init__(certificate, result, level, number, upwards)
         self._values = self._signed(result).sort().values
 
     def _signed(self, result: Result) -> Tensor:
@@ -105,26 +103,6 @@ class PercentileQuantity(Quantity):
         if end == -math.inf:
             return 0.0
         return int(torch.searchsorted(self._values, end, right=True)) / len(self._values)
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """Which of the two."""
-        return self.names[self.upwards]
-
-    @property
-    def claim(self) -> str:  # type: ignore[override]
-        """Name of the claim."""
-        return self.result.names[self.level]
-
-    @property
-    @override
-    def attack(self) -> str:
-        return f"{self.certificate}, {self.result.names[self.level]}, {'up' if self.upwards else 'down'}"
-
-    @property
-    @override
-    def title(self) -> str:
-        return f"{self.result.names[self.level]}, {'from above' if self.upwards else 'from below'}"
 
     @property
     @override
@@ -141,11 +119,7 @@ class PercentileQuantity(Quantity):
         """Where half of what is certified at the clean image is left; the budget if there is one."""
         if math.isfinite(self.result.budget):
             return self.result.budget if self.certified(self.result.budget) > 0 else 0.0
-        half, low, high = self.certified(0.0) / 2, 0.0, 20 * self.result.sigma
-        for _ in range(60):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.certified(middle) > half > 0 else (low, middle)
-        return low
+        return super().reach()
 
     @override
     def objective(self, device: torch.device) -> SmoothedObjective:
@@ -175,6 +149,4 @@ def _rank(count: int, probability: float) -> int:
 
 @quantities_of.register
 def _(result: PercentileResult, certificate: str) -> Iterator[Quantity]:
-    for level, claim in claims_of(result):
-        for upwards in (False, True):
-            yield PercentileQuantity(certificate, result, level, claim.number, upwards)
+    return PercentileQuantity.of(result, certificate)
