@@ -43,9 +43,20 @@ class Number(Settings, Frozen, ABC):
         Returns:
             Floats ``[b]``; NaN where a map has no such number.
         """
-        maps = maps.to(torch.promote_types(maps.dtype, torch.float32))  # sums of many pixels need more than 8 bits
         low, high = (extreme(maps.detach().flatten(1), 1) for extreme in (torch.amin, torch.amax))
-        has_number = torch.isfinite(low) & torch.isfinite(high) & (high > low)  # NaN goes through both
+        return self.of(maps, torch.isfinite(low) & torch.isfinite(high) & (high > low))  # NaN goes through both
+
+    def of(self, maps: Tensor, has_number: Tensor) -> Tensor:
+        """The number of each map, where it is known which maps have one.
+
+        Args:
+            maps: Maps ``[b, H, W]``.
+            has_number: Whether a map is finite and not constant, bool ``[b]``.
+
+        Returns:
+            Floats ``[b]``; NaN where a map has no such number.
+        """
+        maps = maps.to(torch.promote_types(maps.dtype, torch.float32))  # sums of many pixels need more than 8 bits
         if maps.device.type == "cpu" and bool(has_number.all()):  # an accelerator would wait for the answer
             return self.values(maps)
         return torch.where(has_number, self.values(torch.where(has_number[:, None, None], maps, 0)), torch.nan)

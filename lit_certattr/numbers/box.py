@@ -1,6 +1,7 @@
 """A box in relative coordinates: the same part of the image at every size of the maps."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -43,12 +44,10 @@ class Box(Mask):
     @override
     def mask(self, map_shape: Sequence[int]) -> Tensor:
         height, width = map_shape
-        rows = (torch.arange(height, dtype=torch.float64) + 0.5) / height
-        columns = (torch.arange(width, dtype=torch.float64) + 0.5) / width
-        mask = ((rows >= self.top) & (rows < self.bottom))[:, None] & ((columns >= self.left) & (columns < self.right))
+        mask = _mask(self.top, self.left, self.bottom, self.right, height, width)
         if not bool(mask.any()):
             raise InputError(f"{self!r} holds no pixel of a map of {height} x {width}: make the box larger")
-        return mask
+        return mask.clone()
 
     @override
     def in_words(self) -> str:
@@ -56,3 +55,11 @@ class Box(Mask):
             f"the box from {self.top:g} to {self.bottom:g} of the height and from {self.left:g} to {self.right:g} of "
             "the width"
         )
+
+
+@lru_cache(maxsize=32)
+def _mask(top: float, left: float, bottom: float, right: float, height: int, width: int) -> Tensor:
+    """Kept, since it is asked for with every block of maps."""
+    rows = (torch.arange(height, dtype=torch.float64) + 0.5) / height
+    columns = (torch.arange(width, dtype=torch.float64) + 0.5) / width
+    return ((rows >= top) & (rows < bottom))[:, None] & ((columns >= left) & (columns < right))

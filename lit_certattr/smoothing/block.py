@@ -60,15 +60,21 @@ class MapBlock:
         return self._finite[0]
 
     @cached_property
-    def _finite(self) -> tuple[Tensor, Tensor]:
-        """The maps with zeros in place of those that are not finite, and which are, boolean ``[b]``."""
+    def _finite(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The maps with zeros in place of those that are not finite; which are, and of these which are not constant."""
         maps = self._source.maps if isinstance(self._source, Draw) else self._source
         flat = flatten_maps(maps)
         low, high = flat.amin(1), flat.amax(1)  # NaN goes through both; aminmax takes twenty times as long
         valid = torch.isfinite(low) & torch.isfinite(high)
+        varies = valid & (high > low)
         if sparsify.values_are_free(maps) and bool(valid.all()):
-            return maps, valid
-        return torch.where(valid.view(-1, 1, 1), maps, 0), valid
+            return maps, valid, varies
+        return torch.where(valid.view(-1, 1, 1), maps, 0), valid, varies
+
+    @property
+    def varies(self) -> Tensor:
+        """Whether a map is finite and not constant, bool ``[b]``: then it has a largest pixel and numbers."""
+        return self._finite[2]
 
     @property
     def draw(self) -> Draw:
