@@ -13,6 +13,7 @@ from lit_certattr.cli.words import TRAINER, add_trainer_words
 from lit_certattr.jobs import Plan, plan
 from lit_certattr.jobs.trainer import is_first_process
 from lit_certattr.reports.plan_figure import panels
+from lit_certattr.statistics.rounding import fixed_at_least
 
 PLAN_HELP = """Try several noise levels on a few images, and name a sensible one, before a long run.
 
@@ -67,7 +68,8 @@ def _print(found: Plan) -> None:
         for trial in own:
             table.add_column(f"{trial.sigma:g}", no_wrap=True, justify="right")
         for name, title in panels(own).items():
-            table.add_row(title, *(f"{trial.certified.get(name, getattr(trial, name, 0.0)):.3f}" for trial in own))
+            values = [trial.certified.get(name, getattr(trial, name, 0.0)) for trial in own]
+            table.add_row(title, *map(fixed_at_least, values))  # certified numbers are never rounded up
         console.print(table)
     console.print("\n".join(found.advice()), markup=False)
     if found.path is not None:
