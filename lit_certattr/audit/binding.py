@@ -11,6 +11,7 @@ from lit_certattr.audit.finding import Finding, position, show
 from lit_certattr.audit.recorded import MAX_SAMPLES, Recorded, is_known_method, is_region_map, sampling_fields
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.capabilities import CountsMasks, CountsPredictions, Rederivable
+from lit_certattr.certification import NOISY_MAJORITY
 from lit_certattr.data import NO_LABEL
 from lit_certattr.errors import InputError
 from lit_certattr.records.run_directory import Record
@@ -115,6 +116,10 @@ def _sampling_faults(
     """Each field of ``sampling`` that disagrees with the settings or the image."""
     held = dict(record.results[name].sampling)
     held.pop("looks", None)  # bound to the shares of alpha, elsewhere
+    if settings.get("targets") == NOISY_MAJORITY:
+        votes, most = held.pop("class_votes", None), settings.get("class_samples")
+        if not isinstance(votes, int) or isinstance(votes, bool) or not (isinstance(most, int) and 1 <= votes <= most):
+            yield "class_votes", show(votes), f"a number in 1..{show(most)}"
     expected = dict(sampling_fields(settings, recorded, name, record.id, record.facts))
     partition = record.results[name].partition
     expected |= record.results[name].places()
@@ -184,6 +189,7 @@ def together_faults(record: Record, recorded: Recorded) -> Iterator[Finding]:
         yield from agree("num_samples", name, result.num_samples)
         predicted = result.num_predicted, result.num_predictions, result.num_extra_passes
         yield from agree("predicted noisy copies", name, predicted)
+        yield from agree("class_votes", name, result.sampling.get("class_votes"))
         if isinstance(result, CountsPredictions) and result.num_predictions:
             expected = result.num_predicted, result.num_predictions
             if (int(result.votes[0]), result.num_samples) != expected:

@@ -28,7 +28,7 @@ _SETTINGS = (
     "structure",
     "images",
 )
-_OPTIONAL = ("stopping", "look_shares", "fold_batch_norm", "explained", "sources", "states")
+_OPTIONAL = ("stopping", "look_shares", "fold_batch_norm", "class_samples", "explained", "sources", "states")
 PAGE = ("radii", "max_panels")
 """Settings that only influence the table and the page."""
 MAX_LIST = 1000

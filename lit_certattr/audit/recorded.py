@@ -13,7 +13,7 @@ from lit_certattr.audit.consistency import MAX_LIST
 from lit_certattr.audit.finding import show
 from lit_certattr.certificates import Certificate
 from lit_certattr.certificates.discovery import class_named
-from lit_certattr.certification import LOOK_SHARES, Certifier, Look, StoppingRule
+from lit_certattr.certification import LOOK_SHARES, NOISY_MAJORITY, Certifier, Look, StoppingRule
 from lit_certattr.certification.looks import possible_looks
 from lit_certattr.errors import InputError
 from lit_certattr.preflight import CHECKS
@@ -33,7 +33,7 @@ _ARITHMETIC = {
     "16-mixed": "float32, autocast float16",
     "bf16-mixed": "float32, autocast bfloat16",
 }
-_TARGET_RULE = {"predicted": "predicted", "label": "given"}
+_TARGET_RULE = {"predicted": "predicted", "label": "given", NOISY_MAJORITY: NOISY_MAJORITY}
 _COPIED = (
     "attribution",
     "noise",
@@ -44,6 +44,7 @@ _COPIED = (
     "stopping",
     "look_shares",
     "fold_batch_norm",
+    "class_samples",
     "explained",
     "device",
     "threads",
@@ -214,7 +215,8 @@ def read_settings(settings: Mapping[str, Any]) -> tuple[Recorded | None, list[st
     if faults:
         return None, faults
     if settings.get("targets") not in _TARGET_RULE:
-        faults.append(f"targets must be predicted or label, got {show(settings.get('targets'))}")
+        faults.append(f"targets must be one of {', '.join(_TARGET_RULE)}, got {show(settings.get('targets'))}")
+    faults += _class_samples_faults(settings)
     if settings.get("precision") not in _ARITHMETIC:
         faults.append(f"precision must be one of {', '.join(_ARITHMETIC)}, got {show(settings.get('precision'))}")
     rule, may_stop = settings.get("look_shares"), bool(settings.get("stopping"))
@@ -223,10 +225,20 @@ def read_settings(settings: Mapping[str, Any]) -> tuple[Recorded | None, list[st
     return Recorded(law, known, count, may_stop, rule is not None, named), faults
 
 
+def _class_samples_faults(settings: Mapping[str, Any]) -> Iterator[str]:
+    """The number of copies that choose the class is there if and only if their majority is the class."""
+    count = settings.get("class_samples")
+    if settings.get("targets") != NOISY_MAJORITY:
+        if count is not None:
+            yield f"class_samples: the explained class is not chosen by noisy copies, got {show(count)}"
+    elif not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_SAMPLES:
+        yield f"class_samples must be a number in 1..{MAX_SAMPLES:,}, got {show(count)}"
+
+
 def sampling_fields(
     settings: Mapping[str, Any], recorded: Recorded, name: str, image_id: str, facts: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any]]:
-    """The fields of ``sampling`` that a certificate must contain, except the looks.
+    """The fields of ``sampling`` that a certificate must contain, except the looks and the votes for its class.
 
     Args:
         settings: The settings in ``provenance.json``.
@@ -248,6 +260,8 @@ def sampling_fields(
     yield "precision", _ARITHMETIC.get(str(settings.get("precision")))
     if recorded.noise is not None:
         yield "generator", recorded.noise.generator(stream_of(str(settings.get("device"))))
+        if settings.get("targets") == NOISY_MAJORITY:
+            yield "class_generator", recorded.noise.generator(stream_of("cpu"))
     method = str(settings.get("attribution"))
     if is_known_method(method) and (rule := _class_rule(method)) is not None:
         yield "class_rule", rule

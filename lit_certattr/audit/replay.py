@@ -46,6 +46,7 @@ def replay_faults(stored: Result, again: Result, exact: bool) -> Iterator[Findin
         exact: Whether every bit must be equal. If not, counts may differ by 2 % of the samples, since a pixel near the
             threshold of a map may change its side, and 2 % of all other numbers by more than 2 % of the largest.
     """
+    yield from _majority_faults(stored.sampling, again.sampling, exact)
     if not stored.num_predictions:  # a run of an older version
         again = attrs.evolve(again, num_predictions=0, num_predicted=0, num_extra_passes=0)
     if exact:
@@ -70,6 +71,18 @@ def replay_faults(stored: Result, again: Result, exact: bool) -> Iterator[Findin
             both = [value if isinstance(value, tuple) else (value,) for value in (one, two)]
             if any(abs(a - b) > TOLERANCE for a, b in zip(*both, strict=True)):
                 yield Finding("", field.name, show(one), show(two))
+
+
+def _majority_faults(stored: Mapping[str, Any], again: Mapping[str, Any], exact: bool) -> Iterator[Finding]:
+    """Compare the class that most noisy copies are predicted as, and its votes."""
+    if (votes := again.get("class_votes")) is None:
+        return
+    if stored.get("target") != again["target"]:
+        yield Finding("", "explained class", show(stored.get("target")), f"{again['target']} (the noisy majority)")
+        return
+    held, slack = stored.get("class_votes"), 0 if exact else max(2, TOLERANCE * again["class_samples"])
+    if not isinstance(held, int) or abs(held - votes) > slack:
+        yield Finding("", "class_votes", show(held), str(votes))
 
 
 def _close(one: Tensor, two: Tensor, slack: float) -> bool:

@@ -27,6 +27,7 @@ from lit_certattr.errors import InputError
 from lit_certattr.metrics import NoisyAccuracy, metrics_for
 from lit_certattr.models import without_denoiser
 from lit_certattr.modules import Targets
+from lit_certattr.modules.certification import given_targets
 from lit_certattr.preflight import check_network, logits_of
 from lit_certattr.records.table import rows
 from lit_certattr.reports import image_panel
@@ -92,7 +93,8 @@ class CertificationCallback(Callback):
         num_images: Number of images; one in a ``fast_dev_run``.
         every_n_epochs: Certify in epochs 0, n, 2n, ... of ``fit``.
         radii: Radii at which shares are logged, in pixel l2 units.
-        targets: The explained class: ``"predicted"`` for the clean image, or the image's ``"label"``.
+        targets: The explained class: ``"predicted"`` for the clean image, the image's ``"label"``, or the
+            ``"noisy_majority"``: the class that most of ``certifier.class_samples`` noisy copies are predicted as.
         num_panels: Number of images that are drawn, at most 16; with several processes, images of the first process.
 
     Raises:
@@ -246,7 +248,7 @@ class CertificationCallback(Callback):
         with sampling_progress(trainer, total) as on_block:
             for sample in own:
                 image = self._on_device(trainer, pl_module, sample.image)
-                label = None if self.targets == "predicted" else [sample.label]
+                label = given_targets(self.targets, torch.tensor([sample.label]))
                 ids = None if sample.id is None else [sample.id]
                 results = self.certifier(net, image, label, ids, on_block)[0]
                 certified.append((sample, results))

@@ -15,6 +15,7 @@ from lit_certattr.callbacks.result_writer import clean_answers
 from lit_certattr.certification import Certifier, Look, StoppingRule
 from lit_certattr.data import Sample
 from lit_certattr.modules import CertificationModule
+from lit_certattr.modules.certification import given_targets
 from lit_certattr.records.run_directory import RunDirectory
 
 
@@ -83,7 +84,7 @@ class Replay(Callback):
         drawn = next(iter(record.results.values())).num_samples
         self.certifier.stopping = (_At(drawn),) if self.certifier.stopping else ()
         image, target = batch.image[index], int(record.facts["target"])
-        given = [target] if module.targets == "label" else None
+        given = given_targets(module.targets, torch.tensor([target]))
         with trainer.precision_plugin.predict_step_context():
             (again,) = self.certifier(module.network, image[None], given, [image_id])
         for key, result in again.items():

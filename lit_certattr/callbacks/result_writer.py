@@ -105,8 +105,9 @@ class ResultWriter(JobWriter):
         self, trainer: Trainer, module: CertificationModule, batch: Sample, index: int, results: dict[str, Result]
     ) -> None:
         image = batch.image[index]
-        self._drawn += next(iter(results.values())).num_samples
-        target = int(next(iter(results.values())).sampling["target"])
+        result = next(iter(results.values()))
+        self._drawn += result.num_samples + result.sampling.get("class_samples", 0)
+        target = int(result.sampling["target"])
         prediction, clean_map = clean_answers(trainer, module, image, target, str(batch.id[index]))
         facts: dict[str, Any] = {"label": int(torch.as_tensor(batch.target)[index]), "prediction": prediction}
         facts |= {"target": target}

@@ -34,8 +34,8 @@ class PredictionCertificate(Certificate):
     Proof: :func:`~lit_certattr.statistics.shift` for the indicators of A and of B; half-spaces attain both. ∎
 
     **Assumptions.** Gaussian noise, one fixed function of each image, a class that does not depend on the samples: the
-    prediction for the clean image, or the label. Ties and logits that are not finite are in neither set, so they count
-    against the class from below and for it from above.
+    prediction for the clean image, the label, or the majority of other noisy copies. Ties and logits that are not
+    finite are in neither set, so they count against the class from below and for it from above.
 
     **From samples.** Exact binomial bounds of both shares, at :math:`\alpha/2` each, so everything holds at once at
     :math:`\alpha`. The samples are those of the other certificates of the run, whose statements hold together with this

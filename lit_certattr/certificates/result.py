@@ -17,6 +17,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from lit_certattr.certificates.discovery import SameName, class_named
+from lit_certattr.certificates.majority import majority_in_words
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import DAMAGE, check_tensors
 from lit_certattr.files.whole_file import write_whole
@@ -164,10 +165,16 @@ class Result(ABC):
         return f"{regions}With probability at least {confidence(self.alpha)}"
 
     def noise_in_words(self) -> str:
-        """The noise in words, the perturbed images that it covers if it does not cover all, and what is explained."""
+        """The noise in words, the perturbed images that it covers if it does not cover all, and what is explained.
+
+        What is explained is said if it is not simply the network, and the class that it predicts for the clean image
+        or that the user gave.
+        """
         grid = " (perturbed images of whole grey levels)" if self.noise == "DiscreteGaussianNoise" else ""
-        explained = self.sampling.get("explained")
-        part = "" if explained is None else f" (it explains {explained})"
+        explained = [self.sampling["explained"]] if "explained" in self.sampling else []
+        if (majority := majority_in_words(self.sampling)) is not None and "class_rule" not in self.sampling:
+            explained.append(f"class {self.sampling.get('target')}: {majority}")
+        part = f" (it explains {', and '.join(explained)})" if explained else ""
         return f"{self.noise} with sigma = {exact(self.sigma)}{grid}{part}"
 
     def _stored(self) -> tuple[str, dict[str, Any]]:

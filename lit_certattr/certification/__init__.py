@@ -2,6 +2,7 @@
 
 from lit_certattr.certification.certifier import Certifier
 from lit_certattr.certification.defaults import certify
+from lit_certattr.certification.noisy_majority import NOISY_MAJORITY
 from lit_certattr.certification.stopping import (
     LOOK_SHARES,
     AllDecided,
@@ -14,6 +15,7 @@ from lit_certattr.certification.stopping import (
 
 __all__ = [
     "LOOK_SHARES",
+    "NOISY_MAJORITY",
     "AllDecided",
     "Certifier",
     "Futility",

@@ -14,6 +14,7 @@ from lit_certattr.certificates import Accumulator, Certificate, Result
 from lit_certattr.certification.facts import facts_to_share, precision
 from lit_certattr.certification.looks import check_sample_size, possible_looks
 from lit_certattr.certification.named import named_certificates
+from lit_certattr.certification.noisy_majority import NOISY_MAJORITY, Majority, noisy_majority
 from lit_certattr.certification.noisy_predictions import NoisyPredictions
 from lit_certattr.certification.sampling import MemoryFormat, Sampler
 from lit_certattr.certification.share import Share
@@ -44,6 +45,7 @@ from lit_certattr.smoothing import (
     content_id,
     normal_stream,
 )
+from lit_certattr.smoothing.normals import stream_of
 from lit_certattr.statistics import look_share
 
 _MOST_SAMPLES = 2**31 - 1  # votes are counted in 32 bits
@@ -82,6 +84,13 @@ class Certifier:
             the others share the rest equally, so all statements stay valid for every rule
             (:mod:`lit_certattr.certification.stopping`), and a pixel needs a few more votes than with a fixed number
             of samples. Without rules: exactly ``num_samples``, with all of alpha.
+        class_samples: Noisy copies whose majority is the explained class, where this is asked for
+            (``targets="noisy_majority"``): one forward pass each, besides the samples of the certificates. Their noise
+            is independent of that of the samples, so the class is fixed before the certificates see any noise.
+
+    Attributes:
+        class_seed: Seed of the noise by which ``targets="noisy_majority"`` chooses the class; ``None`` for ``seed``.
+            An audit with fresh noise chooses the class of a run again with the seed of the run.
 
     Raises:
         InputError: If a number is out of range, two certificates share a name, or a certificate does not cover the
@@ -109,6 +118,7 @@ class Certifier:
         memory_format: MemoryFormat = "channels_last",
         stopping: Sequence[StoppingRule] = (),
         fold_batch_norm: bool = False,
+        class_samples: int = 100,
     ) -> None:
         attribution = as_method(attribution)
         instance("noise", noise, Noise, "GaussianNoise(sigma=0.25)")
@@ -131,6 +141,8 @@ class Certifier:
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, whole_number("seed", seed)
         self.memory_format: MemoryFormat = memory_format
         self.fold_batch_norm = fold_batch_norm
+        self.class_samples = whole_number("class_samples", class_samples, least=1)
+        self.class_seed: int | None = None
         self.stopping = several("stopping", stopping, "[Futility()]")
         for rule in self.stopping:
             rule.check(named)
@@ -170,7 +182,7 @@ class Certifier:
         self,
         model: nn.Module,
         images: Tensor,
-        targets: Tensor | Sequence[int] | None = None,
+        targets: Tensor | Sequence[int] | Literal["noisy_majority"] | None = None,
         ids: Sequence[str] | None = None,
         on_block: Callable[[int], None] | None = None,
     ) -> list[dict[str, Result]]:
@@ -183,7 +195,9 @@ class Certifier:
             model: Network from images in [0, 1] to logits ``[B, num_classes]``.
             images: Images ``[B, C, H, W]`` in [0, 1], finite, on the network's device.
             targets: Class to explain for each image, ``[B]``; ``None`` takes the network's prediction for the
-                clean image. The class is fixed before sampling, and recorded.
+                clean image (of a :class:`~lit_certattr.models.Denoised` network: the classifier's), and
+                ``"noisy_majority"`` the class that most of ``class_samples`` noisy copies are predicted as. The class
+                is fixed before sampling, and recorded.
             ids: Stable id of each image, which determines its noise; ``None`` uses a hash of the pixels.
             on_block: Called with the number of samples of each finished block, for a progress bar.
 
@@ -198,7 +212,8 @@ class Certifier:
         own, given = Share.of_this_process(self.certificates), model
         with own.in_step() as step, torch.inference_mode(False), torch.no_grad(), frozen(check_network(model)):
             images = check_images(images, ids)
-            labels = None if targets is None else check_targets(targets, len(images))
+            majority = isinstance(targets, str) and targets == NOISY_MAJORITY
+            labels = None if majority or targets is None else check_targets(targets, len(images))
             names = [f"image {index}" for index in range(len(images))] if ids is None else [f"image {i}" for i in ids]
             if self.fold_batch_norm:  # folding runs the network, and could not name what is wrong with it
                 logits_of(model, images[:1], names[0])
@@ -213,9 +228,12 @@ class Certifier:
                 logits_of(model, images[:1], names[0])
             classes = [int(one.argmax()) for one in logits] if labels is None else labels
             check_classes(classes, logits[0].shape[1])
-            rule = "predicted" if targets is None else "given"
             placed = [self.placed(image, image_id) for image, image_id in zip(images, ids, strict=True)]
             map_shape = placed[0].preflight(model, images[:1], classes[0], ids[0], names[0]).map_shape
+            rules: list[dict[str, Any]] = [{"target_rule": "predicted" if targets is None else "given"}] * len(images)
+            if majority:
+                chosen = [self._majority(model, *one) for one in zip(images, ids, names, strict=True)]
+                classes, rules = [one.target for one in chosen], [self._majority_rule(one) for one in chosen]
             watches = []
             for one, image, label, name in zip(placed, images.split(1), classes, names, strict=True):
                 if one.attribution.partition is not None:  # each image has as many regions as it has
@@ -235,8 +253,24 @@ class Certifier:
             step.agree(lambda: self._facts_to_share(given, images, classes, ids) | places)
             return [
                 one._certify(own, model, image, label, image_id, rule, watch, on_block)
-                for one, image, label, image_id, watch in zip(placed, images, classes, ids, watches, strict=True)
+                for one, image, label, image_id, rule, watch in zip(
+                    placed, images, classes, ids, rules, watches, strict=True
+                )
             ]
+
+    def _majority(self, model: nn.Module, image: Tensor, image_id: str, name: str) -> Majority:
+        seed = self.seed if self.class_seed is None else self.class_seed
+        sampler = attrs.evolve(self._sampler, seed=seed)
+        return noisy_majority(model, sampler, image, image_id, self.class_samples, name)
+
+    def _majority_rule(self, chosen: Majority) -> dict[str, Any]:
+        """How the class was chosen, as every result records it."""
+        return {
+            "target_rule": NOISY_MAJORITY,
+            "class_samples": self.class_samples,
+            "class_votes": chosen.votes,
+            "class_generator": self.noise.generator(stream_of("cpu")),
+        }
 
     def placed(self, image: Tensor, image_id: str) -> "Certifier":
         """The certifier for one image: what the clean image or its id fixes is fixed, before anything is sampled.
@@ -342,7 +376,7 @@ class Certifier:
         image: Tensor,
         target: int,
         image_id: str,
-        rule: str,
+        rule: Mapping[str, Any],
         watch: Watch,
         on_block: Callable[[int], None] | None,
     ) -> dict[str, Result]:
@@ -378,7 +412,7 @@ class Certifier:
         sampling = self._own_settings() | {
             "image_id": image_id,
             "target": target,
-            "target_rule": rule,
+            **rule,
             "device": image.device.type,
             "generator": self._generator(image, image_id),
             "precision": precision(model, image),

@@ -1,6 +1,7 @@
 """The default certificates of one image, in one line."""
 
 import logging
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 def certify(
     model: nn.Module,
     image: Tensor,
-    target: int | None = None,
+    target: int | Literal["noisy_majority"] | None = None,
     *,
     sigma: float = 0.25,
     num_samples: int = 1000,
@@ -32,7 +33,8 @@ def certify(
     Args:
         model: Network from images in [0, 1] to logits.
         image: Image ``[C, H, W]`` in [0, 1].
-        target: Class to explain; ``None`` takes the predicted one.
+        target: Class to explain; ``None`` takes the one that is predicted for the clean image, and
+            ``"noisy_majority"`` the one that most of 100 other noisy copies are predicted as.
         sigma: Standard deviation of the Gaussian noise, in pixel units.
         num_samples: Noisy samples.
         batch_size: Samples evaluated at once.
@@ -55,7 +57,7 @@ def certify(
         batch_size=batch_size,
         seed=seed,
     )
-    (results,) = certifier(model, check_one_image(image), None if target is None else [target])
+    (results,) = certifier(model, check_one_image(image), target if target is None or isinstance(target, str) else [target])
     if line := warning([results["pixel"].noisy_accuracy]):
         log.warning(line)
     return results

@@ -88,6 +88,15 @@ class Sampler:
             yield MapBlock(draw, start, uniform_levels(self.seed, image_id, start, len(images)))
             start += len(images)
 
+    def predict(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Logits ``[b, num_classes]`` of noisy copies, from a forward pass of their own, without a graph.
+
+        Args:
+            model: The network that is certified, in eval mode.
+            images: Images ``[b, C, H, W]``.
+        """
+        return self._what_fits(predict)(model, images, torch.zeros(len(images), dtype=torch.int64))
+
     def _what_fits(self, function: Explain) -> Explain:
         """The function itself; with ``batch_size="auto"``, applied to parts of a batch that fit into memory."""
         if self.batch_size != "auto":

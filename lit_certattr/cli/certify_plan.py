@@ -1,6 +1,7 @@
 """``certify.py plan``: which noise level suits a network, on a handful of images."""
 
 import sys
+from typing import Any
 
 from jsonargparse import Namespace
 from rich.console import Console
@@ -32,6 +33,10 @@ plan.csv and plan.png are written to the output directory of the run with _plan 
 runs/certify/photographs_plan for the first example."""
 
 
+_OF_A_RUN = ("max_panels", "logger")
+"""Settings of ``certify.py run`` that a plan does not use."""
+
+
 def add_plan_arguments(parser: OneLineParser) -> None:
     """Declare the settings of ``certify.py plan``.
 
@@ -41,6 +46,8 @@ def add_plan_arguments(parser: OneLineParser) -> None:
     parser.add_argument("--config", action="config", help="YAML file of settings; may be given several times.")
     parser.add_class_arguments(Certifier, "certifier", help="Method, noise law and certificates")
     parser.add_function_arguments(plan, as_group=False, skip={"certifier", "progress"})
+    for name in _OF_A_RUN:
+        parser.add_argument(f"--{name}", type=Any, help="Not used: a plan takes the configuration of a run as it is.")
     add_trainer_words(parser)
 
 
@@ -54,6 +61,8 @@ def plan_from_config(parser: OneLineParser, config: Namespace) -> None:
     name_output(config, "runs/certify")
     config.output = f"{config.output.rstrip('/')}_plan"  # the configuration is that of a run, and so is its output
     apply_short_options(config, TRAINER)
+    for name in _OF_A_RUN:
+        config.pop(name)
     parts = build_parts(parser, config)
     found = plan(**{name: value for name, value in parts.items() if name != "config"})
     if is_first_process():

@@ -51,7 +51,7 @@ def check_run(
         network: The network, in eval mode.
         data: The data set, after ``setup``.
         samples: The images of the data set to certify.
-        targets: The explained class: ``"predicted"`` or ``"label"``.
+        targets: The explained class: ``"predicted"``, ``"label"`` or ``"noisy_majority"``.
         class_indices: See :func:`~lit_certattr.preflight.match_classes`.
 
     Raises:

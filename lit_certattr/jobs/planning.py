@@ -18,7 +18,7 @@ from lit_certattr.attribution import frozen
 from lit_certattr.certificates import PixelCertificate, Result
 from lit_certattr.certificates.capabilities import HasSmoothedMap
 from lit_certattr.certificates.noisy_accuracy import LOW
-from lit_certattr.certification import Certifier
+from lit_certattr.certification import NOISY_MAJORITY, Certifier
 from lit_certattr.certification.trial import Trial
 from lit_certattr.data import ImageDataModule, Sample
 from lit_certattr.errors import InputError
@@ -139,7 +139,9 @@ def plan(
         network: Network from images in [0, 1] to logits. Not needed if the checkpoint names its network.
         checkpoint: Weights (.ckpt, .pt, .pth, .safetensors), loaded without running any code from the file. A
             checkpoint of ``train.py fit`` also rebuilds its network.
-        targets: The explained class: ``predicted`` for the clean image, or the ``label`` of the image.
+        targets: The explained class: ``predicted`` for the clean image, or the ``label`` of the image. Not the
+            ``noisy_majority``: that class may be another one at each level, and a network may agree with itself about
+            a class that it sees in noise alone.
         sigmas: Noise levels, in units of pixels in [0, 1].
         radii: Radii at which the certificates are compared, in pixel l2 units.
         agreement_k: Share of the pixels whose agreement with the clean map is measured.
@@ -170,6 +172,11 @@ def plan(
         raise InputError(f"agreement_k must be a share of the pixels between 0 and 1, got {agreement_k}")
     if trainer.precision != "32-true":
         raise InputError(f"a plan is made in precision 32-true, got {trainer.precision}: certify some images with run")
+    if targets == NOISY_MAJORITY:
+        raise InputError(
+            "a plan compares noise levels for one class, but the noisy majority may be another class at each level: "
+            "use --targets=predicted or --targets=label here, and noisy_majority in the run"
+        )
     path = None if output is None else _free(Path(output), overwrite)
     certifier = with_samples(certifier, whole_number("num_samples", num_samples, least=1), seed)
     certifier.certificates = {**certifier.certificates, _VOTES: PixelCertificate([agreement_k])}

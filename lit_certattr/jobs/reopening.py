@@ -35,6 +35,7 @@ _FUNCTION = (
     "sources",
     "states",
     "targets",
+    "class_samples",
     "precision",
     "structure",
     "network",

@@ -59,7 +59,9 @@ def run(
         network: Network from images in [0, 1] to logits. Not needed if the checkpoint names its network.
         checkpoint: Weights (.ckpt, .pt, .pth, .safetensors), loaded without running any code from the file. A
             checkpoint of ``train.py fit`` also rebuilds its network.
-        targets: The explained class: ``predicted`` for the clean image, or the ``label`` of the image.
+        targets: The explained class: ``predicted`` for the clean image, the ``label`` of the image, or the
+            ``noisy_majority``: the class that most of ``certifier.class_samples`` noisy copies are predicted as. Their
+            noise is independent of that of the certificates.
         output: Directory to write, or to resume. Default: ``runs/certify/<name of the last config file>``.
         overwrite: Delete an existing run in the directory and start again.
         num_samples: Noisy samples per image; replaces ``certifier.num_samples``.

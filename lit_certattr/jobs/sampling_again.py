@@ -104,6 +104,7 @@ def sample_again(
     again = Replay(run, parts.certifier, samples.ids, _REPLAYED if replay is None else replay, seed, parts.class_names)
     certifier = with_samples(parts.certifier, num_samples, seed)
     certifier.stopping = ()  # a fixed number, as the exact test needs
+    certifier.class_seed = settings["seed"]  # the same class; what is tested about it has other noise
     num_claims, untested = count_claims(run, samples.ids)
     if not num_claims:
         raise InputError(f"{run.path} contains no claim that fresh noise can test: nothing is certified")

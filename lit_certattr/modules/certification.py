@@ -4,16 +4,28 @@ from collections.abc import Collection, Mapping
 from typing import Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from typing_extensions import override
 
 from lit_certattr.certificates import Result
-from lit_certattr.certification import Certifier
+from lit_certattr.certification import NOISY_MAJORITY, Certifier
 from lit_certattr.data import NO_LABEL, Sample
 from lit_certattr.errors import InputError
 from lit_certattr.modules.image import ImageModule
 
-Targets = Literal["predicted", "label"]
+Targets = Literal["predicted", "label", "noisy_majority"]
+
+
+def given_targets(targets: Targets, labels: Tensor) -> Tensor | Literal["noisy_majority"] | None:
+    """The classes that a :class:`~lit_certattr.certification.Certifier` is given.
+
+    Args:
+        targets: The rule.
+        labels: Labels of the images.
+    """
+    if targets == "label":
+        return labels
+    return NOISY_MAJORITY if targets == NOISY_MAJORITY else None
 
 
 class CertificationModule(ImageModule):
@@ -22,7 +34,8 @@ class CertificationModule(ImageModule):
     Args:
         network: Network from images in [0, 1] to logits; it is frozen and set to eval mode.
         certifier: What is certified, and how.
-        targets: The class that is explained: ``"predicted"`` on the clean image, or the image's ``"label"``.
+        targets: The class that is explained: ``"predicted"`` on the clean image, the image's ``"label"``, or the
+            ``"noisy_majority"``: the class that most of ``certifier.class_samples`` noisy copies are predicted as.
         skip_ids: Ids of images that are done already.
 
     Attributes:
@@ -30,7 +43,7 @@ class CertificationModule(ImageModule):
         on_block: Called with the number of samples of each finished block, for a progress bar; ``None`` at first.
 
     Raises:
-        InputError: If ``targets`` is neither of the two, or a certificate would add the samples of several images.
+        InputError: If ``targets`` is none of the three, or a certificate would add the samples of several images.
 
     Example:
         >>> from lit_certattr.attribution import Gradient
@@ -55,7 +68,7 @@ class CertificationModule(ImageModule):
     ) -> None:
         super().__init__(network, skip_ids)
         if targets not in get_args(Targets):
-            raise InputError(f"targets must be 'predicted' or 'label', got {targets!r}")
+            raise InputError(f"targets must be one of {', '.join(get_args(Targets))}, got {targets!r}")
         certifier.check_images_apart()
         self.certifier = certifier
         self.targets: Targets = targets
@@ -92,11 +105,9 @@ class CertificationModule(ImageModule):
         if not chosen:
             return []
         ids = [batch.id[index] for index in chosen]
-        targets = None
-        if self.targets == "label":
-            targets = torch.as_tensor(batch.target)[chosen]
-            for label, image_id in zip(targets.tolist(), ids, strict=True):
-                if label == NO_LABEL:
-                    raise InputError(f"image {image_id} has no label; set targets: predicted to explain the prediction")
+        targets = given_targets(self.targets, torch.as_tensor(batch.target)[chosen])
+        for label, image_id in zip(targets, ids, strict=True) if isinstance(targets, Tensor) else ():
+            if label == NO_LABEL:
+                raise InputError(f"image {image_id} has no label; set targets: predicted to explain the prediction")
         results = self.certifier(self.network, batch.image[chosen], targets, ids, self.on_block)
         return list(zip(ids, results, strict=True))

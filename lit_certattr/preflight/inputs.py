@@ -134,7 +134,10 @@ def check_targets(targets: Any, num_images: int) -> list[int]:
     if isinstance(targets, str) or (
         isinstance(targets, Sequence) and any(isinstance(target, str) for target in targets)
     ):
-        raise InputError(f"targets must be class indices, got {targets!r:.80}: use class_names.index(name) for a name")
+        raise InputError(
+            f"targets must be class indices, got {targets!r:.80}: use class_names.index(name) for a name, or "
+            "'noisy_majority' for the class that most noisy copies are predicted as"
+        )
     try:
         numbers = torch.as_tensor(targets)
     except (TypeError, ValueError, RuntimeError, OverflowError):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lit_certattr.certification import Certifier
+from lit_certattr.certification import NOISY_MAJORITY, Certifier
 from lit_certattr.data import SampleSet
 from lit_certattr.models import explained_part, network_hash, probe, structure_hash
 
@@ -61,7 +61,7 @@ def run_settings(
         certifier: The certifier.
         network: The network.
         samples: The images.
-        targets: Rule that selects the explained class: ``"predicted"`` or ``"label"``.
+        targets: Rule that selects the explained class: ``"predicted"``, ``"label"`` or ``"noisy_majority"``.
         device: Kind of device, e.g. ``"cpu"``; the random generator of the noise depends on it.
         precision: The Trainer's precision.
     """
@@ -75,6 +75,7 @@ def run_settings(
         **({} if explained is None else {"explained": explained}),
         "certificates": certificates,
         "targets": targets,
+        **({"class_samples": certifier.class_samples} if targets == NOISY_MAJORITY else {}),
         "device": device,
         "precision": precision,
         "threads": torch.get_num_threads(),

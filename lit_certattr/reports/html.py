@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 from lit_certattr.certificates import Result, joint_statement
 from lit_certattr.certificates.capabilities import CountsPredictions, HasVerdicts, LabelsPixels
 from lit_certattr.certificates.guarded import in_order, presentation_of
+from lit_certattr.certificates.majority import majority_in_words
 from lit_certattr.certificates.noisy_accuracy import LOW, REMEDY
 from lit_certattr.certificates.presentation import Tile, percent, suffixes
+from lit_certattr.certification import NOISY_MAJORITY
 from lit_certattr.records.run_directory import Record, RunDirectory
 from lit_certattr.records.table import noisy_accuracies
 from lit_certattr.reports.figures import dataset_figure, image_panel
@@ -143,12 +145,23 @@ def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_
         "labels": any(isinstance(result, LabelsPixels) for result in results.values()),
         "verdicts": any(isinstance(result, HasVerdicts) for result in results.values()),
         "power": [note for result in results.values() for note in presentation_of(result).notes()],
-        "target_text": "The explained class is the label of each image."
-        if (provenance.get("settings") or {}).get("targets") == "label"
-        else "The explained class is the one that the network predicts for the clean image.",
+        "target_text": _target_text(provenance.get("settings") or {}),
         "facts": _facts(provenance),
         **scripts(),
     }
+
+
+def _target_text(settings: Mapping[str, Any]) -> str:
+    """How the explained class is chosen, in a sentence."""
+    if settings.get("targets") == "label":
+        return "The explained class is the label of each image."
+    if settings.get("targets") == NOISY_MAJORITY:
+        return (
+            f"The explained class is the majority of {settings.get('class_samples')} noisy predictions: the class that "
+            "most noisy copies are predicted as, of equal numbers the one with the smallest index. These copies cost "
+            "one forward pass each, and their noise is independent of that of the certificates."
+        )
+    return "The explained class is the one that the network predicts for the clean image."
 
 
 def _samples(result: Result, table: pa.Table) -> str:
@@ -265,6 +278,8 @@ def _panel(record: Record, png: str) -> dict[str, Any]:
     any_result = next(iter(record.results.values()))
     target = any_result.sampling.get("target")
     subtitle = f"explained class: {_class(facts, 'target', target)}"
+    if majority := majority_in_words(any_result.sampling):
+        subtitle = f"explains class {_class(facts, 'target', target)}: {majority}"
     predicted = facts.get("prediction")
     if predicted not in (None, target):
         subtitle += f", predicted: {_class(facts, 'prediction', predicted)}"

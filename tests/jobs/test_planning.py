@@ -143,6 +143,8 @@ def test_the_command_takes_the_configuration_of_a_run(tmp_path, capsys, monkeypa
         "  certificates: [{class_path: PixelCertificate, init_args: {top_k: [0.5]}}]\n"
         "  num_samples: 1000\n"
         "output: runs/digits\n"
+        "max_panels: 3\n"
+        "logger: {class_path: WandbLogger, init_args: {offline: true}}\n"
     )
     main(["plan", "--config=run.yaml", "--sigmas=[0.1,0.3]", "--num_samples=20", "--max_images=1", "--accelerator=cpu"])
     shown = capsys.readouterr().out

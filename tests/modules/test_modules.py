@@ -270,5 +270,5 @@ class TestCertificationModule:
         assert weight.is_contiguous(memory_format=torch.channels_last) == (memory_format == "channels_last")
 
     def test_unknown_rule_is_refused(self):
-        with pytest.raises(InputError, match="targets must be 'predicted' or 'label', got 'truth'"):
+        with pytest.raises(InputError, match="targets must be one of predicted, label, noisy_majority, got 'truth'"):
             CertificationModule(small_net(), certifier(), targets="truth")
