@@ -57,7 +57,9 @@ def certify(
         batch_size=batch_size,
         seed=seed,
     )
-    (results,) = certifier(model, check_one_image(image), target if target is None or isinstance(target, str) else [target])
+    (results,) = certifier(
+        model, check_one_image(image), target if target is None or isinstance(target, str) else [target]
+    )
     if line := warning([results["pixel"].noisy_accuracy]):
         log.warning(line)
     return results

@@ -125,7 +125,7 @@ def test_copies_without_a_class_do_not_vote(images):
             clean = (images >= 0).flatten(1).all(1) & (images <= 1).flatten(1).all(1)
             return torch.stack([images.flatten(1).sum(1), images.flatten(1).sum(1) + clean], 1)
 
-    with pytest.raises(InputError, match="image a: none of its 100 noisy copies is predicted as one class.*sigma"):
+    with pytest.raises(InputError, match=r"image a: none of its 100 noisy copies is predicted as one class.*sigma"):
         certifier()(Undecided(), images[:1], "noisy_majority", ["a"])
 
 
@@ -165,5 +165,5 @@ def test_numbers_of_copies_that_make_no_sense_are_refused(count):
 
 
 def test_another_word_is_no_rule(net, images):
-    with pytest.raises(InputError, match="targets must be class indices, got 'majority'.*noisy_majority"):
+    with pytest.raises(InputError, match=r"targets must be class indices, got 'majority'.*noisy_majority"):
         certifier()(net, images, "majority")
