@@ -250,7 +250,8 @@ class Certifier:
                 for one, image_id, shape in zip(placed, ids, shapes, strict=True)
                 for what, words in one._places(shape).items()
             }
-            step.agree(lambda: self._facts_to_share(given, images, classes, ids) | places)
+            fixed = {"class_samples": self.class_samples} if majority else {}
+            step.agree(lambda: self._facts_to_share(given, images, classes, ids) | places | fixed)
             return [
                 one._certify(own, model, image, label, image_id, rule, watch, on_block)
                 for one, image, label, image_id, rule, watch in zip(

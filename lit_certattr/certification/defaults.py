@@ -5,11 +5,11 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from lit_certattr.attribution import Gradient
+from lit_certattr.attribution import Gradient, frozen
 from lit_certattr.certificates import PixelCertificate, Result, TopKOverlapCertificate
 from lit_certattr.certificates.noisy_accuracy import warning
 from lit_certattr.certification.certifier import Certifier
-from lit_certattr.preflight import check_one_image
+from lit_certattr.preflight import check_one_image, denoiser_warning
 from lit_certattr.smoothing import GaussianNoise
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,8 @@ def certify(
     """Certify the gradient map of one image with the default certificates, in one line.
 
     It logs a warning if less than half of the noisy copies are predicted as the explained class
-    (:attr:`Result.noisy_accuracy <lit_certattr.certificates.Result.noisy_accuracy>`).
+    (:attr:`Result.noisy_accuracy <lit_certattr.certificates.Result.noisy_accuracy>`), and if a denoiser in front of the
+    network removes no noise.
 
     Args:
         model: Network from images in [0, 1] to logits.
@@ -60,6 +61,9 @@ def certify(
     (results,) = certifier(
         model, check_one_image(image), target if target is None or isinstance(target, str) else [target]
     )
-    if line := warning([results["pixel"].noisy_accuracy]):
-        log.warning(line)
+    with frozen(model):
+        lines = denoiser_warning(model, [image], certifier.noise), warning([results["pixel"].noisy_accuracy])
+    for line in lines:
+        if line is not None:
+            log.warning(line)
     return results

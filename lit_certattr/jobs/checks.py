@@ -16,10 +16,21 @@ from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.models import without_denoiser
 from lit_certattr.modules import Targets
-from lit_certattr.preflight import CHECKS, accuracy_warning, check_network, logits_of, match_classes
+from lit_certattr.preflight import (
+    CHECKS,
+    accuracy_warning,
+    check_network,
+    denoiser_warning,
+    logits_of,
+    match_classes,
+)
 from lit_certattr.regions import count_regions
 from lit_certattr.robustness.protocol import RobustnessProtocol
 from lit_certattr.smoothing import Noise
+
+
+_FEW = 4
+"""Images on which a denoiser is tried."""
 
 
 class Checked(NamedTuple):
@@ -74,15 +85,17 @@ def check_run(
         target = samples.targets[0] if targets == "label" else int(clean.argmax(1))
         certified = certifier.network(network, image[None])
         findings = certifier.preflight(certified, image[None], target, str(image_id), name)
-        warning = accuracy_warning(network, samples)
+        few = [samples[index].image for index in range(min(len(samples), _FEW))]
+        found = accuracy_warning(network, samples), denoiser_warning(network, few, certifier.noise)
     certifier.check_sample_size(findings.map_shape)
     _check_places(certifier, samples, findings.map_shape)
     if type(certifier.noise).check is not Noise.check:
         for image, _, image_id in (samples[index] for index in range(len(samples))):
             certifier.noise.check(image, str(image_id))
-    if warning is not None:
+    said = [warning for warning in found if warning is not None]
+    for warning in said:
         warnings.warn(warning, stacklevel=3)
-    record = {"checks": list(CHECKS), **attrs.asdict(findings), "warnings": [warning] if warning else []}
+    record = {"checks": list(CHECKS), **attrs.asdict(findings), "warnings": said}
     return Checked(samples, classes.names, record)
 
 

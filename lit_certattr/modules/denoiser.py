@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import MeanMetric
@@ -15,7 +16,7 @@ from lit_certattr.data import NO_LABEL, ImageDataModule, Sample, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.modules.training import TrainingModule
 from lit_certattr.modules.training_checks import check_loss, check_targets_fit, check_weights
-from lit_certattr.preflight import check_logits
+from lit_certattr.preflight import accuracy_warning, check_logits
 from lit_certattr.settings import instance, real_number, several
 from lit_certattr.smoothing import normal_stream
 
@@ -133,6 +134,16 @@ class DenoiserTraining(TrainingModule):
             self._check_images(images, f"the {kind} images", judged=kind != "training" or self.stability > 0)
             if self.network is not None and kind != "training":
                 self._check_labels(samples, images)
+            if kind == "validation":
+                self._warn_of_chance(samples)
+
+    def _warn_of_chance(self, samples: SampleSet) -> None:
+        if self.network is not None and (words := accuracy_warning(self.network, samples)) is not None:
+            rank_zero_warn(
+                f"{type(self.network).__name__} judges the denoiser, but {words}. If it has no weights yet, name the "
+                "trained one, e.g. --model.network lit_certattr.models.load_network "
+                "--model.network.init_args.path runs/digits/checkpoints/best.ckpt"
+            )
 
     def _check_images(self, images: Tensor, name: str, judged: bool) -> None:
         training = self.denoiser.training

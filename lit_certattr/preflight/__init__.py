@@ -6,6 +6,7 @@ random, or mixes the images of a batch, a map that is not finite, labels that do
 """
 
 from lit_certattr.preflight.classes import accuracy_warning, match_classes
+from lit_certattr.preflight.denoiser import denoiser_warning
 from lit_certattr.preflight.function import (
     CHECKS,
     Findings,
@@ -36,6 +37,7 @@ __all__ = [
     "check_score_function",
     "check_shape",
     "check_targets",
+    "denoiser_warning",
     "explain",
     "failures",
     "logits_of",

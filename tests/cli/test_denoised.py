@@ -1,6 +1,9 @@
 """A denoised network through the commands: certified, audited and attacked."""
 
+import contextlib
+import io
 import json
+import warnings
 
 import pytest
 import torch
@@ -36,8 +39,16 @@ def run(tmp_path_factory):
     save_file(SmallCNN(image_size=8).state_dict(), folder / "classifier.safetensors")
     (folder / "config.yaml").write_text(CONFIG.format(weights=folder / "denoiser.safetensors"))
     files = [f"--config={folder}/config.yaml", f"--checkpoint={folder}/classifier.safetensors"]
-    main(["run", *files, f"--output={folder}/run", "--accelerator=cpu"])
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()) as said:
+        warnings.filterwarnings("always", ".*removes no noise")
+        main(["run", *files, f"--output={folder}/run", "--accelerator=cpu"])
+    (folder / "stderr").write_text(said.getvalue())
     return folder / "run"
+
+
+def test_a_denoiser_with_random_weights_gets_a_warning_in_one_line(run):
+    (line,) = [line for line in (run.parent / "stderr").read_text().splitlines() if "warning: UNet" in line]
+    assert line.startswith("certify.py: warning: UNetDenoiser removes no noise of sigma = 0.25")
 
 
 def test_a_run_says_what_is_explained_and_stands_the_audit_and_the_attack(run):

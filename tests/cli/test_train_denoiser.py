@@ -110,12 +110,48 @@ def test_a_resumed_run_repeats_an_uninterrupted_one(workers, here, images, monke
     assert all(torch.equal(weights[name], weights_2[name]) for name in weights)
 
 
+def trained_judge() -> list[str]:
+    """Trains a classifier here, and names it as the judge."""
+    main(["fit", f"--config={CONFIGS / 'digits.yaml'}", *QUICK[:3], "--trainer.max_epochs=3"])
+    return [
+        "--model.network=lit_certattr.models.load_network",
+        "--model.network.path=runs/digits/checkpoints/last.ckpt",
+    ]
+
+
+@pytest.mark.slow
+def test_a_training_with_stability_resumes_exactly(here, monkeypatch):
+    last, judge = "runs/digits_denoiser/checkpoints/last.ckpt", trained_judge()
+    judge[1] = judge[1].replace("runs", str(here / "runs"))
+    found = []
+    for name, parts in (("whole", [3]), ("parts", [1, 3])):
+        (here / name).mkdir()
+        monkeypatch.chdir(here / name)
+        for number, epochs in enumerate(parts):
+            more = [f"--ckpt_path={last}"] if number else []
+            fit(DIGITS, *judge, "--model.stability=0.01", *more, epochs=epochs)
+        runs = ["digits_denoiser", "digits_denoiser/resumed"][: len(parts)]
+        names = ("train/loss", "val/psnr", "val/noisy_accuracy")
+        found.append([[row for run in runs for row in logged(run, metric)] for metric in names])
+    assert found[0] == found[1]
+    assert len(found[0][0]) == 9
+    assert found[0][2][-1][1] != found[0][2][0][1] or found[0][1][-1][1] != found[0][1][0][1]
+
+
+@pytest.mark.filterwarnings("default:.*judges the denoiser")
 def test_a_network_judges_and_its_weights_stay_out_of_the_checkpoint(here):
     fit(DIGITS, *JUDGE, "--model.stability=0.1")
     assert len(logged("digits_denoiser", "val/noisy_accuracy")) == 1
     assert len(logged("digits_denoiser", "val/noisy_accuracy_plain")) == 1
     state = torch.load("runs/digits_denoiser/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert all(name.startswith("denoiser.") for name in state)
+
+
+def test_a_trained_classifier_is_named_by_its_checkpoint(here, capsys):
+    fit(DIGITS, *trained_judge())
+    (accuracy,) = logged("digits_denoiser", "val/noisy_accuracy_plain")
+    assert float(accuracy[1]) > 0.5
+    assert "judges the denoiser" not in capsys.readouterr().err
 
 
 def test_testing_a_run(here):

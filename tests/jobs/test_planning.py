@@ -68,16 +68,17 @@ def test_a_denoised_network_is_tried_with_and_without(network):
         def forward(self, images):
             return images * 0 + 0.5
 
-    found = jobs.plan(
-        certifier(RegionMap(Gradient(), Grid(4))),
-        Digits(),
-        Denoised(Constant(), network),
-        sigmas=[0.1],
-        num_samples=20,
-        max_images=2,
-        trainer=CPU,
-        progress=False,
-    )
+    with pytest.warns(UserWarning, match="Constant removes no noise"):
+        found = jobs.plan(
+            certifier(RegionMap(Gradient(), Grid(4))),
+            Digits(),
+            Denoised(Constant(), network),
+            sigmas=[0.1],
+            num_samples=20,
+            max_images=2,
+            trainer=CPU,
+            progress=False,
+        )
     plain, denoised = found.trials
     assert (plain.network, denoised.network) == ("plain", "denoised")
     assert denoised.certified["pixel/fraction_k50_r0_10"] >= plain.certified["pixel/fraction_k50_r0_10"]

@@ -225,6 +225,17 @@ def test_what_does_not_fit_the_data_is_said_before_the_training(denoiser, settin
         DenoiserTraining(denoiser, **settings).check(data)
 
 
+def test_a_judge_that_is_no_better_than_chance_gets_a_warning_that_names_the_remedy():
+    torch.manual_seed(0)
+    data = Digits()
+    data.setup("fit")
+    with pytest.warns(
+        UserWarning, match=r"SmallCNN judges the denoiser, but only \d+ of .*models\.load_network"
+    ) as said:
+        DenoiserTraining(small(), network=SmallCNN(image_size=8)).check(data)
+    assert len(said) == 1
+
+
 def test_a_network_for_other_sizes_may_judge_larger_validation_images():
     data = Digits()
     data.setup("fit")
