@@ -28,7 +28,6 @@ from lit_certattr.regions import count_regions
 from lit_certattr.robustness.protocol import RobustnessProtocol
 from lit_certattr.smoothing import Noise
 
-
 _FEW = 4
 """Images on which a denoiser is tried."""
 
