@@ -95,9 +95,8 @@ def main() -> None:
     data.setup("test")
     assert data.test_set is not None
     found = list(rows(data.test_set))
-    print(
-        "| sigma | stability | PSNR | noisy accuracy of the named network | difference | of another network | difference |"
-    )
+    accuracies = ("noisy accuracy of the named network", "difference", "of another network", "difference")
+    print(f"| sigma | stability | PSNR | {' | '.join(accuracies)} |")
     print("|---|---|---|---|---|---|---|")
     for sigma in SIGMAS:
         own = {
