@@ -39,8 +39,14 @@ class Row(NamedTuple):
 
 def trained(module: TrainingModule, data: Digits) -> nn.Module:
     """The network of a module after its training."""
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = Trainer(max_epochs=EPOCHS, accelerator="cpu", enable_model_summary=False, **quiet)
+    trainer = Trainer(
+        max_epochs=EPOCHS,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
     trainer.fit(module, datamodule=data)
     return module.trained.eval()
 
