@@ -149,3 +149,63 @@ def test_the_explained_class_is_that_of_the_classifier_for_the_clean_image():
     assert int(network(image).argmax()) != int(classes[0])
     certifier = Certifier(Gradient(), GaussianNoise(0.25), [PixelCertificate([0.5])], num_samples=20)
     assert certifier(network, image)[0]["pixel"].sampling["target"] == int(classes[0])
+
+
+def coloured():
+    """A denoiser and a classifier with batch normalisation, for images in which the memory layout matters."""
+    torch.manual_seed(1)
+    denoiser = UNetDenoiser(channels=3, width=8, patch=2)
+    nn.init.normal_(denoiser.leave.weight, std=0.05)
+    layers = (nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 49, 5))
+    network = nn.Sequential(*layers)
+    network[1].running_mean.normal_()
+    network[1].running_var.uniform_(0.5, 2)
+    return denoiser.eval(), network.eval()
+
+
+@pytest.mark.parametrize(("layout", "fold"), [("channels_last", True), ("contiguous", False)])
+@pytest.mark.parametrize("explain_at", ["denoised", "image"])
+@pytest.mark.parametrize("precision", ["float32", "autocast", "bfloat16"])
+def test_votes_do_not_depend_on_the_batch_size(precision, explain_at, layout, fold):
+    network = Denoised(*coloured(), explain_at=explain_at)
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    if precision == "bfloat16":
+        network, image = network.to(torch.bfloat16), image.to(torch.bfloat16)
+    if layout == "channels_last":
+        network = network.to(memory_format=torch.channels_last)
+    found = []
+    for batch_size in (1, 7, 60):
+        certifier = Certifier(
+            Gradient(),
+            GaussianNoise(0.25),
+            [PixelCertificate([0.5, 0.1], alpha=0.05)],
+            num_samples=60,
+            batch_size=batch_size,
+            memory_format=layout,
+            fold_batch_norm=fold,
+        )
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "autocast"):
+            (results,) = certifier(network, image, "noisy_majority", ["a"])
+        found.append(results["pixel"])
+    expected = "bfloat16" if precision == "bfloat16" else "float32" + ", autocast bfloat16" * (precision == "autocast")
+    assert found[0].sampling["precision"] == expected
+    for other in found[1:]:
+        assert other.sampling["target"] == found[0].sampling["target"]
+        assert abs(other.sampling["class_votes"] - found[0].sampling["class_votes"]) <= 1
+        assert abs(other.num_predicted - found[0].num_predicted) <= 1
+        differ = (other.votes - found[0].votes).abs().sum()
+        assert int(differ) <= 1e-3 * int(found[0].votes.sum())  # a ReLU at its kink, which rounding switches
+
+
+@pytest.mark.parametrize("precision", ["float32", "autocast"])
+def test_a_folded_denoised_network_votes_like_the_given_one(precision):
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    votes = []
+    for fold in (False, True):
+        certifier = Certifier(
+            Gradient(), GaussianNoise(0.25), [PixelCertificate([0.5])], num_samples=60, fold_batch_norm=fold
+        )
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "autocast"):
+            votes.append(certifier(Denoised(*coloured()), image, [1], ["a"])[0]["pixel"].votes)
+    # In bfloat16 the folded weights are rounded: another explainer, which is recorded as such.
+    assert int((votes[0] - votes[1]).abs().sum()) <= (1e-3 if precision == "float32" else 0.1) * int(votes[0].sum())
