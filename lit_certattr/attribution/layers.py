@@ -30,6 +30,7 @@ from lit_certattr.attribution.base import Attribution, ChannelReduction, as_logi
 from lit_certattr.attribution.layouts import Layout, Undecided, channels_on_last_axis, grids_of, layout_of
 from lit_certattr.attribution.places import Place, find_place, tapped
 from lit_certattr.errors import InputError
+from lit_certattr.models.denoised import Denoised
 from lit_certattr.models.final_layer import FinalLayer
 from lit_certattr.smoothing.logits import note_logits
 
@@ -292,7 +293,10 @@ def layer_gradient(
         if score.requires_grad:
             (gradient,) = torch.autograd.grad(score, at.features, create_graph=create_graph, allow_unused=True)
     if gradient is None:
-        raise InputError(f"the logits of {type(model).__name__} do not depend on layer {layer!r} through a graph")
+        remedy = '; its denoiser gives no gradient: use explain_at="denoised"' if isinstance(model, Denoised) else ""
+        raise InputError(
+            f"the logits of {type(model).__name__} do not depend on layer {layer!r} through a graph{remedy}"
+        )
     if not create_graph:
         at = attrs.evolve(at, features=at.features.detach(), logits=at.logits.detach())
     return at, gradient

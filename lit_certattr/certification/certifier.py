@@ -223,9 +223,9 @@ class Certifier:
                 self.noise.check(image, image_id)
             # One by one: the class of an image near a tie must not depend on the images beside it.
             classifier = without_denoiser(model)
-            logits = [logits_of(classifier, image, name) for image, name in zip(images.split(1), names, strict=True)]
             if classifier is not model:
                 logits_of(model, images[:1], names[0])
+            logits = [logits_of(classifier, image, name) for image, name in zip(images.split(1), names, strict=True)]
             classes = [int(one.argmax()) for one in logits] if labels is None else labels
             check_classes(classes, logits[0].shape[1])
             placed = [self.placed(image, image_id) for image, image_id in zip(images, ids, strict=True)]

@@ -1,9 +1,11 @@
 """``certify.py plan``: which noise level suits a network, on a handful of images."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from jsonargparse import Namespace
+from lightning.pytorch.loggers import Logger
 from rich.console import Console
 from rich.table import Table
 
@@ -33,8 +35,8 @@ plan.csv and plan.png are written to the output directory of the run with _plan 
 runs/certify/photographs_plan for the first example."""
 
 
-_OF_A_RUN = ("max_panels", "logger")
-"""Settings of ``certify.py run`` that a plan does not use."""
+_OF_A_RUN: Mapping[str, tuple[Any, str]] = {"max_panels": (int, "Panels"), "logger": (Logger | None, "Logger")}
+"""Settings of ``certify.py run`` that a plan does not use, with their types."""
 
 
 def add_plan_arguments(parser: OneLineParser) -> None:
@@ -46,8 +48,10 @@ def add_plan_arguments(parser: OneLineParser) -> None:
     parser.add_argument("--config", action="config", help="YAML file of settings; may be given several times.")
     parser.add_class_arguments(Certifier, "certifier", help="Method, noise law and certificates")
     parser.add_function_arguments(plan, as_group=False, skip={"certifier", "progress"})
-    for name in _OF_A_RUN:
-        parser.add_argument(f"--{name}", type=Any, help="Not used: a plan takes the configuration of a run as it is.")
+    for name, (kind, what) in _OF_A_RUN.items():
+        parser.add_argument(
+            f"--{name}", type=kind, help=f"{what} of a run; a plan takes a run's settings, and has none."
+        )
     add_trainer_words(parser)
 
 

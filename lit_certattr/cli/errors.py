@@ -238,6 +238,8 @@ _REWRITE = [
     (re.compile(r"Problem with given class_path ['\"]([^'\"]+)['\"]:"), r"\1:"),
     (re.compile(r"Expected a dot import path string: (\S+)"), r"there is no class '\1'"),
     (re.compile(r"Expected an? (\w+)"), r"Expected \1"),
+    (re.compile(r"Expected Sequence\. Got value: (\S+)$"), r"Expected a list, e.g. [\1]. Got value: \1"),
+    (re.compile(r"Expected (?:typing\.)?Literal\[([^\]]*)\]"), r"Expected one of \1"),
     (re.compile(r'Problems parsing config: |in "<unicode string>", '), ""),
     (re.compile(r"Exceeds the limit \(\d+ digits\) for integer string conversion: value has"), "a number of"),
     (re.compile(r"; use sys\.set_int_max_str_digits.*"), ""),

@@ -9,8 +9,10 @@ from lit_certattr.certification import Certifier
 from lit_certattr.data import ImageDataModule, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.jobs.trainer import is_first_process
-from lit_certattr.models import Denoised, load_network, load_weights
-from lit_certattr.models.checkpoint import check_weights_key
+from lit_certattr.models import Denoised, load_network, load_weights, without_denoiser
+from lit_certattr.models.checkpoint import as_path, check_weights_key
+from lit_certattr.models.checkpoint_file import read_checkpoint
+from lit_certattr.models.checkpoint_weights import mappings_of_tensors
 from lit_certattr.settings import whole_number
 
 
@@ -20,7 +22,7 @@ def open_network(network: nn.Module | None, checkpoint: str | None, weights_key:
     Args:
         network: The network; ``None`` builds the network that the checkpoint names.
         checkpoint: File of the weights; ``None`` keeps the weights of the network. Of a denoised network, those of the
-            classifier.
+            classifier, unless the file holds the denoiser as well (the ``state_dict()`` of ``Denoised``).
         weights_key: Name of the weights in the checkpoint, if it contains several sets.
 
     Raises:
@@ -32,9 +34,15 @@ def open_network(network: nn.Module | None, checkpoint: str | None, weights_key:
             raise InputError("no network: give --checkpoint with a checkpoint of train.py, or --network")
         return load_network(checkpoint, weights_key)
     if checkpoint is not None:
-        classifier = network.network if isinstance(network, Denoised) else network
-        load_weights(classifier, checkpoint, weights_key)
+        alone = isinstance(network, Denoised) and not _holds_both(checkpoint)
+        load_weights(without_denoiser(network) if alone else network, checkpoint, weights_key)
     return network.eval()
+
+
+def _holds_both(checkpoint: str) -> bool:
+    """Whether a checkpoint holds a denoised network, with its denoiser."""
+    names = (name for _, tensors in mappings_of_tensors(read_checkpoint(as_path(checkpoint))) for name in tensors)
+    return {"denoiser", "network"} <= {part for name in names for part in name.split(".")}
 
 
 def read_samples(data: ImageDataModule, ids: Sequence[str] | None, max_images: int | None = None) -> SampleSet:

@@ -167,6 +167,8 @@ def plan(
     levels = [_with_sigma(certifier.noise, sigma) for sigma in several("sigmas", sigmas, "[0.1, 0.25]")]
     if not levels:
         raise InputError("sigmas must hold at least one noise level, e.g. [0.1, 0.25]")
+    if len({level.sigma for level in levels}) < len(levels):
+        raise InputError(f"sigmas must differ, got {list(sigmas)}: name each noise level once")
     check_radii(radii)
     if not 0 < real_number("agreement_k", agreement_k) < 1:
         raise InputError(f"agreement_k must be a share of the pixels between 0 and 1, got {agreement_k}")

@@ -9,7 +9,7 @@ objects as arguments; a text stays a text.
 import importlib
 import inspect
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -23,11 +23,13 @@ from lit_certattr.certificates import Certificate, Claim
 from lit_certattr.certification import StoppingRule
 from lit_certattr.data import ImageDataModule
 from lit_certattr.errors import InputError
+from lit_certattr.models import load_network
 from lit_certattr.numbers import Mask, Number
 from lit_certattr.regions import Regions
 from lit_certattr.settings.moved import current_path
 from lit_certattr.smoothing import Noise
 
+_LOAD = "lit_certattr.models.load_network"
 _KINDS = (nn.Module, Attribution, Noise, Certificate, StoppingRule, Regions, ImageDataModule, Claim, Number, Mask)
 
 
@@ -53,16 +55,18 @@ def build(spec: Any, place: str, packages: Sequence[str] = TRUSTED) -> Any:
         return spec
     if "class_path" not in spec:
         return {key: build(value, f"{place}.{key}", packages) for key, value in spec.items()}
-    kind = trusted_class(str(spec["class_path"]), place, packages)
     arguments = {**(spec.get("init_args") or {}), **(spec.get("dict_kwargs") or {})}
-    return call(kind, {key: build(value, f"{place}.{key}", packages) for key, value in arguments.items()}, place)
+    arguments = {key: build(value, f"{place}.{key}", packages) for key, value in arguments.items()}
+    if spec["class_path"] == _LOAD:  # which trusts no file either
+        return call(load_network, arguments, place)
+    return call(trusted_class(str(spec["class_path"]), place, packages), arguments, place)
 
 
-def call(kind: type, arguments: Mapping[str, Any], place: str) -> Any:
+def call(kind: Callable[..., Any], arguments: Mapping[str, Any], place: str) -> Any:
     """Build an object of a class; lists become tuples if the class expects tuples.
 
     Args:
-        kind: The class.
+        kind: The class, or a function.
         arguments: Arguments of its constructor.
         place: Name of the setting, for messages.
 
@@ -70,7 +74,7 @@ def call(kind: type, arguments: Mapping[str, Any], place: str) -> Any:
         InputError: If the class refuses its arguments.
     """
     try:
-        hints = get_type_hints(inspect.getattr_static(kind, "__init__"))
+        hints = get_type_hints(inspect.getattr_static(kind, "__init__") if inspect.isclass(kind) else kind)
         ready = {
             key: tuple(value) if isinstance(value, list) and _is_tuple(hints.get(key)) else value
             for key, value in arguments.items()

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ def load_state_dict(path: str | Path, weights_key: str | None = None) -> dict[st
     Raises:
         InputError: If the file is missing or damaged, is no checkpoint, holds pickled objects or several state dicts.
     """
-    path = Path(path)
+    path = as_path(path)
     content = read_checkpoint(path)
     found = dict(mappings_of_tensors(content))
     if weights_key is not None:
@@ -66,6 +67,20 @@ def _fill(network: nn.Module, content: Mapping[Any, Any], path: Path, weights_ke
     network.load_state_dict(tensors, strict=False)  # names and shapes have been compared, more strictly than there
 
 
+def as_path(path: str | Path) -> Path:
+    """The path of a file of weights.
+
+    Args:
+        path: What the user gave.
+
+    Raises:
+        InputError: If it is no path.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"weights must be the path of a file, got {path!r:.80}")
+    return Path(path)
+
+
 def check_weights_key(path: str | Path | None, weights_key: str | None) -> None:
     """Refuse ``weights_key`` if no file is given.
 
@@ -74,8 +89,10 @@ def check_weights_key(path: str | Path | None, weights_key: str | None) -> None:
         weights_key: The key, or ``None``.
 
     Raises:
-        InputError: If a key is given without a file.
+        InputError: If a key is given without a file, or something else than a path.
     """
+    if path is not None:
+        as_path(path)
     if path is None and weights_key is not None:
         raise InputError(
             f"weights_key={weights_key!r} selects weights from a file, but no file is given; set weights to its path, "
@@ -114,7 +131,7 @@ def load_weights(network: nn.Module, path: str | Path, weights_key: str | None =
         >>> torch.save({"model_state_dict": {f"module.{k}": v for k, v in nn.Linear(2, 1).state_dict().items()}}, path)
         >>> load_weights(nn.Linear(2, 1), path)
     """
-    path = Path(path)
+    path = as_path(path)
     own = [value for value in network.state_dict().values() if isinstance(value, Tensor)]
     if any(is_lazy(value) for value in own):
         raise InputError(f"{type(network).__name__} has lazy layers; call it once on an image before loading weights")
@@ -149,7 +166,7 @@ def load_network(path: str | Path, weights_key: str | None = None) -> nn.Module:
     """
     from lit_certattr import models  # the networks themselves use this file
 
-    path = Path(path)
+    path = as_path(path)
     content = read_checkpoint(path)
     hyper_parameters = content.get("hyper_parameters")
     trained = hyper_parameters if isinstance(hyper_parameters, Mapping) else {}

@@ -65,19 +65,8 @@ class Denoised(nn.Module):
         self.denoiser, self.network, self.explain_at = denoiser, network, explain_at
 
     def denoise(self, images: Tensor) -> Tensor:
-        """Denoise images ``[B, C, H, W]``; the shape stays.
-
-        Raises:
-            InputError: If the denoiser returns something else.
-        """
-        denoised = self.denoiser(images)
-        if not isinstance(denoised, Tensor) or denoised.shape != images.shape:
-            got = list(denoised.shape) if isinstance(denoised, Tensor) else type(denoised).__name__
-            raise InputError(
-                f"{type(self.denoiser).__name__} must return images of the shape that it gets, {list(images.shape)}, "
-                f"got {got}: wrap it in a module that returns the images alone"
-            )
-        return denoised
+        """Denoise images ``[B, C, H, W]``; see :func:`denoise`."""
+        return denoise(self.denoiser, images)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``[B, num_classes]`` of images ``[B, C, H, W]``."""
@@ -87,6 +76,37 @@ class Denoised(nn.Module):
     def extra_repr(self) -> str:
         """Show the setting when the network is printed."""
         return f"explain_at={self.explain_at!r}"
+
+
+def denoise(denoiser: nn.Module, images: Tensor) -> Tensor:
+    """Images without their noise, as a denoiser estimates them.
+
+    Args:
+        denoiser: Module from images to images of the same shape.
+        images: Images ``[B, C, H, W]``.
+
+    Returns:
+        Images of the same shape and type; the denoiser may calculate in another one.
+
+    Raises:
+        InputError: If the denoiser returns something else.
+    """
+    denoised = denoiser(images)
+    name = type(denoiser).__name__
+    if not isinstance(denoised, Tensor) or denoised.shape != images.shape:
+        got = list(denoised.shape) if isinstance(denoised, Tensor) else type(denoised).__name__
+        remedy = "wrap it in a module that returns the images alone"
+        if isinstance(denoised, Tensor) and denoised.ndim == 2:
+            remedy = "that looks like logits; the denoiser comes first, Denoised(denoiser, network)"
+        raise InputError(
+            f"{name} must return images of the shape that it gets, {list(images.shape)}, got {got}: {remedy}"
+        )
+    if not denoised.is_floating_point():
+        raise InputError(
+            f"{name} must return real numbers in [0, 1], up to noise, got {denoised.dtype}: wrap it in a module that "
+            "converts them, for bytes images.float() / 255"
+        )
+    return denoised.to(images.dtype)
 
 
 def without_denoiser(network: nn.Module) -> nn.Module:

@@ -122,8 +122,14 @@ class UNetDenoiser(nn.Module):
 
 def _file_of(weights: str | None, weights_key: str | None, settings: dict[str, int]) -> str | Path | None:
     """The file of weights that the user names, or that is part of this package."""
-    check_weights_key(None if weights in PACKAGED else weights, weights_key)
-    if weights not in PACKAGED:
+    packaged = isinstance(weights, str) and weights in PACKAGED
+    check_weights_key(None if packaged else weights, weights_key)
+    if weights is None or not packaged:
+        if isinstance(weights, str) and weights.isidentifier() and not Path(weights).exists():
+            raise InputError(
+                f"{weights!r} is neither a file nor the name of packaged weights: use {' or '.join(PACKAGED)}, or the "
+                "path of a file of weights"
+            )
         return weights
     if settings != PACKAGED[weights]:
         wanted, got = (

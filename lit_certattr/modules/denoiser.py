@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from lit_certattr.data import NO_LABEL, ImageDataModule, Sample, SampleSet
 from lit_certattr.errors import InputError
+from lit_certattr.models.denoised import denoise
 from lit_certattr.modules.training import TrainingModule
 from lit_certattr.modules.training_checks import check_loss, check_targets_fit, check_weights
 from lit_certattr.preflight import accuracy_warning, check_logits
@@ -111,16 +112,9 @@ class DenoiserTraining(TrainingModule):
         """Denoise images ``[B, C, H, W]``.
 
         Raises:
-            InputError: If the denoiser returns something of another shape.
+            InputError: If the denoiser returns something of another shape, or numbers of another kind.
         """
-        denoised = self.denoiser(images)
-        if not isinstance(denoised, Tensor) or denoised.shape != images.shape:
-            got = list(denoised.shape) if isinstance(denoised, Tensor) else type(denoised).__name__
-            raise InputError(
-                f"{type(self.denoiser).__name__} must return images of the shape that it gets, {list(images.shape)}, "
-                f"got {got}"
-            )
-        return denoised
+        return denoise(self.denoiser, images)
 
     @override
     def check(self, data: ImageDataModule) -> None:

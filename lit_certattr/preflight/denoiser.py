@@ -56,13 +56,18 @@ def denoiser_warning(model: nn.Module, images: Sequence[Tensor], noise: Noise) -
                 after.append(model.denoise(noisy) - same)
     name = type(model.denoiser).__name__
     kept, noisy_db, found = (_psnr(errors) for errors in (clean, before, after))
-    if not found >= noisy_db + _FEWEST_DB:
+    if not math.isfinite(found):
+        return (
+            f"{name} returns NaN or infinity for images with noise of sigma = {noise.sigma:g}, which may leave [0, 1]; "
+            f"such samples never vote: {_REMEDY}"
+        )
+    if found < noisy_db + _FEWEST_DB:
         return (
             f"{name} removes no noise of sigma = {noise.sigma:g}: denoised copies have {found:.1f} dB (PSNR), noisy "
             f"ones {noisy_db:.1f} dB. A denoiser without weights, or for other images or other noise, gives maps that "
             f"explain noise: {_REMEDY}"
         )
-    if not kept >= _CLEAN_DB:
+    if kept < _CLEAN_DB:
         return (
             f"{name} changes images without noise too much: denoised, they have {kept:.1f} dB (PSNR), so the maps "
             f"explain what it makes of an image: {_REMEDY}"
@@ -74,4 +79,4 @@ def _psnr(errors: Sequence[Tensor]) -> float:
     """PSNR in dB over all pixels together, for images in [0, 1]."""
     total = sum(float(error.double().square().sum()) for error in errors)
     mean = total / sum(error.numel() for error in errors)
-    return -10 * math.log10(mean) if mean > 0 else math.inf
+    return math.inf if mean == 0 else -10 * math.log10(mean) if mean < math.inf else math.nan

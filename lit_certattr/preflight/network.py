@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from lit_certattr.attribution.base import as_logits
 from lit_certattr.attribution.batching import is_out_of_memory
 from lit_certattr.errors import InputError
-from lit_certattr.models import explained_part
+from lit_certattr.models import Denoised, explained_part
 
 
 def check_network(model: Any) -> nn.Module:
@@ -66,7 +66,14 @@ def logits_of(model: nn.Module, images: Tensor, name: str = "the images", *, may
     Raises:
         InputError: If the network fails, changes its input, or returns anything but two or more finite logits.
     """
-    return check_logits(call_network(model, images, name, may_write=may_write), model, len(images), name)
+    output = call_network(model, images, name, may_write=may_write)
+    try:
+        return check_logits(output, model, len(images), name)
+    except InputError:
+        if isinstance(model, Denoised) and not bool(torch.isfinite(model.denoise(images.clone())).all()):
+            denoiser = type(model.denoiser).__name__
+            raise InputError(f"{denoiser} returns NaN or infinity for {name}{_bad_weight(model.denoiser)}") from None
+        raise
 
 
 def call_network(model: nn.Module, images: Tensor, name: str = "the images", *, may_write: bool = False) -> Any:
@@ -198,10 +205,17 @@ def _hint(error: Exception | SystemExit, model: nn.Module, images: Tensor) -> st
     if len(images) > 1 and not _takes(model, images) and _takes(model, images[:1]):
         return f"; it takes a single image, but not {len(images)}: {_ONE_AT_A_TIME}"
     weights = [tensor for tensor in model.parameters() if tensor.is_floating_point()]
+    if isinstance(model, Denoised) and isinstance(error, TypeError) and "positional argument" in str(error):
+        return "; for a denoiser that also takes the noise level use DenoiserAdapter(denoiser, sigma=...)"
     devices = {tensor.device for tensor in weights} - {images.device}
     if devices and len({tensor.device for tensor in weights}) == 1:
         return f"; the weights are on {weights[0].device} and the images on {images.device}: use images.to(device)"
+    if len({tensor.device for tensor in weights}) > 1:
+        return f"; its weights are on several devices: use model.to({str(images.device)!r})"
     types = {tensor.dtype for tensor in weights}
+    if len(types) > 1 and not torch.is_autocast_enabled(images.device.type):
+        several = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in types))
+        return f"; its weights are of several types ({several}): use model.{_cast(images.dtype)}()"
     if len(types) == 1 and images.dtype not in types and not torch.is_autocast_enabled(images.device.type):
         dtype = str(weights[0].dtype).removeprefix("torch.")
         return (

@@ -69,3 +69,41 @@ def test_other_words_in_the_record_are_found(run, tmp_path, capsys):
         record.write_text(honest)
     assert stopped.value.code != 0
     assert "explained" in capsys.readouterr().out
+
+
+def test_networks_that_were_trained_here_are_named_by_their_checkpoints(run, tmp_path):
+    """Their classes and settings come from the checkpoints; the audit builds them without trusting more."""
+    parts = {"net": SmallCNN(image_size=8), "denoiser": UNetDenoiser(1, 4, 1)}
+    torch.nn.init.normal_(parts["denoiser"].leave.weight, std=0.05)
+    for key, part in parts.items():
+        settings = {"image_size": 8} if key == "net" else {"channels": 1, "width": 4, "patch": 1}
+        spec = {"class_path": f"lit_certattr.models.{type(part).__name__}", "init_args": settings}
+        state = {f"{key}.{name}": value for name, value in part.state_dict().items()}
+        torch.save({"hyper_parameters": {key: spec}, "state_dict": state}, tmp_path / f"{key}.ckpt")
+    load = "{{class_path: lit_certattr.models.load_network, init_args: {{path: {}}}}}"
+    lines = (run.parent / "config.yaml").read_text().splitlines()
+    lines[4] = f"    denoiser: {load.format(tmp_path / 'denoiser.ckpt')}"
+    lines[5] = f"    network: {load.format(tmp_path / 'net.ckpt')}"
+    (tmp_path / "own.yaml").write_text("\n".join(lines))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*removes no noise")
+        main(["run", f"--config={tmp_path}/own.yaml", f"--output={tmp_path}/run", "--accelerator=cpu"])
+    main(["audit", str(tmp_path / "run"), "--fresh", "--num_samples=40"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--sigmas=0.2", "sigmas: Expected a list, e.g. [0.2]. Got value: 0.2"),
+        ("--sigmas=[0.2,0.2]", "sigmas must differ, got [0.2, 0.2]: name each noise level once"),
+        ("--targets=majority", "targets: Expected one of 'predicted', 'label', 'noisy_majority'. Got value: majority"),
+        ("--network.init_args.explain_at=clean", "explain_at: Expected one of 'denoised', 'image'. Got value: clean"),
+    ],
+)
+def test_wrong_words_of_a_plan_are_one_line(run, capsys, words, said):
+    with pytest.raises(SystemExit) as stopped:
+        main(["plan", f"--config={run.parent}/config.yaml", words])
+    assert stopped.value.code == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1

@@ -116,6 +116,7 @@ def test_files_are_replaced_only_when_asked(network, tmp_path):
     ("settings", "words"),
     [
         ({"sigmas": [0.1, -1]}, "sigma must be a positive number, got -1"),
+        ({"sigmas": [0.2, 0.1, 0.2]}, "sigmas must differ, got .*: name each noise level once"),
         ({"sigmas": []}, "sigmas must hold at least one"),
         ({"agreement_k": 2}, "agreement_k must be a share"),
         ({"num_samples": 2}, "at least"),
