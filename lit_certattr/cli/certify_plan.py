@@ -1,8 +1,6 @@
 """``certify.py plan``: which noise level suits a network, on a handful of images."""
 
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch.loggers import Logger
@@ -35,10 +33,6 @@ plan.csv and plan.png are written to the output directory of the run with _plan 
 runs/certify/photographs_plan for the first example."""
 
 
-_OF_A_RUN: Mapping[str, tuple[Any, str]] = {"max_panels": (int, "Panels"), "logger": (Logger | None, "Logger")}
-"""Settings of ``certify.py run`` that a plan does not use, with their types."""
-
-
 def add_plan_arguments(parser: OneLineParser) -> None:
     """Declare the settings of ``certify.py plan``.
 
@@ -48,10 +42,9 @@ def add_plan_arguments(parser: OneLineParser) -> None:
     parser.add_argument("--config", action="config", help="YAML file of settings; may be given several times.")
     parser.add_class_arguments(Certifier, "certifier", help="Method, noise law and certificates")
     parser.add_function_arguments(plan, as_group=False, skip={"certifier", "progress"})
-    for name, (kind, what) in _OF_A_RUN.items():
-        parser.add_argument(
-            f"--{name}", type=kind, help=f"{what} of a run; a plan takes a run's settings, and has none."
-        )
+    unused = "of a run: a plan takes the configuration of a run as it is, and has none."
+    parser.add_argument("--max_panels", type=int, default=0, help=f"Panels {unused}")
+    parser.add_argument("--logger", type=Logger | None, help=f"Logger {unused}")
     add_trainer_words(parser)
 
 
@@ -65,7 +58,7 @@ def plan_from_config(parser: OneLineParser, config: Namespace) -> None:
     name_output(config, "runs/certify")
     config.output = f"{config.output.rstrip('/')}_plan"  # the configuration is that of a run, and so is its output
     apply_short_options(config, TRAINER)
-    for name in _OF_A_RUN:
+    for name in ("max_panels", "logger"):
         config.pop(name)
     parts = build_parts(parser, config)
     found = plan(**{name: value for name, value in parts.items() if name != "config"})
