@@ -3,6 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+MOVED = (
+    "the majority of the noisy predictions is another class than the prediction for the clean image; the map explains "
+    "what the network sees under noise"
+)
+"""What is said of images for which that is so."""
+
 
 def majority_in_words(sampling: Mapping[str, Any]) -> str | None:
     """How the explained class was chosen, if noisy copies chose it; ``None`` otherwise.

@@ -5,9 +5,10 @@ import sys
 
 import pyarrow.parquet as pq
 
+from lit_certattr.certificates.majority import MOVED
 from lit_certattr.certificates.noisy_accuracy import in_one_line, warning
 from lit_certattr.records.run_directory import RunDirectory
-from lit_certattr.records.table import noisy_accuracies
+from lit_certattr.records.table import noisy_accuracies, num_moved
 
 log = logging.getLogger(__name__)
 
@@ -15,12 +16,17 @@ log = logging.getLogger(__name__)
 def tell_noisy_accuracy(directory: RunDirectory, progress: bool) -> None:
     """Print the noisy accuracy of a finished run, and log one warning for all images where it is low.
 
+    Another warning counts the images whose class is the majority of noisy predictions, and not the clean prediction.
+
     Args:
         directory: The run.
         progress: Whether to print; the warning is logged in any case.
     """
-    accuracies = noisy_accuracies(pq.read_table(directory.table))
+    table = pq.read_table(directory.table)
+    accuracies = noisy_accuracies(table)
     if progress and (line := in_one_line(accuracies)):
         sys.stderr.write(f"{line}\n")
     if line := warning(accuracies):
         log.warning("warning: %s", line)
+    if moved := num_moved(table):
+        log.warning("warning: %d of %d image(s): %s", moved, len(accuracies), MOVED)

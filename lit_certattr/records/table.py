@@ -11,6 +11,7 @@ import pyarrow as pa
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.columns import AT_RADII, AVERAGED, column_at, common_columns
 from lit_certattr.certificates.guarded import own_columns, presentation_of
+from lit_certattr.certification import NOISY_MAJORITY
 from lit_certattr.errors import InputError
 
 RADII = (0.05, 0.1, 0.2, 0.3, 0.5)
@@ -130,6 +131,17 @@ def means(table: pa.Table) -> dict[str, float]:
     if accuracies:
         collected["certified/noisy_accuracy"] = accuracies
     return {name: sum(values) / len(values) for name, values in collected.items()}
+
+
+def num_moved(table: pa.Table) -> int:
+    """Number of images whose class, the majority of noisy predictions, is not the prediction for the clean image.
+
+    Args:
+        table: Table of a run, see :func:`schema`.
+    """
+    rows = table.select(["id", "target_rule", "target", "prediction"]).to_pylist()
+    chosen = [row for row in rows if row["target_rule"] == NOISY_MAJORITY]
+    return len({row["id"] for row in chosen if row["target"] != row["prediction"]})
 
 
 def noisy_accuracies(table: pa.Table) -> list[float | None]:

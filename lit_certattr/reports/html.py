@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 from lit_certattr.certificates import Result, joint_statement
 from lit_certattr.certificates.capabilities import CountsPredictions, HasVerdicts, LabelsPixels
 from lit_certattr.certificates.guarded import in_order, presentation_of
-from lit_certattr.certificates.majority import majority_in_words
+from lit_certattr.certificates.majority import MOVED, majority_in_words
 from lit_certattr.certificates.noisy_accuracy import LOW, REMEDY
 from lit_certattr.certificates.presentation import Tile, percent, suffixes
 from lit_certattr.certification import NOISY_MAJORITY
 from lit_certattr.records.run_directory import Record, RunDirectory
-from lit_certattr.records.table import noisy_accuracies
+from lit_certattr.records.table import noisy_accuracies, num_moved
 from lit_certattr.reports.figures import dataset_figure, image_panel
 from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
 from lit_certattr.smoothing import DiscreteGaussianNoise, alpha_slack
@@ -228,6 +228,8 @@ def _warnings(table: pa.Table) -> list[str]:
     lines = [f"{len(ids)} image(s): {meaning.get(flag, flag)}" for flag, ids in found.items()]
     if low := sum(accuracy is not None and accuracy < LOW for accuracy in noisy_accuracies(table)):
         lines.append(f"{low} image(s): {_HARDLY_SEEN}")
+    if moved := num_moved(table):
+        lines.append(f"{moved} image(s): {MOVED}.")
     return lines
 
 

@@ -557,3 +557,19 @@ def test_a_checkpoint_is_selected_by_the_lower_end_of_the_share_of_a_claim(tmp_p
     assert logged[f"{name}_r0_10_low"] <= share <= logged[f"{name}_r0_10_high"]
     assert sum(logged[f"{name}_{verdict}"] for verdict in ("holds", "not_shown", "refuted")) == 4
     assert float(saver.best_model_score) == logged[f"{name}_r0_10_low"]
+
+
+def test_the_noisy_majority_may_be_the_explained_class(tmp_path):
+    seen = []
+
+    class Spy(Certifier):
+        def __call__(self, model, images, targets=None, ids=None, on_block=None):
+            results = super().__call__(model, images, targets, ids, on_block)
+            seen.extend(one["pixel"].sampling["target_rule"] for one in results)
+            return results
+
+    spy = Spy(Gradient(), GaussianNoise(0.25), [PixelCertificate(top_k=[0.5], alpha=0.05)], 60, class_samples=20)
+    run = trainer(tmp_path, CertificationCallback(spy, num_images=3, targets="noisy_majority"))
+    (values,) = run.validate(module(), loader(), verbose=False)
+    assert seen == ["noisy_majority"] * 3
+    assert 0 < values["certified/noisy_accuracy"] <= 1

@@ -108,13 +108,14 @@ def test_of_equal_numbers_the_first_class_is_chosen(images):
     assert set(found) == {(0, 1), (0, 2), (1, 2)}  # never class 1 with one of two votes
 
 
-def test_copies_without_a_class_do_not_vote(images):
+@pytest.mark.parametrize("worst", [torch.nan, torch.inf, -torch.inf])
+def test_copies_without_a_class_do_not_vote(images, worst):
     class Bright(nn.Module):
-        """Has no finite logits for noise whose sum is negative; sees class 1 otherwise."""
+        """Has a logit that is not finite for noise whose sum is negative; sees class 1 otherwise."""
 
         def forward(self, images):
             total = images.flatten(1).sum(1)
-            return torch.stack([total * 0, total.abs() + 1], 1) + torch.where(total < 0, torch.nan, 0.0)[:, None]
+            return torch.stack([torch.where(total < 0, worst, 0.0), total.abs() + 1], 1)
 
     ((target, votes),) = majority(certifier(), Bright(), images[:1] * 0 + 0.001, ["a"])
     assert target == 1
