@@ -21,6 +21,9 @@ from lit_certattr.preflight import accuracy_warning, check_logits
 from lit_certattr.settings import instance, real_number, several
 from lit_certattr.smoothing import normal_stream
 
+_LARGEST_SIGMA = 10.0
+"""Noise in which nothing of an image is left."""
+
 
 class DenoiserTraining(TrainingModule):
     r"""Trains a denoiser :math:`D` for Gaussian noise, on images alone: labels are not needed.
@@ -81,6 +84,11 @@ class DenoiserTraining(TrainingModule):
         if len(values) != 2 or not 0 <= values[0] <= values[1] < math.inf or not values[1] > 0:
             raise InputError(
                 f"sigma must be the smallest and the largest standard deviation, e.g. [0.05, 0.5], got {list(values)}"
+            )
+        if values[1] > _LARGEST_SIGMA:
+            raise InputError(
+                f"sigma is the noise of pixels in [0, 1], and at most {_LARGEST_SIGMA:g}, got {list(values)}: divide "
+                "grey levels by 255"
             )
         if not 0 <= real_number("stability", stability) < math.inf:
             raise InputError(f"stability must be a number of 0 or more, got {stability}")

@@ -217,6 +217,7 @@ MISTAKES = {
     "network for another size": (["--model.network=SmallCNN"], r"SmallCNN takes images \(1, 28, 28\)"),
     "channels": (["--model.denoiser.init_args.channels=3"], r"this denoiser is for images \[B, 3, H, W\]"),
     "sigma": (["--model.sigma=[0.5,0.1]"], "smallest and the largest"),
+    "one sigma": (["--model.sigma=0.25"], r"model\.sigma: Expected values in brackets.*0\.25"),
     "stability alone": (["--model.stability=1"], "set network too"),
     "a classifier as denoiser": (
         ["--model.denoiser=SmallCNN", "--model.denoiser.init_args.image_size=8"],

@@ -251,6 +251,7 @@ def test_a_network_for_other_sizes_may_judge_larger_validation_images():
         ({"sigma": (0.5, 0.1)}, "smallest and the largest"),
         ({"sigma": (0.1,)}, "smallest and the largest"),
         ({"sigma": (0.0, 0.0)}, "smallest and the largest"),
+        ({"sigma": (12.5, 50.0)}, r"sigma is the noise of pixels in \[0, 1\], .*: divide grey levels by 255"),
         ({"sigma": (-0.1, 0.1)}, "smallest and the largest"),
         ({"sigma": (0.1, math.inf)}, "smallest and the largest"),
         ({"sigma": (math.nan, 0.1)}, "smallest and the largest"),
