@@ -139,9 +139,9 @@ def num_moved(table: pa.Table) -> int:
     Args:
         table: Table of a run, see :func:`schema`.
     """
-    rows = table.select(["id", "target_rule", "target", "prediction"]).to_pylist()
-    chosen = [row for row in rows if row["target_rule"] == NOISY_MAJORITY]
-    return len({row["id"] for row in chosen if row["target"] != row["prediction"]})
+    columns = (table.column(name).to_pylist() for name in ("id", "target_rule", "target", "prediction"))
+    rows = zip(*columns, strict=True)
+    return len({name for name, rule, target, clean in rows if rule == NOISY_MAJORITY and target != clean})
 
 
 def noisy_accuracies(table: pa.Table) -> list[float | None]:
