@@ -54,6 +54,8 @@ ROOMS: dict[str, tuple[list[str] | None, list[str]]] = {
     "statistics.moments": (None, ["tests/statistics/test_moments.py", _EXACT]),
     "statistics.sequences": (None, ["tests/statistics/test_sequences.py", "tests/soundness/test_stopping.py"]),
     "statistics.joint": (None, ["tests/statistics/test_joint.py"]),
+    "statistics.quantiles": (None, ["tests/statistics/test_quantiles.py"]),
+    "statistics.rounding": (None, ["tests/statistics/test_rounding.py"]),
     "statistics.shares": (None, [_STATISTICS]),
     "statistics.gaussian": (None, [_STATISTICS, *_OVERLAP]),
     "certificates.pixel_result": (["from_votes", "_label_counts"], _PIXEL),
@@ -71,6 +73,25 @@ ROOMS: dict[str, tuple[list[str] | None, list[str]]] = {
     "certificates.cosine_result": (["norm_lower_bound", "displayed", "inner_product_upper_bound"], _COSINE),
     "certificates.smoothgrad_bounds": (None, [*_SMOOTHGRAD, "tests/soundness/test_smoothgrad.py"]),
     "certificates.smoothgrad_result": (["margins", "spread_bound", "from_sums"], _SMOOTHGRAD),
+    "certificates.claim": (["shares_of"], ["tests/certificates/test_claims.py"]),
+    "certificates.claim_result": (
+        ["mean_lower", "_level", "bounds", "_step_down", "_threshold", "_intervals", "radius", "upper_bounds"],
+        [
+            "tests/certificates/test_claims_holm.py",
+            "tests/certificates/test_claims.py",
+            "tests/soundness/test_claims.py",
+        ],
+    ),
+    "certificates.claims_result": (["holds", "verdict"], ["tests/certificates/test_claims.py"]),
+    "certificates.percentile_result": (
+        ["intervals", "radius", "_ends", "claims", "upper_bounds", "_at_rank"],
+        ["tests/certificates/test_percentiles.py"],
+    ),
+    "certificates.prediction_result": (
+        ["intervals", "holds", "is_refuted", "_largest", "rederive", "upper_bounds"],
+        ["tests/certificates/test_prediction.py"],
+    ),
+    "certificates.joint": (None, ["tests/certificates/test_prediction.py"]),
     "certification.stopping": (None, ["tests/certification/test_stopping.py", "tests/soundness/test_stopping.py"]),
 }
 """For each module the functions that are changed (all if ``None``), and the tests that should notice, fastest first."""

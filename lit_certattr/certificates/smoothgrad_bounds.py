@@ -210,7 +210,11 @@ def swap_distances(lower: npt.ArrayLike, upper: npt.ArrayLike, inside: npt.Array
 
 
 def _isotonic_distances(low: Array, high: Array, m: npt.NDArray) -> Array:
-    """Distances for these numbers of swaps, rounded down; from running sums, so that all m are bisected at once."""
+    """Distances for these numbers of swaps, rounded down; from running sums, so that all m are bisected at once.
+
+    A sum of m terms is wrong by less than m unit roundoffs of the sum of their absolute values. In the square two such
+    sums of squares and, with the level, two of values count, 8 m unit roundoffs of the sum of all squares in total.
+    """
     middle = (low[0] + high[0]) / 2  # values near it are what matters: their squares must not drown
     low, high = low - middle, high - middle
     sums = [np.r_[0.0, np.cumsum(values)] for values in (low, high, low**2, high**2)]
@@ -229,5 +233,6 @@ def _isotonic_distances(low: Array, high: Array, m: npt.NDArray) -> Array:
         count, total, _, _ = moments(level)
         start, end = np.where(total > count * level, level, start), np.where(total > count * level, end, level)
     count, total, squares, scale = moments(start)
-    square = squares - 2 * start * total + count * start**2 - 1e-13 * scale
+    rounding = (1e-13 + m * 2.0**-50) * scale
+    square = squares - 2 * start * total + count * start**2 - rounding
     return np.where(low[m - 1] > high[m - 1], np.sqrt(np.maximum(square, 0.0)), 0.0)

@@ -24,6 +24,7 @@ from lit_certattr.certificates.gaussian_cosine import gaussian_cosine_bound
 from lit_certattr.certification import StoppingRule
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise, MapBlock, UniformBallNoise, noisy_images
+from lit_certattr.statistics import betting_lower, vector_margin
 
 SHAPE, BALL = (4, 5), UniformBallNoise(0.25)
 
@@ -422,3 +423,37 @@ def test_maps_are_not_ranked_for_a_cosine():
     unranked, ranked = MapBlock(invalid), MapBlock(invalid)
     ranked.votes(3)
     assert int(unranked.num_invalid) == int(ranked.num_invalid) == 2
+
+
+def test_rounding_beyond_the_range_of_projections_and_products_is_cut_off():
+    beyond, within = [1 + 1e-6, 0.9] * 100, [1.0, 0.9] * 100
+    assert (
+        norm_lower_bound(beyond, 0.01, True)
+        == norm_lower_bound(within, 0.01, True)
+        < norm_lower_bound([1] * 200, 0.01, True)
+    )
+    assert inner_product_upper_bound(beyond, 0.01, True) == inner_product_upper_bound(within, 0.01, True)
+    assert norm_lower_bound([-1e-6, 0.9] * 100, 0.01, True) == norm_lower_bound([0.0, 0.9] * 100, 0.01, True)
+    for function in (norm_lower_bound, inner_product_upper_bound):
+        assert function(beyond, 0.01, False) == function(within, 0.01, False)
+        negative = [-x for x in beyond] + within, [-x for x in within] + within
+        assert function(negative[0], 0.01, False) == function(negative[1], 0.01, False)
+
+
+def test_the_bounds_of_products_and_projections_are_one_bound_with_two_signs():
+    for values in ([-0.9, -0.7] * 200, [-1.0] * 300):
+        upper = inner_product_upper_bound(values, 0.01, False)
+        assert upper == pytest.approx(-norm_lower_bound(np.negative(values), 0.01, False), abs=1e-12)
+        assert upper == pytest.approx(1 - 2 * betting_lower((1 - np.array(values)) / 2, 0.01), abs=1e-12)
+        assert np.mean(values) < upper < 0
+    assert inner_product_upper_bound([0.3] * 400, 0.01, False) > inner_product_upper_bound([0.3] * 400, 0.01, True)
+
+
+@pytest.mark.parametrize(("nonnegative", "diameter"), [(False, 2.0), (True, math.sqrt(2))])
+def test_the_displayed_maps_add_the_errors_of_both_means(nonnegative, diameter):
+    """Each mean errs by the margin of its samples, and the shift moves the expectation by q times the diameter."""
+    result = attrs.evolve(updated(some_maps(4000)).compute(), bound="nonnegative" if nonnegative else "signed")
+    moved = diameter * total_variation(result.law, 0.02, result.dimension)
+    moved += vector_margin(4000, 0.05, diameter) + vector_margin(2500, 0.05, diameter)
+    expected = math.sqrt(1 - (moved / float(result.mean.norm())) ** 2)
+    assert result.displayed(0.02, num_samples=2500) == pytest.approx(expected, rel=1e-12)

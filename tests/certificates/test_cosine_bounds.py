@@ -232,3 +232,9 @@ def test_the_published_formula_for_maps_without_negative_values():
 
 def test_the_published_formula_can_also_be_too_weak():
     assert published_bound(1.0, 0.4) < cosine_bound_signed(1.0, 0.2) - 0.03
+
+
+def test_a_norm_that_rounding_puts_above_one_gains_nothing():
+    for nonnegative in (False, True):
+        for q in (0.1, 0.3, 0.45):
+            assert cosine_bound(1.0 + 1e-3, q, nonnegative) == cosine_bound(1.0, q, nonnegative)

@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -145,3 +146,56 @@ def test_an_answer_does_not_depend_on_a_good_search(monkeypatch):
             )
             assert gaussian_cosine_bound(norm, length, False) < best
     largest_turn.cache_clear()
+
+
+def high_precision(r, place, psi):
+    """The mean of the distance with 30 digits, the allowance of its evaluation apart."""
+    with mpmath.workdps(30):
+        width = mpmath.mpf(psi) / r
+        bends = {mpmath.mpf(place) + x * width for x in (-8, -2, 0, 2, 8)}
+        low, high = mpmath.mpf(-13), mpmath.mpf(13) + r
+        ends = sorted({low, mpmath.mpf(0), mpmath.mpf(r), high} | {x for x in bends if low < x < high})
+
+        def integrand(t):
+            v = mpmath.exp(r * (t - place))
+            return mpmath.sqrt(v * v - 2 * v * mpmath.cos(psi) + 1) * mpmath.exp(-t * t / 2)
+
+        return mpmath.quad(integrand, ends) / mpmath.sqrt(2 * mpmath.pi)
+
+
+@pytest.mark.parametrize(
+    ("norm", "length"), [(0.999, 0.02), (0.999, 0.4), (0.9, 0.5), (0.5, 0.6), (0.9, 1.2), (0.999, 1.5), (0.9999, 2.5)]
+)
+def test_an_integral_that_errs_as_much_as_it_may_gives_no_smaller_angle(norm, length, monkeypatch):
+    """The allowances one by one: the integral is replaced by its 30 digits, less all that it may be wrong by."""
+    integral, places = gaussian_cosine._distances, []
+
+    def noted(r, place, psi):
+        places.append((place, psi))
+        return integral(r, place, psi)
+
+    with monkeypatch.context() as context:
+        context.setattr(gaussian_cosine, "_distances", noted)
+        largest_turn.__wrapped__(norm, length)
+    place, psi = places[-1]  # of the released value
+    exact = high_precision(length, place, psi)
+    allowed = 1e-12 * (1 + math.exp(length**2 / 2 - length * place))
+    assert abs(integral(length, place, psi)[0] - exact) < 0.01 * allowed
+
+    def wrong(r, at, angle):
+        value, *slopes = integral(r, at, angle)
+        return (float(exact) - allowed if (at, angle) == (place, psi) else value, *slopes)
+
+    with monkeypatch.context() as context:
+        context.setattr(gaussian_cosine, "_distances", wrong)
+        found = largest_turn.__wrapped__(norm, length)
+    with mpmath.workdps(30):
+        least = mpmath.asin(exact / mpmath.mpf(norm)) - mpmath.mpf(psi)
+        rounding = mpmath.mpf("3e-15") * (1 + 1 / mpmath.cos(least + psi))
+        assert least <= found <= least + rounding
+
+
+def test_a_search_that_finds_no_bound_proves_nothing(monkeypatch):
+    monkeypatch.setattr(gaussian_cosine, "_best_place", lambda r, psi: 20 * r)
+    assert largest_turn.__wrapped__(0.9, 0.6) == math.pi / 2
+    assert largest_turn.__wrapped__(0.9, 0.0) == 0

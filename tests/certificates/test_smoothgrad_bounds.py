@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from lit_certattr.certificates.smoothgrad_bounds import (
     spread_upper,
     swap_distances,
 )
+from lit_certattr.statistics import raw_moment_margin
 
 KAPPA = 0.48394144903828673  # 2 phi(1)
 
@@ -238,3 +240,46 @@ def test_the_spread_bound_is_hardly_ever_too_small(p):
     missed = np.array([spread_upper(count / 400, 400, 0.01, 1.0) < p for count in counts])
     assert binom.pmf(counts, 400, p)[missed].sum() <= 0.01
     assert spread_upper(0.25 * p, 400, 0.01, 0.5) == pytest.approx(0.25 * spread_upper(p, 400, 0.01, 1.0), rel=1e-9)
+
+
+def test_rounded_noise_costs_what_it_can_move_and_what_it_can_hide():
+    """The margin grows by M (rho + 2 phi(t - rho)): noise beyond t - rho may be rounded past t and left out."""
+    square, t, rho, largest = np.array([0.09, 0.2]), 2.0, 0.25, 0.75
+    without = raw_moment_margin(square, 1000, 0.01 / 2, t * largest)
+    expected = without + largest * (rho + 2 * norm.pdf(t - rho))
+    np.testing.assert_allclose(mean_margins(square, 1000, 0.01, largest, t, rho), expected, rtol=1e-12)
+
+
+def test_a_spread_that_rounding_puts_above_its_largest_value_is_that_value():
+    assert spread_upper(0.25 * (1 + 1e-9), 400, 0.01, 0.5) == spread_upper(0.25, 400, 0.01, 0.5) == 0.25
+
+
+@pytest.mark.parametrize(("rise", "fall"), [(1.0, 3.0), (3.0, 1.0), (0.0, 1e-3), (1e-3, 0.0)])
+def test_distances_are_rounded_down(rise, fall):
+    """Against exact rational arithmetic: the level is the mean of the active values, and the sums are not rounded."""
+    rng, count = np.random.default_rng(0), 200
+    low = np.sort(1 + 0.3 + rise * rng.random(count) ** 2)
+    high = np.sort(1 - 0.3 - fall * rng.random(count) ** 2)[::-1]
+    values = np.r_[low, high]
+    distances = swap_distances(values, values, np.arange(2 * count) < count)
+    for m in (1, 2, 5, 20, 77, 200):
+        found, exact = Fraction(float(distances[m - 1])) ** 2, exact_square(low[:m], high[:m])
+        assert exact * (1 - Fraction(1, 10**9)) <= found <= exact
+
+
+def test_distances_of_many_equal_pixels_are_rounded_down():
+    """Where the same rounding error is made in each of the sums' many steps."""
+    count, low, high = 25_000, 4 / 3, 2 / 3
+    values = np.r_[np.full(count, low), np.full(count, high)]
+    found = swap_distances(values, values, np.arange(2 * count) < count)[-1]
+    exact = count * exact_square(np.array([low]), np.array([high]))
+    assert exact * (1 - Fraction(1, 10**9)) <= Fraction(float(found)) ** 2 <= exact
+
+
+def exact_square(low, high):
+    """Least sum of the squares of what lies above a level among the first, and below it among the second."""
+    low, high = [Fraction(x) for x in low.tolist()], [Fraction(x) for x in high.tolist()]
+    level, active = None, low + high
+    while level != (level := sum(active) / len(active)):  # Newton's method on a slope of straight pieces
+        active = [x for x in low if x > level] + [x for x in high if x < level]
+    return sum((x - level) ** 2 for x in active)
