@@ -188,3 +188,30 @@ def test_the_fewest_samples_are_the_fewest(settings):
         result = certified(np.arange(count), **settings)
         if "budget" not in settings:
             assert all(map(math.isfinite, result.interval(0))) == said
+
+
+@pytest.mark.parametrize("budget", [None, 0.25], ids=["all radii", "one budget"])
+def test_claims_share_alpha_and_do_not_multiply_it(budget):
+    """Of a claim with a quarter of alpha the interval is that of a claim alone, at a quarter of alpha."""
+    values = np.random.default_rng(0).normal(size=400)
+    claims = [Claim("a", LEFT, weight=3), Claim("b", LEFT, weight=1)]
+    accumulator = PercentileCertificate(claims, alpha=0.04, budget=budget).start(NOISE, (1, 2))
+    accumulator.update(maps_of(values))
+    shared = accumulator.compute()
+    for claim, alpha in enumerate((0.03, 0.01)):
+        assert shared.interval(claim, 0.2) == certified(values, alpha=alpha, budget=budget).interval(0, 0.2)
+    assert shared.interval(1, 0.2).low < shared.interval(0, 0.2).low
+
+
+def test_where_rounding_decides_a_rank_it_goes_outwards():
+    """The band is a tenth: the ranks are 40 and 60 but for rounding, of which nobody knows the direction."""
+    result = certified(np.arange(1, 101), alpha=2 * math.exp(-2))
+    assert result.interval(0, 0.0) == (40, 61)
+
+
+def test_fresh_noise_tests_the_ends_at_the_lengths_that_are_claimed():
+    result = certified(np.random.default_rng(0).normal(size=400), alpha=0.05)
+    low, high = result._ends()
+    lengths = np.array([0.0, 0.25, 0.5, 1.0, 1.5])
+    for ends, expected in zip((low, high), result.intervals(0, lengths * NOISE.sigma), strict=True):
+        np.testing.assert_array_equal(ends[0], expected)

@@ -367,3 +367,11 @@ def test_the_attack_breaks_a_half_space_beyond_the_radius_and_not_within(other):
 
     assert (found_at(0.999 * distance) > 0) != other
     assert (found_at(1.1 * distance) > 0) == other
+
+
+def test_exactly_one_half_is_no_majority_and_no_refutation():
+    even = attrs.evolve(result(60, 40, 100), lower=0.5, upper=0.5)
+    assert even.interval(0.0) == (0.5, 0.5)
+    assert not even.holds(0.0)
+    assert not even.is_refuted(0.0)
+    assert even.verdict == "not shown"
