@@ -43,6 +43,7 @@ _SMOOTHGRAD = [
 ]
 _COSINE = ["tests/certificates/test_cosine_bounds.py", "tests/certificates/test_cosine.py"]
 
+_LENGTHS = "tests/certificates/test_rounded_lengths.py"
 _STATISTICS = "tests/statistics/test_statistics.py"
 _MEANS = "tests/statistics/test_bounded_means.py"
 
@@ -66,7 +67,14 @@ ROOMS: dict[str, tuple[list[str] | None, list[str]]] = {
         ["from_votes", "pixel_alpha", "pair_bounds", "bound_tables"],
         [*_OVERLAP, "tests/certificates/test_pair_bounds.py"],
     ),
-    "certificates.renyi_bounds": (None, ["tests/certificates/test_renyi.py", "tests/soundness/test_renyi_norms.py"]),
+    "certificates.renyi_bounds": (
+        None,
+        [
+            "tests/certificates/test_renyi.py",
+            "tests/soundness/test_renyi_norms.py",
+            "tests/certificates/test_shift_divergence.py",
+        ],
+    ),
     "certificates.shift_divergence": (None, ["tests/certificates/test_shift_divergence.py"]),
     "certificates.cosine_bounds": (None, [*_COSINE, "tests/soundness/test_cosine.py"]),
     "certificates.gaussian_cosine": (None, ["tests/certificates/test_gaussian_cosine.py"]),
@@ -85,11 +93,11 @@ ROOMS: dict[str, tuple[list[str] | None, list[str]]] = {
     "certificates.claims_result": (["holds", "verdict"], ["tests/certificates/test_claims.py"]),
     "certificates.percentile_result": (
         ["intervals", "radius", "_ends", "claims", "upper_bounds", "_at_rank"],
-        ["tests/certificates/test_percentiles.py"],
+        [_LENGTHS, "tests/certificates/test_percentiles.py"],
     ),
     "certificates.prediction_result": (
         ["intervals", "holds", "is_refuted", "_largest", "rederive", "upper_bounds"],
-        ["tests/certificates/test_prediction.py"],
+        [_LENGTHS, "tests/certificates/test_prediction.py"],
     ),
     "certificates.joint": (None, ["tests/certificates/test_prediction.py"]),
     "certification.stopping": (None, ["tests/certification/test_stopping.py", "tests/soundness/test_stopping.py"]),
@@ -296,7 +304,8 @@ class _Judge:
 
     def _fails(self, items: list[Any]) -> bool:
         """Whether one of the tests fails; the rest is not run then."""
-        for item, following in zip(items, [*items[1:], None], strict=True):
+        for index, item in enumerate(items):
+            following = items[index + 1] if index + 1 < len(items) else None
             if item.nodeid in self.names:
                 item.dtest.globs = dict(self.names[item.nodeid])
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)

@@ -123,3 +123,10 @@ def test_the_vector_ball_holds_the_expectation():
         x = centre + 0.8 * x / np.linalg.norm(x, axis=1, keepdims=True)
         misses += np.linalg.norm(x.mean(0) - centre) > vector_margin(64, 0.05, 2.0)
     assert misses == 0
+
+
+def test_a_sum_just_below_a_whole_number_counts_as_the_number_below():
+    """But for the rounding of a mean: a billionth of a count."""
+    whole, rounded, below = (hoeffding_bentkus_lower((90 - short) / 100, 100, 0.01) for short in (0, 5e-10, 1.5e-9))
+    assert rounded == pytest.approx(whole, abs=1e-9)
+    assert below < whole - 1e-4

@@ -11,6 +11,7 @@ from oracles import exact_binomial, overlap
 from scipy.stats import norm
 
 from lit_certattr.statistics import (
+    binomial,
     binomial_tail,
     clopper_pearson_lower,
     clopper_pearson_upper,
@@ -252,3 +253,15 @@ def test_exact_share_vectors():
     assert sizes == [25088, 12544, 5017, 2508, 501]
     assert math.floor(0.29 * 100) == 28  # what the naive way gives
     assert exact_share(0.29, 100) == 29
+
+
+def test_a_root_that_is_too_large_costs_no_error(monkeypatch):
+    """What a root finder errs by is given back: the level that is claimed and the other label's error fit together."""
+    exact = binomial.brentq
+    for off in (0.0, 1e-12):
+        monkeypatch.setattr(binomial, "brentq", lambda *given, off=off, **settings: exact(*given, **settings) + off)
+        for n, tau, level in ((100, 0.5, 0.05), (60, 0.5, 0.2), (41, 0.5, 0.1)):
+            threshold, own = two_label_test.__wrapped__(n, tau, level)
+            claimed = float(clopper_pearson_lower(threshold, n, own))
+            other = float(binomial_tail(threshold, n, 1 - claimed))
+            assert 0.999 * level < own + other <= level * (1 + 1e-12)
