@@ -5,15 +5,18 @@
     python -m benchmarks.denoised table --output runs/benchmarks/denoised.jsonl
 
 The images are the seven packaged photographs, or those of a folder (the first of its files by name, cut to their
-central square). Each image, network, method and variant (plain or denoised) is one line of the output; `run` does those
-that are missing, so it may be stopped and started again. The explained class is the plain network's for the clean
-image. `--squeezenet FILE` adds SqueezeNet 1.1 with the weights of a local NPZ file (inputs in [0, 1]).
+central square); a sub-folder holds images of one class, or of one kind. Each image, network, method and variant (plain
+or denoised) is one line of the output; `run` does those that are missing, so it may be stopped and started again. The
+explained class is the plain network's for the clean image. `--squeezenet FILE` adds SqueezeNet 1.1 with the weights of
+a local NPZ file (inputs in [0, 1]). Several files may be given to `table`.
 
-`table` prints means over the images with their standard errors: noisy accuracy; the share of the K important values
-that are certified (K = 50, 25 and 10 %, tau .75); overlap of the smoothed map's top quarter with that of the clean map
-of the plain network; the area under the deletion curve of the smoothed map, by the plain network on the clean image,
-beside the centre of the image and random order; the overlap of the smoothed maps of *different images*, which rises if
-maps become templates; and the processor time, plain = 1.
+`table` prints means over the images: noisy accuracy; whether the clean image keeps its class behind the denoiser; the
+share of the K important values that are certified (K = 50, 25 and 10 %, tau .75); overlap of the smoothed map's top
+quarter with that of the clean map of the plain network; the area under the deletion curve of the smoothed map, by the
+plain network on the clean image, beside the centre of the image and random order; the overlap of the smoothed maps of
+images of one sub-folder and of all others, which rises if maps become templates; and the processor time, plain = 1. A
+second table has the differences, denoised - plain, with 95 % bootstrap intervals: the images are drawn again, in whole
+sub-folders.
 """
 
 import argparse
@@ -25,11 +28,12 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lit_certattr.attribution import LRP, Attribution, GradCAM, Gradient, RegionMap, frozen
@@ -37,6 +41,7 @@ from lit_certattr.certificates import PixelCertificate, PixelResult
 from lit_certattr.data import ImageFolder, Photographs, SampleSet
 from lit_certattr.metrics.functional import deletion, top_k_intersection
 from lit_certattr.models import Denoised, EfficientNetLite0, TorchvisionClassifier, UNetDenoiser
+from lit_certattr.models.denoised import without_denoiser
 from lit_certattr.regions import Grid
 from lit_certattr.smoothing import GaussianNoise, noisy_images
 
@@ -46,6 +51,7 @@ METHODS: Mapping[str, Attribution] = {
     "LRP": LRP(),
     "Grad-CAM": GradCAM(),
 }
+NETWORKS = ("EfficientNet-Lite0", "SqueezeNet 1.1")
 LEVELS = (0.5, 0.25, 0.1)
 CERTIFICATE = PixelCertificate(LEVELS, alpha=0.001, tau=0.75)
 AGREEMENT = 0.25
@@ -61,37 +67,46 @@ def squeezenet(weights: Path) -> nn.Module:
     return network
 
 
-def measure(network: nn.Module, plain: nn.Module, image: Tensor, name: str, method: Attribution, count: int) -> Line:
-    """One image, explained by one network."""
+def measure(
+    network: nn.Module, plain: nn.Module, image: Tensor, name: str, methods: Sequence[str], count: int, areas: bool
+) -> Iterator[tuple[str, Line]]:
+    """One image, explained by one network with several methods, which share the noise and the denoised copies."""
     noise, target = GaussianNoise(SIGMA), plain(image[None]).argmax(1)
-    method = method.placed(image, name)
-    clean = method(plain, image[None], target)
-    accumulator = CERTIFICATE.start(noise, tuple(clean.shape[1:]), image.numel())
-    seen, seconds = 0, 0.0
+    placed = {one: METHODS[one].placed(image, name) for one in methods}
+    clean = {one: method(plain, image[None], target) for one, method in placed.items()}
+    accumulators = {one: CERTIFICATE.start(noise, tuple(clean[one].shape[1:]), image.numel()) for one in methods}
+    explained = without_denoiser(network)
+    seen, shared, seconds = 0, 0.0, dict.fromkeys(methods, 0.0)
     stream = noisy_images(
         image, noise, image_id=name, num_samples=count, batch_size=20, seed=0, memory_format=torch.channels_last
     )
     for images in stream:
-        seen += int((network(images).argmax(1) == target).sum())
         begin = time.process_time()
-        maps = method(network, images, target.expand(len(images)))
-        seconds += time.process_time() - begin
-        accumulator.update(maps)
-    result = accumulator.compute()
-    assert isinstance(result, PixelResult)
-    smoothed = result.smoothed_map().float()
-    line: Line = {
-        "noisy accuracy": seen / count,
-        "certified": [float(share) for share in result.one_share()],
-        "agreement": float(top_k_intersection(clean[0].float(), smoothed, AGREEMENT)),
-        "seconds": seconds,
-    }
-    if smoothed.shape == image.shape[1:]:
-        areas = deletion(plain, image[None], smoothed[None], target, steps=25).areas()
-        line |= {"deletion": float(areas.map), "centre": float(areas.centre), "random": float(areas.random)}
-    line["top"] = smoothed.flatten().topk(math.ceil(AGREEMENT * smoothed.numel())).indices.tolist()
-    line["values"] = smoothed.numel()
-    return line
+        copies = network.denoise(images) if isinstance(network, Denoised) else images
+        shared += time.process_time() - begin
+        seen += int((explained(copies).argmax(1) == target).sum())
+        for one, method in placed.items():
+            begin = time.process_time()
+            maps = method(explained, copies, target.expand(len(copies)))
+            seconds[one] += time.process_time() - begin
+            accumulators[one].update(maps)
+    for one in methods:
+        result = accumulators[one].compute()
+        assert isinstance(result, PixelResult)
+        smoothed = result.smoothed_map().float()
+        line: Line = {
+            "noisy accuracy": seen / count,
+            "clean": int(network(image[None]).argmax(1)) == int(target),
+            "certified": [float(share) for share in result.one_share()],
+            "agreement": float(top_k_intersection(clean[one][0].float(), smoothed, AGREEMENT)),
+            "seconds": shared + seconds[one],  # a method alone denoises every copy, too
+        }
+        if areas and smoothed.shape == image.shape[1:]:
+            curves = deletion(plain, image[None], smoothed[None], target, steps=25).areas()
+            line |= {"deletion": float(curves.map), "centre": float(curves.centre), "random": float(curves.random)}
+        line["top"] = smoothed.flatten().topk(math.ceil(AGREEMENT * smoothed.numel())).indices.tolist()
+        line["values"] = smoothed.numel()
+        yield one, line
 
 
 SIGMA = 0.25
@@ -107,25 +122,35 @@ def samples_of(images: Path | None, count: int) -> SampleSet:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure what is missing."""
-    networks: dict[str, nn.Module] = {"EfficientNet-Lite0": EfficientNetLite0()}
-    if arguments.squeezenet is not None:
+    networks: dict[str, nn.Module] = {}
+    if "EfficientNet-Lite0" in arguments.networks:
+        networks["EfficientNet-Lite0"] = EfficientNetLite0()
+    if "SqueezeNet 1.1" in arguments.networks and arguments.squeezenet is not None:
         networks["SqueezeNet 1.1"] = squeezenet(arguments.squeezenet)
     denoiser = UNetDenoiser(weights=arguments.weights)
-    known = {tuple(line["key"]) for line in lines_of(arguments.output)}
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    output = arguments.output[0]
+    known = {tuple(line["key"]) for line in lines_of(output)}
+    output.parent.mkdir(parents=True, exist_ok=True)
     samples = samples_of(arguments.images, arguments.count)
-    with arguments.output.open("a") as file, torch.no_grad():
-        for (network, plain), method, index in itertools.product(networks.items(), METHODS, range(len(samples))):
+    with output.open("a") as file, torch.no_grad():
+        # Images outermost: a run that is stopped has everything of the first images.
+        for index, (network, plain) in itertools.product(range(len(samples)), networks.items()):
             sample = samples[index]
             for variant, one in {"plain": plain, "denoised": Denoised(denoiser, plain)}.items():
-                key = (network, method, variant, str(sample.id))
-                if key in known:
+                missing = [
+                    method for method in arguments.methods if (network, method, variant, str(sample.id)) not in known
+                ]
+                if not missing:
                     continue
                 with frozen(one.eval()):
-                    line = measure(one, plain, sample.image, str(sample.id), METHODS[method], arguments.num_samples)
-                file.write(json.dumps({"key": key} | line) + "\n")
-                file.flush()
-                print(*key, flush=True)
+                    lines = measure(
+                        one, plain, sample.image, str(sample.id), missing, arguments.num_samples, arguments.deletion
+                    )
+                    for method, line in lines:
+                        key = (network, method, variant, str(sample.id))
+                        file.write(json.dumps({"key": key} | line) + "\n")
+                        file.flush()
+                        print(*key, flush=True)
 
 
 def lines_of(output: Path) -> list[Line]:
@@ -134,35 +159,107 @@ def lines_of(output: Path) -> list[Line]:
     return [json.loads(line) for line in whole if line.endswith("\n")]
 
 
-_HEADER: tuple[str, ...] = ("network, method (images)", "variant", "noisy accuracy", "K = 50 %", "K = 25 %", "K = 10 %")
-_HEADER += ("agreement with the clean map", "deletion (centre, random)", "overlap across images", "time")
+Pair = tuple[Sequence[Line], Sequence[Line]]
+QUANTITIES: Mapping[str, Callable[[Line], float]] = {
+    "noisy accuracy": lambda line: line["noisy accuracy"],
+    "clean class kept": lambda line: float(line.get("clean", math.nan)),
+    "K = 50 %": lambda line: line["certified"][0],
+    "K = 25 %": lambda line: line["certified"][1],
+    "K = 10 %": lambda line: line["certified"][2],
+    "agreement": lambda line: line["agreement"],
+    "deletion": lambda line: line.get("deletion", math.nan),
+    "centre": lambda line: line.get("centre", math.nan),
+    "random": lambda line: line.get("random", math.nan),
+}
+DRAWS = 2000
 
 
-def table(output: Path) -> bool:
-    """Print the table; whether the goals are reached."""
+def table(outputs: Sequence[Path]) -> bool:
+    """Print both tables; whether the goals are reached."""
     groups: dict[tuple[str, str], dict[str, dict[str, Line]]] = defaultdict(lambda: defaultdict(dict))
-    for line in lines_of(output):
+    for line in itertools.chain.from_iterable(map(lines_of, outputs)):
         network, method, variant, image = line["key"]
         groups[network, method][variant][image] = line
-    print(f"| {' | '.join(_HEADER)} |")
-    print("|---" * len(_HEADER) + "|")
-    reached = []
+    names = [*QUANTITIES, "overlap, same kind", "overlap, other kinds", "time"]
+    means, differences, reached = [], [], []
     for (network, method), variants in groups.items():
         both = sorted(set(variants["plain"]) & set(variants["denoised"]))
-        for variant in ("plain", "denoised"):
-            own = [variants[variant][image] for image in both]
-            cells = [_mean(one["noisy accuracy"] for one in own)]
-            cells += [_mean(one["certified"][level] for one in own) for level in range(len(LEVELS))]
-            cells.append(_mean(one["agreement"] for one in own))
-            seen = "deletion" in own[0]
-            areas = [f"{mean(one[name] for one in own):.2f}" for name in ("centre", "random")] if seen else []
-            cells.append(f"{_mean(one['deletion'] for one in own)} ({', '.join(areas)})" if seen else "")
-            cells.append(_mean(_across(own)))
-            cells.append(f"{_total(own) / _total([variants['plain'][image] for image in both]):.2f}")
-            print(f"| {network}, {method} ({len(both)}) | {variant} | " + " | ".join(cells) + " |")
+        pair = [variants["plain"][image] for image in both], [variants["denoised"][image] for image in both]
+        numbers = [_numbers(lines) for lines in pair]
+        times = [sum(line["seconds"] for line in lines) for lines in pair]
+        for variant, own, spent in zip(("plain", "denoised"), numbers, times, strict=True):
+            means.append([f"{network}, {method} ({len(both)})", variant, *map(_cell, own), _cell(spent / times[0])])
+        low, high = _bootstrap(pair)
+        changes = [
+            f"{after - before:+.2f} [{one:+.2f}, {other:+.2f}]" if math.isfinite(after - before) else ""
+            for before, after, one, other in zip(*numbers, low, high, strict=True)
+        ]
+        differences.append([f"{network}, {method} ({len(both)})", *changes])
         if network.startswith("EfficientNet") and method == "LRP":
-            reached.append(_goals(*([variants[one][image] for image in both] for one in ("plain", "denoised"))))
+            reached.append(_goals(*pair))
+    _print(["network, method (images)", "variant", *names], means)
+    print("\nDenoised - plain, with 95 % bootstrap intervals:\n")
+    _print(["network, method (images)", *names[:-1]], differences)
     return all(reached)
+
+
+def _print(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    used = [place for place in range(len(header)) if any(row[place] for row in rows)]
+    for row in (header, ["---"] * len(header), *rows):
+        print(f"| {' | '.join(row[place] for place in used)} |")
+
+
+def _cell(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else ""
+
+
+def _numbers(lines: Sequence[Line]) -> list[float]:
+    """Mean quantities of images, and the overlaps of their maps."""
+    same, other = _overlaps(lines)
+    one = np.ones(len(lines))
+    return [*(mean(map(value, lines)) for value in QUANTITIES.values()), _weighted(same, one), _weighted(other, one)]
+
+
+def _overlaps(lines: Sequence[Line]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Shared top quarter of two images, of one kind and of two; NaN elsewhere."""
+    same, other = (np.full((len(lines), len(lines)), np.nan) for _ in range(2))
+    tops = [set(line["top"]) for line in lines]
+    for one, two in itertools.combinations(range(len(lines)), 2):
+        if lines[one]["values"] == lines[two]["values"]:
+            alike = _kind(lines[one]) is not None and _kind(lines[one]) == _kind(lines[two])
+            (same if alike else other)[one, two] = len(tops[one] & tops[two]) / len(tops[one])
+    return same, other
+
+
+def _kind(line: Line) -> str | None:
+    """The sub-folder of an image."""
+    folder, separator, _ = str(line["key"][3]).rpartition("__")
+    return folder if separator else None
+
+
+def _weighted(overlaps: NDArray[np.float64], counts: NDArray[np.float64]) -> float:
+    """Mean over the pairs, each as often as both of its images together."""
+    weights = np.where(np.isnan(overlaps), 0, np.outer(counts, counts))
+    return float((np.nan_to_num(overlaps) * weights).sum() / weights.sum()) if weights.any() else math.nan
+
+
+def _bootstrap(pair: Pair) -> tuple[list[float], list[float]]:
+    """95 % intervals of the differences: kinds of images are drawn again, as both variants of the same images."""
+    plain, denoised = pair
+    kinds = [_kind(line) or str(line["key"][3]) for line in plain]
+    places = [[place for place, kind in enumerate(kinds) if kind == one] for one in sorted(set(kinds))]
+    apart = np.array(
+        [[value(b) - value(a) for value in QUANTITIES.values()] for a, b in zip(plain, denoised, strict=True)]
+    )
+    overlaps = [(after, before) for before, after in zip(_overlaps(plain), _overlaps(denoised), strict=True)]
+    generator, found = np.random.default_rng(0), []
+    for _ in range(DRAWS):
+        drawn = generator.integers(len(places), size=len(places))
+        counts = np.bincount([place for kind in drawn for place in places[kind]], minlength=len(plain)).astype(float)
+        means = (apart * counts[:, None]).sum(0) / counts.sum()
+        found.append([*means, *(_weighted(after, counts) - _weighted(before, counts) for after, before in overlaps)])
+    low, high = np.nanquantile(np.array(found), [0.025, 0.975], axis=0) if found else ([], [])
+    return list(low), list(high)
 
 
 def _goals(plain: Sequence[Line], denoised: Sequence[Line]) -> bool:
@@ -173,27 +270,9 @@ def _goals(plain: Sequence[Line], denoised: Sequence[Line]) -> bool:
 
     accuracy, certified = times(lambda line: line["noisy accuracy"]), times(lambda line: line["certified"][2])
     cost = times(lambda line: line["seconds"])
-    print(f"\nEfficientNet-Lite0, LRP: noisy accuracy x {accuracy:.2f} (goal 1.8), certified at K = 10 % x")
+    print(f"EfficientNet-Lite0, LRP: noisy accuracy x {accuracy:.2f} (goal 1.8), certified at K = 10 % x")
     print(f"{certified:.2f} (goal 2), processor time x {cost:.2f} (goal at most 1.25)\n")
     return accuracy >= 1.8 and certified >= 2 and cost <= 1.25
-
-
-def _across(lines: Sequence[Line]) -> Iterator[float]:
-    for one, other in itertools.combinations(lines, 2):
-        if one["values"] == other["values"]:
-            yield len(set(one["top"]) & set(other["top"])) / len(one["top"])
-
-
-def _total(lines: Sequence[Line]) -> float:
-    return float(sum(one["seconds"] for one in lines))
-
-
-def _mean(values: Iterator[float]) -> str:
-    known = list(values)
-    if not known:
-        return ""
-    error = stdev(known) / math.sqrt(len(known)) if len(known) > 1 else 0.0
-    return f"{mean(known):.2f} ± {error:.2f}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -202,10 +281,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks.denoised", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", choices=["run", "table"])
-    parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/denoised.jsonl"))
+    parser.add_argument("--output", type=Path, nargs="+", default=[Path("runs/benchmarks/denoised.jsonl")])
     parser.add_argument("--images", type=Path, help="folder of images; the packaged photographs if left out")
     parser.add_argument("--count", type=int, default=40, help="most images")
     parser.add_argument("--num_samples", type=int, default=200)
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
+    parser.add_argument("--deletion", action=argparse.BooleanOptionalAction, default=True, help="deletion curves")
     parser.add_argument("--weights", default="photographs", help="weights of the denoiser")
     parser.add_argument("--squeezenet", type=Path, help="NPZ file of the weights of SqueezeNet 1.1")
     arguments = parser.parse_args(argv)

@@ -1,6 +1,7 @@
 """Callbacks for the Lightning Trainer."""
 
 from lit_certattr.callbacks.certification import CertificationCallback
+from lit_certattr.callbacks.frozen_layers import FrozenLayers
 from lit_certattr.callbacks.last_checkpoint import LastCheckpoint
 from lit_certattr.callbacks.metric_gate import MetricGate
 from lit_certattr.callbacks.overlap import OverlapCallback
@@ -10,6 +11,7 @@ from lit_certattr.callbacks.result_writer import ResultWriter
 __all__ = [
     "CertificationCallback",
     "CertificationProgress",
+    "FrozenLayers",
     "LastCheckpoint",
     "MetricGate",
     "OverlapCallback",

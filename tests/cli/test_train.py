@@ -11,7 +11,10 @@ from lit_certattr.cli.train import main
 from lit_certattr.modules import RobustClassifier
 
 ROOT = Path(__file__).parents[2]
-TRAIN = sorted(path.stem for path in (ROOT / "configs/train").glob("*.yaml") if "denoiser" not in path.stem)
+FOLDERS = ("denoiser", "fine_tune")  # need a folder of images; tested with one elsewhere
+TRAIN = sorted(
+    path.stem for path in (ROOT / "configs/train").glob("*.yaml") if not any(name in path.stem for name in FOLDERS)
+)
 NO_DOWNLOAD = [name for name in TRAIN if not name.startswith("cifar")]
 QUICK = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 STEPS = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.log_every_n_steps=1"]
