@@ -258,8 +258,10 @@ def _bootstrap(pair: Pair) -> tuple[list[float], list[float]]:
         counts = np.bincount([place for kind in drawn for place in places[kind]], minlength=len(plain)).astype(float)
         means = (apart * counts[:, None]).sum(0) / counts.sum()
         found.append([*means, *(_weighted(after, counts) - _weighted(before, counts) for after, before in overlaps)])
-    low, high = np.nanquantile(np.array(found), [0.025, 0.975], axis=0) if found else ([], [])
-    return list(low), list(high)
+    columns = np.array(found).T
+    known = [column[np.isfinite(column)] for column in columns]  # empty for what was not measured
+    ends = [np.quantile(one, [0.025, 0.975]) if one.size else np.full(2, np.nan) for one in known]
+    return [float(low) for low, _ in ends], [float(high) for _, high in ends]
 
 
 def _goals(plain: Sequence[Line], denoised: Sequence[Line]) -> bool:

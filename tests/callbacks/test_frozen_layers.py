@@ -6,7 +6,7 @@ from lightning import Trainer
 from torch import nn
 
 from lit_certattr.attribution import Gradient
-from lit_certattr.callbacks import FrozenLayers
+from lit_certattr.callbacks import FrozenLayers, LastCheckpoint
 from lit_certattr.data import Digits
 from lit_certattr.errors import InputError
 from lit_certattr.modules import RobustClassifier
@@ -87,3 +87,20 @@ def test_something_must_remain():
 def test_a_list_of_names_is_asked_for(layers):
     with pytest.raises(InputError, match="layers must be a list"):
         FrozenLayers(layers)
+
+
+def test_a_resumed_run_repeats_an_uninterrupted_one(tmp_path):
+    quiet = dict.fromkeys(("logger", "enable_model_summary", "enable_progress_bar"), False)
+    limits = {"limit_train_batches": 2, "limit_val_batches": 1, "accelerator": "cpu", "default_root_dir": tmp_path}
+
+    def fit(epochs: int, resume: str | None = None) -> tuple[nn.Module, str]:
+        net, last = network(), LastCheckpoint(tmp_path / str(epochs))
+        torch.manual_seed(1)
+        trainer = Trainer(max_epochs=epochs, callbacks=[FrozenLayers(["0"]), last], **quiet, **limits)
+        trainer.fit(RobustClassifier(net, CrossEntropy()), datamodule=Digits(), ckpt_path=resume)
+        return net, str(last.saved)
+
+    whole, _ = fit(2)
+    _, saved = fit(1)
+    resumed, _ = fit(2, saved)
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
