@@ -321,3 +321,12 @@ def test_a_box_means_nothing_where_pixels_are_regions(number):
         return
     with pytest.raises(InputError, match=r"'mine'.*is about places in the image"):
         certifier(network.eval(), torch.rand(1, 1, 4, 4))
+
+
+def test_shares_that_rounding_adds_up_to_more_than_one_are_made_smaller():
+    generator, above = np.random.default_rng(0), 0
+    for _ in range(500):
+        weights = generator.uniform(0.1, 5, 6)
+        above += math.fsum((weights / math.fsum(weights)).tolist()) > 1
+        assert math.fsum(shares_of([Claim(str(n), Gini(), weight=w) for n, w in enumerate(weights.tolist())])) <= 1
+    assert above > 0

@@ -255,3 +255,10 @@ def test_settings_out_of_range_are_refused():
 def test_its_metrics_have_names_of_their_own():
     assert list(metrics_for(RenyiCertificate(0.2), [0.1])) == ["renyi_overlap_k20_r0_10"]
     assert list(metrics_for(TopKOverlapCertificate(0.2), [0.1])) == ["overlap_k20_r0_10"]
+
+
+def test_each_radius_takes_the_next_outsider_and_skips_none():
+    means = np.array([0.2, 0.18, 0.16, 0.1, 0.09, 0.08, 0.07, 0.06, 0.05, 0.01])
+    radii = renyi_displacement_radii(means, means, np.arange(10) < 3, reach)
+    expected = [swap_radius(means[3 - m : 3], means[3 : 3 + m], reach) for m in (1, 2, 3)]
+    np.testing.assert_allclose(radii, expected, rtol=1e-12)

@@ -267,6 +267,15 @@ def test_distances_are_rounded_down(rise, fall):
         assert exact * (1 - Fraction(1, 10**9)) <= found <= exact
 
 
+@pytest.mark.parametrize(("top", "bottom"), [(50.0, 0.7), (1.3, -50.0)])
+def test_the_level_is_found_beyond_all_pixels_but_the_last(top, bottom):
+    """One pixel far away pulls the level past the others of its side: a level that is not the best costs too much."""
+    low, high = np.array([1.3, 1.3, 1.3, 1.3, top]), np.array([0.7, 0.7, 0.7, 0.7, bottom])
+    found = Fraction(float(swap_distances(np.r_[low, high], np.r_[low, high], np.arange(10) < 5)[-1])) ** 2
+    exact = exact_square(low, high)
+    assert exact * (1 - Fraction(1, 10**9)) <= found <= exact
+
+
 def test_distances_of_many_equal_pixels_are_rounded_down():
     """Where the same rounding error is made in each of the sums' many steps."""
     count, low, high = 25_000, 4 / 3, 2 / 3
