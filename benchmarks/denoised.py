@@ -181,7 +181,7 @@ def table(outputs: Sequence[Path]) -> bool:
         network, method, variant, image = line["key"]
         groups[network, method][variant][image] = line
     names = [*QUANTITIES, "overlap, same kind", "overlap, other kinds", "time"]
-    means, differences, reached = [], [], []
+    means, differences, ratios, reached = [], [], [], []
     for (network, method), variants in groups.items():
         both = sorted(set(variants["plain"]) & set(variants["denoised"]))
         pair = [variants["plain"][image] for image in both], [variants["denoised"][image] for image in both]
@@ -195,11 +195,13 @@ def table(outputs: Sequence[Path]) -> bool:
             for before, after, one, other in zip(*numbers, low, high, strict=True)
         ]
         differences.append([f"{network}, {method} ({len(both)})", *changes])
+        ratios.append(f"{network}, {method}: {_accuracy_ratio(pair)}")
         if network.startswith("EfficientNet") and method == "LRP":
             reached.append(_goals(*pair))
     _print(["network, method (images)", "variant", *names], means)
     print("\nDenoised - plain, with 95 % bootstrap intervals:\n")
     _print(["network, method (images)", *names[:-1]], differences)
+    print("", *ratios, "", sep="\n")
     return all(reached)
 
 
@@ -243,19 +245,35 @@ def _weighted(overlaps: NDArray[np.float64], counts: NDArray[np.float64]) -> flo
     return float((np.nan_to_num(overlaps) * weights).sum() / weights.sum()) if weights.any() else math.nan
 
 
+def _drawn(lines: Sequence[Line]) -> Iterator[NDArray[np.float64]]:
+    """How often each image is drawn, in draws of whole kinds."""
+    kinds = [_kind(line) or str(line["key"][3]) for line in lines]
+    places = [[place for place, kind in enumerate(kinds) if kind == one] for one in sorted(set(kinds))]
+    generator = np.random.default_rng(0)
+    for _ in range(DRAWS):
+        drawn = generator.integers(len(places), size=len(places))
+        yield np.bincount([place for kind in drawn for place in places[kind]], minlength=len(lines)).astype(np.float64)
+
+
+def _accuracy_ratio(pair: Pair) -> str:
+    """Noisy accuracy of the denoised network, in times that of the plain one, with its 95 % interval."""
+    before, after = (np.array([line["noisy accuracy"] for line in lines]) for lines in pair)
+    if not before.any():
+        return "no noisy copy is recognised without the denoiser"
+    sums = [(float(counts @ after), float(counts @ before)) for counts in _drawn(pair[0])]
+    low, high = np.quantile([top / bottom if bottom else math.inf for top, bottom in sums], [0.025, 0.975])
+    return f"noisy accuracy x {after.sum() / before.sum():.2f} [{low:.2f}, {high:.2f}]"
+
+
 def _bootstrap(pair: Pair) -> tuple[list[float], list[float]]:
     """95 % intervals of the differences: kinds of images are drawn again, as both variants of the same images."""
     plain, denoised = pair
-    kinds = [_kind(line) or str(line["key"][3]) for line in plain]
-    places = [[place for place, kind in enumerate(kinds) if kind == one] for one in sorted(set(kinds))]
     apart = np.array(
         [[value(b) - value(a) for value in QUANTITIES.values()] for a, b in zip(plain, denoised, strict=True)]
     )
     overlaps = [(after, before) for before, after in zip(_overlaps(plain), _overlaps(denoised), strict=True)]
-    generator, found = np.random.default_rng(0), []
-    for _ in range(DRAWS):
-        drawn = generator.integers(len(places), size=len(places))
-        counts = np.bincount([place for kind in drawn for place in places[kind]], minlength=len(plain)).astype(float)
+    found = []
+    for counts in _drawn(plain):
         means = (apart * counts[:, None]).sum(0) / counts.sum()
         found.append([*means, *(_weighted(after, counts) - _weighted(before, counts) for after, before in overlaps)])
     columns = np.array(found).T
