@@ -261,7 +261,8 @@ def _accuracy_ratio(pair: Pair) -> str:
     if not before.any():
         return "no noisy copy is recognised without the denoiser"
     sums = [(float(counts @ after), float(counts @ before)) for counts in _drawn(pair[0])]
-    low, high = np.quantile([top / bottom if bottom else math.inf for top, bottom in sums], [0.025, 0.975])
+    ratios = [top / bottom if bottom else math.inf for top, bottom in sums]
+    low, high = np.quantile(ratios, [0.025, 0.975], method="nearest")  # one of them: between infinities is nothing
     return f"noisy accuracy x {after.sum() / before.sum():.2f} [{low:.2f}, {high:.2f}]"
 
 
