@@ -16,6 +16,7 @@ FLOORS = (
     "settings",
     "files",
     "statistics",
+    "budgets",
     "smoothing",
     "models",
     "data",

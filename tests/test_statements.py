@@ -18,8 +18,8 @@ from lit_certattr.certificates import (
     PixelCertificate,
     present,
 )
-from lit_certattr.certificates.discovery import is_own, subclasses
 from lit_certattr.errors import InputError
+from lit_certattr.settings.discovery import is_own, subclasses
 from lit_certattr.smoothing import Draw, GaussianNoise, MapBlock, uniform_levels
 
 ROOT = Path(__file__).parents[1]

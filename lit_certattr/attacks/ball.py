@@ -83,7 +83,7 @@ def project(
         images = torch.minimum(torch.maximum(images, low), high)
         return images if clamp is None else images.clamp(*clamp)
     length = distance(images, centres, norm)
-    share = (_reach(centres, eps) / length.clamp_min(_SMALLEST)).view_as(radius)
+    share = (reach_of(centres, eps) / length.clamp_min(_SMALLEST)).view_as(radius)
     pulled = centres + ((images - centres) * share).to(images.dtype)
     images = torch.where((length > eps).view_as(radius), pulled, images)
     images = images if clamp is None else images.clamp(*clamp)
@@ -91,8 +91,13 @@ def project(
     return torch.where(outside, centres, images)  # a budget below the resolution of the numbers
 
 
-def _reach(centres: Tensor, eps: Tensor) -> Tensor:
-    """The l2 length, below ``eps``, to which a point may be pulled so that no rounding takes it out of the ball."""
+def reach_of(centres: Tensor, eps: Tensor) -> Tensor:
+    """The l2 length, below ``eps``, to which a point may be pulled so that no rounding takes it out of the ball.
+
+    Args:
+        centres: Centres of the balls ``[B, C, H, W]``.
+        eps: Radii, float64 ``[B]``.
+    """
     unit = torch.finfo(centres.dtype).eps
     largest = centres.abs().flatten(1).amax(1).to(eps.dtype) + eps
     return (eps * (1 - 8 * unit) - unit / 2 * largest * math.sqrt(centres[0].numel())).clamp_min(0)

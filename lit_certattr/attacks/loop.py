@@ -6,8 +6,9 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from lit_certattr.attacks.ball import ascent, exact_dtype, project, random_start
+from lit_certattr.attacks.ball import exact_dtype
 from lit_certattr.attacks.config import AttackConfig
+from lit_certattr.attacks.geometry import Ball, Geometry
 from lit_certattr.errors import InputError
 from lit_certattr.models.smooth import SmoothActivations
 
@@ -25,6 +26,7 @@ def attack(
     eps: Tensor | None = None,
     criterion: Score | None = None,
     accept: Accept | None = None,
+    geometry: Geometry | None = None,
 ) -> Tensor:
     """Search the ball around each image for a perturbation that increases its score.
 
@@ -45,6 +47,7 @@ def attack(
             the network itself. It is not called if there is nothing to choose: ``keep="last"`` with one restart.
         accept: Says which points are accepted, e.g. those that keep the label; an image without an accepted point
             stays unchanged.
+        geometry: Where the search takes place, if that is not the ball of ``config.norm``.
 
     Returns:
         Perturbed images, detached, in ball and box as measured in float64.
@@ -60,7 +63,7 @@ def attack(
     """
     with torch.inference_mode(False):
         clean, budget = checked_images(images, config, eps)
-        search = _Search(score, clean, budget, config, criterion, accept)
+        search = _Search(score, clean, budget, config, criterion, accept, geometry or Ball(config.norm))
         generator = None
         if config.seed is not None:
             generator = torch.Generator(clean.device).manual_seed(config.seed)
@@ -103,9 +106,10 @@ class _Search:
         config: AttackConfig,
         criterion: Score | None,
         accept: Accept | None,
+        geometry: Geometry,
     ) -> None:
         self.score, self.clean, self.eps, self.config = score, clean, eps, config
-        self.criterion, self.accept = criterion or score, accept
+        self.criterion, self.accept, self.geometry = criterion or score, accept, geometry
         self.reuse = criterion is None and config.beta(0) is None  # the score of a step is its criterion
         self.best = clean
         # The only point of its kind: nothing to compare.
@@ -119,14 +123,14 @@ class _Search:
     def restart(self, generator: torch.Generator | None) -> None:
         config = self.config
         box = config.clamp if config.init == "boundary" else None
-        images = random_start(self.clean, self.eps, config.norm, config.init, generator, box)
-        images = project(images, self.clean, self.eps, config.norm, config.clamp)
+        images = self.geometry.start(self.clean, self.eps, config.init, generator, box)
+        images = self.geometry.project(images, self.clean, self.eps, config.clamp)
         for step in range(config.steps):
             values, gradient = self._differentiate(images, config.beta(step))
             if config.keep == "best" and (step or config.init != "zero"):
                 self._offer(images, values if self.reuse else None)
-            images = images + self.step_length * ascent(gradient, config.norm)
-            images = project(images, self.clean, self.eps, config.norm, config.clamp)
+            images = images + self.step_length * self.geometry.ascent(gradient)
+            images = self.geometry.project(images, self.clean, self.eps, config.clamp)
         self._offer(images)
 
     def _differentiate(self, images: Tensor, beta: float | None) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_certattr.attacks.config import AttackConfig
+from lit_certattr.attacks.geometry import geometry_of
 from lit_certattr.attacks.grid import to_grid
 from lit_certattr.attacks.label import check_classifier, same_label
 from lit_certattr.attacks.loop import Score, attack, checked_images
@@ -56,6 +57,9 @@ def attack_through_noise(
 ) -> Tensor:
     """Run the attack loop on a frozen network; if the noise lives on a grid, so does the result.
 
+    For noise with nuisance modes, l2 budgets are lengths of its budget
+    (:class:`~lit_certattr.budgets.EllipsoidBudget`): the attack may spend them on amounts of the modes too.
+
     Args:
         model: Network from images in [0, 1] to logits.
         noise: Noise law that ``score`` and ``criterion`` use.
@@ -79,7 +83,8 @@ def attack_through_noise(
         clean = checked_images(images, config, eps)[0]
         check_classifier(model, clean)
         accept = same_label(model, clean) if keep_label else None
-        found = attack(score, images, config, eps=eps, criterion=criterion, accept=accept)
+        geometry = geometry_of(noise, config.norm, clean[0]) if len(clean) else None
+        found = attack(score, images, config, eps=eps, criterion=criterion, accept=accept, geometry=geometry)
         if not isinstance(noise, DiscreteGaussianNoise):
             return found
         budget = torch.full((len(images),), config.eps) if eps is None else eps

@@ -1,6 +1,5 @@
 """Builds the objects that the settings of a run describe: noise law, certificates, looks. It imports nothing."""
 
-import ast
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,13 +11,13 @@ from lit_certattr.attribution import Attribution, FunctionAttribution, Probabili
 from lit_certattr.audit.consistency import MAX_LIST
 from lit_certattr.audit.finding import show
 from lit_certattr.certificates import Certificate
-from lit_certattr.certificates.discovery import class_named
 from lit_certattr.certification import LOOK_SHARES, NOISY_MAJORITY, Certifier, Look, StoppingRule
 from lit_certattr.certification.looks import possible_looks
 from lit_certattr.errors import InputError
 from lit_certattr.preflight import CHECKS
+from lit_certattr.settings.discovery import class_named
 from lit_certattr.settings.revived import UnknownClass, revived
-from lit_certattr.smoothing import Noise
+from lit_certattr.smoothing import Noise, noise_law
 from lit_certattr.smoothing.normals import stream_of
 from lit_certattr.statistics import look_share
 
@@ -49,35 +48,6 @@ _COPIED = (
     "device",
     "threads",
 )
-
-
-def noise_law(text: Any) -> Noise:
-    """The noise law with a given ``repr``.
-
-    Args:
-        text: E.g. ``"GaussianNoise(sigma=0.25)"``, with literal arguments; the law belongs to this package or was
-            imported by the user.
-
-    Raises:
-        InputError: If the text is not the ``repr`` of a known noise law.
-
-    Example:
-        >>> noise_law("GaussianNoise(sigma=0.25)")
-        GaussianNoise(sigma=0.25)
-    """
-    name, _, arguments = str(text).partition("(")
-    law = class_named(Noise, name)
-    if len(str(text)) > 500 or law is None:
-        raise InputError(f"{show(text)} is no noise law of this package or of an imported one")
-    try:
-        call = ast.parse(f"f({arguments}", mode="eval").body
-        assert isinstance(call, ast.Call)
-        noise: Noise = law(**{str(word.arg): ast.literal_eval(word.value) for word in call.keywords})
-    except (SyntaxError, ValueError, TypeError, AssertionError, ArithmeticError, RecursionError, MemoryError) as error:
-        raise InputError(f"{show(text)} is no noise law: {' '.join(str(error).split())}") from None
-    if repr(noise) != text:
-        raise InputError(f"{show(text)} is no noise law; it should read {noise!r}")
-    return noise
 
 
 def certificate_of(values: Any) -> Certificate | None:

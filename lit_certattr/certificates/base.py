@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lit_certattr.budgets import LpBudget
 from lit_certattr.certificates.measures import Measure
 from lit_certattr.certificates.result import Result, invalid_flags
 from lit_certattr.errors import InputError
@@ -131,6 +132,7 @@ class Certificate(Settings, Frozen, ABC):
             "alpha_slack": alpha_slack(noise, num_samples, dimension or 0),
             "sigma": noise.sigma,
             "noise": type(noise).__name__,
+            "noise_settings": "" if isinstance(noise.budget, LpBudget) else repr(noise),
         }
 
     def measures(self) -> Sequence[Measure]:

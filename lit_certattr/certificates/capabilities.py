@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
-from lit_certattr.certificates.discovery import names_of
 from lit_certattr.certificates.result import Result
 from lit_certattr.errors import InputError
+from lit_certattr.settings.discovery import names_of
 
 
 @runtime_checkable

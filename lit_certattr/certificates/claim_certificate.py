@@ -15,7 +15,7 @@ from lit_certattr.certificates.claims_certificate import ClaimsCertificate, fewe
 from lit_certattr.errors import InputError
 from lit_certattr.numbers import Gini
 from lit_certattr.settings import real_number
-from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, MapBlock, Noise
+from lit_certattr.smoothing import GAUSSIAN_LAWS, MapBlock, Noise
 from lit_certattr.smoothing.levels import GENERATOR
 
 Bound = Literal["betting", "clopper_pearson"]
@@ -54,6 +54,7 @@ class ClaimCertificate(ClaimsCertificate):
             of range.
 
     Example:
+        >>> from lit_certattr.smoothing import GaussianNoise
         >>> from lit_certattr.numbers import Box, EnergyInside
         >>> claim = Claim("left", EnergyInside(Box(0, 0, 1, 0.5)), at_least=0.6)
         >>> accumulator = ClaimCertificate([claim], alpha=0.05).start(GaussianNoise(sigma=0.5), (1, 2))
@@ -65,7 +66,7 @@ class ClaimCertificate(ClaimsCertificate):
 
     name = "claims"
     result = ClaimResult
-    laws = (GaussianNoise, DiscreteGaussianNoise)
+    laws = GAUSSIAN_LAWS
     anytime = True
 
     def __init__(

@@ -5,9 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import attrs
-import numpy as np
 import torch
-from scipy.special import ndtri
 from torch import Tensor
 from typing_extensions import override
 
@@ -153,8 +151,8 @@ class ClaimResult(ClaimsResult):
 
     def _intervals(self, lower: float, upper: float, claim: int, radii: Sequence[float] | Array) -> tuple[Array, Array]:
         """The intervals that follow from bounds of the scaled mean."""
-        lengths = np.asarray(radii, np.float64) / self.sigma * (1 + 1e-15)
-        low, high = shift(lower, -lengths), shift(upper, lengths)
+        votes = self.change_budget.votes
+        low, high = votes.lower(lower, radii), votes.upper(upper, radii)
         start, width = self.smallest[claim], self.largest[claim] - self.smallest[claim]
         return start + width * low, start + width * high
 
@@ -169,12 +167,12 @@ class ClaimResult(ClaimsResult):
         if not self.has_bounds(claim) or not self.holds(claim, 0.0):
             return 0.0
         start, width = self.smallest[claim], self.largest[claim] - self.smallest[claim]
-        lengths = []
+        lengths, votes = [], self.change_budget.votes
         if self.at_least[claim] > -math.inf:
-            lengths.append(ndtri(float(self.lower[claim])) - ndtri((self.at_least[claim] - start) / width))
+            lengths.append(votes.reach(float(self.lower[claim]), (self.at_least[claim] - start) / width))
         if self.at_most[claim] < math.inf:
-            lengths.append(ndtri((self.at_most[claim] - start) / width) - ndtri(float(self.upper[claim])))
-        radius, slack = self.sigma * max(0.0, float(min(lengths))), 1e-13
+            lengths.append(votes.reach_up(float(self.upper[claim]), (self.at_most[claim] - start) / width))
+        radius, slack = max(0.0, min(lengths)), 1e-13
         while radius > 0 and not self.holds(claim, radius):  # the inverse is rounded: step back until it holds
             radius *= 1 - slack
             slack = min(2 * slack, 1.0)

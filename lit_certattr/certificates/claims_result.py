@@ -220,11 +220,16 @@ class ClaimsResult(Result):
         number = f"{self.names[claim]!r}: {self.about()} of {self.words[claim]}"
         covered = self.covered(claim)
         beside = "" if covered is None else f" The mask covers {100 * covered:.3g} % of the map."
+        every = f"every perturbation with {self.change_budget.measure} at most"
         if budget is None and verdict == "holds":
             within = at_least(self.radius(claim))
-            return f"{number} is {asked} for every perturbation with l2 norm at most {within}.{beside}"
+            return f"{number} is {asked} for {every} {within}.{beside}"
         low, high = self.interval(claim, budget or 0.0)
-        where = f"for every perturbation with l2 norm at most {exact(budget)}" if budget else "at the clean image"
+        where = (
+            f"for every perturbation with {self.change_budget.measure} at most {exact(budget)}"
+            if budget
+            else "at the clean image"
+        )
         said = f"{number} is at least {at_least(low)} and at most {at_most(high)} {where}"
         if not verdict or (budget is not None and verdict != "refuted at the clean image"):
             return f"{said}{'' if not verdict else f'; that it is {asked} there '}{self._shown(claim, budget)}.{beside}"
@@ -265,7 +270,8 @@ class ClaimsResult(Result):
         sentences = " ".join(self.sentence(claim, radius) for claim in range(len(self.names)))
         return (
             f"{self._surely()}, all of the following at once. {sentences} The noise is {self.noise_in_words()}; the "
-            f"intervals hold for all radii at once. What is certified is {self.about()} over the noise, as its exact "
+            f"intervals hold for all radii at once.{self._lengths_in_words(budget_of(radius))} What is "
+            f"certified is {self.about()} over the noise, as its exact "
             "value: the number of a single map, noisy or not, and the predicted class are not covered."
         )
 

@@ -19,12 +19,16 @@ from lit_certattr.certificates.cosine_bounds import (
 from lit_certattr.certificates.gaussian_cosine import gaussian_cosine_bound, max_length
 from lit_certattr.certificates.result import Result, budget_of, check_same_shape, invalid_flags
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import GaussianNoise, Noise, UniformBallNoise
+from lit_certattr.smoothing import GaussianNoise, Noise, NuisanceNoise, UniformBallNoise
 from lit_certattr.statistics import betting_lower, vector_margin
 from lit_certattr.statistics.rounding import at_least, exact
 
 _NORM = "squared norm of the smoothed map"
-_LAWS = {law.__name__: law for law in (UniformBallNoise, GaussianNoise)}
+_LAWS: dict[str, type[Noise]] = {
+    UniformBallNoise.__name__: UniformBallNoise,
+    GaussianNoise.__name__: GaussianNoise,
+    NuisanceNoise.__name__: GaussianNoise,  # which a change shifts in the same way, by its length
+}
 _BOUNDS = ("signed", "nonnegative", "gaussian_signed", "gaussian_nonnegative")
 
 
@@ -39,7 +43,7 @@ def bound_name(noise: str, nonnegative: bool) -> str:
         >>> bound_name("GaussianNoise", nonnegative=False)
         'gaussian_signed'
     """
-    return ("gaussian_" if noise == GaussianNoise.__name__ else "") + ("nonnegative" if nonnegative else "signed")
+    return ("gaussian_" if _LAWS.get(noise) is GaussianNoise else "") + ("nonnegative" if nonnegative else "signed")
 
 
 def norm_lower_bound(projections: npt.ArrayLike, alpha: float, nonnegative: bool) -> float:
@@ -133,7 +137,7 @@ class CosineResult(Result):
             raise ValueError(f"bound must be one of {', '.join(_BOUNDS)}")
         if self.noise not in _LAWS:
             raise ValueError(f"unknown noise law {self.noise}")
-        if self.gaussian and self.noise != GaussianNoise.__name__:
+        if self.gaussian and _LAWS[self.noise] is not GaussianNoise:
             raise ValueError(f"bound {self.bound} is not proved for {self.noise}")
 
     @property
@@ -148,7 +152,7 @@ class CosineResult(Result):
 
     @property
     def law(self) -> Noise:
-        """The noise law."""
+        """The noise law, or the Gaussian law for others whose votes a change shifts like a Gaussian's."""
         return _LAWS[self.noise](self.sigma)
 
     def at(self, radius: float) -> float:
@@ -332,19 +336,22 @@ class CosineResult(Result):
         maps = "never negative (checked on every sample)" if self.nonnegative else "of any sign"
         if at > 0:
             what = (
-                f"{self._surely()}: for every perturbation of the image with l2 norm at most {within}, the cosine "
+                f"{self._surely()}: for every perturbation of the image with {self.change_budget.measure} at "
+                f"most {within}, the cosine "
                 f"between the smoothed map of the image and that of the perturbed image is at least {at_least(cosine)}."
                 f"{nothing}"
             )
         else:
             what = (
-                "Nothing is certified at any positive l2 radius: the samples do not show that the smoothed map of the "
+                f"Nothing is certified at any positive {self.change_budget.radius_word}: the samples do not "
+                "show that the smoothed map of the "
                 "image is other than zero."
             )
         return (
             f"{what} The smoothed map is the mean of attribution maps, each scaled to length 1 and "
             f"{maps}, under {self.noise_in_words()}, as its expectation; the statement holds for "
-            f"all radii at once. A map of the perturbed image that is itself estimated from samples, the ranking of "
+            f"all radii at once.{self._lengths_in_words(budget)} A map of the perturbed image that is itself "
+            "estimated from samples, the ranking of "
             f"its pixels, and the predicted class are not covered."
         )
 

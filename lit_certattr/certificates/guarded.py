@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from lit_certattr.certificates.columns import common_columns
-from lit_certattr.certificates.discovery import is_own
 from lit_certattr.certificates.presentation import (
     Array,
     Overlay,
@@ -24,6 +23,7 @@ from lit_certattr.certificates.presentation import (
     Tile,
     present,
 )
+from lit_certattr.settings.discovery import is_own
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

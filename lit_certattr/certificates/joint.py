@@ -41,9 +41,10 @@ def joint_statement(
     clauses = [clause for own in said for clause in own]
     if sum(map(bool, said)) < 2:
         return None
+    measure = next(iter(able.values())).change_budget.measure  # the same for all, since they share the noise
     within = at_least(min(clause.radius for clause in clauses)) if radius is None else exact(radius)
     alpha = total(one.alpha for one in able.values())
     return (
-        f"With probability at least {confidence(alpha)}, all of the following at once for every perturbation with l2 "
-        f"norm at most {within}: {', and '.join(clause.text for clause in clauses)}."
+        f"With probability at least {confidence(alpha)}, all of the following at once for every perturbation with "
+        f"{measure} at most {within}: {', and '.join(clause.text for clause in clauses)}."
     )

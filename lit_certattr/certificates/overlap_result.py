@@ -103,19 +103,21 @@ class OverlapResult(Result):
         kept = f"of the K = {self.size} most important pixels of this smoothed map"
         if within:
             what = (
-                f"{self._surely()}: for every perturbation of the image with {self.radius_norm} norm {within}, at "
+                f"{self._surely()}: for every perturbation of the image with {self.change_budget.measure} {within}, at "
                 f"least {count} {kept} are among the K most important pixels of the smoothed map of the perturbed "
                 "image."
             )
         else:
             what = (
-                f"Nothing is certified at any positive {self.radius_norm} radius: the samples do not show that even "
+                f"Nothing is certified at any positive {self.change_budget.radius_word}: the samples do not "
+                "show that even "
                 f"one {kept} is among the K most important pixels of the smoothed map of every slightly perturbed "
                 "image."
             )
         return (
             f"{what}{'' if count or not within else ' Nothing is certified at this radius.'} The smoothed map is "
-            f"{self.map_in_words()}; the statement holds for all radii at once. A map of the perturbed image that is "
+            f"{self.map_in_words()}; the statement holds for all radii at once.{self._lengths_in_words(budget)} "
+            "A map of the perturbed image that is "
             f"itself estimated from samples, and the predicted class, are not covered.{self._classes()}"
         )
 

@@ -15,7 +15,7 @@ from lit_certattr.certificates.percentile_result import PercentileResult
 from lit_certattr.errors import InputError
 from lit_certattr.numbers import CentreOfMass
 from lit_certattr.settings import real_number
-from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, MapBlock, Noise
+from lit_certattr.smoothing import GAUSSIAN_LAWS, MapBlock, Noise
 from lit_certattr.statistics import hoeffding_margin, quantile_lower_rank, quantile_upper_rank
 
 
@@ -43,6 +43,7 @@ class PercentileCertificate(ClaimsCertificate):
         InputError: If a setting is out of range.
 
     Example:
+        >>> from lit_certattr.smoothing import GaussianNoise
         >>> accumulator = PercentileCertificate(alpha=0.05).start(GaussianNoise(sigma=0.5), (1, 3))
         >>> accumulator.update(torch.tensor([[[0.0, 1.0, 3.0]]]).expand(200, 1, 3))
         >>> accumulator.compute().interval(1, radius=0.2)
@@ -51,7 +52,7 @@ class PercentileCertificate(ClaimsCertificate):
 
     name = "percentiles"
     result = PercentileResult
-    laws = (GaussianNoise, DiscreteGaussianNoise)
+    laws = GAUSSIAN_LAWS
     anytime = True
 
     def __init__(

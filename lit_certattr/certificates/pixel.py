@@ -12,7 +12,7 @@ from lit_certattr.certificates.pixel_result import PixelResult
 from lit_certattr.certificates.votes import VoteAccumulator, VoteCertificate
 from lit_certattr.errors import InputError
 from lit_certattr.settings import real_number, several
-from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, Noise, top_k_size
+from lit_certattr.smoothing import GAUSSIAN_LAWS, Noise, top_k_size
 from lit_certattr.smoothing.sparsify import Ties
 from lit_certattr.statistics import smallest_sample_size
 
@@ -60,6 +60,7 @@ class PixelCertificate(VoteCertificate):
         InputError: If a setting is out of range, or a level selects no pixel or all of them.
 
     Example:
+        >>> from lit_certattr.smoothing import GaussianNoise
         >>> accumulator = PixelCertificate(top_k=[0.5], alpha=0.01).start(GaussianNoise(sigma=0.25), (1, 2))
         >>> accumulator.update(torch.tensor([[[2.0, 1.0]]]).expand(100, 1, 2))
         >>> accumulator.compute().labels.tolist()
@@ -68,7 +69,7 @@ class PixelCertificate(VoteCertificate):
 
     name = "pixel"
     result = PixelResult
-    laws = (GaussianNoise, DiscreteGaussianNoise)
+    laws = GAUSSIAN_LAWS
     anytime = True
 
     def __init__(

@@ -4,8 +4,8 @@ from functools import lru_cache
 from typing import Literal, NamedTuple, cast, get_args
 
 import numpy as np
-from scipy.special import ndtri
 
+from lit_certattr.budgets import VoteBounds
 from lit_certattr.errors import InputError
 from lit_certattr.statistics import clopper_pearson_lower
 
@@ -48,22 +48,16 @@ def vote_table(num_samples: int, threshold: int, level: float | Fixed) -> np.nda
     return np.where(counts >= threshold, vote, 0.0)
 
 
-_ROUNDING = 1e-15  # several times what the quantile function and the product may be off by
-
-
 @lru_cache(maxsize=64)
-def radius_table(num_samples: int, threshold: int, level: float | Fixed, sigma: float) -> np.ndarray:
-    """Radius of a label with each of the ``num_samples + 1`` counts, in pixel l2 units.
+def radius_table(num_samples: int, threshold: int, level: float | Fixed, bounds: VoteBounds) -> np.ndarray:
+    """Radius of a label with each of the ``num_samples + 1`` counts, in the units of the budget.
 
     Args:
         num_samples: Number of samples.
         threshold: Votes needed for a label; the radius is 0 below it.
         level: As for :func:`vote_table`.
-        sigma: Standard deviation of the noise.
+        bounds: How far a change can move a vote.
     """
     counts = np.arange(num_samples + 1)
     vote = vote_table(num_samples, threshold, level)
-    quantile = ndtri(np.clip(vote, 0.5, np.nextafter(1, 0)))
-    # ndtr(ndtri(p)) may exceed p in the last bits: a few of them less keep the radius on the safe side.
-    quantile = np.maximum(quantile - _ROUNDING * (1 + quantile), 0.0)
-    return np.where(counts >= threshold, sigma * quantile, 0.0)
+    return np.where(counts >= threshold, bounds.radius(vote), 0.0)

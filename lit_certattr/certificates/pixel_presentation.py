@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-_BAR = "l2 radius (pixel units)"
-
 
 class PixelPresentation(Presentation):
     """Certified map, radius map, and shares against the radius, compared with pure noise."""
@@ -77,7 +75,8 @@ class PixelPresentation(Presentation):
         levels, one = ", ".join(draw.name_of(top_k) for top_k in self.result.top_k), self.unit.removesuffix("s")
         return (
             f"With probability at least {confidence(self.result.alpha)} an image, for all {self.unit} and for "
-            f"K = {levels} at once: no perturbation of the image with an l2 norm below a {one}'s certified radius can "
+            f"K = {levels} at once: no perturbation of the image with {self.result.change_budget.a_measure} "
+            f"below a {one}'s certified radius can "
             f"change whether that {one} belongs to the top K of the attribution map, by majority vote under the noise."
         )
 
@@ -96,10 +95,12 @@ class PixelPresentation(Presentation):
     def tiles(self, table: "DataFrame", suffix: str) -> list[Tile]:
         smallest, largest = table[table["size"] == table["size"].min()], table[table["size"] == table["size"].max()]
         top_k, widest = draw.name_of(smallest.top_k.iloc[0]), draw.name_of(largest.top_k.iloc[0])
+        l2 = self.result.change_budget.name == "l2"
+        unit = "pixel l2 units" if l2 else self.result.change_budget.unit
         return [
             Tile(percent(smallest.one_share.mean()), f"of the top {top_k} certified important{suffix}, mean"),
             Tile(percent(largest.certified.mean()), f"of the {self.unit} certified at K = {widest}{suffix}, mean"),
-            Tile(fixed_at_least(table.mean_radius.mean()), f"mean certified radius{suffix}, pixel l2 units"),
+            Tile(fixed_at_least(table.mean_radius.mean()), f"mean certified radius{suffix}, {unit}"),
         ]
 
     @override
@@ -165,7 +166,11 @@ class PixelPresentation(Presentation):
         smallest = self.result.level_order()[-1]
         values = np.where(self.result.labels[smallest] < 0, np.nan, self.result.radius[smallest])
         draw.title(radius, f"Radius at K = {draw.name_of(self.result.top_k[smallest])}")
-        draw.paint_bar(figure.add_subplot(grid[1, 1]), draw.paint_radius(radius, values), f"certified {_BAR}")
+        draw.paint_bar(
+            figure.add_subplot(grid[1, 1]),
+            draw.paint_radius(radius, values),
+            f"certified {self.result.change_budget.unit}",
+        )
         return figure
 
     def legend(self) -> list[draw.Legend]:
@@ -195,7 +200,7 @@ class PixelPresentation(Presentation):
 
     def _radius(self, axes: "Axes", slot: "Axes", suffix: str) -> None:
         draw.title(axes, f"Radius of that label{suffix}")
-        draw.paint_bar(slot, draw.paint_radius(axes, self.result.shown_radius()), _BAR)
+        draw.paint_bar(slot, draw.paint_radius(axes, self.result.shown_radius()), self.result.change_budget.unit)
 
     def _shares(self, axes: "Axes", label: int) -> None:
         result = self.result

@@ -18,6 +18,7 @@ from lit_certattr.certificates.result import (
     invalid_flags,
     round_down,
     upper_bounds_of_counts,
+    votes_of,
 )
 from lit_certattr.certificates.votes import check_tied, check_votes, vote_flags
 from lit_certattr.smoothing import top_k_size
@@ -161,7 +162,7 @@ class PixelResult(Result):
             ``"one"``, ``"zero"`` and ``"certified"``, each float64 ``[K]``.
         """
         counts = np.arange(self.num_samples + 1)
-        radii = radius_table(self.num_samples, self.threshold, self._vote_level(), self.sigma)
+        radii = radius_table(self.num_samples, self.threshold, self._vote_level(), self.change_budget.votes)
         enough = np.flatnonzero((counts >= self.threshold) & (radii > radius))
         need = int(enough[0]) if enough.size else self.num_samples + 1
         share = np.array(self.sizes) / self.num_pixels
@@ -291,9 +292,10 @@ class PixelResult(Result):
             found = f"{levels} of the pixels"
         return (
             f"{self._surely()}, for all {self.num_pixels} pixels and "
-            f"{len(self.sizes)} level(s) of K at once: no perturbation of the image with l2 norm below {within} "
+            f"{len(self.sizes)} level(s) of K at once: no perturbation of the image with "
+            f"{self.change_budget.measure} below {within} "
             f"can change the majority vote of a certified pixel, i.e. whether it belongs to the top K of the "
-            f"attribution map under {self.noise_in_words()}. Here {found}. "
+            f"attribution map under {self.noise_in_words()}.{self._lengths_in_words(budget)} Here {found}. "
             f"Nothing is claimed about the other pixels or about the predicted class."
         )
 
@@ -333,7 +335,7 @@ class PixelResult(Result):
         needed = smallest_sample_size(tau, alpha / votes.numel())
         if n < needed:
             record["flags"] = [*record["flags"], f"{n} samples cannot give a label to any pixel; {needed} can"]
-        radii = round_down(radius_table(n, threshold, claimed, record["sigma"]))
+        radii = round_down(radius_table(n, threshold, claimed, votes_of(record)))
         labels = torch.full(votes.shape, ABSTAIN, dtype=torch.int8)
         labels[votes >= threshold] = 1
         labels[zeros >= threshold] = 0

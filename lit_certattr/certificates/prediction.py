@@ -11,7 +11,7 @@ from lit_certattr.certificates.base import Accumulator, Certificate
 from lit_certattr.certificates.claims_certificate import fewest
 from lit_certattr.certificates.measures import Measure, NumberMeasure
 from lit_certattr.certificates.prediction_result import PredictionResult
-from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, MapBlock, Noise, class_votes
+from lit_certattr.smoothing import GAUSSIAN_LAWS, MapBlock, Noise, class_votes
 from lit_certattr.statistics import clopper_pearson_lower
 
 
@@ -53,6 +53,7 @@ class PredictionCertificate(Certificate):
         InputError: If ``alpha`` is not in (0, 1).
 
     Example:
+        >>> from lit_certattr.smoothing import GaussianNoise
         >>> from lit_certattr.smoothing import Draw
         >>> network, zeros = torch.nn.Flatten(), torch.zeros(1, 1, 2)
         >>> copies = torch.tensor([0.9, 0.1]).expand(100, 1, 1, 2)
@@ -69,7 +70,7 @@ class PredictionCertificate(Certificate):
 
     name = "prediction"
     result = PredictionResult
-    laws = (GaussianNoise, DiscreteGaussianNoise)
+    laws = GAUSSIAN_LAWS
     needs_logits = True
     anytime = True
 

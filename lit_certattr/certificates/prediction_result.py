@@ -5,9 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import attrs
-import numpy as np
 import torch
-from scipy.special import ndtri
 from torch import Tensor
 from typing_extensions import override
 
@@ -15,7 +13,7 @@ from lit_certattr.certificates.capabilities import Clause
 from lit_certattr.certificates.claims_result import Array, Interval, Verdict
 from lit_certattr.certificates.result import Result, budget_of, check_same_shape, invalid_flags
 from lit_certattr.errors import InputError
-from lit_certattr.statistics import clopper_pearson_lower, clopper_pearson_upper, shift
+from lit_certattr.statistics import clopper_pearson_lower, clopper_pearson_upper
 from lit_certattr.statistics.rounding import at_least, at_most, exact
 
 MAJORITY = 0.5
@@ -70,8 +68,8 @@ class PredictionResult(Result):
         Returns:
             Lower and upper ends, float64 ``[radii]`` each.
         """
-        lengths = np.asarray(radii, np.float64) / self.sigma * (1 + 1e-15)
-        return shift(self.lower, -lengths), shift(self.upper, lengths)
+        votes = self.change_budget.votes
+        return votes.lower(self.lower, radii), votes.upper(self.upper, radii)
 
     def interval(self, radius: float = 0.0) -> Interval:
         """Certified share of the noisy copies predicted as the class, under every perturbation within a radius.
@@ -117,7 +115,7 @@ class PredictionResult(Result):
 
     def _largest(self, share: float, shown: Callable[[float], bool]) -> float:
         """Radius up to which a share is above one half."""
-        radius, slack = self.sigma * max(0.0, float(ndtri(share))), 1e-13
+        radius, slack = max(0.0, self.change_budget.votes.reach(share, MAJORITY)), 1e-13
         while radius > 0 and not shown(radius):  # the inverse is rounded: step back until it is shown
             radius *= 1 - slack
             slack = min(2 * slack, 1.0)
@@ -157,7 +155,7 @@ class PredictionResult(Result):
         budget = budget_of(radius)
         low, high = self.interval(budget or 0.0)
         within = exact(budget) if budget else at_least(self.radius or self.refuted_radius)
-        where = f"for every perturbation with l2 norm at most {within}"
+        where = f"for every perturbation with {self.change_budget.measure} at most {within}"
         share = f"the share of the noisy copies that are predicted as {self.explained} is"
         if budget is not None:
             said = f"{share} at least {at_least(low)} and at most {at_most(high)} {where}{self._majority(budget)}"
@@ -172,7 +170,7 @@ class PredictionResult(Result):
             )
         return (
             f"{self._surely()}, {said}. The noise is {self.noise_in_words()}; the interval holds for all radii at "
-            "once. The prediction for an image without noise is not covered."
+            f"once.{self._lengths_in_words(budget)} The prediction for an image without noise is not covered."
         )
 
     def _majority(self, radius: float) -> str:

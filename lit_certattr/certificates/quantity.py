@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from lit_certattr.attacks import SmoothedObjective
-from lit_certattr.certificates.discovery import subclasses
 from lit_certattr.certificates.result import Result
+from lit_certattr.settings.discovery import subclasses
 
 
 class Evaluation(NamedTuple):

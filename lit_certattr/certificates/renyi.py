@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
+from lit_certattr.budgets import Budget, LpBudget
 from lit_certattr.certificates.measures import Measure, OverlapMeasure
 from lit_certattr.certificates.overlap_bounds import Rule
 from lit_certattr.certificates.renyi_bounds import Reach, renyi_displacement_radii, shortest_shift, swap_radius
 from lit_certattr.certificates.topk_overlap import TopKOverlapAccumulator, TopKOverlapCertificate
 from lit_certattr.certificates.topk_overlap_result import TopKOverlapResult
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, GeneralisedNormalNoise, Noise
+from lit_certattr.smoothing import GAUSSIAN_LAWS, GaussianNoise, GeneralisedNormalNoise, Noise
 from lit_certattr.smoothing.sparsify import Ties
 
 Scores = Literal["linear", "uniform"]
@@ -62,8 +63,13 @@ class RenyiResult(TopKOverlapResult):
         return super().noise_in_words() + exponent
 
     @property
+    @override
+    def change_budget(self) -> Budget:
+        return super().change_budget if self.noise_settings else LpBudget(self.sigma, self.radius_norm, self._levels())
+
+    @property
     def law(self) -> Noise:
-        """The noise law; for noise on a grid the Gaussian law, whose theorems cover it."""
+        """The noise law; for other laws whose votes a change shifts like a Gaussian's the Gaussian law."""
         gaussian = self.noise != GeneralisedNormalNoise.__name__
         return GaussianNoise(self.sigma) if gaussian else GeneralisedNormalNoise(self.sigma, self.s)
 
@@ -132,7 +138,7 @@ class RenyiCertificate(TopKOverlapCertificate):
 
     name = "renyi"
     result = RenyiResult
-    laws = (GaussianNoise, DiscreteGaussianNoise, GeneralisedNormalNoise)
+    laws = (*GAUSSIAN_LAWS, GeneralisedNormalNoise)
 
     def __init__(
         self,

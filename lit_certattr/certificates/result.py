@@ -2,12 +2,13 @@
 
 import json
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, get_args, get_origin
 
 import attrs
 import numpy as np
@@ -16,12 +17,14 @@ from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from lit_certattr.certificates.discovery import SameName, class_named
+from lit_certattr.budgets import Budget, LpBudget, VoteBounds
 from lit_certattr.certificates.majority import majority_in_words
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import DAMAGE, check_tensors
 from lit_certattr.files.whole_file import write_whole
 from lit_certattr.regions import identity
+from lit_certattr.settings.discovery import SameName, class_named
+from lit_certattr.smoothing import DiscreteGaussianNoise, noise_law
 from lit_certattr.statistics import clopper_pearson_upper
 from lit_certattr.statistics.rounding import confidence, exact
 
@@ -47,6 +50,20 @@ def _at_most_samples(result: "Result", field: "attrs.Attribute[int]", number: in
         raise ValueError(f"{field.name} must lie in 0..{most}, got {number}")
 
 
+class Coverage(NamedTuple):
+    """What is certified for one changed image.
+
+    Attributes:
+        length: Length of the change in the budget of the result; infinity where no radius covers it.
+        certified: How many certified things (pixels over all levels, claims, pixels of an overlap) hold there.
+        total: How many there could be.
+    """
+
+    length: float
+    certified: int
+    total: int
+
+
 @attrs.frozen(eq=False)
 class Result(ABC):
     """Base of all results. Tensors live on the CPU.
@@ -67,8 +84,9 @@ class Result(ABC):
             (:mod:`lit_certattr.certification`).
         alpha_slack: Part of it that the noise itself spends, since the law that is drawn is not exactly the law of the
             theorem (:func:`~lit_certattr.smoothing.alpha_slack`); the bounds use the rest. 0 for most laws.
-        sigma: Standard deviation of the noise, in pixel units.
+        sigma: Standard deviation of the noise, in pixel units; under a nuisance law that of its independent part.
         noise: Name of the noise law.
+        noise_settings: The noise law with all its settings, where radii are no lengths of an lp norm; else empty.
         flags: What a reader must know before believing the numbers, e.g. ``"constant maps"``; often empty.
         sampling: How the samples were drawn: seed, image id, target, batch size, threads, precision, memory
             format, generator, attribution, versions. Part of the certificate, since another explainer or other
@@ -98,6 +116,7 @@ class Result(ABC):
     alpha_slack: float = attrs.field(kw_only=True, default=0.0, validator=_less_than_alpha)
     sigma: float = attrs.field(kw_only=True)
     noise: str = attrs.field(kw_only=True)
+    noise_settings: str = attrs.field(kw_only=True, default="")
     flags: tuple[str, ...] = attrs.field(kw_only=True, default=(), converter=tuple)
     sampling: dict[str, Any] = attrs.field(kw_only=True, factory=dict, converter=dict)
     partition: Tensor | None = attrs.field(kw_only=True, default=None, validator=_of_regions)
@@ -109,7 +128,7 @@ class Result(ABC):
         Certified numbers are rounded down where they are not printed in full, so the text is as true as the result.
 
         Args:
-            radius: Budget in pixel units, in the norm of :attr:`radius_norm`; ``None`` for the default radius of the
+            radius: Budget in pixel units, in the unit of :attr:`change_budget`; ``None`` for the default radius of the
                 kind of result. 0 is treated as ``None``, since no claim is about a ball of radius 0.
 
         Raises:
@@ -132,9 +151,42 @@ class Result(ABC):
         return figure
 
     @property
+    def change_budget(self) -> Budget:
+        """The changes of the image that this result is about; all its radii are lengths of this budget.
+
+        Raises:
+            InputError: If the noise law of a file is not known, or needs a file that is missing or has changed.
+        """
+        return _budget_of(self.noise_settings) if self.noise_settings else LpBudget(self.sigma, "l2", self._levels())
+
+    @property
     def radius_norm(self) -> str:
-        """Norm of the perturbations in which all radii of this result are measured; ``"l2"`` for most kinds."""
+        """Norm in which radii are measured along the first axis of :attr:`change_budget`; ``"l2"`` for most kinds."""
         return "l2"
+
+    def _levels(self) -> int | None:
+        """Grey levels of the images that are covered; ``None`` for all images."""
+        if self.noise != DiscreteGaussianNoise.__name__:
+            return None
+        law = noise_law(self.sampling["noise"]) if "noise" in self.sampling else None
+        return law.levels if isinstance(law, DiscreteGaussianNoise) else DiscreteGaussianNoise(self.sigma).levels
+
+    def holds_for(self, image: Tensor, changed: Tensor) -> Coverage:
+        """Whether one particular changed image is covered, and what is certified for it.
+
+        Args:
+            image: The image that was certified, ``[C, H, W]`` in [0, 1].
+            changed: The changed image, of the same shape and scale.
+
+        Raises:
+            InputError: If the images differ in shape, or are not finite.
+        """
+        length = self.change_budget.length(image, changed)
+        count = getattr(self, "certified_count", None)
+        if count is None:
+            return Coverage(length, 0, 0)
+        kept, total = count(length) if math.isfinite(length) else (0, count(0.0)[1])
+        return Coverage(length, kept, total)
 
     @property
     def noisy_accuracy(self) -> float | None:
@@ -175,7 +227,22 @@ class Result(ABC):
         if (majority := majority_in_words(self.sampling)) is not None and "class_rule" not in self.sampling:
             explained.append(f"class {self.sampling.get('target')}: {majority}")
         part = f" (it explains {', and '.join(explained)})" if explained else ""
-        return f"{self.noise} with sigma = {exact(self.sigma)}{grid}{part}"
+        return f"{self.law_in_words()}{grid}{part}"
+
+    def law_in_words(self) -> str:
+        """The noise law alone, without the settings that are left out."""
+        return re.sub(r", \w+=None", "", self.noise_settings) or f"{self.noise} with sigma = {exact(self.sigma)}"
+
+    def _lengths_in_words(self, radius: float | None) -> str:
+        """What the length of a change is, and what a radius allows; nothing for a norm, which needs no explanation.
+
+        Args:
+            radius: The radius of a statement; ``None`` for none.
+        """
+        if not (definition := self.change_budget.definition):
+            return ""
+        allowed = f" Within {exact(radius)} lie, each alone: {self.change_budget.in_words(radius)}." if radius else ""
+        return f" {definition}{allowed}"
 
     def _stored(self) -> tuple[str, dict[str, Any]]:
         """Name of the class, and all fields, as a file holds them."""
@@ -239,6 +306,20 @@ class UnknownResult(Result):
         return self.type_name, self._record() | self.plain | self.tensors
 
 
+@lru_cache(maxsize=64)
+def _budget_of(law: str) -> Budget:
+    return noise_law(law).budget
+
+
+def votes_of(record: Mapping[str, Any]) -> VoteBounds:
+    """How far a change of the image can move a vote.
+
+    Args:
+        record: The fields that every result has.
+    """
+    return (_budget_of(written) if (written := record.get("noise_settings")) else LpBudget(record["sigma"])).votes
+
+
 def save_results(path: str | Path, results: Mapping[str, Result]) -> None:
     """Write named results to one safetensors file, atomically.
 
@@ -259,6 +340,8 @@ def save_results(path: str | Path, results: Mapping[str, Result]) -> None:
             del values["partition"]
         else:  # safetensors refuses tensors that share memory, as the results of one image do
             values["partition"] = values["partition"].clone()
+        if not values.get("noise_settings"):  # likewise
+            values.pop("noise_settings", None)
         header[name] = {
             "type": kind,
             "fields": {key: value for key, value in values.items() if not isinstance(value, Tensor)},
@@ -318,7 +401,7 @@ def _read(name: str, plain: dict[str, Any], tensors: dict[str, Tensor]) -> Resul
 def _build(kind: type[Result], plain: dict[str, Any], tensors: dict[str, Tensor]) -> Result:
     """A result from the fields of a file; TypeError or ValueError if a field has another type than declared."""
     # Files from before a field with a default was there lack it.
-    plain_default = int | float | tuple | None
+    plain_default = int | float | str | tuple | None
     defaults = {field.name: field.default for field in attrs.fields(kind) if isinstance(field.default, plain_default)}
     fields: dict[str, Any] = defaults | plain | tensors
     for field in attrs.fields(kind):

@@ -17,7 +17,7 @@ from lit_certattr.certificates.pair_bounds import ALPHA_OF_PAIRS, choose_band, c
 from lit_certattr.certificates.topk_overlap_result import TopKOverlapResult, check_bound, kept_size
 from lit_certattr.certificates.votes import VoteAccumulator, VoteCertificate
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, MapBlock, MapKind, Noise, top_k_size
+from lit_certattr.smoothing import GAUSSIAN_LAWS, MapBlock, MapKind, Noise, top_k_size
 from lit_certattr.smoothing.levels import GENERATOR
 from lit_certattr.smoothing.sparsify import Ties
 from lit_certattr.statistics import exact_share
@@ -79,6 +79,7 @@ class TopKOverlapCertificate(VoteCertificate):
         InputError: If a setting is out of range, or settings cannot be combined.
 
     Example:
+        >>> from lit_certattr.smoothing import GaussianNoise
         >>> accumulator = TopKOverlapCertificate(top_k=1, alpha=0.05).start(GaussianNoise(sigma=0.5), (1, 2))
         >>> accumulator.update(torch.tensor([[[2.0, 1.0]]]).expand(100, 1, 2))
         >>> accumulator.compute().overlap(0.5)
@@ -87,7 +88,7 @@ class TopKOverlapCertificate(VoteCertificate):
 
     name = "topk_overlap"
     result: ClassVar[type[TopKOverlapResult]] = TopKOverlapResult
-    laws: ClassVar[tuple[type[Noise], ...]] = (GaussianNoise, DiscreteGaussianNoise)
+    laws: ClassVar[tuple[type[Noise], ...]] = GAUSSIAN_LAWS
     anytime = True
 
     def __init__(

@@ -25,9 +25,9 @@ from typing_extensions import override
 
 from lit_certattr.certificates import Certificate, Result
 from lit_certattr.certificates.capabilities import CountsPixels, KeepsOverlap
-from lit_certattr.certificates.discovery import names_of
 from lit_certattr.errors import InputError
 from lit_certattr.settings import Settings
+from lit_certattr.settings.discovery import names_of
 
 LOOK_SHARES = "half of alpha for the last look, the rest in equal parts"
 """How the looks share alpha, as a run records it. Runs that record nothing gave every look the same share."""

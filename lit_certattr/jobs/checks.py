@@ -10,7 +10,6 @@ from torch import nn
 from lit_certattr.attribution import frozen
 from lit_certattr.callbacks.selection import recorded_selections
 from lit_certattr.certificates import Certificate, Result
-from lit_certattr.certificates.discovery import check_name
 from lit_certattr.certification import Certifier
 from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet
 from lit_certattr.errors import InputError
@@ -26,6 +25,7 @@ from lit_certattr.preflight import (
 )
 from lit_certattr.regions import count_regions
 from lit_certattr.robustness.protocol import RobustnessProtocol
+from lit_certattr.settings.discovery import check_name
 from lit_certattr.smoothing import Noise
 
 _FEW = 4

@@ -54,7 +54,8 @@ def schema(radii: Sequence[float] = RADII, own: Mapping[str, type] = MappingProx
       ``num_extra_passes`` of these passed the network for that alone. Null in runs of older versions.
 
     Columns that belong to other kinds of certificate are null. All radii are l2 lengths, except ``lp_half_radius``:
-    the radius with half of the overlap, in the norm ``radius_norm`` of its row.
+    the radius with half of the overlap, in the norm ``radius_norm`` of its row. Where ``radius_norm`` is no norm but
+    the name of another budget, all radii of the row are lengths of that budget.
 
     Args:
         radii: Radii of the columns, in pixel l2 units.
@@ -97,7 +98,7 @@ def rows(
             "num_predictions": result.num_predictions or None,
             "num_extra_passes": result.num_extra_passes if result.num_predictions else None,
             "noise": result.noise,
-            "radius_norm": result.radius_norm,
+            "radius_norm": result.change_budget.name,
             "attribution": result.sampling.get("attribution"),
             "target_rule": result.sampling.get("target_rule"),
             "flags": "; ".join(result.flags),

@@ -123,7 +123,7 @@ def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_
         "num_images": num_images,
         "network": (provenance.get("network") or {}).get("class", "network"),
         "attribution": any_result.sampling.get("attribution", "attribution"),
-        "noise": f"{any_result.noise} with sigma = {exact(any_result.sigma)}{_explained(any_result)}",
+        "noise": f"{any_result.law_in_words()}{_explained(any_result)}",
         "num_samples": _samples(any_result, table),
         "tiles": _tiles(results, table, provenance),
         "warnings": _warnings(table),
@@ -131,6 +131,7 @@ def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_
         "other_norms": [
             {"name": name, "norm": result.radius_norm} for name, result in results.items() if result.radius_norm != "l2"
         ],
+        "budget_words": _budget_words(any_result, radius, first.image.shape[0]),
         "example_radius": exact(radius),
         "example_change": at_least(levels, 2),
         "shape": " x ".join(str(size) for size in first.image.shape),
@@ -162,6 +163,14 @@ def _target_text(settings: Mapping[str, Any]) -> str:
             "one forward pass each, and their noise is independent of that of the certificates."
         )
     return "The explained class is the one that the network predicts for the clean image."
+
+
+def _budget_words(result: Result, radius: float, channels: int) -> dict[str, str] | None:
+    """What the lengths of changes are, and how far each kind of change goes alone; ``None`` for a plain norm."""
+    budget = result.change_budget
+    if not budget.definition:
+        return None
+    return {"definition": budget.definition, "axes": budget.in_words(radius, channels)}
 
 
 def _samples(result: Result, table: pa.Table) -> str:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lit_certattr.attacks import AttackConfig, SmoothedObjective, attack_noisy_prediction, attack_smoothed, distance
+from lit_certattr.attacks import AttackConfig, SmoothedObjective, attack_noisy_prediction, attack_smoothed
+from lit_certattr.attacks.geometry import geometry_of
 from lit_certattr.attribution import Attribution, frozen
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.capabilities import HasSmoothedMap
@@ -34,7 +35,7 @@ class Candidate(NamedTuple):
         budget: l2 radius of the ball in which the attack searched; 0 for the clean image itself.
         attack: Name of the attack, see :class:`~lit_certattr.robustness.Quantity`; ``"none"`` for the clean image.
         random: Whether the random search has found it.
-        length: l2 length of the perturbation, measured in float64.
+        length: l2 length of the perturbation, or its length in the budget of the noise, measured in float64.
     """
 
     budget: float
@@ -76,7 +77,7 @@ class SandwichAttack:
         certifier: Certifier of the run, with the number of samples and the seed of the judging noise; the seed must
             differ from the seed of the run.
         config: Settings of the search in l2; ``eps`` is replaced by each budget.
-        budgets: l2 radii, positive.
+        budgets: l2 radii, positive; for noise with nuisance modes, lengths of its budget.
         draws: Noisy maps per step.
         judge_draws: Noisy maps that judge a point during the search.
         keep_label: Whether only points count that get the same prediction as the clean image. Certificates do not
@@ -173,11 +174,12 @@ class SandwichAttack:
             image = image.clone() if image.is_inference() else image
             model = self.certifier.network(model, image[None])
             found = [(Candidate(0.0, "none", False, 0.0), image)]
+            where = geometry_of(self.certifier.noise, "l2", image)
             for name, quantity in self._attacks(asked).items():
                 for random, config in self._searches(quantity, results).items():
                     for budget in self.budgets:
                         point = self._search(model, image, target, quantity, replace(config, eps=budget), on_passes)
-                        length = float(distance(point[None], image[None], "l2"))
+                        length = float(where.distance(point[None], image[None])[0])
                         found.append((Candidate(budget, name, random, length), point))
             candidates, points = [one for one, _ in found], [point for _, point in found]
             evaluations = evaluate_candidates(self.certifier, model, image, points, target, image_id, on_passes)

@@ -6,8 +6,9 @@ from lit_certattr.smoothing.draw import Draw
 from lit_certattr.smoothing.generalised_normal import GeneralisedNormalNoise
 from lit_certattr.smoothing.levels import uniform_levels
 from lit_certattr.smoothing.logits import LogitsRecord, class_votes, note_logits
-from lit_certattr.smoothing.noise import GaussianNoise, Noise, UniformBallNoise
+from lit_certattr.smoothing.noise import GaussianNoise, Noise, Perturb, UniformBallNoise
 from lit_certattr.smoothing.normals import NormalStream, content_id, normal_stream
+from lit_certattr.smoothing.nuisance import NuisanceNoise
 from lit_certattr.smoothing.sparsify import (
     quadratic_map,
     relaxed_top_k,
@@ -16,8 +17,14 @@ from lit_certattr.smoothing.sparsify import (
     top_k_size,
 )
 from lit_certattr.smoothing.stream import noisy_images, noisy_maps
+from lit_certattr.smoothing.written import noise_law
+
+GAUSSIAN_LAWS = (GaussianNoise, DiscreteGaussianNoise, NuisanceNoise)
+"""Laws under which a change of the image moves a vote like a shift of Gaussian noise: the lemma of Neyman and Pearson
+for Gaussian noise holds with the lengths of their budget."""
 
 __all__ = [
+    "GAUSSIAN_LAWS",
     "DiscreteGaussianNoise",
     "Draw",
     "GaussianNoise",
@@ -27,10 +34,13 @@ __all__ = [
     "MapKind",
     "Noise",
     "NormalStream",
+    "NuisanceNoise",
+    "Perturb",
     "UniformBallNoise",
     "alpha_slack",
     "class_votes",
     "content_id",
+    "noise_law",
     "noisy_images",
     "noisy_maps",
     "normal_stream",

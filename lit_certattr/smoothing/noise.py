@@ -2,12 +2,14 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from numbers import Real
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lit_certattr.budgets import Budget, LpBudget
 from lit_certattr.errors import InputError
 from lit_certattr.settings import Settings
 from lit_certattr.smoothing.normals import NormalStream
@@ -35,6 +37,10 @@ def check_sigma(sigma: float) -> float:
     return float(sigma)
 
 
+Perturb = Callable[[Tensor, NormalStream, int], Tensor]
+"""Writes noisy copies of one image: ``(out, normals, start)``, as :meth:`Noise.perturb_`, which has the image too."""
+
+
 class Noise(Settings, ABC):
     """Additive noise in pixel space.
 
@@ -48,6 +54,24 @@ class Noise(Settings, ABC):
 
     def __init__(self, sigma: float) -> None:
         self.sigma = check_sigma(sigma)
+
+    @property
+    def budget(self) -> Budget:
+        """The changes of the image whose lengths radii of certificates for this noise are."""
+        return LpBudget(self.sigma)
+
+    def for_image(self, image: Tensor) -> Perturb:
+        """What writes noisy copies of one image, with all that is computed once for the image.
+
+        Args:
+            image: Image ``[C, H, W]`` on the device of the network.
+
+        Returns:
+            A function of ``out``, ``normals`` and ``start``, as :meth:`perturb_`. The values of a copy are in the order
+            H, W, C.
+        """
+        flat = image.permute(1, 2, 0).reshape(-1)
+        return lambda out, normals, start: self.perturb_(out, flat, normals, start)
 
     @abstractmethod
     def perturb_(self, out: Tensor, image: Tensor, normals: NormalStream, start: int) -> Tensor:

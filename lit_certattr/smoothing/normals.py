@@ -190,6 +190,28 @@ class CUDANormals(NormalStream):
             whole.normal_(generator=self._generator)
 
 
+def few_normals(key: int, start: int, count: int, size: int) -> npt.NDArray[np.float64]:
+    """A few more standard normals of each sample, independent of those of its stream; the same on every device.
+
+    Args:
+        key: Key of the image (:func:`image_key`).
+        start: Index of the first sample.
+        count: Number of samples.
+        size: Normals of each sample.
+
+    Returns:
+        Float64 ``[count, size]``; row ``i`` depends on the key and on ``start + i`` alone.
+    """
+    pairs = -(-size // 2)
+    bits = np.empty((count, 2 * pairs), np.uint64)
+    for row, words in enumerate(bits):
+        # The second word of the counter keeps these apart: the streams use 0, noise on a grid uses 1.
+        words[:] = np.random.Philox(key=key, counter=[0, 2, 0, start + row]).random_raw(words.size)
+    radius, angle = _uniforms_double(bits)
+    radius = np.sqrt(-2 * np.log(radius))
+    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)[:, :size]
+
+
 def normal_stream(seed: int, image_id: str, device: torch.device | str) -> NormalStream:
     """The stream for a device: CUDA draws its own normals, every other device gets normals drawn on the CPU.
 

@@ -42,11 +42,11 @@ def noisy_images(
     channels, height, width = image.shape
     # Filled as NHWC, contiguous: normal_ on a channels_last view is eight times slower, and gives other values.
     base = torch.empty(min(batch_size, num_samples), channels * height * width, dtype=image.dtype, device=image.device)
-    flat = image.permute(1, 2, 0).reshape(-1)
+    perturb = noise.for_image(image)
     normals = normal_stream(seed, image_id, image.device)
     for first in range(start, start + num_samples, batch_size):
         rows = base[: min(batch_size, start + num_samples - first)]
-        noise.perturb_(rows, flat, normals, first)
+        perturb(rows, normals, first)
         block = rows.view(-1, height, width, channels).permute(0, 3, 1, 2)
         yield block.contiguous(memory_format=memory_format)
 

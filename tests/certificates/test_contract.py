@@ -12,8 +12,8 @@ import torch
 from torchmetrics import MetricCollection
 
 from lit_certattr.certificates import VoteCertificate
-from lit_certattr.certificates.discovery import is_own, subclasses
 from lit_certattr.errors import InputError
+from lit_certattr.settings.discovery import is_own, subclasses
 from lit_certattr.smoothing import GaussianNoise, MapBlock, UniformBallNoise
 
 
@@ -111,7 +111,7 @@ def test_what_is_no_map_and_what_is_no_share_is_refused_in_one_line(make):
 
 
 def test_a_noise_law_without_theorem_is_refused(make):
-    with pytest.raises(InputError, match=r"is proved for GaussianNoise or DiscreteGaussianNoise( or \w+)?, not for U"):
+    with pytest.raises(InputError, match=r"is proved for GaussianNoise or DiscreteGaussianNoise( or \w+)*, not for U"):
         make().start(UniformBallNoise(0.25), (5, 6))
 
 

@@ -19,11 +19,11 @@ from lit_certattr.certificates import (
 )
 from lit_certattr.certificates.capabilities import Claims, CountsPixels, KeepsCosine, Rederivable
 from lit_certattr.certificates.columns import common_columns
-from lit_certattr.certificates.discovery import is_own, subclasses
 from lit_certattr.metrics import metrics_for
 from lit_certattr.records.table import rows, schema
 from lit_certattr.reports import image_panel
 from lit_certattr.reports.figures import dataset_figure
+from lit_certattr.settings.discovery import is_own, subclasses
 from lit_certattr.smoothing import Draw, GaussianNoise, MapBlock, uniform_levels
 
 KINDS = [kind for kind in subclasses(Certificate) if is_own(kind)]

@@ -28,7 +28,6 @@ from lit_certattr.certificates import (
     Quantity,
     Result,
     UnknownResult,
-    discovery,
     load_results,
     present,
     quantities_of,
@@ -61,6 +60,7 @@ from lit_certattr.reports.attack_page import violation, write_attack_page
 from lit_certattr.reports.figures import dataset_figure
 from lit_certattr.reports.html import write_report
 from lit_certattr.robustness import SandwichAttack, quantities
+from lit_certattr.settings import discovery
 from lit_certattr.smoothing import GaussianNoise
 from lit_certattr.statistics import clopper_pearson_lower
 from lit_certattr.statistics.rounding import at_least, confidence

@@ -7,7 +7,7 @@ import pytest
 
 import lit_certattr
 from lit_certattr.certificates import Certificate, Result, UnknownResult
-from lit_certattr.certificates.discovery import is_own, subclasses
+from lit_certattr.settings.discovery import is_own, subclasses
 
 PACKAGE = Path(lit_certattr.__file__).parent
 ROOMS = ("reports", "metrics", "robustness", "records", "audit")

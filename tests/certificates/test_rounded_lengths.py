@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from lit_certattr.budgets import votes
 from lit_certattr.certificates import (
     Claim,
     ClaimCertificate,
@@ -14,10 +15,8 @@ from lit_certattr.certificates import (
     PercentileCertificate,
     PredictionCertificate,
     PredictionResult,
-    claim_result,
     cosine_result,
     percentile_result,
-    prediction_result,
 )
 from lit_certattr.numbers import Gini
 from lit_certattr.smoothing import GaussianNoise
@@ -37,8 +36,8 @@ def prediction():
 
 
 RESULTS = {
-    "claims": (claim_result, "shift", lambda: from_maps(ClaimCertificate([Claim("gini", Gini())]))),
-    "prediction": (prediction_result, "shift", prediction),
+    "claims": (votes, "shift", lambda: from_maps(ClaimCertificate([Claim("gini", Gini())]))),
+    "prediction": (votes, "shift", prediction),
     "percentiles": (percentile_result, "shift", lambda: from_maps(PercentileCertificate([Claim("gini", Gini())]))),
     "percentiles at a budget": (
         percentile_result,

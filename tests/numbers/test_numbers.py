@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from lit_certattr.certificates.discovery import is_own, subclasses
 from lit_certattr.errors import InputError
 from lit_certattr.numbers import (
     Box,
@@ -21,6 +20,7 @@ from lit_certattr.numbers import (
     PointingGame,
     TopKInside,
 )
+from lit_certattr.settings.discovery import is_own, subclasses
 
 LEFT, RIGHT = Box(0, 0, 1, 0.5), Box(0, 0.5, 1, 1)
 REFERENCE = np.random.default_rng(0).random((6, 8)).tolist()

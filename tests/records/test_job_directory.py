@@ -6,12 +6,12 @@ import pytest
 import torch
 
 import lit_certattr.records.evaluation_directory  # noqa: F401  (every kind of directory is known below)
-from lit_certattr.certificates.discovery import subclasses
 from lit_certattr.records import RunDirectory
 from lit_certattr.records.attack_directory import AttackDirectory
 from lit_certattr.records.evaluation_directory import EvaluationDirectory
 from lit_certattr.records.job_directory import JobDirectory
 from lit_certattr.robustness import Candidate, ImageSandwich
+from lit_certattr.settings.discovery import subclasses
 
 KINDS = sorted(subclasses(JobDirectory), key=lambda kind: kind.__name__)
 FOREIGN = ("notes.txt", "mine.json", "mine.safetensors", "mine.png", ".hidden", ".mine.txt.partial", "below/file.txt")

@@ -19,7 +19,7 @@ def is_own(kind: type | Callable[..., object]) -> bool:
     Args:
         kind: Any class or function.
     """
-    return kind.__module__.partition(".")[0] == __package__.partition(".")[0]
+    return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def subclasses(base: type[T]) -> Iterator[type[T]]:

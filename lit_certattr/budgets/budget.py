@@ -1,0 +1,125 @@
+"""What a certificate is about: the changes of an image that it allows, and how long each of them is."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor
+
+from lit_certattr.budgets.votes import VoteBounds
+from lit_certattr.errors import InputError
+
+
+class Axis(NamedTuple):
+    """One kind of change alone, as far as a radius allows it.
+
+    Attributes:
+        name: The kind of change, e.g. ``"brightness"``.
+        low: Smallest amount that is allowed.
+        high: Largest amount that is allowed.
+        unit: Unit of the amounts, e.g. ``"of a pixel"``.
+        words: What is allowed, in words; numbers are rounded to the safe side.
+    """
+
+    name: str
+    low: float
+    high: float
+    unit: str
+    words: str
+
+
+class Budget(ABC):
+    """The changes of an image that a certificate is about: what is allowed, in which units, and how long a change is.
+
+    A result certifies something for all changes up to a length, its radius. All lengths of a budget are in the unit of
+    its first axis: the radius is how far that axis may be used alone.
+    """
+
+    name: ClassVar[str]
+    """Name of the kind of budget, in tables."""
+
+    @property
+    @abstractmethod
+    def votes(self) -> VoteBounds:
+        """How far a change of a given length can move a vote."""
+
+    @property
+    def measure(self) -> str:
+        """What the length of a change is, to follow the word "with"."""
+        return "length"
+
+    @property
+    def a_measure(self) -> str:
+        """The same with its article."""
+        return "a length"
+
+    @property
+    def radius_word(self) -> str:
+        """What a bound of the length is called, to follow an adjective."""
+        return "length"
+
+    @property
+    def unit(self) -> str:
+        """Unit of the lengths, for axes of figures."""
+        return "length"
+
+    @property
+    def definition(self) -> str:
+        """A sentence that says what the length is; empty for a norm, which needs none."""
+        return ""
+
+    @abstractmethod
+    def axes(self, radius: float, channels: int = 3) -> list[Axis]:
+        """How far each kind of change may go alone.
+
+        Args:
+            radius: Length up to which something is certified.
+            channels: Colour channels of the image.
+        """
+
+    @abstractmethod
+    def length(self, image: Tensor, changed: Tensor) -> float:
+        """Length of the change from one image to another.
+
+        Args:
+            image: The certified image ``[C, H, W]``.
+            changed: The changed image ``[C, H, W]``.
+
+        Returns:
+            The length, never too small; infinity where no radius covers the change.
+
+        Raises:
+            InputError: If the images differ in shape, or are not finite.
+        """
+
+    def in_words(self, radius: float, channels: int = 3) -> str:
+        """What a radius allows, one kind of change after the other.
+
+        Args:
+            radius: Length up to which something is certified.
+            channels: Colour channels of the image.
+        """
+        return "; ".join(axis.words for axis in self.axes(radius, channels))
+
+
+def check_pair(image: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
+    """Both images in float64 on the CPU.
+
+    Args:
+        image: The certified image ``[C, H, W]``.
+        changed: The changed image ``[C, H, W]``.
+
+    Raises:
+        InputError: If they differ in shape, are no images, or are not finite.
+    """
+    for name, one in (("the certified image", image), ("the changed image", changed)):
+        if not isinstance(one, Tensor) or one.ndim != 3 or not one.is_floating_point():
+            got = f"{one.dtype} {tuple(one.shape)}" if isinstance(one, Tensor) else type(one).__name__
+            raise InputError(f"{name} must be a floating-point tensor [C, H, W] in [0, 1], got {got}")
+    if image.shape != changed.shape:
+        raise InputError(
+            f"the changed image has the shape {tuple(changed.shape)}, the certified one {tuple(image.shape)}: give it "
+            "with the size and the channels with which it was certified"
+        )
+    if not bool(changed.isfinite().all()):
+        raise InputError("the changed image has values that are NaN or infinite")
+    return image.detach().cpu().double(), changed.detach().cpu().double()

@@ -1,0 +1,109 @@
+"""The length of a change that mixes nuisances with an l2 rest: the number of theory, and never too small."""
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from lit_certattr.budgets import EllipsoidBudget, LpBudget
+from lit_certattr.budgets.modes import Group, each_channel, low_frequencies, stack, uniform, vignette
+from lit_certattr.errors import InputError
+from lit_certattr.smoothing import NuisanceNoise
+
+SHAPE = (2, 4, 5)
+
+
+def dense_length(delta, sigma, modes, tau):
+    """sqrt(delta^T Sigma^-1 delta) times sigma, with the matrix itself."""
+    covariance = sigma**2 * np.eye(delta.size) + modes.T @ np.diag(tau**2) @ modes
+    return sigma * math.sqrt(delta @ np.linalg.solve(covariance, delta))
+
+
+@given(
+    st.integers(0, 2**32 - 1), st.floats(0.05, 2), st.floats(0.01, 2), st.floats(0.01, 2), st.sampled_from([1, 2, 3])
+)
+def test_the_length_is_that_of_the_covariance(seed, sigma, brightness, illumination, order):
+    groups = (
+        Group("brightness", brightness, uniform),
+        Group("illumination", illumination, partial(low_frequencies, order=order)),
+    )
+    modes = stack(groups, SHAPE)
+    delta = np.random.default_rng(seed).normal(size=math.prod(SHAPE))
+    image = torch.rand(SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(seed % 1000))
+    found = EllipsoidBudget(sigma, groups).length(image, image + torch.from_numpy(delta).view(SHAPE))
+    exact = dense_length(delta, sigma, modes.fields.flatten(1).numpy(), modes.tau.numpy())
+    assert exact * (1 - 1e-9) <= found <= exact * (1 + 1e-9)
+    assert found <= LpBudget(sigma).length(image, image + torch.from_numpy(delta).view(SHAPE)) * (1 + 1e-9)
+
+
+def test_brightness_of_a_photograph_is_short():
+    budget = NuisanceNoise(sigma=0.25, brightness=0.2).budget
+    grey = torch.full((3, 224, 224), 0.5)
+    assert LpBudget(0.25).length(grey, grey + 0.1) == pytest.approx(38.8, rel=1e-3)
+    # The reference's .4999 in units of sigma.
+    assert budget.length(grey, grey + 0.1) == pytest.approx(0.25 * 0.5, rel=1e-4)
+    assert budget.split(grey, grey + 0.1)["brightness"] == pytest.approx(0.1, rel=1e-3)
+
+
+def test_the_bound_is_attained_by_a_half_space():
+    sigma, modes, tau = 0.25, stack((Group("brightness", 0.3, uniform),), SHAPE), np.array([0.3])
+    fields = modes.fields.flatten(1).numpy()
+    covariance = sigma**2 * np.eye(math.prod(SHAPE)) + fields.T @ np.diag(tau**2) @ fields
+    delta = np.random.default_rng(3).normal(size=math.prod(SHAPE))
+    budget = EllipsoidBudget(sigma, (Group("brightness", 0.3, uniform),))
+    length = budget.length(torch.zeros(SHAPE), torch.from_numpy(delta).float().view(SHAPE))
+    direction = np.linalg.solve(covariance, delta)
+    spread = math.sqrt(direction @ covariance @ direction)
+    moved = norm.cdf(norm.ppf(0.9) - direction @ delta / spread)
+    assert float(budget.votes.lower(0.9, length)) == pytest.approx(moved, rel=1e-5)
+
+
+def test_each_axis_alone_lies_within_the_radius():
+    noise = NuisanceNoise(sigma=0.25, brightness=0.2, colour_cast=0.1, illumination=0.3)
+    image = torch.full((3, 8, 8), 0.5, dtype=torch.float64)
+    for axis in noise.budget.axes(0.2)[1:]:
+        group = next(one for one in noise.budget.groups if one.name == axis.name)
+        field = group.fields((3, 8, 8))[-1]
+        assert noise.budget.length(image, image + axis.high * field) <= 0.2 * (1 + 1e-9)
+        assert str(axis.high)[:6] in axis.words or float(axis.words.split("+-")[1].split()[0]) <= axis.high
+
+
+@pytest.mark.parametrize("fields", [uniform, each_channel, vignette, partial(low_frequencies, order=3)])
+def test_modes_have_the_shape_of_the_image(fields):
+    found = fields(SHAPE)
+    assert found.shape[1:] == SHAPE
+    assert found.dtype == torch.float64
+    assert float(found.abs().max()) <= 1
+
+
+def test_low_frequencies_of_a_narrow_image_are_no_zeros():
+    found = low_frequencies((1, 1, 6), order=3)
+    assert len(found) == 3
+    assert bool((found.abs().amax((1, 2, 3)) > 0.5).all())
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        (torch.zeros(2, 4, 4), "shape"),
+        (torch.full(SHAPE, torch.nan), "NaN"),
+        (torch.zeros(SHAPE, dtype=torch.uint8), "floating-point"),
+        (torch.zeros(1, *SHAPE), "C, H, W"),
+    ],
+)
+def test_a_changed_image_that_cannot_be_compared_is_refused(changed, reason):
+    for budget in (NuisanceNoise(0.25, brightness=0.1).budget, LpBudget(0.25)):
+        with pytest.raises(InputError, match=reason):
+            budget.length(torch.zeros(SHAPE), changed)
+
+
+def test_noise_on_a_grid_covers_images_of_the_grid_alone():
+    budget = LpBudget(0.25, levels=255)
+    grey = torch.full(SHAPE, 100 / 255)
+    assert math.isfinite(budget.length(grey, grey + 1 / 255))
+    assert budget.length(grey, grey + 0.5 / 255) == math.inf
