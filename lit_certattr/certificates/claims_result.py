@@ -158,7 +158,11 @@ class ClaimsResult(Result):
         Args:
             claim: Index of the claim.
             radius: l2 radius, in pixel units.
+
+        Raises:
+            InputError: If the radius is negative or not a finite number.
         """
+        budget_of(radius)  # checks
         low, high = self.intervals(claim, [radius])
         return Interval(float(low[0]), float(high[0]))
 

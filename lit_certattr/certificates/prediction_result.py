@@ -76,7 +76,11 @@ class PredictionResult(Result):
 
         Args:
             radius: l2 radius, in pixel units.
+
+        Raises:
+            InputError: If the radius is negative or not a finite number.
         """
+        budget_of(radius)  # checks
         low, high = self.intervals([radius])
         return Interval(float(low[0]), float(high[0]))
 

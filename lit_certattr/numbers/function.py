@@ -43,6 +43,8 @@ class FunctionNumber(Number):
             raise InputError("give both range_low and range_high, or neither")
         if range_low is not None and range_high is not None and not -torch.inf < range_low < range_high < torch.inf:
             raise InputError(f"range_low must be below range_high, got {range_low} and {range_high}")
+        if range_low is not None and range_high is not None and range_high - range_low == torch.inf:
+            raise InputError(f"the range from {range_low} to {range_high} is too wide for a float: give a narrower one")
         self.function, self.name, self.range_low, self.range_high = function, name, range_low, range_high
         self.low, self.high = range_low, range_high  # type: ignore[misc]
         self._function = _imported(function) if isinstance(function, str) else function

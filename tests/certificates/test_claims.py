@@ -330,3 +330,13 @@ def test_shares_that_rounding_adds_up_to_more_than_one_are_made_smaller():
         above += math.fsum((weights / math.fsum(weights)).tolist()) > 1
         assert math.fsum(shares_of([Claim(str(n), Gini(), weight=w) for n, w in enumerate(weights.tolist())])) <= 1
     assert above > 0
+
+
+@pytest.mark.parametrize("radius", [-1.0, math.nan, math.inf])
+def test_no_interval_is_given_for_a_radius_that_is_none(radius):
+    accumulator = ClaimCertificate([Claim("gini", Gini())], alpha=0.05).start(GaussianNoise(0.5), (2, 2))
+    accumulator.update(torch.rand(64, 2, 2, generator=torch.Generator().manual_seed(0)))
+    result = accumulator.compute()
+    for ask in (result.interval, result.holds, result.says_something):
+        with pytest.raises(InputError, match="radius must be a finite number of at least 0"):
+            ask(0, radius)

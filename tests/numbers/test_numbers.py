@@ -137,6 +137,7 @@ def test_pixels_belong_to_the_box_of_their_centre():
         (lambda: LENSTo(REFERENCE, 1, window=-1), "window must be at least 0"),
         (lambda: FunctionNumber(mean_of, "mean", 1.0, 0.0), "range_low must be below range_high"),
         (lambda: FunctionNumber(mean_of, "mean", 1.0, None), "give both"),
+        (lambda: FunctionNumber(mean_of, "mean", -1.5e308, 1.5e308), "too wide for a float"),
         (lambda: FunctionNumber("no.such", "mean"), "import your module that defines it first"),
         (lambda: FunctionNumber("os.remove", "mean"), "import your module that defines it first"),
         (lambda: FunctionNumber("torch.serialization.load", "mean"), "import your module that defines it first"),
