@@ -7,7 +7,7 @@ from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import CosineCertificate, PixelCertificate, TopKOverlapCertificate
 from lit_certattr.errors import InputError
 from lit_certattr.robustness import SandwichAttack
-from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, UniformBallNoise
+from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, NuisanceNoise, UniformBallNoise
 
 BUDGETS = (0.05, 0.2, 0.8)
 CONFIG = AttackConfig(eps=1.0, steps=12, smooth_beta=5.0)
@@ -24,6 +24,7 @@ def masks():
 CASES = {
     "masks": (GaussianNoise(0.15), masks),
     "integers": (DiscreteGaussianNoise(0.15), masks),
+    "nuisances": (NuisanceNoise(0.15, brightness=0.1), masks),
     "cosine": (UniformBallNoise(0.15), lambda: [CosineCertificate(nonnegative=True)]),
 }
 
@@ -72,7 +73,7 @@ def test_perturbations_are_within_their_budgets(sandwich):
     assert len(made.candidates) == len(made.images)
     assert torch.equal(made.images[0], image)
     for one, point in zip(made.candidates, made.images, strict=True):
-        length = float((point.double() - image.double()).norm())
+        length = attack.certifier.noise.budget.length(image, point)
         assert length == pytest.approx(one.length)
         assert one.length <= one.budget
         assert point.min() >= 0
