@@ -64,6 +64,7 @@ SPECIAL = {
     "FunctionAttribution": {"function": named_function},
     "RegionMap": {"base": Gradient("l2"), "regions": Grid(2)},
     "AttributionObjective": {"attribution": GradientMap()},
+    "NuisanceNoise": {"brightness": 0.2},
 }
 
 
@@ -221,6 +222,8 @@ REPRS = [
     "DiscreteGaussianNoise(sigma=0.25, levels=255)",
     "GaussianNoise(sigma=0.25)",
     "GeneralisedNormalNoise(sigma=0.25, s=4)",
+    "NuisanceNoise(sigma=0.25, brightness=0.2, colour_cast=None, illumination=None, illumination_order=2, "
+    "images=None, images_tau=None, images_sha256=None)",
     "UniformBallNoise(sigma=0.25)",
     "AllDecided(share=1.0, radius=0.0)",
     "Futility(gain=0.05, radius=0.0)",

@@ -14,6 +14,7 @@ import torch
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
+from lit_certattr.budgets import GaussianVotes
 from lit_certattr.certificates import TopKOverlapCertificate, smoothgrad_result
 from lit_certattr.certificates.pixel_bounds import radius_table
 from lit_certattr.certificates.pixel_result import PixelResult
@@ -84,7 +85,7 @@ def test_no_radius_is_above_what_its_vote_allows_in_the_last_bit_either(sigma):
     for n in range(30, 300, 7):
         threshold, level = two_label_test(n, 0.5, 0.001)
         bounds = clopper_pearson_lower(np.arange(n + 1), n, level)[threshold:]
-        radii = radius_table(n, threshold, level, sigma)[threshold:]
+        radii = radius_table(n, threshold, level, GaussianVotes(sigma))[threshold:]
         assert (ndtr(radii / sigma) <= bounds).all()
         assert (ndtr(radii / sigma + 1e-14) > bounds).all()  # and not far below it
         rounded_up += int((ndtr(sigma * ndtri(bounds) / sigma) > bounds).sum())
