@@ -356,7 +356,10 @@ def test_the_hungriest_certificate_is_named():
         ({"certificates": []}, "at least one certificate"),
         ({"certificates": [PixelCertificate(), PixelCertificate()]}, "two certificates of one kind need names"),
         ({"certificates": {"a.b": PixelCertificate()}}, "'a.b' must be letters, digits and underscores"),
-        ({"noise": UniformBallNoise(0.25)}, "proved for GaussianNoise or DiscreteGaussianNoise or NuisanceNoise, not for U"),
+        (
+            {"noise": UniformBallNoise(0.25)},
+            "proved for GaussianNoise or DiscreteGaussianNoise or NuisanceNoise, not for U",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings, message):
