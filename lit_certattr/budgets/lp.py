@@ -1,6 +1,7 @@
 """The ball of a norm: what an adversary has."""
 
 import math
+import re
 
 import attrs
 import torch
@@ -9,6 +10,7 @@ from typing_extensions import override
 
 from lit_certattr.budgets.budget import Axis, Budget, check_pair
 from lit_certattr.budgets.votes import GaussianVotes
+from lit_certattr.errors import InputError
 from lit_certattr.statistics.rounding import at_least
 
 _ROUNDING = 1e-12  # relative: more than the sum of squares of a million float64 values is off by
@@ -20,8 +22,9 @@ class LpBudget(Budget):
     """All changes of the pixels, measured by a norm of their differences.
 
     Attributes:
-        scale: Standard deviation of the noise, in pixel units.
-        norm: Name of the norm, ``"l2"``, ``"l4"``, ..., ``"linf"``.
+        scale: Standard deviation of Gaussian noise, in pixel units; ``None`` for another law, under which a change does
+            not move a vote in the same way.
+        norm: Name of the norm, ``"l1"``, ``"l2"``, ..., ``"linf"``.
         levels: Grey levels between 0 and 1 if only images of whole grey levels are covered; ``None`` for all images.
 
     Example:
@@ -30,7 +33,7 @@ class LpBudget(Budget):
         0.5
     """
 
-    scale: float
+    scale: float | None
     norm: str = "l2"
     levels: int | None = None
 
@@ -42,6 +45,13 @@ class LpBudget(Budget):
     @property
     @override
     def votes(self) -> GaussianVotes:
+        """How far a change of a given length can move a vote.
+
+        Raises:
+            InputError: If the noise is not Gaussian.
+        """
+        if self.scale is None:
+            raise InputError("how far a change can move a vote is known here for Gaussian noise alone")
         return GaussianVotes(self.scale)
 
     @property
@@ -66,8 +76,14 @@ class LpBudget(Budget):
 
     @property
     def order(self) -> float:
-        """Order of the norm."""
-        return math.inf if self.norm == "linf" else float(self.norm[1:])
+        """Order of the norm.
+
+        Raises:
+            InputError: If it is no lp norm.
+        """
+        if not re.fullmatch(r"l(inf|\d+(\.\d+)?)", self.norm):
+            raise InputError(f"no length of a change is known for radii in {self.norm}")
+        return float(self.norm[1:])
 
     @override
     def axes(self, radius: float, channels: int = 3) -> list[Axis]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from lit_certattr.budgets import Budget, LpBudget
+from lit_certattr.budgets import LpBudget
 from lit_certattr.certificates.measures import Measure, OverlapMeasure
 from lit_certattr.certificates.overlap_bounds import Rule
 from lit_certattr.certificates.renyi_bounds import Reach, renyi_displacement_radii, shortest_shift, swap_radius
@@ -61,11 +61,6 @@ class RenyiResult(TopKOverlapResult):
     def noise_in_words(self) -> str:
         exponent = f" and exponent s = {self.s}" if self.noise == GeneralisedNormalNoise.__name__ else ""
         return super().noise_in_words() + exponent
-
-    @property
-    @override
-    def change_budget(self) -> Budget:
-        return super().change_budget if self.noise_settings else LpBudget(self.sigma, self.radius_norm, self._levels())
 
     @property
     def law(self) -> Noise:
@@ -179,6 +174,8 @@ class RenyiCertificate(TopKOverlapCertificate):
             InputError: If it is not covered; the message names the laws or the norms that are.
         """
         super().check_noise(noise)
+        if self.radius_norm != "l2" and not isinstance(noise.budget, LpBudget):
+            raise InputError(f"radii of {type(noise).__name__} are lengths of its budget: set radius_norm to l2")
         if order_of_norm(self.radius_norm) < (s := _exponent(noise)):
             raise InputError(
                 f"with {noise!r} {type(self).__name__} is proved for radius_norm l{s} and above, up to linf, "

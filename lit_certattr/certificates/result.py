@@ -24,7 +24,7 @@ from lit_certattr.files.untrusted import DAMAGE, check_tensors
 from lit_certattr.files.whole_file import write_whole
 from lit_certattr.regions import identity
 from lit_certattr.settings.discovery import SameName, class_named
-from lit_certattr.smoothing import DiscreteGaussianNoise, noise_law
+from lit_certattr.smoothing import GAUSSIAN_LAWS, DiscreteGaussianNoise, noise_law
 from lit_certattr.statistics import clopper_pearson_upper
 from lit_certattr.statistics.rounding import confidence, exact
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _HEADER = "lit_certattr"
+_GAUSSIAN = frozenset(law.__name__ for law in GAUSSIAN_LAWS)
 
 
 def _less_than_alpha(result: "Result", field: "attrs.Attribute[float]", slack: float) -> None:
@@ -157,11 +158,14 @@ class Result(ABC):
         Raises:
             InputError: If the noise law of a file is not known, or needs a file that is missing or has changed.
         """
-        return _budget_of(self.noise_settings) if self.noise_settings else LpBudget(self.sigma, "l2", self._levels())
+        if self.noise_settings:
+            return _budget_of(self.noise_settings)
+        gaussian = not self.noise or self.noise in _GAUSSIAN
+        return LpBudget(self.sigma if gaussian else None, self.radius_norm, self._levels())
 
     @property
     def radius_norm(self) -> str:
-        """Norm in which radii are measured along the first axis of :attr:`change_budget`; ``"l2"`` for most kinds."""
+        """Norm in which radii are measured, along the first axis of :attr:`change_budget`; ``"l2"`` for most kinds."""
         return "l2"
 
     def _levels(self) -> int | None:

@@ -1,7 +1,7 @@
 """A number that the user's own function gives."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -58,6 +58,36 @@ class FunctionNumber(Number):
             got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise InputError(f"{self.name}: the function must give one number for each map, [{len(maps)}], got {got}")
         return values
+
+    @override
+    def check(self, map_shape: Sequence[int]) -> None:
+        """Try the function on random maps: alone and together they must have the same numbers, and stay unchanged.
+
+        Raises:
+            InputError: If they do not, or the function fails; the message names the remedy.
+        """
+        super().check(map_shape)
+        maps = torch.randn((4, *map_shape), generator=torch.Generator().manual_seed(0))
+        tried = maps.clone()
+        try:
+            together = self(tried).detach().double()
+            alone = torch.cat([self(one[None].clone()).detach().double() for one in maps])
+        except InputError:
+            raise
+        except Exception as error:  # whatever the user's function raises
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{self.name}: the function failed on random maps: {type(error).__name__}: {reason}"
+            ) from None
+        if not torch.equal(tried, maps):
+            raise InputError(
+                f"{self.name}: the function changes its maps in place: let it work on a copy, maps.clone()"
+            )
+        if not torch.allclose(together, alone, rtol=1e-3, atol=1e-6, equal_nan=True):
+            raise InputError(
+                f"{self.name}: the function gives a map other numbers beside other maps, or at another time: it must "
+                "look at each map alone, without chance, for example maps.flatten(1).mean(1) and not maps.mean()"
+            )
 
     @override
     def in_words(self) -> str:

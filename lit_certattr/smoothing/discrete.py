@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lit_certattr.budgets import Budget, LpBudget
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing.noise import Noise, normals_like
 from lit_certattr.smoothing.normals import NormalStream
@@ -86,6 +87,11 @@ class DiscreteGaussianNoise(Noise):
                 f"levels * sigma is the noise in grey levels and must lie in 0.1..10000, got {levels} * {sigma}"
             )
         self.levels = levels
+
+    @property
+    @override
+    def budget(self) -> Budget:
+        return LpBudget(self.sigma, levels=self.levels)
 
     @property
     def distance(self) -> float:

@@ -58,7 +58,7 @@ class Noise(Settings, ABC):
     @property
     def budget(self) -> Budget:
         """The changes of the image whose lengths radii of certificates for this noise are."""
-        return LpBudget(self.sigma)
+        return LpBudget(None)  # a Gaussian law says more
 
     def for_image(self, image: Tensor) -> Perturb:
         """What writes noisy copies of one image, with all that is computed once for the image.
@@ -138,6 +138,11 @@ class GaussianNoise(Noise):
         >>> GaussianNoise(sigma=0.25)
         GaussianNoise(sigma=0.25)
     """
+
+    @property
+    @override
+    def budget(self) -> Budget:
+        return LpBudget(self.sigma)
 
     @override
     def perturb_(self, out: Tensor, image: Tensor, normals: NormalStream, start: int) -> Tensor:

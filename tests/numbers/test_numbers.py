@@ -185,3 +185,33 @@ def test_the_gini_index_has_a_gradient_and_the_same_value_with_it():
     with_graph = Gini()(values.clone().requires_grad_())
     assert with_graph.requires_grad
     torch.testing.assert_close(with_graph.detach(), Gini()(values))
+
+
+def among_others(maps):
+    return maps.flatten(1).sum(1) / maps.abs().sum()
+
+
+def by_chance(maps):
+    return torch.rand(len(maps))
+
+
+def in_place(maps):
+    return maps.abs_().flatten(1).mean(1)
+
+
+def failing(maps):
+    raise RuntimeError("two\nlines")
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (among_others, "look at each map alone"),
+        (by_chance, "without chance"),
+        (in_place, "in place"),
+        (failing, "failed on random maps: RuntimeError: two lines"),
+    ],
+)
+def test_a_function_that_is_no_function_of_one_map_is_refused_before_sampling(function, said):
+    with pytest.raises(InputError, match=said):
+        FunctionNumber(function, "mine").check((3, 4))

@@ -142,6 +142,11 @@ def test_the_certificate_of_the_gradient_itself_refuses_the_law():
         SmoothGradCertificate(top_k=1).start(NOISE, (1, 2), dimension=12)
 
 
+def test_another_norm_is_refused():
+    with pytest.raises(InputError, match="set radius_norm to l2"):
+        RenyiCertificate(top_k=1, alpha=ALPHA, radius_norm="linf").start(NOISE, (1, 2), dimension=12)
+
+
 def test_a_result_of_a_law_that_is_not_known_says_so(tmp_path):
     result = sampled(PixelCertificate([1], ALPHA), 0)
     assert isinstance(result, PixelResult)

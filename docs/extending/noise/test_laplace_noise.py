@@ -45,4 +45,6 @@ def test_the_radius_is_that_of_the_theorem():
 
 def test_it_certifies():
     certifier = Certifier(Gradient(), LaplaceNoise(0.25), [LaplaceHalfCertificate()], num_samples=100)
-    assert certifier(net, torch.rand(1, 1, 8, 8))[0]["laplace_half"].radius_norm == "l1"
+    result = certifier(net, torch.rand(1, 1, 8, 8))[0]["laplace_half"]
+    assert result.radius_norm == "l1"
+    assert result.change_budget.length(torch.zeros(1, 8, 8), torch.full((1, 8, 8), 0.5)) > 31  # an l1 length
