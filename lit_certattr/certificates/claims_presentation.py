@@ -165,7 +165,7 @@ class ClaimsPresentation(Presentation):
             for bound in (result.at_least[claim], result.at_most[claim]):
                 if math.isfinite(bound):
                     axes.axhline(bound, color=draw.FRAME, linewidth=1.0, linestyle="--")
-            draw.style_curve(axes, "", result.about(), radii[-1])
+            draw.style_curve(axes, "", result.about(), radii[-1], result.change_budget.unit)
             ends = np.concatenate([*finite, [0.0]])
             if ends.min() < -0.02 or ends.max() > 1.02:
                 axes.set_ylim(ends.min() - 0.02 * np.ptp(ends), ends.max() + 0.02 * np.ptp(ends))
@@ -199,7 +199,7 @@ class ClaimsPresentation(Presentation):
             axes.plot(radii, values.mean(0), color=draw.OVERLAP, linewidth=1.7)
         elif known.any():
             draw.paint_band(axes, radii[known], values[:, known], draw.OVERLAP, "")
-        draw.style_curve(axes, "", label, radii[-1])
+        draw.style_curve(axes, "", label, radii[-1], self.result.change_budget.unit)
         if known.any() and values[:, known].max() > 1.02:
             axes.set_ylim(auto=True)
             axes.relim()

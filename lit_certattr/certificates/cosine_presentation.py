@@ -104,7 +104,9 @@ class CosinePresentation(Presentation):
     def paint_trend(self, axes: "Axes", index: int, curves: Array, suffix: str) -> None:
         radii = self.radii()
         draw.paint_band(axes, radii, curves[:, :, 0], draw.OVERLAP, "")
-        draw.style_curve(axes, f"Certified cosine{suffix}", "cosine of the two maps", radii[-1])
+        draw.style_curve(
+            axes, f"Certified cosine{suffix}", "cosine of the two maps", radii[-1], self.result.change_budget.unit
+        )
 
     def _curve(self, radii: Array) -> Array:
         """Certified cosine at each radius, 0 where none is certified."""
@@ -113,7 +115,9 @@ class CosinePresentation(Presentation):
     def _cosine(self, axes: "Axes", suffix: str) -> None:
         radii = self.radii()
         draw.paint_filled(axes, radii, self._curve(radii))
-        draw.style_curve(axes, f"Certified cosine{suffix}", "cosine of the two maps", radii[-1])
+        draw.style_curve(
+            axes, f"Certified cosine{suffix}", "cosine of the two maps", radii[-1], self.result.change_budget.unit
+        )
 
     def _mean(self, axes: "Axes", slot: "Axes") -> None:
         draw.title(axes, "Smoothed, mean of unit maps")

@@ -183,7 +183,7 @@ def _ticks(count: int) -> Any:
     return MaxNLocator(count)
 
 
-def style_curve(axes: "Axes", title: str, ylabel: str, end: float, norm: str = "l2") -> None:
+def style_curve(axes: "Axes", title: str, ylabel: str, end: float, xlabel: str = "l2 radius (pixel units)") -> None:
     """Style axes with a curve of shares against the radius.
 
     Args:
@@ -191,10 +191,10 @@ def style_curve(axes: "Axes", title: str, ylabel: str, end: float, norm: str = "
         title: Title.
         ylabel: Label of the y axis.
         end: Right end of the x axis.
-        norm: Norm of the radii.
+        xlabel: Label of the x axis: what the radii are lengths of (:attr:`lit_certattr.budgets.Budget.unit`).
     """
     axes.set_title(title, fontsize=9, color=INK)
-    axes.set_xlabel(f"{norm} radius (pixel units)", fontsize=8)
+    axes.set_xlabel(xlabel, fontsize=8)
     axes.set_ylabel(ylabel, fontsize=8)
     axes.set_xlim(0, end)
     axes.set_ylim(-0.02, 1.02)

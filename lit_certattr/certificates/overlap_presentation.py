@@ -117,7 +117,7 @@ class OverlapPresentation(Presentation):
 
     def _style(self, axes: "Axes", end: float, suffix: str) -> None:
         unit = f"share of K = {draw.name_of(self.result.top_k)}"
-        draw.style_curve(axes, f"Certified overlap{suffix}", unit, end, self.result.radius_norm)
+        draw.style_curve(axes, f"Certified overlap{suffix}", unit, end, self.result.change_budget.unit)
 
     def _in_norm(self) -> str:
         """A remark if the radii are not l2 lengths."""

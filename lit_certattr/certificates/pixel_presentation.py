@@ -218,7 +218,8 @@ class PixelPresentation(Presentation):
 
     def _style(self, axes: "Axes", label: int, end: float, suffix: str) -> None:
         title = "Certified important" if label else "Certified unimportant"
-        draw.style_curve(axes, f"{title}{suffix}", "share of K" if label else f"share of all {self.unit}", end)
+        share = "share of K" if label else f"share of all {self.unit}"
+        draw.style_curve(axes, f"{title}{suffix}", share, end, self.result.change_budget.unit)
 
 
 present.register(PixelResult, PixelPresentation)

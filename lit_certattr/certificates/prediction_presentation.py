@@ -110,7 +110,7 @@ class PredictionPresentation(Presentation):
             axes.plot(radii, high, color=draw.OVERLAP, linewidth=1.6)
             axes.fill_between(radii, low, high, color=draw.OVERLAP, alpha=0.12, linewidth=0)
             axes.axhline(MAJORITY, color=draw.FRAME, linewidth=1.0, linestyle="--")
-            draw.style_curve(axes, "", "share predicted as the class", radii[-1])
+            draw.style_curve(axes, "", "share predicted as the class", radii[-1], self.result.change_budget.unit)
             draw.title(axes, f"{_TITLE}{suffix}")
 
         return [paint]
@@ -131,7 +131,9 @@ class PredictionPresentation(Presentation):
         low, high = np.array([clopper_pearson_interval(int(column.sum()), len(column)) for column in held.T]).T
         axes.fill_between(radii, low, high, color=draw.OVERLAP, alpha=0.16, linewidth=0)
         axes.plot(radii, held.mean(0), color=draw.OVERLAP, linewidth=1.7)
-        draw.style_curve(axes, "", "share of the images for which it holds, 95 %", radii[-1])
+        draw.style_curve(
+            axes, "", "share of the images for which it holds, 95 %", radii[-1], self.result.change_budget.unit
+        )
         draw.title(axes, f"{_TITLE}{suffix}")
 
 

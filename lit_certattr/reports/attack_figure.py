@@ -28,14 +28,15 @@ class Series(NamedTuple):
     Attributes:
         name: Name of the quantity.
         title: Title of the panel.
-        radii: Radii of the certified curve, ``[points]``, in pixel l2 units.
+        radii: Radii of the certified curve, ``[points]``, in the units of the budget.
         certified: Certified values at these radii.
-        budgets: l2 budgets of the attacks, including 0.
+        budgets: Budgets of the attacks, including 0.
         attacked: Estimates under attack at these budgets.
         upper: Upper confidence bounds of these estimates.
         random: Estimates under random search; ``None`` without a random search.
         unit: Unit of the values, the label of the axis.
         place: Position of the panel among the others.
+        budget_unit: Unit of the budgets, the label of the other axis.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Series(NamedTuple):
     random: Array | None
     unit: str = ""
     place: int = 0
+    budget_unit: str = "l2 budget (pixel units)"
 
 
 def series(
@@ -78,6 +80,8 @@ def series(
             key = quantity.certificate, quantity.name, quantity.level
             known.setdefault(key, quantity)
             certified.setdefault(key, []).append(curve)
+    budget = next(iter(images[0][0].values())).change_budget  # all certificates of a run share the noise
+    budget_unit = budget.unit if budget.definition else "l2 budget (pixel units)"
     made = {}
     for key, table in rows.items():
         if key not in known:  # of a kind that nobody has imported
@@ -102,6 +106,7 @@ def series(
             random,
             known[key].unit,
             known[key].place,
+            budget_unit,
         )
     return made
 
@@ -170,9 +175,8 @@ def _paint(axes: "Axes", one: Series) -> None:
     style: dict[str, Any] = {"linewidth": 1.7, "marker": "o", "markersize": 3.5, "clip_on": False}
     axes.plot(one.budgets, attacked, color=ATTACKED, label="attacked", **style)
     axes.plot(one.radii, certified, color=CERTIFIED, linewidth=1.7, label="certified")
-    draw.style_curve(axes, one.title, one.unit, float(one.radii[-1]))
+    draw.style_curve(axes, one.title, one.unit, float(one.radii[-1]), one.budget_unit)
     axes.set_ylim(top=max(1.02, 1.03 * float(upper.max())))  # of K pixels more than K may have a majority
-    axes.set_xlabel("l2 budget (pixel units)", fontsize=8)
 
 
 def perturbation_figure(image: Tensor, perturbed: Tensor, maps: tuple[Tensor, Tensor], caption: str) -> "Figure":

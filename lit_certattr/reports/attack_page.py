@@ -37,10 +37,11 @@ def write_attack_page(
         InputError: If a file is missing or damaged.
     """
     directory = run.attacks if directory is None else directory
-    panels, curves = [], []
+    panels, curves, definition = [], [], ""
     for number, (image_id, sandwich) in enumerate(directory.sandwiches(ids)):
         record = run.read(image_id)
         curves.append((record.results, sandwich.rows))
+        definition = next(iter(record.results.values())).change_budget.definition  # the same for all images
         if number < max_panels:
             panels.append(_panel(directory, record, sandwich))
     summary = sandwich_figure(series(curves))
@@ -52,6 +53,7 @@ def write_attack_page(
         "report": "../report.html" if directory.path.absolute() == run.attack.absolute() else "",
         "network": (run.provenance().get("network") or {}).get("class", "network"),
         "num_images": len(ids),
+        "definition": definition,
         "tables": [_table(table)],
         "violations": [violation(row) for row in table.to_pylist() if row["contradicted"]],
         "summary_png": base64.b64encode(png).decode(),

@@ -5,6 +5,7 @@ import math
 import attrs
 import pytest
 import torch
+from matplotlib.figure import Figure
 from scipy.stats import binom, norm
 
 from lit_certattr.certificates import (
@@ -21,6 +22,7 @@ from lit_certattr.certificates import (
     load_results,
     save_results,
 )
+from lit_certattr.certificates.presentation import present
 from lit_certattr.errors import InputError
 from lit_certattr.numbers import Gini
 from lit_certattr.smoothing import GaussianNoise, MapBlock, NuisanceNoise, noisy_images, uniform_levels
@@ -140,6 +142,15 @@ def test_the_prediction_speaks_of_lengths():
 def test_the_certificate_of_the_gradient_itself_refuses_the_law():
     with pytest.raises(InputError, match="SmoothGradCertificate is proved for GaussianNoise, not for NuisanceNoise"):
         SmoothGradCertificate(top_k=1).start(NOISE, (1, 2), dimension=12)
+
+
+def test_figures_name_lengths_and_not_l2_radii():
+    for noise, words in ((NOISE, "length (l2 alone: pixel units)"), (GaussianNoise(0.25), "l2 radius (pixel units)")):
+        result = sampled(PixelCertificate([1], ALPHA), 0, noise)
+        figure = Figure()
+        for plot in present(result).plots(""):
+            plot(panel := figure.add_subplot())
+            assert panel.get_xlabel() == words
 
 
 def test_another_norm_is_refused():
