@@ -28,7 +28,7 @@ from lit_certattr.metrics import NoisyAccuracy, metrics_for
 from lit_certattr.models import without_denoiser
 from lit_certattr.modules import Targets
 from lit_certattr.modules.certification import given_targets
-from lit_certattr.preflight import check_network, logits_of
+from lit_certattr.preflight import FEW_IMAGES, check_network, denoiser_warning, logits_of
 from lit_certattr.records.table import rows
 from lit_certattr.reports import image_panel
 from lit_certattr.settings import instance, real_number, several, whole_number
@@ -71,7 +71,8 @@ class CertificationCallback(Callback):
     ========================================  ==================================================================
 
     If the noisy accuracy of an image is below one half, its map explains a class that the network hardly sees under
-    this noise; the first validation in which that happens logs a warning.
+    this noise; the first validation in which that happens logs a warning. So does the first in which a denoiser in
+    front of the network removes no noise (:func:`~lit_certattr.preflight.denoiser_warning`).
 
     If you give a certificate a name, the names of its metrics begin with it: ``certified/coarse_fraction_k50_r0_10``.
     The metrics are logged before ``ModelCheckpoint`` and ``EarlyStopping`` read them, so these can monitor them; in
@@ -136,12 +137,13 @@ class CertificationCallback(Callback):
         self._chosen: list[_Chosen] | None = None
         self._rows: list[dict[str, Any]] = []
         self._looks = 0
-        self._warned = False
+        self._warned = self._warned_of_denoiser = False
         self._ids: list[str] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Discard the images of an earlier run."""
-        self._chosen, self._rows, self._warned = None, [], False
+        self._chosen, self._rows = None, []
+        self._warned = self._warned_of_denoiser = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse settings that cannot work before training starts, and tell the cost of selection by these metrics.
@@ -167,6 +169,7 @@ class CertificationCallback(Callback):
             return
         with self._apart(trainer, pl_module):
             self._check(trainer, pl_module)
+            self._warn_of_denoiser(trainer, pl_module)
             certified = self._certify(trainer, pl_module)
         self._looks += 1
         self._log_metrics(pl_module, [results for _, results in certified])
@@ -234,6 +237,19 @@ class CertificationCallback(Callback):
             for sample, image_id in zip(self._chosen, self._ids, strict=True):
                 self.certifier.placed(sample.image, image_id)  # refuses an image without a mask before training
         describe_run(_loggers(trainer), self._settings())
+
+    def _warn_of_denoiser(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Warn once if a denoiser removes no noise; in validation, because training may have changed it."""
+        assert self._chosen is not None
+        if self._warned_of_denoiser or not self._chosen or not trainer.is_global_zero:
+            return
+        images = [self._on_device(trainer, pl_module, sample.image)[0] for sample in self._chosen[:FEW_IMAGES]]
+        net = _network(pl_module)
+        with frozen(net):
+            words = denoiser_warning(net, images, self.certifier.noise)
+        if words is not None:
+            log.warning(words)
+            self._warned_of_denoiser = True
 
     def _certify(self, trainer: Trainer, pl_module: LightningModule) -> list[tuple[_Chosen, dict[str, Result]]]:
         """Certify this process's share of the images, and draw the first images."""

@@ -17,6 +17,7 @@ from lit_certattr.models import without_denoiser
 from lit_certattr.modules import Targets
 from lit_certattr.preflight import (
     CHECKS,
+    FEW_IMAGES,
     accuracy_warning,
     check_network,
     denoiser_warning,
@@ -27,9 +28,6 @@ from lit_certattr.regions import count_regions
 from lit_certattr.robustness.protocol import RobustnessProtocol
 from lit_certattr.settings.discovery import check_name
 from lit_certattr.smoothing import Noise
-
-_FEW = 4
-"""Images on which a denoiser is tried."""
 
 
 class Checked(NamedTuple):
@@ -84,7 +82,7 @@ def check_run(
         target = samples.targets[0] if targets == "label" else int(clean.argmax(1))
         certified = certifier.network(network, image[None])
         findings = certifier.preflight(certified, image[None], target, str(image_id), name)
-        few = [samples[index].image for index in range(min(len(samples), _FEW))]
+        few = [samples[index].image for index in range(min(len(samples), FEW_IMAGES))]
         found = accuracy_warning(network, samples), denoiser_warning(network, few, certifier.noise)
     certifier.check_sample_size(findings.map_shape)
     _check_places(certifier, samples, findings.map_shape)

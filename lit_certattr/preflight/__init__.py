@@ -6,7 +6,7 @@ random, or mixes the images of a batch, a map that is not finite, labels that do
 """
 
 from lit_certattr.preflight.classes import accuracy_warning, match_classes
-from lit_certattr.preflight.denoiser import denoiser_warning
+from lit_certattr.preflight.denoiser import FEW_IMAGES, denoiser_warning
 from lit_certattr.preflight.function import (
     CHECKS,
     Findings,
@@ -23,6 +23,7 @@ from lit_certattr.preflight.watch import Watch
 
 __all__ = [
     "CHECKS",
+    "FEW_IMAGES",
     "Findings",
     "Watch",
     "accuracy_warning",

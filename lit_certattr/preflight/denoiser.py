@@ -10,6 +10,8 @@ from lit_certattr.models import Denoised
 from lit_certattr.preflight.network import failures
 from lit_certattr.smoothing import Noise
 
+FEW_IMAGES = 4
+"""Most images that the commands and the callback try a denoiser on."""
 _COPIES = 2
 _FEWEST_DB = 0.5
 """A denoiser is expected to bring noisy copies nearer to the image by at least this, in dB."""

@@ -22,6 +22,7 @@ from lit_certattr.certification import Certifier
 from lit_certattr.data import SampleSet, collate
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.functional import certified_fraction, certified_one_share, certified_overlap
+from lit_certattr.models import Denoised
 from lit_certattr.modules import RobustClassifier
 from lit_certattr.numbers import Box, EnergyInside
 from lit_certattr.objectives import CrossEntropy
@@ -542,6 +543,23 @@ def test_a_low_noisy_accuracy_is_logged_and_warned_of_once(tmp_path, caplog):
     lines = [record.getMessage() for record in caplog.records if "noisy accuracy" in record.getMessage()]
     assert len(lines) == 1
     assert "use a smaller sigma" in lines[0]
+
+
+class HalfWay(nn.Module):
+    """Brings every pixel half-way to the mean of its image."""
+
+    def forward(self, images):
+        return (images + images.mean((2, 3), keepdim=True)) / 2
+
+
+@pytest.mark.parametrize(("denoiser", "warnings"), [(nn.Identity(), 1), (HalfWay(), 0)], ids=["identity", "half-way"])
+def test_a_denoiser_that_removes_no_noise_is_warned_of_once(tmp_path, caplog, denoiser, warnings):
+    model = RobustClassifier(Denoised(denoiser, Net()), CrossEntropy())
+    noisy = Certifier(Gradient(), GaussianNoise(0.25), [PixelCertificate([0.5], alpha=0.05)], 60, batch_size=60)
+    trainer(tmp_path, CertificationCallback(noisy, num_images=2), max_epochs=2).fit(model, loader(), loader(6))
+    lines = [record.getMessage() for record in caplog.records if "removes no noise" in record.getMessage()]
+    assert len(lines) == warnings
+    assert all(line.startswith("Identity removes no noise of sigma = 0.25: denoised copies have") for line in lines)
 
 
 def test_a_checkpoint_is_selected_by_the_lower_end_of_the_share_of_a_claim(tmp_path):
