@@ -9,6 +9,7 @@ from lit_certattr.data.mnist5k import MNIST5k
 from lit_certattr.data.module import ImageDataModule
 from lit_certattr.data.patches import ImagePatches
 from lit_certattr.data.photographs import Photographs
+from lit_certattr.data.predicted_labels import PredictedLabels
 from lit_certattr.data.sample import NO_LABEL, ImageError, Images, PixelArray, Sample, SampleSet, collate
 from lit_certattr.data.split import balanced_order
 from lit_certattr.data.torchvision_data import TorchvisionData
@@ -26,6 +27,7 @@ __all__ = [
     "MNIST5k",
     "Photographs",
     "PixelArray",
+    "PredictedLabels",
     "Sample",
     "SampleSet",
     "TorchvisionData",
