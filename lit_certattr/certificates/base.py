@@ -19,6 +19,9 @@ from lit_certattr.statistics.rounding import at_most, exact
 
 R = TypeVar("R", bound=Result, covariant=True)
 
+_LEAST_ALPHA = 1e-100
+"""Smallest alpha; parts of it must stay numbers."""
+
 
 def check_alpha(alpha: float) -> float:
     """Check that ``alpha`` is a probability strictly between 0 and 1, and return it as a float.
@@ -31,6 +34,8 @@ def check_alpha(alpha: float) -> float:
     """
     if not 0 < real_number("alpha", alpha) < 1:
         raise InputError(f"alpha must lie strictly between 0 and 1, got {alpha}")
+    if alpha < _LEAST_ALPHA:
+        raise InputError(f"alpha must be at least {_LEAST_ALPHA:g}, got {alpha}: nothing is as certain as that")
     return float(alpha)
 
 
@@ -80,6 +85,8 @@ class Certificate(Settings, Frozen, ABC):
     """Whether results may be computed at several looks, each with its own share of alpha."""
 
     def __init__(self, alpha: float, sync_on_compute: bool = False) -> None:
+        if not isinstance(sync_on_compute, bool):
+            raise InputError(f"sync_on_compute must be true or false, got {sync_on_compute!r:.80}")
         self.alpha, self.sync_on_compute = check_alpha(alpha), sync_on_compute
 
     @abstractmethod

@@ -8,8 +8,12 @@ from torch import Tensor
 
 from lit_certattr.errors import InputError
 from lit_certattr.numbers import Number
-from lit_certattr.settings import Settings, instance, real_number, several
+from lit_certattr.settings import Settings, instance, is_line, real_number, several
 from lit_certattr.settings.frozen import Frozen
+
+_MOST_WEIGHT = 1e300  # weights are added
+_LEAST_SHARE = 1e-6
+"""Smallest share of alpha that a claim may have."""
 
 
 class Claim(Settings, Frozen):
@@ -23,7 +27,8 @@ class Claim(Settings, Frozen):
         weight: Its share of alpha, relative to the weights of the other claims.
 
     Raises:
-        InputError: If the name is empty, the bounds exclude each other, or the weight is not positive.
+        InputError: If the name is empty, the bounds are no numbers or exclude each other, or the weight is not
+            positive.
 
     Example:
         >>> from lit_certattr.numbers import Gini
@@ -39,13 +44,20 @@ class Claim(Settings, Frozen):
         at_most: float | None = None,
         weight: float = 1.0,
     ) -> None:
-        if not isinstance(name, str) or not name.strip() or "\n" in name:
+        if not is_line(name):
             raise InputError(f"a claim needs a name of one line, got {name!r:.80}")
         instance(f"number of claim {name!r}", number, Number, "Gini()")
-        if not 0 < real_number("weight", weight) < math.inf:
-            raise InputError(f"claim {name!r}: weight must be a positive number, got {weight}")
+        if not 0 < real_number("weight", weight) <= _MOST_WEIGHT:
+            raise InputError(
+                f"claim {name!r}: weight must be a positive number of at most {_MOST_WEIGHT:g}, got {weight}"
+            )
+        for side, bound in (("at_least", at_least), ("at_most", at_most)):
+            if bound is not None and not math.isfinite(real_number(side, bound)):
+                raise InputError(
+                    f"claim {name!r}: {side} must be a finite number, got {bound}; leave it out for no bound"
+                )
         self.name, self.number, self.at_least, self.at_most, self.weight = name, number, at_least, at_most, weight
-        if not self.low <= self.high or math.inf in (self.low, -self.high):
+        if not self.low <= self.high:
             raise InputError(f"claim {name!r}: at_least must not be above at_most, got {at_least} and {at_most}")
 
     def placed(self, image: Tensor, image_id: str) -> Self:
@@ -102,7 +114,7 @@ def check_claims(claims: Sequence[Claim]) -> list[Claim]:
         claims: What the user gave.
 
     Raises:
-        InputError: If there are none, or two of one name.
+        InputError: If there are none, or two of one name, or one has next to no share of alpha.
     """
     example = 'Claim("concentrated", Gini(), at_least=0.5)'
     listed = list(several("claims", claims, f"[{example}]"))
@@ -111,6 +123,12 @@ def check_claims(claims: Sequence[Claim]) -> list[Claim]:
     names = [claim.name for claim in listed]
     if not names or len(set(names)) < len(names):
         raise InputError(f"claims must be at least one, each with a name of its own, got {names}")
+    share, claim = min(zip(shares_of(listed), listed, strict=True), key=lambda one: one[0])
+    if share < _LEAST_SHARE:
+        raise InputError(
+            f"claim {claim.name!r}: weight {claim.weight:g} is a share of {share:.1e} of alpha, with which nothing "
+            f"can be shown: give it at least {_LEAST_SHARE:g} of the sum of the weights"
+        )
     return listed
 
 

@@ -146,7 +146,8 @@ class ClaimResult(ClaimsResult):
             slack *= 4
 
     @override
-    def intervals(self, claim: int, radii: Sequence[float] | Array) -> tuple[Array, Array]:
+    def intervals(self, claim: int | str, radii: Sequence[float] | Array) -> tuple[Array, Array]:
+        claim = self.index_of(claim)
         return self._intervals(float(self.lower[claim]), float(self.upper[claim]), claim, radii)
 
     def _intervals(self, lower: float, upper: float, claim: int, radii: Sequence[float] | Array) -> tuple[Array, Array]:
@@ -157,13 +158,15 @@ class ClaimResult(ClaimsResult):
         return start + width * low, start + width * high
 
     @override
-    def says_something(self, claim: int, radius: float) -> bool:
+    def says_something(self, claim: int | str, radius: float) -> bool:
+        claim = self.index_of(claim)
         if self.has_bounds(claim):
             return self.holds(claim, radius)
         return self.interval(claim, radius).low > self.smallest[claim]
 
     @override
-    def radius(self, claim: int) -> float:
+    def radius(self, claim: int | str) -> float:
+        claim = self.index_of(claim)
         if not self.has_bounds(claim) or not self.holds(claim, 0.0):
             return 0.0
         start, width = self.smallest[claim], self.largest[claim] - self.smallest[claim]

@@ -38,6 +38,11 @@ class ClaimsAccumulator(Accumulator[R]):
 
     @override
     def allocate(self) -> None:
+        if self.num_pixels == 1:
+            raise InputError(
+                "the maps have one value only, and a constant map has no number that can be certified: divide the "
+                "image into at least 2 regions"
+            )
         for claim in self.claims:
             try:
                 claim.number.check(self.map_shape)

@@ -97,7 +97,7 @@ class ClaimsCertificate(Certificate):
 
 
 def fewest(enough: Callable[[int], bool]) -> int:
-    """Smallest positive number that is enough, by doubling and halving.
+    """Smallest positive number that is enough, by doubling and halving; no more than 2^50, which nobody can draw.
 
     Args:
         enough: Whether a number is; all larger ones are then enough too.
@@ -107,7 +107,7 @@ def fewest(enough: Callable[[int], bool]) -> int:
         8
     """
     most = 1
-    while not enough(most):
+    while most < 2**50 and not enough(most):
         most *= 2
     least = most // 2
     while most - least > 1:

@@ -16,6 +16,7 @@ from lit_certattr.certificates.capabilities import Clause
 from lit_certattr.certificates.result import Result, budget_of, check_same_shape, invalid_flags
 from lit_certattr.errors import InputError
 from lit_certattr.regions import partition_hash
+from lit_certattr.settings import whole_number
 from lit_certattr.statistics.rounding import at_least, at_most, exact
 
 Array = npt.NDArray[np.float64]
@@ -83,11 +84,11 @@ class ClaimsResult(Result):
             raise ValueError("masks must have the size of the maps")
 
     @abstractmethod
-    def intervals(self, claim: int, radii: Sequence[float] | Array) -> tuple[Array, Array]:
+    def intervals(self, claim: int | str, radii: Sequence[float] | Array) -> tuple[Array, Array]:
         """Where the number of a claim lies under every perturbation within a radius, for all radii at once.
 
         Args:
-            claim: Index of the claim.
+            claim: Name or index of the claim.
             radii: l2 radii, in pixel units.
 
         Returns:
@@ -95,16 +96,31 @@ class ClaimsResult(Result):
         """
 
     @abstractmethod
-    def radius(self, claim: int) -> float:
+    def radius(self, claim: int | str) -> float:
         """Largest l2 radius up to which a claim holds; 0 where it does not, or has no bounds.
 
         Args:
-            claim: Index of the claim.
+            claim: Name or index of the claim.
         """
 
     @abstractmethod
     def about(self) -> str:
         """What of the number is certified: its mean over the noise, or a percentile."""
+
+    def index_of(self, claim: int | str) -> int:
+        """Index of a claim.
+
+        Args:
+            claim: Its name, or its index from 0.
+
+        Raises:
+            InputError: If there is no such claim; the message names those that there are.
+        """
+        if isinstance(claim, str) and claim in self.names:
+            return self.names.index(claim)
+        if isinstance(claim, str) or claim not in range(len(self.names)):
+            raise InputError(f"there is no claim {claim!r:.80}: the claims are {_numbered(self.names)}")
+        return whole_number("the index of a claim", claim)
 
     @property
     def map_shape(self) -> tuple[int, ...]:
@@ -124,19 +140,20 @@ class ClaimsResult(Result):
     def places(self) -> dict[str, str]:
         return super().places() | ({} if self.masks is None else {"masks": masks_identity(self.masks)})
 
-    def masks_of(self, claim: int) -> list[Tensor]:
+    def masks_of(self, claim: int | str) -> list[Tensor]:
         """The parts of the image that the number of a claim is about, bool ``[H, W]`` each; often none.
 
         Args:
-            claim: Index of the claim.
+            claim: Name or index of the claim.
         """
+        claim = self.index_of(claim)
         return [] if self.masks is None else [self.masks[i] for i, of in enumerate(self.mask_of) if of == claim]
 
-    def covered(self, claim: int) -> float | None:
+    def covered(self, claim: int | str) -> float | None:
         """Share of the pixels that the one mask of a claim covers; a map that spreads evenly has this share inside.
 
         Args:
-            claim: Index of the claim.
+            claim: Name or index of the claim.
 
         Returns:
             The share, in (0, 1]; ``None`` for a number of no mask, or of several.
@@ -144,19 +161,20 @@ class ClaimsResult(Result):
         masks = self.masks_of(claim)
         return float(masks[0].double().mean()) if len(masks) == 1 else None
 
-    def has_bounds(self, claim: int) -> bool:
+    def has_bounds(self, claim: int | str) -> bool:
         """Whether a claim can hold or be refuted.
 
         Args:
-            claim: Index of the claim.
+            claim: Name or index of the claim.
         """
+        claim = self.index_of(claim)
         return not (self.at_least[claim] == -math.inf and self.at_most[claim] == math.inf)
 
-    def interval(self, claim: int, radius: float = 0.0) -> Interval:
+    def interval(self, claim: int | str, radius: float = 0.0) -> Interval:
         """Where the number of a claim lies under every perturbation within a radius.
 
         Args:
-            claim: Index of the claim.
+            claim: Name or index of the claim.
             radius: l2 radius, in pixel units.
 
         Raises:
@@ -166,22 +184,27 @@ class ClaimsResult(Result):
         low, high = self.intervals(claim, [radius])
         return Interval(float(low[0]), float(high[0]))
 
-    def holds(self, claim: int, radius: float) -> bool:
+    def holds(self, claim: int | str, radius: float) -> bool:
         """Whether a claim is certified to hold under every perturbation within a radius; never for one without bounds.
 
         Args:
-            claim: Index of the claim.
+            claim: Name or index of the claim.
             radius: l2 radius, in pixel units.
         """
+        claim = self.index_of(claim)
         low, high = self.interval(claim, radius)
         return self.has_bounds(claim) and low >= self.at_least[claim] and high <= self.at_most[claim]
 
-    def verdict(self, claim: int) -> Verdict:
+    def verdict(self, claim: int | str) -> Verdict:
         """What becomes of a claim; nothing for one without bounds.
 
         Args:
-            claim: Index of the claim.
+            claim: Name or index of the claim.
+
+        Raises:
+            InputError: If there is no such claim.
         """
+        claim = self.index_of(claim)
         if not self.has_bounds(claim):
             return ""
         low, high = self.interval(claim)
@@ -189,11 +212,11 @@ class ClaimsResult(Result):
             return "refuted at the clean image"
         return "holds" if self.radius(claim) > 0 else "not shown"
 
-    def says_something(self, claim: int, radius: float) -> bool:
+    def says_something(self, claim: int | str, radius: float) -> bool:
         """Whether a claim holds at a radius; for one without bounds, whether its interval has an end there.
 
         Args:
-            claim: Index of the claim.
+            claim: Name or index of the claim.
             radius: l2 radius, in pixel units.
         """
         return self.holds(claim, radius) if self.has_bounds(claim) else self.interval(claim, radius).low > self.floor
@@ -211,14 +234,14 @@ class ClaimsResult(Result):
         """
         return sum(self.says_something(claim, radius) for claim in range(len(self.names))), len(self.names)
 
-    def sentence(self, claim: int, radius: float | None = None) -> str:
+    def sentence(self, claim: int | str, radius: float | None = None) -> str:
         """What is certified of one number, in a sentence.
 
         Args:
-            claim: Index of the claim.
+            claim: Name or index of the claim.
             radius: l2 radius, in pixel units; ``None`` for the largest one up to which the claim holds.
         """
-        budget = budget_of(radius)
+        claim, budget = self.index_of(claim), budget_of(radius)
         verdict = self.verdict(claim)
         asked = self._asked(claim)
         number = f"{self.names[claim]!r}: {self.about()} of {self.words[claim]}"
@@ -318,6 +341,11 @@ class ClaimsResult(Result):
         check_same_shape(self.mean, fresh.mean)
         if (self.names, self.words) != (fresh.names, fresh.words):
             raise InputError(f"claims: stored {', '.join(self.names)}, derived {', '.join(fresh.names)}")
+
+
+def _numbered(names: Sequence[str]) -> str:
+    """Names with their indices."""
+    return ", ".join(f"{index} ({name!r})" for index, name in enumerate(names))
 
 
 def masks_identity(masks: Tensor) -> str:

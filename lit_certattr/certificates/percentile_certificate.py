@@ -16,7 +16,7 @@ from lit_certattr.errors import InputError
 from lit_certattr.numbers import CentreOfMass
 from lit_certattr.settings import real_number
 from lit_certattr.smoothing import GAUSSIAN_LAWS, MapBlock, Noise
-from lit_certattr.statistics import hoeffding_margin, quantile_lower_rank, quantile_upper_rank
+from lit_certattr.statistics import hoeffding_margin
 
 
 class PercentileCertificate(ClaimsCertificate):
@@ -93,7 +93,7 @@ class PercentileCertificate(ClaimsCertificate):
         def enough(count: int) -> bool:
             if self.budget is None:
                 return hoeffding_margin(count, level) < min(p, 1 - p) - 1 / count
-            return quantile_lower_rank(count, p, level) >= 1 and quantile_upper_rank(count, p, level) <= count
+            return max(p, 1 - p) ** count <= level  # then ranks 1 and n are bounds
 
         return fewest(enough)
 

@@ -47,7 +47,8 @@ class PercentileResult(ClaimsResult):
         return "the median" if self.probability == 0.5 else f"the {100 * self.probability:g} % percentile"
 
     @override
-    def intervals(self, claim: int, radii: Sequence[float] | Array) -> tuple[Array, Array]:
+    def intervals(self, claim: int | str, radii: Sequence[float] | Array) -> tuple[Array, Array]:
+        claim = self.index_of(claim)
         lengths, n = np.asarray(radii, np.float64) / self.sigma * (1 + 1e-15), self.num_samples
         ordered = [np.sort(values[claim].numpy()) for values in (self.below, self.above)]
         level = self.spent_alpha * self.shares[claim] / 2
@@ -67,7 +68,8 @@ class PercentileResult(ClaimsResult):
         return _at_rank(ordered[0], low.clip(0)), _at_rank(ordered[1], high.clip(max=n + 1))
 
     @override
-    def radius(self, claim: int) -> float:
+    def radius(self, claim: int | str) -> float:
+        claim = self.index_of(claim)
         if not self.has_bounds(claim) or not self.holds(claim, 0.0):
             return 0.0
         if math.isfinite(self.budget):

@@ -23,6 +23,7 @@ from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import DAMAGE, check_tensors
 from lit_certattr.files.whole_file import write_whole
 from lit_certattr.regions import identity
+from lit_certattr.settings import real_number
 from lit_certattr.settings.discovery import SameName, class_named
 from lit_certattr.smoothing import DiscreteGaussianNoise, GeneralisedNormalNoise, UniformBallNoise, noise_law
 from lit_certattr.statistics import clopper_pearson_upper
@@ -451,7 +452,7 @@ def check_same_shape(stored: Tensor, fresh: Tensor) -> None:
         raise InputError(f"shape of the maps: stored {tuple(stored.shape)}, derived {tuple(fresh.shape)}")
 
 
-def budget_of(radius: float | None) -> float | None:
+def budget_of(radius: float | Tensor | None) -> float | None:
     """The budget of a statement; ``None`` for the default of the kind.
 
     Args:
@@ -462,9 +463,10 @@ def budget_of(radius: float | None) -> float | None:
     """
     if radius is None:
         return None
-    if not 0 <= radius < math.inf:
+    number = real_number("radius", radius.item() if isinstance(radius, Tensor) and radius.numel() == 1 else radius)
+    if not 0 <= number < math.inf:
         raise InputError(f"radius must be a finite number of at least 0, got {radius}")
-    return float(radius) or None
+    return number or None
 
 
 def invalid_flags(num_invalid: int, num_samples: int) -> list[str]:

@@ -57,7 +57,7 @@ def check_sample_size(
     name = max(needed, key=lambda key: needed[key])  # the hungriest, so that one correction is enough
     if num_samples < needed[name]:
         raise InputError(
-            f"num_samples={num_samples} cannot certify even a unanimous pixel "
+            f"num_samples={num_samples} certifies nothing, even if all samples agree "
             f"({name}, alpha={exact(certificates[name].alpha)}, {num_pixels} pixels): "
             f"at least {needed[name]} samples are needed"
         )

@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from lit_certattr.numbers.base import Number, Sign, check_sign, energy, share, sign_in_words
 from lit_certattr.numbers.box import Box
-from lit_certattr.numbers.mask import Mask, check_mask
+from lit_certattr.numbers.mask import Mask, check_leaves_out, check_mask
 
 
 class EnergyInside(Number):
@@ -41,4 +41,4 @@ class EnergyInside(Number):
 
     @override
     def check(self, map_shape: Sequence[int]) -> None:
-        self.mask.mask(map_shape)
+        check_leaves_out(self.mask, map_shape)

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from lit_certattr.errors import InputError
 from lit_certattr.numbers.base import Number
+from lit_certattr.settings import is_line, real_number
 from lit_certattr.settings.source import is_users
 
 
@@ -27,7 +28,7 @@ class FunctionNumber(Number):
         range_high: Largest value; ``None`` for a number without a range.
 
     Raises:
-        InputError: If the function is none, or the range is empty or has one end only.
+        InputError: If the function is none, the name is empty, or the range is empty or has one end only.
     """
 
     needs_plane: ClassVar[bool] = False
@@ -41,10 +42,16 @@ class FunctionNumber(Number):
     ) -> None:
         if (range_low is None) != (range_high is None):
             raise InputError("give both range_low and range_high, or neither")
-        if range_low is not None and range_high is not None and not -torch.inf < range_low < range_high < torch.inf:
-            raise InputError(f"range_low must be below range_high, got {range_low} and {range_high}")
-        if range_low is not None and range_high is not None and range_high - range_low == torch.inf:
-            raise InputError(f"the range from {range_low} to {range_high} is too wide for a float: give a narrower one")
+        if range_low is not None and range_high is not None:
+            lowest, highest = real_number("range_low", range_low), real_number("range_high", range_high)
+            if not -torch.inf < lowest < highest < torch.inf:
+                raise InputError(f"range_low must be below range_high, got {range_low} and {range_high}")
+            if highest - lowest == torch.inf:
+                raise InputError(
+                    f"the range from {range_low} to {range_high} is too wide for a float: give a narrower one"
+                )
+        if not is_line(name):
+            raise InputError(f"name must be one line that says what the number is, got {name!r:.80}")
         self.function, self.name, self.range_low, self.range_high = function, name, range_low, range_high
         self.low, self.high = range_low, range_high  # type: ignore[misc]
         self._function = _imported(function) if isinstance(function, str) else function
@@ -57,6 +64,10 @@ class FunctionNumber(Number):
         if not isinstance(values, Tensor) or values.shape != maps.shape[:1]:
             got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise InputError(f"{self.name}: the function must give one number for each map, [{len(maps)}], got {got}")
+        if values.is_complex():
+            raise InputError(
+                f"{self.name}: the function gives complex numbers: give real ones, e.g. their absolute values"
+            )
         return values
 
     @override

@@ -7,6 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.attacks.smoothed_objectives import soft_top_k
+from lit_certattr.errors import InputError
 from lit_certattr.numbers.base import Number
 from lit_certattr.numbers.reference import Rows, check_reference, digest_of, read_reference, top_set
 from lit_certattr.numbers.top_k_inside import k_in_words
@@ -63,3 +64,13 @@ class LENSTo(Number):
     @override
     def check(self, map_shape: Sequence[int]) -> None:
         check_reference(self._map, self.top_k, map_shape)
+        if self.window >= max(map_shape):
+            raise InputError(
+                f"a window of {self.window} pixels reaches over the whole map of {map_shape[0]} x {map_shape[1]}: "
+                "choose a smaller one"
+            )
+        if bool(self._near(self._map).all()):
+            raise InputError(
+                f"windows of {self.window} pixels around the top of the reference cover the whole map, so the share "
+                "is 1 for every map: choose a smaller window or top_k"
+            )

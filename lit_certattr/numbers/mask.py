@@ -129,6 +129,23 @@ class ImageMask(Mask):
         return mask
 
 
+def check_leaves_out(mask: Mask, map_shape: Sequence[int]) -> None:
+    """Refuse a mask that holds no pixel; or, where all images share it, one that holds all of them.
+
+    Args:
+        mask: The mask. That of one image may hold all pixels: its share of the image stands beside the number.
+        map_shape: Height and width of the maps.
+
+    Raises:
+        InputError: Naming the mask.
+    """
+    if bool(mask.mask(map_shape).all()) and not mask.of_image:
+        raise InputError(
+            f"{mask.in_words()} holds all pixels of a map of {map_shape[0]} x {map_shape[1]}, so the number is 1 for "
+            "every map: make it smaller"
+        )
+
+
 def check_mask(name: str, mask: object) -> Mask:
     """A setting, if it is a mask.
 

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lit_certattr.errors import InputError
 from lit_certattr.numbers.base import Number, Sign, check_sign, energy, sign_in_words
 from lit_certattr.numbers.box import Box
 from lit_certattr.numbers.mask import Mask, check_mask
@@ -20,10 +22,9 @@ class MoreThan(Number):
         sign: ``"positive"`` counts negative values as 0, ``"absolute"`` counts every value by its size.
 
     Raises:
-        InputError: If a setting is none of these.
+        InputError: If a setting is none of these, or both parts are the same.
 
     Example:
-        >>> import torch
         >>> left, right = Box(0, 0, 1, 0.5), Box(0, 0.5, 1, 1)
         >>> MoreThan(left, right)(torch.tensor([[[3.0, 1.0]], [[1.0, 2.0]]]))
         tensor([1., 0.])
@@ -33,6 +34,8 @@ class MoreThan(Number):
 
     def __init__(self, more: Box | Mask, less: Box | Mask, sign: Sign = "positive") -> None:
         self.more, self.less, self.sign = check_mask("more", more), check_mask("less", less), check_sign(sign)
+        if self.more == self.less:
+            raise InputError(f"more and less are both {self.more!r}: give two different parts of the image")
 
     @override
     def values(self, maps: Tensor) -> Tensor:
@@ -59,5 +62,8 @@ class MoreThan(Number):
 
     @override
     def check(self, map_shape: Sequence[int]) -> None:
-        self.more.mask(map_shape)
-        self.less.mask(map_shape)
+        if torch.equal(self.more.mask(map_shape), self.less.mask(map_shape)):
+            raise InputError(
+                f"more and less are the same pixels of a map of {map_shape[0]} x {map_shape[1]}, so neither ever "
+                "matters more: give two different parts"
+            )

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from lit_certattr.numbers.base import Number
 from lit_certattr.numbers.box import Box
-from lit_certattr.numbers.mask import Mask, check_mask
+from lit_certattr.numbers.mask import Mask, check_leaves_out, check_mask
 from lit_certattr.smoothing.sparsify import values_are_free
 
 
@@ -54,7 +54,7 @@ class PointingGame(Number):
 
     @override
     def check(self, map_shape: Sequence[int]) -> None:
-        self.mask.mask(map_shape)
+        check_leaves_out(self.mask, map_shape)
 
 
 def _place_of_largest(flat: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from lit_certattr.attacks.smoothed_objectives import soft_top_k
 from lit_certattr.errors import InputError
 from lit_certattr.numbers.base import Number
 from lit_certattr.numbers.box import Box
-from lit_certattr.numbers.mask import Mask, check_mask
+from lit_certattr.numbers.mask import Mask, check_leaves_out, check_mask
 from lit_certattr.smoothing import top_k_mask, top_k_size
 
 
@@ -53,6 +53,7 @@ class TopKInside(Number):
 
     @override
     def check(self, map_shape: Sequence[int]) -> None:
+        check_leaves_out(self.mask, map_shape)
         inside = int(self.mask.mask(map_shape).sum())
         check_k(self.top_k, map_shape, inside, self.mask.called)
 

@@ -45,8 +45,9 @@ class MaskFolder(Regions):
     box. Instead of a file for each image, one file ``instances*.json`` in the folder may hold all of them, found by
     ``file_name``, with or without its extension.
 
-    Masks of another size are scaled to that of the
-    image by nearest neighbour. They must have its aspect ratio: what cuts images to squares does not cut masks.
+    Masks of another size are scaled to that of the image by nearest neighbour. They must have its aspect ratio, up to
+    less than one pixel of the coarser of the two where both sides are scaled, and exactly where one side is the same:
+    what cuts images to squares does not cut masks.
 
     Args:
         path: The folder.
@@ -54,11 +55,16 @@ class MaskFolder(Regions):
             first one (for boolean masks: the last one).
 
     Raises:
-        InputError: When called, if there is no such folder, no mask for an image or more than one, or if the file is
-            damaged, too large, holds no labels, has another aspect ratio, or holds an empty region.
+        InputError: If a setting is of another kind; when called, if there is no such folder, no mask for an image or
+            more than one, or if the file is damaged, too large, holds no labels, has another aspect ratio, or holds an
+            empty region.
     """
 
     def __init__(self, path: str, background: bool = False) -> None:
+        if not isinstance(path, str | Path):
+            raise InputError(f"path of the masks must be the path of a folder, got {path!r:.80}")
+        if not isinstance(background, bool):
+            raise InputError(f"background must be true or false, got {background!r:.80}")
         self.path, self.background = path, background
 
     @override
@@ -179,10 +185,12 @@ def _whole_numbers(file: Path, array: npt.NDArray[np.generic]) -> npt.NDArray[np
 
 
 def _check_ratio(file: Path, of_mask: tuple[int, ...], of_image: tuple[int, int]) -> None:
-    """Refuse a mask whose sides are not those of the image times one factor, up to a pixel."""
+    """Refuse a mask whose sides are not those of the image times one factor, up to the rounding of a scaled side."""
     (height, width), (rows, columns) = of_mask, of_image
-    # Scaled to one common side, the other differs by less than one pixel of the coarser grid.
-    if abs(height * columns - width * rows) >= max(height, width, rows, columns):
+    # Scaled to one common side, the other differs by less than one pixel of the coarser grid. Where a side is the same
+    # nothing was scaled, so nothing was rounded.
+    same = (height == rows) != (width == columns)
+    if same or abs(height * columns - width * rows) >= max(height, width, rows, columns):
         raise InputError(
             f"mask {file} has {height} x {width} pixels, another aspect ratio than its image as the network sees it "
             f"({rows} x {columns}): cut the mask as the image was cut"

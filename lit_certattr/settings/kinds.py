@@ -1,5 +1,6 @@
 """Checks of the type of a setting; a wrong one is reported in one line that names it."""
 
+import unicodedata
 from numbers import Integral, Real
 from typing import Any
 
@@ -89,6 +90,24 @@ def instance(name: str, value: Any, kind: type, example: str) -> None:
     if not isinstance(value, kind):
         got = f"the class {value.__name__}" if isinstance(value, type) else f"{value!r:.80}"
         raise InputError(f"{name} must be {_article(kind)} {kind.__name__}, e.g. {example}, got {got}")
+
+
+def is_line(text: object) -> bool:
+    r"""Whether something is one line of text, which can stand in a sentence, a table and a file.
+
+    Args:
+        text: What the user gave.
+
+    Example:
+        >>> is_line("left half"), is_line("two\rlines"), is_line(" ")
+        (True, False, False)
+    """
+    return isinstance(text, str) and bool(text.strip()) and not any(_breaks(one) for one in text)
+
+
+def _breaks(character: str) -> bool:
+    """Whether a character ends a line, moves the cursor, or cannot be written."""
+    return unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"}
 
 
 def _article(kind: type) -> str:

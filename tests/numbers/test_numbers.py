@@ -34,6 +34,10 @@ def flat(maps):
     return maps.flatten()
 
 
+def imaginary(maps):
+    return maps.mean((1, 2)) + 1j
+
+
 NUMBERS = [
     EnergyInside(LEFT),
     EnergyInside(LEFT, sign="absolute"),
@@ -107,7 +111,8 @@ def test_values_that_can_be_counted_by_hand():
     assert EnergyInside(LEFT, "absolute")(one).item() == pytest.approx(5 / 8)
     assert TopKInside(LEFT, 3)(one).item() == pytest.approx(2 / 3)
     assert MoreThan(RIGHT, LEFT)(one).item() == 0
-    assert MoreThan(LEFT, LEFT)(one).item() == 0
+    assert MoreThan(LEFT, RIGHT)(torch.ones(1, 1, 4)).isnan().item()
+    assert MoreThan(LEFT, RIGHT)(torch.tensor([[[1.0, 2.0, 2.0, 1.0]]])).item() == 0
     assert CentreOfMass("column")(one).item() == pytest.approx((0 * 4 + 1 * 1 + 2 * 2 + 3 * 1) / 8)
     assert Gini()(torch.tensor([[[1.0, 3.0]]])).item() == pytest.approx(0.25)
     assert OverlapWith([[4, 3, 2, 1], [0, 0, 0, 0]], 2)(one).item() == 1
@@ -135,6 +140,17 @@ def test_pixels_belong_to_the_box_of_their_centre():
         (lambda: OverlapWith([[1, 2], [3]], 1), "not a map of numbers"),
         (lambda: OverlapWith([[1, 2]], 1).check((6, 8)), "give a reference of their size"),
         (lambda: LENSTo(REFERENCE, 1, window=-1), "window must be at least 0"),
+        (lambda: LENSTo(REFERENCE, 1, window=10**9).check((6, 8)), "reaches over the whole map of 6 x 8"),
+        (lambda: LENSTo(REFERENCE, 40, window=3).check((6, 8)), "cover the whole map"),
+        (lambda: EnergyInside(Box(0, 0, 1, 1)).check((6, 8)), "holds all pixels of a map of 6 x 8"),
+        (lambda: PointingGame(Box(0, 0, 1, 1)).check((6, 8)), "holds all pixels of a map of 6 x 8"),
+        (lambda: TopKInside(Box(0, 0, 1, 1), 2).check((6, 8)), "holds all pixels of a map of 6 x 8"),
+        (lambda: MoreThan(LEFT, Box(0, 0, 1, 0.5)), "more and less are both Box"),
+        (lambda: MoreThan(LEFT, Box(0, 0, 1, 0.51)).check((6, 8)), "the same pixels of a map of 6 x 8"),
+        (lambda: FunctionNumber(imaginary, "mean").check((6, 8)), "gives complex numbers"),
+        (lambda: FunctionNumber(mean_of, "mean", "0", 1), "range_low must be a number"),
+        (lambda: FunctionNumber(mean_of, ""), "name must be one line"),
+        (lambda: FunctionNumber(mean_of, "a\nb"), "name must be one line"),
         (lambda: FunctionNumber(mean_of, "mean", 1.0, 0.0), "range_low must be below range_high"),
         (lambda: FunctionNumber(mean_of, "mean", 1.0, None), "give both"),
         (lambda: FunctionNumber(mean_of, "mean", -1.5e308, 1.5e308), "too wide for a float"),

@@ -75,6 +75,18 @@ def test_scaling_takes_the_nearest_pixel(tmp_path):
     assert torch.equal(MaskFolder(str(tmp_path))(torch.zeros(1, 4, 4), "a"), torch.from_numpy(mask - 1))
 
 
+def test_a_side_that_was_rounded_when_both_were_scaled_is_no_other_aspect_ratio(tmp_path):
+    """An image of 17 x 16, scaled to 8 pixels in height, has 8 x 7.5: whoever rounds up gets 8 x 8."""
+    npy(tmp_path, "a.npy", np.arange(1, 17 * 16 + 1).reshape(17, 16) > 30)
+    assert MaskFolder(str(tmp_path))(IMAGE, "a").shape[-2:] == (8, 8)
+
+
+@pytest.mark.parametrize(("path", "background"), [(5, False), (None, False), ("masks", "no"), ("masks", 1)])
+def test_settings_of_another_kind_are_refused(path, background):
+    with pytest.raises(InputError, match="must be"):
+        MaskFolder(path, background)
+
+
 def test_missing_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist or is not a folder"):
         MaskFolder(str(tmp_path / "none"))(IMAGE, "a")
@@ -115,6 +127,7 @@ def faulty(name):
         "truncated": ("a.png", lambda path: path.write_bytes(_png()[:50]), "cannot be read"),
         "folder": ("a.png", lambda path: path.mkdir(), "directory"),
         "ratio": ("a.npy", lambda path: np.save(path, wide), "another aspect ratio"),
+        "a column more": ("a.npy", lambda path: np.save(path, np.ones((8, 9), np.uint8)), "another aspect ratio"),
         "negative": ("a.npy", lambda path: np.save(path, np.full((8, 8), -1)), "at least 0, got -1"),
         "floats": ("a.npy", lambda path: np.save(path, np.ones((8, 8))), "integers .* got float64"),
         "volume": ("a.npy", lambda path: np.save(path, np.ones((2, 8, 8), np.int64)), "integers"),
@@ -143,7 +156,19 @@ def _archive():
 @pytest.mark.parametrize(
     "name",
     [
-        *("colours", "jpeg", "text", "truncated", "folder", "ratio", "negative", "floats", "volume", "pickle"),
+        *(
+            "colours",
+            "jpeg",
+            "text",
+            "truncated",
+            "folder",
+            "ratio",
+            "a column more",
+            "negative",
+            "floats",
+            "volume",
+            "pickle",
+        ),
         *("no array", "archive", "nothing", "no mask", "empty", "vanishes"),
     ],
 )
