@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from lit_certattr.attacks import ball
 from lit_certattr.attacks.config import Init, Norm
-from lit_certattr.budgets import EllipsoidBudget
+from lit_certattr.budgets import EllipsoidBudget, LpBudget
 from lit_certattr.smoothing import Noise
 
 
@@ -149,6 +149,29 @@ class Ellipsoid(Geometry):
             scale = scale * depth ** (1 / centres[0].numel())
         start: Tensor = centres + (scale * delta).view_as(centres).to(centres.dtype)
         return start
+
+
+def searched_without_gradients(noise: Noise, norm: Norm) -> bool:
+    """Whether an attack through this noise tries the changed images that its budget names, instead of a geometry.
+
+    Args:
+        noise: Noise law.
+        norm: Norm of the budgets.
+    """
+    return norm == "l2" and not isinstance(noise.budget, (LpBudget, EllipsoidBudget))
+
+
+def length_of_change(noise: Noise, image: Tensor, changed: Tensor) -> float:
+    """Length of a change in the budget of the noise.
+
+    Args:
+        noise: Noise law.
+        image: The image ``[C, H, W]``.
+        changed: The changed image, of the same shape.
+    """
+    if searched_without_gradients(noise, "l2"):
+        return noise.budget.length(image, changed)
+    return float(geometry_of(noise, "l2", image).distance(changed[None], image[None])[0])
 
 
 def geometry_of(noise: Noise, norm: Norm, image: Tensor) -> Geometry:

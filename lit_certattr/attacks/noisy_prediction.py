@@ -72,8 +72,8 @@ def attack_noisy_prediction(
         margins = []
         for first in range(0, copies, together):
             count = min(together, copies - first)
-            offsets = torch.stack([noise.sample_like(points, generator) for _ in range(count)])
-            logits = as_logits(model((points + offsets).flatten(0, 1)))
+            noisy = torch.cat([noise.draw(points, generator)(points) for _ in range(count)])
+            logits = as_logits(model(noisy))
             margins.append(margin(logits, labels.repeat(count)).unflatten(0, (count, len(points))))
             if on_images is not None:
                 on_images(count * len(points))

@@ -105,8 +105,7 @@ class NoisyMaps:
         parts = []
         for first in range(0, draws, together):
             count = min(together, draws - first)
-            offsets = [self.noise.sample_like(images, self.generator) for _ in range(count)]
-            noisy = (images + torch.stack(offsets)).flatten(0, 1)
+            noisy = torch.cat([self.noise.draw(images, self.generator)(images) for _ in range(count)])
             maps = self.attribution(self.model, noisy, self.targets.repeat(count), create_graph)
             parts.append(maps.unflatten(0, (count, len(images))))
             if self.on_maps is not None:

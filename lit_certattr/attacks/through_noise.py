@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from lit_certattr.attacks.candidates import search_candidates
 from lit_certattr.attacks.config import AttackConfig
-from lit_certattr.attacks.geometry import geometry_of
+from lit_certattr.attacks.geometry import geometry_of, searched_without_gradients
 from lit_certattr.attacks.grid import to_grid
 from lit_certattr.attacks.label import check_classifier, same_label
 from lit_certattr.attacks.loop import Score, attack, checked_images
@@ -58,7 +59,9 @@ def attack_through_noise(
     """Run the attack loop on a frozen network; if the noise lives on a grid, so does the result.
 
     For noise with nuisance modes, l2 budgets are lengths of its budget
-    (:class:`~lit_certattr.budgets.EllipsoidBudget`): the attack may spend them on amounts of the modes too.
+    (:class:`~lit_certattr.budgets.EllipsoidBudget`): the attack may spend them on amounts of the modes too. For laws
+    whose budget is no ball (exposure, gamma, contrast, blur, patches) the changed images that the budget names are
+    tried, as many as points of a gradient search (:func:`~lit_certattr.attacks.candidates.search_candidates`).
 
     Args:
         model: Network from images in [0, 1] to logits.
@@ -83,11 +86,13 @@ def attack_through_noise(
         clean = checked_images(images, config, eps)[0]
         check_classifier(model, clean)
         accept = same_label(model, clean) if keep_label else None
+        budget = torch.full((len(images),), config.eps) if eps is None else eps
+        if searched_without_gradients(noise, config.norm):
+            return search_candidates(noise.budget, clean, budget, config, criterion, accept)
         geometry = geometry_of(noise, config.norm, clean[0]) if len(clean) else None
         found = attack(score, images, config, eps=eps, criterion=criterion, accept=accept, geometry=geometry)
         if not isinstance(noise, DiscreteGaussianNoise):
             return found
-        budget = torch.full((len(images),), config.eps) if eps is None else eps
         found = to_grid(found, images, budget.to(images.device), config.norm, noise.levels)
         if accept is None:
             return found

@@ -1,8 +1,10 @@
 """What a certificate is about: the changes of an image that it allows, and how long each of them is."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from lit_certattr.budgets.votes import VoteBounds
@@ -41,6 +43,11 @@ class Budget(ABC):
     @abstractmethod
     def votes(self) -> VoteBounds:
         """How far a change of a given length can move a vote."""
+
+    @property
+    @abstractmethod
+    def typical(self) -> float:
+        """A usual length: under a Gaussian law the standard deviation of the noise along the first axis."""
 
     @property
     def measure(self) -> str:
@@ -90,6 +97,19 @@ class Budget(ABC):
         Raises:
             InputError: If the images differ in shape, or are not finite.
         """
+
+    def candidates(
+        self, image: Tensor, radius: float, count: int, generator: torch.Generator | None = None
+    ) -> Iterator[Tensor]:
+        """Changed images for a search without gradients, the longest changes first; none where gradients are better.
+
+        Args:
+            image: Image ``[C, H, W]`` in [0, 1].
+            radius: Length that no change reaches.
+            count: Number of changed images.
+            generator: Random generator on the CPU; ``None`` for torch's global one.
+        """
+        return iter(())
 
     def in_words(self, radius: float, channels: int = 3) -> str:
         """What a radius allows, one kind of change after the other.

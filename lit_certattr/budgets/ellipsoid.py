@@ -41,6 +41,11 @@ class EllipsoidBudget(Budget):
 
     @property
     @override
+    def typical(self) -> float:
+        return self.scale
+
+    @property
+    @override
     def votes(self) -> GaussianVotes:
         return GaussianVotes(self.scale)
 

@@ -44,6 +44,11 @@ class LpBudget(Budget):
 
     @property
     @override
+    def typical(self) -> float:
+        return self.scale or 1.0  # a law for which no certificate speaks of lengths
+
+    @property
+    @override
     def votes(self) -> GaussianVotes:
         """How far a change of a given length can move a vote.
 

@@ -15,7 +15,7 @@ from lit_certattr.certificates.claims_certificate import ClaimsCertificate, fewe
 from lit_certattr.errors import InputError
 from lit_certattr.numbers import Gini
 from lit_certattr.settings import real_number
-from lit_certattr.smoothing import GAUSSIAN_LAWS, MapBlock, Noise
+from lit_certattr.smoothing import VOTE_LAWS, MapBlock, Noise
 from lit_certattr.smoothing.levels import GENERATOR
 
 _MOST_TRIED = 10_000  # samples; one try costs as many steps
@@ -68,7 +68,7 @@ class ClaimCertificate(ClaimsCertificate):
 
     name = "claims"
     result = ClaimResult
-    laws = GAUSSIAN_LAWS
+    laws = VOTE_LAWS
     anytime = True
 
     def __init__(

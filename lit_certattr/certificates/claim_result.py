@@ -138,7 +138,7 @@ class ClaimResult(ClaimsResult):
         asked = (self.largest[claim] - self.at_most[claim] if upwards else self.at_least[claim] - start) / width
         slack = 1e-15
         while True:
-            mean = float(shift(asked, self.holm_radius / self.sigma * (1 + slack) + slack))
+            mean = float(shift(asked, self.holm_radius / self.scale * (1 + slack) + slack))
             lower, upper = (0.0, 1 - mean) if upwards else (mean, 1.0)
             low, high = self._intervals(lower, upper, claim, [self.holm_radius])
             if mean >= 1 or (high[0] <= self.at_most[claim] if upwards else low[0] >= self.at_least[claim]):

@@ -121,7 +121,7 @@ def _paint_boxes(result: ClaimsResult, row: int, column: int) -> Any:
         height, width = result.mean.shape
         down, across = (bottom - top) / height, (right - left) / width
         legend = []
-        radii = [result.sigma * length for length in _BOXES]
+        radii = [result.scale * length for length in _BOXES]
         if math.isfinite(budget := getattr(result, "budget", math.inf)):
             radii = [budget]
         colours = (draw.DEGREES[0], draw.DEGREES[1], draw.OVERLAP)

@@ -175,7 +175,7 @@ class ClaimsPresentation(Presentation):
 
     def radii(self) -> Array:
         """Up to three standard deviations of the noise, where little can be left."""
-        return np.linspace(0, 3 * self.result.sigma, 120)
+        return np.linspace(0, 3 * self.result.scale, 120)
 
     def trends(self, radii: Array) -> list[Array]:
         """Whether each claim holds at each radius; the lower end of the interval for one without bounds."""

@@ -67,7 +67,7 @@ class ClaimsQuantity(Quantity, Generic[ResultT]):
     @override
     def reach(self) -> float:
         """Where half of what is certified at the clean image is left."""
-        half, low, high = self.certified(0.0) / 2, 0.0, 20 * self.result.sigma
+        half, low, high = self.certified(0.0) / 2, 0.0, 20 * self.result.scale
         for _ in range(60):
             middle = (low + high) / 2
             low, high = (middle, high) if self.certified(middle) > half > 0 else (low, middle)

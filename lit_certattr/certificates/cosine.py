@@ -13,7 +13,15 @@ from lit_certattr.certificates.base import Accumulator, Certificate, check_float
 from lit_certattr.certificates.cosine_result import CosineResult, bound_name, norm_lower_bound, zero_flags
 from lit_certattr.certificates.measures import CosineMeasure, Measure
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import GaussianNoise, MapBlock, Noise, NuisanceNoise, UniformBallNoise
+from lit_certattr.smoothing import (
+    ExposureNoise,
+    GammaNoise,
+    GaussianNoise,
+    MapBlock,
+    Noise,
+    NuisanceNoise,
+    UniformBallNoise,
+)
 
 
 class CosineCertificate(Certificate):
@@ -59,7 +67,7 @@ class CosineCertificate(Certificate):
 
     name = "cosine"
     result = CosineResult
-    laws = (UniformBallNoise, GaussianNoise, NuisanceNoise)
+    laws = (UniformBallNoise, GaussianNoise, NuisanceNoise, ExposureNoise, GammaNoise)
     anytime = True
 
     def __init__(

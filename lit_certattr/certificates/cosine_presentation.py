@@ -94,7 +94,7 @@ class CosinePresentation(Presentation):
         """Radii up to one at which little or nothing is certified."""
         result = self.result
         variation = 0.5 if result.bound == "signed" else 0.8
-        return np.linspace(0, result.sigma * radius_over_sigma(result.law, variation, result.dimension), 120)
+        return np.linspace(0, result.scale * radius_over_sigma(result.law, variation, result.dimension), 120)
 
     def trends(self, radii: Array) -> list[Array]:
         """The cosine at each radius."""

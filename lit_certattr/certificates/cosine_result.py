@@ -19,7 +19,14 @@ from lit_certattr.certificates.cosine_bounds import (
 from lit_certattr.certificates.gaussian_cosine import gaussian_cosine_bound, max_length
 from lit_certattr.certificates.result import Result, budget_of, check_same_shape, invalid_flags
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import GaussianNoise, Noise, NuisanceNoise, UniformBallNoise
+from lit_certattr.smoothing import (
+    ExposureNoise,
+    GammaNoise,
+    GaussianNoise,
+    Noise,
+    NuisanceNoise,
+    UniformBallNoise,
+)
 from lit_certattr.statistics import betting_lower, vector_margin
 from lit_certattr.statistics.rounding import at_least, exact
 
@@ -27,7 +34,10 @@ _NORM = "squared norm of the smoothed map"
 _LAWS: dict[str, type[Noise]] = {
     UniformBallNoise.__name__: UniformBallNoise,
     GaussianNoise.__name__: GaussianNoise,
-    NuisanceNoise.__name__: GaussianNoise,  # which a change shifts in the same way, by its length
+    # Laws that a change shifts in the same way, by its length.
+    NuisanceNoise.__name__: GaussianNoise,
+    ExposureNoise.__name__: GaussianNoise,
+    GammaNoise.__name__: GaussianNoise,
 }
 _BOUNDS = ("signed", "nonnegative", "gaussian_signed", "gaussian_nonnegative")
 
@@ -153,7 +163,7 @@ class CosineResult(Result):
     @property
     def law(self) -> Noise:
         """The noise law, or the Gaussian law for others whose votes a change shifts like a Gaussian's."""
-        return _LAWS[self.noise](self.sigma)
+        return _LAWS[self.noise](self.scale)
 
     def at(self, radius: float) -> float:
         """Certified cosine for every perturbation with l2 norm up to ``radius``; -1 (signed) or 0 if there is none.
@@ -165,7 +175,7 @@ class CosineResult(Result):
             InputError: If the radius is negative.
         """
         if self.gaussian:
-            return gaussian_cosine_bound(self.norm, radius / self.sigma * (1 + 1e-15), self.nonnegative)
+            return gaussian_cosine_bound(self.norm, radius / self.scale * (1 + 1e-15), self.nonnegative)
         return cosine_bound(self.norm, total_variation(self.law, radius, self.dimension), self.nonnegative)
 
     def certified_cosine(self, radius: float) -> float:
@@ -194,7 +204,7 @@ class CosineResult(Result):
         Raises:
             InputError: If the cosine is out of range.
         """
-        radius = self.sigma * self._reach(cosine)
+        radius = self.scale * self._reach(cosine)
         slack = 1e-13
         while radius > 0 and self.at(radius) < cosine:  # the inverse is rounded: step back until it holds
             radius *= 1 - slack

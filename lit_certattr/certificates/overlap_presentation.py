@@ -111,7 +111,7 @@ class OverlapPresentation(Presentation):
 
     def _overlap(self, axes: "Axes", suffix: str) -> None:
         finite = self.result.displacement[torch.isfinite(self.result.displacement)]
-        radii = draw.radius_grid(float(finite.max()) if finite.numel() else 0.0, self.result.sigma)
+        radii = draw.radius_grid(float(finite.max()) if finite.numel() else 0.0, self.result.scale)
         draw.paint_filled(axes, radii, self.result.curve(radii.tolist()).numpy())
         self._style(axes, radii[-1], suffix)
 

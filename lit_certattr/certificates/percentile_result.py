@@ -49,11 +49,11 @@ class PercentileResult(ClaimsResult):
     @override
     def intervals(self, claim: int | str, radii: Sequence[float] | Array) -> tuple[Array, Array]:
         claim = self.index_of(claim)
-        lengths, n = np.asarray(radii, np.float64) / self.sigma * (1 + 1e-15), self.num_samples
+        lengths, n = np.asarray(radii, np.float64) / self.scale * (1 + 1e-15), self.num_samples
         ordered = [np.sort(values[claim].numpy()) for values in (self.below, self.above)]
         level = self.spent_alpha * self.shares[claim] / 2
         if math.isfinite(self.budget):
-            length = self.budget / self.sigma * (1 + 1e-15)
+            length = self.budget / self.scale * (1 + 1e-15)
             ranks = [
                 quantile_lower_rank(n, float(shift(self.probability, -length)), level),
                 quantile_upper_rank(n, float(shift(self.probability, length)), level),
@@ -74,7 +74,7 @@ class PercentileResult(ClaimsResult):
             return 0.0
         if math.isfinite(self.budget):
             return self.budget
-        low, high = 0.0, 40 * self.sigma  # where no interval has an end
+        low, high = 0.0, 40 * self.scale  # where no interval has an end
         for _ in range(60):
             middle = (low + high) / 2
             low, high = (middle, high) if self.holds(claim, middle) else (low, middle)
@@ -92,11 +92,11 @@ class PercentileResult(ClaimsResult):
 
     def _lengths(self) -> Array:
         """Lengths over sigma of the claims that fresh noise tests."""
-        return np.array([self.budget / self.sigma] if math.isfinite(self.budget) else _LENGTHS)
+        return np.array([self.budget / self.scale] if math.isfinite(self.budget) else _LENGTHS)
 
     def _ends(self) -> tuple[Tensor, Tensor]:
         """Ends of the intervals at these lengths, float64 ``[claims, lengths]`` each."""
-        ends = [self.intervals(claim, self._lengths() * self.sigma) for claim in range(len(self.names))]
+        ends = [self.intervals(claim, self._lengths() * self.scale) for claim in range(len(self.names))]
         low, high = (torch.from_numpy(np.stack([one[side] for one in ends])) for side in (0, 1))
         return low, high
 

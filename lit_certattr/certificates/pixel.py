@@ -12,7 +12,7 @@ from lit_certattr.certificates.pixel_result import PixelResult
 from lit_certattr.certificates.votes import VoteAccumulator, VoteCertificate
 from lit_certattr.errors import InputError
 from lit_certattr.settings import real_number, several
-from lit_certattr.smoothing import GAUSSIAN_LAWS, Noise, top_k_size
+from lit_certattr.smoothing import VOTE_LAWS, Noise, top_k_size
 from lit_certattr.smoothing.sparsify import Ties
 from lit_certattr.statistics import smallest_sample_size
 
@@ -69,7 +69,7 @@ class PixelCertificate(VoteCertificate):
 
     name = "pixel"
     result = PixelResult
-    laws = GAUSSIAN_LAWS
+    laws = VOTE_LAWS
     anytime = True
 
     def __init__(

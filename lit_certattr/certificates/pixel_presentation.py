@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import ndtri
 from typing_extensions import override
 
 from lit_certattr.certificates import drawing as draw
@@ -135,8 +134,8 @@ class PixelPresentation(Presentation):
         num_samples = result.sampling.get(
             "num_samples", result.num_samples
         )  # the most that an image of the run can get
-        longest = max(float(ndtri(result.level ** (1 / num_samples))), 0.1)
-        return np.linspace(0, 1.02 * result.sigma * longest, 120)
+        longest = result.change_budget.votes.reach(result.level ** (1 / num_samples), 0.5)
+        return np.linspace(0, 1.02 * max(longest, 0.1 * result.scale), 120)
 
     def trends(self, radii: Array) -> list[Array]:
         """Certified important and unimportant pixels, one curve for each level."""
@@ -204,7 +203,7 @@ class PixelPresentation(Presentation):
 
     def _shares(self, axes: "Axes", label: int) -> None:
         result = self.result
-        radii = draw.radius_grid(float(result.radius.max()), result.sigma)
+        radii = draw.radius_grid(float(result.radius.max()), result.scale)
         coarse, order = radii[::3], result.level_order()
         shares, null = result.share_curves(label, radii), result.null_curves(label, coarse)
         for level, colour in zip(order, draw.level_colours(len(order)), strict=True):

@@ -11,7 +11,7 @@ from lit_certattr.certificates.base import Accumulator, Certificate
 from lit_certattr.certificates.claims_certificate import fewest
 from lit_certattr.certificates.measures import Measure, NumberMeasure
 from lit_certattr.certificates.prediction_result import PredictionResult
-from lit_certattr.smoothing import GAUSSIAN_LAWS, MapBlock, Noise, class_votes
+from lit_certattr.smoothing import VOTE_LAWS, MapBlock, Noise, class_votes
 from lit_certattr.statistics import clopper_pearson_lower
 
 
@@ -70,7 +70,7 @@ class PredictionCertificate(Certificate):
 
     name = "prediction"
     result = PredictionResult
-    laws = GAUSSIAN_LAWS
+    laws = VOTE_LAWS
     needs_logits = True
     anytime = True
 

@@ -118,7 +118,7 @@ class PredictionPresentation(Presentation):
     @override
     def radii(self) -> Array:
         """Up to three standard deviations of the noise, where little can be left."""
-        return np.linspace(0, 3 * self.result.sigma, 120)
+        return np.linspace(0, 3 * self.result.scale, 120)
 
     @override
     def trends(self, radii: Array) -> list[Array]:

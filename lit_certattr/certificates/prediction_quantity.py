@@ -6,7 +6,6 @@ r"""Attacks on the prediction: the share of the noisy copies predicted as the cl
 from collections.abc import Iterator, Mapping
 
 import torch
-from scipy.special import ndtri
 from torch import Tensor
 from typing_extensions import override
 
@@ -58,7 +57,7 @@ class PredictionQuantity(Quantity):
     def reach(self) -> float:
         """Where half of what is certified at the clean image is left."""
         here = self.certified(0.0)
-        return self.result.sigma * float(ndtri(here) - ndtri(here / 2)) if 0 < here < 1 else 0.0
+        return self.result.change_budget.votes.reach(here, here / 2) if 0 < here < 1 else 0.0
 
     @override
     def objective(self, device: torch.device) -> SmoothedObjective:

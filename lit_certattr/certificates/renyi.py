@@ -66,7 +66,7 @@ class RenyiResult(TopKOverlapResult):
     def law(self) -> Noise:
         """The noise law; for other laws whose votes a change shifts like a Gaussian's the Gaussian law."""
         gaussian = self.noise != GeneralisedNormalNoise.__name__
-        return GaussianNoise(self.sigma) if gaussian else GeneralisedNormalNoise(self.sigma, self.s)
+        return GaussianNoise(self.scale) if gaussian else GeneralisedNormalNoise(self.sigma, self.s)
 
     def longest_radius(self) -> float:
         """The radius at which half of K is kept if all votes agree."""

@@ -166,6 +166,14 @@ class Result(ABC):
         return LpBudget(scale, self.radius_norm, self._levels())
 
     @property
+    def scale(self) -> float:
+        """A usual length of a change; under a Gaussian law the standard deviation along the first axis of the budget.
+
+        Bounds for Gaussian laws divide lengths by it.
+        """
+        return self.change_budget.typical if self.noise_settings else self.sigma
+
+    @property
     def radius_norm(self) -> str:
         """Norm in which radii are measured, along the first axis of :attr:`change_budget`; ``"l2"`` for most kinds."""
         return "l2"

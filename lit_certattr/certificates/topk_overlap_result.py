@@ -96,7 +96,7 @@ class TopKOverlapResult(OverlapResult):
 
     @override
     def longest_radius(self) -> float:
-        return self.sigma * max(float(ndtri(self.unanimous())), 0.1)
+        return self.scale * max(float(ndtri(self.unanimous())), 0.1)
 
     @override
     def map_in_words(self) -> str:
@@ -165,7 +165,7 @@ class TopKOverlapResult(OverlapResult):
             self.votes.numpy().ravel(),
             inside,
             self.num_bound,
-            self.sigma,
+            self.scale,
             self.pixel_alpha,
             check_bound(self.bound),
             self.num_selection > 0,
@@ -178,9 +178,9 @@ class TopKOverlapResult(OverlapResult):
         if not self.pairs:
             return None
         first, second = (side.numpy() for side in self.band())
-        radii = pair_radii(*self.pair_bounds(), self.sigma)
+        radii = pair_radii(*self.pair_bounds(), self.scale)
         return lambda lower, upper: displacement_radii_with_pairs(
-            lower, upper, inside, self.sigma, (first, second), radii
+            lower, upper, inside, self.scale, (first, second), radii
         )
 
     def smoothed_map(self) -> Tensor:

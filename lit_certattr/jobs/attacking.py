@@ -232,7 +232,7 @@ def default_budgets(directory: RunDirectory, ids: Sequence[str]) -> list[float]:
     """
     radius, sigma = 0.0, 1.0
     for record in directory.records(ids):
-        sigma = next(iter(record.results.values())).sigma
+        sigma = next(iter(record.results.values())).scale
         radius = max([radius, *(quantity.reach() for quantity in quantities(record.results))])
     return [float(f"{multiple * (radius or sigma):.2g}") for multiple in _MULTIPLES]
 

@@ -113,7 +113,7 @@ class ClaimHinge(Objective):
     @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         copies = images.repeat(self.draws, 1, 1, 1)
-        copies = copies + self.noise.sample_like(copies)
+        copies = self.noise.draw(copies)(copies)
         repeated = targets.repeat(self.draws)
         logits = model(copies.clone())
         loss = functional.cross_entropy(logits, repeated)

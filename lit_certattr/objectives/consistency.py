@@ -47,7 +47,7 @@ class Consistency(Objective):
     @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         copies = images.repeat(self.draws, 1, 1, 1)
-        logits = model(copies + self.noise.sample_like(copies))
+        logits = model(self.noise.draw(copies)(copies))
         targets = targets.repeat(self.draws)
         spread, entropy = prediction_spread(logits.unflatten(0, (self.draws, -1)))
         loss = functional.cross_entropy(logits, targets)

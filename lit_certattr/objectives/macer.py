@@ -56,7 +56,7 @@ class MACER(Objective):
     @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         copies = images.repeat(self.draws, 1, 1, 1)
-        logits = model(copies + self.noise.sample_like(copies)).unflatten(0, (self.draws, -1))
+        logits = model(self.noise.draw(copies)(copies)).unflatten(0, (self.draws, -1))
         smoothed = log_mean_softmax(logits)
         loss = -smoothed.gather(1, targets.view(-1, 1)).mean()
         logs = {"accuracy": (smoothed.detach().argmax(1) == targets).float().mean()}

@@ -40,7 +40,7 @@ class NoiseAugmentation(Objective):
     @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         copies = images.repeat(self.draws, 1, 1, 1)  # one larger batch: one pass, whatever the draws
-        logits = model(copies + self.noise.sample_like(copies))
+        logits = model(self.noise.draw(copies)(copies))
         targets = targets.repeat(self.draws)
         loss = functional.cross_entropy(logits, targets)
         return loss, {"accuracy": accuracy(logits, targets)}

@@ -1,5 +1,7 @@
 """Attacks on smoothed predictions: the objectives of Salman et al. (2019) and of Jeong et al. (2021)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,18 +18,22 @@ from lit_certattr.objectives.losses import log_mean_softmax
 from lit_certattr.objectives.schedule import Schedule
 from lit_certattr.smoothing import Noise
 
+Copies = Callable[[Tensor], Tensor]
+"""Gives the noisy copies ``[m, B, C, H, W]`` of images ``[B, C, H, W]``, under the same noise at every call."""
 
-def smoothed_score(model: nn.Module, noises: Tensor, targets: Tensor) -> Score:
+
+def smoothed_score(model: nn.Module, copies: Copies, targets: Tensor) -> Score:
     r"""Cross-entropy of the smoothed prediction as a score of images z: :math:`-\log \frac1m \sum_i p_y(z + \delta_i)`.
 
     Args:
         model: Network, prepared as in :func:`~.contexts.attacking`.
-        noises: Noise ``[m, B, C, H, W]``, the same at every call.
+        copies: Gives the noisy copies of images.
         targets: Class indices ``[B]``.
     """
 
     def score(images: Tensor) -> Tensor:
-        logits = model((images + noises).flatten(0, 1)).unflatten(0, noises.shape[:2])
+        noisy = copies(images)
+        logits = model(noisy.flatten(0, 1)).unflatten(0, noisy.shape[:2])
         return -log_mean_softmax(logits).gather(1, targets.view(-1, 1)).squeeze(1)
 
     return score
@@ -43,16 +49,16 @@ class _AttackedUnderNoise(Objective):
         self.attack = attack
         self.draws = draws
 
-    def _noises(self, images: Tensor) -> Tensor:
-        """Noise of all copies, ``[m, B, C, H, W]``."""
-        noises: Tensor = self.noise.sample_like(images.repeat(self.draws, 1, 1, 1)).unflatten(0, (self.draws, -1))
-        return noises
+    def _copies(self, images: Tensor) -> Copies:
+        """Fresh noise for a batch of this shape."""
+        noisy = self.noise.draw(images.repeat(self.draws, 1, 1, 1))
+        return lambda points: noisy(points.repeat(self.draws, 1, 1, 1)).unflatten(0, (self.draws, -1))
 
     def _neighbours(
-        self, model: nn.Module, images: Tensor, noises: Tensor, targets: Tensor, eps: Tensor | None = None
+        self, model: nn.Module, images: Tensor, copies: Copies, targets: Tensor, eps: Tensor | None = None
     ) -> Tensor:
         with attacking(model, images):
-            return neighbours_of(images, smoothed_score(model, noises, targets), self.attack, eps)
+            return neighbours_of(images, smoothed_score(model, copies, targets), self.attack, eps)
 
 
 class SmoothAdv(_AttackedUnderNoise):
@@ -84,12 +90,12 @@ class SmoothAdv(_AttackedUnderNoise):
 
     @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        noises = self._noises(images)
+        noisy = self._copies(images)
         eps = torch.full(
             (len(images),), self.eps.at(self.epoch), dtype=exact_dtype(images.device), device=images.device
         )
-        neighbours = self._neighbours(model, images, noises, targets, eps)
-        logits = model((neighbours + noises).flatten(0, 1))
+        neighbours = self._neighbours(model, images, noisy, targets, eps)
+        logits = model(noisy(neighbours).flatten(0, 1))
         targets = targets.repeat(self.draws)
         return functional.cross_entropy(logits, targets), {"adversarial_accuracy": accuracy(logits, targets)}
 
@@ -125,27 +131,27 @@ class SmoothMix(_AttackedUnderNoise):
 
     @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        noises = self._noises(images)
-        logits = model((images + noises).flatten(0, 1))
-        copies = targets.repeat(self.draws)
-        loss = functional.cross_entropy(logits, copies)
-        logs = {"accuracy": accuracy(logits, copies)}
+        noisy = self._copies(images)
+        logits = model(noisy(images).flatten(0, 1))
+        labels = targets.repeat(self.draws)
+        loss = functional.cross_entropy(logits, labels)
+        logs = {"accuracy": accuracy(logits, labels)}
         weight = self.weight.at(self.epoch)
         if weight:
-            neighbours = self._neighbours(model, images, noises, targets)
-            mean = log_mean_softmax(logits.unflatten(0, noises.shape[:2])).exp()
-            mixed = self._mixed(model, images, neighbours, noises, mean, targets)
+            neighbours = self._neighbours(model, images, noisy, targets)
+            mean = log_mean_softmax(logits.unflatten(0, (self.draws, -1))).exp()
+            mixed = self._mixed(model, images, neighbours, noisy, mean, targets)
             loss = loss + weight * mixed
             logs["mixed"] = mixed.detach()
         return loss, logs
 
     def _mixed(
-        self, model: nn.Module, images: Tensor, neighbours: Tensor, noises: Tensor, mean: Tensor, targets: Tensor
+        self, model: nn.Module, images: Tensor, neighbours: Tensor, noisy: Copies, mean: Tensor, targets: Tensor
     ) -> Tensor:
         share = torch.rand(len(images), 1, dtype=images.dtype, device=images.device) / 2
         wanted = (1 - share) * mean + share / mean.shape[1]
         between = torch.lerp(images, neighbours, share.view(-1, 1, 1, 1))
-        found = model((between + noises).flatten(0, 1)).log_softmax(1).unflatten(0, noises.shape[:2])
+        found = model(noisy(between).flatten(0, 1)).log_softmax(1).unflatten(0, (self.draws, -1))
         divergence = functional.kl_div(found, wanted.expand_as(found), reduction="none").sum(2)
         right = mean.detach().argmax(1) == targets
         return (divergence * right).mean()

@@ -34,7 +34,7 @@ class Stability(Objective):
         logs = {"accuracy": accuracy(logits, targets)}
         weight = self.weight.at(self.epoch)
         if weight:
-            noisy = model(images + self.noise.sample_like(images))
+            noisy = model(self.noise.draw(images)(images))
             disagreement = functional.cross_entropy(noisy, logits.softmax(1))
             loss = loss + weight * disagreement
             logs["disagreement"] = disagreement.detach()

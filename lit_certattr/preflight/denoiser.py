@@ -51,7 +51,8 @@ def denoiser_warning(model: nn.Module, images: Sequence[Tensor], noise: Noise) -
     with torch.no_grad():
         for image in images:
             same = image[None]
-            noisy = same + noise.sample_like(same.expand(_COPIES, -1, -1, -1), generator)
+            copies = same.expand(_COPIES, -1, -1, -1)
+            noisy = noise.draw(copies, generator)(copies)
             with failures(f"{type(model.denoiser).__name__} cannot denoise noisy copies", model, noisy):
                 clean.append(model.denoise(same.clone()) - same)
                 before.append(noisy - same)

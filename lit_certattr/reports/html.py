@@ -117,7 +117,7 @@ def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_
     budget = [{"name": name, "alpha": exact(result.alpha)} for name, result in results.items()]
     alpha = total(result.alpha for result in results.values())
     joint = confidence(alpha, num_images)
-    radius = any_result.sigma
+    radius = any_result.scale
     levels = radius / math.sqrt(first.image.numel()) * 255
     return {
         "num_images": num_images,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lit_certattr.attacks import AttackConfig, SmoothedObjective, attack_noisy_prediction, attack_smoothed
-from lit_certattr.attacks.geometry import geometry_of
+from lit_certattr.attacks.geometry import length_of_change
 from lit_certattr.attribution import Attribution, frozen
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.capabilities import HasSmoothedMap
@@ -174,12 +174,11 @@ class SandwichAttack:
             image = image.clone() if image.is_inference() else image
             model = self.certifier.network(model, image[None])
             found = [(Candidate(0.0, "none", False, 0.0), image)]
-            where = geometry_of(self.certifier.noise, "l2", image)
             for name, quantity in self._attacks(asked).items():
                 for random, config in self._searches(quantity, results).items():
                     for budget in self.budgets:
                         point = self._search(model, image, target, quantity, replace(config, eps=budget), on_passes)
-                        length = float(where.distance(point[None], image[None])[0])
+                        length = length_of_change(self.certifier.noise, image, point)
                         found.append((Candidate(budget, name, random, length), point))
             candidates, points = [one for one, _ in found], [point for _, point in found]
             evaluations = evaluate_candidates(self.certifier, model, image, points, target, image_id, on_passes)

@@ -42,7 +42,7 @@ Perturb = Callable[[Tensor, NormalStream, int], Tensor]
 
 
 class Noise(Settings, ABC):
-    """Additive noise in pixel space.
+    """A law of noisy copies of an image; unless a law says otherwise, noise in pixel space is added.
 
     Args:
         sigma: Standard deviation of every coordinate, in units of pixels in [0, 1]; from 1e-4, a fortieth of a grey
@@ -110,12 +110,25 @@ class Noise(Settings, ABC):
 
     @abstractmethod
     def sample_like(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Fresh noise of the shape of ``images`` ``[B, C, H, W]``, for training and attacks.
+        """Fresh noise of the shape of ``images`` ``[B, C, H, W]``, for laws that add noise; others use :meth:`draw`.
 
         Args:
             images: Give shape, dtype and device; their values do not matter.
             generator: Random generator on the device of the images; ``None`` for torch's global one.
         """
+
+    def draw(self, images: Tensor, generator: torch.Generator | None = None) -> Callable[[Tensor], Tensor]:
+        """Fresh noise for training and attacks, fixed from here on.
+
+        Args:
+            images: Give shape ``[B, C, H, W]``, dtype and device; their values do not matter.
+            generator: Random generator on the device of the images; ``None`` for torch's global one.
+
+        Returns:
+            A function from images of that shape to their noisy copies, differentiable in the images.
+        """
+        offset = self.sample_like(images, generator)
+        return lambda points: points + offset
 
 
 def normals_like(images: Tensor, generator: torch.Generator | None) -> Tensor:

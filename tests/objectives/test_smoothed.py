@@ -107,7 +107,7 @@ class TestSmoothAdv:
         for copy in neighbours:
             torch.testing.assert_close(copy, neighbours[0])
         assert (distance(neighbours[0], IMAGES, config.norm) <= config.eps + 1e-12).all()
-        score = smoothed_score(net.net, noises, TARGETS)
+        score = smoothed_score(net.net, lambda images: images + noises, TARGETS)
         assert score(neighbours[0]).mean() > score(IMAGES).mean() + 0.01
         torch.testing.assert_close(loss, functional.cross_entropy(net.net(net.seen[0]), TARGETS.repeat(3)))
         assert 0 <= logs["adversarial_accuracy"] <= 1
@@ -116,7 +116,7 @@ class TestSmoothAdv:
         net, noises = tanh_net().eval(), torch.randn(4, *IMAGES.shape, dtype=torch.float64)
         mean = torch.stack([net(IMAGES + noise).softmax(1) for noise in noises]).mean(0)
         expected = -mean[torch.arange(5), TARGETS].log()
-        torch.testing.assert_close(smoothed_score(net, noises, TARGETS)(IMAGES), expected)
+        torch.testing.assert_close(smoothed_score(net, lambda images: images + noises, TARGETS)(IMAGES), expected)
 
     def test_budget_rises_with_the_epochs(self):
         net, sizes = Spy(), []

@@ -1,0 +1,139 @@
+"""Multiplication by fields: exposure, white balance, light that falls off, bias fields."""
+
+import attrs
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from lit_certattr.budgets.budget import Axis
+from lit_certattr.budgets.modes import Group, Modes, stack
+from lit_certattr.budgets.orbit import INSIDE, OrbitBudget, both_ways
+from lit_certattr.budgets.votes import GaussianVotes
+from lit_certattr.statistics.rounding import at_least, at_most, exact
+
+_ROUNDING = 1e-9  # relative: more than the amounts of a change can be off by, if it is one of the family
+
+
+def multiplied(images: Tensor, fields: Tensor, amounts: Tensor) -> Tensor:
+    r"""Images times :math:`2^{\sum_k a_k u_k}`; differentiable in the images.
+
+    Args:
+        images: Images ``[b, C, H, W]``.
+        fields: The fields :math:`u_k`, ``[m, C, H, W]``, in the type and on the device of the images.
+        amounts: Amounts in stops ``[b, m]``, in the same type and on the same device.
+    """
+    if _is_uniform(fields):
+        factors = torch.exp2(amounts[:, 0])
+        product: Tensor = images * factors[:, None, None, None]
+        return product
+    # Element by element: a matrix product would depend on the batch.
+    stops = amounts[:, 0, None, None, None] * fields[0]
+    for mode, field in enumerate(fields[1:], start=1):
+        stops = torch.addcmul(stops, amounts[:, mode, None, None, None], field)
+    field_product: Tensor = images * torch.exp2(stops)
+    return field_product
+
+
+def _is_uniform(fields: Tensor) -> bool:
+    return len(fields) == 1 and bool((fields == 1).all())
+
+
+@attrs.frozen
+class FieldBudget(OrbitBudget):
+    r"""Multiplications :math:`x \to x\, 2^{\sum_k a_k u_k}` with amounts :math:`a_k` in stops.
+
+    The length of a change is :math:`\tau_1 (\sum_k (a_k / \tau_k)^2)^{1/2}` for the cheapest amounts: how many stops of
+    the first kind are as long.
+
+    Attributes:
+        groups: The fields, with standard deviations in stops.
+    """
+
+    name = "multiplication"
+    groups: tuple[Group, ...]
+
+    @property
+    @override
+    def typical(self) -> float:
+        return self.groups[0].tau
+
+    @property
+    @override
+    def votes(self) -> GaussianVotes:
+        return GaussianVotes(self.typical)
+
+    @property
+    @override
+    def num_amounts(self) -> int | None:
+        return None
+
+    @property
+    @override
+    def unit(self) -> str:
+        return f"length ({self.groups[0].name}: stops)"
+
+    @property
+    @override
+    def definition(self) -> str:
+        first = exact(self.typical)
+        amounts = " + ".join(
+            f"{group.name}^2" if group.tau == self.typical else f"({first} {group.name} / {exact(group.tau)})^2"
+            for group in self.groups
+        )
+        return (
+            "Only multiplications of the image are covered, by the same factor or by smooth fields, before anything is "
+            f"clipped or rounded. Their length is the square root of {amounts}, all in stops: one stop more is twice "
+            "the light."
+        )
+
+    @override
+    def axes(self, radius: float, channels: int = 3) -> list[Axis]:
+        found = []
+        for group in self.groups:
+            amount = radius * group.tau / self.typical
+            factors = f"factors from {at_most(2.0**-amount)} to {at_least(2.0**amount)}"
+            words = f"{group.name} within +-{at_least(amount)} stops ({factors})"
+            words += ", as the root of the sum of squares of its amounts" if group.several else ""
+            found.append(Axis(group.name, -amount, amount, "stops", words))
+        return found
+
+    def modes(self, image: Tensor) -> Modes:
+        """The fields for the shape of an image.
+
+        Args:
+            image: Image ``[C, H, W]``.
+        """
+        return stack(self.groups, tuple(image.shape))
+
+    @override
+    def change(self, image: Tensor, amounts: Tensor) -> Tensor:
+        fields = self.modes(image).fields
+        changed: Tensor = multiplied(image[None].double().cpu(), fields, amounts[None].cpu())[0]
+        return changed.to(image.device, image.dtype)
+
+    @override
+    def amounts_of(self, image: Tensor, changed: Tensor) -> Tensor:
+        modes = self.modes(image)
+        seen = (image != 0) & (changed / image > 0)
+        stops = torch.where(seen, torch.log2(changed / image), 0.0).flatten()
+        # Each value by its size, since a rounded value says the less of the factor the smaller it is; the shortest of
+        # all solutions, since fields may be equal on the values that are not zero.
+        weight = torch.where(seen, image.abs(), 0.0).flatten()
+        rows = (modes.fields.flatten(1) * modes.tau[:, None] * weight).T
+        found = torch.linalg.lstsq(rows, (stops * weight)[:, None], driver="gelsd").solution[:, 0]
+        amounts: Tensor = found * modes.tau
+        return amounts
+
+    @override
+    def length_of(self, image: Tensor, amounts: Tensor) -> float:
+        return float((self.typical * amounts / self.modes(image).tau).norm()) * (1 + _ROUNDING)
+
+    @override
+    def search(self, image: Tensor, radius: float, count: int, generator: torch.Generator | None = None) -> Tensor:
+        tau, longest = self.modes(image).tau, radius * INSIDE
+        if len(tau) == 1:
+            return both_ways(longest, count)
+        shares = torch.cat([torch.eye(len(tau)), -torch.eye(len(tau))]).double()
+        more = torch.randn(max(0, count - len(shares)), len(tau), generator=generator, dtype=torch.float64)
+        directions = torch.cat([shares, torch.nn.functional.normalize(more)])[:count]
+        return directions * longest * tau / self.typical

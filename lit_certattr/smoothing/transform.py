@@ -1,0 +1,120 @@
+"""Noise that transforms the image: a random exposure, gamma, contrast, blur or mask, and pixel noise on top."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from lit_certattr.errors import InputError
+from lit_certattr.settings import real_number
+from lit_certattr.smoothing.noise import Noise, Perturb, check_sigma, normals_like
+from lit_certattr.smoothing.normals import NormalStream, few_normals
+
+
+def check_spread(name: str, spread: float) -> float:
+    """Check the strength of a random transformation, and return it as a float.
+
+    Args:
+        name: Name of the setting.
+        spread: A positive number, from 1e-4 to 1e3.
+
+    Raises:
+        InputError: If it is not a number in that range.
+    """
+    if not 1e-4 <= real_number(name, spread) <= 1e3:
+        raise InputError(f"{name} must lie between 1e-4 and 1e3, got {spread:g}")
+    return float(spread)
+
+
+class TransformNoise(Noise):
+    r"""A random transformation of the image, given by a few random numbers, and independent pixel noise on top.
+
+    The pixel noise steadies the maps. It buys **no l2 radius**: a bound for these laws is about their transformations
+    alone. Such a bound holds with pixel noise as without: the mean over it of a function into [0, 1] is another one.
+
+    Args:
+        sigma: Standard deviation of the pixel noise, in pixel units; 0 for none.
+
+    Raises:
+        InputError: If ``sigma`` is not 0 and not a number from 1e-4 to 1e3.
+    """
+
+    def __init__(self, sigma: float) -> None:
+        self.sigma = 0.0 if real_number("sigma", sigma) == 0 else check_sigma(sigma)
+
+    @abstractmethod
+    def size(self, shape: Sequence[int]) -> int:
+        """How many random numbers one transformation takes.
+
+        Args:
+            shape: Shape ``(C, H, W)`` of an image.
+        """
+
+    @abstractmethod
+    def transform(self, images: Tensor, numbers: Tensor) -> Tensor:
+        """Transformed images; differentiable in the images, and each independent of the others.
+
+        Args:
+            images: Images ``[b, C, H, W]``.
+            numbers: Standard normals ``[b, m]``, float64, on the CPU.
+        """
+
+    def prepared(self, image: Tensor) -> Callable[[Tensor], Tensor]:
+        """:meth:`transform` for many copies of one image.
+
+        Args:
+            image: Image ``[C, H, W]``.
+
+        Returns:
+            A function from ``numbers`` to transformed images ``[b, C, H, W]``.
+        """
+        return lambda numbers: self.transform(image.expand(len(numbers), -1, -1, -1), numbers)
+
+    @override
+    def for_image(self, image: Tensor) -> Perturb:
+        wide = image if image.element_size() >= 4 else image.float()
+        channels, height, width = image.shape
+        # The values of a copy are in the order H, W, C.
+        transformed = self.prepared(wide.permute(1, 2, 0).contiguous().permute(2, 0, 1))
+        size = self.size(image.shape)
+
+        def perturb(out: Tensor, normals: NormalStream, start: int) -> Tensor:
+            numbers = torch.from_numpy(few_normals(normals.key, start, len(out), size))
+            copies = transformed(numbers).permute(0, 2, 3, 1)
+            shaped = out.view(-1, height, width, channels)
+            if not self.sigma:
+                shaped.copy_(copies)
+                return out
+            direct = normals.device == out.device and out.dtype == wide.dtype
+            noisy = out if direct else torch.empty(out.shape, dtype=wide.dtype, device=normals.device)
+            noisy = normals.fill_(noisy, start).to(out.device).mul_(self.sigma)
+            noisy.view(shaped.shape).add_(copies)
+            return noisy if direct else out.copy_(noisy)
+
+        return perturb
+
+    @override
+    def perturb_(self, out: Tensor, image: Tensor, normals: NormalStream, start: int) -> Tensor:
+        raise InputError(f"{type(self).__name__} needs the shape of the image: use for_image(image)")
+
+    @override
+    def generator(self, normals: NormalStream | type[NormalStream]) -> str:
+        return f"{normals.generator}; transformations: philox4x64, box-muller 53 bit, numpy"
+
+    @override
+    def sample_like(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        raise InputError(f"{type(self).__name__} does not add noise to images, it transforms them: use draw(images)")
+
+    @override
+    def draw(self, images: Tensor, generator: torch.Generator | None = None) -> Callable[[Tensor], Tensor]:
+        shape = len(images), self.size(images.shape[1:])
+        numbers = torch.randn(shape, dtype=images.dtype, device=images.device, generator=generator).cpu().double()
+        offset = normals_like(images, generator) * self.sigma if self.sigma else None
+
+        def noisy(points: Tensor) -> Tensor:
+            transformed = self.transform(points, numbers)
+            return transformed if offset is None else transformed + offset
+
+        return noisy
