@@ -144,6 +144,16 @@ class BlurBudget(OrbitBudget):
 
     @property
     @override
+    def measure(self) -> str:
+        return "blur in pixels"
+
+    @property
+    @override
+    def a_measure(self) -> str:
+        return "a blur in pixels"
+
+    @property
+    @override
     def unit(self) -> str:
         return "blur (pixels)"
 

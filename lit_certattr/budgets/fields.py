@@ -69,22 +69,35 @@ class FieldBudget(OrbitBudget):
 
     @property
     @override
+    def measure(self) -> str:
+        return "length in stops"
+
+    @property
+    @override
+    def a_measure(self) -> str:
+        return "a length in stops"
+
+    @property
+    @override
     def unit(self) -> str:
         return f"length ({self.groups[0].name}: stops)"
 
     @property
     @override
     def definition(self) -> str:
+        only = (
+            f"Only multiplications of the image are covered ({', '.join(group.name for group in self.groups)}), before "
+            "anything is clipped or rounded."
+        )
+        if len(self.groups) == 1:
+            several = "the root of the sum of squares of its amounts" if self.groups[0].several else "its amount"
+            return f"{only} The length of a change is {several} in stops: one stop more is twice the light."
         first = exact(self.typical)
         amounts = " + ".join(
             f"{group.name}^2" if group.tau == self.typical else f"({first} {group.name} / {exact(group.tau)})^2"
             for group in self.groups
         )
-        return (
-            "Only multiplications of the image are covered, by the same factor or by smooth fields, before anything is "
-            f"clipped or rounded. Their length is the square root of {amounts}, all in stops: one stop more is twice "
-            "the light."
-        )
+        return f"{only} Their length is the square root of {amounts}, all in stops: one stop more is twice the light."
 
     @override
     def axes(self, radius: float, channels: int = 3) -> list[Axis]:

@@ -56,6 +56,16 @@ class GammaBudget(OrbitBudget):
 
     @property
     @override
+    def measure(self) -> str:
+        return "length |ln gamma|"
+
+    @property
+    @override
+    def a_measure(self) -> str:
+        return "a length |ln gamma|"
+
+    @property
+    @override
     def unit(self) -> str:
         return "length |ln gamma|"
 
