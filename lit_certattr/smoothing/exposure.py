@@ -37,6 +37,7 @@ class ExposureNoise(TransformNoise):
         InputError: If no strength is given, or one is out of range.
 
     Example:
+        >>> import torch
         >>> noise = ExposureNoise(exposure=0.5, sigma=0.1)
         >>> grey = torch.full((1, 8, 8), 0.4)
         >>> round(noise.budget.length(grey, 2 * grey), 4)  # one stop

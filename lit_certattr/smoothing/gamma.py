@@ -27,6 +27,7 @@ class GammaNoise(TransformNoise):
         InputError: If a strength is out of range.
 
     Example:
+        >>> import torch
         >>> noise = GammaNoise(log_gamma=0.2)
         >>> grey = torch.full((1, 8, 8), 0.4)
         >>> round(noise.budget.length(grey, grey**1.25), 4)  # ln 1.25

@@ -64,7 +64,12 @@ SPECIAL = {
     "FunctionAttribution": {"function": named_function},
     "RegionMap": {"base": Gradient("l2"), "regions": Grid(2)},
     "AttributionObjective": {"attribution": GradientMap()},
+    "AffineNoise": {"log_contrast": 0.2, "brightness": 0.3},
+    "BlurNoise": {"rate": 1.5},
+    "ExposureNoise": {"exposure": 0.5},
+    "GammaNoise": {"log_gamma": 0.2},
     "NuisanceNoise": {"brightness": 0.2},
+    "PatchMaskNoise": {"keep": 0.25, "cells": 2},
 }
 
 
@@ -222,6 +227,11 @@ REPRS = [
     "DiscreteGaussianNoise(sigma=0.25, levels=255)",
     "GaussianNoise(sigma=0.25)",
     "GeneralisedNormalNoise(sigma=0.25, s=4)",
+    "AffineNoise(log_contrast=0.2, brightness=0.3, sigma=0.0)",
+    "BlurNoise(rate=1.5, sigma=0.0)",
+    "ExposureNoise(exposure=0.5, white_balance=None, shading=None, shading_order=2, sigma=0.0)",
+    "GammaNoise(log_gamma=0.2, sigma=0.0)",
+    "PatchMaskNoise(keep=0.25, cells=2, fill=0.5, sigma=0.0)",
     "NuisanceNoise(sigma=0.25, brightness=0.2, colour_cast=None, illumination=None, illumination_order=2, "
     "images=None, images_tau=None, images_sha256=None)",
     "UniformBallNoise(sigma=0.25)",
