@@ -127,7 +127,7 @@ class Noise(Settings, ABC):
         Returns:
             A function from images of that shape to their noisy copies, differentiable in the images.
         """
-        offset = self.sample_like(images, generator)
+        offset = self.sample_like(images) if generator is None else self.sample_like(images, generator)
         return lambda points: points + offset
 
 
