@@ -10,7 +10,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.budgets.affine_votes import AffineVotes, Change, Law, distance, lower_vote, needed_vote
-from lit_certattr.budgets.budget import Axis
+from lit_certattr.budgets.budget import Axis, check_pair
+from lit_certattr.budgets.exposure_rest import needed_vote as needed_vote_before_rest
 from lit_certattr.budgets.orbit import INSIDE, OrbitBudget
 from lit_certattr.statistics.rounding import at_least, at_most
 
@@ -39,10 +40,12 @@ class AffineBudget(OrbitBudget):
 
     Attributes:
         law: Standard deviations of k and b in the noise.
+        sigma: Standard deviation of the pixel noise.
     """
 
     name = "contrast and brightness"
     law: Law
+    sigma: float = 0.0
 
     @property
     @override
@@ -99,8 +102,8 @@ class AffineBudget(OrbitBudget):
             low, high = (middle, high) if inside else (low, middle)
         return low
 
-    def _length(self, log_contrast: float, brightness: float) -> float:
-        needed = needed_vote(self.law, Change(log_contrast, brightness))
+    def _length(self, log_contrast: float, brightness: float, level: float = 0.5) -> float:
+        needed = needed_vote(self.law, Change(log_contrast, brightness), level)
         return self.law.brightness * float(ndtri(needed)) * (1 + _ROUNDING) if needed < 1 else math.inf
 
     @override
@@ -129,6 +132,30 @@ class AffineBudget(OrbitBudget):
     def length_of(self, image: Tensor, amounts: Tensor) -> float:
         log_contrast, brightness = amounts.tolist()
         return self._length(log_contrast, brightness)
+
+    @override
+    def majority_length(self, image: Tensor, changed: Tensor) -> float:
+        """Length of a change for majorities; contrast, brightness and a rest are covered together with pixel noise.
+
+        A random contrast multiplies the rest as a random exposure does: what a majority needs before the rest
+        (:mod:`~lit_certattr.budgets.exposure_rest`, without an exposure) has to be left by contrast and brightness.
+
+        Args:
+            image: The certified image ``[C, H, W]``.
+            changed: The changed image ``[C, H, W]``.
+        """
+        length = self.length(image, changed)
+        if not self.sigma or length < math.inf:
+            return length
+        clean, other = check_pair(image, changed)
+        amounts = self.amounts_of(clean, other)
+        if not bool(amounts.isfinite().all()):
+            return math.inf
+        rest = float((other - self.change(clean, amounts)).norm()) / self.sigma * (1 + _ROUNDING)
+        # A contrast of e^k is an exposure of k / ln 2 stops.
+        level = needed_vote_before_rest(self.law.log_contrast / math.log(2), 0.0, rest)
+        log_contrast, brightness = amounts.tolist()
+        return self._length(log_contrast, brightness, level) if level < 1 else math.inf
 
     @override
     def search(self, image: Tensor, radius: float, count: int, generator: torch.Generator | None = None) -> Tensor:

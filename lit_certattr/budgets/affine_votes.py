@@ -23,18 +23,15 @@ from typing import NamedTuple
 import attrs
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 from typing_extensions import override
 
-from lit_certattr.budgets.votes import Array, VoteBounds
+from lit_certattr.budgets import neyman_pearson
+from lit_certattr.budgets.neyman_pearson import Array, Mass, cells, enclosed
+from lit_certattr.budgets.votes import VoteBounds
 
-_SPAN = 9.0  # standard deviations of the quadrature; 2.3e-19 of the mass lies outside, which is added
-_OUTSIDE = 1e-18
-_FAST, _FINE = 4_001, 400_001
-_SLACK = 1e-5  # more than the fast integral is off by, for the first try
 _ROUNDING = 1e-14
-_SUM = 1e-10  # more than a sum of the cells is off by, relative
+_STRONGEST = 20.0  # logarithm of the largest factor for which a bound is computed
 
 
 class Law(NamedTuple):
@@ -61,13 +58,6 @@ class Change(NamedTuple):
     b0: float
 
 
-@lru_cache(maxsize=4)
-def _cells(count: int) -> tuple[Array, Array]:
-    """Edges of cells of the standard normal law, and the mass of each."""
-    edges = np.linspace(-_SPAN, _SPAN, count)
-    return edges, np.diff(ndtr(edges))
-
-
 def _edge(law: Law, change: Change, c: float, b: Array) -> Array:
     """The k at which the log ratio is c, for each b; the ratio is below c on the side of smaller k0 * k."""
     s, t, (k0, b0) = law.log_contrast, law.brightness, change
@@ -75,64 +65,52 @@ def _edge(law: Law, change: Change, c: float, b: Array) -> Array:
     return np.asarray((c - quadratic) * s * s / k0)
 
 
-def _mass(law: Law, change: Change, c: float, under_q: bool, count: int) -> tuple[float, float]:
-    """Lower and upper bound of the mass of {log ratio <= c} under P or Q."""
+def _mass_of(law: Law, change: Change) -> Mass:
+    """Bounds of the probabilities of {log ratio <= c} under P and Q."""
     s, t, (k0, b0) = law.log_contrast, law.brightness, change
-    mean_k, mean_b, std_b = (k0, b0, t * math.exp(-k0)) if under_q else (0.0, 0.0, t)
-    edges, mass = _cells(count)
     sign = 1.0 if k0 > 0 else -1.0
-
-    def share(b: Array) -> Array:
-        return np.asarray(ndtr(sign * (_edge(law, change, c, b) - mean_k) / s))
-
-    values = share(mean_b + std_b * edges)
-    low, high = np.minimum(values[:-1], values[1:]), np.maximum(values[:-1], values[1:])
     # The quadratic has its vertex where its derivative 2 b - 2 (b - b0) e^{2 k0} is zero; elsewhere cells are monotone.
     vertex = -b0 * math.exp(2 * k0) / -math.expm1(2 * k0)
-    where = int(np.searchsorted(edges, (vertex - mean_b) / std_b)) - 1
-    for cell in range(max(0, where - 1), min(len(mass), where + 2)):
+
+    def mass(c: float, under_q: bool, count: int) -> tuple[float, float]:
+        mean_k, mean_b, std_b = (k0, b0, t * math.exp(-k0)) if under_q else (0.0, 0.0, t)
+        edges, masses = cells(count)
+
+        def share(b: Array) -> Array:
+            return np.asarray(ndtr(sign * (_edge(law, change, c, b) - mean_k) / s))
+
+        values = share(mean_b + std_b * edges)
+        low, high = np.minimum(values[:-1], values[1:]), np.maximum(values[:-1], values[1:])
+        where = int(np.searchsorted(edges, (vertex - mean_b) / std_b)) - 1
         extreme = float(share(np.array([vertex]))[0])
-        low[cell], high[cell] = min(low[cell], extreme), max(high[cell], extreme)
-    return float(mass @ low) * (1 - _SUM), float(mass @ high) * (1 + _SUM) + _OUTSIDE
+        for cell in range(max(0, where - 1), min(len(masses), where + 2)):
+            low[cell], high[cell] = min(low[cell], extreme), max(high[cell], extreme)
+        return enclosed(masses, low, high)
 
-
-def _middle(bounds: tuple[float, float]) -> float:
-    return sum(bounds) / 2
+    return mass
 
 
 @lru_cache(maxsize=4096)
-def needed_vote(law: Law, change: Change) -> float:
-    """The vote at the image that is enough for a majority at the changed image, never too small.
+def needed_vote(law: Law, change: Change, level: float = 0.5) -> float:
+    """The vote at the image that is enough for a level at the changed image, by default a majority; never too small.
 
     Args:
         law: The law of the noise.
         change: The change.
+        level: Level in (0, 1).
 
     Returns:
-        A vote in [1/2, 1].
+        A vote from ``level`` to 1; 1 where nothing is proved.
 
     Example:
         >>> round(needed_vote(Law(0.2, 0.3), Change(0.0, 0.3)), 4)  # brightness alone: Phi(b0 / t)
         0.8413
     """
     if change.k0 == 0:
-        return min(1.0, float(ndtr(abs(change.b0) / law.brightness)) * (1 + _ROUNDING))
-    if abs(change.k0) > 20 or abs(change.b0) > 1e6 * law.brightness:
+        return min(1.0, float(ndtr(ndtri(level) + abs(change.b0) / law.brightness)) * (1 + _ROUNDING))
+    if abs(change.k0) > _STRONGEST or abs(change.b0) > 1e6 * law.brightness:
         return 1.0
-
-    def off(c: float, goal: float) -> float:
-        return _middle(_mass(law, change, c, True, _FAST)) - goal
-
-    end = 1.0
-    while off(-end, 0.5) > 0 or off(end, 0.5) < 0:
-        end *= 2
-        if end > 1e12:
-            return 1.0
-    for slack in (_SLACK, 30 * _SLACK, 1e-2):
-        c = brentq(off, -end, end, args=(0.5 + slack,), xtol=1e-12)
-        if _mass(law, change, c, True, _FINE)[0] >= 0.5:
-            return float(np.clip(_mass(law, change, c, False, _FINE)[1], 0.5, 1.0))
-    return 1.0
+    return neyman_pearson.needed_vote(_mass_of(law, change), level)
 
 
 def lower_vote(law: Law, change: Change, vote: float) -> float:
@@ -145,28 +123,9 @@ def lower_vote(law: Law, change: Change, vote: float) -> float:
     """
     if change.k0 == 0:
         return float(ndtr(ndtri(vote) - abs(change.b0) / law.brightness)) * (1 - _ROUNDING)
-    if not 0 < vote < 1 or abs(change.k0) > 20:
+    if not 0 < vote < 1 or abs(change.k0) > _STRONGEST:
         return float(vote == 1)
-
-    def off(c: float, goal: float) -> float:
-        return _middle(_mass(law, change, c, False, _FAST)) - goal
-
-    end = 1.0
-    while (
-        _middle(_mass(law, change, -end, False, _FAST)) > vote or _middle(_mass(law, change, end, False, _FAST)) < vote
-    ):
-        end *= 2
-        if end > 1e12:
-            return 0.0
-    goal = vote
-    for _ in range(4):
-        c = brentq(off, -end, end, args=(goal,), xtol=1e-12)
-        if _mass(law, change, c, False, _FINE)[1] <= vote:
-            return _mass(law, change, c, True, _FINE)[0]
-        goal = vote - 10 * (vote - goal) - _SLACK * (1 - vote)
-        if goal <= 0:
-            break
-    return 0.0
+    return neyman_pearson.least_vote(_mass_of(law, change), vote)
 
 
 def distance(law: Law, k0: float) -> float:

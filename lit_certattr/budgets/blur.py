@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.optimize import minimize_scalar
+from scipy.special import ndtr
 from torch import Tensor
 from typing_extensions import override
 
-from lit_certattr.budgets.budget import Axis
+from lit_certattr.budgets.budget import Axis, check_pair
 from lit_certattr.budgets.orbit import INSIDE, OrbitBudget
 from lit_certattr.budgets.votes import Array, VoteBounds
 from lit_certattr.statistics.rounding import at_least, exact
@@ -122,10 +123,12 @@ class BlurBudget(OrbitBudget):
     Attributes:
         rate: Rate of the time of the noise, per squared pixel; its mean time 1/rate is a blur of
             :math:`\sqrt{2/\text{rate}}` pixels.
+        sigma: Standard deviation of the pixel noise.
     """
 
     name = "blur"
     rate: float
+    sigma: float = 0.0
 
     @property
     @override
@@ -201,6 +204,29 @@ class BlurBudget(OrbitBudget):
     @override
     def length_of(self, image: Tensor, amounts: Tensor) -> float:
         return float(amounts[0]) * (1 + _ROUNDING)
+
+    @override
+    def majority_length(self, image: Tensor, changed: Tensor) -> float:
+        r"""Length of a change for majorities; a blur and a rest r are covered together, if there is pixel noise.
+
+        Heat only shrinks the rest, :math:`\|G_T r\|_2 \le \|r\|_2` for every T, so it moves a vote by at most
+        :math:`\|r\|_2 / \sigma` standard deviations: a majority is left if the blur leaves
+        :math:`\Phi(\|r\|_2 / \sigma)`.
+
+        Args:
+            image: The certified image ``[C, H, W]``.
+            changed: The changed image ``[C, H, W]``.
+        """
+        length = self.length(image, changed)
+        if not self.sigma or length < math.inf:
+            return length
+        clean, other = check_pair(image, changed)
+        lengths = []
+        for blur in (0.0, float(self.amounts_of(clean, other)[0])):
+            rest = float((other - self.change(clean, torch.tensor([blur]).double())).norm()) / self.sigma
+            left = float(ndtr(-rest * (1 + _ROUNDING))) * (1 - _ROUNDING)
+            lengths.append(math.sqrt(blur**2 - 2 * math.log(2 * left) / self.rate) if left > 0 else math.inf)
+        return min(lengths) * (1 + _ROUNDING)
 
     @override
     def search(self, image: Tensor, radius: float, count: int, generator: torch.Generator | None = None) -> Tensor:

@@ -98,6 +98,24 @@ class Budget(ABC):
             InputError: If the images differ in shape, or are not finite.
         """
 
+    def majority_length(self, image: Tensor, changed: Tensor) -> float:
+        """Length of a change for statements about majorities: labels of pixels, and the predicted class.
+
+        With pixel noise some budgets cover more for these: a change of their family and a rest in l2, e.g. of rounding.
+        The length is then that of the change of the family alone that moves a majority as far.
+
+        Args:
+            image: The certified image ``[C, H, W]``.
+            changed: The changed image ``[C, H, W]``.
+
+        Returns:
+            The length, never too small and at most :meth:`length`; infinity where no radius covers the change.
+
+        Raises:
+            InputError: If the images differ in shape, or are not finite.
+        """
+        return self.length(image, changed)
+
     def candidates(
         self, image: Tensor, radius: float, count: int, generator: torch.Generator | None = None
     ) -> Iterator[Tensor]:

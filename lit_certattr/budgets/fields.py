@@ -1,16 +1,21 @@
 """Multiplication by fields: exposure, white balance, light that falls off, bias fields."""
 
+import math
+
 import attrs
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 from typing_extensions import override
 
-from lit_certattr.budgets.budget import Axis
+from lit_certattr.budgets.budget import Axis, check_pair
+from lit_certattr.budgets.exposure_rest import length_for_majorities
 from lit_certattr.budgets.modes import Group, Modes, stack
 from lit_certattr.budgets.orbit import INSIDE, OrbitBudget, both_ways
 from lit_certattr.budgets.votes import GaussianVotes
 from lit_certattr.statistics.rounding import at_least, at_most, exact
 
+_LONGEST = 9.0  # exposures in standard deviations beyond which no vote is left
 _ROUNDING = 1e-9  # relative: more than the amounts of a change can be off by, if it is one of the family
 
 
@@ -47,10 +52,12 @@ class FieldBudget(OrbitBudget):
 
     Attributes:
         groups: The fields, with standard deviations in stops.
+        sigma: Standard deviation of the pixel noise.
     """
 
     name = "multiplication"
     groups: tuple[Group, ...]
+    sigma: float = 0.0
 
     @property
     @override
@@ -140,6 +147,28 @@ class FieldBudget(OrbitBudget):
     @override
     def length_of(self, image: Tensor, amounts: Tensor) -> float:
         return float((self.typical * amounts / self.modes(image).tau).norm()) * (1 + _ROUNDING)
+
+    @override
+    def majority_length(self, image: Tensor, changed: Tensor) -> float:
+        """Length of a change for majorities; one exposure and a rest are covered together, if there is pixel noise.
+
+        Args:
+            image: The certified image ``[C, H, W]``.
+            changed: The changed image ``[C, H, W]``.
+        """
+        length = self.length(image, changed)
+        if not self.sigma or length < math.inf or not _is_uniform(self.modes(image).fields):
+            return length
+        clean, other = check_pair(image, changed)
+
+        def rest(stops: float) -> float:
+            return float((other - clean * 2.0**stops).norm()) / self.sigma * (1 + _ROUNDING)
+
+        longest = _LONGEST * self.typical
+        best = minimize_scalar(
+            lambda stops: rest(stops) ** 2 + (stops / self.typical) ** 2, bounds=(-longest, longest), method="bounded"
+        )
+        return length_for_majorities(self.typical, float(best.x), rest(float(best.x)))
 
     @override
     def search(self, image: Tensor, radius: float, count: int, generator: torch.Generator | None = None) -> Tensor:

@@ -15,6 +15,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import ndtr
 from torch import Tensor
 from typing_extensions import override
 
@@ -95,11 +96,13 @@ class PatchBudget(Budget):
     Attributes:
         keep: Probability that the noise keeps a patch.
         cells: Patches in each direction.
+        sigma: Standard deviation of the pixel noise.
     """
 
     name = "patches"
     keep: float
     cells: int
+    sigma: float = 0.0
 
     @property
     @override
@@ -154,6 +157,39 @@ class PatchBudget(Budget):
         clean, other = check_pair(image, changed)
         cell = cells_of(clean.shape[1], clean.shape[2], self.cells)
         return float(cell[(clean != other).any(0)].unique().numel())
+
+    @override
+    def majority_length(self, image: Tensor, changed: Tensor) -> float:
+        r"""Number of patches for majorities; with pixel noise, patches and a rest r elsewhere are covered together.
+
+        Filling patches only shrinks the rest, so it moves a vote by at most :math:`\|r\|_2 / \sigma` standard
+        deviations: a majority is left if the patches leave :math:`\Phi(\|r\|_2 / \sigma)`. The patches that change most
+        count as repainted, as many as is best.
+
+        Args:
+            image: The certified image ``[C, H, W]``.
+            changed: The changed image ``[C, H, W]``.
+
+        Returns:
+            A whole number of patches that move a majority at least as far; infinity where no number does.
+        """
+        length = self.length(image, changed)
+        if not self.sigma or not length:
+            return length
+        clean, other = check_pair(image, changed)
+        cell = cells_of(clean.shape[1], clean.shape[2], self.cells)
+        squares = torch.zeros(self.cells**2, dtype=torch.float64)
+        squares.index_add_(0, cell.flatten(), (clean - other).square().sum(0).flatten())
+        ordered = squares.sort(descending=True).values
+        rests = (ordered.sum() - ordered.cumsum(0)).clamp_min(0).sqrt() / self.sigma
+        lengths = [length]
+        for number, rest in enumerate([float(ordered.sum().sqrt()) / self.sigma, *rests.tolist()]):
+            if number >= length:
+                break
+            filled = (1 - self.keep) ** number * (1 - _ROUNDING) + 0.5 - float(ndtr(rest * (1 + 1e-9) + 1e-9))
+            if filled > 0:
+                lengths.append(float(math.ceil(math.log(filled) / math.log1p(-self.keep))))
+        return min(lengths)
 
     @override
     def candidates(

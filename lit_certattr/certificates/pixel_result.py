@@ -62,6 +62,7 @@ class PixelResult(Result):
 
     kind: ClassVar[str] = "pixel"
     statistics: ClassVar[tuple[str, ...]] = ("votes",)
+    majorities: ClassVar[bool] = True
 
     labels: Tensor
     radius: Tensor

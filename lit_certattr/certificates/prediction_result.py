@@ -36,6 +36,7 @@ class PredictionResult(Result):
 
     kind: ClassVar[str] = "prediction"
     statistics: ClassVar[tuple[str, ...]] = ("votes",)
+    majorities: ClassVar[bool] = True
 
     votes: Tensor
     lower: float

@@ -103,6 +103,8 @@ class Result(ABC):
     statistics: ClassVar[tuple[str, ...]] = ()
     """Tensor fields that count or add samples: almost equal if another machine draws the same samples."""
 
+    majorities: ClassVar[bool] = False
+    """Whether everything certified is that something keeps a majority of the noisy copies."""
     paired: ClassVar[bool] = False
     """Whether attacks compare the noisy maps of clean and perturbed image sample by sample, as for a cosine."""
 
@@ -195,7 +197,8 @@ class Result(ABC):
         Raises:
             InputError: If the images differ in shape, or are not finite.
         """
-        length = self.change_budget.length(image, changed)
+        budget = self.change_budget
+        length = (budget.majority_length if self.majorities else budget.length)(image, changed)
         count = getattr(self, "certified_count", None)
         if count is None:
             return Coverage(length, 0, 0)

@@ -44,7 +44,7 @@ class AffineNoise(TransformNoise):
     @property
     @override
     def budget(self) -> AffineBudget:
-        return AffineBudget(Law(self.log_contrast, self.brightness))
+        return AffineBudget(Law(self.log_contrast, self.brightness), self.sigma)
 
     @override
     def size(self, shape: Sequence[int]) -> int:

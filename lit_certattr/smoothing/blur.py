@@ -39,7 +39,7 @@ class BlurNoise(TransformNoise):
     @property
     @override
     def budget(self) -> BlurBudget:
-        return BlurBudget(self.rate)
+        return BlurBudget(self.rate, self.sigma)
 
     @override
     def size(self, shape: Sequence[int]) -> int:

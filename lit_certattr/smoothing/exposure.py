@@ -71,7 +71,7 @@ class ExposureNoise(TransformNoise):
     @property
     @override
     def budget(self) -> FieldBudget:
-        return FieldBudget(self._groups)
+        return FieldBudget(self._groups, self.sigma)
 
     @override
     def size(self, shape: Sequence[int]) -> int:
