@@ -62,33 +62,65 @@ def waves(length: int) -> Waves:
     return Waves(torch.nn.functional.normalize(basis), frequency.square())
 
 
-def spectrum(image: Tensor) -> Tensor:
+def spectrum(images: Tensor) -> Tensor:
     """Cosine transform of each channel.
 
     Args:
-        image: Image ``[C, H, W]``.
+        images: Images ``[..., H, W]``.
 
     Returns:
         The same shape and type.
     """
-    rows, columns = (waves(length).basis.to(image) for length in image.shape[-2:])
-    return rows @ image @ columns.T
+    rows, columns = _bases(images)
+    return rows @ images @ columns.T
 
 
-def after(transformed: Tensor, time: Tensor) -> Tensor:
-    """The image after heat has spread for some time.
+def after(transformed: Tensor, times: Tensor) -> Tensor:
+    """Images after heat has spread for some time; differentiable.
+
+    Args:
+        transformed: Cosine transforms ``[b, C, H, W]`` of the images, or ``[1, C, H, W]`` of one for all times.
+        times: Times ``[b]`` in squared pixels: half the variance of the blur.
+
+    Returns:
+        Images ``[b, C, H, W]``.
+    """
+    rows, columns = _bases(transformed)
+    return rows.T @ _damped(transformed, times) @ columns
+
+
+def each_after(transformed: Tensor, times: Tensor) -> Tensor:
+    """One image after heat has spread for some times, as :func:`after`: without gradients, in bits that are those of
+    each time alone.
+
+    A product of a stack of matrices may depend on how many there are. NumPy multiplies them one by one, and quickly.
 
     Args:
         transformed: Cosine transform ``[C, H, W]`` of the image.
-        time: The time, a scalar, in squared pixels: half the variance of the blur.
+        times: Times ``[b]`` in squared pixels.
 
     Returns:
-        Image ``[C, H, W]``.
+        Images ``[b, C, H, W]``.
     """
-    sides = [waves(length) for length in transformed.shape[-2:]]
-    rows, columns = (side.basis.to(transformed) for side in sides)
-    down, right = (torch.exp(-time.to(transformed) * side.decay.to(transformed)) for side in sides)
-    return rows.T @ (transformed * down[:, None] * right) @ columns
+    damped = _damped(transformed[None], times)
+    rows, columns = _bases(transformed)
+    if transformed.device.type != "cpu":
+        return torch.stack([rows.T @ one @ columns for one in damped])
+    product = np.matmul(rows.T.contiguous().numpy(), damped.numpy())
+    return torch.from_numpy(np.matmul(product, columns.numpy(), out=damped.numpy()))
+
+
+def _bases(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines over rows and columns, in the type and on the device of images."""
+    rows, columns = (waves(length).basis.to(images) for length in images.shape[-2:])
+    return rows, columns
+
+
+def _damped(transformed: Tensor, times: Tensor) -> Tensor:
+    """Cosine transforms ``[b, C, H, W]`` after some times ``[b]``."""
+    decays = (waves(length).decay.to(transformed) for length in transformed.shape[-2:])
+    down, right = (torch.exp(-times.to(transformed)[:, None] * decay) for decay in decays)
+    return transformed * down[:, None, :, None] * right[:, None, None, :]
 
 
 @attrs.frozen
@@ -181,7 +213,7 @@ class BlurBudget(OrbitBudget):
             image: Image ``[C, H, W]``.
             amounts: Standard deviation of the blur in pixels, float64 ``[1]``.
         """
-        blurred = after(spectrum(image.double().cpu()), amounts.cpu()[0].square() / 2)
+        blurred = after(spectrum(image[None].double().cpu()), amounts.cpu().square() / 2)[0]
         return blurred.to(image.device, image.dtype)
 
     @override

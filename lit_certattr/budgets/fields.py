@@ -15,6 +15,7 @@ from lit_certattr.budgets.orbit import INSIDE, OrbitBudget, both_ways
 from lit_certattr.budgets.votes import GaussianVotes
 from lit_certattr.statistics.rounding import at_least, at_most, exact
 
+_LN2 = math.log(2)
 _LONGEST = 9.0  # exposures in standard deviations beyond which no vote is left
 _ROUNDING = 1e-9  # relative: more than the amounts of a change can be off by, if it is one of the family
 
@@ -28,15 +29,20 @@ def multiplied(images: Tensor, fields: Tensor, amounts: Tensor) -> Tensor:
         amounts: Amounts in stops ``[b, m]``, in the same type and on the same device.
     """
     if _is_uniform(fields):
-        factors = torch.exp2(amounts[:, 0])
+        factors = _exp2(amounts[:, 0])
         product: Tensor = images * factors[:, None, None, None]
         return product
     # Element by element: a matrix product would depend on the batch.
     stops = amounts[:, 0, None, None, None] * fields[0]
     for mode, field in enumerate(fields[1:], start=1):
         stops = torch.addcmul(stops, amounts[:, mode, None, None, None], field)
-    field_product: Tensor = images * torch.exp2(stops)
+    field_product: Tensor = images * _exp2(stops)
     return field_product
+
+
+def _exp2(stops: Tensor) -> Tensor:
+    """Powers of 2 that depend on each number alone: those of ``torch.exp2`` also depend on its place in the batch."""
+    return torch.exp(_LN2 * stops)
 
 
 def _is_uniform(fields: Tensor) -> bool:

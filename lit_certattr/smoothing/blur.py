@@ -7,7 +7,7 @@ from scipy.special import log_ndtr
 from torch import Tensor
 from typing_extensions import override
 
-from lit_certattr.budgets.blur import BlurBudget, after, spectrum
+from lit_certattr.budgets.blur import BlurBudget, after, each_after, spectrum
 from lit_certattr.smoothing.transform import TransformNoise, check_spread
 
 
@@ -51,11 +51,9 @@ class BlurNoise(TransformNoise):
 
     @override
     def transform(self, images: Tensor, numbers: Tensor) -> Tensor:
-        pairs = zip(images, self._times(numbers), strict=True)
-        return torch.stack([after(spectrum(image), time) for image, time in pairs])
+        return after(spectrum(images), self._times(numbers))
 
     @override
     def prepared(self, image: Tensor) -> Callable[[Tensor], Tensor]:
         transformed = spectrum(image)
-        # One after the other: a product of a stack of matrices may depend on how many there are.
-        return lambda numbers: torch.stack([after(transformed, time) for time in self._times(numbers)])
+        return lambda numbers: each_after(transformed, self._times(numbers))

@@ -204,9 +204,14 @@ def few_normals(key: int, start: int, count: int, size: int) -> npt.NDArray[np.f
     """
     pairs = -(-size // 2)
     bits = np.empty((count, 2 * pairs), np.uint64)
+    philox = np.random.Philox(key=key)  # one for all samples: to make one takes far longer than to draw from it
+    state = philox.state
+    counter = state["state"]["counter"]
     for row, words in enumerate(bits):
         # The second word of the counter keeps these apart: the streams use 0, noise on a grid uses 1.
-        words[:] = np.random.Philox(key=key, counter=[0, 2, 0, start + row]).random_raw(words.size)
+        counter[:] = 0, 2, 0, start + row
+        philox.state = state
+        words[:] = philox.random_raw(words.size)
     radius, angle = _uniforms_double(bits)
     radius = np.sqrt(-2 * np.log(radius))
     return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)[:, :size]
