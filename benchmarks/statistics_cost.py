@@ -36,6 +36,19 @@ from lit_certattr.regions import Grid, Regions, Superpixels
 from lit_certattr.smoothing import GaussianNoise, MapBlock, noisy_images, uniform_levels
 
 MIDDLE = Box(0.25, 0.25, 0.75, 0.75)
+
+
+def three_claims() -> Certificate:
+    """Claims about energy in a box, the pointing game and the Gini index, which needs a sort."""
+    return ClaimCertificate(
+        [
+            Claim("middle", EnergyInside(MIDDLE), at_least=0.5),
+            Claim("pointing game", PointingGame(MIDDLE), at_least=0.5),
+            Claim("concentrated", Gini(), at_least=0.5),
+        ]
+    )
+
+
 CERTIFICATES: Mapping[str, Callable[[], list[Certificate]]] = {
     "pixels, 3 levels": lambda: [PixelCertificate()],
     "pixels, Holm": lambda: [PixelCertificate(tau=0.75, correction="holm")],
@@ -45,15 +58,8 @@ CERTIFICATES: Mapping[str, Callable[[], list[Certificate]]] = {
     "overlap, relaxed maps": lambda: [TopKOverlapCertificate(map_kind="relaxed")],
     "Renyi": lambda: [RenyiCertificate()],
     "cosine": lambda: [CosineCertificate(nonnegative=True)],
-    "three claims": lambda: [
-        ClaimCertificate(
-            [
-                Claim("middle", EnergyInside(MIDDLE), at_least=0.5),
-                Claim("pointing game", PointingGame(MIDDLE), at_least=0.5),
-                Claim("concentrated", Gini(), at_least=0.5),
-            ]
-        )
-    ],
+    "three claims": lambda: [three_claims()],
+    "pixels and three claims": lambda: [PixelCertificate(), three_claims()],
     "a claim about energy": lambda: [ClaimCertificate([Claim("middle", EnergyInside(MIDDLE), at_least=0.5)])],
     "median of the centre, row and column": lambda: [PercentileCertificate()],
     "pixels and overlap": lambda: [PixelCertificate(), TopKOverlapCertificate()],

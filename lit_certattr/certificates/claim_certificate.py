@@ -180,7 +180,7 @@ class ClaimAccumulator(ClaimsAccumulator[ClaimResult]):
     def numbers(self, index: int, block: MapBlock) -> tuple[Tensor, Tensor]:
         claim = self.claims[index]
         low, high = range_of(claim)
-        values = (claim.number.of(block.maps, block.varies).detach().double() - low) / (high - low)
+        values = (claim.number.of_block(block).detach().double() - low) / (high - low)
         missing = torch.isnan(values)
         if bool(((values < 0) | (values > 1)).any()):
             raise InputError(

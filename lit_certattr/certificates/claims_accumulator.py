@@ -13,7 +13,7 @@ from lit_certattr.certificates.claim import Claim
 from lit_certattr.certificates.claims_certificate import ClaimsCertificate
 from lit_certattr.certificates.claims_result import ClaimsResult
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import MapBlock, scaled_map
+from lit_certattr.smoothing import MapBlock, peaks
 
 R = TypeVar("R", bound=ClaimsResult, covariant=True)
 
@@ -57,7 +57,8 @@ class ClaimsAccumulator(Accumulator[R]):
         below, above = zip(*(self.numbers(index, block) for index in range(len(self.claims))), strict=True)
         self.below.append(torch.stack(below, 1))
         self.above.append(torch.stack(above, 1))
-        self.total += scaled_map(block.maps).sum(0, dtype=torch.float64)
+        sizes = block.sizes
+        self.total += (sizes / peaks(sizes)).sum(0, dtype=torch.float64)
 
     def gathered(self, share: float) -> dict[str, Any]:
         """Fields that every result of claims has.

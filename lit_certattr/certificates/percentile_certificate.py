@@ -116,7 +116,7 @@ class PercentileAccumulator(ClaimsAccumulator[PercentileResult]):
     @override
     def numbers(self, index: int, block: MapBlock) -> tuple[Tensor, Tensor]:
         claim = self.claims[index]
-        values = claim.number.of(block.maps, block.varies).detach().double()
+        values = claim.number.of_block(block).detach().double()
         if bool(torch.isinf(values).any()):
             raise InputError(f"claim {claim.name!r}: a number is infinite; give NaN where a map has no such number")
         missing = torch.isnan(values)

@@ -11,6 +11,7 @@ from lit_certattr.errors import InputError
 from lit_certattr.numbers.mask import Mask
 from lit_certattr.settings import Settings
 from lit_certattr.settings.frozen import Frozen
+from lit_certattr.smoothing import MapBlock
 
 Sign = Literal["positive", "absolute"]
 """How the energy of a signed map is counted: negative values as 0, or by their size."""
@@ -60,6 +61,17 @@ class Number(Settings, Frozen, ABC):
         if maps.device.type == "cpu" and bool(has_number.all()):  # an accelerator would wait for the answer
             return self.values(maps)
         return torch.where(has_number, self.values(torch.where(has_number[:, None, None], maps, 0)), torch.nan)
+
+    def of_block(self, block: MapBlock) -> Tensor:
+        """The number of each map of a block, whose other numbers may have computed what this one needs.
+
+        Args:
+            block: Noisy maps of one image.
+
+        Returns:
+            Floats ``[b]``; NaN where a map has no such number.
+        """
+        return self.of(block.maps, block.varies)
 
     @abstractmethod
     def values(self, maps: Tensor) -> Tensor:

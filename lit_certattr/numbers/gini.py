@@ -7,6 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.numbers.base import Number
+from lit_certattr.smoothing import MapBlock
 from lit_certattr.smoothing.sparsify import flatten_maps, rank
 
 
@@ -25,6 +26,12 @@ class Gini(Number):
     @override
     def values(self, maps: Tensor) -> Tensor:
         return gini_index(maps.flatten(1))
+
+    @override
+    def of_block(self, block: MapBlock) -> Tensor:
+        if type(self) is not Gini:  # a subclass may have values of its own
+            return super().of_block(block)
+        return torch.where(block.varies, gini_of_ranked(block.sizes_ranked), torch.nan)
 
     @override
     def in_words(self) -> str:
@@ -49,8 +56,20 @@ def gini_index(values: Tensor) -> Tensor:
     """
     sizes = values.abs()
     ordered = sizes.sort(dim=1).values if sizes.requires_grad else rank(flatten_maps(sizes[:, None])).to(values.dtype)
+    return gini_of_ranked(ordered)
+
+
+def gini_of_ranked(ordered: Tensor) -> Tensor:
+    """The Gini index of rows whose absolute values are known in rising order.
+
+    Args:
+        ordered: Rows of sorted numbers ``[b, n]``, at least 0.
+
+    Returns:
+        Numbers in [0, 1), ``[b]``; NaN for a row of zeros.
+    """
     n = ordered.shape[1]
-    ranks = 2 * torch.arange(1, n + 1, device=values.device, dtype=ordered.dtype) - n - 1
+    ranks = 2 * torch.arange(1, n + 1, device=ordered.device, dtype=ordered.dtype) - n - 1
     total = ordered.sum(1)
     index = (ordered * ranks).sum(1) / (n * torch.where(total > 0, total, 1.0))
     return torch.where(total > 0, index.clamp(0, 1), torch.nan)

@@ -15,6 +15,7 @@ from lit_certattr.smoothing.normals import NormalStream, content_id, normal_stre
 from lit_certattr.smoothing.nuisance import NuisanceNoise
 from lit_certattr.smoothing.patch_mask import PatchMaskNoise
 from lit_certattr.smoothing.sparsify import (
+    peaks,
     quadratic_map,
     relaxed_top_k,
     scaled_map,
@@ -61,6 +62,7 @@ __all__ = [
     "noisy_maps",
     "normal_stream",
     "note_logits",
+    "peaks",
     "quadratic_map",
     "relaxed_top_k",
     "scaled_map",

@@ -60,16 +60,20 @@ class MapBlock:
         return self._finite[0]
 
     @cached_property
-    def _finite(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The maps with zeros in place of those that are not finite; which are, and of these which are not constant."""
+    def _finite(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What one look at the extremes of each map tells.
+
+        The maps, with zeros in place of those that are not finite; and for each whether it is finite, whether it is
+        finite and not constant, and whether it is finite and has a negative value.
+        """
         maps = self._source.maps if isinstance(self._source, Draw) else self._source
         flat = flatten_maps(maps)
         low, high = flat.amin(1), flat.amax(1)  # NaN goes through both; aminmax takes twenty times as long
         valid = torch.isfinite(low) & torch.isfinite(high)
-        varies = valid & (high > low)
+        varies, signed = valid & (high > low), valid & (low < 0)
         if sparsify.values_are_free(maps) and bool(valid.all()):
-            return maps, valid, varies
-        return torch.where(valid.view(-1, 1, 1), maps, 0), valid, varies
+            return maps, valid, varies, signed
+        return torch.where(valid.view(-1, 1, 1), maps, 0), valid, varies, signed
 
     @property
     def varies(self) -> Tensor:
@@ -94,6 +98,21 @@ class MapBlock:
     @cached_property
     def _ranked(self) -> Tensor:
         return rank(self._flat)
+
+    @cached_property
+    def _has_no_sign(self) -> bool:
+        """Whether no value is known to be negative; on an accelerator, reading one would wait."""
+        return sparsify.values_are_free(self.maps) and not bool(self._finite[3].any())
+
+    @property
+    def sizes(self) -> Tensor:
+        """The absolute values of the maps, ``[b, H, W]``."""
+        return self.maps if self._has_no_sign else self.maps.abs()
+
+    @cached_property
+    def sizes_ranked(self) -> Tensor:
+        """The absolute values of each map in rising order, ``[b, H * W]``; without a sign, the sort of the ranking."""
+        return self._ranked if self._has_no_sign else rank(flatten_maps(self.sizes))
 
     @cached_property
     def _constant(self) -> Tensor:

@@ -236,8 +236,20 @@ def scaled_map(maps: Tensor) -> Tensor:
         [[1.0, 0.5]]
     """
     magnitude = maps.abs()
-    peak = magnitude.amax((-2, -1), keepdim=True)
-    return magnitude / torch.where(peak > 0, peak, 1)
+    return magnitude / peaks(magnitude)
+
+
+def peaks(sizes: Tensor) -> Tensor:
+    """What :func:`scaled_map` divides by: the largest value of each map; 1 for a map of zeros.
+
+    Args:
+        sizes: Maps of absolute values ``[..., H, W]``.
+
+    Returns:
+        ``[..., 1, 1]``.
+    """
+    peak = sizes.amax((-2, -1), keepdim=True)
+    return torch.where(peak > 0, peak, 1)
 
 
 def quadratic_map(maps: Tensor) -> Tensor:

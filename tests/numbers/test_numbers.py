@@ -21,6 +21,7 @@ from lit_certattr.numbers import (
     TopKInside,
 )
 from lit_certattr.settings.discovery import is_own, subclasses
+from lit_certattr.smoothing import MapBlock
 
 LEFT, RIGHT = Box(0, 0, 1, 0.5), Box(0, 0.5, 1, 1)
 REFERENCE = np.random.default_rng(0).random((6, 8)).tolist()
@@ -231,3 +232,25 @@ def failing(maps):
 def test_a_function_that_is_no_function_of_one_map_is_refused_before_sampling(function, said):
     with pytest.raises(InputError, match=said):
         FunctionNumber(function, "mine").check((3, 4))
+
+
+class Weighted(Gini):
+    """Somebody's subclass with values of its own."""
+
+    def values(self, maps):
+        return torch.full((len(maps),), 0.25)
+
+
+@every
+@pytest.mark.parametrize("shift", [0.0, 5.0], ids=["signed", "without a sign"])
+def test_a_block_whose_sort_is_shared_gives_the_same_bits(number, shift):
+    mixed = maps(6) + shift
+    mixed[1], mixed[2, 3, 4] = 2.0, torch.inf
+    block = MapBlock(mixed)
+    block.votes(5)
+    assert torch.equal(number.of_block(block).nan_to_num(-9), number(mixed).nan_to_num(-9))
+    assert torch.isnan(number.of_block(block)).tolist() == [False, True, True, False, False, False]
+
+
+def test_values_of_a_subclass_are_not_replaced_by_those_of_its_base():
+    assert Weighted().of_block(MapBlock(maps(3))).tolist() == [0.25] * 3
