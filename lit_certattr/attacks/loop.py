@@ -126,26 +126,12 @@ class _Search:
         images = self.geometry.start(self.clean, self.eps, config.init, generator, box)
         images = self.geometry.project(images, self.clean, self.eps, config.clamp)
         for step in range(config.steps):
-            values, gradient = self._differentiate(images, config.beta(step))
+            values, gradient = gradient_of(self.score, images, config.beta(step))
             if config.keep == "best" and (step or config.init != "zero"):
                 self._offer(images, values if self.reuse else None)
             images = images + self.step_length * self.geometry.ascent(gradient)
             images = self.geometry.project(images, self.clean, self.eps, config.clamp)
         self._offer(images)
-
-    def _differentiate(self, images: Tensor, beta: float | None) -> tuple[Tensor, Tensor]:
-        images = images.detach().requires_grad_(True)
-        with torch.enable_grad(), nullcontext() if beta is None else SmoothActivations(beta):
-            values = self.score(images.clone())  # a copy: a network may write to what it gets
-            if values.shape != (len(images),):
-                raise InputError(f"a score must return one number per image, got shape {tuple(values.shape)}")
-            if not values.requires_grad:
-                raise InputError(
-                    "the score does not depend on the images by a differentiable path; steps=0, init='boundary' and "
-                    "restarts search without gradients"
-                )
-            (gradient,) = torch.autograd.grad(values.sum(), images)
-        return values.detach(), gradient
 
     def _judge(self, images: Tensor) -> Tensor:
         with torch.no_grad():
@@ -163,6 +149,34 @@ class _Search:
                 better &= self.accept(images.clone())
         self.best = torch.where(better.view(-1, 1, 1, 1), images.detach(), self.best)
         self.value = torch.where(better, values, self.value)
+
+
+def gradient_of(score: Score, images: Tensor, beta: float | None) -> tuple[Tensor, Tensor]:
+    """A score and its gradient.
+
+    Args:
+        score: Score ``[B]`` of images.
+        images: Images ``[B, C, H, W]``.
+        beta: Sharpness of the softplus that replaces ReLU; ``None`` keeps ReLU.
+
+    Returns:
+        Values ``[B]``, detached, and gradients ``[B, C, H, W]``.
+
+    Raises:
+        InputError: If the score is no number per image, or does not depend on the images by a differentiable path.
+    """
+    images = images.detach().requires_grad_(True)
+    with torch.enable_grad(), nullcontext() if beta is None else SmoothActivations(beta):
+        values = score(images.clone())  # a copy: a network may write to what it gets
+        if values.shape != (len(images),):
+            raise InputError(f"a score must return one number per image, got shape {tuple(values.shape)}")
+        if not values.requires_grad:
+            raise InputError(
+                "the score does not depend on the images by a differentiable path; steps=0, init='boundary' and "
+                "restarts search without gradients"
+            )
+        (gradient,) = torch.autograd.grad(values.sum(), images)
+    return values.detach(), gradient
 
 
 def _budgets(images: Tensor, config: AttackConfig, eps: Tensor | None) -> Tensor:

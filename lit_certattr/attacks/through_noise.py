@@ -86,13 +86,14 @@ def attack_through_noise(
         clean = checked_images(images, config, eps)[0]
         check_classifier(model, clean)
         accept = same_label(model, clean) if keep_label else None
-        budget = torch.full((len(images),), config.eps) if eps is None else eps
         if searched_without_gradients(noise, config.norm):
-            return search_candidates(noise.budget, clean, budget, config, criterion, accept)
+            lengths = torch.full((len(images),), config.eps, dtype=torch.float64) if eps is None else eps
+            return search_candidates(noise.budget, clean, lengths, config, criterion, accept, score)
         geometry = geometry_of(noise, config.norm, clean[0]) if len(clean) else None
         found = attack(score, images, config, eps=eps, criterion=criterion, accept=accept, geometry=geometry)
         if not isinstance(noise, DiscreteGaussianNoise):
             return found
+        budget = torch.full((len(images),), config.eps) if eps is None else eps
         found = to_grid(found, images, budget.to(images.device), config.norm, noise.levels)
         if accept is None:
             return found

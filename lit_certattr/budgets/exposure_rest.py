@@ -40,8 +40,8 @@ def needed_vote(spread: float, stops: float, rest: float) -> float:
         A vote in [1/2, 1]; 1 where nothing is proved.
 
     Example:
-        >>> round(needed_vote(0.5, 0.5, 0.0), 4), round(needed_vote(0.5, 0.5, 0.5), 4)
-        (0.8413, 0.8698)
+        >>> round(needed_vote(0.5, 0.5, 0.0), 3), round(needed_vote(0.5, 0.5, 0.5), 3)
+        (0.841, 0.87)
     """
     if rest == 0:
         return min(1.0, float(ndtr(abs(stops) / spread)) * (1 + _ROUNDING))
