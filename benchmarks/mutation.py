@@ -8,30 +8,41 @@ of them fails. Mutants that no test notices are listed: each must be explained, 
     python -m benchmarks.mutation                       # everything: some hours of one core
     python -m benchmarks.mutation statistics.multiple   # one module
     python -m benchmarks.mutation --processes 2 --output runs/mutation.tsv
+    python -m benchmarks.mutation --numbers             # the numbers of the modules: spans, tolerances, shares of alpha
+    python -m benchmarks.mutation --calls               # only the functions that no test calls
+
+Where the tests of a module are slow, show its mutants to the quick ones first, and the survivors to the rest:
+
+    python -m benchmarks.mutation certificates.claim_result --output runs/one.tsv --tests tests/certificates/test_x.py
+    python -m benchmarks.mutation certificates.claim_result --output runs/one.tsv --again
 
 Checks of arguments (a branch that only raises) are left out, and so are docstrings, messages and type hints.
 """
 
-import __future__
-
 import argparse
-import ast
 import contextlib
-import copy
-import importlib
-import inspect
 import os
 import resource
 import signal
 import sys
-import textwrap
 import threading
 import time
 import types
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from benchmarks.mutants import (
+    OF_THE_MODULE,
+    Mutant,
+    forget,
+    functions,
+    imported,
+    innermost,
+    install,
+    module_numbers,
+    mutants,
+)
 
 _EXACT = "tests/soundness/test_exact_errors.py"
 _PIXEL = [_EXACT, *(f"tests/certificates/test_{name}.py" for name in ("pixel", "pixel_holm", "rederive"))]
@@ -100,147 +111,16 @@ ROOMS: dict[str, tuple[list[str] | None, list[str]]] = {
         [_LENGTHS, "tests/certificates/test_prediction.py"],
     ),
     "certificates.joint": (None, ["tests/certificates/test_prediction.py"]),
+    "budgets.votes": (None, ["tests/budgets/test_votes.py"]),
+    "budgets.ellipsoid": (["amounts", "length", "axes", "split"], ["tests/budgets/test_ellipsoid.py"]),
+    "budgets.lp": (None, ["tests/budgets/test_ellipsoid.py"]),
     "certification.stopping": (None, ["tests/certification/test_stopping.py", "tests/soundness/test_stopping.py"]),
 }
 """For each module the functions that are changed (all if ``None``), and the tests that should notice, fastest first."""
 
 
-_PATIENCE = 10
-"""A mutant (an endless loop) whose tests take this many times their processor time, and a minute, counts as noticed."""
-
-
-class Mutant(NamedTuple):
-    """One change of one function."""
-
-    module: str
-    function: str
-    line: int
-    change: str
-    source: str
-
-
-_BINARY = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
-_COMPARE = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}
-_NAMES = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum", "floor": "ceil", "ceil": "floor"}
-
-
-def _other_name(name: str) -> str | None:
-    if name in _NAMES:
-        return _NAMES[name]
-    for own, other in (("_lower", "_upper"), ("_upper", "_lower")):
-        if name.endswith(own):
-            return name.removesuffix(own) + other
-    return None
-
-
-def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[ast.AST], None]]]:
-    """What can be changed at a node, and how, in place."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
-        new = 1 if node.value == 0 else 2 * node.value
-        yield f"{node.value} -> {new}", lambda copied: setattr(copied, "value", new)
-    elif isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
-        other = _BINARY[type(node.op)]
-        yield f"{ast.unparse(node)[:60]}: {other.__name__}", lambda copied: setattr(copied, "op", other())
-    elif isinstance(node, ast.Compare):
-        for index, operator in enumerate(node.ops):
-            if type(operator) in _COMPARE:
-                change = _COMPARE[type(operator)]
-
-                def swap(copied: Any, index: int = index, change: type = change) -> None:
-                    copied.ops[index] = change()
-
-                yield f"{ast.unparse(node)[:60]}: {change.__name__}", swap
-    elif isinstance(node, ast.Name) and (other_name := _other_name(node.id)) and isinstance(node.ctx, ast.Load):
-        yield f"{node.id} -> {other_name}", lambda copied: setattr(copied, "id", other_name)
-    elif isinstance(node, ast.Attribute) and (other_name := _other_name(node.attr)) and isinstance(node.ctx, ast.Load):
-        yield f"{node.attr} -> {other_name}", lambda copied: setattr(copied, "attr", other_name)
-
-
-def _only_raises(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and all(isinstance(part, ast.Raise) for part in node.body)
-
-
-def _places(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a function that belong to what it computes."""
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if _only_raises(child) or isinstance(child, ast.arguments | ast.JoinedStr | ast.Raise | ast.Assert):
-            continue
-        if isinstance(node, ast.AnnAssign) and child is node.annotation:
-            continue
-        if isinstance(node, ast.FunctionDef) and (child is node.returns or child in node.decorator_list):
-            continue
-        yield from _places(child)
-
-
-def _functions(module: types.ModuleType, wanted: list[str] | None) -> Iterator[tuple[str, Any]]:
-    """Functions and methods that a module defines."""
-    for name, thing in vars(module).items():
-        if getattr(thing, "__module__", None) != module.__name__:
-            continue
-        if isinstance(thing, type):
-            for below, member in vars(thing).items():
-                function = getattr(member, "__func__", getattr(member, "fget", member))
-                if isinstance(_innermost(function), types.FunctionType) and (wanted is None or below in wanted):
-                    yield f"{name}.{below}", function
-        elif isinstance(_innermost(thing), types.FunctionType) and (wanted is None or name in wanted):
-            yield name, thing
-
-
-def _innermost(function: Any) -> Any:
-    while hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
-    return function
-
-
-def mutants(room: str) -> list[Mutant]:
-    """All mutants of a module below ``lit_certattr``."""
-    wanted, _ = ROOMS[room]
-    found = []
-    seen: Counter[tuple[str, int, str]] = Counter()
-    for name, function in _functions(importlib.import_module(f"lit_certattr.{room}"), wanted):
-        inner = _innermost(function)
-        with contextlib.suppress(OSError):  # methods that attrs has made have no source
-            tree = ast.parse(textwrap.dedent(inspect.getsource(inner)))
-            if not isinstance(tree.body[0], ast.FunctionDef) or name.endswith(("statement", "plot", "__repr__")):
-                continue
-            start = inner.__code__.co_firstlineno - 1
-            for number, node in enumerate(_places(tree.body[0])):
-                for change, apply in _changes(node):
-                    copied = copy.deepcopy(tree)
-                    apply(list(_places(copied.body[0]))[number])
-                    copied.body[0].decorator_list = []  # type: ignore[attr-defined]
-                    source = ast.unparse(ast.fix_missing_locations(copied))
-                    line = start + getattr(node, "lineno", 0)
-                    seen[name, line, change] += 1
-                    which = f", number {seen[name, line, change]}" if seen[name, line, change] > 1 else ""
-                    found.append(Mutant(room, name, line, change + which, source))
-    return found
-
-
-def _install(mutant: Mutant) -> None:
-    """Put a mutant in the place of its function, for everybody who has imported it."""
-    module = importlib.import_module(f"lit_certattr.{mutant.module}")
-    function = dict(_functions(module, None))[mutant.function]
-    inner = _innermost(function)
-    scope: dict[str, Any] = {}
-    code = compile(
-        mutant.source, "mutant", "exec", flags=__future__.annotations.compiler_flag
-    )  # hints are not evaluated
-    exec(code, dict(vars(module)), scope)
-    (made,) = scope.values()
-    if made.__code__.co_freevars != inner.__code__.co_freevars:
-        raise ValueError("a function that closes over others cannot be replaced")
-    inner.__code__ = made.__code__
-    _forget()
-
-
-def _forget() -> None:
-    """Empty the caches of all functions: what was computed before is computed again."""
-    for room in ROOMS:
-        for _, other in _functions(importlib.import_module(f"lit_certattr.{room}"), None):
-            if hasattr(other, "cache_clear"):
-                other.cache_clear()
+_PATIENCE = 3
+"""A mutant (an endless loop) whose tests take this many times their processor time, and 5 s, counts as noticed."""
 
 
 class _Judge:
@@ -252,13 +132,16 @@ class _Judge:
 
     def __init__(self, todo: list[Mutant], processes: int, found: Callable[[Mutant, str], None]) -> None:
         self.todo, self.processes, self.found = todo, processes, found
+        self.rooms = {mutant.module for mutant in todo}
         self.failed = False
+        self.uncalled: set[str] = set()
+        """Functions of the mutants that no test calls."""
         self.names: dict[str, dict[str, Any]] = {}
         """What the examples of a function may name; each run of them forgets it."""
         self.codes = {
-            _innermost(function).__code__: name
-            for room in {mutant.module for mutant in todo}
-            for name, function in _functions(importlib.import_module(f"lit_certattr.{room}"), None)
+            innermost(function).__code__: name
+            for room in self.rooms
+            for name, function in functions(imported(room), None)
         }
 
     def pytest_runtest_logreport(self, report: Any) -> None:
@@ -272,12 +155,16 @@ class _Judge:
         seconds, called = self._calls(session.items)
         if self.failed:
             raise session.Failed("the tests fail without any change")
+        self.uncalled = {mutant.function for mutant in self.todo}.difference({OF_THE_MODULE}, *called.values())
+        if not self.processes:
+            return True
         with open(os.devnull, "w") as nothing:  # noqa: PTH123
             running: dict[int, Mutant] = {}
             for mutant in self.todo:
                 if len(running) == self.processes:
                     self._wait(running)
-                tests = [item for item in session.items if mutant.function in called[item.nodeid]]
+                whole = mutant.function == OF_THE_MODULE
+                tests = [item for item in session.items if whole or mutant.function in called[item.nodeid]]
                 tests.sort(key=lambda item: seconds[item.nodeid])
                 child = os.fork()
                 if child == 0:
@@ -285,9 +172,11 @@ class _Judge:
                     with contextlib.suppress(BaseException):
                         os.dup2(nothing.fileno(), 1)
                         os.dup2(nothing.fileno(), 2)
-                        _install(mutant)
+                        install(mutant, ROOMS)
+                        for item in tests:
+                            _forget_results(item)
                         status = 1
-                        limit = 60 + int(_PATIENCE * sum(seconds[item.nodeid] for item in tests))
+                        limit = 5 + int(_PATIENCE * sum(seconds[item.nodeid] for item in tests))
                         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
                         status = int(self._fails(tests))
                     os._exit(status)
@@ -324,7 +213,7 @@ class _Judge:
                 if event == "call" and frame.f_code in self.codes:
                     now.add(self.codes[frame.f_code])
 
-            _forget()  # a value that is kept from the test before would hide the call
+            forget(ROOMS)  # a value that is kept from the test before would hide the call
             setup = item.session._setupstate.setup
 
             def set_up(item: Any, setup: Any = setup, now: set[str] = now) -> None:
@@ -346,8 +235,17 @@ class _Judge:
         return seconds, called
 
 
-def _judge(todo: list[Mutant], tests: list[str], processes: int, found: Callable[[Mutant, str], None]) -> bool:
-    """Run the tests on the mutants; whether the tests pass without a change."""
+def _forget_results(item: Any) -> None:
+    """Empty the caches of the functions of a test's file: they hold results of the code that is right."""
+    for thing in vars(getattr(item, "module", None) or types.SimpleNamespace()).values():
+        if hasattr(thing, "cache_clear") and getattr(thing, "__module__", "") == item.module.__name__:
+            thing.cache_clear()
+
+
+def _judge(
+    todo: list[Mutant], tests: list[str], processes: int, found: Callable[[Mutant, str], None]
+) -> set[str] | None:
+    """Run the tests on the mutants; the functions that none of them calls, ``None`` if they fail without a change."""
     import pytest
 
     options = ["-q", "-n0", "--doctest-modules", "-p", "no:cacheprovider", "-p", "no:randomly", "--timeout=0"]
@@ -361,7 +259,11 @@ def _judge(todo: list[Mutant], tests: list[str], processes: int, found: Callable
         finally:
             os.dup2(shown, 1)
             os.close(shown)
-    return not judge.failed
+    return None if judge.failed else judge.uncalled
+
+
+def _key(mutant: Mutant) -> tuple[str, ...]:
+    return (mutant.module, mutant.function, str(mutant.line), mutant.change)
 
 
 def main() -> int:
@@ -370,6 +272,10 @@ def main() -> int:
     parser.add_argument("rooms", nargs="*", help="modules below lit_certattr; all if left out")
     parser.add_argument("--processes", type=int, default=1, help="mutants tested at once")
     parser.add_argument("--output", type=Path, help="a line per mutant; mutants that it holds are not run again")
+    parser.add_argument("--again", action="store_true", help="run those again that it holds as not noticed")
+    parser.add_argument("--tests", nargs="+", help="other tests than those of the modules")
+    parser.add_argument("--numbers", action="store_true", help="change the numbers of the modules, not the functions")
+    parser.add_argument("--calls", action="store_true", help="print the functions that no test calls; change nothing")
     parser.add_argument("--list", action="store_true", help="print the mutants, and run none")
     arguments = parser.parse_args()
     os.environ["CI"] = "1"  # hypothesis tries the same examples every time
@@ -379,29 +285,37 @@ def main() -> int:
         for line in arguments.output.read_text().splitlines():
             *key, verdict = line.split("\t")
             known[tuple(key)] = verdict
-    print("| module | mutants | noticed | not noticed |\n|---|---|---|---|", flush=True)
+    if arguments.again:
+        known = {key: verdict for key, verdict in known.items() if verdict != "survived"}
+    if not arguments.calls:
+        print("| module | mutants | noticed | not noticed |\n|---|---|---|---|", flush=True)
     survivors = []
     for room in rooms:
-        tests = [f"lit_certattr/{room.replace('.', '/')}.py", *ROOMS[room][1]]  # the examples of the functions, too
-        todo = mutants(room)
+        wanted, tests = ROOMS[room]
+        # The examples of the functions, too.
+        tests = arguments.tests or [f"lit_certattr/{room.replace('.', '/')}.py", *tests]
+        todo = module_numbers(room) if arguments.numbers else mutants(room, wanted)
         if arguments.list:
             print(*(f"{m.function}:{m.line} {m.change}" for m in todo), sep="\n")
             continue
-        keys: dict[Mutant, tuple[str, ...]] = {
-            mutant: (mutant.module, mutant.function, str(mutant.line), mutant.change) for mutant in todo
-        }
+        if arguments.calls:
+            uncalled = _judge(todo, tests, 0, lambda *_: None)
+            print(
+                f"{room}: {'the tests fail' if uncalled is None else ', '.join(sorted(uncalled)) or 'none'}", flush=True
+            )
+            continue
 
-        def found(mutant: Mutant, verdict: str, keys: dict[Mutant, tuple[str, ...]] = keys) -> None:
-            known[keys[mutant]] = verdict
+        def found(mutant: Mutant, verdict: str) -> None:
+            known[_key(mutant)] = verdict
             if arguments.output:
                 with arguments.output.open("a") as file:
-                    file.write("\t".join([*keys[mutant], verdict]) + "\n")
+                    file.write("\t".join([*_key(mutant), verdict]) + "\n")
 
-        left = [mutant for mutant in todo if keys[mutant] not in known]
-        if left and not _judge(left, tests, arguments.processes, found):
+        left = [mutant for mutant in todo if _key(mutant) not in known]
+        if left and _judge(left, tests, arguments.processes, found) is None:
             print(f"the tests of {room} fail without any change", file=sys.stderr)
             return 1
-        verdicts = [known[keys[mutant]] for mutant in todo]
+        verdicts = [known[_key(mutant)] for mutant in todo]
         if "not made" in verdicts:
             broken = todo[verdicts.index("not made")]
             print(f"{broken.function}: a mutant could not be put in its place ({broken.change})", file=sys.stderr)
