@@ -111,7 +111,7 @@ ROOMS: dict[str, tuple[list[str] | None, list[str]]] = {
         [_LENGTHS, "tests/certificates/test_prediction.py"],
     ),
     "certificates.joint": (None, ["tests/certificates/test_prediction.py"]),
-    "budgets.votes": (None, ["tests/budgets/test_votes.py"]),
+    "budgets.votes": (None, ["tests/budgets/test_votes.py", "tests/certificates/test_rounded_lengths.py"]),
     "budgets.ellipsoid": (["amounts", "length", "axes", "split"], ["tests/budgets/test_ellipsoid.py"]),
     "budgets.lp": (None, ["tests/budgets/test_ellipsoid.py"]),
     "certification.stopping": (None, ["tests/certification/test_stopping.py", "tests/soundness/test_stopping.py"]),

@@ -102,5 +102,7 @@ class LpBudget(Budget):
             grey = other * self.levels
             if bool(((grey - grey.round()).abs() > _TOLERANCE).any()):
                 return math.inf
+            # The noise is added to the nearest grey levels, so their distance counts, not that of what a float holds.
+            clean, other = (clean * self.levels).round() / self.levels, grey.round() / self.levels
         length = float(torch.linalg.vector_norm(other - clean, self.order))
         return length * (1 + _ROUNDING)

@@ -318,6 +318,10 @@ def test_the_joint_statement_is_at_the_sum_of_the_alphas_and_the_smallest_radius
     within = float(said.partition("l2 norm at most ")[2].partition(":")[0])
     assert 0.99 * smallest < within <= smallest
     assert "0.05" in joint_statement(results, radius=0.05)
+    assert "0.999" in joint_statement({"one": result(90, 0, 100, 1e-3 / 2), "two": result(90, 0, 100, 1e-3 / 2)})
+    edge = {"one": result(90, 0, 100), "two": result(95, 0, 100)}
+    assert joint_statement(edge, radius=edge["one"].radius) is not None, "up to its radius means including it"
+    assert joint_statement(edge, radius=np.nextafter(edge["one"].radius, 9)) is None
     assert "still predicts 'cat'." in joint_statement(results, explained="'cat'")
     assert joint_statement(results, radius=50.0) is None
     assert joint_statement({"prediction": results["prediction"]}) is None
