@@ -1,4 +1,4 @@
-"""The one exception for anything that the user can mend."""
+"""The one exception for anything that the user can mend, and how its message becomes one line."""
 
 
 class InputError(ValueError):
@@ -13,3 +13,21 @@ class InputError(ValueError):
         ...
         lit_certattr.errors.InputError: sigma must be positive, got -0.5
     """
+
+
+def single_line(text: object) -> str:
+    r"""What a message, a name or an exception says, in one line that a terminal can show as it is.
+
+    Args:
+        text: Anything; line breaks become spaces, control characters (which can recolour or hide lines) "?". An object
+            whose ``str()`` fails, as that of an exception of the user's may, says nothing.
+
+    Example:
+        >>> single_line("first line\n\x1b[31msecond line")
+        'first line ?[31msecond line'
+    """
+    try:
+        said = str(text)
+    except Exception:
+        return ""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(said.split()))

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.utilities.memory import garbage_collection_cuda, is_oom_error
 from torch import Tensor, nn
 
-from lit_certattr.errors import InputError
+from lit_certattr.errors import InputError, single_line
 
 _PIXELS_AT_ONCE = {"cpu": 32 * 224**2, "other": 512 * 224**2}  # more is no faster, on a CPU slower
 _IMAGES_AT_ONCE = {"cpu": 256, "other": 4096}
@@ -54,7 +54,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, torch.OutOfMemoryError) or is_oom_error(error):
         return True
-    return isinstance(error, RuntimeError) and "MPS backend out of memory" in str(error)
+    return isinstance(error, RuntimeError) and "MPS backend out of memory" in single_line(error)
 
 
 def tiled(

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from lit_certattr.errors import single_line
+
 
 class Finding(NamedTuple):
     """One inconsistency.
@@ -20,7 +22,7 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         line = f"{self.place}: {self.what}"
-        return one_line(
+        return single_line(
             f"{line}: stored {self.stored}, derived {self.derived}" if self.stored or self.derived else line
         )
 
@@ -44,17 +46,8 @@ def show(value: Any) -> str:
     Args:
         value: Any value.
     """
-    text = one_line(str(value)[:1000])
+    text = single_line(str(value)[:1000])
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def one_line(text: str) -> str:
-    """Text without line breaks and control characters.
-
-    Args:
-        text: Any text.
-    """
-    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
 def name_list(names: Any) -> str:

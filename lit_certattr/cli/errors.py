@@ -18,7 +18,7 @@ import lit_certattr.cli.strict_yaml  # noqa: F401  (the parsers below read YAML 
 from lit_certattr.cli.arguments import check_old_name, refuse_absent, refuse_old_names, spell_out, value_of
 from lit_certattr.cli.layers import LayeredConfig
 from lit_certattr.cli.nulls import first_null
-from lit_certattr.errors import InputError
+from lit_certattr.errors import InputError, single_line
 from lit_certattr.files.whole_file import REMEDIES
 from lit_certattr.jobs.chatter import without_chatter
 
@@ -55,7 +55,7 @@ def one_line_errors(program: str) -> Iterator[None]:
         line = _mistake(error) or machine_fault(error)
         if line is None:
             raise
-        sys.stderr.write(f"{program}: error: {' '.join(line.split())}\n")
+        sys.stderr.write(f"{program}: error: {single_line(line)}\n")
         raise SystemExit(2) from None
 
 
@@ -63,7 +63,7 @@ def _one_line_warnings(program: str) -> Callable[..., None]:
     """A function that prints a warning as ``program: warning: ...``, without its place in the code."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        sys.stderr.write(f"{program}: warning: {' '.join(str(message).split())}\n")
+        sys.stderr.write(f"{program}: warning: {single_line(message)}\n")
 
     return show
 

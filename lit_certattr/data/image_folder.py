@@ -30,9 +30,9 @@ class ImageFolder(ImageDataModule):
     are test images. A folder called ``train`` that holds images and stands beside other folders of images is a class. A
     folder whose structure is ambiguous is refused.
 
-    Classes are numbered in alphabetical order over all splits; a class folder without images keeps its number, and a
-    warning names it. Hidden files are ignored; one warning counts all other files that are no images, by their
-    extensions. The id of an image is its path below the root.
+    Classes are numbered in alphabetical order over all splits (10 before 2, with a warning); a class folder without
+    images keeps its number, and a warning names it. Hidden files are ignored; one warning counts all other files that
+    are no images, by their extensions. The id of an image is its path below the root.
 
     Args:
         root: The folder.
@@ -213,6 +213,7 @@ class ImageFolder(ImageDataModule):
         refuse_alike(sorted({_nfc(folder.name) for folder in folders}), self.root)
         if not given:
             self.class_names = sorted({_nfc(folder.name) for folder in folders})
+            self._warn_of_numbers()
             if empty:
                 numbers = [f"{path.as_posix()} (class {self.class_names.index(_nfc(path.name))})" for path in empty]
                 rank_zero_warn(
@@ -224,6 +225,21 @@ class ImageFolder(ImageDataModule):
         unknown = next((path.name for path in folders if path not in empty and _nfc(path.name) not in known), None)
         if unknown is not None:
             raise InputError(f"class folder {unknown!r} in {self.root} is not one of class_names")
+
+    def _warn_of_numbers(self) -> None:
+        """Warn of class folders that are numbers and do not get these numbers: 10 comes before 2."""
+        if not all(name.isdecimal() for name in self.class_names):
+            return
+        moved = [
+            name
+            for name, other in zip(self.class_names, sorted(self.class_names, key=int), strict=True)
+            if name != other
+        ]
+        if moved:
+            rank_zero_warn(
+                f"image folder {self.root}: the class folders are numbers, but in alphabetical order: {moved[0]} is "
+                f"class {self.class_names.index(moved[0])}; set class_names if the network counts them as numbers"
+            )
 
     def _samples(self, split: str) -> SampleSet:
         paths = self._files[split]

@@ -1,5 +1,6 @@
 """Which sub-folders are training, validation and test images, and which are classes."""
 
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,6 +16,7 @@ _ROLES = {
     "test": ("test", "testing"),
 }
 _ROLE = {name: role for role, names in _ROLES.items() for name in names}
+_WORDS = re.compile("[a-z]+")
 
 
 def split_folders(root: Path, found: Contents, splits: Splits = "auto", labelled: bool = True) -> dict[str, str]:
@@ -22,7 +24,8 @@ def split_folders(root: Path, found: Contents, splits: Splits = "auto", labelled
 
     Folders called ``train`` or ``training``, ``val``, ``valid``, ``validation`` or ``dev``, ``test`` or ``testing``, in
     any letter case, are splits if they hold folders with images and there is no other image beside them. If they hold
-    images themselves and stand beside other folders of images, they are classes.
+    images themselves and stand beside other folders of images, they are classes. Folders that have nearly these names
+    (``train_set`` and ``test_set``, ``train2017`` and ``val2017``) are refused where there are no others.
 
     Args:
         root: The folder, for messages.
@@ -55,6 +58,7 @@ def split_folders(root: Path, found: Contents, splits: Splits = "auto", labelled
     loose = next((path for path in found.images if len(path.parts) == 1), None)
     candidates = [name for name in named if name in holding]
     if not candidates:
+        _refuse_nearly(root, others)
         return {}
     if not others and loose is None and (nested or not labelled):
         return _roles(root, named)
@@ -94,6 +98,16 @@ def _roles(root: Path, names: list[str]) -> dict[str, str]:
                 "splits to 'none' if they are classes"
             )
     return roles
+
+
+def _refuse_nearly(root: Path, names: list[str]) -> None:
+    """Refuse folders that all have nearly the name of a split: they would become the classes, in silence."""
+    roles = [{_ROLE[word] for word in _WORDS.findall(name.lower()) if word in _ROLE} for name in names]
+    if len(names) > 1 and all(roles) and len(set().union(*roles)) > 1:
+        raise InputError(
+            f"{_list(names)} in {root} can be read in two ways: rename them to train, val or test if they are the "
+            f"images to train, validate or test with, or set splits to 'none' if they are classes"
+        )
 
 
 def _refuse_deeper(root: Path, found: Contents) -> None:

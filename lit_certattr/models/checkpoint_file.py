@@ -5,7 +5,8 @@ import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,23 @@ def _check_archive(path: Path, size: int, network_bytes: int | None) -> None:
             "torch.save does: not read; save the state dict anew"
         )
     _check_size(path, unpacked, network_bytes)
+    _check_sums(path, entries)
+
+
+def _check_sums(path: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
+    """Compare the entries of an archive with their CRC-32, which ``torch.load`` does not: bits may have been lost."""
+    for entry in entries:
+        if not entry.CRC:  # torch.save has been told to compute none
+            continue
+        try:
+            with zipfile.ZipFile(path) as archive, archive.open(entry) as stream:
+                while stream.read(_SMALL):
+                    pass
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+            raise InputError(
+                f"checkpoint {path} is damaged: the checksum of {entry.filename} in it is wrong; copy or download the "
+                "file again"
+            ) from error
 
 
 def _megabytes(size: int) -> str:

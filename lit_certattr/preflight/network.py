@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from lit_certattr.attribution.base import as_logits
 from lit_certattr.attribution.batching import is_out_of_memory
-from lit_certattr.errors import InputError
+from lit_certattr.errors import InputError, single_line
 from lit_certattr.models import Denoised, explained_part
 
 
@@ -174,7 +174,7 @@ def one_line(error: Exception | SystemExit, doing: str, model: nn.Module, images
     """
     if isinstance(error, InputError):
         return error
-    said = " ".join(str(error).split()) or "no message"
+    said = single_line(error) or "no message"
     said = f"{said[:300]} ..." if len(said) > 300 else said
     hint = _hint(error, model, images)
     return InputError(f"{doing} of shape {list(images.shape[1:])}: {type(error).__name__}: {said}" + hint)
@@ -205,7 +205,7 @@ def _hint(error: Exception | SystemExit, model: nn.Module, images: Tensor) -> st
     if len(images) > 1 and not _takes(model, images) and _takes(model, images[:1]):
         return f"; it takes a single image, but not {len(images)}: {_ONE_AT_A_TIME}"
     weights = [tensor for tensor in model.parameters() if tensor.is_floating_point()]
-    if isinstance(model, Denoised) and isinstance(error, TypeError) and "positional argument" in str(error):
+    if isinstance(model, Denoised) and isinstance(error, TypeError) and "positional argument" in single_line(error):
         return "; for a denoiser that also takes the noise level use DenoiserAdapter(denoiser, sigma=...)"
     devices = {tensor.device for tensor in weights} - {images.device}
     if devices and len({tensor.device for tensor in weights}) == 1:

@@ -159,6 +159,18 @@ def test_classes_of_all_splits_have_one_numbering(tmp_path):
         predict(tmp_path)
 
 
+def test_class_folders_that_are_numbers_and_get_others_are_named(tmp_path, recwarn):
+    for name in ("0", "1", "2"):
+        picture(tmp_path / name / "1.png")
+    assert predict(tmp_path)[0].class_names == ["0", "1", "2"]
+    assert not recwarn
+    picture(tmp_path / "10" / "1.png")
+    with pytest.warns(UserWarning, match="10 is class 2; set class_names"):
+        assert predict(tmp_path)[0].class_names == ["0", "1", "10", "2"]
+    _, samples = predict(tmp_path, class_names=[str(number) for number in range(11)])
+    assert [int(target) for _, target, _ in samples] == [0, 1, 10, 2]
+
+
 def test_an_empty_class_folder_keeps_its_number(tmp_path):
     picture(tmp_path / "a" / "1.png")
     picture(tmp_path / "c" / "1.png")

@@ -45,6 +45,28 @@ def test_structure_decides(names, roles):
 @pytest.mark.parametrize(
     "names",
     [
+        ["train_set/a/1.png", "test_set/a/1.png"],
+        ["training_set/training_set/a/1.png", "test_set/test_set/a/1.png"],
+        ["train2017/1.png", "val2017/1.png"],
+        ["seg_pred-test/1.png", "Seg-Train/a/1.png"],
+    ],
+)
+def test_folders_with_nearly_the_names_of_splits_do_not_become_the_classes(names):
+    for labelled in (True, False):
+        with pytest.raises(InputError, match="rename them to train, val or test"):
+            split_folders(ROOT, found(*names), labelled=labelled)
+    assert split_folders(ROOT, found(*names), "none") == {}
+    assert split_folders(ROOT, found(*names, "dog/1.png")) == {}, "beside others a test tube is a class"
+
+
+@pytest.mark.parametrize("names", [["test_dev/1.png"], ["trains/1.png", "tests/1.png"], ["retrain/1.png", "dog/1.png"]])
+def test_other_words_are_no_names_of_splits(names):
+    assert split_folders(ROOT, found(*names)) == {}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
         ["train/1.png", "test/1.png"],  # two classes, or two splits without labels
         ["test/1.png"],
         ["train/a/1.png", "extra/1.png"],

@@ -57,6 +57,29 @@ def test_archives_are_named(tmp_path):
     assert "TorchScript" in refusal(tmp_path / "script.pt")
 
 
+def test_weights_whose_bits_have_changed_are_not_loaded(tmp_path):
+    """torch.load compares no checksum: one flipped bit in a weight would give another network, in silence."""
+    path, network = tmp_path / "weights.pth", nn.Linear(2, 3)
+    torch.save(network.state_dict(), path)
+    with zipfile.ZipFile(path) as archive:
+        place = next(one for one in archive.infolist() if one.filename.endswith("data/0"))
+    weights = network.weight.detach().numpy().tobytes()
+    content = bytearray(path.read_bytes())
+    content[content.index(weights)] ^= 1
+    path.write_bytes(content)
+    assert f"damaged: the checksum of {place.filename}" in refusal(path)
+
+
+def test_archives_without_checksums_are_read(tmp_path):
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(nn.Linear(2, 3).state_dict(), tmp_path / "weights.pth")
+    finally:
+        torch.serialization.set_crc32_options(before)
+    load_weights(nn.Linear(2, 3), tmp_path / "weights.pth")
+
+
 def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert "it is a folder" in refusal(tmp_path)

@@ -63,6 +63,13 @@ def refusal(net, batch=None, attribution=None):
     return str(caught.value)
 
 
+class Mute(Exception):
+    """It cannot say what is wrong."""
+
+    def __str__(self):
+        raise ZeroDivisionError
+
+
 def fails(error):
     def forward(net, x):
         raise error
@@ -92,6 +99,8 @@ def fails(error):
         (Wrapped(fails(ValueError("expected 224 x 224\npixels"))), ["ValueError: expected 224 x 224 pixels"]),
         (Wrapped(fails(AssertionError())), ["AssertionError: no message"]),
         (Wrapped(fails(KeyError("x"))), ["KeyError: 'x'"]),
+        (Wrapped(fails(Mute())), ["Mute: no message"]),
+        (Wrapped(fails(OSError("\x1b[2Kfine\x07"))), ["OSError: ?[2Kfine?"]),
         (cnn().double(), ["RuntimeError", "the weights are float64 and the images float32: use model.float()"]),
         (cnn(channels=1), ["its first convolution takes 1 channels, the images have 3"]),
         (Wrapped(lambda net, x: net(nn.functional.dropout(x, 0.5))), ["another result for the same image each time"]),
