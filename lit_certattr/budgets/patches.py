@@ -20,8 +20,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.budgets.budget import Axis, Budget, check_pair
+from lit_certattr.budgets.orbit import TOLERANCE
 from lit_certattr.budgets.votes import Array, VoteBounds
 from lit_certattr.errors import InputError
+from lit_certattr.statistics.rounding import exact
 
 _ROUNDING = 1e-14
 
@@ -82,11 +84,10 @@ class PatchVotes(VoteBounds):
             votes: Lower bounds of votes at the image, in [0, 1], any shape.
         """
         given = np.asarray(votes, np.float64)
-        found = np.where(given > 0.5, 0.5, 0.0)
-        number = 1
-        while (more := self.lower(given, number) > 0.5).any():
-            found, number = np.where(more, number + 0.5, found), number + 1
-        return found
+        number = np.where(given > 0.5, np.floor(np.log(1.5 - np.minimum(given, 1.0)) / math.log1p(-self.keep)), 0.0)
+        while (beyond := (number > 0) & ~(self.lower(given, number) > 0.5)).any():  # the inverse is rounded
+            number = np.where(beyond, number - 1, number)
+        return np.where(given > 0.5, number + 0.5, 0.0)
 
 
 @attrs.frozen
@@ -97,12 +98,14 @@ class PatchBudget(Budget):
         keep: Probability that the noise keeps a patch.
         cells: Patches in each direction.
         sigma: Standard deviation of the pixel noise.
+        fill: The grey that the noise puts in place of a patch.
     """
 
     name = "patches"
     keep: float
     cells: int
     sigma: float = 0.0
+    fill: float = 0.5
 
     @property
     @override
@@ -140,8 +143,32 @@ class PatchBudget(Budget):
     @override
     def axes(self, radius: float, channels: int = 3) -> list[Axis]:
         number = self.whole(radius)
-        words = f"any new content of up to {number} of the {self.cells**2} patches"
-        return [Axis("patches", 0.0, float(number), "patches", words)]
+        hidden = self.hidden(number)
+        f"any new content of up to {number} of the {self.cells**2} patches"
+        same = f"up to {hidden} patches filled with the grey of the noise ({exact(self.fill)})"
+        return [
+            Axis(
+                "patches",
+                0.0,
+                float(number),
+                "patches",
+                f"any new content of up to {number} of the {self.cells**2} patches",
+            ),
+            Axis("hidden patches", 0.0, float(hidden), "patches", same),
+        ]
+
+    def hidden(self, number: int) -> int:
+        r"""How many patches may be filled with the grey of the noise, where so many may get any content.
+
+        Filled patches need no luck to look alike, only the votes in which they are seen can be lost:
+        :math:`h(x') \ge 1 - (1 - h(x)) / (1 - \lambda)^r`.
+
+        Args:
+            number: Patches that may get any content.
+        """
+        lost = 2 * ((1 - self.keep) ** number - 0.5)  # twice the votes against, at most
+        hidden = math.floor(math.log(lost) / math.log1p(-self.keep) * (1 - _ROUNDING)) if 0 < lost < 1 else 0
+        return min(max(hidden, number), self.cells**2)
 
     @staticmethod
     def whole(radius: float) -> int:
@@ -160,36 +187,55 @@ class PatchBudget(Budget):
 
     @override
     def majority_length(self, image: Tensor, changed: Tensor) -> float:
-        r"""Number of patches for majorities; with pixel noise, patches and a rest r elsewhere are covered together.
+        r"""Number of repainted patches that move a majority as far as a change does.
 
-        Filling patches only shrinks the rest, so it moves a vote by at most :math:`\|r\|_2 / \sigma` standard
-        deviations: a majority is left if the patches leave :math:`\Phi(\|r\|_2 / \sigma)`. The patches that change most
-        count as repainted, as many as is best.
+        Of r patches that were hidden (filled with the grey of the noise), a that were uncovered (grey before) and m
+        with another content, :math:`h(x') \ge (1 - \lambda)^{a + m} [1 - (1 - h(x)) / (1 - \lambda)^{r + m}]_+`. With
+        pixel noise, a rest elsewhere is covered, too: filling patches only shrinks it, so it moves a vote by at most
+        :math:`\|r\|_2 / \sigma` standard deviations, and a majority is left if the patches leave
+        :math:`\Phi(\|r\|_2 / \sigma)`. The patches that change most count as changed, as many as is best.
 
         Args:
             image: The certified image ``[C, H, W]``.
             changed: The changed image ``[C, H, W]``.
 
         Returns:
-            A whole number of patches that move a majority at least as far; infinity where no number does.
+            A whole number of patches; infinity where no number moves a majority as far.
         """
         length = self.length(image, changed)
-        if not self.sigma or not length:
-            return length
+        if not length:
+            return 0.0
         clean, other = check_pair(image, changed)
-        cell = cells_of(clean.shape[1], clean.shape[2], self.cells)
-        squares = torch.zeros(self.cells**2, dtype=torch.float64)
-        squares.index_add_(0, cell.flatten(), (clean - other).square().sum(0).flatten())
-        ordered = squares.sort(descending=True).values
-        rests = (ordered.sum() - ordered.cumsum(0)).clamp_min(0).sqrt() / self.sigma
-        lengths = [length]
-        for number, rest in enumerate([float(ordered.sum().sqrt()) / self.sigma, *rests.tolist()]):
+        cell = cells_of(clean.shape[1], clean.shape[2], self.cells).flatten()
+
+        def by_patch(values: Tensor) -> Tensor:
+            return torch.zeros(self.cells**2, dtype=torch.float64).index_add_(0, cell, values.sum(0).flatten())
+
+        squares = by_patch((clean - other).square())
+        hidden, uncovered = (by_patch(((one - self.fill).abs() > TOLERANCE).double()) == 0 for one in (other, clean))
+        order = squares.argsort(descending=True, stable=True)
+        rests = squares[order].flip(0).cumsum(0).flip(0).sqrt().tolist()
+        lengths, seen, alike = [length], 0, 0
+        for number, (patch, rest) in enumerate(zip([*order.tolist(), -1], [*rests, 0.0], strict=True)):
+            if rest == 0 or self.sigma:
+                lengths.append(self._as_repainted(seen, alike, rest / self.sigma if rest else 0.0))
             if number >= length:
                 break
-            filled = (1 - self.keep) ** number * (1 - _ROUNDING) + 0.5 - float(ndtr(rest * (1 + 1e-9) + 1e-9))
-            if filled > 0:
-                lengths.append(float(math.ceil(math.log(filled) / math.log1p(-self.keep))))
+            alike += not bool(hidden[patch])
+            seen += not bool(uncovered[patch])
         return min(lengths)
+
+    def _as_repainted(self, seen: int, alike: int, rest: float) -> float:
+        """The number of repainted patches that move a majority as far.
+
+        Args:
+            seen: Patches in which votes can be lost where the image's content was seen: hidden and repainted ones.
+            alike: Patches that must be filled for both images to look alike: uncovered and repainted ones.
+            rest: l2 norm of the rest over the standard deviation of the pixel noise.
+        """
+        needed = float(ndtr(rest * (1 + 1e-9))) if rest else 0.5
+        against = (1 - self.keep) ** seen * (1 - needed / (1 - self.keep) ** alike) * (1 - _ROUNDING) - _ROUNDING
+        return float(math.ceil(math.log(0.5 + against) / math.log1p(-self.keep))) if against > 0 else math.inf
 
     @override
     def candidates(

@@ -48,7 +48,7 @@ class PatchMaskNoise(TransformNoise):
     @property
     @override
     def budget(self) -> PatchBudget:
-        return PatchBudget(self.keep, self.cells, self.sigma)
+        return PatchBudget(self.keep, self.cells, self.sigma, self.fill)
 
     @override
     def check(self, image: Tensor, name: str) -> None:

@@ -118,7 +118,7 @@ def test_majorities_stand_under_blur_and_rest(seed, blur, rest, level, rate):
 @settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    patches=st.integers(0, 2),
+    patches=st.integers(0, 3),
     rest=st.floats(0, 0.5),
     level=st.floats(-0.5, 1.5),
     keep=st.floats(0.05, 0.6),
@@ -129,7 +129,9 @@ def test_majorities_stand_under_patches_and_rest(seed, patches, rest, level, kee
     image, weights = rng.uniform(size=4), rng.normal(size=4)
     direction = rng.normal(size=4)
     changed = image + rest * direction / np.linalg.norm(direction)
-    changed[rng.permutation(4)[:patches]] = rng.uniform(size=patches)
+    touched = rng.permutation(4)[:patches]
+    image[touched] = np.where(rng.uniform(size=patches) < 0.3, 0.5, image[touched])  # some are uncovered,
+    changed[touched] = np.where(rng.uniform(size=patches) < 0.4, 0.5, rng.uniform(size=patches))  # some hidden
 
     def vote(one):
         total = 0.0
@@ -230,3 +232,34 @@ def test_nothing_is_proved_for_absurd_changes():
         assert needed_vote(0.5, stops, rest) == 1.0
         assert length_for_majorities(0.5, stops, rest) == math.inf
     assert ndtri(needed_vote(0.5, 3.0, 3.0)) >= math.hypot(6, 3) * 0.99
+
+
+def test_hidden_patches_cost_less_than_repainted_ones():
+    # The reference: lambda = .25 and a vote of .985 stand 2 repainted or 12 hidden patches.
+    budget, vote = PatchBudget(0.25, 14), 0.985
+    image = torch.rand(1, 28, 28, generator=torch.Generator().manual_seed(0))
+    radius = float(budget.votes.radius(vote))
+    assert budget.whole(radius) == 2
+    hidden, painted, uncovered = image.clone(), image.clone(), image.clone()
+    for patch in range(5):
+        hidden[:, :2, 2 * patch : 2 * patch + 2] = 0.5
+        painted[:, :2, 2 * patch : 2 * patch + 2] = 0.2
+    assert budget.majority_length(image, painted) == math.inf or budget.majority_length(image, painted) >= 5
+    assert budget.majority_length(image, hidden) == 2 < radius
+    uncovered[:, :2, :4] = 0.5
+    assert budget.majority_length(uncovered, image) == 2
+    assert budget.length(image, hidden) == 5
+    words = budget.in_words(radius)
+    assert "any new content of up to 2 of the 196 patches; up to 7 patches filled with the grey" in words
+    # What the words say is true of the smallest vote with that radius.
+    least = 1.5 - 0.75**2
+    assert 1 - (1 - least) / 0.75**7 >= 0.5 > 1 - (1 - least) / 0.75**8
+
+
+def test_a_radius_of_patches_is_found_for_every_probability():
+    for keep in (1e-6, 0.25, 0.999999):
+        votes = PatchBudget(keep, 4).votes
+        found = votes.radius([0.3, 0.5, 0.75, 0.999])
+        assert found[:2].tolist() == [0.0, 0.0]
+        for vote, radius in zip((0.75, 0.999), found[2:], strict=True):
+            assert votes.lower(vote, radius) > 0.5 >= votes.lower(vote, radius + 1)
