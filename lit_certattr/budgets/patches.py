@@ -144,7 +144,7 @@ class PatchBudget(Budget):
     def axes(self, radius: float, channels: int = 3) -> list[Axis]:
         number = self.whole(radius)
         hidden = self.hidden(number)
-        f"any new content of up to {number} of the {self.cells**2} patches"
+        content = f"any new content of up to {number} of the {self.cells**2} patches"
         same = f"up to {hidden} patches filled with the grey of the noise ({exact(self.fill)})"
         return [
             Axis(
