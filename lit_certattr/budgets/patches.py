@@ -147,13 +147,7 @@ class PatchBudget(Budget):
         content = f"any new content of up to {number} of the {self.cells**2} patches"
         same = f"up to {hidden} patches filled with the grey of the noise ({exact(self.fill)})"
         return [
-            Axis(
-                "patches",
-                0.0,
-                float(number),
-                "patches",
-                f"any new content of up to {number} of the {self.cells**2} patches",
-            ),
+            Axis("patches", 0.0, float(number), "patches", content),
             Axis("hidden patches", 0.0, float(hidden), "patches", same),
         ]
 
