@@ -90,9 +90,10 @@ def after(transformed: Tensor, times: Tensor) -> Tensor:
 
 
 def each_after(transformed: Tensor, times: Tensor) -> Tensor:
-    """One image after heat has spread for some times, without gradients, in bits that are those of each time alone.
+    """One image after heat has spread for some times, without gradients; its bits are those of each time alone.
 
-    A product of a stack of matrices may depend on how many there are. NumPy multiplies them one by one, and quickly.
+    A product of a stack of matrices, as in :func:`after`, may depend on how many there are. NumPy multiplies them one
+    by one, and quickly.
 
     Args:
         transformed: Cosine transform ``[C, H, W]`` of the image.

@@ -16,10 +16,11 @@ from lit_certattr.numbers import Number
 from lit_certattr.objectives.base import Objective, accuracy
 from lit_certattr.objectives.contexts import explaining
 from lit_certattr.objectives.directions import sameness, unit
+from lit_certattr.objectives.gaussian_law import gaussian_spread
 from lit_certattr.objectives.maps import in_batches
 from lit_certattr.objectives.schedule import Schedule
 from lit_certattr.settings import instance, real_number, whole_number
-from lit_certattr.smoothing import GaussianNoise
+from lit_certattr.smoothing import Noise
 
 _NORMAL = NormalDist()
 _EDGE = 0.01
@@ -56,12 +57,13 @@ class ClaimHinge(Objective):
     times one with a second derivative.
 
     Args:
-        noise: Gaussian noise with the ``sigma`` of the certificate.
+        noise: Law of the noise of the certificate: Gaussian noise, or another one of
+            :data:`~lit_certattr.smoothing.GAUSSIAN_LAWS`.
         attribution: The map that will be certified, with the target as explained class.
         claim: The claim that will be certified: a number with a range, and ``at_least`` or ``at_most`` inside it. A
             mask of its own for each image (:class:`~lit_certattr.numbers.RegionMask`) is found by the ids of the
             training images, which must then not be cropped or flipped at random.
-        radius: r, an l2 length in pixel units; 0 or more.
+        radius: r, a length in the unit of the law's budget, under Gaussian noise an l2 norm in pixel units; 0 or more.
         draws: Noisy copies of each image, at least 1.
         weight: :math:`\lambda`, a number or a :class:`Schedule`.
         smooth_beta: Sharpness of the softplus that replaces ReLU in the maps; ``None`` keeps ReLU, whose gradients
@@ -76,6 +78,7 @@ class ClaimHinge(Objective):
     Example:
         >>> from lit_certattr.attribution import Gradient
         >>> from lit_certattr.numbers import Box, EnergyInside
+        >>> from lit_certattr.smoothing import GaussianNoise
         >>> claim = Claim("object", EnergyInside(Box(0, 0, 1, 0.5)), at_least=0.6)
         >>> objective = ClaimHinge(GaussianNoise(sigma=0.25), Gradient(), claim, radius=0.1)
     """
@@ -84,7 +87,7 @@ class ClaimHinge(Objective):
 
     def __init__(
         self,
-        noise: GaussianNoise,
+        noise: Noise,
         attribution: Attribution,
         claim: Claim,
         radius: float,
@@ -93,7 +96,7 @@ class ClaimHinge(Objective):
         smooth_beta: float | None = 10.0,
         contrast: float = 0.15,
     ) -> None:
-        instance("noise", noise, GaussianNoise, "GaussianNoise(sigma=0.25)")
+        self._spread = gaussian_spread(noise)
         instance("claim", claim, Claim, 'Claim("concentrated", Gini(), at_least=0.5)')
         if not 0 <= real_number("radius", radius) < float("inf"):
             raise InputError(f"radius must be a length of at least 0, got {radius}")
@@ -150,7 +153,7 @@ class ClaimHinge(Objective):
         """What is missing of one side of the claim, in standard deviations of the noise, ``[B]``."""
         values = values if sign > 0 else 1 - values
         means = torch.where(values.isnan(), 0.0, values).mean(0)  # no number counts against the claim
-        missing: Tensor = _NORMAL.inv_cdf(bound) + self.radius / self.noise.sigma - probit(means)
+        missing: Tensor = _NORMAL.inv_cdf(bound) + self.radius / self._spread - probit(means)
         return missing.clamp_min(0)
 
 

@@ -6,10 +6,11 @@ from typing_extensions import override
 
 from lit_certattr.errors import InputError
 from lit_certattr.objectives.base import Objective
+from lit_certattr.objectives.gaussian_law import gaussian_spread
 from lit_certattr.objectives.gradient_norm import positive
 from lit_certattr.objectives.losses import log_mean_softmax
 from lit_certattr.objectives.schedule import Schedule
-from lit_certattr.smoothing import GaussianNoise
+from lit_certattr.smoothing import Noise
 
 
 class MACER(Objective):
@@ -24,7 +25,9 @@ class MACER(Objective):
     prediction) and ``hinge``. Cost: ``draws`` forward and backward passes.
 
     Args:
-        noise: Gaussian noise with the ``sigma`` of the certificate.
+        noise: Law of the noise of the certificate: Gaussian noise, or another one of
+            :data:`~lit_certattr.smoothing.GAUSSIAN_LAWS`; :math:`\sigma` is then the standard deviation along the first
+            axis of its budget.
         draws: Noisy copies of each image, at least 1.
         weight: :math:`\lambda`, a number or a :class:`Schedule`.
         beta: Inverse temperature of the hinge; positive.
@@ -39,7 +42,7 @@ class MACER(Objective):
 
     def __init__(
         self,
-        noise: GaussianNoise,
+        noise: Noise,
         draws: int = 16,
         weight: float | Schedule = 12.0,
         beta: float = 16.0,
@@ -48,6 +51,7 @@ class MACER(Objective):
         if draws < 1:
             raise InputError(f"draws must be at least 1, got {draws}")
         self.noise = noise
+        self._spread = gaussian_spread(noise)
         self.draws = draws
         self.weight = Schedule.of(weight)
         self.beta = positive(beta, "beta")
@@ -63,7 +67,7 @@ class MACER(Objective):
         weight = self.weight.at(self.epoch)
         if weight:
             hinge = self._hinge(logits, targets).mean()
-            loss = loss + weight * self.noise.sigma / 2 * hinge
+            loss = loss + weight * self._spread / 2 * hinge
             logs["hinge"] = hinge.detach()
         return loss, logs
 
