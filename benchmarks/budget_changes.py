@@ -43,7 +43,7 @@ class Change:
         """
         if isinstance(budget, AffineBudget) and self.law == "contrast":
             return _contrast_length(budget, self.ends)
-        return max(budget.majority_length(image, end) for end in self.ends(image))
+        return max(budget.length(image, end) for end in self.ends(image))
 
     def points(self, budget: Budget, image: Tensor, length: float, count: int) -> Iterator[Tensor]:
         """Changed images for a search, the longest changes first.
