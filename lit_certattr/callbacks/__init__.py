@@ -3,6 +3,7 @@
 from lit_certattr.callbacks.certification import CertificationCallback
 from lit_certattr.callbacks.frozen_layers import FrozenLayers
 from lit_certattr.callbacks.last_checkpoint import LastCheckpoint
+from lit_certattr.callbacks.map_quality import MapQualityCallback
 from lit_certattr.callbacks.metric_gate import MetricGate
 from lit_certattr.callbacks.overlap import OverlapCallback
 from lit_certattr.callbacks.progress import CertificationProgress
@@ -13,6 +14,7 @@ __all__ = [
     "CertificationProgress",
     "FrozenLayers",
     "LastCheckpoint",
+    "MapQualityCallback",
     "MetricGate",
     "OverlapCallback",
     "ResultWriter",

@@ -68,7 +68,8 @@ class EvaluationWriter(JobWriter):
         numbers = [f"{name}{suffix}" for name in words for suffix in ("", "_chance", "_adjusted")]
         windows = self.protocol.windows
         numbers += [f"diverse_picks_{side}_w{window}" for window in windows for side in ("clean", "perturbed")]
-        self.means = self.directory.finish(self.ids, searches, words, numbers)
+        of_maps = [column for quality in self.protocol.qualities for column in quality.columns]
+        self.means = self.directory.finish(self.ids, searches, words, numbers, of_maps)
         if any(mean.search for mean in self.means):
             title = (
                 f"{len(self.ids)} images, {self.protocol.search.norm} budget {exact(self.protocol.search.eps)}, "

@@ -148,7 +148,11 @@ def check_evaluation(
         warning = accuracy_warning(network, samples)
     if warning is not None:
         warnings.warn(warning, stacklevel=3)
-    protocol.check(network, image)
+    map_shape = protocol.check(network, image, str(image_id))
+    for index in range(len(samples)) if protocol.qualities else ():
+        image, _, image_id = samples[index]
+        for quality in protocol.qualities:
+            quality.check(image, str(image_id), map_shape)
     return samples
 
 

@@ -49,6 +49,7 @@ from lit_certattr.metrics.noisy_accuracy import NoisyAccuracy
 from lit_certattr.metrics.number import CertifiedNumber
 from lit_certattr.metrics.overlap import CertifiedOverlap, CertifiedOverlapCurve
 from lit_certattr.metrics.pixel import CertifiedFraction, CertifiedOneShare, MeanCertifiedRadius
+from lit_certattr.metrics.quality import MapQuality, RandomLogitQuality, RankAccuracyQuality, SparsenessQuality
 from lit_certattr.metrics.random_logit import RandomLogit
 from lit_certattr.metrics.sparseness import Sparseness
 
@@ -88,6 +89,7 @@ __all__ = [
     "MapL2Distance",
     "MapPairMean",
     "MapPearson",
+    "MapQuality",
     "MapSSIM",
     "MapSpearman",
     "MaxSensitivity",
@@ -98,11 +100,14 @@ __all__ = [
     "NoisyAccuracy",
     "PointingGame",
     "RandomLogit",
+    "RandomLogitQuality",
+    "RankAccuracyQuality",
     "RelevanceRankAccuracy",
     "RemovalMetric",
     "SameClassOverlap",
     "ScoreMean",
     "Sparseness",
+    "SparsenessQuality",
     "TopKIntersection",
     "VerdictCount",
     "certified_metrics",

@@ -42,6 +42,6 @@ class EvaluationModule(ImageModule):
         if all(image_id in self.skip_ids for image_id in batch.id):
             return []
         labels = torch.as_tensor(batch.target)
-        rows = self.protocol(self.network, batch.image, labels, self.on_block)
+        rows = self.protocol(self.network, batch.image, labels, self.on_block, batch.id)
         facts = [{"label": label} for label in labels.tolist()]
         return [(str(name), fact | row) for name, fact, row in zip(batch.id, facts, rows, strict=True)]

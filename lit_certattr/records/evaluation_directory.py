@@ -26,7 +26,7 @@ class Mean(NamedTuple):
     """A mean over images.
 
     Attributes:
-        search: ``"attack"``, ``"random"``, or empty for accuracies.
+        search: ``"attack"``, ``"random"``, or empty for accuracies and what the maps of the clean images are worth.
         number: Name of the number.
         mean: Mean over the images for which the number is defined; NaN if there is none.
         standard_error: Standard error of the mean; NaN for fewer than two images.
@@ -40,7 +40,9 @@ class Mean(NamedTuple):
     num_images: int
 
 
-def means(rows: Sequence[Mapping[str, Any]], searches: Sequence[str], numbers: Sequence[str]) -> list[Mean]:
+def means(
+    rows: Sequence[Mapping[str, Any]], searches: Sequence[str], numbers: Sequence[str], of_maps: Sequence[str] = ()
+) -> list[Mean]:
     """The means that papers report: accuracies over all images, agreement over the images for which it is defined.
 
     Args:
@@ -48,6 +50,7 @@ def means(rows: Sequence[Mapping[str, Any]], searches: Sequence[str], numbers: S
         searches: Names of the searches.
         numbers: Names of the numbers of a search, in the order of the result; a number that is defined for no image is
             left out.
+        of_maps: Names of the numbers of the maps of the clean images, likewise.
 
     Example:
         >>> means([{"correct": True}, {"correct": False}], [], [])
@@ -56,11 +59,11 @@ def means(rows: Sequence[Mapping[str, Any]], searches: Sequence[str], numbers: S
     found = [_mean("", "natural_accuracy", [row["correct"] for row in rows])]
     if any(row.get("adversarial_correct") is not None for row in rows):
         found.append(_mean("", "adversarial_accuracy", [row["adversarial_correct"] for row in rows]))
-    for search in searches:
-        for number in numbers:
-            values = [row[key] for row in rows if row.get(key := f"{search}_{number}") is not None]
-            if values:
-                found.append(_mean(search, number, values))
+    columns = [("", name, name) for name in of_maps]
+    columns += [(search, number, f"{search}_{number}") for search in searches for number in numbers]
+    for search, number, column in columns:
+        if values := [row[column] for row in rows if row.get(column) is not None]:
+            found.append(_mean(search, number, values))
     return found
 
 
@@ -155,7 +158,12 @@ class EvaluationDirectory(JobDirectory):
         return found
 
     def finish(
-        self, ids: Sequence[str], searches: Sequence[str], words: Mapping[str, str], numbers: Sequence[str]
+        self,
+        ids: Sequence[str],
+        searches: Sequence[str],
+        words: Mapping[str, str],
+        numbers: Sequence[str],
+        of_maps: Sequence[str] = (),
     ) -> list[Mean]:
         """Write the tables.
 
@@ -163,7 +171,8 @@ class EvaluationDirectory(JobDirectory):
             ids: Ids of all images, in the order of the table.
             searches: Names of the searches.
             words: Description of each number that ``summary.md`` shows, by name.
-            numbers: All numbers, in the order of the tables.
+            numbers: All numbers of a search, in the order of the tables.
+            of_maps: All numbers of the maps of the clean images.
 
         Returns:
             The means over the images.
@@ -173,7 +182,7 @@ class EvaluationDirectory(JobDirectory):
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(rows, schema=_schema(rows)), sink)
         write_whole(self.images, sink.getvalue().to_pybytes())
-        found = means(rows, searches, numbers)
+        found = means(rows, searches, numbers, of_maps)
         text = io.BytesIO()
         pyarrow.csv.write_csv(pa.Table.from_pylist([mean._asdict() for mean in found]), text)
         write_whole(self.summary, text.getvalue())
@@ -217,10 +226,12 @@ def table_rows(
         if mean := known.get(("", number)):
             lines.append((what, [_cell(mean)] + [""] * (len(searches) - 1), ""))
     for number, what in words.items():
+        plain = known.get(("", number))
         cells = [known.get((search, number)) for search in searches]
+        cells = cells if plain is None else [plain] + [None] * (len(searches) - 1)
         if not any(cells):
             continue
-        chance = known.get((searches[0], f"{number}_chance"))
+        chance = known.get((searches[0] if plain is None else "", f"{number}_chance"))
         lines.append(
             (
                 what,

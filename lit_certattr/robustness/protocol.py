@@ -27,7 +27,10 @@ from lit_certattr.metrics.functional import (
     spearman,
     top_k_intersection,
 )
+from lit_certattr.metrics.functional.baselines import image_ids
 from lit_certattr.metrics.lens import LENS
+from lit_certattr.metrics.quality import Explained, MapQuality
+from lit_certattr.metrics.quality.base import check_qualities
 from lit_certattr.settings import Settings
 from lit_certattr.settings.foreign import foreign_identity
 
@@ -55,6 +58,9 @@ class RobustnessProtocol(Settings):
         criterion: Which point of a search counts: the one with the smallest Kendall tau-b, as in the protocol of Chen
             et al. (2019), the one with the smallest top-k intersection, or the best one for the objective.
         random_search: Also run a random search with the same number of points.
+        qualities: What the maps of the clean images are worth, each beside its chance level:
+            ``SparsenessQuality()``, ``RandomLogitQuality()``, ``RankAccuracyQuality(mask)`` of
+            :mod:`lit_certattr.metrics.quality`.
 
     Raises:
         InputError: If a setting is out of range.
@@ -70,6 +76,7 @@ class RobustnessProtocol(Settings):
         windows: Sequence[int] = (1, 2, 3),
         criterion: Criterion = "kendall",
         random_search: bool = True,
+        qualities: Sequence[MapQuality] = (),
     ) -> None:
         if criterion not in get_args(Criterion):
             raise InputError(f"criterion must be one of {', '.join(get_args(Criterion))}, got {criterion!r}")
@@ -79,6 +86,7 @@ class RobustnessProtocol(Settings):
         self._lens = [LENS(top_k, windows, diverse) for diverse in (False, True)]  # checks both
         self.top_k, self.windows = top_k, tuple(windows)
         self.criterion: Criterion = criterion
+        self.qualities = check_qualities(qualities)
         self.searches = {"attack": search} | ({"random": search.random_search()} if random_search else {})
 
     def with_seed(self, seed: int) -> Self:
@@ -100,15 +108,23 @@ class RobustnessProtocol(Settings):
         For a method or objective of a class outside this package it also holds digests of the source and the state
         (:func:`~lit_certattr.settings.foreign.foreign_identity`).
         """
-        return {
-            "attribution": repr(self.attribution),
-            "searches": {name: repr(search) for name, search in self.searches.items()},
-            "objective": repr(self.objective),
-            "prediction_search": repr(self.prediction_search),
-            "top_k": self.top_k,
-            "windows": list(self.windows),
-            "criterion": self.criterion,
-        } | foreign_identity({"attribution": self.attribution, "objective": self.objective})
+        of_maps = {"qualities": [repr(one) for one in self.qualities]} if self.qualities else {}
+        return (
+            {
+                "attribution": repr(self.attribution),
+                "searches": {name: repr(search) for name, search in self.searches.items()},
+                "objective": repr(self.objective),
+                "prediction_search": repr(self.prediction_search),
+                "top_k": self.top_k,
+                "windows": list(self.windows),
+                "criterion": self.criterion,
+            }
+            | of_maps
+            | foreign_identity(
+                {"attribution": self.attribution, "objective": self.objective}
+                | {one.name: one for one in self.qualities}
+            )
+        )
 
     @property
     def points_per_image(self) -> int:
@@ -117,7 +133,12 @@ class RobustnessProtocol(Settings):
         return sum(search.num_points for search in searches if search is not None)
 
     def __call__(
-        self, model: nn.Module, images: Tensor, labels: Tensor, on_block: Callable[[int], None] | None = None
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        on_block: Callable[[int], None] | None = None,
+        ids: Sequence[str] | None = None,
     ) -> list[dict[str, float | int | bool | None]]:
         """Evaluate a batch; the mode, flags and gradients of the network stay unchanged.
 
@@ -129,10 +150,12 @@ class RobustnessProtocol(Settings):
             images: Images ``[B, C, H, W]`` in [0, 1].
             labels: True classes ``[B]``.
             on_block: Called with the number of points of each finished search, for a progress bar.
+            ids: Ids of the images, by which masks are found; ``None`` takes a hash of the pixels of each.
 
         Returns:
-            One row per image: ``prediction``, ``correct``, ``adversarial_correct`` (``None`` without that search), and
-            the numbers of each search, ``None`` where the image is misclassified or a number is undefined.
+            One row per image: ``prediction``, ``correct``, ``adversarial_correct`` (``None`` without that search), the
+            qualities of its map, and the numbers of each search, ``None`` where the image is misclassified or a number
+            is undefined.
         """
         report = on_block or (lambda _: None)
         with frozen(model), torch.inference_mode(False), torch.no_grad():
@@ -152,6 +175,11 @@ class RobustnessProtocol(Settings):
                 for row, survives in zip(rows, robust.tolist(), strict=True):
                     row["adversarial_correct"] = survives
                 report(len(images) * self.prediction_search.num_points)
+            if chosen and self.qualities:
+                names = [name for name, correct in zip(image_ids(images, ids), right.tolist(), strict=True) if correct]
+                measured = self._measure(model, images[right], labels[right], names)
+                for place, index in enumerate(chosen):
+                    rows[index] |= {name: _plain(values[place]) for name, values in measured.items()}
             for name, search in self.searches.items():
                 numbers = self._attack(model, images[right], labels[right], search) if chosen else {}
                 for place, index in enumerate(chosen):
@@ -159,20 +187,39 @@ class RobustnessProtocol(Settings):
                 report(len(images) * search.num_points)
         return rows
 
-    def check(self, model: nn.Module, image: Tensor) -> None:
+    def check(self, model: nn.Module, image: Tensor, image_id: str = "of any id") -> tuple[int, int]:
         """Refuse a network whose maps cannot be compared, by the map of one image.
 
         Args:
             model: Network from images in [0, 1] to logits.
             image: Image ``[C, H, W]`` in [0, 1].
+            image_id: Its id.
+
+        Returns:
+            Height and width of the map.
 
         Raises:
-            InputError: If the method cannot explain the image, or ``top_k`` does not fit the map.
+            InputError: If the method cannot explain the image, ``top_k`` does not fit the map, or the map has none of
+                the qualities.
         """
         with frozen(model), torch.no_grad():
             maps = self.attribution(model, image[None], torch.zeros(1, dtype=torch.long, device=image.device))
             self._compare(maps, maps)
             self.objective.criterion(maps, maps)
+            self._measure(model, image[None], torch.zeros(1, dtype=torch.long, device=image.device), [image_id])
+        return maps.shape[1], maps.shape[2]
+
+    def _measure(self, model: nn.Module, images: Tensor, targets: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """The qualities of the maps, by the names of their columns."""
+        if not self.qualities:
+            return {}
+        maps = self.attribution(model, images, targets)
+        explained = Explained(model, self.attribution, images, targets, maps, names)
+        return {
+            column: values
+            for one in self.qualities
+            for column, values in zip(one.columns, one.values(explained), strict=True)
+        }
 
     def _attack(self, model: nn.Module, images: Tensor, labels: Tensor, search: AttackConfig) -> dict[str, Tensor]:
         criteria = {"kendall": kendall, "top_k_intersection": self._intersection, "objective": None}
@@ -204,7 +251,7 @@ def _plain(value: Tensor) -> float | bool | None:
 
 
 def column_names(protocol: RobustnessProtocol) -> dict[str, str]:
-    """Names of the numbers of a search, each with a description.
+    """Names of the qualities of the maps and of the numbers of a search, each with a description.
 
     Args:
         protocol: The protocol.
@@ -218,7 +265,8 @@ def column_names(protocol: RobustnessProtocol) -> dict[str, str]:
         >>> names["lens_recall_w1"]
         'LENS recall, w = 1'
     """
-    names = {
+    names = {quality.name: quality.words for quality in protocol.qualities}
+    names |= {
         "top_k_intersection": "top-k intersection",
         "kendall": "Kendall tau-b",
         "spearman": "Spearman",

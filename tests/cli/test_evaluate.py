@@ -77,6 +77,39 @@ def test_an_evaluation_leaves_its_tables(arguments, tmp_path, capsys):
     assert yaml.safe_load((run / "config.yaml").read_text())["protocol"]["top_k"] == 12
 
 
+def test_what_the_maps_are_worth_stands_beside_chance(arguments, tmp_path, capsys):
+    main(arguments)
+    run = tmp_path / "run"
+    summary = {(row["search"], row["number"]): row for row in pyarrow.csv.read_csv(run / "summary.csv").to_pylist()}
+    images = [row for row in pq.read_table(run / "images.parquet").to_pylist() if row["correct"]]
+    for name in ("sparseness", "sparseness_centre", "sparseness_chance", "random_logit", "random_logit_chance"):
+        values = [row[name] for row in images]
+        assert summary["", name]["mean"] == pytest.approx(sum(values) / len(values), abs=1e-9)
+    own = summary["", "sparseness"]["mean"]
+    text = (run / "summary.md").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("| sparseness (Gini index) |"))
+    assert line.startswith(f"| sparseness (Gini index) | {own:.3f} ± ")
+    assert line.endswith("|  | 0.414 |")
+    assert "similarity to another class's map" in capsys.readouterr().out
+    assert "qualities" in _refusal([*arguments, "--protocol.qualities=[]"], capsys)  # that is another evaluation
+
+
+def test_an_image_without_a_mask_is_named_before_anything_is_written(arguments, tmp_path, capsys):
+    quality = {
+        "class_path": "lit_certattr.metrics.quality.RankAccuracyQuality",
+        "init_args": {
+            "mask": {
+                "class_path": "lit_certattr.numbers.RegionMask",
+                "init_args": {
+                    "regions": {"class_path": "lit_certattr.regions.MaskFolder", "init_args": {"path": str(tmp_path)}}
+                },
+            }
+        },
+    }
+    assert "has no mask in" in _refusal([*arguments, f"--protocol.qualities={json.dumps([quality])}"], capsys)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_killed_evaluation_goes_on_and_ends_with_the_same_bytes(arguments, tmp_path, capsys):
     main(arguments)
     run = tmp_path / "run"

@@ -11,6 +11,7 @@ from lit_certattr import attacks, attribution, certificates, certification, numb
 from lit_certattr.attacks import AttackConfig
 from lit_certattr.attribution import Gradient, InputXGradient
 from lit_certattr.jobs.trust import trusted_class
+from lit_certattr.metrics import quality
 from lit_certattr.objectives import AdversarialLoss, CleanLoss, GradientMap, Neighbour, Schedule
 from lit_certattr.regions import Grid
 from lit_certattr.settings import Settings
@@ -18,7 +19,7 @@ from lit_certattr.settings.foreign import check_unchanged, foreign_identity
 from lit_certattr.settings.plain import plain
 from lit_certattr.smoothing import GaussianNoise
 
-ROOMS = (attribution, smoothing, certificates, certification, numbers, objectives, robustness, attacks)
+ROOMS = (attribution, smoothing, certificates, certification, numbers, objectives, robustness, attacks, quality)
 ATTACK = AttackConfig(eps=0.1, steps=2)
 
 
