@@ -18,6 +18,7 @@ ROOMS = (
     "certificates",
     "certification",
     "cli",
+    "comparison",
     "data",
     "files",
     "jobs",

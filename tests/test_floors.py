@@ -32,6 +32,7 @@ FLOORS = (
     "robustness",
     "modules",
     "records",
+    "comparison",
     "reports",
     "audit",
     "callbacks",

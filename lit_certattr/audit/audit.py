@@ -9,19 +9,20 @@ import pyarrow as pa
 from torch import Tensor
 
 from lit_certattr.audit.binding import check_class_names, derive, facts_faults, together_faults
-from lit_certattr.audit.consistency import MAX_LIST, check_provenance, read_config
+from lit_certattr.audit.consistency import check_provenance, read_config
 from lit_certattr.audit.files import SUFFIX, check_files, odd_kinds, stored_ids
 from lit_certattr.audit.finding import Finding, name_list, show
 from lit_certattr.audit.foreign import TRUSTED, foreign_classes
 from lit_certattr.audit.pages import check_page
 from lit_certattr.audit.recorded import Recorded, is_function, is_known_method, read_settings
-from lit_certattr.audit.table import check_table, read_table
+from lit_certattr.audit.table import check_table
 from lit_certattr.certificates import Result, UnknownResult, load_results
 from lit_certattr.certificates.guarded import own_columns
 from lit_certattr.data import NO_LABEL, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.records.provenance import data_hash
 from lit_certattr.records.run_directory import RunDirectory
+from lit_certattr.records.stored_table import MAX_ROWS, read_table
 from lit_certattr.records.table import RADII, rows, schema
 
 _HALF = ("16-true", "bf16-true")
@@ -227,7 +228,7 @@ def _what_is_left(directory: RunDirectory, image_id: str) -> dict[str, Result]:
 def _read_table(directory: RunDirectory) -> tuple[pa.Table | None, list[str], list[Finding]]:
     there = stored_ids(directory.images)
     try:
-        table = read_table(directory.table, MAX_LIST * (len(there) + 1))
+        table = read_table(directory.table, MAX_ROWS * (len(there) + 1))
     except FileNotFoundError:
         return None, sorted(there), [Finding("results.parquet", "is missing: the run is not finished")]
     except InputError as error:

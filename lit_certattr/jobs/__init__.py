@@ -1,4 +1,4 @@
-"""The jobs of ``certify.py`` for Python: plan, run, attack, audit, evaluate, and reopen a finished run.
+"""The jobs of ``certify.py`` for Python: plan, run, attack, audit, evaluate, compare, and reopen a finished run.
 
 Each job has typed arguments, returns its results, and prints only its progress on stderr (``progress=False`` turns this
 off). It raises :class:`~lit_certattr.errors.InputError` if an argument, a file or an image cannot be used.
@@ -6,6 +6,7 @@ off). It raises :class:`~lit_certattr.errors.InputError` if an argument, a file 
 
 from lit_certattr.jobs.attacking import AttackReport, attack
 from lit_certattr.jobs.auditing import AuditReport, audit
+from lit_certattr.jobs.comparing import compare
 from lit_certattr.jobs.evaluating import Evaluation, evaluate
 from lit_certattr.jobs.planning import Plan, plan
 from lit_certattr.jobs.reopening import Reopened, reopen
@@ -23,6 +24,7 @@ __all__ = [
     "TrainerOptions",
     "attack",
     "audit",
+    "compare",
     "evaluate",
     "plan",
     "reopen",

@@ -25,6 +25,7 @@ from lit_certattr.statistics.quantiles import (
     quantile_lower_rank,
     quantile_upper_rank,
 )
+from lit_certattr.statistics.resampling import bootstrap_intervals, sign_test
 from lit_certattr.statistics.sequences import doubling_looks, kt_interval, kt_lower, look_share, union_lower
 from lit_certattr.statistics.shares import exact_share
 
@@ -32,6 +33,7 @@ __all__ = [
     "bennett_margin",
     "betting_lower",
     "binomial_tail",
+    "bootstrap_intervals",
     "chernoff_lower",
     "clopper_pearson_interval",
     "clopper_pearson_lower",
@@ -51,6 +53,7 @@ __all__ = [
     "raw_moment_margin",
     "second_moment_upper",
     "shift",
+    "sign_test",
     "smallest_sample_size",
     "smallest_significant_count",
     "step_down_bounds",

@@ -4,8 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lit_certattr.audit.table import read_table
 from lit_certattr.errors import InputError
+from lit_certattr.records.stored_table import read_table
 
 
 @pytest.mark.parametrize("word", [b"a_long_column", b"a_long_text"])

@@ -1,0 +1,163 @@
+"""What stands beside the certificates of a run: the gaps that its attacks leave, and evaluations of its network."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import attrs
+
+from lit_certattr.certificates.drawing import name_of
+from lit_certattr.comparison.measures import Measure
+from lit_certattr.errors import InputError
+from lit_certattr.records.evaluation_directory import EvaluationDirectory
+from lit_certattr.records.job_directory import first_difference
+from lit_certattr.records.run_directory import RunDirectory
+from lit_certattr.records.stored_table import MAX_ROWS, read_table
+
+EVALUATION = "Under attack, not certified"
+"""Heading of the numbers of an evaluation."""
+
+_OWN = ("network", "structure")
+_SHOWN = ("top_k_intersection", "kendall", "spearman", "cosine")
+_PLAIN = ("id", "prediction", "correct", "adversarial_correct")
+
+
+class Gap(NamedTuple):
+    """What the attacks of a run leave unknown about one quantity at one budget, as means over the attacked images.
+
+    Attributes:
+        what: The quantity, with its certificate and K.
+        budget: Largest length of a change.
+        certified: Certified lower bound.
+        attacked: Upper confidence bound under the worst change that was found.
+        num_images: Number of attacked images.
+    """
+
+    what: str
+    budget: float
+    certified: float
+    attacked: float
+    num_images: int
+
+    @property
+    def gap(self) -> float:
+        """Attacked minus certified."""
+        return self.attacked - self.certified
+
+
+def read_gaps(run: RunDirectory, provenance: Mapping[str, Any], num_images: int) -> list[Gap]:
+    """The gaps of finished attacks in ``attack/``; none without attacks.
+
+    Args:
+        run: The run.
+        provenance: Content of its ``provenance.json``.
+        num_images: Number of its images.
+
+    Raises:
+        InputError: If the attacks are damaged, or are those of another run.
+    """
+    try:
+        table = read_table(run.attacks.table, 100 * MAX_ROWS * (num_images + 1))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    settings = run.attacks.settings() or {}
+    if settings.get("run") != provenance.get("fingerprint"):
+        raise InputError(f"{run.attack} holds attacks on another run; attack again with --overwrite, or move it away")
+    groups: dict[tuple[str, float], list[tuple[float, float]]] = {}
+    for row in table.to_pylist():
+        numbers = [row.get(key) for key in ("budget", "certified", "attacked_upper")]
+        if not all(isinstance(one, float) and math.isfinite(one) for one in numbers):
+            raise InputError(f"{run.attacks.table} holds a row without numbers; attack again with --overwrite")
+        budget, certified, attacked = map(float, numbers)
+        groups.setdefault((_what(row), budget), []).append((certified, attacked))
+    return [
+        Gap(what, budget, _mean([low for low, _ in own]), _mean([high for _, high in own]), len(own))
+        for (what, budget), own in sorted(groups.items(), key=lambda entry: entry[0][1])
+    ]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _what(row: Mapping[str, Any]) -> str:
+    claim = "" if row.get("claim") is None else f"{row['claim']}, "
+    level = "" if row.get("top_k") is None else f", K = {name_of(row['top_k'])}"
+    return f"{claim}{row.get('quantity')}{level} ({row.get('certificate')})"
+
+
+@attrs.frozen(eq=False)
+class EvaluationNumbers:
+    """The numbers of an evaluation.
+
+    Attributes:
+        path: Its directory.
+        settings: Its settings.
+        values: Numbers by measure and image; the second part of the key of an image is the hash of all images.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    values: dict[Measure, dict[tuple[str, str], float]]
+
+    def belongs_to(self, settings: Mapping[str, Any]) -> bool:
+        """Whether network and method are those of a run.
+
+        Args:
+            settings: Settings of the run.
+        """
+        return all(self.settings.get(key) == settings.get(key) for key in (*_OWN, "attribution"))
+
+
+def read_evaluation(path: str | Path) -> EvaluationNumbers:
+    """Read the directory of a finished evaluation.
+
+    Args:
+        path: Output directory of ``certify.py evaluate``.
+
+    Raises:
+        InputError: If it is none, is in use, is not finished, or a file is damaged.
+    """
+    directory = EvaluationDirectory(path)
+    if not directory.settings_file.exists():
+        raise InputError(f"{directory.path} holds no evaluation: there is no settings.json")
+    directory.lock.check()
+    settings = directory.stored_settings()
+    if not isinstance(settings, dict):
+        raise InputError(f"{directory.settings_file} is damaged; evaluate again with --overwrite")
+    try:
+        rows = read_table(directory.images, 10**7).to_pylist()
+    except FileNotFoundError:
+        again = "run the command that wrote it again to finish it"
+        raise InputError(f"{directory.path} is not finished: there is no images.parquet; {again}") from None
+    values: dict[Measure, dict[tuple[str, str], float]] = {}
+    for row in rows:
+        image = (str(row["id"]), str(settings.get("images")))
+        for measure, value in _numbers(row):
+            values.setdefault(measure, {})[image] = value
+    return EvaluationNumbers(directory.path, settings, values)
+
+
+def unlike_evaluations(found: Sequence[EvaluationNumbers]) -> list[str]:
+    """Why the numbers of evaluations must not be ranked, one line each.
+
+    Args:
+        found: The evaluations.
+    """
+    plain = [{key: value for key, value in one.settings.items() if key not in _OWN} for one in found]
+    pairs = zip(found[1:], plain[1:], strict=True)
+    differences = [(one.path, first_difference(plain[0], own)) for one, own in pairs]
+    return [f"evaluation {path}: {difference}" for path, difference in differences if difference is not None]
+
+
+def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[Measure, float]]:
+    for column, label in (("correct", "natural accuracy"), ("adversarial_correct", "adversarial accuracy")):
+        if isinstance(row.get(column), bool):
+            yield Measure(f"evaluate/{column}", label, EVALUATION, form="images"), float(row[column])
+    other = [name for name in row if name not in _PLAIN and not name.startswith(("attack_", "random_"))]
+    for column in (*(f"attack_{name}" for name in _SHOWN), *other):
+        value = row.get(column)
+        if isinstance(value, float) and math.isfinite(value):
+            label = column.removeprefix("attack_").replace("_", " ")
+            yield Measure(f"evaluate/{column}", label, EVALUATION), value

@@ -1,0 +1,235 @@
+"""Means of the numbers of several runs, their order, and paired differences from one of them."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cached_property
+from typing import NamedTuple
+
+import attrs
+import numpy as np
+
+from lit_certattr.comparison.likeness import Setting
+from lit_certattr.comparison.measures import Measure
+from lit_certattr.comparison.reading import Image, RunNumbers
+from lit_certattr.errors import InputError
+from lit_certattr.statistics import bootstrap_intervals, clopper_pearson_interval, sign_test
+
+CONFIDENCE, NUM_DRAWS, SEED, FEW = 0.95, 2000, 0, 20
+"""Confidence of the intervals, number and seed of the bootstrap samples, and number of images below which they warn."""
+
+
+class Mean(NamedTuple):
+    """The mean of a number over the images of a run.
+
+    Attributes:
+        value: The mean.
+        low: Lower end of its interval over images; NaN if there is none.
+        high: Upper end.
+        null: The mean for maps of pure noise; NaN where it is unknown.
+        num_images: Number of images that have the number; 0 for a number of the run as a whole.
+    """
+
+    value: float
+    low: float
+    high: float
+    null: float
+    num_images: int
+
+
+class Difference(NamedTuple):
+    """The difference of a run from the baseline, over the images that both have.
+
+    Attributes:
+        value: Mean of the differences, run minus baseline.
+        low: Lower end of its bootstrap interval; NaN if there is none.
+        high: Upper end.
+        num_larger: Number of images whose number is larger in the run.
+        num_smaller: Number of images whose number is smaller.
+        num_images: Number of images that both have.
+        p_value: Two-sided p-value of the exact sign test.
+    """
+
+    value: float
+    low: float
+    high: float
+    num_larger: int
+    num_smaller: int
+    num_images: int
+    p_value: float
+
+
+@attrs.define(slots=False, eq=False)
+class Comparison:
+    """Several runs, best first.
+
+    Intervals are about the data set: how far a mean would move with another random sample of images. Means of 0 and 1
+    have exact intervals (Clopper & Pearson), others bootstrap intervals. Certificates are about each image, and need no
+    interval.
+
+    Attributes:
+        runs: The runs, ordered by :attr:`by`; runs without this number are last.
+        baseline: Name of the run from which differences are taken.
+        by: The number by which the runs are ordered.
+        radii: Radii of the tables.
+        differing: Settings that differ, with a value for each run in the order of :attr:`runs`.
+        shared: Settings that all runs share.
+        forced: Reasons against this order, which the user overruled.
+    """
+
+    runs: list[RunNumbers]
+    baseline: str
+    by: Measure
+    radii: tuple[float, ...]
+    differing: list[Setting] = attrs.field(factory=list)
+    shared: list[Setting] = attrs.field(factory=list)
+    forced: list[str] = attrs.field(factory=list)
+
+    @cached_property
+    def measures(self) -> list[Measure]:
+        """Everything that at least one run has and that the tables show, in their order."""
+        shown = [one for one in measures_of(self.runs) if one.radius is None or one.radius in self.radii]
+        return [one for group in dict.fromkeys(one.group for one in shown) for one in shown if one.group == group]
+
+    @cached_property
+    def means(self) -> dict[str, dict[Measure, Mean]]:
+        """The means of each run by its name."""
+        return {run.name: _means(run, self.measures) for run in self.runs}
+
+    @cached_property
+    def differences(self) -> dict[str, dict[Measure, Difference]]:
+        """The differences of each other run from the baseline; measures without common images are left out."""
+        base = next(run for run in self.runs if run.name == self.baseline)
+        return {run.name: _differences(run, base, self.measures) for run in self.runs if run is not base}
+
+    @property
+    def headline(self) -> list[Measure]:
+        """One number of each kind: those with a radius at the radius of :attr:`by`, or at the smallest one."""
+        radius = self.by.radius if self.by.radius is not None else min(self.radii)
+        return [one for one in self.measures if one.radius in (None, radius)]
+
+    def curve(self, run: RunNumbers, measure: Measure) -> tuple[list[float], list[float], list[float]]:
+        """Radii, means over the images, and means of pure noise of a number that depends on a radius.
+
+        Args:
+            run: The run.
+            measure: The number, at any radius.
+        """
+        own = sorted((one for one in run.values if one._replace(radius=None) == measure._replace(radius=None)), key=_at)
+        means = [math.fsum(run.values[one].values()) / len(run.values[one]) for one in own]
+        return [_at(one) for one in own], means, [run.nulls.get(one, math.nan) for one in own]
+
+
+def measures_of(runs: Iterable[RunNumbers]) -> list[Measure]:
+    """Everything that at least one run has, in order of first appearance.
+
+    Args:
+        runs: The runs.
+    """
+    return list(dict.fromkeys(one for run in runs for one in (*run.values, *run.whole)))
+
+
+def choose(runs: Sequence[RunNumbers], by: str | None, radii: Sequence[float]) -> Measure:
+    """The number by which runs are ordered.
+
+    Args:
+        runs: The runs.
+        by: Name for machines or for readers; ``None`` takes certified important pixels at the smallest positive radius
+            and the smallest K at which something is certified, or else the first number that all runs have.
+        radii: Radii of the tables.
+
+    Raises:
+        InputError: If no run has such a number.
+    """
+    known = [one for one in measures_of(runs) if one.radius is None or one.radius in radii]
+    if by is not None:
+        found = next((one for one in known if by in (one.key, one.title)), None)
+        if found is None:
+            keys = [one.key for one in known]
+            close = get_close_matches(by, keys, n=1, cutoff=0.5)
+            raise InputError(
+                f"--by: no run has {by!r}" + (f" (did you mean {close[0]}?)" if close else "") + f"; there are "
+                f"{', '.join(keys)}"
+            )
+        return found
+
+    def rank(one: Measure) -> tuple[int, ...]:
+        having = sum(one in run.values for run in runs)
+        some = any(any(run.values.get(one, {}).values()) for run in runs)
+        important, positive = one.name.endswith("/one_share"), one.radius is not None and one.radius > 0
+        return (-having, -some, -important, -(one.radius is not None), -positive)
+
+    order = sorted(known, key=rank)  # a stable sort: the first of equals is the one of the first certificate
+    best = [one for one in order if rank(one) == rank(order[0])]
+    smallest = min(best, key=_at)
+    return [one for one in best if one.radius == smallest.radius][-1]  # levels are ordered from the largest K
+
+
+def ordered(runs: Sequence[RunNumbers], by: Measure) -> list[RunNumbers]:
+    """The runs, best first; runs of equal value keep their order, and runs without the number are last.
+
+    Args:
+        runs: The runs.
+        by: The number.
+    """
+
+    def place(run: RunNumbers) -> tuple[bool, float]:
+        mean = _plain_mean(run, by)
+        return math.isnan(mean), -by.better * mean if math.isfinite(mean) else 0.0
+
+    return sorted(runs, key=place)
+
+
+def _at(measure: Measure) -> float:
+    return math.inf if measure.radius is None else measure.radius
+
+
+def _plain_mean(run: RunNumbers, measure: Measure) -> float:
+    if measure in run.whole:
+        return run.whole[measure]
+    own = run.values.get(measure, {})
+    return math.fsum(own.values()) / len(own) if own else math.nan
+
+
+def _means(run: RunNumbers, measures: Sequence[Measure]) -> dict[Measure, Mean]:
+    own = [one for one in measures if one in run.values]
+    images = list(dict.fromkeys([*run.images, *(image for one in own for image in run.values[one])]))
+    lows, highs = bootstrap_intervals(_matrix(own, run.values, images), CONFIDENCE, NUM_DRAWS, SEED)
+    found = {one: Mean(value, math.nan, math.nan, math.nan, 0) for one, value in run.whole.items()}
+    for one, low, high in zip(own, lows.tolist(), highs.tolist(), strict=True):
+        values, count = run.values[one], len(run.values[one])
+        if one.form == "images":
+            low, high = clopper_pearson_interval(round(math.fsum(values.values())), count, CONFIDENCE)
+        found[one] = Mean(_plain_mean(run, one), low, high, run.nulls.get(one, math.nan), count)
+    return {one: found[one] for one in measures if one in found}
+
+
+def _differences(run: RunNumbers, base: RunNumbers, measures: Sequence[Measure]) -> dict[Measure, Difference]:
+    both = {one: _common(run, base, one) for one in measures if one in run.values and one in base.values}
+    both = {one: images for one, images in both.items() if images}
+    images = list(dict.fromkeys(image for own in both.values() for image in own))
+    apart = {one: {at: run.values[one][at] - base.values[one][at] for at in own} for one, own in both.items()}
+    lows, highs = bootstrap_intervals(_matrix(list(both), apart, images), CONFIDENCE, NUM_DRAWS, SEED)
+    found = {}
+    for one, low, high in zip(both, lows.tolist(), highs.tolist(), strict=True):
+        values = list(apart[one].values())
+        larger, smaller = sum(value > 0 for value in values), sum(value < 0 for value in values)
+        mean = math.fsum(values) / len(values)
+        found[one] = Difference(mean, low, high, larger, smaller, len(values), sign_test(larger, smaller))
+    return found
+
+
+def _common(run: RunNumbers, base: RunNumbers, measure: Measure) -> list[Image]:
+    return [image for image in run.values[measure] if image in base.values[measure]]
+
+
+def _matrix(
+    measures: Sequence[Measure], values: Mapping[Measure, Mapping[Image, float]], images: Sequence[Image]
+) -> np.ndarray:
+    """Numbers ``[images, measures]``, NaN where an image has none."""
+    matrix = np.full((len(images), len(measures)), np.nan)
+    place = {image: index for index, image in enumerate(images)}
+    for column, measure in enumerate(measures):
+        for image, value in values[measure].items():
+            matrix[place[image], column] = value
+    return matrix

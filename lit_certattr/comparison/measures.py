@@ -1,0 +1,218 @@
+"""The numbers of one image that runs are compared by: certified ones at each radius, and those of the network."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from lit_certattr.budgets import LpBudget
+from lit_certattr.certificates import Result
+from lit_certattr.certificates.capabilities import HasNull, LabelsPixels
+from lit_certattr.certificates.columns import column_at
+from lit_certattr.certificates.drawing import name_of
+from lit_certattr.certificates.guarded import in_order, presentation_of
+from lit_certattr.data import NO_LABEL
+from lit_certattr.records.run_directory import Record
+from lit_certattr.statistics.rounding import exact
+
+NETWORK, EFFORT = "Network and maps", "Effort"
+"""Headings of the numbers that belong to no certificate."""
+
+
+class Measure(NamedTuple):
+    """A number that every image of a run may have, at one radius if it depends on a radius.
+
+    Attributes:
+        name: Name for machines, without the radius, e.g. ``"pixel/k0_25/one_share"``.
+        label: Name for readers, without the radius.
+        group: Heading under which it is shown.
+        radius: Radius, in the unit of the budget; ``None`` for a number without one.
+        form: ``"share"`` is shown in percent; ``"images"`` is 0 or 1, so that its mean is a share of the images;
+            ``"number"`` is rounded down, ``"cost"`` up.
+        better: 1 if more is better, -1 if less is.
+    """
+
+    name: str
+    label: str
+    group: str
+    radius: float | None = None
+    form: Literal["share", "images", "number", "cost"] = "number"
+    better: int = 1
+
+    @property
+    def key(self) -> str:
+        """Name for machines with the radius, without dots."""
+        return self.name if self.radius is None else column_at(self.name, self.radius)
+
+    @property
+    def head(self) -> str:
+        """What distinguishes it from the others of its group, for the head of a column."""
+        if self.radius is None:
+            return self.label
+        at = "radius → 0" if self.radius == 0 else f"radius {exact(self.radius)}"
+        return at if self.group.startswith(self.label) else f"{self.label}, {at}"
+
+    @property
+    def title(self) -> str:
+        """The whole name for readers."""
+        group = self.group if self.radius is None or not self.group.startswith(self.label) else ""
+        return f"{group}: {self.head}" if group else f"{self.group}, {self.head}"
+
+
+class Value(NamedTuple):
+    """A number of one image.
+
+    Attributes:
+        measure: What it is.
+        value: The number.
+        null: The same number of maps of pure noise; NaN where it is unknown.
+    """
+
+    measure: Measure
+    value: float
+    null: float = math.nan
+
+
+Nulls = dict[tuple[Any, ...], list[list[float]]]
+"""Null baselines, ``[radius][level]``, by all that they depend on."""
+
+
+def length_of(result: Result) -> str:
+    """The budget in which the radii of a result are lengths: two results may be compared if this is equal.
+
+    Args:
+        result: The result of one image.
+
+    Returns:
+        ``"l2"`` for a norm; the noise law with all its settings for another budget, which depends on them.
+
+    Raises:
+        InputError: If the noise law is not known here.
+    """
+    budget = result.change_budget
+    if not isinstance(budget, LpBudget):
+        return result.law_in_words()
+    return budget.norm if budget.levels is None else f"{budget.norm}, {budget.levels} grey levels"
+
+
+def levels_of(result: Result) -> list[float]:
+    """The levels of K of a result, as the user gave them; empty without levels.
+
+    Args:
+        result: The result of one image.
+    """
+    top_k = getattr(result, "top_k", None)
+    if top_k is None:
+        return []
+    return [float(one) for one in top_k] if isinstance(top_k, Sequence) else [float(top_k)]
+
+
+def values_of(record: Record, radii: Sequence[float], nulls: Nulls) -> Iterator[Value]:
+    """All numbers of one image that a comparison can show.
+
+    Args:
+        record: The image.
+        radii: Radii of the numbers that depend on a radius.
+        nulls: Null baselines that are already known; new ones are added.
+    """
+    for name in in_order(record.results):
+        yield from _of_certificate(name, record.results[name], radii, nulls)
+    results = list(record.results.values())
+    accuracy = next((one.noisy_accuracy for one in results if one.noisy_accuracy is not None), None)
+    if accuracy is not None:
+        yield Value(Measure("noisy_accuracy", "noisy accuracy", NETWORK, form="share"), accuracy)
+    label, prediction = record.facts.get("label"), record.facts.get("prediction")
+    if isinstance(label, int) and label != NO_LABEL and isinstance(prediction, int):
+        yield Value(Measure("accuracy", "accuracy", NETWORK, form="images"), float(label == prediction))
+    drawn = max(one.num_samples for one in results)
+    yield Value(Measure("num_samples", "samples per image", EFFORT, form="cost", better=-1), float(drawn))
+
+
+def _of_certificate(name: str, result: Result, radii: Sequence[float], nulls: Nulls) -> Iterator[Value]:
+    presentation, length = presentation_of(result), length_of(result)
+    own = [key for key, kind in presentation.columns(radii).items() if kind is float]
+    where, remark = (name, "") if length == "l2" else (f"{name}[{length}]", f", {length}")
+    rows = presentation.rows(radii)
+    baseline = _null(result, radii, nulls)
+    for place, row in enumerate(rows):
+        level, top_k = "", ""
+        if row.get("top_k") is not None:
+            level, top_k = f"/k{row['top_k']:g}".replace(".", "_"), f", K = {name_of(row['top_k'])}"
+        about = f"{top_k}{remark} ({name})"
+        if row.get("one_share") is not None:
+            group = f"Certified important{about}"
+            null = [at[place] for at in baseline]
+            yield from _at(row, "one_share", f"{where}{level}", "Certified important", group, radii, null)
+            yield from _numbers(row, where + level, group, {"mean_radius": "mean radius"})
+        elif row.get("overlap") is not None:
+            group = f"Certified overlap{about}"
+            yield from _at(row, "overlap", f"{where}{level}", "Certified overlap", group, radii)
+            halves = {"half_radius": "radius of 50 %", "lp_half_radius": f"{result.radius_norm} radius of 50 %"}
+            yield from _numbers(row, where + level, group, halves)
+        elif row.get("norm") is not None:
+            group = f"Certified cosine{about}"
+            yield from _at(row, "cosine", where, "Certified cosine", group, radii, form="number")
+            yield from _numbers(row, where, group, {"cosine90_radius": "radius of 0.9"})
+        elif row.get("claim") is not None:
+            yield from _claim(row, f"{where}/{row['claim']}", f"Claims{remark} ({name})", radii)
+        yield from _numbers(row, where + level, f"{presentation.family}{about}", {key: _words(key) for key in own})
+
+
+def _at(
+    row: Mapping[str, Any],
+    column: str,
+    where: str,
+    label: str,
+    group: str,
+    radii: Sequence[float],
+    null: Sequence[float] = (),
+    form: Literal["share", "number"] = "share",
+) -> Iterator[Value]:
+    """A number at each radius."""
+    for index, radius in enumerate(radii):
+        if (value := _real(row.get(column_at(column, radius)))) is not None:
+            measure = Measure(f"{where}/{column}", label, group, radius, form)
+            yield Value(measure, value, null[index] if null else math.nan)
+
+
+def _numbers(row: Mapping[str, Any], where: str, group: str, labels: Mapping[str, str]) -> Iterator[Value]:
+    """Numbers without a radius."""
+    for column, label in labels.items():
+        if (value := _real(row.get(column))) is not None:
+            yield Value(Measure(f"{where}/{column}", label, group), value)
+
+
+def _claim(row: Mapping[str, Any], where: str, group: str, radii: Sequence[float]) -> Iterator[Value]:
+    """Whether a claim holds at each radius, and the certified end of its number at the clean image."""
+    name = str(row["claim"])
+    if (reach := _real(row.get("claim_radius"))) is not None:
+        for radius in radii:
+            yield Value(Measure(f"{where}/holds", f"{name} holds", group, radius, "images"), float(reach > radius))
+        yield Value(Measure(f"{where}/radius", f"{name}, mean radius", group), reach)
+    if (lower := _real(row.get("claim_lower"))) is not None:
+        yield Value(Measure(f"{where}/at_least", f"{name}, number at least", group), lower)
+
+
+def _null(result: Result, radii: Sequence[float], nulls: Nulls) -> list[list[float]]:
+    """Shares of K that pure noise would reach, ``[radius][level]``; empty for a kind without them."""
+    if not (isinstance(result, HasNull) and isinstance(result, LabelsPixels)):
+        return []
+    pixels = result.labels_at(0.0)[0].numel()
+    threshold = getattr(result, "threshold", None)
+    key: tuple[Any, ...] = (type(result), result.num_samples, result.noise, result.scale, threshold, result.spent_alpha)
+    key += (pixels, tuple(result.sizes), tuple(radii), getattr(result, "level", None), result.noise_settings)
+    if key not in nulls:
+        nulls[key] = [
+            [float(one) * pixels / size for one, size in zip(shares["one"], result.sizes, strict=True)]
+            for shares in map(result.null_shares, radii)
+        ]
+    return nulls[key]
+
+
+def _real(value: Any) -> float | None:
+    """A finite number; ``None`` for anything else."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _words(column: str) -> str:
+    return re.sub(r"_+", " ", column)

@@ -1,0 +1,142 @@
+"""The job ``compare``: finished runs side by side."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from lit_certattr.comparison.beside import EvaluationNumbers, read_evaluation, unlike_evaluations
+from lit_certattr.comparison.comparison import Comparison, choose, ordered
+from lit_certattr.comparison.likeness import Setting, UnlikeRuns, reasons_against, split_settings
+from lit_certattr.comparison.reading import OpenedRun, RunNumbers, open_run, read_run
+from lit_certattr.errors import InputError
+from lit_certattr.jobs.trust import import_packages
+from lit_certattr.records.table import check_radii
+
+RADII = (0.0, 0.1, 0.25)
+"""Radii of the tables."""
+
+_POINTS = 31
+
+
+def compare(
+    directories: Sequence[str | Path],
+    names: Sequence[str] | None = None,
+    by: str | None = None,
+    baseline: str | Path | None = None,
+    radii: Sequence[float] = RADII,
+    evaluations: Sequence[str | Path] = (),
+    force: bool = False,
+    imports: Sequence[str] = (),
+) -> Comparison:
+    """Compare finished runs: settings that differ, means over the images in order, and paired differences.
+
+    Certified numbers are derived again from the stored results, so radii need not be those of the runs. Files of the
+    runs are data; no code of theirs is executed. Nothing is audited: see :func:`~lit_certattr.jobs.audit`.
+
+    Args:
+        directories: Output directories of ``certify.py run``.
+        names: Names of the runs, one for each directory. Default: the names of the directories.
+        by: The number by which the runs are ordered, e.g. ``pixel/k0_25/one_share_r0_1``. Default: the share of K that
+            is certified important, at the smallest K and the smallest positive radius.
+        baseline: Name or directory of the run from which differences are taken. Default: the first one.
+        radii: Radii of the numbers that depend on a radius.
+        evaluations: Output directories of ``certify.py evaluate`` for networks of these runs.
+        force: Rank runs although their images, error probabilities, K or budgets differ.
+        imports: Packages whose certificates, results, methods and noise laws are read like those of this package.
+
+    Returns:
+        The runs, best first, with their means and differences.
+
+    Raises:
+        InputError: If a directory, a name or a number cannot be used; as
+            :class:`~lit_certattr.comparison.UnlikeRuns` if runs must not be ranked.
+
+    Example:
+        >>> from lit_certattr import jobs
+        >>> found = jobs.compare(["runs/certify/a", "runs/certify/b"])  # doctest: +SKIP
+        >>> [run.name for run in found.runs], found.differences["b"]  # doctest: +SKIP
+    """
+    if not directories:
+        raise InputError("give at least one output directory of certify.py run")
+    check_radii(radii)
+    if not radii:
+        raise InputError("radii must hold at least one radius, e.g. [0.1, 0.25]")
+    named = _named(directories, names)
+    for path in directories if imports else ():
+        import_packages(imports, Path(path))
+    opened = [open_run(path, name) for name, path in named.items()]
+    base = _baseline(opened, baseline)
+    found = [read_evaluation(path) for path in evaluations]
+    owners = _owners(opened, found)
+    reasons = reasons_against(
+        list(named), [one.terms for one in opened], [one.settings.get("images") for one in opened]
+    )
+    reasons += unlike_evaluations(found)
+    differing, shared = split_settings([one.settings for one in opened])
+    if reasons and not force:
+        raise UnlikeRuns(reasons, list(named), differing)
+    every = sorted({*map(float, radii), *_grid(opened)})
+    runs = [_with_evaluation(read_run(one, every), owners.get(one.name)) for one in opened]
+    measure = choose(runs, by, radii)
+    best = ordered(runs, measure)
+    places = [runs.index(run) for run in best]
+    in_order = [Setting(one.name, [one.values[place] for place in places]) for one in differing]
+    return Comparison(best, base, measure, tuple(map(float, radii)), in_order, shared, reasons)
+
+
+def _named(directories: Sequence[str | Path], names: Sequence[str] | None) -> dict[str, str | Path]:
+    """The directories by distinct names."""
+    if names is None:
+        chosen = [Path(path).expanduser().resolve().name for path in directories]
+    elif len(names) != len(directories):
+        raise InputError(f"--names: there are {len(names)} names for {len(directories)} directories")
+    else:
+        chosen = [str(name).strip() for name in names]
+    for name in chosen:
+        if not name or not name.isprintable() or len(name) > 200:
+            raise InputError(f"{name[:80]!r} is no name for a run; give other --names")
+    if double := next((name for name in chosen if chosen.count(name) > 1), None):
+        raise InputError(f"two runs have the name {double!r}; give distinct --names, e.g. --names=a,b")
+    return dict(zip(chosen, directories, strict=True))
+
+
+def _baseline(opened: Sequence[OpenedRun], baseline: str | Path | None) -> str:
+    """Name of the run from which differences are taken."""
+    if baseline is None:
+        return opened[0].name
+    place = Path(baseline).expanduser().resolve()
+    for run in opened:
+        if run.name == str(baseline) or run.directory.path.resolve() == place:
+            return run.name
+    raise InputError(f"--baseline: {baseline} is none of the runs {', '.join(run.name for run in opened)}")
+
+
+def _owners(opened: Sequence[OpenedRun], found: Sequence[EvaluationNumbers]) -> dict[str, EvaluationNumbers]:
+    """The evaluation of each run, by the name of the run."""
+    owners: dict[str, EvaluationNumbers] = {}
+    for one in found:
+        own = [run.name for run in opened if one.belongs_to(run.settings)]
+        if not own:
+            raise InputError(f"{one.path} evaluates the network and method of none of these runs")
+        for name in own:
+            if name in owners:
+                raise InputError(f"{one.path} and {owners[name].path} evaluate the same run {name}; give one of them")
+            owners[name] = one
+    return owners
+
+
+def _with_evaluation(run: RunNumbers, found: EvaluationNumbers | None) -> RunNumbers:
+    return run if found is None else attrs.evolve(run, values={**run.values, **found.values})
+
+
+def _grid(opened: Sequence[OpenedRun]) -> list[float]:
+    """Radii of the curves, the same for all runs."""
+    reach = max((run.reach() for run in opened), default=0.0)
+    if not 0 < reach < math.inf:
+        return []
+    points: list[Any] = np.linspace(0, reach, _POINTS).tolist()
+    return [float(f"{point:.3g}") for point in points]
