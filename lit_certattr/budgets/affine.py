@@ -16,7 +16,7 @@ from lit_certattr.budgets.orbit import INSIDE, OrbitBudget
 from lit_certattr.statistics.rounding import at_least, at_most
 
 _ROUNDING = 1e-12
-_FINEST = 1e-3  # smallest step along an axis of contrast
+_FINEST = 0.005  # smallest step along the axis of contrast, in standard deviations of at most 1
 
 
 def stretched(images: Tensor, log_contrast: Tensor, brightness: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ def contrast_range(law: Law, radius: float) -> tuple[float, float]:
         while True:
             left = (vote if end == 0 else lower_vote(law, Change(sign * end, 0.0), vote)) - 0.5
             step = _longest_step(law, left)
-            if step < _FINEST:
+            if step < _FINEST * min(1.0, law.log_contrast):
                 break
             end += step
         ends.append(sign * end)

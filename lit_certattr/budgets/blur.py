@@ -72,7 +72,7 @@ def spectrum(images: Tensor) -> Tensor:
         The same shape and type.
     """
     rows, columns = _bases(images)
-    return rows @ images @ columns.T
+    return _products(rows, images, columns.T)
 
 
 def after(transformed: Tensor, times: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def after(transformed: Tensor, times: Tensor) -> Tensor:
         Images ``[b, C, H, W]``.
     """
     rows, columns = _bases(transformed)
-    return rows.T @ _damped(transformed, times) @ columns
+    return _products(rows.T, _damped(transformed, times), columns)
 
 
 def each_after(transformed: Tensor, times: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def each_after(transformed: Tensor, times: Tensor) -> Tensor:
     damped = _damped(transformed[None], times)
     rows, columns = _bases(transformed)
     if transformed.device.type != "cpu":
-        return torch.stack([rows.T @ one @ columns for one in damped])
+        return torch.stack([_products(rows.T, one, columns) for one in damped])
     product = np.matmul(rows.T.contiguous().numpy(), damped.numpy())
     return torch.from_numpy(np.matmul(product, columns.numpy(), out=damped.numpy()))
 
@@ -114,6 +114,19 @@ def _bases(images: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines over rows and columns, in the type and on the device of images."""
     rows, columns = (waves(length).basis.to(images) for length in images.shape[-2:])
     return rows, columns
+
+
+def _products(left: Tensor, images: Tensor, right: Tensor) -> Tensor:
+    """Matrix products of each channel in all bits: rounded to those of autocast or TF32, heat is no semigroup."""
+    kind, dtype = images.device.type, torch.promote_types(images.dtype, torch.float32)
+    try:
+        coarse = torch.get_float32_matmul_precision() != "highest"
+    except RuntimeError:  # it was set for one backend
+        coarse = True
+    dtype = torch.float64 if coarse and kind != "mps" else dtype
+    with torch.autocast(kind, enabled=False):
+        found: Tensor = left.to(dtype) @ images.to(dtype) @ right.to(dtype)
+    return found.to(images.dtype)
 
 
 def _damped(transformed: Tensor, times: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from lit_certattr.budgets.votes import Array, VoteBounds
 from lit_certattr.errors import InputError
 from lit_certattr.statistics.rounding import exact
 
-_ROUNDING = 1e-14
+_ROUNDING = 1e-12  # relative: more than a power is off by
 
 
 def cells_of(height: int, width: int, cells: int) -> Tensor:
@@ -60,34 +60,30 @@ class PatchVotes(VoteBounds):
 
     @override
     def lower(self, vote: npt.ArrayLike, radii: npt.ArrayLike) -> Array:
-        filled = (1 - self.keep) ** np.floor(np.asarray(radii, np.float64)) * (1 - _ROUNDING)
-        return np.asarray(np.maximum(filled - (1 - np.asarray(vote, np.float64)), 0.0))
+        given, number = np.asarray(vote, np.float64), np.floor(np.asarray(radii, np.float64))
+        filled = np.exp(number * math.log1p(-self.keep)) * np.where(number > 0, 1 - _ROUNDING, 1.0)
+        return np.asarray(np.minimum(given, np.maximum(filled - (1 - given), 0.0)))
 
     @override
     def reach(self, vote: float, level: float) -> float:
-        """The number of patches as a real number: fewer patches than this leave the vote at the level.
+        """The largest number of patches that leaves a vote at a level, plus one half.
+
+        One half, so that no rounding of a radius can move it to another number of patches.
 
         Args:
             vote: Lower bound of a vote at the image, in [0, 1].
             level: Vote in [0, 1]; at most ``vote``, else the result is not positive.
         """
         filled = level + 1 - vote
-        return math.log(filled) / math.log1p(-self.keep) if filled > 0 else math.inf
-
-    @override
-    def radius(self, votes: npt.ArrayLike) -> Array:
-        """Radii: fewer patches than this leave a vote above one half; 0 for votes that are not.
-
-        A whole number plus one half, so that no rounding of a radius can move it to another number of patches.
-
-        Args:
-            votes: Lower bounds of votes at the image, in [0, 1], any shape.
-        """
-        given = np.asarray(votes, np.float64)
-        number = np.where(given > 0.5, np.floor(np.log(1.5 - np.minimum(given, 1.0)) / math.log1p(-self.keep)), 0.0)
-        while (beyond := (number > 0) & ~(self.lower(given, number) > 0.5)).any():  # the inverse is rounded
-            number = np.where(beyond, number - 1, number)
-        return np.where(given > 0.5, number + 0.5, 0.0)
+        if filled <= 0:
+            return math.inf
+        about = math.log(filled) / math.log1p(-self.keep)
+        if not vote > level:
+            return about
+        number = math.floor(about) + 1
+        while number > 0 and float(self.lower(vote, number)) < level:
+            number -= 1 + (number >> 40)  # all of the digits that the logarithm may lack
+        return number + 0.5
 
 
 @attrs.frozen
@@ -164,14 +160,13 @@ class PatchBudget(Budget):
         hidden = math.floor(math.log(lost) / math.log1p(-self.keep) * (1 - _ROUNDING)) if 0 < lost < 1 else 0
         return min(max(hidden, number), self.cells**2)
 
-    @staticmethod
-    def whole(radius: float) -> int:
-        """Largest number of patches below a radius.
+    def whole(self, radius: float) -> int:
+        """Largest number of patches within a radius.
 
         Args:
             radius: Length up to which something is certified.
         """
-        return max(0, math.ceil(radius) - 1)
+        return math.floor(min(radius, self.cells**2))
 
     @override
     def length(self, image: Tensor, changed: Tensor) -> float:
@@ -239,11 +234,11 @@ class PatchBudget(Budget):
 
         Args:
             image: Image ``[C, H, W]`` in [0, 1].
-            radius: Number of patches that no change reaches.
+            radius: Number of patches that no change exceeds.
             count: Number of changed images.
             generator: Random generator on the CPU; ``None`` for torch's global one.
         """
-        number = min(self.whole(radius), self.cells**2)
+        number = self.whole(radius)
         cell = cells_of(image.shape[1], image.shape[2], self.cells).to(image.device)
         contents = (torch.zeros_like(image), torch.ones_like(image), None, image.flip(1, 2))
         for index in range(count if number else 0):
