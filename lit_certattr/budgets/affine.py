@@ -86,7 +86,7 @@ class AffineBudget(OrbitBudget):
         ]
 
     def brightness_beside(self, radius: float, log_contrast: float) -> float:
-        """Largest amount of brightness, in both directions, beside one change of contrast.
+        """Brightness, in both directions, beside one change of contrast: the edge to a few ten-thousandths.
 
         Args:
             radius: Length of both together.
@@ -95,16 +95,10 @@ class AffineBudget(OrbitBudget):
         Returns:
             The amount that is added before the multiplication; 0 where the contrast alone is as long or longer.
         """
-        low, high = 0.0, radius + abs(log_contrast)
-        for _ in range(40):
-            middle = (low + high) / 2
-            inside = all(self._length(log_contrast, sign * middle) < radius for sign in (-1, 1))
-            low, high = (middle, high) if inside else (low, middle)
-        return low
+        return _edge(self.law, radius, log_contrast)
 
     def _length(self, log_contrast: float, brightness: float, level: float = 0.5) -> float:
-        needed = needed_vote(self.law, Change(log_contrast, brightness), level)
-        return self.law.brightness * float(ndtri(needed)) * (1 + _ROUNDING) if needed < 1 else math.inf
+        return _length_of(self.law, Change(log_contrast, brightness), level)
 
     @override
     def change(self, image: Tensor, amounts: Tensor) -> Tensor:
@@ -166,6 +160,24 @@ class AffineBudget(OrbitBudget):
             edge = self.brightness_beside(radius, log_contrast) * INSIDE
             found += [(log_contrast, -edge), (log_contrast, edge), (log_contrast, 0.0)]
         return torch.tensor(found, dtype=torch.float64)[: max(count, 1)]
+
+
+def _length_of(law: Law, change: Change, level: float = 0.5) -> float:
+    needed = needed_vote(law, change, level)
+    return law.brightness * float(ndtri(needed)) * (1 + _ROUNDING) if needed < 1 else math.inf
+
+
+@lru_cache(maxsize=1024)
+def _edge(law: Law, radius: float, log_contrast: float) -> float:
+    # One direction is enough: with -b for b both laws stay what they are.
+    low, high = 0.0, radius + abs(log_contrast)
+    while high - low > 2e-4 * high:
+        middle = (low + high) / 2
+        inside = _length_of(law, Change(log_contrast, middle)) < radius
+        low, high = (middle, high) if inside else (low, middle)
+        if high < 1e-6 * law.brightness:
+            break
+    return low
 
 
 @lru_cache(maxsize=256)

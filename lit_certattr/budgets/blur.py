@@ -148,15 +148,18 @@ class BlurVotes(VoteBounds):
 
     @override
     def lower(self, vote: npt.ArrayLike, radii: npt.ArrayLike) -> Array:
+        return np.asarray(1 - self.upper(np.maximum(1 - np.asarray(vote, np.float64), 0.0), radii))
+
+    @override
+    def upper(self, vote: npt.ArrayLike, radii: npt.ArrayLike) -> Array:
         growth = np.exp(np.minimum(self.rate * np.square(np.asarray(radii, np.float64)) / 2, 700))
-        other = np.maximum(1 - np.asarray(vote, np.float64), 0.0) * growth * (1 + _ROUNDING)
-        return np.asarray(np.maximum(1 - other, 0.0))
+        return np.asarray(np.minimum(np.asarray(vote, np.float64) * growth * (1 + _ROUNDING), 1.0))
 
     @override
     def reach(self, vote: float, level: float) -> float:
         if level <= 0:
             return math.inf
-        ratio = (1 - level) / (1 - vote) if vote < 1 else math.inf
+        ratio = (1 - level) / (1 - vote) if vote != 1 else math.inf  # NaN for NaN
         length = math.sqrt(2 * abs(math.log(ratio)) / self.rate) if 0 < ratio < math.inf else math.inf
         return length if ratio >= 1 else -length
 

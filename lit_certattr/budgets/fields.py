@@ -16,6 +16,7 @@ from lit_certattr.budgets.votes import GaussianVotes
 from lit_certattr.statistics.rounding import at_least, at_most, exact
 
 _LN2 = math.log(2)
+_MOST_STOPS = 1000.0  # that are written as a factor, so that it is a float
 _LONGEST = 9.0  # exposures in standard deviations beyond which no vote is left
 _ROUNDING = 1e-9  # relative: more than the amounts of a change can be off by, if it is one of the family
 
@@ -117,9 +118,12 @@ class FieldBudget(OrbitBudget):
         found = []
         for group in self.groups:
             amount = radius * group.tau / self.typical
-            factors = f"factors from {at_most(2.0**-amount)} to {at_least(2.0**amount)}"
-            words = f"{group.name} within +-{at_least(amount)} stops ({factors})"
-            words += ", as the root of the sum of squares of its amounts" if group.several else ""
+            words = f"{group.name} within +-{at_least(amount)} stops"
+            if group.several:  # several fields together can have larger factors
+                words += ", as the root of the sum of squares of its amounts"
+            else:
+                factor = 2.0 ** min(amount, _MOST_STOPS)
+                words += f" (factors from {at_most(1 / factor)} to {at_least(factor)})"
             found.append(Axis(group.name, -amount, amount, "stops", words))
         return found
 

@@ -13,6 +13,7 @@ from lit_certattr.budgets.votes import GaussianVotes
 from lit_certattr.statistics.rounding import at_least, at_most
 
 _ROUNDING = 1e-12
+_LARGEST = 700.0  # |ln gamma| that is written, so that gamma is a float
 
 
 def gamma_curved(images: Tensor, log_gamma: Tensor) -> Tensor:
@@ -79,8 +80,9 @@ class GammaBudget(OrbitBudget):
 
     @override
     def axes(self, radius: float, channels: int = 3) -> list[Axis]:
-        low, high = at_most(math.exp(-radius)), at_least(math.exp(radius))
-        return [Axis("gamma", math.exp(-radius), math.exp(radius), "gamma", f"gamma between {low} and {high}")]
+        largest = math.exp(min(radius, _LARGEST))
+        words = f"gamma between {at_most(1 / largest)} and {at_least(largest)}"
+        return [Axis("gamma", 1 / largest, largest, "gamma", words)]
 
     @override
     def change(self, image: Tensor, amounts: Tensor) -> Tensor:
