@@ -54,7 +54,11 @@ def test_what_is_no_change_of_contrast_and_brightness_is_not_covered():
     grey = changed(image, 0.1, 0.05)
     spot = grey.clone()
     spot[0, 3, 4] += 1 / 255
-    others = {"one grey level": spot, "rounded": (grey * 255).round() / 255, "clipped": changed(image, 0.1, 0.3).clamp(0, 1)}
+    others = {
+        "one grey level": spot,
+        "rounded": (grey * 255).round() / 255,
+        "clipped": changed(image, 0.1, 0.3).clamp(0, 1),
+    }
     others |= {"negative": 1 - image, "constant": torch.full_like(image, 0.5), "half": grey.half().float()}
     for name, other in others.items():
         assert BUDGET.length(image, other) == math.inf, name

@@ -46,9 +46,7 @@ def test_both_bounds_are_the_exact_test_and_safe(law, k, b, vote):
     assert needed - 1e-7 <= needed_vote(law, change) < needed + GAP
 
 
-@pytest.mark.parametrize(
-    ("contrast", "b0"), [(1.2, 0.64), (1.4, 0.46), (0.7, 0.42)]
-)
+@pytest.mark.parametrize(("contrast", "b0"), [(1.2, 0.64), (1.4, 0.46), (0.7, 0.42)])
 def test_the_brightness_beside_a_contrast(contrast, b0):
     # s = .2, t = .3, p = .99: the brightness beside a contrast that still leaves a majority.
     law = Law(0.2, 0.3)

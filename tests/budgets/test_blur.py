@@ -149,6 +149,6 @@ def test_words_and_search():
     assert axis.words == "blur of at most 0.1234 pixels"
     image = image_of(1, 8, 8)
     amounts = BUDGET.search(image, 0.5, 5)[:, 0]
-    assert amounts[0] == pytest.approx(0.5)
+    assert amounts[0] == pytest.approx(0.5, rel=1e-5)
     assert float(amounts.max()) < 0.5
     assert len(list(BUDGET.candidates(image, 0.5, 5))) == 5

@@ -121,7 +121,9 @@ def test_each_axis_alone_is_within_the_radius():
 def test_the_search_is_on_the_edge():
     image = torch.rand(3, 6, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for budget in BUDGETS.values():
-        found = [budget.length(image, one) for one in budget.candidates(image, 0.4, 12, torch.Generator().manual_seed(0))]
+        found = [
+            budget.length(image, one) for one in budget.candidates(image, 0.4, 12, torch.Generator().manual_seed(0))
+        ]
         assert len(found) == 12
         assert max(found) <= 0.4 * (1 + 1e-6)
         assert max(found) > 0.39 or budget is BUDGETS["all"]

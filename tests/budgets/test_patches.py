@@ -18,7 +18,7 @@ from lit_certattr.errors import InputError
 def least_vote(low, keep, number, changed):
     """Brute force: a linear programme over all functions of what is seen of ``number`` patches."""
     masks = list(itertools.product((0, 1), repeat=number))
-    views = sorted({mask for mask in masks} | {tuple(2 * k if i < changed else k for i, k in enumerate(m)) for m in masks})
+    views = sorted(set(masks) | {tuple(2 * k if i < changed else k for i, k in enumerate(m)) for m in masks})
     place = {view: index for index, view in enumerate(views)}
     clean, new = np.zeros(len(views)), np.zeros(len(views))
     for mask in masks:
@@ -101,7 +101,9 @@ def test_cells_are_rectangles_that_cover_the_image(height, width, cells):
 
 
 def test_a_grid_larger_than_the_image_is_refused():
-    with pytest.raises(InputError, match="a grid of 6 x 6 patches does not fit an image of 5 x 9 pixels: set cells to at most 5"):
+    with pytest.raises(
+        InputError, match="a grid of 6 x 6 patches does not fit an image of 5 x 9 pixels: set cells to at most 5"
+    ):
         cells_of(5, 9, 6)
 
 
@@ -126,7 +128,7 @@ def test_rounding_to_grey_levels_touches_all_patches():
 def test_words_count_whole_patches_and_no_more_than_there_are():
     budget = PatchBudget(0.25, 3)
     for radius, number in ((0.0, 0), (0.5, 0), (1.0, 1), (2.5, 2), (1.999, 1), (1e9, 9), (math.inf, 9)):
-        (axis,) = budget.axes(radius)
+        axis = budget.axes(radius)[0]
         assert axis.words == f"any new content of up to {number} of the 9 patches"
         assert axis.high == number
 
@@ -134,7 +136,9 @@ def test_words_count_whole_patches_and_no_more_than_there_are():
 def test_candidates_change_as_many_patches_as_the_radius_allows():
     budget, image = PatchBudget(0.25, 3), torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(0))
     for radius, number in ((0.5, 0), (1.0, 1), (2.5, 2), (50.0, 9)):
-        found = [budget.length(image, one) for one in budget.candidates(image, radius, 8, torch.Generator().manual_seed(0))]
+        found = [
+            budget.length(image, one) for one in budget.candidates(image, radius, 8, torch.Generator().manual_seed(0))
+        ]
         assert max(found, default=0.0) == number
 
 
