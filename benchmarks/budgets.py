@@ -58,7 +58,7 @@ def all_laws(cells: int) -> dict[str, Noise]:
         "gamma": GammaNoise(log_gamma=0.4, sigma=0.25),
         "contrast": AffineNoise(log_contrast=0.3, brightness=0.2, sigma=0.25),
         "blur": BlurNoise(rate=1.0, sigma=0.25),
-        "patches": PatchMaskNoise(keep=0.15, cells=cells, sigma=0.1),
+        "patches": PatchMaskNoise(keep=0.25, cells=cells, sigma=0.25),
     }
 
 

@@ -568,6 +568,38 @@ def test_the_photographs_configs(tmp_path, name, num_pixels):
     assert (tmp_path / "run" / "report.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "noise", "words"),
+    [
+        ("brightness", "NuisanceNoise", "brightness within"),
+        ("illumination", "NuisanceNoise", "illumination within"),
+        ("exposure", "ExposureNoise", "exposure within"),
+        ("gamma", "GammaNoise", "gamma between"),
+        ("contrast", "AffineNoise", "contrast between"),
+        ("blur", "BlurNoise", "blur of at most"),
+    ],
+)
+def test_the_configs_of_budgets(tmp_path, name, noise, words):
+    config = ROOT / "configs" / "certify" / f"{name}.yaml"
+    small = ["--certifier.num_samples=24", "--ids=[chelsea]", "--max_panels=0"]
+    main(["run", f"--config={config}", f"--output={tmp_path / 'run'}", *small])
+    rows = pq.read_table(tmp_path / "run" / "results.parquet").to_pylist()
+    assert {(row["noise"], row["num_pixels"]) for row in rows} == {(noise, 14 * 14)}
+    assert words in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_the_stickers_config(tmp_path):
+    checkpoint = _checkpoint(tmp_path / "mnist.ckpt", image_size=28)
+    config = ROOT / "configs" / "certify" / "stickers.yaml"
+    small = ["--certifier.num_samples=300", "--data.init_args.max_images=2", "--max_panels=1"]
+    main(["run", f"--config={config}", f"--checkpoint={checkpoint}", f"--output={tmp_path / 'run'}", *small])
+    results = [load_results(path)["pixel"] for path in (tmp_path / "run" / "maps").glob("*")]
+    assert [type(result.change_budget).__name__ for result in results] == ["PatchBudget"] * 2
+    assert all(set(result.radius.unique().tolist()) <= {0.0, 0.5, 1.5, 2.5} for result in results)
+    assert "of the 49 patches" in (tmp_path / "run" / "report.html").read_text()
+    main(["audit", str(tmp_path / "run")])
+
+
 def test_the_folder_config(tmp_path):
     config = ROOT / "configs" / "certify" / "folder.yaml"
     colour = np.random.default_rng(0).integers(0, 256, (240, 300, 3), dtype=np.uint8)
