@@ -13,24 +13,25 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import CombinedLoader, rank_zero_info
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, distributed, nn
-from torchmetrics import MetricCollection
 
 from lit_certattr.attribution import frozen
 from lit_certattr.callbacks.loggers import MAX_PICTURES, describe_run, log_certificates, log_figures, picture_loggers
 from lit_certattr.callbacks.sampling_progress import sampling_progress
-from lit_certattr.callbacks.selection import KEY, PREFIX, Selection, alpha_after_selection, certified_monitors
+from lit_certattr.callbacks.selection import KEY, Selection, alpha_after_selection, certified_monitors
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.noisy_accuracy import warning
 from lit_certattr.certification import Certifier
 from lit_certattr.data import NO_LABEL
 from lit_certattr.errors import InputError
-from lit_certattr.metrics import NoisyAccuracy, metrics_for
+from lit_certattr.metrics import NoisyAccuracy
+from lit_certattr.metrics.naming import PREFIX, named_metrics
 from lit_certattr.models import without_denoiser
 from lit_certattr.modules import Targets
 from lit_certattr.modules.certification import given_targets
 from lit_certattr.preflight import FEW_IMAGES, check_network, denoiser_warning, logits_of
 from lit_certattr.records.table import rows
 from lit_certattr.reports import image_panel
+from lit_certattr.reports.certification_settings import certification_settings
 from lit_certattr.settings import instance, real_number, several, whole_number
 from lit_certattr.smoothing import content_id
 from lit_certattr.statistics.rounding import total
@@ -133,7 +134,7 @@ class CertificationCallback(Callback):
         self.radii = tuple(real_number("a radius", radius) for radius in several("radii", radii, "[0.1]"))
         self.targets: Targets = targets
         self.num_panels = num_panels
-        self._metrics()  # checks the radii
+        named_metrics(certifier.certificates, self.radii)  # checks the radii
         self._chosen: list[_Chosen] | None = None
         self._rows: list[dict[str, Any]] = []
         self._looks = 0
@@ -286,7 +287,7 @@ class CertificationCallback(Callback):
         accuracy = NoisyAccuracy().to(pl_module.device)
         accuracy.update(any_results)
         self._log(pl_module, {f"{PREFIX}noisy_accuracy": accuracy.compute()})
-        for name, metrics in self._metrics().items():
+        for name, metrics in named_metrics(self.certifier.certificates, self.radii).items():
             metrics.to(pl_module.device)  # NCCL adds tensors on the device only
             metrics.update([results[name] for results in certified])
             self._log(pl_module, metrics.compute())
@@ -297,35 +298,12 @@ class CertificationCallback(Callback):
             # The metrics have added the processes already: all hold the same value, and so does their maximum.
             pl_module.log(key, value, on_step=False, on_epoch=True, sync_dist=True, reduce_fx="max")
 
-    def _metrics(self) -> dict[str, MetricCollection]:
-        """New metrics of each certificate that offers metrics."""
-        collections = {
-            name: metrics_for(certificate, self.radii) for name, certificate in self.certifier.certificates.items()
-        }
-        return {
-            name: metrics.clone(
-                prefix="certified/" if name == self.certifier.certificates[name].name else f"certified/{name}_"
-            )
-            for name, metrics in collections.items()
-            if metrics is not None
-        }
-
     def _log_table(self, trainer: Trainer) -> None:
         if self._rows:
             log_certificates(_loggers(trainer), "certified/results", self._rows, trainer.global_step)
 
     def _settings(self) -> dict[str, Any]:
-        certificates = {
-            name: {"type": type(certificate).__name__, "alpha": certificate.alpha}
-            | {
-                key: value
-                for key in ("top_k", "tau", "bound")
-                if (value := getattr(certificate, key, None)) is not None
-            }
-            for name, certificate in self.certifier.certificates.items()
-        }
-        return self.certifier.settings() | {
-            "certificates": certificates,
+        return certification_settings(self.certifier) | {
             "selection": "what is certified of the best of E networks, selected by a certified metric, holds "
             "at E times alpha (alpha_after_selection); certify it again with another seed and other images",
             "num_images": self.num_images,

@@ -18,13 +18,12 @@ from typing import Any, NamedTuple, Self
 from lightning import Callback
 
 from lit_certattr.callbacks.metric_gate import MetricGate
+from lit_certattr.metrics.naming import PREFIX
 from lit_certattr.models.checkpoint_file import read_checkpoint
 from lit_certattr.statistics.rounding import total
 
 KEY = "certified_selection"
 """Key of the records in a checkpoint."""
-PREFIX = "certified/"
-"""Prefix of the names of metrics that depend on certificates."""
 
 
 class Selection(NamedTuple):

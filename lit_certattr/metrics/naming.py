@@ -1,7 +1,7 @@
 """Metric names, and the metrics of a certificate under these names."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from torchmetrics import Metric, MetricCollection
@@ -21,6 +21,9 @@ from lit_certattr.metrics.cosine import CertifiedCosine
 from lit_certattr.metrics.number import CertifiedNumber
 from lit_certattr.metrics.overlap import CertifiedOverlap
 from lit_certattr.metrics.pixel import CertifiedFraction, CertifiedOneShare, MeanCertifiedRadius
+
+PREFIX = "certified/"
+"""What the names of all certified metrics begin with."""
 
 
 def metric_name(name: str, radius: float | None = None, top_k: float | None = None) -> str:
@@ -44,6 +47,43 @@ def metric_name(name: str, radius: float | None = None, top_k: float | None = No
         short = f"{radius:.2f}"
         name += "_r" + (short if float(short) == radius else f"{Decimal(str(radius)):f}")
     return name.replace(".", "_")
+
+
+def prefix_of(name: str, kind: str) -> str:
+    """What the names of a certificate's metrics begin with, in training and in runs of certification alike.
+
+    Args:
+        name: Name of the certificate.
+        kind: Its name if the user gives none, which is the kind of its results.
+
+    Example:
+        >>> prefix_of("pixel", "pixel"), prefix_of("coarse", "pixel")
+        ('certified/', 'certified/coarse_')
+    """
+    return PREFIX if name == kind else f"{PREFIX}{name}_"
+
+
+def named_metrics(certificates: Mapping[str, Certificate], radii: Sequence[float]) -> dict[str, MetricCollection]:
+    """New metrics of each certificate that names some, under the names that loggers get.
+
+    Args:
+        certificates: The certificates by name.
+        radii: Budgets in pixel units.
+
+    Raises:
+        InputError: If a radius is NaN, infinite, negative or given twice.
+
+    Example:
+        >>> from lit_certattr.certificates import CosineCertificate
+        >>> [list(metrics) for metrics in named_metrics({"angle": CosineCertificate()}, [0.1]).values()]
+        [['certified/angle_cosine_r0_10']]
+    """
+    collections = {name: metrics_for(certificate, radii) for name, certificate in certificates.items()}
+    return {
+        name: metrics.clone(prefix=prefix_of(name, certificates[name].name))
+        for name, metrics in collections.items()
+        if metrics is not None
+    }
 
 
 def certified_metrics(radii: Sequence[float], top_k: Sequence[float]) -> MetricCollection:

@@ -13,6 +13,7 @@ from lit_certattr.certificates.columns import AT_RADII, AVERAGED, column_at, com
 from lit_certattr.certificates.guarded import own_columns, presentation_of
 from lit_certattr.certification import NOISY_MAJORITY
 from lit_certattr.errors import InputError
+from lit_certattr.metrics.naming import PREFIX, metric_name, prefix_of
 
 RADII = (0.05, 0.1, 0.2, 0.3, 0.5)
 """Radii of the table's columns, in pixel l2 units."""
@@ -109,28 +110,31 @@ def rows(
 
 
 def means(table: pa.Table) -> dict[str, float]:
-    """Means over the images of a table: ``certified/<certificate>/<level>/<column>``, ``certified/noisy_accuracy``.
+    """Means over the images of what has no radius, under the names of the metrics that training logs.
 
-    A level is named by its size in pixels, since names of metrics must not contain a dot; the names of a certificate
-    without levels contain no level.
+    For example ``certified/mean_radius_k25``, ``certified/half_radius_k20``, ``certified/noisy_accuracy``, and
+    ``certified/coarse_mean_radius_k25`` for a certificate that the user has called "coarse"
+    (:mod:`lit_certattr.metrics.naming`).
 
     Args:
         table: Table of a run, see :func:`schema`.
     """
-    at_radius = re.compile(rf"({'|'.join(AT_RADII)})_r\d[\dem_]*")
     known = common_columns(())
-    own = [field.name for field in table.schema if pa.types.is_floating(field.type) and field.name not in known]
-    wanted = [name for name in table.column_names if name in AVERAGED or at_radius.fullmatch(name) or name in own]
+    at_radius = re.compile(rf"({'|'.join(AT_RADII)})_r\d[\dem_]*")
+    own = [
+        field.name
+        for field in table.schema
+        if pa.types.is_floating(field.type) and field.name not in known and not at_radius.fullmatch(field.name)
+    ]
     collected: dict[str, list[float]] = {}
     for row in table.to_pylist():
-        level = "" if row["size"] is None else f"k{row['size']}/"
-        for name in wanted:
-            if row[name] is not None:
-                metric = name.replace("lp_", f"{row['radius_norm']}_")
-                collected.setdefault(f"certified/{row['certificate']}/{level}{metric}", []).append(row[name])
+        for column in (*(name for name in AVERAGED if name in row), *own):
+            if row[column] is not None:
+                name = metric_name(column.replace("lp_", f"{row['radius_norm']}_"), top_k=row["top_k"])
+                collected.setdefault(f"{prefix_of(row['certificate'], row['kind'])}{name}", []).append(row[column])
     accuracies = [accuracy for accuracy in noisy_accuracies(table) if accuracy is not None]
     if accuracies:
-        collected["certified/noisy_accuracy"] = accuracies
+        collected[f"{PREFIX}noisy_accuracy"] = accuracies
     return {name: sum(values) / len(values) for name, values in collected.items()}
 
 

@@ -7,27 +7,41 @@ import yaml
 from lightning.pytorch.loggers import Logger, WandbLogger
 from PIL import Image
 
+from lit_certattr.certification import Certifier
+from lit_certattr.metrics.naming import named_metrics
 from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.records.table import means
+from lit_certattr.reports.certification_settings import certification_settings
 
 MAX_PICTURES = 16
 """Largest number of pictures that are logged per run; more would only fill the disk."""
 
 
-def log_run(logger: Logger, directory: RunDirectory, ids: Sequence[str], config: str | None = None) -> None:
-    """Log the configuration, the means over the images, at most 16 panels, and the table of certificates.
+def log_run(
+    logger: Logger,
+    directory: RunDirectory,
+    ids: Sequence[str],
+    certifier: Certifier,
+    radii: Sequence[float],
+    config: str | None = None,
+) -> None:
+    """Log the configuration, the metrics over the images, at most 16 panels, and the table of certificates.
 
-    Every logger receives the configuration and the means; Weights & Biases also receives the panels and the table.
+    Every logger receives the configuration and the metrics, under the names that the callback uses in training, so that
+    runs of training and of certification stand in one table. Weights & Biases also receives the panels and the table.
 
     Args:
         logger: The logger.
         directory: A finished run.
         ids: Ids of its images, in the order of the table; the panels of the first images are logged.
+        certifier: The certifier of the run.
+        radii: Radii at which metrics are logged.
         config: Resolved configuration as YAML.
     """
     table = pq.read_table(directory.table)
-    logger.log_hyperparams(yaml.safe_load(config) if config else dict(directory.provenance()["settings"]))
-    logger.log_metrics(means(table), step=0)
+    settings = yaml.safe_load(config) if config else dict(directory.provenance()["settings"])
+    logger.log_hyperparams(settings | {"certification": certification_settings(certifier)})
+    logger.log_metrics(means(table) | _metrics(directory, ids, certifier, radii), step=0)
     if isinstance(logger, WandbLogger):
         chosen = [name for name in ids[:MAX_PICTURES] if (directory.figures / f"{name}.png").exists()]
         if chosen:
@@ -39,3 +53,14 @@ def log_run(logger: Logger, directory: RunDirectory, ids: Sequence[str], config:
     logger.finalize("success")
     if isinstance(logger, WandbLogger):
         logger.experiment.finish()  # everything is on the disk when the command returns
+
+
+def _metrics(
+    directory: RunDirectory, ids: Sequence[str], certifier: Certifier, radii: Sequence[float]
+) -> dict[str, float]:
+    """The metrics of all certificates; results are read one by one."""
+    collections = named_metrics(certifier.certificates, radii) if radii else {}
+    for record in directory.records(ids):
+        for name, metrics in collections.items():
+            metrics.update([record.results[name]])
+    return {name: float(value) for metrics in collections.values() for name, value in metrics.compute().items()}

@@ -356,7 +356,7 @@ def test_too_few_samples_are_refused_before_training(tmp_path):
             steps.append(1)
 
     run = trainer(tmp_path, CertificationCallback(certifier(5), 2), Steps())
-    with pytest.raises(InputError, match=r"num_samples=5 cannot certify .* at least \d+") as caught:
+    with pytest.raises(InputError, match=r"num_samples=5 certifies nothing.* at least \d+") as caught:
         run.fit(module(), loader(), loader())
     assert not steps
     assert "\n" not in str(caught.value)

@@ -16,7 +16,7 @@ import torch
 from scipy.special import ndtri
 from torch import nn
 
-from lit_certattr import CertificationCallback, Certifier
+from lit_certattr import Certifier
 from lit_certattr.attacks import AttackConfig, PixelVotes
 from lit_certattr.attribution import Gradient
 from lit_certattr.audit.audit import audit_run
@@ -52,6 +52,7 @@ from lit_certattr.metrics.functional import (
     certified_overlap,
     mean_certified_radius,
 )
+from lit_certattr.metrics.naming import named_metrics
 from lit_certattr.records import RunDirectory
 from lit_certattr.records.provenance import provenance, run_settings
 from lit_certattr.records.table import means
@@ -341,7 +342,7 @@ def test_it_has_rows_and_columns_of_its_own(run):
     rows = [row for row in table.to_pylist() if row["certificate"] == "peak"]
     assert [row["peak_radius"] for row in rows] == [entry["peak"].radius for entry in results]
     assert [(row["kind"], row["peak_row"], row["overlap"]) for row in rows] == [("peak", 3, None)] * 2
-    assert means(table)["certified/peak/peak_radius"] == pytest.approx(np.mean([row["peak_radius"] for row in rows]))
+    assert means(table)["certified/peak_radius"] == pytest.approx(np.mean([row["peak_radius"] for row in rows]))
     assert [row["peak_radius"] for row in table.to_pylist() if row["certificate"] == "pixel"] == [None, None]
 
 
@@ -373,7 +374,7 @@ def test_it_is_measured(run):
         "peak_kept_r0_10": 1.0,
         "peak_kept_r0_90": 0.0,
     }
-    named = CertificationCallback(certifier(certificates={"top": PeakCertificate()}), radii=[0.1])._metrics()
+    named = named_metrics({"top": PeakCertificate()}, [0.1])
     assert list(named["top"].keys()) == ["certified/top_peak_kept_r0_10"]
 
 

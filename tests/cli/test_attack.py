@@ -258,7 +258,7 @@ def test_a_run_that_fails_its_audit_is_not_attacked(plain, capsys):
         (("--budgets=many",), "budgets"),
         (("--seed=0",), "the run's own"),
         (("--num_samples=0",), "--num_samples must be at least 1"),
-        (("--num_samples=3",), "num_samples=3 cannot certify"),
+        (("--num_samples=3",), "num_samples=3 certifies nothing"),
         (("--error=0",), "--error must lie"),
         (("--draws=0",), "draws and judge_draws must be at least 1"),
         (("--search.steps=-1",), "steps must be at least 0"),

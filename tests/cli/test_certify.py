@@ -687,9 +687,14 @@ def test_a_csv_logger_receives_the_means(arguments, tmp_path):
     logged = dict(zip(header, values, strict=True))
     rows = pq.read_table(tmp_path / "run" / "results.parquet").to_pylist()
     expected = np.mean([row["one_share"] for row in rows if row["kind"] == "pixel" and row["size"] == 32])
-    assert float(logged["certified/pixel/k32/one_share"]) == pytest.approx(expected)
+    assert float(logged["certified/one_share_k50"]) == pytest.approx(expected)
+    at_radius = np.mean([row["one_share_r0_1"] for row in rows if row["kind"] == "pixel" and row["size"] == 32])
+    assert float(logged["certified/one_share_k50_r0_10"]) == pytest.approx(at_radius)  # the name that training uses
+    assert 0 <= float(logged["certified/null_k50_r0_10"]) <= float(logged["certified/fraction_k50_r0_10"])
     (file,) = (tmp_path / "logs").rglob("hparams.yaml")
-    assert yaml.safe_load(file.read_text())["certifier"]["num_samples"] == 200
+    settings = yaml.safe_load(file.read_text())
+    assert settings["certifier"]["num_samples"] == settings["certification"]["num_samples"] == 200
+    assert settings["certification"]["sigma"] == 0.3
 
 
 def test_wandb_offline_receives_config_means_panels_and_table(arguments, tmp_path):
@@ -705,7 +710,7 @@ def test_wandb_offline_receives_config_means_panels_and_table(arguments, tmp_pat
     assert [row[0] for row in content["data"]] == rows["id"].to_pylist()
     log = next(run.glob("*.wandb")).read_bytes()
     assert b"num_samples" in log
-    assert b"certified/topk_overlap/k32/overlap" in log
+    assert b"certified/overlap_k50_r0_10" in log
 
 
 def test_images_may_stop_early(arguments, tmp_path, capsys):

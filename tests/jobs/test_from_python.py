@@ -141,7 +141,7 @@ def test_an_evaluation_gives_its_means(tmp_path, capsys):
     [
         ({"num_samples": 0}, "num_samples must be at least 1"),
         ({"num_samples": 1.5}, "num_samples must be a whole number"),
-        ({"num_samples": 3}, "num_samples=3 cannot certify"),
+        ({"num_samples": 3}, "num_samples=3 certifies nothing"),
         ({"max_images": 0}, "max_images must be at least 1"),
         ({"ids": ["nobody"]}, "no image 'nobody'"),
         ({"seed": "a"}, "seed must be a whole number"),
