@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lit_certattr.audit.finding import Finding
 from lit_certattr.files.untrusted import kind_of
-from lit_certattr.records.run_directory import RunDirectory
+from lit_certattr.records.run_directory import EDGE, RunDirectory
 
 SUFFIX = ".safetensors"
 MAX_FILES = 1_000_000
@@ -77,6 +77,8 @@ def check_files(directory: RunDirectory, ids: Sequence[str], panels: Collection[
     shown = {"sandwich.pdf", "sandwich.png"} | {f"{name}{end}.png" for name in ids for end in ("", "-perturbed")}
     for folder, names in ((attack.images, tensors), (attack.figures, shown)):
         allowed |= {f"{folder.relative_to(directory.path).as_posix()}/{name}" for name in names}
+    edges = (path.name for path in directory.figures.glob(f"*{EDGE}*.png"))
+    allowed |= {f"{directory.figures.name}/{name}" for name in edges if name.split(EDGE)[0] in panels}
     folders = {path.parent.as_posix() for path in map(Path, allowed)} - {"."} | {directory.attack.name}
 
     attack_folders = {

@@ -17,6 +17,7 @@ from lit_certattr.audit.finding import Finding
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import read_whole
 from lit_certattr.records.run_directory import RunDirectory
+from lit_certattr.reports.edges import strays
 from lit_certattr.reports.html import draw_figures, fill_page
 
 _MAX_PICTURE = 2**26
@@ -63,6 +64,8 @@ def _compare(
     findings = list(_picture_faults(stored, drawn, same))
     if findings:  # a line may fall on either side of a pixel: a picture that was altered differs from each drawing
         findings = list(_picture_faults(stored, draw_figures(directory, ids, max_panels), same))
+    left = strays((path.name for path in directory.figures.iterdir()), drawn)
+    findings += [Finding(f"figures/{name}", "belongs to no image of the run") for name in left]
     notes = (
         []
         if same

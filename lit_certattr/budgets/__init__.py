@@ -3,7 +3,7 @@
 from lit_certattr.budgets.affine import AffineBudget
 from lit_certattr.budgets.affine_votes import AffineVotes
 from lit_certattr.budgets.blur import BlurBudget, BlurVotes
-from lit_certattr.budgets.budget import Axis, Budget
+from lit_certattr.budgets.budget import Axis, Budget, Edge
 from lit_certattr.budgets.ellipsoid import EllipsoidBudget
 from lit_certattr.budgets.fields import FieldBudget
 from lit_certattr.budgets.gamma import GammaBudget
@@ -19,6 +19,7 @@ __all__ = [
     "BlurBudget",
     "BlurVotes",
     "Budget",
+    "Edge",
     "EllipsoidBudget",
     "FieldBudget",
     "GammaBudget",

@@ -1,6 +1,7 @@
 """Contrast and brightness together."""
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import attrs
@@ -150,6 +151,18 @@ class AffineBudget(OrbitBudget):
         level = needed_vote_before_rest(self.law.log_contrast / math.log(2), 0.0, rest)
         log_contrast, brightness = amounts.tolist()
         return self._length(log_contrast, brightness, level) if level < 1 else math.inf
+
+    @override
+    def extremes(self, image: Tensor, radius: float) -> list[tuple[str, Sequence[float]]]:
+        low, high = (end * INSIDE for end in contrast_range(self.law, radius))
+        bright = radius * INSIDE
+        light = f"{at_least(bright, 3)} ({at_least(255 * bright, 3)} of 255)"
+        return [
+            (f"brightness -{light}", [0.0, -bright]),
+            (f"brightness +{light}", [0.0, bright]),
+            (f"contrast {at_most(math.exp(low), 3)} times, the lowest", [low, 0.0]),
+            (f"contrast {at_least(math.exp(high), 3)} times, the highest", [high, 0.0]),
+        ]
 
     @override
     def search(self, image: Tensor, radius: float, count: int, generator: torch.Generator | None = None) -> Tensor:

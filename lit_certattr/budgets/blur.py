@@ -11,6 +11,7 @@ e^{\text{rate}\, a} (1 - h(x))`. ∎ It is attained by f = 1 where T < a.
 """
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -275,6 +276,10 @@ class BlurBudget(OrbitBudget):
             left = float(ndtr(-rest * (1 + _ROUNDING))) * (1 - _ROUNDING)
             lengths.append(math.sqrt(blur**2 - 2 * math.log(2 * left) / self.rate) if left > 0 else math.inf)
         return min(lengths) * (1 + _ROUNDING)
+
+    @override
+    def extremes(self, image: Tensor, radius: float) -> list[tuple[str, Sequence[float]]]:
+        return [(f"blur of {at_least(radius * INSIDE, 3)} pixels", [radius * INSIDE])]
 
     @override
     def search(self, image: Tensor, radius: float, count: int, generator: torch.Generator | None = None) -> Tensor:

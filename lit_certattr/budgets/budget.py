@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lit_certattr.budgets.votes import VoteBounds
 from lit_certattr.errors import InputError
+from lit_certattr.statistics.rounding import at_least
 
 
 class Axis(NamedTuple):
@@ -27,6 +28,18 @@ class Axis(NamedTuple):
     high: float
     unit: str
     words: str
+
+
+class Edge(NamedTuple):
+    """A changed image at the edge of a budget: changes of its kind are allowed up to this one.
+
+    Attributes:
+        words: What was changed, and by how much, e.g. ``"gamma 1.25"``; numbers are rounded to the safe side.
+        image: The changed image ``[C, H, W]``, float64 on the CPU; its values may leave [0, 1].
+    """
+
+    words: str
+    image: Tensor
 
 
 class Budget(ABC):
@@ -128,6 +141,23 @@ class Budget(ABC):
             generator: Random generator on the CPU; ``None`` for torch's global one.
         """
         return iter(())
+
+    def below(self, radius: float) -> str:
+        """Which lengths are below a radius, to follow the words "a change with".
+
+        Args:
+            radius: Length up to which something is certified.
+        """
+        return f"{self.a_measure} below {at_least(radius)}"
+
+    def edges(self, image: Tensor, radius: float) -> list[Edge]:
+        """The image as different as each kind of change alone can make it; none where nobody would see a difference.
+
+        Args:
+            image: Image ``[C, H, W]`` in [0, 1].
+            radius: Length up to which something is certified; the lengths of the changes are just below it.
+        """
+        return []
 
     def in_words(self, radius: float, channels: int = 3) -> str:
         """What a radius allows, one kind of change after the other.

@@ -5,11 +5,12 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lit_certattr.budgets.budget import Axis, Budget, check_pair
+from lit_certattr.budgets.budget import Axis, Budget, Edge, check_pair
 from lit_certattr.budgets.modes import Group, Modes, stack
 from lit_certattr.budgets.votes import GaussianVotes
 from lit_certattr.statistics.rounding import at_least, exact
 
+_INSIDE = 1 - 1e-9  # share of a radius: a certificate is about lengths below it
 _ROUNDING = 1e-12  # relative: more than the sums of a million float64 values are off by
 
 
@@ -72,6 +73,18 @@ class EllipsoidBudget(Budget):
             words = f"{group.name} within +-{at_least(amount)} ({grey} of 255 grey levels)"
             words += ", as the root of the sum of squares of its amounts" if group.several else ""
             found.append(Axis(group.name, -amount, amount, "pixel units", words))
+        return found
+
+    @override
+    def edges(self, image: Tensor, radius: float) -> list[Edge]:
+        """Less and more of each nuisance; of a group of several modes, of its first one."""
+        clean, found = image.detach().cpu().double(), []
+        for group in self.groups:
+            field, amount = group.fields(tuple(image.shape))[:1], radius * _INSIDE * group.tau / self.scale
+            example = ", an example" if group.several else ""
+            for sign, said in (("-", -amount), ("+", amount)):
+                words = f"{group.name} {sign}{at_least(amount, 3)} ({at_least(255 * amount, 3)} of 255){example}"
+                found += [Edge(words, clean + said * one) for one in field]
         return found
 
     def modes(self, image: Tensor) -> Modes:

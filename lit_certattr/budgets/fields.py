@@ -1,6 +1,7 @@
 """Multiplication by fields: exposure, white balance, light that falls off, bias fields."""
 
 import math
+from collections.abc import Sequence
 
 import attrs
 import torch
@@ -179,6 +180,21 @@ class FieldBudget(OrbitBudget):
             lambda stops: rest(stops) ** 2 + (stops / self.typical) ** 2, bounds=(-longest, longest), method="bounded"
         )
         return length_for_majorities(self.typical, float(best.x), rest(float(best.x)))
+
+    @override
+    def extremes(self, image: Tensor, radius: float) -> list[tuple[str, Sequence[float]]]:
+        found: list[tuple[str, Sequence[float]]] = []
+        names = self.modes(image).names
+        for group in self.groups:
+            if group.name not in names:  # an image of one pixel has no smooth fields
+                continue
+            amount = radius * INSIDE * group.tau / self.typical
+            example = ", an example" if group.several else ""
+            for sign, said in (("-", -amount), ("+", amount)):
+                amounts = [0.0] * len(names)
+                amounts[names.index(group.name)] = said
+                found.append((f"{group.name} {sign}{at_least(amount, 3)} stops{example}", amounts))
+        return found
 
     @override
     def search(self, image: Tensor, radius: float, count: int, generator: torch.Generator | None = None) -> Tensor:

@@ -1,6 +1,7 @@
 """Gamma curves: another display, another film, another tone curve of a camera."""
 
 import math
+from collections.abc import Sequence
 
 import attrs
 import torch
@@ -109,6 +110,12 @@ class GammaBudget(OrbitBudget):
     @override
     def length_of(self, image: Tensor, amounts: Tensor) -> float:
         return abs(float(amounts[0])) * (1 + _ROUNDING)
+
+    @override
+    def extremes(self, image: Tensor, radius: float) -> list[tuple[str, Sequence[float]]]:
+        amount = radius * INSIDE
+        low, high = at_most(math.exp(-amount), 3), at_least(math.exp(amount), 3)
+        return [(f"gamma {high}, the darkest", [amount]), (f"gamma {low}, the brightest", [-amount])]
 
     @override
     def search(self, image: Tensor, radius: float, count: int, generator: torch.Generator | None = None) -> Tensor:

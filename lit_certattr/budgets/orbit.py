@@ -2,13 +2,13 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lit_certattr.budgets.budget import Budget, check_pair
+from lit_certattr.budgets.budget import Budget, Edge, check_pair
 
 TOLERANCE = 2.0**-20
 """How far the values of a changed image may be from those of an exact change: a few roundings of float32."""
@@ -73,6 +73,23 @@ class OrbitBudget(Budget):
         Returns:
             float64 ``[count, m]``.
         """
+
+    @abstractmethod
+    def extremes(self, image: Tensor, radius: float) -> list[tuple[str, Sequence[float]]]:
+        """The longest changes of each kind alone: what to call them, and their amounts.
+
+        Args:
+            image: Image ``[C, H, W]``.
+            radius: Length that no change exceeds.
+        """
+
+    @override
+    def edges(self, image: Tensor, radius: float) -> list[Edge]:
+        clean = image.detach().cpu().double()
+        return [
+            Edge(words, self.change(clean, torch.tensor(amounts, dtype=torch.float64)))
+            for words, amounts in self.extremes(clean, radius)
+        ]
 
     @override
     def candidates(

@@ -19,7 +19,7 @@ from scipy.special import ndtr
 from torch import Tensor
 from typing_extensions import override
 
-from lit_certattr.budgets.budget import Axis, Budget, check_pair
+from lit_certattr.budgets.budget import Axis, Budget, Edge, check_pair
 from lit_certattr.budgets.orbit import TOLERANCE
 from lit_certattr.budgets.votes import Array, VoteBounds
 from lit_certattr.errors import InputError
@@ -137,6 +137,10 @@ class PatchBudget(Budget):
         )
 
     @override
+    def below(self, radius: float) -> str:
+        return f"at most {self.whole(radius)} changed patches"
+
+    @override
     def axes(self, radius: float, channels: int = 3) -> list[Axis]:
         number = self.whole(radius)
         hidden = self.hidden(number)
@@ -225,6 +229,22 @@ class PatchBudget(Budget):
         needed = float(ndtr(rest * (1 + 1e-9))) if rest else 0.5
         against = (1 - self.keep) ** seen * (1 - needed / (1 - self.keep) ** alike) * (1 - _ROUNDING) - _ROUNDING
         return float(math.ceil(math.log(0.5 + against) / math.log1p(-self.keep))) if against > 0 else math.inf
+
+    @override
+    def edges(self, image: Tensor, radius: float) -> list[Edge]:
+        """Two examples: random patches of noise, and others with the colours inverted."""
+        number = min(self.whole(radius), self.cells**2)
+        if not number:
+            return []
+        clean, found = image.detach().cpu().double(), []
+        cell = cells_of(clean.shape[1], clean.shape[2], self.cells)
+        generator = torch.Generator().manual_seed(0)  # the same in each report of a run
+        noise = torch.rand(clean.shape, generator=generator, dtype=torch.float64)
+        for content in (noise, 1 - clean):
+            chosen = torch.randperm(self.cells**2, generator=generator)[:number]
+            words = f"{number} of {self.cells**2} patches repainted, an example"
+            found.append(Edge(words, torch.where(torch.isin(cell, chosen), content, clean)))
+        return found
 
     @override
     def candidates(

@@ -27,6 +27,9 @@ from lit_certattr.records.job_directory import PicturedDirectory
 from lit_certattr.records.table import RADII, rows, schema
 from lit_certattr.records.tensor_files import HEADER, SUFFIX, own_ids
 
+EDGE = "+edge-"
+"""Between an id and the number of a picture in names of files; no id contains it."""
+
 
 class Record(NamedTuple):
     """What a run directory contains about one image.
@@ -92,6 +95,7 @@ class RunDirectory(PicturedDirectory):
     def own_files(self) -> list[Path]:
         ids = own_ids((self.maps, self.images))
         figures = {"summary.pdf", "summary.png"} | {f"{image_id}.png" for image_id in ids}
+        figures |= {path.name for path in self.figures.glob(f"*{EDGE}*.png") if path.name.split(EDGE)[0] in ids}
         tensors = [folder / f"{image_id}{SUFFIX}" for folder in (self.maps, self.images) for image_id in ids]
         return [*tensors, *(self.figures / name for name in figures)]
 

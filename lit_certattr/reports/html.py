@@ -18,6 +18,7 @@ from lit_certattr.certificates.presentation import Tile, percent, suffixes
 from lit_certattr.certification import NOISY_MAJORITY
 from lit_certattr.records.run_directory import Record, RunDirectory
 from lit_certattr.records.table import noisy_accuracies, num_moved
+from lit_certattr.reports.edges import Reach, edges_of, strays
 from lit_certattr.reports.figures import dataset_figure, image_panel
 from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
 from lit_certattr.smoothing import DiscreteGaussianNoise, alpha_slack
@@ -50,6 +51,8 @@ def write_report(directory: RunDirectory, ids: Sequence[str], max_panels: int = 
     figures = draw_figures(directory, ids, max_panels)
     for image_id in ids[max(0, max_panels) :]:  # of an earlier page with more panels
         (directory.figures / f"{image_id}.png").unlink(missing_ok=True)
+    for name in strays((path.name for path in directory.figures.iterdir()), figures):  # likewise
+        (directory.figures / name).unlink()
     for name, data in figures.items():
         directory.write_figure(name, data)
     table, provenance = pq.read_table(directory.table), directory.provenance()
@@ -58,6 +61,8 @@ def write_report(directory: RunDirectory, ids: Sequence[str], max_panels: int = 
 
 def draw_figures(directory: RunDirectory, ids: Sequence[str], max_panels: int = 16) -> dict[str, bytes]:
     """Draw the files in ``figures/``: a panel for each of the first images, and a summary of all images.
+
+    Where radii are no lengths of a norm, these images are also shown at the edge of their budget.
 
     Args:
         directory: A run whose images are already written.
@@ -73,6 +78,7 @@ def draw_figures(directory: RunDirectory, ids: Sequence[str], max_panels: int = 
     figures = {}
     for record in directory.records(ids[: max(0, max_panels)]):
         figures[f"{record.id}.png"] = render(image_panel(record.image, record.results, None, record.clean_map))
+        figures |= {picture.name: picture.png for picture in edges_of(record).pictures}
     summary = dataset_figure(record.results for record in directory.records(ids))
     return figures | {f"summary.{kind}": render(summary, kind) for kind in ("pdf", "png")}
 
@@ -102,7 +108,7 @@ def fill_page(
     return template("report.html.j2").render(
         content
         | {
-            "panels": [_panel(record, pictures[f"{record.id}.png"]) for record in directory.records(shown)],
+            "panels": [_panel(record, pictures) for record in directory.records(shown)],
             "summary_png": pictures["summary.png"],
             "summary_alt": "Certified shares and overlap against the radius, means over the images: "
             + "; ".join(f"{tile['label']} {tile['value']}" for tile in content["tiles"]),
@@ -117,7 +123,10 @@ def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_
     budget = [{"name": name, "alpha": exact(result.alpha)} for name, result in results.items()]
     alpha = total(result.alpha for result in results.values())
     joint = confidence(alpha, num_images)
-    radius = any_result.scale
+    reach = edges_of(first).reach
+    radius = any_result.scale if reach is None else reach.radius
+    if reach is None and any_result.change_budget.definition:
+        radius *= 1.5  # so that one patch fits
     levels = radius / math.sqrt(first.image.numel()) * 255
     return {
         "num_images": num_images,
@@ -131,7 +140,7 @@ def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_
         "other_norms": [
             {"name": name, "norm": result.radius_norm} for name, result in results.items() if result.radius_norm != "l2"
         ],
-        "budget_words": _budget_words(any_result, radius, first.image.shape[0]),
+        "budget_words": _budget_words(any_result, radius, first, reach),
         "example_radius": exact(radius),
         "example_change": at_least(levels, 2),
         "shape": " x ".join(str(size) for size in first.image.shape),
@@ -165,12 +174,16 @@ def _target_text(settings: Mapping[str, Any]) -> str:
     return "The explained class is the one that the network predicts for the clean image."
 
 
-def _budget_words(result: Result, radius: float, channels: int) -> dict[str, str] | None:
+def _budget_words(result: Result, radius: float, first: Record, reach: Reach | None) -> dict[str, str] | None:
     """What the lengths of changes are, and how far each kind of change goes alone; ``None`` for a plain norm."""
     budget = result.change_budget
     if not budget.definition:
         return None
-    return {"definition": budget.definition, "axes": budget.in_words(radius, channels)}
+    axes = budget.in_words(radius, first.image.shape[0])
+    example = f"Changes with {budget.below(radius)}, for example, are, each alone: {axes}."
+    if reach is not None:
+        example += f" For {first.id}, {reach.holds} after such changes."
+    return {"definition": budget.definition, "example": example}
 
 
 def _samples(result: Result, table: pa.Table) -> str:
@@ -284,9 +297,9 @@ def _shown(value: Any, form: str) -> str:
     return "none" if form == "radius" and not value else fixed_at_least(value)
 
 
-def _panel(record: Record, png: str) -> dict[str, Any]:
+def _panel(record: Record, pictures: Mapping[str, str]) -> dict[str, Any]:
     facts = record.facts
-    any_result = next(iter(record.results.values()))
+    any_result, edges = next(iter(record.results.values())), edges_of(record)
     target = any_result.sampling.get("target")
     subtitle = f"explained class: {_class(facts, 'target', target)}"
     if majority := majority_in_words(any_result.sampling):
@@ -309,7 +322,9 @@ def _panel(record: Record, png: str) -> dict[str, Any]:
         "id": record.id,
         "subtitle": subtitle,
         "flags": flags,
-        "png": png,
+        "png": pictures[f"{record.id}.png"],
+        "edges": [{"words": picture.words, "png": pictures[picture.name]} for picture in edges.pictures],
+        "edge_words": edges.words,
         "alt": f"Image, attribution map, smoothed map, certified map, radius map and curves of {record.id}. "
         + "; ".join(shares),
         "statements": statements,
