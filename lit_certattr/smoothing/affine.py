@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from lit_certattr.budgets.affine import AffineBudget, stretched
 from lit_certattr.budgets.affine_votes import Law
-from lit_certattr.smoothing.transform import TransformNoise, check_spread
+from lit_certattr.smoothing.transform import LARGEST_POWER, TransformNoise, check_spread
 
 
 class AffineNoise(TransformNoise):
@@ -38,7 +38,7 @@ class AffineNoise(TransformNoise):
 
     def __init__(self, log_contrast: float, brightness: float, sigma: float = 0.0) -> None:
         super().__init__(sigma)
-        self.log_contrast = check_spread("log_contrast", log_contrast)
+        self.log_contrast = check_spread("log_contrast", log_contrast, LARGEST_POWER)
         self.brightness = check_spread("brightness", brightness)
 
     @property

@@ -10,7 +10,7 @@ from lit_certattr.budgets.fields import FieldBudget, multiplied
 from lit_certattr.budgets.modes import Group, each_channel, low_frequencies, stack, uniform
 from lit_certattr.errors import InputError
 from lit_certattr.settings import whole_number
-from lit_certattr.smoothing.transform import TransformNoise, check_spread
+from lit_certattr.smoothing.transform import LARGEST_POWER, TransformNoise, check_spread
 
 
 class ExposureNoise(TransformNoise):
@@ -56,12 +56,14 @@ class ExposureNoise(TransformNoise):
         order = whole_number("shading_order", shading_order, least=1)
         groups = []
         if exposure is not None:
-            groups.append(Group("exposure", check_spread("exposure", exposure), uniform))
+            groups.append(Group("exposure", check_spread("exposure", exposure, LARGEST_POWER), uniform))
         if white_balance is not None:
-            groups.append(Group("white balance", check_spread("white_balance", white_balance), each_channel, True))
+            groups.append(
+                Group("white balance", check_spread("white_balance", white_balance, LARGEST_POWER), each_channel, True)
+            )
         if shading is not None:
             fields = partial(low_frequencies, order=order)
-            groups.append(Group("shading", check_spread("shading", shading), fields, True))
+            groups.append(Group("shading", check_spread("shading", shading, LARGEST_POWER), fields, True))
         if not groups:
             raise InputError(
                 f"{type(self).__name__} needs at least one of exposure, white_balance and shading, in stops"
@@ -72,6 +74,19 @@ class ExposureNoise(TransformNoise):
     @override
     def budget(self) -> FieldBudget:
         return FieldBudget(self._groups, self.sigma)
+
+    @override
+    def check(self, image: Tensor, name: str) -> None:
+        """Refuse an image for which there are too many fields, or none.
+
+        Raises:
+            InputError: If ``shading_order`` is too large, or the image too small for a smooth field.
+        """
+        try:
+            if not self.size(image.shape):
+                raise InputError("an image of 1 x 1 pixels has no shading: set exposure or white_balance")
+        except InputError as error:
+            raise InputError(f"image {name}: {error}") from None
 
     @override
     def size(self, shape: Sequence[int]) -> int:

@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from lit_certattr.budgets.gamma import GammaBudget, gamma_curved
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing.transform import TransformNoise, check_spread
+from lit_certattr.smoothing.transform import LARGEST_POWER, TransformNoise, check_spread
 
 
 class GammaNoise(TransformNoise):
@@ -36,7 +36,7 @@ class GammaNoise(TransformNoise):
 
     def __init__(self, log_gamma: float, sigma: float = 0.0) -> None:
         super().__init__(sigma)
-        self.log_gamma = check_spread("log_gamma", log_gamma)
+        self.log_gamma = check_spread("log_gamma", log_gamma, LARGEST_POWER)
 
     @property
     @override

@@ -12,19 +12,24 @@ from lit_certattr.settings import real_number
 from lit_certattr.smoothing.noise import Noise, Perturb, check_sigma, normals_like
 from lit_certattr.smoothing.normals import NormalStream, few_normals
 
+LARGEST_POWER = 10.0
+"""Largest standard deviation of an exponent: with more, factors of the law would leave the range of float32, and a
+noisy copy would no longer be a function of the transformed image alone."""
 
-def check_spread(name: str, spread: float) -> float:
+
+def check_spread(name: str, spread: float, largest: float = 1e3) -> float:
     """Check the strength of a random transformation, and return it as a float.
 
     Args:
         name: Name of the setting.
-        spread: A positive number, from 1e-4 to 1e3.
+        spread: A positive number, at least 1e-4.
+        largest: Largest that is allowed.
 
     Raises:
         InputError: If it is not a number in that range.
     """
-    if not 1e-4 <= real_number(name, spread) <= 1e3:
-        raise InputError(f"{name} must lie between 1e-4 and 1e3, got {spread:g}")
+    if not 1e-4 <= real_number(name, spread) <= largest:
+        raise InputError(f"{name} must lie between 1e-4 and {largest:g}, got {spread:g}")
     return float(spread)
 
 
@@ -110,7 +115,8 @@ class TransformNoise(Noise):
     @override
     def draw(self, images: Tensor, generator: torch.Generator | None = None) -> Callable[[Tensor], Tensor]:
         shape = len(images), self.size(images.shape[1:])
-        numbers = torch.randn(shape, dtype=images.dtype, device=images.device, generator=generator).cpu().double()
+        dtype = torch.promote_types(images.dtype, torch.float32)  # 16 bits would be another law
+        numbers = torch.randn(shape, dtype=dtype, device=images.device, generator=generator).cpu().double()
         offset = normals_like(images, generator) * self.sigma if self.sigma else None
 
         def noisy(points: Tensor) -> Tensor:
