@@ -2,7 +2,7 @@
 
     python -m benchmarks.objectives run
     python -m benchmarks.objectives table
-    python -m benchmarks.objectives plot --figure docs/images/objectives.png
+    python -m benchmarks.objectives plot --figure runs/objectives/objectives.png
 
 `run` trains every preset of configs/objective on the 8x8 digits with the same network, optimiser, learning rate, batch
 size and number of epochs, and measures it on images it was not trained on. One file a run is written, so a run that
@@ -30,7 +30,7 @@ import yaml
 from torch import nn
 
 from benchmarks.objective_runs import EPS, Budget, build, images_of, measure, preset, presets, train
-from benchmarks.objectives_plot import draw
+from benchmarks.objectives_plot import AXES, SHADE, draw
 from benchmarks.timing import interleaved, ratios
 from lit_certattr.models import SmallCNN
 from lit_certattr.objectives import Objective
@@ -212,11 +212,8 @@ def plot(arguments: argparse.Namespace, budget: Budget) -> None:
         label: (spread(runs, names[0]), spread(runs, names[1]), mean(values(runs, "same_class_overlap")))
         for label, runs in rows(arguments.output, budget).items()
     }
-    axes = (
-        f"top-k intersection of clean and attacked map (linf {EPS:g})",
-        f"share of the top K certified at l2 radius {budget.radius:g}",
-    )
-    draw(points, axes, "same-class overlap of maps (dark: maps say less about the image)", arguments.figure)
+    labels = AXES[0].format(eps=EPS), AXES[1].format(radius=budget.radius)
+    draw(points, labels, SHADE, arguments.figure)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -1,6 +1,15 @@
-"""Certified against empirical robustness of training objectives, one point each."""
+"""Certified against empirical robustness of training objectives, one point each.
 
-from collections.abc import Mapping
+    python -m benchmarks.objectives_plot docs/objectives.md --figure docs/images/objectives.png
+
+draws the two tables of a page; `python -m benchmarks.objectives plot` draws the runs themselves, whose numbers are not
+rounded.
+"""
+
+import argparse
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -10,11 +19,55 @@ from matplotlib.transforms import Bbox
 
 Spread = tuple[float, float]
 """Mean and standard deviation over seeds; the deviation may be NaN."""
+Points = Mapping[str, tuple[Spread, Spread, float]]
+"""By name: top-k intersection and certified share with their spreads, and same-class overlap."""
+AXES = (
+    "top-k intersection of clean and attacked map (linf {eps:g})",
+    "share of the top K certified at l2 radius {radius:g}",
+)
+SHADE = "same-class overlap of maps (dark: maps say less about the image)"
 
 
-def draw(
-    points: Mapping[str, tuple[Spread, Spread, float]], axis_labels: tuple[str, str], shade_label: str, path: Path
-) -> None:
+def points_of(page: str) -> Points:
+    """The points of the two tables that `python -m benchmarks.objectives table` prints.
+
+    Args:
+        page: Text with both tables.
+    """
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    head: Sequence[str] = ()
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if cells[0] == "objective":
+            head = cells
+        elif (name := re.match(r"`(\w+)`", cells[0])) and len(cells) == len(head):
+            found[name[1]] |= dict(zip(head, cells, strict=True))
+    return {
+        name: (_spread(row["top-k"]), _spread(row["certified"], 0.01), _spread(row["same class, maps"], 0.01)[0])
+        for name, row in found.items()
+        if {"top-k", "certified", "same class, maps"} <= row.keys()
+    }
+
+
+def _spread(cell: str, scale: float = 1.0) -> Spread:
+    """Mean and standard deviation of a cell such as `0.80 ± 0.00 (0.84)`."""
+    mean, _, rest = cell.partition("±")
+    return scale * float(mean), scale * float(rest.split()[0])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line and draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("page", type=Path, help="file with both tables")
+    parser.add_argument("--figure", type=Path, required=True)
+    parser.add_argument("--eps", type=float, default=0.1, help="linf budget of the attack")
+    parser.add_argument("--radius", type=float, default=0.15, help="l2 radius of the certificate")
+    options = parser.parse_args(arguments)
+    labels = AXES[0].format(eps=options.eps), AXES[1].format(radius=options.radius)
+    draw(points_of(options.page.read_text()), labels, SHADE, options.figure)
+
+
+def draw(points: Points, axis_labels: tuple[str, str], shade_label: str, path: Path) -> None:
     """Draw points with error bars, their names beside them, and a colour each.
 
     Args:
@@ -79,3 +132,7 @@ def area(first: Bbox, second: Bbox) -> float:
     """Area, in square pixels, that two boxes share."""
     shared = Bbox.intersection(first, second)
     return 0.0 if shared is None else float(shared.width * shared.height)
+
+
+if __name__ == "__main__":
+    main()

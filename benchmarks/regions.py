@@ -1,18 +1,21 @@
 """What the same noise certifies pixel by pixel and region by region, on photographs and a network off the shelf.
 
     python -m benchmarks.regions run --output runs/benchmarks/regions.jsonl
+    python -m benchmarks.regions run --networks denoised --methods gradient Grad-CAM --sigmas 0.25
     python -m benchmarks.regions table --output runs/benchmarks/regions.jsonl
 
 Each photograph, method and sigma is one line of the output; `run` does those that are missing, so it may be stopped and
 started again (integrated gradients take most of the time: about 20 passes a sample). All divisions of an image share
 the maps of the same noisy copies. `table` prints, for each division, the share of the K important values that are
 certified (K = 50 % at tau .75; K = 25 % at tau .5) and the overlap of K = 25 % at radius .05 and .10; and the noisy
-accuracy: the share of the noisy copies that the network itself predicts as the explained class. It exits with status 1
-if superpixels certify less than five times as much of the top half as pixels do (plain gradient, mean over photographs
-and sigmas).
+accuracy: the share of the noisy copies that the network itself predicts as the explained class. `denoised` is the same
+network behind the packaged denoiser; it explains the class that the network predicts for the clean image without it.
+The table exits with status 1 if superpixels certify less than five times as much of the top half as pixels do (plain
+gradient of the network as it comes, mean over photographs and sigmas).
 """
 
 import argparse
+import itertools
 import json
 import sys
 from collections import defaultdict
@@ -33,7 +36,7 @@ from lit_certattr.certificates import (
     TopKOverlapResult,
 )
 from lit_certattr.data import Photographs
-from lit_certattr.models import EfficientNetLite0
+from lit_certattr.models import Denoised, EfficientNetLite0, UNetDenoiser, without_denoiser
 from lit_certattr.regions import Grid, Regions, Superpixels
 from lit_certattr.smoothing import GaussianNoise, noisy_images
 
@@ -62,6 +65,8 @@ Line = dict[str, Any]
 class Once(Attribution):
     """The maps of a method, computed once for each batch, however many divisions ask for them."""
 
+    hands_on_network = True
+
     def __init__(self, base: Attribution) -> None:
         super().__init__(base.channels)
         self.base = base
@@ -76,7 +81,8 @@ class Once(Attribution):
 
 def measure(network: nn.Module, image: Tensor, name: str, method: str, sigma: float, num_samples: int) -> Line:
     """What is certified of one photograph, by each division of it."""
-    noise, target, base = GaussianNoise(sigma), network(image[None]).argmax(1), Once(METHODS[method])
+    target, base = without_denoiser(network)(image[None]).argmax(1), Once(METHODS[method])
+    noise = GaussianNoise(sigma)
     methods = {
         key: base if regions is None else RegionMap(base, regions).placed(image, name)
         for key, regions in DIVISIONS.items()
@@ -119,28 +125,53 @@ def measure(network: nn.Module, image: Tensor, name: str, method: str, sigma: fl
     return line
 
 
-def run(output: Path, num_samples: int, methods: Sequence[str], photographs: Sequence[str]) -> None:
+def networks_of(names: Sequence[str]) -> dict[str, nn.Module]:
+    """The networks that are measured, by their names in the lines."""
+    plain = EfficientNetLite0().eval()
+    if "denoised" not in names:
+        return {"plain": plain}
+    denoiser = UNetDenoiser(weights="photographs").eval()
+    for module in (plain, denoiser):
+        module.to(memory_format=torch.channels_last)
+    both = {"plain": plain, "denoised": Denoised(denoiser, plain).eval()}
+    return {name: both[name] for name in names}
+
+
+def run(
+    output: Path,
+    num_samples: int,
+    methods: Sequence[str],
+    photographs: Sequence[str],
+    networks: Mapping[str, nn.Module],
+    sigmas: Sequence[float],
+) -> None:
     """Measure what is missing."""
     done = lines_of(output)
     if done and done[0] != {"samples": num_samples}:
         raise SystemExit(f"{output} holds a run with {done[0]}: choose another --output")
     output.parent.mkdir(parents=True, exist_ok=True)
-    network, data = EfficientNetLite0().eval(), Photographs()
+    data = Photographs()
     data.setup("predict")
     samples = data.predict_set
-    known = {(line["photograph"], line["method"], line["sigma"]) for line in done[1:]}
-    with output.open("a") as file, torch.no_grad(), frozen(network):
+    known = {(network_of(line), line["photograph"], line["method"], line["sigma"]) for line in done[1:]}
+    with output.open("a") as file, torch.no_grad():
         if not done:
             file.write(json.dumps({"samples": num_samples}) + "\n")
-        for method in methods:
-            for sigma in SIGMAS:
-                for sample in (samples[index] for index in range(len(samples))):
-                    if (str(sample.id), method, sigma) in known or (photographs and sample.id not in photographs):
-                        continue
+        for (name, network), method, sigma in itertools.product(networks.items(), methods, sigmas):
+            for sample in (samples[index] for index in range(len(samples))):
+                key = name, str(sample.id), method, sigma
+                if key in known or (photographs and sample.id not in photographs):
+                    continue
+                with frozen(network):
                     line = measure(network, sample.image, str(sample.id), method, sigma, num_samples)
-                    file.write(json.dumps(line) + "\n")
-                    file.flush()
-                    print(f"{method}, sigma {sigma}, {sample.id}: done", flush=True)
+                file.write(json.dumps(line | {"network": name}) + "\n")
+                file.flush()
+                print(f"{name}, {method}, sigma {sigma}, {sample.id}: done", flush=True)
+
+
+def network_of(line: Line) -> str:
+    """Name of the network of a line; older lines are of the plain one."""
+    return str(line.get("network", "plain"))
 
 
 def lines_of(output: Path) -> list[Line]:
@@ -160,11 +191,11 @@ def table(output: Path) -> bool:
     settings, *lines = lines_of(output)
     print(f"{settings['samples']} samples, alpha = .001; top half (tau .75), top quarter (tau .5); overlap of the top")
     print("quarter at l2 .05 / .10\n")
-    groups: dict[tuple[str, float], list[Line]] = defaultdict(list)
+    groups: dict[tuple[str, str, float], list[Line]] = defaultdict(list)
     for line in lines:
-        groups[line["method"], line["sigma"]].append(line)
-    for (method, sigma), own in groups.items():
-        print(f"**{method}, sigma {sigma:g}**\n")
+        groups[network_of(line), line["method"], line["sigma"]].append(line)
+    for (network, method, sigma), own in groups.items():
+        print(f"**{network}, {method}, sigma {sigma:g}**\n")
         print("| photograph | noisy accuracy | " + " | ".join(DIVISIONS) + " |")
         print("|---" * (len(DIVISIONS) + 2) + "|")
         average = {key: {cell: mean(one[key][cell] for one in own) for cell in own[0][key]} for key in DIVISIONS}
@@ -173,7 +204,7 @@ def table(output: Path) -> bool:
             cells = " | ".join(_cell(one[key]) for key in DIVISIONS)
             print(f"| {one['photograph']} | {one['noisy accuracy']:.2f} | {cells} |")
         print()
-    return _reached([line for line in lines if line["method"] == "gradient"])
+    return _reached([line for line in lines if (network_of(line), line["method"]) == ("plain", "gradient")])
 
 
 def _cell(values: Mapping[str, float]) -> str:
@@ -204,11 +235,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/regions.jsonl"))
     parser.add_argument("--samples", type=int, default=200, help="noisy copies of each photograph")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--networks", nargs="+", choices=["plain", "denoised"], default=["plain"])
+    parser.add_argument("--sigmas", nargs="+", type=float, default=list(SIGMAS))
     parser.add_argument("--photographs", nargs="+", default=[], help="only these; left out: all seven")
     arguments = parser.parse_args(argv)
     if arguments.what == "run":
         torch.set_num_threads(1)
-        run(arguments.output, arguments.samples, arguments.methods, arguments.photographs)
+        run(
+            arguments.output,
+            arguments.samples,
+            arguments.methods,
+            arguments.photographs,
+            networks_of(arguments.networks),
+            arguments.sigmas,
+        )
     return 0 if table(arguments.output) else 1
 
 

@@ -1,12 +1,13 @@
 """The comparison of training objectives, at sizes that say nothing, and what its tables are made of."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from benchmarks import objective_runs, objectives
+from benchmarks import objective_runs, objectives, objectives_plot
 
 TINY = ["--epochs=1", "--width=4", "--train-images=64", "--images=4", "--steps=2", "--restarts=1", "--samples=64"]
 
@@ -98,3 +99,15 @@ def test_gains_compare_runs_of_the_same_seed():
     runs = [{"seed": seed, "numbers": dict.fromkeys(names, value)} for seed, value in ((1, 0.2), (0, 0.7))]
     assert objectives.gains(runs, base).split(", ")[1] == "certified_share +15.0 ± 7.1"
     assert objectives.gains(runs, []).split(", ")[0] == "accuracy unknown"
+
+
+def test_the_figure_of_the_page_has_every_row_of_its_tables(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/objectives.md").read_text()
+    points = objectives_plot.points_of(page)
+    for name in ("claim_hinge", "r2et", "noise_consistency_regions", "ig_norm"):
+        assert name in points
+    assert len(points) == 37
+    (top, top_spread), (certified, certified_spread), overlap = points["r2et"]
+    assert f"| `r2et` | 96.0 ± 0.6 | {100 * certified:.1f} ± {100 * certified_spread:.1f} | " in page
+    assert f"| {100 * overlap:.1f} ± 0.9 | 87.0 ± 1.5 | 4.5 |" in page
+    assert f"| {top:.2f} ± {top_spread:.2f} (0.84) | " in page
