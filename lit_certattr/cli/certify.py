@@ -17,6 +17,7 @@ import lit_certattr.smoothing  # noqa: F401
 from lit_certattr.cli.arguments import WORDS
 from lit_certattr.cli.certify_attack import ATTACK_HELP, add_attack_arguments, attack_from_config
 from lit_certattr.cli.certify_audit import AUDIT_HELP, add_audit_arguments, audit_from_config
+from lit_certattr.cli.certify_compare import COMPARE_HELP, add_compare_arguments, compare_from_config
 from lit_certattr.cli.certify_evaluate import EVALUATE_HELP, add_evaluate_arguments, evaluate_from_config
 from lit_certattr.cli.certify_plan import PLAN_HELP, add_plan_arguments, plan_from_config
 from lit_certattr.cli.certify_run import RUN_HELP, add_run_arguments, run_from_config
@@ -34,6 +35,7 @@ Examples:
   certify.py audit runs/certify/photographs --fresh
   certify.py attack runs/certify/mnist5k
   certify.py evaluate --config configs/protocol/mnist5k.yaml
+  certify.py compare runs/certify/mnist5k runs/certify/mnist5k_cosine --output=runs/compare
 "certify.py run --help" lists every setting."""
 
 
@@ -53,13 +55,15 @@ class Command(NamedTuple):
     kept: str
 
 
+_NOTHING = "Nothing was changed; to start again, run"
 _IMAGES = "Finished images are kept; to resume, run"
 COMMANDS = {
     "plan": Command(PLAN_HELP, add_plan_arguments, plan_from_config, "Nothing was written; to start again, run"),
     "run": Command(RUN_HELP, add_run_arguments, run_from_config, _IMAGES),
     "attack": Command(ATTACK_HELP, add_attack_arguments, attack_from_config, _IMAGES),
-    "audit": Command(AUDIT_HELP, add_audit_arguments, audit_from_config, "Nothing was changed; to start again, run"),
+    "audit": Command(AUDIT_HELP, add_audit_arguments, audit_from_config, _NOTHING),
     "evaluate": Command(EVALUATE_HELP, add_evaluate_arguments, evaluate_from_config, _IMAGES),
+    "compare": Command(COMPARE_HELP, add_compare_arguments, compare_from_config, _NOTHING),
 }
 
 

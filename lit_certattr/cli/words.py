@@ -13,6 +13,10 @@ ABSENT = {
         "num_samples": "evaluate draws no noisy samples; protocol.search.steps and protocol.search.restarts set the "
         "effort of its searches"
     },
+    "compare": dict.fromkeys(
+        ("num_samples", "seed", *TRAINER, "checkpoint"),
+        "compare reads finished runs: it loads no network and draws no noise",
+    ),
     "audit": dict.fromkeys(("output", "overwrite"), "audit writes nothing, so there is nothing to place or delete"),
 }
 """Why a command lacks an option that other commands have."""

@@ -15,12 +15,14 @@ from lit_certattr.records.job_directory import first_difference
 from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.records.stored_table import MAX_ROWS, read_table
 
-EVALUATION = "Under attack, not certified"
-"""Heading of the numbers of an evaluation."""
+ATTACKED, PLAIN = "Maps under attack, not certified", "Maps without noise, not certified"
+"""Headings of the numbers of an evaluation."""
 
 _OWN = ("network", "structure")
 _SHOWN = ("top_k_intersection", "kendall", "spearman", "cosine")
-_PLAIN = ("id", "prediction", "correct", "adversarial_correct")
+_FACTS = ("id", "prediction", "correct", "adversarial_correct")
+_ENDINGS = ("_chance", "_centre", "_empty")  # what stands beside a number
+_LESS = ("random_logit",)
 
 
 class Gap(NamedTuple):
@@ -95,11 +97,13 @@ class EvaluationNumbers:
         path: Its directory.
         settings: Its settings.
         values: Numbers by measure and image; the second part of the key of an image is the hash of all images.
+        nulls: Chance levels, where they are known, as means over the images.
     """
 
     path: Path
     settings: dict[str, Any]
     values: dict[Measure, dict[tuple[str, str], float]]
+    nulls: dict[Measure, float]
 
     def belongs_to(self, settings: Mapping[str, Any]) -> bool:
         """Whether network and method are those of a run.
@@ -132,11 +136,14 @@ def read_evaluation(path: str | Path) -> EvaluationNumbers:
         again = "run the command that wrote it again to finish it"
         raise InputError(f"{directory.path} is not finished: there is no images.parquet; {again}") from None
     values: dict[Measure, dict[tuple[str, str], float]] = {}
+    chance: dict[Measure, list[float]] = {}
     for row in rows:
         image = (str(row["id"]), str(settings.get("images")))
-        for measure, value in _numbers(row):
+        for measure, value, beside in _numbers(row):
             values.setdefault(measure, {})[image] = value
-    return EvaluationNumbers(directory.path, settings, values)
+            if beside is not None:
+                chance.setdefault(measure, []).append(beside)
+    return EvaluationNumbers(directory.path, settings, values, {one: _mean(own) for one, own in chance.items()})
 
 
 def unlike_evaluations(found: Sequence[EvaluationNumbers]) -> list[str]:
@@ -151,13 +158,24 @@ def unlike_evaluations(found: Sequence[EvaluationNumbers]) -> list[str]:
     return [f"evaluation {path}: {difference}" for path, difference in differences if difference is not None]
 
 
-def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[Measure, float]]:
+def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[Measure, float, float | None]]:
     for column, label in (("correct", "natural accuracy"), ("adversarial_correct", "adversarial accuracy")):
         if isinstance(row.get(column), bool):
-            yield Measure(f"evaluate/{column}", label, EVALUATION, form="images"), float(row[column])
-    other = [name for name in row if name not in _PLAIN and not name.startswith(("attack_", "random_"))]
+            yield Measure(f"evaluate/{column}", label, ATTACKED, form="images"), float(row[column]), None
+    searched = {name for name in row if name.startswith("attack_")}
+    searched |= {name for name in row if name.startswith("random_") and f"attack_{name[7:]}" in searched}
+    other = [name for name in row if name not in _FACTS and name not in searched and not name.endswith(_ENDINGS)]
     for column in (*(f"attack_{name}" for name in _SHOWN), *other):
-        value = row.get(column)
-        if isinstance(value, float) and math.isfinite(value):
+        if (value := _real(row.get(column))) is not None:
             label = column.removeprefix("attack_").replace("_", " ")
-            yield Measure(f"evaluate/{column}", label, EVALUATION), value
+            measure = Measure(
+                f"evaluate/{column}",
+                label,
+                PLAIN if column in other else ATTACKED,
+                better=-1 if column in _LESS else 1,
+            )
+            yield measure, value, _real(row.get(f"{column}_chance"))
+
+
+def _real(value: Any) -> float | None:
+    return value if isinstance(value, float) and math.isfinite(value) else None

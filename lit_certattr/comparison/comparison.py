@@ -195,7 +195,7 @@ def _means(run: RunNumbers, measures: Sequence[Measure]) -> dict[Measure, Mean]:
     own = [one for one in measures if one in run.values]
     images = list(dict.fromkeys([*run.images, *(image for one in own for image in run.values[one])]))
     lows, highs = bootstrap_intervals(_matrix(own, run.values, images), CONFIDENCE, NUM_DRAWS, SEED)
-    found = {one: Mean(value, math.nan, math.nan, math.nan, 0) for one, value in run.whole.items()}
+    found = {one: Mean(value, math.nan, math.nan, run.nulls.get(one, math.nan), 0) for one, value in run.whole.items()}
     for one, low, high in zip(own, lows.tolist(), highs.tolist(), strict=True):
         values, count = run.values[one], len(run.values[one])
         if one.form == "images":

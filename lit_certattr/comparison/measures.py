@@ -55,6 +55,8 @@ class Measure(NamedTuple):
     @property
     def title(self) -> str:
         """The whole name for readers."""
+        if self.group in (NETWORK, EFFORT):
+            return self.label
         group = self.group if self.radius is None or not self.group.startswith(self.label) else ""
         return f"{group}: {self.head}" if group else f"{self.group}, {self.head}"
 

@@ -164,19 +164,22 @@ def read_run(opened: OpenedRun, radii: Sequence[float]) -> RunNumbers:
         record = opened.first if image_id == opened.first.id else opened.directory.read(image_id)
         image = (record.id, digest(record))
         images.append(image)
-        for measure, value, expected in values_of(record, radii, known):
+        for measure, value, noise in values_of(record, radii, known):
             values.setdefault(measure, {})[image] = value
-            if math.isfinite(expected):
-                null.setdefault(measure, []).append(expected)
+            if math.isfinite(noise):
+                null.setdefault(measure, []).append(noise)
         if (shown := _map_of(record.results.values())) is not None:
             maps.add(*shown)
-    whole = maps.numbers() | _cost(opened.provenance)
+    expected = {measure: math.fsum(found) / len(found) for measure, found in null.items()}
+    whole = _cost(opened.provenance)
+    for measure, (overlap, chance) in maps.numbers().items():
+        whole[measure], expected[measure] = overlap, chance
     return RunNumbers(
         opened.name,
         opened.directory.path,
         images,
         values,
-        {measure: math.fsum(found) / len(found) for measure, found in null.items()},
+        expected,
         whole,
         read_gaps(opened.directory, opened.provenance, len(opened.ids)),
         {name: terms.alpha for name, terms in opened.terms.items()},

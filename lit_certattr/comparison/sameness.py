@@ -47,8 +47,8 @@ class SameClass:
             self._votes[target] = self._votes.get(target, torch.zeros(mask.numel(), dtype=torch.int32)) + mask.int()
             self._counts[target] = self._counts.get(target, 0) + 1
 
-    def numbers(self) -> dict[Measure, float]:
-        """Overlaps of pairs of the same class and of other classes, as far as there are such pairs."""
+    def numbers(self) -> dict[Measure, tuple[float, float]]:
+        """Overlaps of pairs of the same class and of other classes, as far as there are such pairs, beside chance."""
         if self._kind is None or self._mixed or not self._counts:
             return {}
         shape, top_k = self._kind
@@ -61,7 +61,10 @@ class SameClass:
         level, words = f"k{top_k:g}".replace(".", "_"), f"class overlap, K = {name_of(top_k)}"
         overlaps = {"same": found.same, "different": found.different}
         return {
-            Measure(f"{which}_class_overlap_{level}", f"{which}-{words}", NETWORK, None, "share", -1): float(overlap)
+            Measure(f"{which}_class_overlap_{level}", f"{which}-{words}", NETWORK, None, "share", -1): (
+                float(overlap),
+                float(found.chance),
+            )
             for which, overlap in overlaps.items()
             if bool(overlap.isfinite())
         }

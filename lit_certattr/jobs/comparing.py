@@ -1,7 +1,7 @@
 """The job ``compare``: finished runs side by side."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from lit_certattr.comparison.comparison import Comparison, choose, ordered
 from lit_certattr.comparison.likeness import Setting, UnlikeRuns, reasons_against, split_settings
 from lit_certattr.comparison.reading import OpenedRun, RunNumbers, open_run, read_run
 from lit_certattr.errors import InputError
+from lit_certattr.files.whole_file import cannot_write, write_whole
 from lit_certattr.jobs.trust import import_packages
 from lit_certattr.records.table import check_radii
+from lit_certattr.reports.compare_files import FIGURES, FILES, comparison_files
 
 RADII = (0.0, 0.1, 0.25)
 """Radii of the tables."""
@@ -30,6 +32,8 @@ def compare(
     radii: Sequence[float] = RADII,
     evaluations: Sequence[str | Path] = (),
     force: bool = False,
+    output: str | Path | None = None,
+    overwrite: bool = False,
     imports: Sequence[str] = (),
 ) -> Comparison:
     """Compare finished runs: settings that differ, means over the images in order, and paired differences.
@@ -46,6 +50,9 @@ def compare(
         radii: Radii of the numbers that depend on a radius.
         evaluations: Output directories of ``certify.py evaluate`` for networks of these runs.
         force: Rank runs although their images, error probabilities, K or budgets differ.
+        output: Directory for ``compare.html``, ``compare.csv``, ``differences.csv``, ``compare.md``, ``compare.tex``
+            and ``figures/``; ``None`` writes nothing.
+        overwrite: Replace these files of an earlier comparison in the directory.
         imports: Packages whose certificates, results, methods and noise laws are read like those of this package.
 
     Returns:
@@ -66,6 +73,7 @@ def compare(
     if not radii:
         raise InputError("radii must hold at least one radius, e.g. [0.1, 0.25]")
     named = _named(directories, names)
+    place = None if output is None else _free(Path(output).expanduser(), directories, overwrite)
     for path in directories if imports else ():
         import_packages(imports, Path(path))
     opened = [open_run(path, name) for name, path in named.items()]
@@ -85,7 +93,36 @@ def compare(
     best = ordered(runs, measure)
     places = [runs.index(run) for run in best]
     in_order = [Setting(one.name, [one.values[place] for place in places]) for one in differing]
-    return Comparison(best, base, measure, tuple(map(float, radii)), in_order, shared, reasons)
+    comparison = Comparison(best, base, measure, tuple(map(float, radii)), in_order, shared, reasons)
+    if place is not None:
+        _write(place, comparison_files(comparison))
+    return comparison
+
+
+def _free(place: Path, directories: Sequence[str | Path], overwrite: bool) -> Path:
+    """The output directory, if the files of a comparison may be written there."""
+    if place.exists() and not place.is_dir():
+        raise InputError(f"{place} is not a directory; choose another --output")
+    for run in (Path(path).expanduser().resolve() for path in directories):
+        if place.resolve().is_relative_to(run):
+            raise InputError(f"{place} lies in the run {run}, which holds only its own files; choose another --output")
+    taken = [place / name for name in FILES if (place / name).exists()]
+    if taken and not overwrite:
+        raise InputError(f"{taken[0]} exists; choose another --output, or --overwrite to replace it")
+    return place
+
+
+def _write(place: Path, files: Mapping[str, bytes]) -> None:
+    """Write all files, the page last; figures of an earlier comparison that this one does not have are deleted."""
+    try:
+        (place / "figures").mkdir(parents=True, exist_ok=True)
+        for name in (f"figures/{figure}.{kind}" for figure in FIGURES for kind in ("pdf", "png")):
+            if name not in files:
+                (place / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(place, error) from None
+    for name, content in files.items():
+        write_whole(place / name, content)
 
 
 def _named(directories: Sequence[str | Path], names: Sequence[str] | None) -> dict[str, str | Path]:
@@ -130,7 +167,9 @@ def _owners(opened: Sequence[OpenedRun], found: Sequence[EvaluationNumbers]) -> 
 
 
 def _with_evaluation(run: RunNumbers, found: EvaluationNumbers | None) -> RunNumbers:
-    return run if found is None else attrs.evolve(run, values={**run.values, **found.values})
+    if found is None:
+        return run
+    return attrs.evolve(run, values={**run.values, **found.values}, nulls={**run.nulls, **found.nulls})
 
 
 def _grid(opened: Sequence[OpenedRun]) -> list[float]:

@@ -19,7 +19,11 @@ NEEDED = {
     "evaluate": ["--config=configs/protocol/mnist5k.yaml"],
     "attack": ["somewhere"],
     "audit": ["somewhere"],
+    "compare": ["somewhere"],
 }
+
+READING = {"compare"}
+"""Commands that read finished runs, and neither load a network nor draw noise."""
 
 
 def _parser(command):
@@ -97,11 +101,11 @@ def test_an_option_that_is_no_switch_needs_its_value(command, option):
 def test_the_common_words_are_on_every_command_that_can_use_them():
     everywhere = {"ids", "max_images", "seed", "accelerator", "devices", "threads", "checkpoint"}
     for command, options in OPTIONS.items():
-        assert everywhere <= set(options), command
+        assert command in READING or everywhere <= set(options), command
     for word, commands in {
         "num_samples": {"plan", "run", "attack", "audit"},  # an evaluation draws no noise
-        "overwrite": {"plan", "run", "attack", "evaluate"},  # an audit writes nothing
-        "output": {"plan", "run", "attack", "evaluate"},
+        "overwrite": {"plan", "run", "attack", "evaluate", "compare"},  # an audit writes nothing
+        "output": {"plan", "run", "attack", "evaluate", "compare"},
     }.items():
         assert {command for command, options in OPTIONS.items() if word in options} == commands, word
 

@@ -264,7 +264,7 @@ def _evaluation(path, network, values, images="images 1 4", **settings):
 def test_evaluations_of_the_same_networks(tmp_path, folder):
     attribution = RunDirectory(folder / "a").provenance()["settings"]["attribution"]
     first = _evaluation(tmp_path / "first", 0, [0.5, 0.25], attribution=attribution)
-    second = _evaluation(tmp_path / "second", 3, [0.25, None], attribution=attribution)
+    second = _evaluation(tmp_path / "second", 3, [0.25, math.nan], attribution=attribution)
     found = jobs.compare([folder / "a", folder / "b"], evaluations=[first, second])
     assert by_key(found, "a", "evaluate/attack_kendall").value == 0.375
     assert by_key(found, "b", "evaluate/attack_kendall").num_images == 1

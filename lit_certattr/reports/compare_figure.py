@@ -1,0 +1,166 @@
+"""Figures of a comparison: curves of all runs in one panel, robustness against other numbers, sandwiches."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, Any
+
+from lit_certattr.certificates import drawing as draw
+from lit_certattr.comparison import Comparison, Measure
+from lit_certattr.comparison.beside import ATTACKED, PLAIN
+from lit_certattr.comparison.measures import NETWORK
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito (2008)
+_LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
+_MARKERS = "osD^vP*X"
+_MOST = 12
+
+
+def curves_figure(comparison: Comparison) -> "Figure | None":
+    """Means over the images against the radius: one panel for each number, one curve per run; dotted is pure noise.
+
+    Args:
+        comparison: The runs.
+
+    Returns:
+        The figure; ``None`` if no number depends on a radius.
+    """
+    panels = list(dict.fromkeys(one._replace(radius=None) for one in comparison.measures if one.radius is not None))
+    if not panels:
+        return None
+    figure, slots = _figure(panels[:_MOST])
+    for axes, panel in zip(slots, panels, strict=False):
+        low, end, top = 0.0, 0.0, 1.0
+        for style, run in zip(_styles(len(comparison.runs)), comparison.runs, strict=True):
+            radii, means, null = comparison.curve(run, panel)
+            if not radii:
+                continue
+            axes.plot(radii, means, linewidth=1.6, label=run.name, **style)
+            if not all(map(math.isnan, null)):
+                axes.plot(radii, null, linewidth=0.8, color=style["color"], linestyle=(0, (1, 2)), alpha=0.8)
+            low, end, top = min(low, *means), max(end, radii[-1]), max(top, *means)
+        draw.style_curve(axes, "", "share of the images" if panel.form == "images" else "mean over the images", end)
+        axes.set_xlabel("radius", fontsize=8)
+        axes.set_ylim(min(-0.02, 1.02 * low), 1.02 * top)
+        draw.title(axes, _lines(f"{panel.group}: {panel.label}" if panel.form == "images" else panel.group))
+    _legend(figure, comparison)
+    return figure
+
+
+def scatter_figure(comparison: Comparison) -> "Figure | None":
+    """The number that orders the runs against what else was measured, one point per run; bars are intervals.
+
+    Args:
+        comparison: The runs.
+
+    Returns:
+        The figure; ``None`` with fewer than two runs, or nothing to compare with.
+    """
+    kinds = [one for one in comparison.measures if one.group in (NETWORK, PLAIN, ATTACKED) or _is_number(one)]
+    by, means = comparison.by, comparison.means
+    panels = [one for one in kinds if one != by and sum(one in own and by in own for own in means.values()) > 1]
+    if not panels:
+        return None
+    figure, slots = _figure(panels[:_MOST])
+    for axes, panel in zip(slots, panels, strict=False):
+        for style, mark, run in zip(_styles(len(means)), cycle(_MARKERS), comparison.runs, strict=False):
+            here, there = means[run.name].get(panel), means[run.name].get(by)
+            if here is not None and there is not None:
+                bars = [_bar(one.value, one.low, one.high) for one in (here, there)]
+                axes.errorbar(
+                    [here.value], [there.value], xerr=bars[0], yerr=bars[1], marker=mark, markersize=6,
+                    color=style["color"], linestyle="none", elinewidth=0.8, label=run.name,
+                )  # fmt: skip
+        axes.grid(color=draw.GRID, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.tick_params(labelsize=7.5, length=3)
+        axes.locator_params(nbins=4)
+        axes.set_xlabel(_lines(panel.label), fontsize=8, parse_math=False)
+        axes.set_ylabel(_lines(by.title), fontsize=8, parse_math=False)
+    _legend(figure, comparison)
+    return figure
+
+
+def gaps_figure(comparison: Comparison) -> "Figure | None":
+    """Certified (solid) and attacked (dashed) values against the budget, one panel for each quantity.
+
+    Args:
+        comparison: The runs.
+
+    Returns:
+        The figure; ``None`` if no run was attacked.
+    """
+    panels = list(dict.fromkeys(gap.what for run in comparison.runs for gap in run.gaps))
+    if not panels:
+        return None
+    figure, slots = _figure(panels[:_MOST])
+    for axes, panel in zip(slots, panels, strict=False):
+        end, top = 0.0, 1.0
+        for style, run in zip(_styles(len(comparison.runs)), comparison.runs, strict=True):
+            own = [gap for gap in run.gaps if gap.what == panel]
+            if own:
+                budgets = [gap.budget for gap in own]
+                axes.plot(budgets, [gap.certified for gap in own], color=style["color"], label=run.name, marker="o")
+                axes.plot(budgets, [gap.attacked for gap in own], color=style["color"], linestyle=(0, (3, 2)))
+                end, top = max(end, *budgets), max(top, *(gap.attacked for gap in own))
+        draw.style_curve(axes, "", "mean over the images", end or 1.0)
+        axes.set_xlabel("budget", fontsize=8)
+        axes.set_ylim(-0.02, 1.02 * top)
+        draw.title(axes, _lines(panel))
+    _legend(figure, comparison)
+    return figure
+
+
+def _figure(panels: Sequence[Any]) -> tuple["Figure", list["Axes"]]:
+    from matplotlib.figure import Figure
+
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.6 * columns + 0.3, 2.8 * rows + 0.6), layout="constrained")
+    slots = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in slots[len(panels) :]:
+        axes.axis("off")
+    return figure, slots[: len(panels)]
+
+
+def _lines(text: str) -> str:
+    """A title in at most two lines, since it must not run into its neighbour."""
+    lines = textwrap.wrap(text, 40)
+    return "\n".join([*lines[:1], *(f"{line} ..." if lines[2:] else line for line in lines[1:2])])
+
+
+def _styles(count: int) -> list[dict[str, Any]]:
+    """Colours that colour-blind readers can tell apart, and another kind of line where they are used again."""
+    styles = [{"color": colour, "linestyle": line} for line in _LINES for colour in _COLOURS]
+    return list(islice(cycle(styles), count))
+
+
+def _legend(figure: "Figure", comparison: Comparison) -> None:
+    """One entry per run, whichever panel shows it."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], linewidth=1.6, **style) for style in _styles(len(comparison.runs))]
+    legend = figure.legend(
+        handles,
+        [run.name if len(run.name) <= 40 else f"{run.name[:37]}..." for run in comparison.runs],
+        loc="outside lower center",
+        ncols=min(4, len(handles)),
+        frameon=False,
+        fontsize=8.5,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _is_number(measure: Measure) -> bool:
+    """Whether it is a certified number of a claim, e.g. of localisation."""
+    return measure.name.endswith("/at_least")
+
+
+def _bar(value: float, low: float, high: float) -> list[list[float]] | None:
+    return None if math.isnan(low) else [[max(value - low, 0.0)], [max(high - value, 0.0)]]

@@ -1,0 +1,161 @@
+"""Tables as text: Markdown, LaTeX with booktabs, CSV. Everything that comes from a file or a name is escaped."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+
+class Entry(NamedTuple):
+    """One cell.
+
+    Attributes:
+        shown: Its text.
+        interval: Interval of the number; empty without one.
+        null: The number of pure noise, or chance; empty where it is unknown.
+        value: The number by which a reader may sort.
+        text: Whether it is aligned as text.
+    """
+
+    shown: str
+    interval: str = ""
+    null: str = ""
+    value: str = ""
+    text: bool = False
+
+    @property
+    def lines(self) -> list[str]:
+        """Its parts that are not empty."""
+        return [part for part in self[:3] if part]
+
+
+class Grid(NamedTuple):
+    """A table.
+
+    Attributes:
+        title: Heading.
+        heads: Heads of the columns; the first column is text, all others are numbers.
+        rows: Cells of each row.
+        note: Text below.
+    """
+
+    title: str
+    heads: list[str]
+    rows: list[list[Entry]]
+    note: str = ""
+
+
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~&$])")
+_MINUS = re.compile(r"(?<![\w-])-(?=\d)")
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "[": "{[}",  # after the end of a row it would begin an argument, and so would a star
+    "]": "{]}",
+    "*": "{*}",
+    "→": r"$\to$",
+    "−": "$-$",
+    "±": r"$\pm$",
+} | {sign: f"\\{sign}" for sign in "&%$#_{}"}
+
+
+def escape_markdown(text: str) -> str:
+    r"""Text that Markdown shows as it is, also in a table.
+
+    Args:
+        text: One line.
+
+    Example:
+        >>> escape_markdown("a|b_c <i>")
+        'a\\|b\\_c \\<i\\>'
+    """
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+def escape_latex(text: str) -> str:
+    r"""Text that LaTeX prints as it is.
+
+    Args:
+        text: One line.
+
+    Example:
+        >>> escape_latex("50 % of a_b & c")
+        '50 \\% of a\\_b \\& c'
+    """
+    return "".join(_LATEX.get(sign, sign) for sign in text)
+
+
+def markdown(grids: Sequence[Grid]) -> str:
+    """Tables in Markdown, each under a heading.
+
+    Args:
+        grids: The tables.
+    """
+    return "\n".join(_markdown(grid) for grid in grids)
+
+
+def _markdown(grid: Grid) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    lines = [f"### {escape_markdown(grid.title)}", "", line([escape_markdown(head) for head in grid.heads])]
+    lines.append(line(["---", *["---:"] * (len(grid.heads) - 1)]))
+    lines += [line([" ".join(map(escape_markdown, cell.lines)) for cell in row]) for row in grid.rows]
+    return "\n".join([*lines, *(["", escape_markdown(grid.note)] if grid.note else []), ""])
+
+
+def latex(grids: Sequence[Grid]) -> str:
+    r"""Tables for LaTeX, each in a ``table``; they need ``\usepackage{booktabs}``.
+
+    Args:
+        grids: The tables.
+    """
+    return "\n".join(["% needs \\usepackage{booktabs}", *(_latex(grid) for grid in grids)])
+
+
+def _latex(grid: Grid) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return f"{' & '.join(cells)} \\\\"
+
+    caption = escape_latex(f"{grid.title}. {grid.note}".strip() if grid.note else grid.title)
+    lines = ["\\begin{table}", "\\centering", f"\\caption{{{caption}}}"]
+    lines += [f"\\begin{{tabular}}{{l{'r' * (len(grid.heads) - 1)}}}", "\\toprule"]
+    lines += [line([escape_latex(head) for head in grid.heads]), "\\midrule"]
+    lines += [line([_latex_cell(cell) for cell in row]) for row in grid.rows]
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""])
+
+
+def _latex_cell(cell: Entry) -> str:
+    first, *more = (_MINUS.sub("$-$", escape_latex(part)) for part in cell.lines or [""])
+    return " ".join([first, *(f"{{\\scriptsize {part}}}" for part in more)])
+
+
+def comma_separated(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as CSV; a column of any row is a column of all, in order of appearance.
+
+    A text that a spreadsheet would take for a formula begins with an apostrophe.
+
+    Args:
+        rows: Values by column; ``None`` gives an empty cell.
+
+    Example:
+        >>> print(comma_separated([{"run": "=a", "share": 0.5}]), end="")
+        run,share
+        '=a,0.5
+    """
+    text = io.StringIO()
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows([{key: _no_formula(value) for key, value in row.items()} for row in rows])
+    return text.getvalue()
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
