@@ -7,10 +7,10 @@ Each law is a run of its own on the same images: the gradient by 14 x 14 regions
 share of the K regions whose label is certified for all changes of one kind (their length is below the radius), and the
 same share under Gaussian noise without any other part.
 
-Attack: of a grid of changed images of this kind, ends included, the one is sought at which most of the certified labels
-are lost, by votes of fresh noise. There other fresh noise decides. "Hold": certified labels with the majority of it.
-"False": those that have no majority at a confidence of 1 - 1e-4 for all labels of an image together; there must be
-none.
+Attack: of a grid of changed images of this kind, ends included (of contrast: of the edge of its whole budget, with
+brightness), the one is sought at which most of the certified labels are lost, by votes of fresh noise. There other
+fresh noise decides. "Hold": certified labels with the majority of it. "False": those that have no majority at a
+confidence of 1 - 1e-4 for all labels of an image together; there must be none.
 """
 
 import argparse
