@@ -3,7 +3,7 @@
 from lit_certattr.budgets.affine import AffineBudget
 from lit_certattr.budgets.affine_votes import AffineVotes
 from lit_certattr.budgets.blur import BlurBudget, BlurVotes
-from lit_certattr.budgets.budget import Axis, Budget, Edge
+from lit_certattr.budgets.budget import LARGEST, REST, Axis, Budget, Edge, Split
 from lit_certattr.budgets.ellipsoid import EllipsoidBudget
 from lit_certattr.budgets.fields import FieldBudget
 from lit_certattr.budgets.gamma import GammaBudget
@@ -13,6 +13,8 @@ from lit_certattr.budgets.patches import PatchBudget, PatchVotes
 from lit_certattr.budgets.votes import GaussianVotes, VoteBounds
 
 __all__ = [
+    "LARGEST",
+    "REST",
     "AffineBudget",
     "AffineVotes",
     "Axis",
@@ -28,5 +30,6 @@ __all__ = [
     "OrbitBudget",
     "PatchBudget",
     "PatchVotes",
+    "Split",
     "VoteBounds",
 ]

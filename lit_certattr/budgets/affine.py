@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.budgets.affine_votes import AffineVotes, Change, Law, distance, lower_vote, needed_vote
-from lit_certattr.budgets.budget import Axis, check_pair
+from lit_certattr.budgets.budget import Axis, Split, check_pair
 from lit_certattr.budgets.exposure_rest import needed_vote as needed_vote_before_rest
 from lit_certattr.budgets.orbit import INSIDE, OrbitBudget
 from lit_certattr.statistics.rounding import at_least, at_most
@@ -151,6 +151,11 @@ class AffineBudget(OrbitBudget):
         level = needed_vote_before_rest(self.law.log_contrast / math.log(2), 0.0, rest)
         log_contrast, brightness = amounts.tolist()
         return self._length(log_contrast, brightness, level) if level < 1 else math.inf
+
+    @override
+    def named(self, image: Tensor, amounts: Tensor) -> Split:
+        log_contrast, brightness = amounts.tolist()
+        return Split(contrast=math.exp(log_contrast), brightness=brightness)
 
     @override
     def extremes(self, image: Tensor, radius: float) -> list[tuple[str, Sequence[float]]]:

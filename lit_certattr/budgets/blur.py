@@ -24,7 +24,7 @@ from scipy.special import ndtr
 from torch import Tensor
 from typing_extensions import override
 
-from lit_certattr.budgets.budget import Axis, check_pair
+from lit_certattr.budgets.budget import Axis, Split, check_pair
 from lit_certattr.budgets.orbit import INSIDE, OrbitBudget
 from lit_certattr.budgets.votes import Array, VoteBounds
 from lit_certattr.statistics.rounding import at_least, exact
@@ -276,6 +276,10 @@ class BlurBudget(OrbitBudget):
             left = float(ndtr(-rest * (1 + _ROUNDING))) * (1 - _ROUNDING)
             lengths.append(math.sqrt(blur**2 - 2 * math.log(2 * left) / self.rate) if left > 0 else math.inf)
         return min(lengths) * (1 + _ROUNDING)
+
+    @override
+    def named(self, image: Tensor, amounts: Tensor) -> Split:
+        return Split({"blur in pixels": float(amounts[0])})
 
     @override
     def extremes(self, image: Tensor, radius: float) -> list[tuple[str, Sequence[float]]]:

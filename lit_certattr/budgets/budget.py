@@ -30,6 +30,14 @@ class Axis(NamedTuple):
     words: str
 
 
+REST, LARGEST = "l2 rest", "largest rest"
+"""What no kind of change explains: its l2 norm, and its largest value, in pixel units."""
+
+
+class Split(dict[str, float]):
+    """Amounts of a change by name of the kind of change, and the norm of the rest as ``"l2 rest"``."""
+
+
 class Edge(NamedTuple):
     """A changed image at the edge of a budget: changes of its kind are allowed up to this one.
 
@@ -141,6 +149,15 @@ class Budget(ABC):
             generator: Random generator on the CPU; ``None`` for torch's global one.
         """
         return iter(())
+
+    def split(self, image: Tensor, changed: Tensor) -> Split:
+        """How much of each kind of change a change has, and what is left; empty where its length says it all.
+
+        Args:
+            image: The certified image ``[C, H, W]``.
+            changed: The changed image ``[C, H, W]``.
+        """
+        return Split()
 
     def below(self, radius: float) -> str:
         """Which lengths are below a radius, to follow the words "a change with".

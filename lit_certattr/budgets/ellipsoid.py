@@ -5,17 +5,13 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lit_certattr.budgets.budget import Axis, Budget, Edge, check_pair
+from lit_certattr.budgets.budget import LARGEST, REST, Axis, Budget, Edge, Split, check_pair
 from lit_certattr.budgets.modes import Group, Modes, stack
 from lit_certattr.budgets.votes import GaussianVotes
 from lit_certattr.statistics.rounding import at_least, exact
 
 _INSIDE = 1 - 1e-9  # share of a radius: a certificate is about lengths below it
 _ROUNDING = 1e-12  # relative: more than the sums of a million float64 values are off by
-
-
-class Split(dict[str, float]):
-    """Amounts of a change by name: each mode, or the length of a group of modes, and the ``"l2 rest"``."""
 
 
 @attrs.frozen
@@ -112,19 +108,15 @@ class EllipsoidBudget(Budget):
         amounts = torch.linalg.solve(inner, fields @ delta.flatten())
         return modes, amounts, delta - (amounts @ fields).view_as(delta)
 
+    @override
     def split(self, image: Tensor, changed: Tensor) -> Split:
-        """How much of each nuisance a change has, and what is left.
-
-        Args:
-            image: The certified image ``[C, H, W]``.
-            changed: The changed image ``[C, H, W]``.
-        """
+        """The amount of each mode, or the length of a group of modes, and the rest."""
         modes, amounts, rest = self.amounts(image, changed)
         found = Split()
         for group in self.groups:
             own = torch.tensor([name == group.name for name in modes.names])
             found[group.name] = float(amounts[own][0] if int(own.sum()) == 1 else amounts[own].norm())
-        found["l2 rest"] = float(rest.norm())
+        found[REST], found[LARGEST] = float(rest.norm()), float(rest.abs().max())
         return found
 
     @override

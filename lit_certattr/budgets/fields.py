@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from typing_extensions import override
 
-from lit_certattr.budgets.budget import Axis, check_pair
+from lit_certattr.budgets.budget import Axis, Split, check_pair
 from lit_certattr.budgets.exposure_rest import length_for_majorities
 from lit_certattr.budgets.modes import Group, Modes, stack
 from lit_certattr.budgets.orbit import INSIDE, OrbitBudget, both_ways
@@ -180,6 +180,14 @@ class FieldBudget(OrbitBudget):
             lambda stops: rest(stops) ** 2 + (stops / self.typical) ** 2, bounds=(-longest, longest), method="bounded"
         )
         return length_for_majorities(self.typical, float(best.x), rest(float(best.x)))
+
+    @override
+    def named(self, image: Tensor, amounts: Tensor) -> Split:
+        names, found = self.modes(image).names, Split()
+        for group in self.groups:
+            own = amounts[torch.tensor([name == group.name for name in names], dtype=torch.bool)]
+            found[f"{group.name} in stops"] = float(own[0] if own.numel() == 1 else own.norm())
+        return found
 
     @override
     def extremes(self, image: Tensor, radius: float) -> list[tuple[str, Sequence[float]]]:

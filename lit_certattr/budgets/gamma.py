@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lit_certattr.budgets.budget import Axis
+from lit_certattr.budgets.budget import Axis, Split
 from lit_certattr.budgets.orbit import INSIDE, OrbitBudget, both_ways
 from lit_certattr.budgets.votes import GaussianVotes
 from lit_certattr.statistics.rounding import at_least, at_most
@@ -110,6 +110,10 @@ class GammaBudget(OrbitBudget):
     @override
     def length_of(self, image: Tensor, amounts: Tensor) -> float:
         return abs(float(amounts[0])) * (1 + _ROUNDING)
+
+    @override
+    def named(self, image: Tensor, amounts: Tensor) -> Split:
+        return Split(gamma=math.exp(float(amounts[0])))
 
     @override
     def extremes(self, image: Tensor, radius: float) -> list[tuple[str, Sequence[float]]]:

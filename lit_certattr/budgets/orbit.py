@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lit_certattr.budgets.budget import Budget, Edge, check_pair
+from lit_certattr.budgets.budget import LARGEST, REST, Budget, Edge, Split, check_pair
 
 TOLERANCE = 2.0**-20
 """How far the values of a changed image may be from those of an exact change: a few roundings of float32."""
@@ -73,6 +73,26 @@ class OrbitBudget(Budget):
         Returns:
             float64 ``[count, m]``.
         """
+
+    @abstractmethod
+    def named(self, image: Tensor, amounts: Tensor) -> Split:
+        """Amounts as a user reads them, by name.
+
+        Args:
+            image: Image ``[C, H, W]``.
+            amounts: float64 ``[m]``.
+        """
+
+    @override
+    def split(self, image: Tensor, changed: Tensor) -> Split:
+        """The nearest change of the family, and how far the changed image is from it; empty where there is none."""
+        clean, other = check_pair(image, changed)
+        amounts = self.amounts_of(clean, other)
+        if not bool(amounts.isfinite().all()):
+            return Split()
+        found, rest = self.named(clean, amounts), other - self.change(clean, amounts)
+        found[REST], found[LARGEST] = float(rest.norm()), float(rest.abs().max())
+        return found
 
     @abstractmethod
     def extremes(self, image: Tensor, radius: float) -> list[tuple[str, Sequence[float]]]:

@@ -19,7 +19,7 @@ from scipy.special import ndtr
 from torch import Tensor
 from typing_extensions import override
 
-from lit_certattr.budgets.budget import Axis, Budget, Edge, check_pair
+from lit_certattr.budgets.budget import Axis, Budget, Edge, Split, check_pair
 from lit_certattr.budgets.orbit import TOLERANCE
 from lit_certattr.budgets.votes import Array, VoteBounds
 from lit_certattr.errors import InputError
@@ -229,6 +229,10 @@ class PatchBudget(Budget):
         needed = float(ndtr(rest * (1 + 1e-9))) if rest else 0.5
         against = (1 - self.keep) ** seen * (1 - needed / (1 - self.keep) ** alike) * (1 - _ROUNDING) - _ROUNDING
         return float(math.ceil(math.log(0.5 + against) / math.log1p(-self.keep))) if against > 0 else math.inf
+
+    @override
+    def split(self, image: Tensor, changed: Tensor) -> Split:
+        return Split({"changed patches": self.length(image, changed)})
 
     @override
     def edges(self, image: Tensor, radius: float) -> list[Edge]:

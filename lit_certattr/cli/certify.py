@@ -18,6 +18,7 @@ from lit_certattr.cli.arguments import WORDS
 from lit_certattr.cli.certify_attack import ATTACK_HELP, add_attack_arguments, attack_from_config
 from lit_certattr.cli.certify_audit import AUDIT_HELP, add_audit_arguments, audit_from_config
 from lit_certattr.cli.certify_compare import COMPARE_HELP, add_compare_arguments, compare_from_config
+from lit_certattr.cli.certify_covers import COVERS_HELP, add_covers_arguments, covers_from_config
 from lit_certattr.cli.certify_evaluate import EVALUATE_HELP, add_evaluate_arguments, evaluate_from_config
 from lit_certattr.cli.certify_plan import PLAN_HELP, add_plan_arguments, plan_from_config
 from lit_certattr.cli.certify_run import RUN_HELP, add_run_arguments, run_from_config
@@ -33,6 +34,7 @@ Examples:
   certify.py run --config configs/certify/photographs.yaml
   certify.py run --config configs/certify/mnist5k.yaml --checkpoint runs/mnist5k_noise/checkpoints/best.ckpt
   certify.py audit runs/certify/photographs --fresh
+  certify.py covers runs/certify/photographs --image=chelsea --changed=brighter.png
   certify.py attack runs/certify/mnist5k
   certify.py evaluate --config configs/protocol/mnist5k.yaml
   certify.py compare runs/certify/mnist5k runs/certify/mnist5k_cosine --output=runs/compare
@@ -62,6 +64,7 @@ COMMANDS = {
     "run": Command(RUN_HELP, add_run_arguments, run_from_config, _IMAGES),
     "attack": Command(ATTACK_HELP, add_attack_arguments, attack_from_config, _IMAGES),
     "audit": Command(AUDIT_HELP, add_audit_arguments, audit_from_config, _NOTHING),
+    "covers": Command(COVERS_HELP, add_covers_arguments, covers_from_config, _NOTHING),
     "evaluate": Command(EVALUATE_HELP, add_evaluate_arguments, evaluate_from_config, _IMAGES),
     "compare": Command(COMPARE_HELP, add_compare_arguments, compare_from_config, _NOTHING),
 }

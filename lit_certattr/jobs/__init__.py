@@ -1,4 +1,4 @@
-"""The jobs of ``certify.py`` for Python: plan, run, attack, audit, evaluate, compare, and reopen a finished run.
+"""The jobs of ``certify.py`` for Python: plan, run, attack, audit, covers, evaluate, compare, and reopen a run.
 
 Each job has typed arguments, returns its results, and prints only its progress on stderr (``progress=False`` turns this
 off). It raises :class:`~lit_certattr.errors.InputError` if an argument, a file or an image cannot be used.
@@ -7,6 +7,7 @@ off). It raises :class:`~lit_certattr.errors.InputError` if an argument, a file 
 from lit_certattr.jobs.attacking import AttackReport, attack
 from lit_certattr.jobs.auditing import AuditReport, audit
 from lit_certattr.jobs.comparing import compare
+from lit_certattr.jobs.covering import Covered, covers
 from lit_certattr.jobs.evaluating import Evaluation, evaluate
 from lit_certattr.jobs.planning import Plan, plan
 from lit_certattr.jobs.reopening import Reopened, reopen
@@ -17,6 +18,7 @@ from lit_certattr.jobs.trainer import TrainerOptions
 __all__ = [
     "AttackReport",
     "AuditReport",
+    "Covered",
     "Evaluation",
     "Plan",
     "Reopened",
@@ -25,6 +27,7 @@ __all__ = [
     "attack",
     "audit",
     "compare",
+    "covers",
     "evaluate",
     "plan",
     "reopen",

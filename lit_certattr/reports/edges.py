@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -12,10 +12,10 @@ from torch import Tensor
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.capabilities import CountsPixels
 from lit_certattr.certificates.guarded import in_order
+from lit_certattr.certificates.reach import length_that_keeps
 from lit_certattr.records.run_directory import EDGE, Record
 
 _LARGEST = 320  # pixels of a shown image in each direction
-_FARTHEST = 2.0**20  # usual lengths: what still holds there is no statement about changes
 
 
 class Reach(NamedTuple):
@@ -73,21 +73,9 @@ def reaches(results: Mapping[str, Result]) -> Iterator[Reach]:
         result = results[name]
         if isinstance(result, CountsPixels) and (number := result.certified_count(0.0)[0]):
             for needed in (-(-number // 2), 1):
-                if (radius := _radius(result, needed)) is not None:
+                if (radius := length_that_keeps(result, needed, result.scale)) is not None:
                     kept = result.certified_count(radius * (1 - 1e-12))[0]
                     yield Reach(f"{kept} of {number} statements that {name} certifies hold", radius)
-
-
-def _radius(result: Any, needed: int) -> float | None:
-    """The length below which so many certified things hold; ``None`` if they never cease to."""
-    low, high = 0.0, result.scale
-    while result.certified_count(high)[0] >= needed:
-        low, high = high, 2 * high
-        if high > _FARTHEST * result.scale:
-            return None
-    while low < (middle := (low + high) / 2) < high:
-        low, high = (middle, high) if result.certified_count(middle)[0] >= needed else (low, middle)
-    return float(high)
 
 
 def edges_of(record: Record) -> Edges:

@@ -69,7 +69,7 @@ def test_words_name_the_amount():
     assert sum("an example" in one for one in words) == 2 * 4  # of groups with several modes
 
 
-@pytest.mark.parametrize(("radius", "number"), [(2.5, 2), (2.4999, 2), (3.0, 2), (3.01, 3), (1e9, 16)])
+@pytest.mark.parametrize(("radius", "number"), [(2.5, 2), (2.4999, 2), (3.01, 3), (1e9, 16)])
 def test_as_many_patches_as_are_allowed_are_repainted(radius, number):
     budget = PatchMaskNoise(0.25, 4).budget
     for edge in budget.edges(IMAGES["colour"], radius):

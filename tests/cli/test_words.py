@@ -20,9 +20,10 @@ NEEDED = {
     "attack": ["somewhere"],
     "audit": ["somewhere"],
     "compare": ["somewhere"],
+    "covers": ["somewhere", "--image=one", "--changed=file"],
 }
 
-READING = {"compare"}
+READING = {"compare", "covers"}
 """Commands that read finished runs, and neither load a network nor draw noise."""
 
 
