@@ -147,8 +147,8 @@ class AffineVotes(VoteBounds):
     r"""Votes when contrast and brightness change, by lengths :math:`t\, \Phi^{-1}(p)`, p the vote that a change needs.
 
     At a vote of at least p one half is left, by the definition of the length. The least vote is a convex function of
-    the vote that is 0 at 0, so of a vote :math:`L \ge p` at least :math:`L / (2 p)` is left; exact for majorities,
-    loose elsewhere.
+    the vote, 0 at 0 and at most 1 at 1. So of a vote :math:`L \ge p` at least :math:`L / (2 p)` is left, and of a
+    smaller one at least :math:`[(1 - L) / 2 - (p - L)] / (1 - p)`; exact for majorities, loose elsewhere.
 
     Attributes:
         brightness: Standard deviation t of brightness in the noise.
@@ -162,9 +162,10 @@ class AffineVotes(VoteBounds):
     @override
     def lower(self, vote: npt.ArrayLike, radii: npt.ArrayLike) -> Array:
         given, needed = np.broadcast_arrays(np.asarray(vote, np.float64), self._needed(radii))
-        return np.where(given >= needed, given / (2 * needed), 0.0)
+        small = ((1 - given) / 2 - (needed - given)) / np.maximum(1 - needed, 1e-300) - _ROUNDING
+        return np.where(given >= needed, given / (2 * needed) * (1 - _ROUNDING), np.maximum(small, 0.0))
 
     @override
     def reach(self, vote: float, level: float) -> float:
-        needed = min(vote, vote / (2 * level)) if level > 0 else vote
+        needed = vote / (2 * level) if level >= 0.5 else ((1 + vote) / 2 - level) / (1 - level)
         return self.brightness * float(ndtri(needed))

@@ -21,6 +21,7 @@ class Axis(NamedTuple):
         high: Largest amount that is allowed.
         unit: Unit of the amounts, e.g. ``"of a pixel"``.
         words: What is allowed, in words; numbers are rounded to the safe side.
+        for_majorities: Whether only majorities stand such a change, and no other level of a vote.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Axis(NamedTuple):
     high: float
     unit: str
     words: str
+    for_majorities: bool = False
 
 
 REST, LARGEST = "l2 rest", "largest rest"
@@ -59,6 +61,8 @@ class Budget(ABC):
 
     name: ClassVar[str]
     """Name of the kind of budget, in tables."""
+    limit: ClassVar[str] = "below"
+    """Which lengths a label of that radius stands, to follow :attr:`measure`."""
 
     @property
     @abstractmethod
@@ -176,14 +180,16 @@ class Budget(ABC):
         """
         return []
 
-    def in_words(self, radius: float, channels: int = 3) -> str:
+    def in_words(self, radius: float, channels: int = 3, majorities: bool = False) -> str:
         """What a radius allows, one kind of change after the other.
 
         Args:
             radius: Length up to which something is certified.
             channels: Colour channels of the image.
+            majorities: Whether a statement is about majorities alone.
         """
-        return "; ".join(axis.words for axis in self.axes(radius, channels))
+        axes = self.axes(radius, channels)
+        return "; ".join(axis.words for axis in axes if majorities or not axis.for_majorities)
 
 
 def check_pair(image: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:

@@ -98,6 +98,7 @@ class PatchBudget(Budget):
     """
 
     name = "patches"
+    limit = "at most"
     keep: float
     cells: int
     sigma: float = 0.0
@@ -148,7 +149,7 @@ class PatchBudget(Budget):
         same = f"up to {hidden} patches filled with the grey of the noise ({exact(self.fill)})"
         return [
             Axis("patches", 0.0, float(number), "patches", content),
-            Axis("hidden patches", 0.0, float(hidden), "patches", same),
+            Axis("hidden patches", 0.0, float(hidden), "patches", same, for_majorities=True),
         ]
 
     def hidden(self, number: int) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lit_certattr.budgets import GaussianVotes
 from lit_certattr.certificates.claims_result import Array, ClaimsResult
 from lit_certattr.errors import InputError
 from lit_certattr.statistics import betting_lower, clopper_pearson_lower, shift, step_down_bounds
@@ -134,14 +135,24 @@ class ClaimResult(ClaimsResult):
 
     def _threshold(self, claim: int, upwards: bool) -> float:
         """The smallest mean with which a side of a claim holds at the radius of the test, a little rounded up."""
+
+        def enough(mean: float) -> bool:
+            lower, upper = (0.0, 1 - mean) if upwards else (mean, 1.0)
+            low, high = self._intervals(lower, upper, claim, [self.holm_radius])
+            return bool(high[0] <= self.at_most[claim] if upwards else low[0] >= self.at_least[claim])
+
+        if not isinstance(self.change_budget.votes, GaussianVotes):
+            below, above = 0.0, 1.0
+            while above - below > 1e-12:
+                middle = (below + above) / 2
+                below, above = (below, middle) if enough(middle) else (middle, above)
+            return above
         start, width = self.smallest[claim], self.largest[claim] - self.smallest[claim]
         asked = (self.largest[claim] - self.at_most[claim] if upwards else self.at_least[claim] - start) / width
         slack = 1e-15
         while True:
             mean = float(shift(asked, self.holm_radius / self.scale * (1 + slack) + slack))
-            lower, upper = (0.0, 1 - mean) if upwards else (mean, 1.0)
-            low, high = self._intervals(lower, upper, claim, [self.holm_radius])
-            if mean >= 1 or (high[0] <= self.at_most[claim] if upwards else low[0] >= self.at_least[claim]):
+            if mean >= 1 or enough(mean):
                 return min(1.0, mean)
             slack *= 4
 

@@ -19,6 +19,7 @@ from lit_certattr.certificates.cosine_bounds import (
 from lit_certattr.certificates.gaussian_cosine import gaussian_cosine_bound, max_length
 from lit_certattr.certificates.result import Result, budget_of, check_same_shape, invalid_flags
 from lit_certattr.errors import InputError
+from lit_certattr.settings.discovery import class_named
 from lit_certattr.smoothing import (
     ExposureNoise,
     GammaNoise,
@@ -53,7 +54,15 @@ def bound_name(noise: str, nonnegative: bool) -> str:
         >>> bound_name("GaussianNoise", nonnegative=False)
         'gaussian_signed'
     """
-    return ("gaussian_" if _LAWS.get(noise) is GaussianNoise else "") + ("nonnegative" if nonnegative else "signed")
+    return ("gaussian_" if _law(noise) is GaussianNoise else "") + ("nonnegative" if nonnegative else "signed")
+
+
+def _law(noise: str) -> type[Noise] | None:
+    """The law whose theorem holds for the law of this name, or for the one it is a subclass of; ``None`` if unknown."""
+    if noise in _LAWS:
+        return _LAWS[noise]
+    found = class_named(Noise, noise)
+    return next((_LAWS[kind.__name__] for kind in found.__mro__ if kind.__name__ in _LAWS), None) if found else None
 
 
 def norm_lower_bound(projections: npt.ArrayLike, alpha: float, nonnegative: bool) -> float:
@@ -145,9 +154,9 @@ class CosineResult(Result):
             raise ValueError("projections must be [n], products [m], mean [H, W]")
         if self.bound not in _BOUNDS:
             raise ValueError(f"bound must be one of {', '.join(_BOUNDS)}")
-        if self.noise not in _LAWS:
+        if (law := _law(self.noise)) is None:
             raise ValueError(f"unknown noise law {self.noise}")
-        if self.gaussian and _LAWS[self.noise] is not GaussianNoise:
+        if self.gaussian and law is not GaussianNoise:
             raise ValueError(f"bound {self.bound} is not proved for {self.noise}")
 
     @property
@@ -163,7 +172,9 @@ class CosineResult(Result):
     @property
     def law(self) -> Noise:
         """The noise law, or the Gaussian law for others whose votes a change shifts like a Gaussian's."""
-        return _LAWS[self.noise](self.scale)
+        law = _law(self.noise)
+        assert law is not None  # as was checked
+        return law(self.scale)
 
     def at(self, radius: float) -> float:
         """Certified cosine for every perturbation with l2 norm up to ``radius``; -1 (signed) or 0 if there is none.

@@ -294,9 +294,10 @@ class PixelResult(Result):
         return (
             f"{self._surely()}, for all {self.num_pixels} pixels and "
             f"{len(self.sizes)} level(s) of K at once: no perturbation of the image with "
-            f"{self.change_budget.measure} below {within} "
+            f"{self.change_budget.measure} {self.change_budget.limit} {within} "
             f"can change the majority vote of a certified pixel, i.e. whether it belongs to the top K of the "
-            f"attribution map under {self.noise_in_words()}.{self._lengths_in_words(budget)} Here {found}. "
+            f"attribution map under {self.noise_in_words()}.{self._lengths_in_words(budget, majorities=True)} "
+            f"Here {found}. "
             f"Nothing is claimed about the other pixels or about the predicted class."
         )
 

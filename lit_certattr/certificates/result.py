@@ -250,16 +250,19 @@ class Result(ABC):
         """The noise law alone, without the settings that are left out."""
         return re.sub(r", \w+=None", "", self.noise_settings) or f"{self.noise} with sigma = {exact(self.sigma)}"
 
-    def _lengths_in_words(self, radius: float | None) -> str:
+    def _lengths_in_words(self, radius: float | None, majorities: bool = False) -> str:
         """What the length of a change is, and what a radius allows; nothing for a norm, which needs no explanation.
 
         Args:
             radius: The radius of a statement; ``None`` for none.
+            majorities: Whether the statement is about majorities alone.
         """
         if not (definition := self.change_budget.definition):
             return ""
-        allowed = f" Within {exact(radius)} lie, each alone: {self.change_budget.in_words(radius)}." if radius else ""
-        return f" {definition}{allowed}"
+        if not radius:
+            return f" {definition}"
+        allowed = self.change_budget.in_words(radius, majorities=majorities)
+        return f" {definition} Within {exact(radius)} {'lie, each alone' if ';' in allowed else 'lies'}: {allowed}."
 
     def _stored(self) -> tuple[str, dict[str, Any]]:
         """Name of the class, and all fields, as a file holds them."""

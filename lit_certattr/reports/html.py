@@ -179,8 +179,9 @@ def _budget_words(result: Result, radius: float, first: Record, reach: Reach | N
     budget = result.change_budget
     if not budget.definition:
         return None
-    axes = budget.in_words(radius, first.image.shape[0])
-    example = f"Changes with {budget.below(radius)}, for example, are, each alone: {axes}."
+    axes = budget.in_words(radius, first.image.shape[0], result.majorities)
+    alone = ", each alone" if ";" in axes else ""
+    example = f"Changes with {budget.below(radius)}, for example, are{alone}: {axes}."
     if reach is not None:
         example += f" For {first.id}, {reach.holds} after such changes."
     return {"definition": budget.definition, "example": example}

@@ -140,3 +140,17 @@ def test_what_a_length_leaves_of_a_vote_is_never_above_the_least_vote(law, k, b,
     length = law.brightness * norm.ppf(needed_vote(law, change))
     least = exact(law, change, vote, False)
     assert float(AffineVotes(law.brightness).lower(vote, length)) <= least + 1e-7
+
+
+@settings(max_examples=10)
+@given(law=LAWS, k=st.floats(0.05, 1), sign=st.sampled_from([-1, 1]), vote=st.floats(0.02, 0.5))
+def test_what_is_left_of_a_minority_is_never_above_the_least_vote(law, k, sign, vote):
+    change = Change(sign * k * law.log_contrast, 0.1 * law.brightness)
+    length = law.brightness * norm.ppf(needed_vote(law, change))
+    assert float(AffineVotes(law.brightness).lower(vote, length)) <= exact(law, change, vote, False) + 1e-7
+
+
+def test_votes_at_the_image_itself_stay_what_they_are():
+    votes = np.linspace(0, 1, 101)
+    assert np.allclose(AffineVotes(0.3).lower(votes, 0.0), votes, atol=1e-12)
+    assert (AffineVotes(0.3).lower(votes, 0.0) <= votes).all()
