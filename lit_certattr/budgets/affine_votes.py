@@ -163,7 +163,8 @@ class AffineVotes(VoteBounds):
     def lower(self, vote: npt.ArrayLike, radii: npt.ArrayLike) -> Array:
         given, needed = np.broadcast_arrays(np.asarray(vote, np.float64), self._needed(radii))
         small = ((1 - given) / 2 - (needed - given)) / np.maximum(1 - needed, 1e-300) - _ROUNDING
-        return np.where(given >= needed, given / (2 * needed) * (1 - _ROUNDING), np.maximum(small, 0.0))
+        large = given / (2 * needed) * (1 - _ROUNDING)
+        return np.asarray(np.where(given >= needed, large, np.maximum(small, 0.0)))
 
     @override
     def reach(self, vote: float, level: float) -> float:
