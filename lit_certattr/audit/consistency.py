@@ -51,6 +51,9 @@ def check_provenance(provenance: Mapping[str, Any], settings: Mapping[str, Any])
         if key not in settings:
             older = " (an older version recorded the weights of the network, not its classes and arguments)"
             yield Finding("provenance.json", f"the settings lack {key}{older if key == 'structure' else ''}")
+    for key in ("batch_size", "seed", "threads"):
+        if isinstance(settings.get(key), bool):  # which Python takes for 0 or 1
+            yield Finding("provenance.json", key, show(settings.get(key)), "a number")
     for key in settings.keys() - {*_SETTINGS, *_OPTIONAL}:
         yield Finding("provenance.json", f"the settings hold {show(key)}, which no run has")
     network, versions = provenance.get("network"), provenance.get("versions")

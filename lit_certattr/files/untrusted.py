@@ -6,6 +6,8 @@ announce more bytes than the machine has. Such files are refused in one line, wi
 
 import json
 import stat
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +117,24 @@ def read_json(path: Path, limit: int = MAX_TEXT) -> Any:
     Raises:
         FileNotFoundError: If the file does not exist.
         ValueError: If it is no JSON.
-        InputError: If it is nested too deeply, no ordinary file, or too large.
+        InputError: If it has a key twice (readers differ in which one counts), is nested too deeply, no ordinary file,
+            or too large.
     """
     try:
-        return json.loads(read_whole(path, limit))
+        return json.loads(read_whole(path, limit), object_pairs_hook=_without_doubles)
     except RecursionError:
         raise InputError(f"{path}: nested too deeply") from None
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise InputError(f"has the key {_twice(key for key, _ in pairs)!r:.80} twice")
+    return found
+
+
+def _twice(keys: Iterable[Any]) -> Any:
+    return next((key for key, count in Counter(keys).items() if count > 1), None)
 
 
 def read_yaml(path: Path) -> Any:
@@ -131,8 +145,8 @@ def read_yaml(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        InputError: If it is no YAML, nested too deeply, holds an alias or a value that is too long, is no ordinary
-            file, or is too large.
+        InputError: If it is no YAML, nested too deeply, holds an alias, a key twice or a value that is too long, is no
+            ordinary file, or is too large.
     """
     try:
         return yaml.load(read_whole(path, MAX_TEXT), Loader=_PlainLoader)  # noqa: S506  (a safe loader)
@@ -143,7 +157,7 @@ def read_yaml(path: Path) -> Any:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """The safe loader without aliases and very long values."""
+    """The safe loader without aliases, keys that are there twice, and very long values."""
 
     @override
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -153,3 +167,11 @@ class _PlainLoader(yaml.SafeLoader):
         if isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_SCALAR:
             raise yaml.YAMLError(f"holds a value of more than {MAX_SCALAR:,} characters")
         return super().compose_node(parent, index)
+
+    @override
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        twice = _twice(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if twice is not None:
+            raise yaml.YAMLError(f"has the key {twice!r:.80} twice")
+        return node

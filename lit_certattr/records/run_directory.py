@@ -193,8 +193,11 @@ class RunDirectory(PicturedDirectory):
         try:
             check_tensors(companion)
             with safe_open(companion, framework="pt") as file:
-                header = json.loads((file.metadata() or {})[HEADER])
+                words = file.metadata() or {}
+                header = json.loads(words[HEADER])
                 tensors = {name: file.get_tensor(name) for name in ("image", "clean_map")}
+                if odd := sorted({*file.keys(), *words} - {*tensors, HEADER}):
+                    raise InputError(f"it also holds {', '.join(odd[:3])}, which no run writes")
             whole = header["tensors"] == tensors_digest(tensors)
             content = read_whole(maps, MAX_TENSORS)
             whole &= header["maps"] == hashlib.blake2b(content, digest_size=16).hexdigest()

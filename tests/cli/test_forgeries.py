@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from lit_certattr.cli.certify import main
 from lit_certattr.data import SampleSet
@@ -460,7 +462,32 @@ def _mine(name):
     return change
 
 
+def _another_picture(run):
+    for image_id in _ids(run):
+        path = run.images / f"{image_id}.safetensors"
+        with safe_open(path, "pt") as file:
+            words = file.metadata()
+        save_file(load_file(path) | {"nicer": torch.ones(3)}, path, words)
+
+
+def _words(run):
+    table = pq.read_table(run.table)
+    pq.write_table(table.replace_schema_metadata({"certified": "100 %"}), run.table)
+
+
+def _twice_in_json(run):
+    run.provenance_file.write_text(f'{{"seed": 0, {run.provenance_file.read_text()[1:]}')
+
+
+def _twice_in_yaml(run):
+    run.config.write_text(f"{run.config.read_text()}\nmax_panels: 1\n")
+
+
 OTHERS = {
+    "a picture beside the image": (_another_picture, "it also holds nicer, which no run writes"),
+    "words beside the table": (_words, "has words in its header"),
+    "a key of the config twice": (_twice_in_yaml, "has the key 'max_panels' twice"),
+    "a seed that is none": (_setting(seed=False), "provenance.json: seed: stored False, derived a number"),
     "page": (_page, "report.html: is not the page"),
     "figure": (_figure, ".png: is no picture of this run"),
     "pdf": (_pdf, "summary.pdf: is not the figure"),
@@ -508,6 +535,14 @@ def test_everything_else_that_is_recorded_is_bound_too(forge, capsys, name):
     status, out = _audit(run, capsys)
     assert status == 1, out
     assert expected in out
+
+
+def test_a_key_of_the_provenance_that_is_there_twice_is_one_line(forge, capsys):
+    run = forge()
+    _twice_in_json(run)
+    status, out = _audit(run, capsys)
+    assert status == 2
+    assert "has the key 'seed' twice" in out
 
 
 def test_a_subset_that_is_consistent_throughout_is_refused_with_the_data(forge, capsys):
