@@ -163,7 +163,8 @@ def _other_values(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         half = value // 2 if isinstance(value, int) else value / 2
         tiny = [0.0] if isinstance(value, float) and abs(value) < _TINY else []
-        yield from ((f"{value} -> {other}", other) for other in (2 * value, half, *tiny))
+        others = (2 * value, half, *tiny) if value else (type(value)(1),)
+        yield from ((f"{value} -> {other}", other) for other in others)
 
 
 def install(mutant: Mutant, rooms: Iterable[str]) -> None:

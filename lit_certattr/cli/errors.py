@@ -1,12 +1,14 @@
 """Mistakes of users and faults of the machine give one line on stderr and exit status 2; a bug gives a traceback."""
 
+import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from difflib import get_close_matches
 from os import PathLike
+from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace  # type: ignore[attr-defined]
@@ -45,18 +47,29 @@ def one_line_errors(program: str) -> Iterator[None]:
         ...     raise InputError("sigma must be positive, got -0.5")
         train.py: error: sigma must be positive, got -0.5
     """
-    try:
-        with without_chatter(), warnings.catch_warnings():
-            for message in _IGNORED:
-                warnings.filterwarnings("ignore", message)
-            warnings.showwarning = _one_line_warnings(program)
-            yield
-    except Exception as error:
-        line = _mistake(error) or machine_fault(error)
-        if line is None:
-            raise
-        sys.stderr.write(f"{program}: error: {single_line(line)}\n")
-        raise SystemExit(2) from None
+    with _somewhere_to_write():
+        try:
+            with without_chatter(), warnings.catch_warnings():
+                for message in _IGNORED:
+                    warnings.filterwarnings("ignore", message)
+                warnings.showwarning = _one_line_warnings(program)
+                yield
+        except Exception as error:
+            line = _mistake(error) or machine_fault(error)
+            if line is None:
+                raise
+            sys.stderr.write(f"{program}: error: {single_line(line)}\n")
+            raise SystemExit(2) from None
+
+
+@contextmanager
+def _somewhere_to_write() -> Iterator[None]:
+    """Let output go nowhere if the program was started without it (``>&-``, some daemons)."""
+    with ExitStack() as stack:
+        for name, redirect in (("stdout", redirect_stdout), ("stderr", redirect_stderr)):
+            if getattr(sys, name) is None:
+                stack.enter_context(redirect(stack.enter_context(Path(os.devnull).open("w"))))
+        yield
 
 
 def _one_line_warnings(program: str) -> Callable[..., None]:

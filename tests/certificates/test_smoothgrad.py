@@ -153,6 +153,17 @@ def test_noise_that_is_read_off_is_as_near_to_the_noise_that_was_drawn_as_the_ma
     assert bool((drawn[read.abs() > t].abs() > t - rho).all())
 
 
+def test_the_margin_of_noise_that_is_read_off_is_less_than_twice_what_rounding_can_do():
+    """Standard deviation, product and sum are all rounded by nearly half a unit of their last place, and may add up."""
+    sigma, t = 1000.00003, 4.1
+    normals = torch.linspace(4.0, 4.0999, 100_000)
+    image = torch.rand(100_000, generator=torch.Generator().manual_seed(0))
+    read = (normals.clone().mul_(sigma).add_(image).double() - image.double()) / sigma
+    off = float((read - normals.double()).abs().max())
+    assert float(read.abs().max()) <= t
+    assert noise_rounding(sigma, t) / 2 < off <= noise_rounding(sigma, t)
+
+
 def test_margins_allow_for_noise_that_is_read_off_rounded_images():
     """The control: without it they are smaller by the rounding times the largest difference."""
     result = run(4000)

@@ -1,4 +1,5 @@
 import logging
+import sys
 
 import pytest
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -13,6 +14,25 @@ def test_a_users_mistake_is_one_line_and_status_2(error, capsys):
         raise error
     assert stopped.value.code == 2
     assert capsys.readouterr() == ("", "train.py: error: sigma is wrong\n")
+
+
+def test_a_message_cannot_paint_over_the_terminal(capsys):
+    """Names in files of others end up in messages."""
+    with pytest.raises(SystemExit), one_line_errors("train.py"):
+        raise InputError("class \x1b[2K\x1b[1A'cat'\x07 is unknown")
+    assert capsys.readouterr().err == "train.py: error: class ?[2K?[1A'cat'? is unknown\n"
+
+
+def test_a_program_that_was_started_without_output_goes_on(monkeypatch):
+    """As with ``>&-``, or below some daemons: the work must not end in a traceback about a missing stream."""
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    with one_line_errors("train.py"):
+        print("finished")
+        sys.stdout.write("finished")
+    with pytest.raises(SystemExit) as stopped, one_line_errors("train.py"):
+        raise InputError("sigma is wrong")
+    assert stopped.value.code == 2
 
 
 def test_a_bug_stays_a_traceback():
