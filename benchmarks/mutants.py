@@ -163,7 +163,7 @@ def _other_values(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         half = value // 2 if isinstance(value, int) else value / 2
         tiny = [0.0] if isinstance(value, float) and abs(value) < _TINY else []
-        others = (2 * value, half, *tiny) if value else (type(value)(1),)
+        others = (2 * value, half, *tiny) if value else (value + 1,)
         yield from ((f"{value} -> {other}", other) for other in others)
 
 

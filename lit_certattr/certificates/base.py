@@ -240,6 +240,17 @@ class Certificate(Settings, Frozen, ABC):
             InputError: Naming the setting.
         """
 
+    def check_map(self, clean_map: Tensor, name: str) -> None:
+        """Refuse a method whose map of the clean image is already none that the theorem covers; before any sample.
+
+        Args:
+            clean_map: Map ``[H, W]`` of the image without noise.
+            name: Name of the image, for the message.
+
+        Raises:
+            InputError: If it is none; the message names the remedy.
+        """
+
     def check_device(self, device: torch.device) -> None:
         """Refuse a device on which the samples cannot be counted.
 

@@ -23,6 +23,8 @@ from lit_certattr.smoothing import (
     UniformBallNoise,
 )
 
+_SIGNED = "set nonnegative to false, or use an attribution without negative values"
+
 
 class CosineCertificate(Certificate):
     r"""Certified cosine of a uniformly smoothed map (after Wang & Kong, 2024), with a valid bound.
@@ -120,6 +122,11 @@ class CosineCertificate(Certificate):
         }
 
     @override
+    def check_map(self, clean_map: Tensor, name: str) -> None:
+        if self.nonnegative and bool((clean_map < 0).any()):
+            raise InputError(f"the map of {name} has negative values; {_SIGNED}")
+
+    @override
     def check_device(self, device: torch.device) -> None:
         check_float64(self, device)
 
@@ -208,10 +215,7 @@ class CosineAccumulator(Accumulator[CosineResult]):
     def conclude(self, share: float) -> CosineResult:
         record, nonnegative = self.record(share), self.certificate.nonnegative
         if nonnegative and (negative := int(self.num_negative)):
-            raise InputError(
-                f"{negative} of {record['num_samples']} noisy maps have negative values; "
-                "set nonnegative to false, or use an attribution without negative values"
-            )
+            raise InputError(f"{negative} of {record['num_samples']} noisy maps have negative values; {_SIGNED}")
         low = 0.0 if nonnegative else -1.0
         projections, products = (
             torch.cat(values if isinstance(values, list) else [values]).clamp(low, 1.0).cpu()  # beyond it by rounding

@@ -242,6 +242,8 @@ class Certifier:
                 target = torch.tensor([label], device=image.device)
                 clean_map = explain(one.attribution, model, image, target, name)
                 check_shape(one.attribution, clean_map, map_shape)
+                for certificate in one.certificates.values():
+                    certificate.check_map(clean_map[0], name)
                 one.start(image[0], map_shape)  # refuses what does not fit, before any image is sampled
                 watches.append(Watch(model, one.attribution, image, clean_map, label, name))
             shapes = [(watch.clean_map.shape[1], watch.clean_map.shape[2]) for watch in watches]

@@ -48,7 +48,9 @@ def read_table(path: Path, most_rows: int) -> pa.Table:
         if table.nbytes > _MAX_MEMORY:
             raise InputError(f"{path}: takes {table.nbytes:,} bytes, more than the {_MAX_MEMORY:,} allowed")
         if table.schema.metadata:
-            raise InputError(f"{path}: has words in its header ({list(table.schema.metadata)!r:.60}), which no job writes")
+            raise InputError(
+                f"{path}: has words in its header ({list(table.schema.metadata)!r:.60}) that no job writes"
+            )
         plain = table.cast(pa.schema([_plain(field) for field in table.schema]))
         plain.validate(full=True)  # texts that are no UTF-8
     except (OSError, pa.ArrowException, MemoryError, OverflowError, UnicodeError) as error:

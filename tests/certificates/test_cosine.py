@@ -115,6 +115,14 @@ def test_a_negative_value_is_refused_where_none_was_declared():
     assert updated(maps).compute().bound == "signed"
 
 
+def test_a_method_with_negative_values_is_refused_before_sampling():
+    drawn, network = [], nn.Sequential(nn.Flatten(), nn.Linear(16, 2), nn.Tanh(), nn.Linear(2, 2)).eval()
+    certifier = Certifier(Gradient("sum"), GaussianNoise(0.5), [CosineCertificate(nonnegative=True)], num_samples=2000)
+    with pytest.raises(InputError, match="the map of image 0 has negative values; set nonnegative to false"):
+        certifier(network, torch.rand(1, 1, 4, 4), on_block=drawn.append)
+    assert drawn == []
+
+
 def test_the_declaration_pays():
     maps = some_maps(noise=0.7).abs()
     signed, declared = updated(maps).compute(), updated(maps, nonnegative=True).compute()
