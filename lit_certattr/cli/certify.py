@@ -20,6 +20,7 @@ from lit_certattr.cli.certify_audit import AUDIT_HELP, add_audit_arguments, audi
 from lit_certattr.cli.certify_compare import COMPARE_HELP, add_compare_arguments, compare_from_config
 from lit_certattr.cli.certify_covers import COVERS_HELP, add_covers_arguments, covers_from_config
 from lit_certattr.cli.certify_evaluate import EVALUATE_HELP, add_evaluate_arguments, evaluate_from_config
+from lit_certattr.cli.certify_export import EXPORT_HELP, add_export_arguments, export_from_config
 from lit_certattr.cli.certify_plan import PLAN_HELP, add_plan_arguments, plan_from_config
 from lit_certattr.cli.certify_run import RUN_HELP, add_run_arguments, run_from_config
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
@@ -38,6 +39,7 @@ Examples:
   certify.py attack runs/certify/mnist5k
   certify.py evaluate --config configs/protocol/mnist5k.yaml
   certify.py compare runs/certify/mnist5k runs/certify/mnist5k_cosine --output=runs/compare
+  certify.py export runs/certify/mnist5k --format=latex
 "certify.py run --help" lists every setting."""
 
 
@@ -67,6 +69,7 @@ COMMANDS = {
     "covers": Command(COVERS_HELP, add_covers_arguments, covers_from_config, _NOTHING),
     "evaluate": Command(EVALUATE_HELP, add_evaluate_arguments, evaluate_from_config, _IMAGES),
     "compare": Command(COMPARE_HELP, add_compare_arguments, compare_from_config, _NOTHING),
+    "export": Command(EXPORT_HELP, add_export_arguments, export_from_config, _NOTHING),
 }
 
 

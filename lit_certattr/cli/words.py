@@ -13,10 +13,13 @@ ABSENT = {
         "num_samples": "evaluate draws no noisy samples; protocol.search.steps and protocol.search.restarts set the "
         "effort of its searches"
     },
-    "compare": dict.fromkeys(
-        ("num_samples", "seed", *TRAINER, "checkpoint"),
-        "compare reads finished runs: it loads no network and draws no noise",
-    ),
+    **{
+        command: dict.fromkeys(
+            ("num_samples", "seed", *TRAINER, "checkpoint"),
+            f"{command} reads finished runs: it loads no network and draws no noise",
+        )
+        for command in ("compare", "export")
+    },
     "audit": dict.fromkeys(("output", "overwrite"), "audit writes nothing, so there is nothing to place or delete"),
 }
 """Why a command lacks an option that other commands have."""

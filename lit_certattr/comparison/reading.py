@@ -76,7 +76,7 @@ class RunNumbers:
         nulls: What pure noise would reach, where it is known, as means over the images.
         whole: Numbers of the run as a whole.
         gaps: What its attacks leave unknown; empty without attacks.
-        alpha: Probability of a false statement about an image, by certificate.
+        terms: What each certificate is about, by name.
     """
 
     name: str
@@ -86,7 +86,7 @@ class RunNumbers:
     nulls: dict[Measure, float]
     whole: dict[Measure, float]
     gaps: list[Gap]
-    alpha: dict[str, float]
+    terms: dict[str, Terms]
 
 
 def open_run(path: str | Path, name: str) -> OpenedRun:
@@ -182,7 +182,7 @@ def read_run(opened: OpenedRun, radii: Sequence[float]) -> RunNumbers:
         expected,
         whole,
         read_gaps(opened.directory, opened.provenance, len(opened.ids)),
-        {name: terms.alpha for name, terms in opened.terms.items()},
+        opened.terms,
     )
 
 

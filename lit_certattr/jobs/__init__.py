@@ -1,4 +1,4 @@
-"""The jobs of ``certify.py`` for Python: plan, run, attack, audit, covers, evaluate, compare, and reopen a run.
+"""The jobs of ``certify.py`` for Python: plan, run, attack, audit, covers, evaluate, compare, export; and reopen.
 
 Each job has typed arguments, returns its results, and prints only its progress on stderr (``progress=False`` turns this
 off). It raises :class:`~lit_certattr.errors.InputError` if an argument, a file or an image cannot be used.
@@ -9,6 +9,7 @@ from lit_certattr.jobs.auditing import AuditReport, audit
 from lit_certattr.jobs.comparing import compare
 from lit_certattr.jobs.covering import Covered, covers
 from lit_certattr.jobs.evaluating import Evaluation, evaluate
+from lit_certattr.jobs.exporting import export
 from lit_certattr.jobs.planning import Plan, plan
 from lit_certattr.jobs.reopening import Reopened, reopen
 from lit_certattr.jobs.running import run
@@ -29,6 +30,7 @@ __all__ = [
     "compare",
     "covers",
     "evaluate",
+    "export",
     "plan",
     "reopen",
     "run",

@@ -48,10 +48,10 @@ def overview(comparison: Comparison) -> Grid:
     heads = ["run", by.title] + (["difference"] if len(comparison.runs) > 1 else [])
     rows = []
     for run in comparison.runs:
-        row = [Entry(run.name, text=True), _mean(comparison, run.name, by)]
+        row = [Entry(run.name, text=True), mean_entry(comparison, run.name, by)]
         if len(comparison.runs) > 1:
             row.append(_difference(comparison, run.name, by))
-        rows.append([*row, *(_mean(comparison, run.name, one) for one in beside)])
+        rows.append([*row, *(mean_entry(comparison, run.name, one) for one in beside)])
     note = f"Ordered by the second column. Differences from {comparison.baseline}, over the images that both have."
     return Grid("Runs, best first", [*heads, *(one.head for one in beside)], rows, note if len(rows) > 1 else "")
 
@@ -66,7 +66,7 @@ def groups(comparison: Comparison) -> Iterator[Grid]:
     for group in dict.fromkeys(one.group for one in every):
         own = [one for one in every if one.group == group]
         having = [run for run in comparison.runs if any(one in comparison.means[run.name] for one in own)]
-        rows = [[Entry(run.name, text=True), *(_mean(comparison, run.name, one) for one in own)] for run in having]
+        rows = [[Entry(run.name, text=True), *(mean_entry(comparison, run.name, one) for one in own)] for run in having]
         note = "Shares of K, means over the images." if "important" in group else ""
         yield Grid(group, ["run", *(one.head for one in own)], rows, note)
 
@@ -99,7 +99,7 @@ def gaps(comparison: Comparison) -> Grid:
         [
             Entry(run.name, text=True),
             Entry(gap.what, text=True),
-            *(Entry(shown, value=repr(value)) for shown, value in _sandwich(gap)),
+            *(Entry(text, value=repr(value)) for text, value in _sandwich(gap)),
         ]
         for run in comparison.runs
         for gap in run.gaps
@@ -132,13 +132,16 @@ def notes(comparison: Comparison) -> list[str]:
         comparison: The runs.
     """
     fewest = min(len(run.images) for run in comparison.runs)
-    alphas = {name: alpha for run in comparison.runs for name, alpha in run.alpha.items()}
-    parts = [f"{name}: {confidence(alpha)}" for name, alpha in alphas.items()]
+    terms = {name: own for run in comparison.runs for name, own in run.terms.items()}
+    alphas = {(name, own.alpha) for run in comparison.runs for name, own in run.terms.items()}
+    parts = [f"{name}: {confidence(alpha)}" for name, alpha in sorted(alphas)]
+    others = [f"those of {name} are lengths of {own.length}" for name, own in terms.items() if own.length != "l2"]
+    lengths = "; ".join(["Radii are l2 lengths in pixel units of images in [0, 1]", *others])
     certified = (
         f"Certified numbers hold for each image with the confidence of its run ({', '.join(parts)}), for all radii and "
         "levels at once; their means are rounded down. Nothing was audited here: certify.py audit checks a run."
     )
-    return [certified, INTERVALS, *([FEW_IMAGES] if fewest < FEW else []), NULL]
+    return [certified, f"{lengths}.", INTERVALS, *([FEW_IMAGES] if fewest < FEW else []), NULL]
 
 
 def machine_rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -176,15 +179,22 @@ def _own(values: list[str], comparison: Comparison, name: str) -> str:
     return values[next(place for place, run in enumerate(comparison.runs) if run.name == name)]
 
 
-def _mean(comparison: Comparison, name: str, measure: Measure) -> Entry:
+def mean_entry(comparison: Comparison, name: str, measure: Measure) -> Entry:
+    """A mean with its interval and the value of pure noise, rounded to the safe side.
+
+    Args:
+        comparison: The runs.
+        name: Name of the run.
+        measure: The number; a run without it has an empty cell.
+    """
     mean: Mean | None = comparison.means[name].get(measure)
     if mean is None:
         return Entry("")
     up = measure.better < 0 or measure.form == "cost"
-    shown = _shown(measure, mean.value, up)
+    text = shown(measure, mean.value, up)
     interval = "" if math.isnan(mean.low) else f"[{_ends(measure, mean.low, mean.high)}]"
-    null = "" if math.isnan(mean.null) else f"noise {_shown(measure, mean.null, not up)}"
-    return Entry(shown, interval, null, repr(mean.value))
+    null = "" if math.isnan(mean.null) else f"noise {shown(measure, mean.null, not up)}"
+    return Entry(text, interval, null, repr(mean.value))
 
 
 def _difference(comparison: Comparison, name: str, measure: Measure) -> Entry:
@@ -193,7 +203,7 @@ def _difference(comparison: Comparison, name: str, measure: Measure) -> Entry:
     found: Difference | None = comparison.differences[name].get(measure)
     if found is None:
         return Entry("")
-    size = _shown(measure, abs(found.value), up=False).replace("%", "points")
+    size = shown(measure, abs(found.value), up=False).replace("%", "points")
     sign = "" if not found.value else "+" if found.value > 0 else "-"
     interval = "" if math.isnan(found.low) else f"[{_ends(measure, found.low, found.high)}]"
     counts = f"{found.num_larger} : {found.num_smaller}, p = {fixed_at_most(found.p_value)}"
@@ -206,7 +216,14 @@ def _ends(measure: Measure, low: float, high: float) -> str:
     return f"{fixed_at_least(low)}, {fixed_at_most(high)}"
 
 
-def _shown(measure: Measure, value: float, up: bool) -> str:
+def shown(measure: Measure, value: float, up: bool) -> str:
+    """A number as text.
+
+    Args:
+        measure: What it is.
+        value: The number.
+        up: Whether it is rounded up, not down.
+    """
     if measure.form in ("share", "images"):
         return f"{(percent_at_most if up else percent_at_least)(value)} %"
     if measure.form == "cost" and value == int(value):

@@ -21,9 +21,10 @@ NEEDED = {
     "audit": ["somewhere"],
     "compare": ["somewhere"],
     "covers": ["somewhere", "--image=one", "--changed=file"],
+    "export": ["somewhere"],
 }
 
-READING = {"compare", "covers"}
+READING = {"compare", "covers", "export"}
 """Commands that read finished runs, and neither load a network nor draw noise."""
 
 
@@ -105,8 +106,8 @@ def test_the_common_words_are_on_every_command_that_can_use_them():
         assert command in READING or everywhere <= set(options), command
     for word, commands in {
         "num_samples": {"plan", "run", "attack", "audit"},  # an evaluation draws no noise
-        "overwrite": {"plan", "run", "attack", "evaluate", "compare"},  # an audit writes nothing
-        "output": {"plan", "run", "attack", "evaluate", "compare"},
+        "overwrite": {"plan", "run", "attack", "evaluate", "compare", "export"},  # an audit writes nothing
+        "output": {"plan", "run", "attack", "evaluate", "compare", "export"},
     }.items():
         assert {command for command, options in OPTIONS.items() if word in options} == commands, word
 

@@ -1,0 +1,101 @@
+"""The table and the summary figure of one run as a PDF, drawn by matplotlib."""
+
+import io
+import textwrap
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from lit_certattr.certificates import Result
+from lit_certattr.certificates import drawing as draw
+from lit_certattr.certificates.guarded import presentation_of
+from lit_certattr.comparison import Comparison
+from lit_certattr.reports.compare_tables import notes
+from lit_certattr.reports.export_tables import means_grid
+from lit_certattr.reports.figures import dataset_figure
+from lit_certattr.reports.tabular import Entry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_A4 = (8.27, 11.69)  # inches
+_ROWS = 40  # of a table on a page
+_LINE = 0.0175  # of the height of a page
+
+
+def export_pdf(comparison: Comparison, results: Iterable[Mapping[str, Result]]) -> bytes:
+    """A PDF with what is certified, the table of means, and the curves; it contains no time.
+
+    Args:
+        comparison: A comparison of one run.
+        results: The results of each image by name, at least one.
+    """
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    every = list(results)
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in a script that the font lacks
+        with PdfPages(file, metadata={"CreationDate": None}) as pages:
+            for page in [*_text_pages(comparison, every[0]), *_table_pages(comparison), dataset_figure(every)]:
+                pages.savefig(page)
+    return file.getvalue()
+
+
+def _text_pages(comparison: Comparison, first: Mapping[str, Result]) -> list["Figure"]:
+    """What is certified, and how to read the numbers."""
+    (run,) = comparison.runs
+    result = next(iter(first.values()))
+    method = result.sampling.get("attribution", "attribution")
+    facts = [
+        f"{len(run.images)} image(s), {method}, {result.law_in_words()}, {result.num_samples:,} samples for the first.",
+        *(f"{name}. {presentation_of(one).general()}" for name, one in first.items()),
+        *notes(comparison),
+    ]
+    lines = [line for fact in facts for line in [*textwrap.wrap(fact, 98), ""]]
+    length = int(0.86 / _LINE)
+    pages = []
+    for start in range(0, len(lines), length):
+        page = _page(run.name if not start else "")
+        for place, line in enumerate(lines[start : start + length]):
+            page.text(0.08, 0.92 - place * _LINE, line, fontsize=9, va="top", color=draw.INK, parse_math=False)
+        pages.append(page)
+    return pages
+
+
+def _table_pages(comparison: Comparison) -> list["Figure"]:
+    """The table of means, on as many pages as it needs."""
+    grid = means_grid(comparison)
+    pages = []
+    for start in range(0, len(grid.rows), _ROWS):
+        page = _page(grid.title)
+        axes = page.add_axes((0.06, 0.06, 0.88, 0.86))
+        axes.axis("off")
+        rows = [_words(row) for row in grid.rows[start : start + _ROWS]]
+        table = axes.table(
+            rows, colLabels=grid.heads, loc="upper left", cellLoc="right", colWidths=[0.56, 0.11, 0.17, 0.09, 0.07]
+        )
+        table.auto_set_font_size(False)
+        table.set_fontsize(7)
+        for (row, column), cell in table.get_celld().items():
+            cell.get_text().set_parse_math(False)
+            cell.set_edgecolor(draw.GRID)
+            cell.visible_edges = "B" if row else "TB"
+            if not column:
+                cell.set_text_props(ha="left")
+                cell.PAD = 0.01
+        pages.append(page)
+    return pages
+
+
+def _words(row: Sequence[Entry]) -> list[str]:
+    first = row[0].shown
+    return [first if len(first) <= 78 else f"{first[:40]} ... {first[-32:]}", *(cell.shown for cell in row[1:])]
+
+
+def _page(title: str) -> "Figure":
+    from matplotlib.figure import Figure
+
+    page = Figure(figsize=_A4)
+    page.text(0.08, 0.955, title[:90], fontsize=13, color=draw.INK, parse_math=False)
+    return page

@@ -1,0 +1,85 @@
+"""The numbers of one run as a table: means over the images, or one row per image."""
+
+import math
+from typing import Any
+
+from lit_certattr.comparison import Comparison, Measure
+from lit_certattr.reports.compare_tables import mean_entry, notes, shown
+from lit_certattr.reports.tabular import Entry, Grid, comma_separated, escape_markdown, latex, markdown
+
+
+def means_grid(comparison: Comparison) -> Grid:
+    """One row per number: its mean, its interval over images, and pure noise.
+
+    Args:
+        comparison: A comparison of one run.
+    """
+    (run,) = comparison.runs
+    rows = []
+    for measure, mean in comparison.means[run.name].items():
+        entry = mean_entry(comparison, run.name, measure)
+        null = entry.null.removeprefix("noise ")
+        count = str(mean.num_images) if mean.num_images else ""
+        rows.append([Entry(measure.title, text=True), *map(Entry, (entry.shown, entry.interval, null, count))])
+    title = f"{run.name}: means over {len(run.images)} image{'' if len(run.images) == 1 else 's'}"
+    return Grid(title, ["number", "mean", "95 % interval over images", "noise", "images"], rows)
+
+
+def image_grids(comparison: Comparison) -> list[Grid]:
+    """One table for each kind of number, one row per image.
+
+    Args:
+        comparison: A comparison of one run.
+    """
+    (run,) = comparison.runs
+    own = [one for one in comparison.measures if one in run.values]
+    grids = []
+    for group in dict.fromkeys(one.group for one in own):
+        columns = [one for one in own if one.group == group]
+        rows = [
+            [Entry(image[0], text=True), *(_cell(one, run.values[one].get(image)) for one in columns)]
+            for image in run.images
+        ]
+        grids.append(Grid(f"{run.name}: {group}", ["image", *(one.head for one in columns)], rows))
+    return grids
+
+
+def _cell(measure: Measure, value: float | None) -> Entry:
+    if value is None:
+        return Entry("")
+    if measure.form == "images":
+        return Entry("yes" if value else "no", value=repr(value))
+    return Entry(shown(measure, value, measure.better < 0), value=repr(value))
+
+
+def export_text(comparison: Comparison, form: str, per_image: bool = False) -> str:
+    """The table of a run as text.
+
+    Args:
+        comparison: A comparison of one run.
+        form: ``"latex"``, ``"markdown"`` or ``"csv"``; the last one has all digits.
+        per_image: One row per image, instead of one row per number.
+    """
+    if form == "csv":
+        return comma_separated(_image_rows(comparison) if per_image else _mean_rows(comparison))
+    grids = image_grids(comparison) if per_image else [means_grid(comparison)]
+    told = notes(comparison)
+    if form == "latex":
+        return "\n".join([*(f"% {' '.join(note.split())}" for note in told), latex(grids)])
+    return "\n".join([markdown(grids), *(f"{escape_markdown(note)}\n" for note in told)])
+
+
+def _mean_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    (run,) = comparison.runs
+    return [
+        {"number": measure.key, "mean": mean.value}
+        | {end: None if math.isnan(value := getattr(mean, end)) else value for end in ("low", "high", "null")}
+        | {"images": mean.num_images or None}
+        for measure, mean in comparison.means[run.name].items()
+    ]
+
+
+def _image_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    (run,) = comparison.runs
+    own = [one for one in comparison.measures if one in run.values]
+    return [{"image": image[0]} | {one.key: run.values[one].get(image) for one in own} for image in run.images]
