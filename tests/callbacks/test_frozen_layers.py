@@ -23,9 +23,9 @@ def network() -> nn.Module:
     return nn.Sequential(first, second, nn.Flatten(), nn.Linear(64, 10))
 
 
-def train(net: nn.Module, *layers: str, objective=None) -> None:
+def train(net: nn.Module, *layers: str, objective=None, callback=None) -> None:
     quiet = dict.fromkeys(("logger", "enable_model_summary", "enable_progress_bar", "enable_checkpointing"), False)
-    callbacks = [FrozenLayers(layers)] if layers else []
+    callbacks = [callback or FrozenLayers(layers)] if layers or callback else []
     # AdamW: weight decay must not move a frozen weight, either
     module = RobustClassifier(
         net, objective or CrossEntropy(), lambda parameters: torch.optim.AdamW(parameters, lr=0.01)
@@ -49,6 +49,13 @@ def test_only_the_other_layers_change(objective):
     train(net, "0", "3", objective=objective)
     learnt = {"1.0.weight", "1.1.weight", "1.1.bias", "1.1.running_mean", "1.1.running_var", "1.1.num_batches_tracked"}
     assert learnt <= changed(net) <= learnt | {"1.0.bias"}  # a bias before batch normalisation has no gradient
+
+
+def test_statistics_of_all_layers_may_be_kept_while_scale_and_shift_are_trained():
+    net = network()
+    train(net, callback=FrozenLayers(["0"], keep_statistics=True))
+    assert {"1.1.weight", "1.1.bias", "3.weight"} <= changed(net)
+    assert not {name for name in changed(net) if "running" in name or "tracked" in name}
 
 
 def test_without_it_all_layers_change():

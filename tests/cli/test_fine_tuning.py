@@ -38,7 +38,7 @@ def test_two_steps_of_the_recipe(tmp_path, monkeypatch):
     changed = {name for name, value in before.items() if not torch.equal(value, saved[f"net.{name}"])}
     frozen = tuple(f"network.{name}." for name in ("conv_stem", "bn1", "blocks.0", "blocks.1"))
     assert not [name for name in changed if name.startswith(frozen)]
-    assert {name for name in before if name.endswith("running_mean") and not name.startswith(frozen)} <= changed
+    assert not [name for name in changed if "running" in name]
     assert "network.classifier.weight" in changed
 
 
