@@ -8,15 +8,16 @@ The images are the seven packaged photographs, or those of a folder (the first o
 central square); a sub-folder holds images of one class, or of one kind. Each image, network, method and variant (plain
 or denoised) is one line of the output; `run` does those that are missing, so it may be stopped and started again. The
 explained class is the plain network's for the clean image. `--squeezenet FILE` adds SqueezeNet 1.1 with the weights of
-a local NPZ file (inputs in [0, 1]). Several files may be given to `table`.
+a local NPZ file (inputs in [0, 1]); `--fine_tuned CHECKPOINT` adds a third variant, EfficientNet-Lite0 as `train.py`
+has fine-tuned it (benchmarks/fine_tuned.py). Several files may be given to `table`.
 
 `table` prints means over the images: noisy accuracy; whether the clean image keeps its class behind the denoiser; the
 share of the K important values that are certified (K = 50, 25 and 10 %, tau .75); overlap of the smoothed map's top
 quarter with that of the clean map of the plain network; the area under the deletion curve of the smoothed map, by the
 plain network on the clean image, beside the centre of the image and random order; the overlap of the smoothed maps of
 images of one sub-folder and of all others, which rises if maps become templates; and the processor time, plain = 1. A
-second table has the differences, denoised - plain, with 95 % bootstrap intervals: the images are drawn again, in whole
-sub-folders.
+second table has the differences from the plain network, with 95 % bootstrap intervals: the images are drawn again, in
+whole sub-folders.
 """
 
 import argparse
@@ -40,7 +41,7 @@ from lit_certattr.attribution import LRP, Attribution, GradCAM, Gradient, Region
 from lit_certattr.certificates import PixelCertificate, PixelResult
 from lit_certattr.data import ImageFolder, Photographs, SampleSet
 from lit_certattr.metrics.functional import deletion, top_k_intersection
-from lit_certattr.models import Denoised, EfficientNetLite0, TorchvisionClassifier, UNetDenoiser
+from lit_certattr.models import Denoised, EfficientNetLite0, TorchvisionClassifier, UNetDenoiser, load_network
 from lit_certattr.models.denoised import without_denoiser
 from lit_certattr.regions import Grid
 from lit_certattr.smoothing import GaussianNoise, noisy_images
@@ -129,7 +130,8 @@ def run(arguments: argparse.Namespace) -> None:
     if "SqueezeNet 1.1" in arguments.networks and arguments.squeezenet is not None:
         networks["SqueezeNet 1.1"] = squeezenet(arguments.squeezenet)
     denoiser = UNetDenoiser(weights=arguments.weights)
-    for module in (*networks.values(), denoiser):
+    fine_tuned = None if arguments.fine_tuned is None else load_network(arguments.fine_tuned)
+    for module in (*networks.values(), denoiser, *([] if fine_tuned is None else [fine_tuned])):
         module.to(memory_format=torch.channels_last)  # as in certify.py run: convolutions are faster
     output = arguments.output[0]
     known = {tuple(line["key"]) for line in lines_of(output)}
@@ -139,7 +141,10 @@ def run(arguments: argparse.Namespace) -> None:
         # Images outermost: a run that is stopped has everything of the first images.
         for index, (network, plain) in itertools.product(range(len(samples)), networks.items()):
             sample = samples[index]
-            for variant, one in {"plain": plain, "denoised": Denoised(denoiser, plain)}.items():
+            variants = {"plain": plain, "denoised": Denoised(denoiser, plain)}
+            if fine_tuned is not None and isinstance(plain, EfficientNetLite0):
+                variants["fine-tuned"] = fine_tuned
+            for variant, one in variants.items():
                 missing = [
                     method for method in arguments.methods if (network, method, variant, str(sample.id)) not in known
                 ]
@@ -186,26 +191,32 @@ def table(outputs: Sequence[Path]) -> bool:
     names = [*QUANTITIES, "overlap, same kind", "overlap, other kinds", "time"]
     means, differences, ratios, reached = [], [], [], []
     for (network, method), variants in groups.items():
-        both = sorted(set(variants["plain"]) & set(variants["denoised"]))
-        pair = [variants["plain"][image] for image in both], [variants["denoised"][image] for image in both]
-        numbers = [_numbers(lines) for lines in pair]
-        times = [sum(line["seconds"] for line in lines) for lines in pair]
-        for variant, own, spent in zip(("plain", "denoised"), numbers, times, strict=True):
-            means.append([f"{network}, {method} ({len(both)})", variant, *map(_cell, own), _cell(spent / times[0])])
-        low, high = _bootstrap(pair)
-        changes = [
-            f"{after - before:+.2f} [{one:+.2f}, {other:+.2f}]" if math.isfinite(after - before) else ""
-            for before, after, one, other in zip(*numbers, low, high, strict=True)
-        ]
-        differences.append([f"{network}, {method} ({len(both)})", *changes])
-        ratios.append(f"{network}, {method}: {_accuracy_ratio(pair)}")
-        if network.startswith("EfficientNet") and method == "LRP":
-            reached.append(_goals(*pair))
+        others = [variant for variant in variants if variant != "plain"]
+        shared = sorted(set.intersection(*(set(variants[variant]) for variant in ("plain", *others))))
+        plain = [variants["plain"][image] for image in shared]
+        name, before, spent = f"{network}, {method} ({len(shared)})", _numbers(plain), _seconds(plain)
+        means.append([name, "plain", *map(_cell, before), _cell(1.0)])
+        for variant in others:
+            pair = plain, [variants[variant][image] for image in shared]
+            after, (low, high) = _numbers(pair[1]), _bootstrap(pair)
+            means.append([name, variant, *map(_cell, after), _cell(_seconds(pair[1]) / spent)])
+            changes = [
+                f"{new - old:+.2f} [{one:+.2f}, {other:+.2f}]" if math.isfinite(new - old) else ""
+                for old, new, one, other in zip(before, after, low, high, strict=True)
+            ]
+            differences.append([name, variant, *changes])
+            ratios.append(f"{network}, {method}, {variant}: {_accuracy_ratio(pair)}")
+            if network.startswith("EfficientNet") and method == "LRP" and variant == "denoised":
+                reached.append(_goals(*pair))
     _print(["network, method (images)", "variant", *names], means)
-    print("\nDenoised - plain, with 95 % bootstrap intervals:\n")
-    _print(["network, method (images)", *names[:-1]], differences)
+    print("\nDifferences from the plain network, with 95 % bootstrap intervals:\n")
+    _print(["network, method (images)", "variant", *names[:-1]], differences)
     print("", *ratios, "", sep="\n")
     return all(reached)
+
+
+def _seconds(lines: Sequence[Line]) -> float:
+    return sum(float(line["seconds"]) for line in lines)
 
 
 def _print(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -313,6 +324,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
     parser.add_argument("--deletion", action=argparse.BooleanOptionalAction, default=True, help="deletion curves")
     parser.add_argument("--weights", default="photographs", help="weights of the denoiser")
+    parser.add_argument("--fine_tuned", type=Path, help="checkpoint of EfficientNet-Lite0, fine-tuned under noise")
     parser.add_argument("--squeezenet", type=Path, help="NPZ file of the weights of SqueezeNet 1.1")
     arguments = parser.parse_args(argv)
     if arguments.command == "run":

@@ -54,5 +54,5 @@ def test_the_table_takes_images_of_which_both_variants_are_there(tmp_path, capsy
     assert main(["table", "--output", *map(str, files)]) == 1  # LRP certifies as much as before
     out = capsys.readouterr().out
     assert "| EfficientNet-Lite0, LRP (3) | denoised | 0.50 |" in out
-    assert "| EfficientNet-Lite0, LRP (3) | +0.40 [+0.40, +0.40] |" in out
-    assert "EfficientNet-Lite0, LRP: noisy accuracy x 5.00 [" in out
+    assert "| EfficientNet-Lite0, LRP (3) | denoised | +0.40 [+0.40, +0.40] |" in out
+    assert "EfficientNet-Lite0, LRP, denoised: noisy accuracy x 5.00 [" in out
