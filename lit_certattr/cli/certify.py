@@ -21,6 +21,7 @@ from lit_certattr.cli.certify_compare import COMPARE_HELP, add_compare_arguments
 from lit_certattr.cli.certify_covers import COVERS_HELP, add_covers_arguments, covers_from_config
 from lit_certattr.cli.certify_evaluate import EVALUATE_HELP, add_evaluate_arguments, evaluate_from_config
 from lit_certattr.cli.certify_export import EXPORT_HELP, add_export_arguments, export_from_config
+from lit_certattr.cli.certify_modes import MODES_HELP, add_modes_arguments, modes_from_config
 from lit_certattr.cli.certify_plan import PLAN_HELP, add_plan_arguments, plan_from_config
 from lit_certattr.cli.certify_run import RUN_HELP, add_run_arguments, run_from_config
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
@@ -68,6 +69,7 @@ COMMANDS = {
     "audit": Command(AUDIT_HELP, add_audit_arguments, audit_from_config, _NOTHING),
     "covers": Command(COVERS_HELP, add_covers_arguments, covers_from_config, _NOTHING),
     "evaluate": Command(EVALUATE_HELP, add_evaluate_arguments, evaluate_from_config, _IMAGES),
+    "modes": Command(MODES_HELP, add_modes_arguments, modes_from_config, "Nothing was written; to start again, run"),
     "compare": Command(COMPARE_HELP, add_compare_arguments, compare_from_config, _NOTHING),
     "export": Command(EXPORT_HELP, add_export_arguments, export_from_config, _NOTHING),
 }

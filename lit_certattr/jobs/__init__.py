@@ -1,4 +1,4 @@
-"""The jobs of ``certify.py`` for Python: plan, run, attack, audit, covers, evaluate, compare, export; and reopen.
+"""The jobs of ``certify.py`` for Python: plan, run, attack, audit, covers, evaluate, compare, export, modes; reopen.
 
 Each job has typed arguments, returns its results, and prints only its progress on stderr (``progress=False`` turns this
 off). It raises :class:`~lit_certattr.errors.InputError` if an argument, a file or an image cannot be used.
@@ -10,6 +10,7 @@ from lit_certattr.jobs.comparing import compare
 from lit_certattr.jobs.covering import Covered, covers
 from lit_certattr.jobs.evaluating import Evaluation, evaluate
 from lit_certattr.jobs.exporting import export
+from lit_certattr.jobs.modes import FittedModes, fit_modes
 from lit_certattr.jobs.planning import Plan, plan
 from lit_certattr.jobs.reopening import Reopened, reopen
 from lit_certattr.jobs.running import run
@@ -21,6 +22,7 @@ __all__ = [
     "AuditReport",
     "Covered",
     "Evaluation",
+    "FittedModes",
     "Plan",
     "Reopened",
     "SampledAgain",
@@ -31,6 +33,7 @@ __all__ = [
     "covers",
     "evaluate",
     "export",
+    "fit_modes",
     "plan",
     "reopen",
     "run",

@@ -20,12 +20,13 @@ NEEDED = {
     "attack": ["somewhere"],
     "audit": ["somewhere"],
     "compare": ["somewhere"],
+    "modes": ["somewhere", "--output=modes.npy"],
     "covers": ["somewhere", "--image=one", "--changed=file"],
     "export": ["somewhere"],
 }
 
-READING = {"compare", "covers", "export"}
-"""Commands that read finished runs, and neither load a network nor draw noise."""
+READING = {"compare", "covers", "export", "modes"}
+"""Commands that read finished runs or pictures, and neither load a network nor draw noise."""
 
 
 def _parser(command):
@@ -106,8 +107,8 @@ def test_the_common_words_are_on_every_command_that_can_use_them():
         assert command in READING or everywhere <= set(options), command
     for word, commands in {
         "num_samples": {"plan", "run", "attack", "audit"},  # an evaluation draws no noise
-        "overwrite": {"plan", "run", "attack", "evaluate", "compare", "export"},  # an audit writes nothing
-        "output": {"plan", "run", "attack", "evaluate", "compare", "export"},
+        "overwrite": {"plan", "run", "attack", "evaluate", "compare", "export", "modes"},  # an audit writes nothing
+        "output": {"plan", "run", "attack", "evaluate", "compare", "export", "modes"},
     }.items():
         assert {command for command, options in OPTIONS.items() if word in options} == commands, word
 
