@@ -66,6 +66,8 @@ def prefix_of(name: str, kind: str) -> str:
 def named_metrics(certificates: Mapping[str, Certificate], radii: Sequence[float]) -> dict[str, MetricCollection]:
     """New metrics of each certificate that names some, under the names that loggers get.
 
+    Two certificates may have claims of one name: then the names of the second begin with the name of its certificate.
+
     Args:
         certificates: The certificates by name.
         radii: Budgets in pixel units.
@@ -78,12 +80,18 @@ def named_metrics(certificates: Mapping[str, Certificate], radii: Sequence[float
         >>> [list(metrics) for metrics in named_metrics({"angle": CosineCertificate()}, [0.1]).values()]
         [['certified/angle_cosine_r0_10']]
     """
-    collections = {name: metrics_for(certificate, radii) for name, certificate in certificates.items()}
-    return {
-        name: metrics.clone(prefix=prefix_of(name, certificates[name].name))
-        for name, metrics in collections.items()
-        if metrics is not None
-    }
+    named: dict[str, MetricCollection] = {}
+    taken: set[str] = set()
+    for name, certificate in certificates.items():
+        metrics = metrics_for(certificate, radii)
+        if metrics is None:
+            continue
+        metrics = metrics.clone(prefix=prefix_of(name, certificate.name))
+        if not taken.isdisjoint(metrics):
+            metrics = metrics.clone(prefix=f"{PREFIX}{name}_")
+        taken.update(metrics)
+        named[name] = metrics
+    return named
 
 
 def certified_metrics(radii: Sequence[float], top_k: Sequence[float]) -> MetricCollection:

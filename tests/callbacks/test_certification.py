@@ -14,10 +14,17 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from lit_certattr.attribution import Gradient
+from lit_certattr.attribution import Gradient, RegionMap
 from lit_certattr.callbacks import CertificationCallback, MetricGate
 from lit_certattr.callbacks.selection import Selection, recorded_selections
-from lit_certattr.certificates import Claim, ClaimCertificate, PixelCertificate, TopKOverlapCertificate
+from lit_certattr.certificates import (
+    Claim,
+    ClaimCertificate,
+    PercentileCertificate,
+    PixelCertificate,
+    PredictionCertificate,
+    TopKOverlapCertificate,
+)
 from lit_certattr.certification import Certifier
 from lit_certattr.data import SampleSet, collate
 from lit_certattr.errors import InputError
@@ -26,9 +33,11 @@ from lit_certattr.models import Denoised
 from lit_certattr.modules import RobustClassifier
 from lit_certattr.numbers import Box, EnergyInside
 from lit_certattr.objectives import CrossEntropy
+from lit_certattr.regions import Superpixels
 from lit_certattr.smoothing import GaussianNoise
 
 MONITOR = "certified/one_share_k25_r0_10"
+LEFT = Box(0, 0, 1, 0.5)
 
 
 class Net(nn.Sequential):
@@ -575,6 +584,30 @@ def test_a_checkpoint_is_selected_by_the_lower_end_of_the_share_of_a_claim(tmp_p
     assert logged[f"{name}_r0_10_low"] <= share <= logged[f"{name}_r0_10_high"]
     assert sum(logged[f"{name}_{verdict}"] for verdict in ("holds", "not_shown", "refuted")) == 4
     assert float(saver.best_model_score) == logged[f"{name}_r0_10_low"]
+
+
+def test_two_certificates_with_a_claim_of_one_name_do_not_share_its_metrics(tmp_path):
+    certificates = [
+        ClaimCertificate([Claim("left", EnergyInside(LEFT), at_least=0.05)], alpha=0.05),
+        PercentileCertificate([Claim("left", EnergyInside(LEFT), at_least=0.99)], alpha=0.05),
+    ]
+    both = Certifier(Gradient(), GaussianNoise(0.25), certificates, 100, batch_size=50)
+    run = trainer(tmp_path, CertificationCallback(both, num_images=4, radii=(0.1,)))
+    (values,) = run.validate(module(), loader(), verbose=False)
+    for name in ("claim_left", "percentiles_claim_left"):
+        assert sum(values[f"certified/{name}_{verdict}"] for verdict in ("holds", "not_shown", "refuted")) == 4
+    assert values["certified/claim_left_holds"] == 4
+    assert values["certified/percentiles_claim_left_refuted"] == 4
+
+
+def test_regions_and_the_prediction_are_certified_in_validation(tmp_path):
+    certificates = [PixelCertificate([0.5], alpha=0.05), PredictionCertificate(alpha=0.05)]
+    regions = Certifier(RegionMap(Gradient(), Superpixels(9)), GaussianNoise(0.25), certificates, 100, batch_size=50)
+    run = trainer(tmp_path, CertificationCallback(regions, num_images=3, radii=(0.1,)))
+    (values,) = run.validate(module(), loader(), verbose=False)
+    assert values["certified/one_share_k50_r0_10"] > 0
+    assert values["certified/prediction_share_r0_10"] <= values["certified/noisy_accuracy"]
+    assert values["certified/prediction_r0_10"] * 3 == round(values["certified/prediction_r0_10"] * 3)
 
 
 def test_the_noisy_majority_may_be_the_explained_class(tmp_path):
