@@ -87,9 +87,9 @@ def named_metrics(certificates: Mapping[str, Certificate], radii: Sequence[float
         if metrics is None:
             continue
         metrics = metrics.clone(prefix=prefix_of(name, certificate.name))
-        if not taken.isdisjoint(metrics):
+        if not taken.isdisjoint(map(str, metrics)):
             metrics = metrics.clone(prefix=f"{PREFIX}{name}_")
-        taken.update(metrics)
+        taken.update(map(str, metrics))
         named[name] = metrics
     return named
 
