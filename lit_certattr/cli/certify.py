@@ -1,6 +1,5 @@
 """``certify.py``: certify attribution maps; one subcommand per job."""
 
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -26,6 +25,7 @@ from lit_certattr.cli.certify_plan import PLAN_HELP, add_plan_arguments, plan_fr
 from lit_certattr.cli.certify_run import RUN_HELP, add_run_arguments, run_from_config
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
 from lit_certattr.cli.help import ReadableHelp
+from lit_certattr.cli.program import typed_again
 from lit_certattr.cli.signals import stop_on_signals
 from lit_certattr.cli.words import ABSENT, RENAMED
 
@@ -86,12 +86,11 @@ def main(args: Sequence[str] | None = None) -> None:
             plus the number of the signal if a signal stops the command.
     """
     typed = list(sys.argv[1:] if args is None else args)
-    script = sys.argv[0] if args is None else "certify.py"
     config = Namespace()
 
     def advice() -> str:
         command = COMMANDS.get(str(config.get("command")), COMMANDS["run"])
-        return f"{command.kept}: {shlex.join(['python', script, *_again(typed, config)])}"
+        return f"{command.kept}: {typed_again('certify.py', _again(typed, config))}"
 
     with one_line_errors("certify.py"), stop_on_signals("certify.py", advice):
         parser = OneLineParser(prog="certify.py", description=DESCRIPTION, formatter_class=ReadableHelp)

@@ -20,12 +20,14 @@ import lit_certattr.cli.strict_yaml  # noqa: F401  (the parsers below read YAML 
 from lit_certattr.cli.arguments import check_old_name, refuse_absent, refuse_old_names, spell_out, value_of
 from lit_certattr.cli.layers import LayeredConfig
 from lit_certattr.cli.nulls import first_null
+from lit_certattr.cli.program import spoken
 from lit_certattr.errors import InputError, single_line
 from lit_certattr.files.whole_file import REMEDIES
 from lit_certattr.jobs.chatter import without_chatter
 
 _IGNORED = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6.6 with torch 2.14, in its own code
+    r"LightningCLI's args parameter is intended",  # the installed command gives the words after its own
     r".*does not have many workers",  # reading in the main process is a choice: the data are in memory or cached
 )
 
@@ -58,7 +60,7 @@ def one_line_errors(program: str) -> Iterator[None]:
             line = _mistake(error) or machine_fault(error)
             if line is None:
                 raise
-            sys.stderr.write(f"{program}: error: {single_line(line)}\n")
+            sys.stderr.write(spoken(f"{program}: error: {single_line(line)}\n"))
             raise SystemExit(2) from None
 
 
@@ -76,7 +78,7 @@ def _one_line_warnings(program: str) -> Callable[..., None]:
     """A function that prints a warning as ``program: warning: ...``, without its place in the code."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        sys.stderr.write(f"{program}: warning: {single_line(message)}\n")
+        sys.stderr.write(spoken(f"{program}: warning: {single_line(message)}\n"))
 
     return show
 

@@ -11,6 +11,8 @@ from types import FrameType
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from lit_certattr.cli.program import spoken
+
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _SAME = 1.0  # seconds: timeout(1) sends its signal to the process and again to its group
 
@@ -83,7 +85,8 @@ def stop_on_signals(program: str, advice: Callable[[], str]) -> Iterator[None]:
         if not received:
             raise
         if getattr(rank_zero_only, "rank", 0) == 0:
-            sys.stderr.write(f"{program}: stopped by {signal.Signals(received[0]).name}. {advice()}\n")
+            line = f"{program}: stopped by {signal.Signals(received[0]).name}. {advice()}\n"
+            sys.stderr.write(spoken(line))
         raise Stopped(received[0]) from None
     finally:
         for signum, handler in before.items():

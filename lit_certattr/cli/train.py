@@ -1,7 +1,6 @@
 """``train.py``: fit, validate and test a classifier or a denoiser from configuration files."""
 
 import os
-import shlex
 import sys
 import warnings
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ import lit_certattr.smoothing  # noqa: F401
 from lit_certattr.callbacks import LastCheckpoint
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
 from lit_certattr.cli.help import ReadableHelp
+from lit_certattr.cli.program import typed_again
 from lit_certattr.cli.signals import stop_on_signals
 from lit_certattr.cli.trained_kind import training_module
 from lit_certattr.data import ImageDataModule
@@ -256,17 +256,16 @@ def main(args: ArgsType = None) -> None:
 def _how_to_resume(typed: Any, last: LastCheckpoint) -> str:
     """One line after an interruption: what is saved, and the command that resumes."""
     arguments = [str(argument) for argument in typed] if isinstance(typed, list) else []
-    command = ["python", sys.argv[0] or "train.py", *arguments]
     if "fit" not in arguments:
-        return f"Nothing was changed; to start again, run: {shlex.join(command)}"
+        return f"Nothing was changed; to start again, run: {typed_again('train.py', arguments)}"
     if last.saved is None:
         resumed = any(argument.startswith("--ckpt_path") for argument in arguments)
         what = "resume" if resumed else "start again"
-        return f"No epoch was finished, so nothing new is saved; to {what}, run: {shlex.join(command)}"
+        return f"No epoch was finished, so nothing new is saved; to {what}, run: {typed_again('train.py', arguments)}"
     saved = f"--ckpt_path={os.path.relpath(last.saved)}"
     return (
         "All finished epochs are kept, the unfinished one is discarded; to resume, run: "
-        f"{shlex.join([*_without_checkpoint(command), saved])}"
+        f"{typed_again('train.py', [*_without_checkpoint(arguments), saved])}"
     )
 
 

@@ -1,0 +1,108 @@
+"""``lit-certattr``: the command that comes with the installed package.
+
+Only what a command needs is imported: ``--help``, ``--version`` and ``configs`` answer without torch.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lit_certattr.cli.program import INSTALLED, as_installed
+from lit_certattr.errors import InputError, single_line
+
+DESCRIPTION = """Train image classifiers with robust attributions, and certify those attributions.
+
+Examples:
+  lit-certattr certify run --network EfficientNetLite0 --data ImageFolder --data.init_args.root my_photographs
+  lit-certattr configs copy
+  lit-certattr train fit --config configs/train/mnist5k_noise.yaml
+  lit-certattr certify run --config configs/certify/mnist5k.yaml
+  lit-certattr doctor
+"lit-certattr certify --help" and "lit-certattr train --help" list the commands below them."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run ``lit-certattr``.
+
+    Args:
+        args: Arguments; ``None`` uses those of the command line.
+
+    Raises:
+        SystemExit: With status 2 and one line on stderr after a mistake of the user.
+    """
+    typed = list(sys.argv[1:] if args is None else args)
+    if typed[:1] in (["train"], ["certify"]):
+        _run(typed[0], typed[1:])
+        return
+    chosen = _parser().parse_args(typed)
+    try:
+        match chosen.command:
+            case "configs":
+                _configs(chosen)
+            case "doctor":
+                _doctor()
+            case _:
+                _parser().print_help()
+    except InputError as error:
+        sys.stderr.write(f"{INSTALLED}: error: {single_line(error)}\n")
+        raise SystemExit(2) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=INSTALLED,
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    below = parser.add_subparsers(title="commands", dest="command", metavar="")
+    below.add_parser("train", help="Train a classifier or a denoiser.", add_help=False)
+    below.add_parser("certify", help="Certify attribution maps; plan, attack, audit and compare.", add_help=False)
+    configs = below.add_parser("configs", help="List the configurations of the package, or copy them.")
+    verbs = configs.add_subparsers(title="commands", dest="verb", metavar="", required=True)
+    verbs.add_parser("list", help="Name and purpose of each configuration.")
+    copying = verbs.add_parser("copy", help="Copy all configurations into a folder, to use and to change them there.")
+    copying.add_argument("folder", nargs="?", default="configs", help="The folder. Default: configs.")
+    copying.add_argument("--overwrite", action="store_true", help="Replace files that are there already.")
+    below.add_parser("doctor", help="What is installed, which devices and data are there.")
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"{INSTALLED} {version(INSTALLED)}"
+
+
+def _run(command: str, arguments: Sequence[str]) -> None:
+    from lit_certattr.certification.host_memory import keep_freed_memory
+
+    keep_freed_memory()
+    with as_installed():
+        if command == "train":
+            from lit_certattr.cli import train
+
+            train.main(list(arguments))
+        else:
+            from lit_certattr.cli import certify
+
+            certify.main(list(arguments))
+
+
+def _configs(chosen: argparse.Namespace) -> None:
+    from lit_certattr.cli import packaged_configs
+
+    if chosen.verb == "copy":
+        count = packaged_configs.copy(chosen.folder, chosen.overwrite)
+        sys.stdout.write(f"{count} configurations copied to {chosen.folder}\n")
+        return
+    for name, purpose in packaged_configs.configurations():
+        sys.stdout.write(f"{name}\n    {purpose}\n" if purpose else f"{name}\n")
+
+
+def _doctor() -> None:
+    from lit_certattr.cli.doctor import findings
+
+    for name, found in findings():
+        sys.stdout.write(f"{name:>22}  {found}\n")
