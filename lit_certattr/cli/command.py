@@ -13,8 +13,8 @@ from lit_certattr.errors import InputError, single_line
 DESCRIPTION = """Train image classifiers with robust attributions, and certify those attributions.
 
 Examples:
-  lit-certattr certify run --network EfficientNetLite0 --data ImageFolder --data.init_args.root my_photographs
   lit-certattr configs copy
+  lit-certattr certify run --config configs/certify/folder.yaml --data.init_args.root my_photographs
   lit-certattr train fit --config configs/train/mnist5k_noise.yaml
   lit-certattr certify run --config configs/certify/mnist5k.yaml
   lit-certattr doctor
