@@ -14,6 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from benchmarks.budgets import short
 from lit_certattr.attribution import Gradient
 from lit_certattr.data import Photographs
 from lit_certattr.models import EfficientNetLite0, SmallCNN
@@ -93,7 +94,7 @@ def main() -> None:
     print("\n| noise | photograph | digit |\n|---|---|---|")
     for index, law in enumerate(LAWS[1:], start=1):
         extra = [100 * (noise[index] - noise[0]) / (gradient + noise[0]) for gradient, noise in (large, small)]
-        print(f"| `{law!r}` | {extra[0]:+.1f} % | {extra[1]:+.1f} % |")
+        print(f"| `{short(law)}` | {extra[0]:+.1f} % | {extra[1]:+.1f} % |")
 
 
 if __name__ == "__main__":

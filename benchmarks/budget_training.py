@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from benchmarks.budget_changes import all_changes
-from benchmarks.budgets import Effort, all_laws, certified, chosen
+from benchmarks.budgets import Effort, all_laws, certified, chosen, short
 from lit_certattr.data import MNIST5k
 from lit_certattr.models import SmallCNN
 from lit_certattr.objectives import NoiseAugmentation
@@ -82,7 +82,7 @@ def main() -> None:
         noisy, some = _pair([_mean(one.accuracy) for one in both]), _pair([_mean(one.any) for one in both])
         for change in changes:
             shares = _pair([_mean(one.rows[change.name].shares) for one in both])
-            print(f"| {change.name} | `{law!r}` | {clean} | {noisy} | {some} | {shares} |", flush=True)
+            print(f"| {change.name} | `{short(law)}` | {clean} | {noisy} | {some} | {shares} |", flush=True)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -240,7 +240,7 @@ def main() -> None:
             row, before = found.rows[change.name], _mean(alone.rows[change.name].shares)
             cells_of_row = [
                 change.name,
-                f"`{_short(law)}`",
+                f"`{short(law)}`",
                 *(_mean(values) for values in (found.accuracy, found.any, row.shares)),
                 before,
                 f"{sum(row.held)} of {sum(row.kept)}",
@@ -249,8 +249,12 @@ def main() -> None:
             print(f"| {' | '.join(cells_of_row)} |", flush=True)
 
 
-def _short(law: Noise) -> str:
-    """A law with the settings that were given."""
+def short(law: Noise) -> str:
+    """A law with the settings that were given.
+
+    Args:
+        law: A law whose settings are numbers.
+    """
     given = {name: value for name, value in law.settings().items() if value is not None and not name.endswith("order")}
     return f"{type(law).__name__}({', '.join(f'{name}={value:g}' for name, value in given.items())})"
 
