@@ -70,7 +70,15 @@ class RegionMap(Attribution):
     def placed(self, image: Tensor, image_id: str) -> Self:
         if self._partition is not None:
             return self
-        labels = self.regions(image.detach(), image_id)
+        try:
+            labels = self.regions(image.detach(), image_id)
+        except InputError:
+            raise
+        except Exception as error:  # whatever regions of the user's own, or a network, raise
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{type(self.regions).__name__} cannot divide image {image_id}: {type(error).__name__}: {reason}"
+            ) from None
         placed = copy.copy(self)
         placed._partition = check_partition(labels, (image.shape[-2], image.shape[-1]), f"image {image_id}")
         placed._fixed = Fixed()

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from lit_certattr.budgets import GaussianVotes
 from lit_certattr.certificates.claims_result import Array, ClaimsResult
+from lit_certattr.certificates.result import checked_radii
 from lit_certattr.errors import InputError
 from lit_certattr.statistics import betting_lower, clopper_pearson_lower, shift, step_down_bounds
 from lit_certattr.statistics.rounding import exact
@@ -159,7 +160,7 @@ class ClaimResult(ClaimsResult):
     @override
     def intervals(self, claim: int | str, radii: Sequence[float] | Array) -> tuple[Array, Array]:
         claim = self.index_of(claim)
-        return self._intervals(float(self.lower[claim]), float(self.upper[claim]), claim, radii)
+        return self._intervals(float(self.lower[claim]), float(self.upper[claim]), claim, checked_radii(radii))
 
     def _intervals(self, lower: float, upper: float, claim: int, radii: Sequence[float] | Array) -> tuple[Array, Array]:
         """The intervals that follow from bounds of the scaled mean."""

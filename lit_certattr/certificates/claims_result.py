@@ -93,6 +93,9 @@ class ClaimsResult(Result):
 
         Returns:
             Lower and upper ends, float64 ``[radii]`` each.
+
+        Raises:
+            InputError: If there is no such claim, or a radius is negative or no finite number.
         """
 
     @abstractmethod
@@ -247,6 +250,8 @@ class ClaimsResult(Result):
         number = f"{self.names[claim]!r}: {self.about()} of {self.words[claim]}"
         covered = self.covered(claim)
         beside = "" if covered is None else f" The mask covers {100 * covered:.3g} % of the map."
+        if self.num_missing[claim] == self.num_samples:
+            beside += " Nothing is shown of it: no noisy map has this number, as each is constant or not finite."
         every = f"every perturbation with {self.change_budget.measure} at most"
         if budget is None and verdict == "holds":
             within = at_least(self.radius(claim))

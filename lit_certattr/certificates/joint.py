@@ -6,6 +6,7 @@ from lit_certattr.certificates.capabilities import HasClauses
 from lit_certattr.certificates.prediction_result import class_in_words
 from lit_certattr.certificates.result import Result
 from lit_certattr.errors import InputError
+from lit_certattr.settings import real_number
 from lit_certattr.statistics.rounding import at_least, confidence, exact, total
 
 
@@ -29,10 +30,13 @@ def joint_statement(
         The statement; ``None`` if fewer than two certificates say something at the radius.
 
     Raises:
-        InputError: If the radius is not a positive number.
+        InputError: If the radius is not a positive number, or the results are of several images.
     """
-    if radius is not None and not 0 < radius < float("inf"):
+    if radius is not None and not 0 < real_number("radius", radius) < float("inf"):
         raise InputError(f"radius must be a positive number, got {radius}")
+    images = sorted({str(one.sampling["image_id"]) for one in results.values() if "image_id" in one.sampling})
+    if len(images) > 1:
+        raise InputError(f"the results are of several images, {' and '.join(images[:2])}: give those of one image")
     able = {name: one for name, one in results.items() if isinstance(one, HasClauses) and one.radius_norm == "l2"}
     if explained is None:
         targets = {one.sampling.get("target") for one in able.values()}

@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.certificates.claims_result import Array, ClaimsResult
-from lit_certattr.certificates.result import upper_bounds_of_counts
+from lit_certattr.certificates.result import checked_radii, upper_bounds_of_counts
 from lit_certattr.errors import InputError
 from lit_certattr.statistics import hoeffding_margin, quantile_lower_rank, quantile_upper_rank, shift
 
@@ -49,7 +49,8 @@ class PercentileResult(ClaimsResult):
     @override
     def intervals(self, claim: int | str, radii: Sequence[float] | Array) -> tuple[Array, Array]:
         claim = self.index_of(claim)
-        lengths, n = np.asarray(radii, np.float64) / self.scale * (1 + 1e-15), self.num_samples
+        radii = checked_radii(radii)
+        lengths, n = radii / self.scale * (1 + 1e-15), self.num_samples
         ordered = [np.sort(values[claim].numpy()) for values in (self.below, self.above)]
         level = self.spent_alpha * self.shares[claim] / 2
         if math.isfinite(self.budget):
@@ -58,7 +59,7 @@ class PercentileResult(ClaimsResult):
                 quantile_lower_rank(n, float(shift(self.probability, -length)), level),
                 quantile_upper_rank(n, float(shift(self.probability, length)), level),
             ]
-            inside = np.asarray(radii, np.float64) <= self.budget
+            inside = radii <= self.budget
             ends = [_at_rank(values, np.full(len(lengths), rank)) for values, rank in zip(ordered, ranks, strict=True)]
             return np.where(inside, ends[0], -math.inf), np.where(inside, ends[1], math.inf)
         # One-sided, of both distributions: P[sup(F_n - F) > d] <= exp(-2 n d^2) up to 1/2 (Massart, 1990).

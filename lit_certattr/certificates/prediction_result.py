@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from lit_certattr.certificates.capabilities import Clause
 from lit_certattr.certificates.claims_result import Array, Interval, Verdict
-from lit_certattr.certificates.result import Result, budget_of, check_same_shape, invalid_flags
+from lit_certattr.certificates.result import Result, budget_of, check_same_shape, checked_radii, invalid_flags
 from lit_certattr.errors import InputError
 from lit_certattr.statistics import clopper_pearson_lower, clopper_pearson_upper
 from lit_certattr.statistics.rounding import at_least, at_most, exact
@@ -68,9 +68,12 @@ class PredictionResult(Result):
 
         Returns:
             Lower and upper ends, float64 ``[radii]`` each.
+
+        Raises:
+            InputError: If a radius is negative or no finite number.
         """
-        votes = self.change_budget.votes
-        return votes.lower(self.lower, radii), votes.upper(self.upper, radii)
+        votes, lengths = self.change_budget.votes, checked_radii(radii)
+        return votes.lower(self.lower, lengths), votes.upper(self.upper, lengths)
 
     def interval(self, radius: float = 0.0) -> Interval:
         """Certified share of the noisy copies predicted as the class, under every perturbation within a radius.

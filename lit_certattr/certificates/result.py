@@ -4,7 +4,7 @@ import json
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import UnionType
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, get_args, get
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
@@ -481,6 +482,24 @@ def budget_of(radius: float | Tensor | None) -> float | None:
     if not 0 <= number < math.inf:
         raise InputError(f"radius must be a finite number of at least 0, got {radius}")
     return number or None
+
+
+def checked_radii(radii: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Radii as an array.
+
+    Args:
+        radii: Radii that the caller asked for.
+
+    Raises:
+        InputError: If one is negative or no finite number.
+    """
+    try:
+        numbers = np.asarray(radii, np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"radii must be numbers, got {radii!r:.80}") from None
+    if not bool(np.all((numbers >= 0) & np.isfinite(numbers))):
+        raise InputError(f"radii must be finite numbers of at least 0, got {numbers.ravel().tolist()!r:.80}")
+    return numbers
 
 
 def invalid_flags(num_invalid: int, num_samples: int) -> list[str]:

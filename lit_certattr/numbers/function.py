@@ -68,7 +68,7 @@ class FunctionNumber(Number):
             raise InputError(
                 f"{self.name}: the function gives complex numbers: give real ones, e.g. their absolute values"
             )
-        return values
+        return values.to(maps.device)
 
     @override
     def check(self, map_shape: Sequence[int]) -> None:

@@ -100,7 +100,14 @@ class ImageMask(Mask):
     def placed(self, image: Tensor, image_id: str) -> Self:
         if self.is_known:
             return self
-        name, pixels, size = f"the mask of image {image_id}", self.pixels(image.detach(), image_id), image.shape[-2:]
+        name, size = f"the mask of image {image_id}", image.shape[-2:]
+        try:
+            pixels = self.pixels(image.detach(), image_id)
+        except InputError:
+            raise
+        except Exception as error:  # whatever a mask of the user's own raises
+            reason = " ".join(str(error).split())
+            raise InputError(f"{name} cannot be found: {type(error).__name__}: {reason}") from None
         if not isinstance(pixels, Tensor) or pixels.dtype != torch.bool or pixels.shape != size:
             got = f"{pixels.dtype} {tuple(pixels.shape)}" if isinstance(pixels, Tensor) else type(pixels).__name__
             raise InputError(f"{name} must be boolean, with {size[0]} x {size[1]} pixels, got {got}")

@@ -162,3 +162,15 @@ def test_a_cpu_and_an_accelerator_give_the_same_up_to_rounding(net, images, regi
     method = RegionMap(Gradient(), regions, pooling).placed(images[0], "a")
     maps = method.base(net, images, torch.zeros(4, dtype=torch.long))
     torch.testing.assert_close(method._sums_in_order(maps), method._sums_by_product(maps))
+
+
+class Broken(Regions):
+    """Regions whose code fails."""
+
+    def __call__(self, image, image_id):
+        return {}[image_id]
+
+
+def test_regions_whose_code_fails_are_named_with_the_image():
+    with pytest.raises(InputError, match="Broken cannot divide image cat: KeyError: 'cat'"):
+        RegionMap(Gradient(), Broken()).placed(torch.zeros(1, 4, 4), "cat")

@@ -2,19 +2,22 @@
 
 import math
 
+import attrs
 import pytest
 import torch
 
+from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import (
     Claim,
     ClaimCertificate,
     PercentileCertificate,
     PredictionCertificate,
+    joint_statement,
 )
 from lit_certattr.certificates.base import Certificate
 from lit_certattr.errors import InputError
 from lit_certattr.numbers import Box, CentreOfMass, EnergyInside, Gini
-from lit_certattr.smoothing import GaussianNoise
+from lit_certattr.smoothing import Draw, GaussianNoise, MapBlock
 
 
 def result_of_two():
@@ -117,3 +120,37 @@ def test_a_radius_that_is_no_number_is_refused_in_one_line(radius):
 
 def test_a_radius_may_be_an_element_of_a_tensor():
     assert result_of_two().interval(0, torch.tensor(0.25)) == result_of_two().interval(0, 0.25)
+
+
+def prediction():
+    zeros = torch.zeros(1, 1, 2)
+    draw = Draw(torch.nn.Flatten(), torch.tensor([0.9, 0.1]).expand(100, 1, 1, 2), 0, zeros, 0.5, Gradient())
+    accumulator = PredictionCertificate(alpha=0.05).start(GaussianNoise(0.5), (1, 2))
+    accumulator.update(MapBlock(draw))
+    return accumulator.compute()
+
+
+@pytest.mark.parametrize("radii", [[-0.1], [0.1, math.nan], [math.inf], ["a"]])
+def test_radii_that_are_none_give_no_intervals(radii):
+    """A negative one would give an interval that is shorter than that of the image itself."""
+    percentiles = PercentileCertificate([Claim("a", Gini())]).start(GaussianNoise(0.5), (1, 2))
+    percentiles.update(torch.rand(50, 1, 2))
+    for ends in (
+        lambda: result_of_two().intervals(0, radii),
+        lambda: percentiles.compute().intervals(0, radii),
+        lambda: prediction().intervals(radii),
+    ):
+        with pytest.raises(InputError, match="radii must be"):
+            ends()
+
+
+def test_results_of_two_images_are_not_stated_together():
+    both = {
+        name: attrs.evolve(result, sampling={"image_id": name})
+        for name, result in (("cat", prediction()), ("dog", result_of_two()))
+    }
+    with pytest.raises(InputError, match="of several images, cat and dog"):
+        joint_statement(both)
+    assert "all of the following at once" in joint_statement({"one": both["cat"], "two": result_of_two()})
+    with pytest.raises(InputError, match="radius must be a number"):
+        joint_statement({}, "far")

@@ -202,6 +202,11 @@ def test_only_maps_without_a_number_certify_nothing():
     result = certified(torch.zeros(500, 1, 2), ClaimCertificate([Claim("left", PointingGame(LEFT), at_least=0.5)]))
     assert result.interval(0) == (0.0, 1.0)
     assert result.verdict(0) == "not shown"
+    assert "Nothing is shown of it: no noisy map has this number" in result.statement()
+    some = torch.zeros(500, 1, 2)
+    some[0, 0, 0] = 1.0
+    other = certified(some, ClaimCertificate([Claim("left", PointingGame(LEFT), at_least=0.5)]))
+    assert "no noisy map has this number" not in other.statement()
 
 
 # --- settings, files, attacks -----------------------------------------------------------------------------------------

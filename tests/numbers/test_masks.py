@@ -202,9 +202,17 @@ def test_a_mask_of_your_own_is_found_in_the_clean_image(folder):
         assert [quantity.level for quantity in quantities_of(result["claims"], "claims")] == [0, 0]
 
 
+class Broken(Bright):
+    """A mask whose code fails."""
+
+    def pixels(self, image, image_id):
+        return {}[image_id]
+
+
 @pytest.mark.parametrize(
     ("mask", "words"),
     [
+        (Broken(0.5), "the mask of image a cannot be found: KeyError: 'a'"),
         (Bright(2.0), "the mask of image a is empty"),
         (Bright([[[0.5]], [[0.5]], [[0.5]]]), r"must be boolean, with 8 x 8 pixels, got torch.bool \(3, 8, 8\)"),
     ],
