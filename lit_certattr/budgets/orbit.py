@@ -124,8 +124,8 @@ class OrbitBudget(Budget):
         amounts = self.amounts_of(clean, other)
         if not bool(amounts.isfinite().all()):
             return math.inf
-        off = (self.change(clean, amounts) - other).abs().max()
-        return self.length_of(clean, amounts) if float(off) <= TOLERANCE else math.inf
+        off = (self.change(clean, amounts) - other).abs() / other.abs().clamp_min(1)  # float32 rounds as coarsely
+        return self.length_of(clean, amounts) if float(off.max()) <= TOLERANCE else math.inf
 
 
 def both_ways(longest: float, count: int) -> Tensor:

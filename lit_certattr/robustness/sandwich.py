@@ -1,6 +1,7 @@
 """One image: attack all that is certified about it, and judge the perturbed images with fresh noise."""
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -291,7 +292,9 @@ class SandwichAttack:
             "random": quantity.share(quantity.least(lucky)) if len(self.searches) > 1 else None,
             "attack": worst.attack + (" (random)" if worst.random else ""),
             "contradicted": sum(
-                quantity.contradicted(verdict, one.length) for one, verdict, _ in within if one.budget == budget
+                quantity.contradicted(verdict, one.length)
+                for one, verdict, _ in within
+                if one.budget == budget and one.length < math.inf  # nothing is claimed of images that are not covered
             ),
             "num_samples": self.certifier.num_samples,
             "seed": self.certifier.seed,

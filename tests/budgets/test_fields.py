@@ -136,3 +136,11 @@ def test_gradients_are_the_factors():
     multiplied(images, fields, amounts).sum().backward()
     stops = torch.einsum("bm,mchw->bchw", amounts, fields)
     assert torch.allclose(images.grad, torch.exp2(stops))
+
+
+def test_bright_changes_are_rounded_as_float32_rounds_them():
+    image = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    budget = BUDGETS["all"]
+    amounts = 8 * budget.modes(image).tau
+    assert budget.length(image, budget.change(image, amounts)) < 50
+    assert budget.length(image, budget.change(image, amounts) + 1e-2) == math.inf
