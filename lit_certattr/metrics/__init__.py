@@ -51,6 +51,7 @@ from lit_certattr.metrics.overlap import CertifiedOverlap, CertifiedOverlapCurve
 from lit_certattr.metrics.pixel import CertifiedFraction, CertifiedOneShare, MeanCertifiedRadius
 from lit_certattr.metrics.quality import MapQuality, RandomLogitQuality, RankAccuracyQuality, SparsenessQuality
 from lit_certattr.metrics.random_logit import RandomLogit
+from lit_certattr.metrics.soft_stability import SoftStability
 from lit_certattr.metrics.sparseness import Sparseness
 
 __all__ = [
@@ -106,6 +107,7 @@ __all__ = [
     "RemovalMetric",
     "SameClassOverlap",
     "ScoreMean",
+    "SoftStability",
     "Sparseness",
     "SparsenessQuality",
     "TopKIntersection",

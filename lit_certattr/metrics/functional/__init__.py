@@ -54,6 +54,7 @@ from lit_certattr.metrics.functional.localisation import (
 from lit_certattr.metrics.functional.other_class import RandomLogits, random_logit
 from lit_certattr.metrics.functional.randomisation import RandomisationResult, parameter_randomisation
 from lit_certattr.metrics.functional.sensitivity import max_sensitivity
+from lit_certattr.metrics.functional.soft_stability import SoftStabilities, soft_stability, top_features
 from lit_certattr.metrics.functional.windows import neighbourhood
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "RandomLogits",
     "RandomisationResult",
     "RemovalCurves",
+    "SoftStabilities",
     "Sparseness",
     "SquareRemoval",
     "box_masks",
@@ -116,9 +118,11 @@ __all__ = [
     "relevance_rank_accuracy",
     "removal_ranks",
     "smoothed_maps",
+    "soft_stability",
     "sparseness",
     "spearman",
     "ssim",
+    "top_features",
     "top_k_intersection",
     "worst_lens_precision",
     "worst_lens_recall",
