@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from jsonargparse import Namespace
 from rich.console import Console
@@ -93,17 +94,17 @@ def _print_comparison(console: Console, found: Comparison) -> None:
 
 def _print_grid(console: Console, grid: Grid) -> None:
     rows = [["\n".join(cell.lines) for cell in row] for row in grid.rows]
-    _print(console, grid.title, grid.heads, rows, numbers=not grid.title.startswith("Settings"))
+    _print(console, grid.title, grid.heads, rows, [grid.is_text(place) for place in range(len(grid.heads))])
     if grid.note:
         console.print(grid.note, markup=False, style="dim")
 
 
 def _print(
-    console: Console, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = False
+    console: Console, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[bool] = ()
 ) -> None:
     table = Table(title=Text(title), title_justify="left")
-    for place, head in enumerate(heads):
-        table.add_column(Text(head), justify="right" if numbers and place else "left", overflow="fold")
+    for head, is_text in zip_longest(heads, text, fillvalue=True):
+        table.add_column(Text(str(head)), justify="left" if is_text else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)

@@ -135,7 +135,7 @@ def choose(runs: Sequence[RunNumbers], by: str | None, radii: Sequence[float]) -
     Args:
         runs: The runs.
         by: Name for machines or for readers; ``None`` takes certified important pixels at the smallest positive radius
-            and the smallest K at which something is certified, or else the first number that all runs have.
+            and the middle one of the levels of K at which something is certified, or else a number that all runs have.
         radii: Radii of the tables.
 
     Raises:
@@ -161,8 +161,10 @@ def choose(runs: Sequence[RunNumbers], by: str | None, radii: Sequence[float]) -
 
     order = sorted(known, key=rank)  # a stable sort: the first of equals is the one of the first certificate
     best = [one for one in order if rank(one) == rank(order[0])]
-    smallest = min(best, key=_at)
-    return [one for one in best if one.radius == smallest.radius][-1]  # levels are ordered from the largest K
+    first = min(best, key=_at)
+    certificate = first.name.partition("/")[0]
+    levels = [one for one in best if one.radius == first.radius and one.name.partition("/")[0] == certificate]
+    return levels[len(levels) // 2]
 
 
 def ordered(runs: Sequence[RunNumbers], by: Measure) -> list[RunNumbers]:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito (2008)
 _LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 _MARKERS = "osD^vP*X"
-_MOST = 12
+_MOST, _MOST_POINTS = 12, 9
+"""Largest numbers of panels."""
 
 
 def curves_figure(comparison: Comparison) -> "Figure | None":
@@ -66,7 +67,7 @@ def scatter_figure(comparison: Comparison) -> "Figure | None":
     panels = [one for one in kinds if one != by and sum(one in own and by in own for own in means.values()) > 1]
     if not panels:
         return None
-    figure, slots = _figure(panels[:_MOST])
+    figure, slots = _figure(panels[:_MOST_POINTS])
     for axes, panel in zip(slots, panels, strict=False):
         for style, mark, run in zip(_styles(len(means)), cycle(_MARKERS), comparison.runs, strict=False):
             here, there = means[run.name].get(panel), means[run.name].get(by)
@@ -82,7 +83,7 @@ def scatter_figure(comparison: Comparison) -> "Figure | None":
         axes.locator_params(nbins=4)
         axes.set_xlabel(_lines(panel.label), fontsize=8, parse_math=False)
         axes.set_ylabel(_lines(by.title), fontsize=8, parse_math=False)
-    _legend(figure, comparison)
+    _legend(figure, comparison, _MARKERS)
     return figure
 
 
@@ -140,11 +141,16 @@ def _styles(count: int) -> list[dict[str, Any]]:
     return list(islice(cycle(styles), count))
 
 
-def _legend(figure: "Figure", comparison: Comparison) -> None:
+def _legend(figure: "Figure", comparison: Comparison, markers: str = "") -> None:
     """One entry per run, whichever panel shows it."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], linewidth=1.6, **style) for style in _styles(len(comparison.runs))]
+    styles = _styles(len(comparison.runs))
+    if markers:
+        styles = [
+            one | {"marker": mark, "linestyle": "none"} for one, mark in zip(styles, cycle(markers), strict=False)
+        ]
+    handles = [Line2D([], [], linewidth=1.6, **style) for style in styles]
     legend = figure.legend(
         handles,
         [run.name if len(run.name) <= 40 else f"{run.name[:37]}..." for run in comparison.runs],

@@ -103,9 +103,11 @@ def gaps(comparison: Comparison) -> Grid:
         ]
         for run in comparison.runs
         for gap in run.gaps
+        if gap.budget and not gap.what.startswith("unimportant")
     ]
     note = (
-        "The true value lies between certified and attacked (with the confidence of the attack); means over the images."
+        "The true value lies between certified and attacked, with the confidence of both; means over the attacked "
+        "images. The figure also has unimportant pixels and budget 0."
     )
     return Grid(
         "Sandwich: certified and attacked",

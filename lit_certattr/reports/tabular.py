@@ -35,7 +35,7 @@ class Grid(NamedTuple):
 
     Attributes:
         title: Heading.
-        heads: Heads of the columns; the first column is text, all others are numbers.
+        heads: Heads of the columns.
         rows: Cells of each row.
         note: Text below.
     """
@@ -44,6 +44,14 @@ class Grid(NamedTuple):
     heads: list[str]
     rows: list[list[Entry]]
     note: str = ""
+
+    def is_text(self, column: int) -> bool:
+        """Whether a column is aligned as text, as the first one always is.
+
+        Args:
+            column: Index of the column.
+        """
+        return not column or any(row[column].text for row in self.rows)
 
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~&$])")
@@ -105,7 +113,7 @@ def _markdown(grid: Grid) -> str:
         return f"| {' | '.join(cells)} |"
 
     lines = [f"### {escape_markdown(grid.title)}", "", line([escape_markdown(head) for head in grid.heads])]
-    lines.append(line(["---", *["---:"] * (len(grid.heads) - 1)]))
+    lines.append(line(["---" if grid.is_text(place) else "---:" for place in range(len(grid.heads))]))
     lines += [line([" ".join(map(escape_markdown, cell.lines)) for cell in row]) for row in grid.rows]
     return "\n".join([*lines, *(["", escape_markdown(grid.note)] if grid.note else []), ""])
 
@@ -125,7 +133,8 @@ def _latex(grid: Grid) -> str:
 
     caption = escape_latex(f"{grid.title}. {grid.note}".strip() if grid.note else grid.title)
     lines = ["\\begin{table}", "\\centering", f"\\caption{{{caption}}}"]
-    lines += [f"\\begin{{tabular}}{{l{'r' * (len(grid.heads) - 1)}}}", "\\toprule"]
+    columns = "".join("l" if grid.is_text(place) else "r" for place in range(len(grid.heads)))
+    lines += [f"\\begin{{tabular}}{{{columns}}}", "\\toprule"]
     lines += [line([escape_latex(head) for head in grid.heads]), "\\midrule"]
     lines += [line([_latex_cell(cell) for cell in row]) for row in grid.rows]
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""])
