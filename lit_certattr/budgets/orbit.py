@@ -11,7 +11,8 @@ from typing_extensions import override
 from lit_certattr.budgets.budget import LARGEST, REST, Budget, Edge, Split, check_pair
 
 TOLERANCE = 2.0**-20
-"""How far the values of a changed image may be from those of an exact change: a few roundings of float32."""
+"""How far the values of a changed image may be from those of an exact change: a few roundings of float32;
+of a value above 1 as a share of it."""
 INSIDE = 1 - 1e-6
 """Share of a radius that searches use: a certificate is about lengths below it, and float32 images are rounded."""
 

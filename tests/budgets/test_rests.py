@@ -249,7 +249,7 @@ def test_hidden_patches_cost_less_than_repainted_ones():
     uncovered[:, :2, :4] = 0.5
     assert budget.majority_length(uncovered, image) == 2
     assert budget.length(image, hidden) == 5
-    words = budget.in_words(radius)
+    words = budget.in_words(radius, majorities=True)
     assert "any new content of up to 2 of the 196 patches; up to 7 patches filled with the grey" in words
     # What the words say is true of the smallest vote with that radius.
     least = 1.5 - 0.75**2
