@@ -149,9 +149,10 @@ def check_evaluation(
     if warning is not None:
         warnings.warn(warning, stacklevel=3)
     map_shape = protocol.check(network, image, str(image_id))
-    for index in range(len(samples)) if protocol.qualities else ():
+    qualities = [quality for quality in protocol.qualities if quality.of_image]
+    for index in range(len(samples)) if qualities else ():
         image, _, image_id = samples[index]
-        for quality in protocol.qualities:
+        for quality in qualities:
             quality.check(image, str(image_id), map_shape)
     return samples
 

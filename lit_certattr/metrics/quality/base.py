@@ -46,6 +46,11 @@ class MapQuality(Settings, ABC):
     """What stands beside it, as endings of the name; ``"chance"`` is one of them."""
 
     @property
+    def of_image(self) -> bool:
+        """Whether an image may have none although others have one, so that :meth:`check` must see each."""
+        return False
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Names of all numbers: the number itself, and those beside it.
 

@@ -35,6 +35,11 @@ class RankAccuracyQuality(MapQuality):
     def __init__(self, mask: Box | Mask) -> None:
         self.mask = check_mask("mask", mask)
 
+    @property
+    @override
+    def of_image(self) -> bool:
+        return self.mask.of_image
+
     @override
     def values(self, explained: Explained) -> tuple[Tensor, ...]:
         if isinstance(explained.attribution, RegionMap):
