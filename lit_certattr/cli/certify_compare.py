@@ -16,7 +16,7 @@ from lit_certattr.comparison.likeness import REMEDY
 from lit_certattr.jobs import compare
 from lit_certattr.reports.compare_files import PAGE
 from lit_certattr.reports.compare_tables import notes, tables
-from lit_certattr.reports.tabular import Grid
+from lit_certattr.reports.tabular import Grid, printable
 
 COMPARE_HELP = """Compare finished runs: settings that differ, certified numbers, differences on the same images.
 
@@ -70,10 +70,10 @@ def compare_from_config(parser: OneLineParser, config: Namespace) -> None:
     try:
         found = compare(**arguments, names=names, imports=config["import"])
     except UnlikeRuns as refused:
-        rows = [[one.name, *one.values] for one in refused.differing]
+        rows = [[printable(text) for text in (one.name, *one.values)] for one in refused.differing]
         _print(console, "Settings that differ", ["setting", *refused.names], rows)
         for reason in refused.reasons:
-            sys.stderr.write(f"certify.py: error: {' '.join(reason.split())}\n")
+            sys.stderr.write(f"certify.py: error: {printable(reason)}\n")
         sys.stderr.write(f"certify.py: error: these runs must not be ranked: {REMEDY}\n")
         raise SystemExit(2) from None
     _print_comparison(console, found)
@@ -82,18 +82,18 @@ def compare_from_config(parser: OneLineParser, config: Namespace) -> None:
 
 
 def _print_comparison(console: Console, found: Comparison) -> None:
-    shared = ", ".join(one.name for one in found.shared)
+    shared = printable(", ".join(one.name for one in found.shared))
     console.print(f"Shared settings: {shared or 'none'}", markup=False, style="dim")
     for reason in found.forced:
-        console.print(f"RANKED IN SPITE OF THIS: {reason}", markup=False)
+        console.print(f"RANKED IN SPITE OF THIS: {printable(reason)}", markup=False)
     for grid in tables(found):
         _print_grid(console, grid)
     for note in notes(found):
-        console.print(note, markup=False, style="dim")
+        console.print(printable(note), markup=False, style="dim")
 
 
 def _print_grid(console: Console, grid: Grid) -> None:
-    rows = [["\n".join(cell.lines) for cell in row] for row in grid.rows]
+    rows = [["\n".join(map(printable, cell.lines)) for cell in row] for row in grid.rows]
     _print(console, grid.title, grid.heads, rows, [grid.is_text(place) for place in range(len(grid.heads))])
     if grid.note:
         console.print(grid.note, markup=False, style="dim")
@@ -102,9 +102,9 @@ def _print_grid(console: Console, grid: Grid) -> None:
 def _print(
     console: Console, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[bool] = ()
 ) -> None:
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=Text(printable(title)), title_justify="left")
     for head, is_text in zip_longest(heads, text, fillvalue=True):
-        table.add_column(Text(str(head)), justify="left" if is_text else "right", overflow="fold")
+        table.add_column(Text(printable(str(head))), justify="left" if is_text else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)

@@ -69,7 +69,8 @@ def read_gaps(run: RunDirectory, provenance: Mapping[str, Any], num_images: int)
     groups: dict[tuple[str, float], list[tuple[float, float]]] = {}
     for row in table.to_pylist():
         numbers = [row.get(key) for key in ("budget", "certified", "attacked_upper")]
-        if not all(isinstance(one, float) and math.isfinite(one) for one in numbers):
+        level = row.get("top_k")
+        if not all(_real(one) is not None for one in (*numbers, 1.0 if level is None else level)):
             raise InputError(f"{run.attacks.table} holds a row without numbers; attack again with --overwrite")
         budget, certified, attacked = map(float, numbers)
         groups.setdefault((_what(row), budget), []).append((certified, attacked))

@@ -9,7 +9,7 @@ from lit_certattr.errors import InputError
 from lit_certattr.statistics.rounding import exact
 
 _HASHES = ("network", "structure", "images")
-_LONGEST = 200
+_LONGEST, _DEEPEST = 200, 20
 
 
 @attrs.frozen
@@ -78,15 +78,22 @@ def split_settings(settings: Sequence[Mapping[str, Any]]) -> tuple[list[Setting]
     return differing, [one for one in every if len(set(one.values)) == 1]
 
 
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def _flat(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
     """Settings with dotted names, as text; hashes are cut short."""
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping) and value and depth < _DEEPEST:
         for key, below in value.items():
-            yield from _flat(below, f"{name}.{key}" if name else str(key))
+            yield from _flat(below, f"{name}.{key}" if name else str(key), depth + 1)
         return
-    text = exact(value) if isinstance(value, float) else str(value)
+    text = exact(value) if isinstance(value, float) else _as_text(value)
     digest = name in _HASHES or name.startswith("sources.")
     yield name, text[:12] if digest else text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def _as_text(value: Any) -> str:
+    try:
+        return str(value)
+    except RecursionError:  # of a file that nests thousands of lists
+        return "..."
 
 
 def reasons_against(names: Sequence[str], terms: Sequence[Mapping[str, Terms]], images: Sequence[Any]) -> list[str]:
@@ -119,4 +126,4 @@ def reasons_against(names: Sequence[str], terms: Sequence[Mapping[str, Terms]], 
 
 
 def _levels(terms: Terms) -> str:
-    return ", ".join(exact(level) for level in terms.levels) or "none"
+    return ", ".join(exact(level) for level in sorted(terms.levels, reverse=True)) or "none"

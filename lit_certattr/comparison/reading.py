@@ -2,7 +2,8 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +111,11 @@ def open_run(path: str | Path, name: str) -> OpenedRun:
         raise InputError(f"{directory.provenance_file} holds no settings; certify again")
     ids = _ids(directory)
     first = directory.read(ids[0])
-    terms = {
-        key: Terms(one.kind, one.alpha, tuple(levels_of(one)), length_of(one)) for key, one in first.results.items()
-    }
+    with _readable(directory, first.id):
+        terms = {
+            key: Terms(one.kind, float(one.alpha), tuple(levels_of(one)), length_of(one))
+            for key, one in first.results.items()
+        }
     return OpenedRun(name, directory, provenance, ids, first, terms, _parts(directory))
 
 
@@ -164,12 +167,13 @@ def read_run(opened: OpenedRun, radii: Sequence[float]) -> RunNumbers:
         record = opened.first if image_id == opened.first.id else opened.directory.read(image_id)
         image = (record.id, digest(record))
         images.append(image)
-        for measure, value, noise in values_of(record, radii, known):
-            values.setdefault(measure, {})[image] = value
-            if math.isfinite(noise):
-                null.setdefault(measure, []).append(noise)
-        if (shown := _map_of(record.results.values())) is not None:
-            maps.add(*shown)
+        with _readable(opened.directory, record.id):
+            for measure, value, noise in values_of(record, radii, known):
+                values.setdefault(measure, {})[image] = value
+                if math.isfinite(noise):
+                    null.setdefault(measure, []).append(noise)
+            if (shown := _map_of(record.results.values())) is not None:
+                maps.add(*shown)
     expected = {measure: math.fsum(found) / len(found) for measure, found in null.items()}
     whole = _cost(opened.provenance)
     for measure, (overlap, chance) in maps.numbers().items():
@@ -184,6 +188,21 @@ def read_run(opened: OpenedRun, radii: Sequence[float]) -> RunNumbers:
         read_gaps(opened.directory, opened.provenance, len(opened.ids)),
         opened.terms,
     )
+
+
+@contextmanager
+def _readable(directory: RunDirectory, image_id: str) -> Iterator[None]:
+    """Errors that manipulated numbers cause, in one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        raise InputError(
+            f"{directory.path}: the certificates of image {image_id} cannot be used ({reason}); certify.py audit says "
+            "what is wrong with them"
+        ) from error
 
 
 def digest(record: Record) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from lit_certattr.comparison import Comparison, Measure
 from lit_certattr.reports.compare_tables import mean_entry, notes, shown
-from lit_certattr.reports.tabular import Entry, Grid, comma_separated, escape_markdown, latex, markdown
+from lit_certattr.reports.tabular import Entry, Grid, comma_separated, escape_markdown, latex, markdown, printable
 
 
 def means_grid(comparison: Comparison) -> Grid:
@@ -65,7 +65,7 @@ def export_text(comparison: Comparison, form: str, per_image: bool = False) -> s
     grids = image_grids(comparison) if per_image else [means_grid(comparison)]
     told = notes(comparison)
     if form == "latex":
-        return "\n".join([*(f"% {' '.join(note.split())}" for note in told), latex(grids)])
+        return "\n".join([*(f"% {printable(note)}" for note in told), latex(grids)])
     return "\n".join([markdown(grids), *(f"{escape_markdown(note)}\n" for note in told)])
 
 

@@ -73,6 +73,19 @@ _LATEX = {
 } | {sign: f"\\{sign}" for sign in "&%$#_{}"}
 
 
+def printable(text: str) -> str:
+    r"""Text in one line that cannot control a terminal: a name may come from a file that somebody else made.
+
+    Args:
+        text: Any text.
+
+    Example:
+        >>> printable("a\x1b[2Jb\nc")
+        'a?[2Jb?c'
+    """
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
 def escape_markdown(text: str) -> str:
     r"""Text that Markdown shows as it is, also in a table.
 
@@ -83,7 +96,7 @@ def escape_markdown(text: str) -> str:
         >>> escape_markdown("a|b_c <i>")
         'a\\|b\\_c \\<i\\>'
     """
-    return _MARKDOWN.sub(r"\\\1", text)
+    return _MARKDOWN.sub(r"\\\1", printable(text))
 
 
 def escape_latex(text: str) -> str:
@@ -96,7 +109,7 @@ def escape_latex(text: str) -> str:
         >>> escape_latex("50 % of a_b & c")
         '50 \\% of a\\_b \\& c'
     """
-    return "".join(_LATEX.get(sign, sign) for sign in text)
+    return "".join(_LATEX.get(sign, sign) for sign in printable(text))
 
 
 def markdown(grids: Sequence[Grid]) -> str:
@@ -161,10 +174,13 @@ def comma_separated(rows: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
     columns = list(dict.fromkeys(column for row in rows for column in row))
     writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
-    writer.writeheader()
+    writer.writerow({column: _no_formula(column) for column in columns})
     writer.writerows([{key: _no_formula(value) for key, value in row.items()} for row in rows])
     return text.getvalue()
 
 
 def _no_formula(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text

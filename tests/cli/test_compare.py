@@ -106,6 +106,15 @@ def test_a_bad_directory_is_one_line_and_writes_nothing(folder, tmp_path, capsys
     assert not (tmp_path / "out").exists()
 
 
+def test_no_text_of_a_file_controls_the_terminal(folder, tmp_path, capsys):
+    run = make_run(tmp_path / "odd", count=3, noise="\x1b[2J\x07 evil\nline")
+    main(["compare", str(folder / "a"), str(run.path)])
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "\x07" not in printed
+    assert "?[2J? evil?line" in printed
+
+
 def test_a_number_that_no_run_has(folder, capsys):
     with pytest.raises(SystemExit):
         main(["compare", str(folder / "a"), "--by=nosy_accuracy"])

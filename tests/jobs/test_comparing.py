@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 
+import attrs
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -233,6 +234,26 @@ def test_a_bad_directory_is_one_line(tmp_path, how, words):
     assert "\n" not in str(refused.value)
 
 
+def test_levels_in_another_order_are_the_same_levels(tmp_path):
+    make_run(tmp_path / "down", count=2)
+    make_run(tmp_path / "up", top_k=(0.25, 0.5), kinds=("pixel",), count=2)
+    found = jobs.compare([tmp_path / "down", tmp_path / "up"])
+    assert by_key(found, "down", SHARE).value == by_key(found, "up", SHARE).value
+
+
+@pytest.mark.parametrize("nested", ["lists", "mappings"])
+def test_settings_that_nest_deeply_are_cut(tmp_path, nested):
+    run = make_run(tmp_path / "deep", count=2)
+    content = run.provenance()
+    value = 1
+    for _ in range(200):
+        value = [value] if nested == "lists" else {"x": value}
+    content["settings"]["evil"] = value
+    run.provenance_file.write_text(json.dumps(content))
+    found = jobs.compare([run.path])
+    assert max(len(setting.values[0]) for setting in found.shared) <= 200
+
+
 def test_an_old_run_without_noisy_accuracy_is_compared(tmp_path):
     run = make_run(tmp_path / "old", count=2)
     table = pq.read_table(run.table).drop_columns(["noisy_accuracy", "num_predictions", "num_extra_passes"])
@@ -302,6 +323,27 @@ def test_gaps_of_attacks(tmp_path):
         ("overlap, K = 50 % (topk_overlap)", 0.0, 0.25, 2),
         ("overlap, K = 50 % (topk_overlap)", 0.25, 0.5, 2),
     ]
+
+
+def test_a_level_that_is_none_is_one_line(tmp_path):
+    run = make_run(tmp_path / "attacked", count=2)
+    _attacked(run)
+    table = pq.read_table(run.attacks.table)
+    place = table.column_names.index("top_k")
+    forged = table.set_column(place, "top_k", pa.array(["x"] * table.num_rows))
+    pq.write_table(forged, run.attacks.table)
+    with pytest.raises(InputError, match="row without numbers"):
+        jobs.compare([run.path])
+
+
+def test_certificates_that_somebody_forged_are_one_line(tmp_path):
+    run = make_run(tmp_path / "forged", count=2)
+    record = run.read("image-1")
+    pixel = record.results["pixel"]
+    forged = {"pixel": attrs.evolve(pixel, sizes=(0, 0))}
+    run.write("image-1", forged, record.image, record.clean_map, record.facts)
+    with pytest.raises(InputError, match="certificates of image image-1 cannot be used"):
+        jobs.compare([run.path])
 
 
 def test_attacks_on_another_run_are_refused(tmp_path):
