@@ -96,12 +96,11 @@ ROOMS: dict[str, tuple[list[str] | None, list[str]]] = {
     "certificates.claim_result": (
         ["mean_lower", "_level", "bounds", "_step_down", "_threshold", "_intervals", "radius", "upper_bounds"],
         [
-            "tests/certificates/test_claims_holm.py",
-            "tests/certificates/test_claims.py",
-            "tests/soundness/test_claims.py",
+            "tests/certificates/test_claim_bounds.py",
+            "tests/certificates/test_laws.py::test_claims_that_pass_holms_test_hold_at_its_radius",
         ],
     ),
-    "certificates.claims_result": (["holds", "verdict"], ["tests/certificates/test_claims.py"]),
+    "certificates.claims_result": (["holds", "verdict"], ["tests/certificates/test_claim_bounds.py"]),
     "certificates.percentile_result": (
         ["intervals", "radius", "_ends", "claims", "upper_bounds", "_at_rank"],
         [_LENGTHS, "tests/certificates/test_percentiles.py"],

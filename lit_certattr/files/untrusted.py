@@ -122,14 +122,20 @@ def read_json(path: Path, limit: int = MAX_TEXT) -> Any:
     """
     try:
         return json.loads(read_whole(path, limit), object_pairs_hook=_without_doubles)
+    except _TwiceError as error:
+        raise InputError(f"{path}: {error}") from None
     except RecursionError:
         raise InputError(f"{path}: nested too deeply") from None
+
+
+class _TwiceError(ValueError):
+    """A key that is there twice."""
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise InputError(f"has the key {_twice(key for key, _ in pairs)!r:.80} twice")
+        raise _TwiceError(f"has the key {_twice(key for key, _ in pairs)!r:.80} twice")
     return found
 
 
