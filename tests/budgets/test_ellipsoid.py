@@ -163,7 +163,7 @@ def test_noise_on_a_grid_covers_images_of_the_grid_alone():
 
 
 def test_an_image_a_little_off_the_grid_is_as_far_as_the_grey_level_that_the_noise_makes_of_it():
-    budget, image = LpBudget(0.25, levels=255), torch.zeros(SHAPE, dtype=torch.float64)
+    budget, image = LpBudget(0.25, levels=255), torch.full(SHAPE, 100 / 255, dtype=torch.float64)
     for off in (0.9e-3, -0.9e-3):
         length = budget.length(image, image + (3 + off) / 255)
         assert length == pytest.approx(3 / 255 * math.prod(SHAPE) ** 0.5, rel=1e-9)

@@ -1,6 +1,7 @@
 """Bounds and verdicts of claims, number by number against their definitions: no simulation, no network."""
 
 import math
+from types import SimpleNamespace
 
 import attrs
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from scipy.stats import beta, norm
 
+from lit_certattr.budgets.votes import VoteBounds
 from lit_certattr.certificates import Claim, ClaimCertificate, ClaimResult
 from lit_certattr.certificates.claim_result import mean_lower
 from lit_certattr.numbers import FunctionNumber
@@ -201,3 +203,21 @@ def test_the_threshold_is_the_smallest_mean_with_which_the_claim_holds_at_the_ra
             both = {name: torch.full((2,), one, dtype=torch.float64) for name, one in bounds.items()}
             passed = attrs.evolve(result, **both)
             assert mean == 1 or passed.holds(claim, radius)
+
+
+class Falls(VoteBounds):
+    """A vote falls by a quarter of the length of a change."""
+
+    def lower(self, vote, radii):
+        return np.maximum(0.0, np.asarray(vote) - np.asarray(radii) / 4)
+
+    def reach(self, vote, level):
+        return 4 * (vote - level)
+
+
+def test_under_a_law_that_is_not_gaussian_the_threshold_is_the_smallest_mean_as_well(monkeypatch):
+    """One that is too high would be right, and let no claim pass."""
+    result = made(least=(0.4, 0.9), most=(0.97, math.inf), holm_radius=0.1)
+    monkeypatch.setattr(ClaimResult, "change_budget", SimpleNamespace(votes=Falls()))
+    for claim, upwards, asked in ((0, False, 0.4), (0, True, 0.03), (1, False, 0.9)):
+        assert asked + 0.025 - 1e-15 <= result._threshold(claim, upwards) <= asked + 0.025 + 2e-12
