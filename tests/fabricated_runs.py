@@ -18,7 +18,7 @@ from lit_certattr.certificates import (
 )
 from lit_certattr.numbers import Entropy
 from lit_certattr.records import RunDirectory
-from lit_certattr.smoothing import GaussianNoise
+from lit_certattr.smoothing import GaussianNoise, Noise
 
 MAKERS: dict[str, Any] = {
     "pixel": lambda alpha, top_k: PixelCertificate(top_k, alpha=alpha),
@@ -48,10 +48,11 @@ def images(count: int, seed: int = 1) -> torch.Tensor:
 @cache
 def _results(
     network: int, sigma: float, alpha: float, top_k: tuple[float, ...], kinds: tuple[str, ...], count: int,
-    num_samples: int, image_seed: int,
+    num_samples: int, image_seed: int, law: Noise | None,
 ) -> Any:  # fmt: skip
     certificates = {kind: MAKERS[kind](alpha, top_k) for kind in kinds}
-    certifier = Certifier(Gradient(), GaussianNoise(sigma), certificates, num_samples=num_samples, batch_size=50)
+    noise = GaussianNoise(sigma) if law is None else law
+    certifier = Certifier(Gradient(), noise, certificates, num_samples=num_samples, batch_size=50)
     given, model = images(count, image_seed), Quadratic(network)
     results = certifier(model, given, ids=[f"image-{index}" for index in range(count)])
     maps = Gradient()(model, given, torch.zeros(count, dtype=torch.long))
@@ -69,10 +70,11 @@ def make_run(
     num_samples: int = 150,
     image_seed: int = 1,
     labels: bool = True,
+    law: Noise | None = None,
     **settings: Any,
 ) -> RunDirectory:
     """A finished run, without figures and page."""
-    results, maps, own = _results(network, sigma, alpha, top_k, kinds, count, num_samples, image_seed)
+    results, maps, own = _results(network, sigma, alpha, top_k, kinds, count, num_samples, image_seed, law)
     directory = RunDirectory(path)
     plain = {"kind": "any", "alpha": alpha, "top_k": list(top_k)}
     every = own | {"certificates": dict.fromkeys(kinds, plain), "network": f"hash {network}", "structure": "s"}

@@ -48,7 +48,7 @@ def add_compare_arguments(parser: OneLineParser) -> None:
     parser.add_argument("directories", type=str, nargs="+", help="Output directories of certify.py run.")
     parser.add_argument("--config", action="config", help="YAML file of settings; may be given several times.")
     parser.add_argument("--names", type=str | None, help="Distinct names of the runs, separated by commas.")
-    parser.add_function_arguments(compare, as_group=False, skip={"directories", "names", "imports"})
+    parser.add_function_arguments(compare, as_group=False, skip={"directories", "names", "imports", "progress"})
     add_import_word(parser)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,7 @@ def _parts(directory: RunDirectory) -> dict[str, Any]:
     return {key: config[key] for key in _PARTS if config.get(key) is not None}
 
 
-def read_run(opened: OpenedRun, radii: Sequence[float]) -> RunNumbers:
+def read_run(opened: OpenedRun, radii: Sequence[float], on_image: Callable[[], None] | None = None) -> RunNumbers:
     """Read the numbers of all images of a run, one image at a time.
 
     Numbers are derived again from the stored results, at any radii, whatever version wrote the table. Results are taken
@@ -154,6 +154,7 @@ def read_run(opened: OpenedRun, radii: Sequence[float]) -> RunNumbers:
     Args:
         opened: The run.
         radii: Radii of the numbers that depend on a radius.
+        on_image: Called after each image, for a progress bar.
 
     Raises:
         InputError: If a file is missing or damaged.
@@ -174,6 +175,8 @@ def read_run(opened: OpenedRun, radii: Sequence[float]) -> RunNumbers:
                     null.setdefault(measure, []).append(noise)
             if (shown := _map_of(record.results.values())) is not None:
                 maps.add(*shown)
+        if on_image is not None:
+            on_image()
     expected = {measure: math.fsum(found) / len(found) for measure, found in null.items()}
     whole = _cost(opened.provenance)
     for measure, (overlap, chance) in maps.numbers().items():

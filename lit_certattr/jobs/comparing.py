@@ -7,6 +7,8 @@ from typing import Any
 
 import attrs
 import numpy as np
+from rich.console import Console
+from rich.progress import Progress
 
 from lit_certattr.comparison.beside import EvaluationNumbers, read_evaluation, unlike_evaluations
 from lit_certattr.comparison.comparison import Comparison, choose, ordered
@@ -35,6 +37,7 @@ def compare(
     output: str | Path | None = None,
     overwrite: bool = False,
     imports: Sequence[str] = (),
+    progress: bool = True,
 ) -> Comparison:
     """Compare finished runs: settings that differ, means over the images in order, and paired differences.
 
@@ -54,6 +57,7 @@ def compare(
             and ``figures/``; ``None`` writes nothing.
         overwrite: Replace these files of an earlier comparison in the directory.
         imports: Packages whose certificates, results, methods and noise laws are read like those of this package.
+        progress: Whether to show the progress on stderr, if this is a terminal.
 
     Returns:
         The runs, best first, with their means and differences.
@@ -88,7 +92,7 @@ def compare(
     if reasons and not force:
         raise UnlikeRuns(reasons, list(named), differing)
     every = sorted({*map(float, radii), *_grid(opened)})
-    runs = [_with_evaluation(read_run(one, every), owners.get(one.name)) for one in opened]
+    runs = [_with_evaluation(one, owners.get(one.name)) for one in _read(opened, every, progress)]
     measure = choose(runs, by, radii)
     best = ordered(runs, measure)
     places = [runs.index(run) for run in best]
@@ -164,6 +168,14 @@ def _owners(opened: Sequence[OpenedRun], found: Sequence[EvaluationNumbers]) -> 
                 raise InputError(f"{one.path} and {owners[name].path} evaluate the same run {name}; give one of them")
             owners[name] = one
     return owners
+
+
+def _read(opened: Sequence[OpenedRun], radii: Sequence[float], progress: bool) -> list[RunNumbers]:
+    """The numbers of all runs."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not (progress and console.is_terminal)) as bar:
+        task = bar.add_task("reading runs", total=sum(len(one.ids) for one in opened))
+        return [read_run(one, radii, lambda: bar.advance(task)) for one in opened]
 
 
 def _with_evaluation(run: RunNumbers, found: EvaluationNumbers | None) -> RunNumbers:

@@ -17,6 +17,9 @@ from lit_certattr.comparison import UnlikeRuns
 from lit_certattr.errors import InputError
 from lit_certattr.records import RunDirectory
 from lit_certattr.records.evaluation_directory import EvaluationDirectory
+from lit_certattr.reports.compare_figure import gaps_figure
+from lit_certattr.reports.compare_tables import gaps
+from lit_certattr.smoothing import NuisanceNoise
 
 SHARE = "pixel/k0_25/one_share_r0_1"
 
@@ -234,6 +237,20 @@ def test_a_bad_directory_is_one_line(tmp_path, how, words):
     assert "\n" not in str(refused.value)
 
 
+def test_lengths_of_other_budgets_are_never_in_one_column(tmp_path, folder):
+    law = NuisanceNoise(0.25, brightness=0.2)
+    make_run(tmp_path / "light", law=law, kinds=("pixel",))
+    with pytest.raises(UnlikeRuns) as refused:
+        jobs.compare([folder / "b", tmp_path / "light"])
+    (reason,) = refused.value.reasons
+    assert reason.startswith("certificate pixel is about changes measured as l2 in b, NuisanceNoise(sigma=0.25")
+    found = jobs.compare([folder / "b", tmp_path / "light"], force=True)
+    shared = {one for one in found.means["b"] if one in found.means["light"]}
+    assert not any(one.name.startswith("pixel") for one in shared)
+    assert found.runs[-1].name == "light", "it lacks the number that orders the runs"
+    assert {one.key for one in found.differences["light"]} == {"noisy_accuracy", "accuracy", "num_samples"}
+
+
 def test_levels_in_another_order_are_the_same_levels(tmp_path):
     make_run(tmp_path / "down", count=2)
     make_run(tmp_path / "up", top_k=(0.25, 0.5), kinds=("pixel",), count=2)
@@ -322,6 +339,19 @@ def test_gaps_of_attacks(tmp_path):
     assert [(one.what, one.budget, one.gap, one.num_images) for one in only.gaps] == [
         ("overlap, K = 50 % (topk_overlap)", 0.0, 0.25, 2),
         ("overlap, K = 50 % (topk_overlap)", 0.25, 0.5, 2),
+    ]
+
+
+def test_gaps_are_drawn_and_shown(tmp_path):
+    run = make_run(tmp_path / "attacked", count=2)
+    _attacked(run)
+    found = jobs.compare([run.path, make_run(tmp_path / "other", network=3, count=2).path])
+    figure = gaps_figure(found)
+    (axes,) = (axes for axes in figure.axes if axes.get_title())
+    assert [list(line.get_ydata()) for line in axes.lines] == [[0.5, 0.25], [0.75, 0.75]]
+    grid = gaps(found)
+    assert [[cell.shown for cell in row] for row in grid.rows] == [
+        ["attacked", "overlap, K = 50 % (topk_overlap)", "0.25", "0.250", "0.750", "0.500", "2"]
     ]
 
 
