@@ -7,7 +7,7 @@ from torch import nn
 from lit_certattr.attribution import Gradient, RegionMap
 from lit_certattr.errors import InputError
 from lit_certattr.metrics import MapQuality, RandomLogitQuality, RankAccuracyQuality, SparsenessQuality
-from lit_certattr.metrics.functional import random_logit, relevance_rank_accuracy, sparseness
+from lit_certattr.metrics.functional import random_logit, relevance_rank_accuracy, sparseness, spearman
 from lit_certattr.metrics.quality import Explained, QualityMeans
 from lit_certattr.metrics.quality.base import check_qualities
 from lit_certattr.numbers import Box, ImageMask
@@ -79,9 +79,28 @@ def test_maps_of_regions_have_no_pixels_on_an_object(explained):
         RankAccuracyQuality(Box(0, 0, 1, 0.5)).values(explained._replace(attribution=method))
 
 
+def test_only_masks_of_images_need_a_look_at_every_image_before():
+    assert [quality.of_image for quality in QUALITIES] == [False, False, True]
+    assert not RankAccuracyQuality(Box(0, 0, 1, 0.5)).of_image
+
+
+def test_maps_of_regions_of_two_classes_are_compared_by_their_order(explained):
+    regions = RegionMap(Gradient(), Grid(4))
+    maps = regions(explained.model, explained.images, explained.targets)
+    of_regions = explained._replace(attribution=regions, maps=maps)
+    found, chance = RandomLogitQuality(similarity="spearman").values(of_regions)
+    assert torch.equal(
+        found, random_logit(*explained[:1], *explained[2:4], regions, similarity=spearman, ids="abcde").map
+    )
+    assert float(chance.abs().mean()) < float(found.abs().mean())
+    with pytest.raises(InputError, match=r"use RandomLogitQuality\(similarity='spearman'\)"):
+        RandomLogitQuality().values(of_regions)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
+        (lambda: RandomLogitQuality(similarity="cosine"), "similarity must be one of ssim, spearman"),
         (
             lambda: check_qualities([SparsenessQuality(), SparsenessQuality()]),
             "must differ, got sparseness, sparseness",
