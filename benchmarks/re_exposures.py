@@ -33,7 +33,6 @@ LAWS: dict[str, Noise] = {
 }
 STOPS = (-0.5, -0.25, -0.1, 0.1, 0.25)
 FORMATS = ("8 bits", "JPEG 95")
-CELLS = 8
 
 
 class Row(NamedTuple):
@@ -70,16 +69,19 @@ def majority(
     network: nn.Module, method: Attribution, law: Noise, image: Tensor, target: Tensor, name: str, size: int, count: int
 ) -> Tensor:
     """Regions that are in the top ``size`` of most of ``count`` fresh noisy copies, bool ``[regions]``."""
-    votes = torch.zeros(1, CELLS**2)
+    votes: Tensor | int = 0
     for block in noisy_images(image, law, image_id=f"fresh {name}", num_samples=count, batch_size=32, seed=1):
-        votes += MapBlock(method(network, block, target.expand(len(block))).detach()).votes(size)
+        votes = votes + MapBlock(method(network, block, target.expand(len(block))).detach()).votes(size)
+    assert isinstance(votes, Tensor)
     return votes[0] > count / 2
 
 
-def rows_of(network: nn.Module, law: Noise, image: Tensor, name: str, samples: int, fresh: int) -> dict[str, Row]:
+def rows_of(
+    network: nn.Module, law: Noise, image: Tensor, name: str, cells: int, samples: int, fresh: int
+) -> dict[str, Row]:
     """All re-exposures of one photograph, by stops and format."""
     run = Certifier(
-        RegionMap(Gradient(), Grid(CELLS)), law, [PixelCertificate([0.5])], num_samples=samples, batch_size=32
+        RegionMap(Gradient(), Grid(cells)), law, [PixelCertificate([0.5])], num_samples=samples, batch_size=32
     )
     target = network(image[None]).argmax(1)
     result = run(network, image[None], target, ids=[name])[0]["pixel"]
@@ -105,12 +107,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num_samples", type=int, default=400, help="samples per photograph")
     parser.add_argument("--size", type=int, default=64, help="height and width of the photographs")
+    parser.add_argument("--cells", type=int, default=4, help="regions in each direction")
     parser.add_argument("--fresh", type=int, default=100, help="noisy copies of each covered re-exposure")
     options = parser.parse_args()
     network, data = EfficientNetLite0().eval(), Photographs(size=options.size)
     data.setup("predict")
     images = {data.predict_set.ids[index]: data.predict_set[index].image for index in range(len(data.predict_set))}
-    numbers = options.num_samples, options.fresh
+    numbers = options.cells, options.num_samples, options.fresh
     tables = {
         name: {key: rows_of(network, law, image, key, *numbers) for key, image in images.items()}
         for name, law in LAWS.items()

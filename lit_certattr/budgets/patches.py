@@ -237,7 +237,7 @@ class PatchBudget(Budget):
 
     @override
     def edges(self, image: Tensor, radius: float) -> list[Edge]:
-        """Two examples: random patches of noise, and others with the colours inverted."""
+        """Examples: random patches of noise, others with the colours inverted, and hidden ones."""
         number = min(self.whole(radius), self.cells**2)
         if not number:
             return []
@@ -245,9 +245,14 @@ class PatchBudget(Budget):
         cell = cells_of(clean.shape[1], clean.shape[2], self.cells)
         generator = torch.Generator().manual_seed(0)  # the same in each report of a run
         noise = torch.rand(clean.shape, generator=generator, dtype=torch.float64)
-        for content in (noise, 1 - clean):
-            chosen = torch.randperm(self.cells**2, generator=generator)[:number]
-            words = f"{number} of {self.cells**2} patches repainted, an example"
+        grey = torch.full_like(clean, self.fill)
+        for count, what, content in (
+            (number, "repainted", noise),
+            (number, "repainted", 1 - clean),
+            (self.hidden(number), "hidden", grey),
+        ):
+            chosen = torch.randperm(self.cells**2, generator=generator)[:count]
+            words = f"{count} of {self.cells**2} patches {what}, an example"
             found.append(Edge(words, torch.where(torch.isin(cell, chosen), content, clean)))
         return found
 

@@ -72,9 +72,14 @@ def test_words_name_the_amount():
 @pytest.mark.parametrize(("radius", "number"), [(2.5, 2), (2.4999, 2), (3.01, 3), (1e9, 16)])
 def test_as_many_patches_as_are_allowed_are_repainted(radius, number):
     budget = PatchMaskNoise(0.25, 4).budget
-    for edge in budget.edges(IMAGES["colour"], radius):
+    *repainted, hidden = budget.edges(IMAGES["colour"], radius)
+    for edge in repainted:
         assert budget.length(IMAGES["colour"].double(), edge.image) == number
-        assert edge.words.startswith(f"{number} of 16 patches")
+        assert edge.words == f"{number} of 16 patches repainted, an example"
+    assert hidden.words == f"{budget.hidden(number)} of 16 patches hidden, an example"
+    assert budget.length(IMAGES["colour"].double(), hidden.image) == budget.hidden(number) >= number
+    assert budget.majority_length(IMAGES["colour"].double(), hidden.image) <= number
+    for edge in (*repainted, hidden):
         assert 0 <= float(edge.image.min()) <= float(edge.image.max()) <= 1
 
 

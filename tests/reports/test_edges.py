@@ -52,7 +52,7 @@ def test_the_page_shows_the_edges_in_words_and_pictures(runs, law):
     assert page.count('<div class="edges">') == 2
     for name in ids_of(run):
         edges = edges_of(run.read(name))
-        assert len(edges.pictures) == 3
+        assert len(edges.pictures) == (4 if law == "patches" else 3)
         assert edges.words in page
         for picture in edges.pictures:
             assert (run.figures / picture.name).read_bytes() == picture.png
