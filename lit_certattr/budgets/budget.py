@@ -171,12 +171,13 @@ class Budget(ABC):
         """
         return f"{self.a_measure} below {at_least(radius)}"
 
-    def edges(self, image: Tensor, radius: float) -> list[Edge]:
+    def edges(self, image: Tensor, radius: float, majorities: bool = False) -> list[Edge]:
         """The image as different as each kind of change alone can make it; none where nobody would see a difference.
 
         Args:
             image: Image ``[C, H, W]`` in [0, 1].
             radius: Length up to which something is certified; the lengths of the changes are just below it.
+            majorities: Whether all that is certified are majorities, for which more may be allowed.
         """
         return []
 

@@ -72,7 +72,7 @@ class EllipsoidBudget(Budget):
         return found
 
     @override
-    def edges(self, image: Tensor, radius: float) -> list[Edge]:
+    def edges(self, image: Tensor, radius: float, majorities: bool = False) -> list[Edge]:
         """Less and more of each nuisance; of a group of several modes, of its first one."""
         clean, found = image.detach().cpu().double(), []
         for group in self.groups:

@@ -105,7 +105,7 @@ class OrbitBudget(Budget):
         """
 
     @override
-    def edges(self, image: Tensor, radius: float) -> list[Edge]:
+    def edges(self, image: Tensor, radius: float, majorities: bool = False) -> list[Edge]:
         clean = image.detach().cpu().double()
         return [
             Edge(words, self.change(clean, torch.tensor(amounts, dtype=torch.float64)))

@@ -236,7 +236,7 @@ class PatchBudget(Budget):
         return Split({"changed patches": self.length(image, changed)})
 
     @override
-    def edges(self, image: Tensor, radius: float) -> list[Edge]:
+    def edges(self, image: Tensor, radius: float, majorities: bool = False) -> list[Edge]:
         """Examples: random patches of noise, others with the colours inverted, and hidden ones."""
         number = min(self.whole(radius), self.cells**2)
         if not number:
@@ -249,7 +249,7 @@ class PatchBudget(Budget):
         for count, what, content in (
             (number, "repainted", noise),
             (number, "repainted", 1 - clean),
-            (self.hidden(number), "hidden", grey),
+            (self.hidden(number) if majorities else number, "hidden", grey),
         ):
             chosen = torch.randperm(self.cells**2, generator=generator)[:count]
             words = f"{count} of {self.cells**2} patches {what}, an example"

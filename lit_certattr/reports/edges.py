@@ -24,10 +24,12 @@ class Reach(NamedTuple):
     Attributes:
         holds: What holds for all shorter changes, in words.
         radius: Length of changes.
+        majorities: Whether it is about majorities of the noisy copies.
     """
 
     holds: str
     radius: float
+    majorities: bool
 
 
 class Picture(NamedTuple):
@@ -75,7 +77,7 @@ def reaches(results: Mapping[str, Result]) -> Iterator[Reach]:
             for needed in (-(-number // 2), 1):
                 if (radius := length_that_keeps(result, needed, result.scale)) is not None:
                     kept = result.certified_count(radius * (1 - 1e-12))[0]
-                    yield Reach(f"{kept} of {number} statements that {name} certifies hold", radius)
+                    yield Reach(f"{kept} of {number} statements that {name} certifies hold", radius, result.majorities)
 
 
 def edges_of(record: Record) -> Edges:
@@ -87,7 +89,7 @@ def edges_of(record: Record) -> Edges:
     budget = next(iter(record.results.values())).change_budget
     if budget.definition:
         for reach in reaches(record.results):
-            if edges := budget.edges(record.image, reach.radius):
+            if edges := budget.edges(record.image, reach.radius, reach.majorities):
                 shown = [("the image as it is", record.image), *edges]
                 names = [f"{record.id}{EDGE}{number}.png" for number in range(len(shown))]
                 words = f"Certified up to here: {reach.holds} after any change with {budget.below(reach.radius)}."

@@ -140,7 +140,7 @@ def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_
         "other_norms": [
             {"name": name, "norm": result.radius_norm} for name, result in results.items() if result.radius_norm != "l2"
         ],
-        "budget_words": _budget_words(any_result, radius, first, reach),
+        "budget_words": _budget_words(results, radius, first, reach),
         "example_radius": exact(radius),
         "example_change": at_least(levels, 2),
         "shape": " x ".join(str(size) for size in first.image.shape),
@@ -174,12 +174,14 @@ def _target_text(settings: Mapping[str, Any]) -> str:
     return "The explained class is the one that the network predicts for the clean image."
 
 
-def _budget_words(result: Result, radius: float, first: Record, reach: Reach | None) -> dict[str, str] | None:
+def _budget_words(
+    results: Mapping[str, Result], radius: float, first: Record, reach: Reach | None
+) -> dict[str, str] | None:
     """What the lengths of changes are, and how far each kind of change goes alone; ``None`` for a plain norm."""
-    budget = result.change_budget
+    budget = next(iter(results.values())).change_budget
     if not budget.definition:
         return None
-    axes = budget.in_words(radius, first.image.shape[0], result.majorities)
+    axes = budget.in_words(radius, first.image.shape[0], all(result.majorities for result in results.values()))
     alone = ", each alone" if ";" in axes else ""
     example = f"Changes with {budget.below(radius)}, for example, are{alone}: {axes}."
     if reach is not None:

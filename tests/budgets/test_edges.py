@@ -72,7 +72,9 @@ def test_words_name_the_amount():
 @pytest.mark.parametrize(("radius", "number"), [(2.5, 2), (2.4999, 2), (3.01, 3), (1e9, 16)])
 def test_as_many_patches_as_are_allowed_are_repainted(radius, number):
     budget = PatchMaskNoise(0.25, 4).budget
-    *repainted, hidden = budget.edges(IMAGES["colour"], radius)
+    *repainted, hidden = budget.edges(IMAGES["colour"], radius, majorities=True)
+    *_, fewer = budget.edges(IMAGES["colour"], radius)
+    assert fewer.words == f"{number} of 16 patches hidden, an example"
     for edge in repainted:
         assert budget.length(IMAGES["colour"].double(), edge.image) == number
         assert edge.words == f"{number} of 16 patches repainted, an example"
