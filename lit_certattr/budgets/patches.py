@@ -139,7 +139,8 @@ class PatchBudget(Budget):
 
     @override
     def below(self, radius: float) -> str:
-        return f"at most {self.whole(radius)} changed patches"
+        number = self.whole(radius)
+        return f"at most {number} changed patch{'' if number == 1 else 'es'}"
 
     @override
     def axes(self, radius: float, channels: int = 3) -> list[Axis]:

@@ -57,16 +57,16 @@ def denoiser_warning(model: nn.Module, images: Sequence[Tensor], noise: Noise) -
                 clean.append(model.denoise(same.clone()) - same)
                 before.append(noisy - same)
                 after.append(model.denoise(noisy) - same)
-    name = type(model.denoiser).__name__
+    name, law = type(model.denoiser).__name__, f"sigma = {noise.sigma:g}" if noise.sigma else type(noise).__name__
     kept, noisy_db, found = (_psnr(errors) for errors in (clean, before, after))
     if not math.isfinite(found):
         return (
-            f"{name} returns NaN or infinity for images with noise of sigma = {noise.sigma:g}, which may leave [0, 1]; "
+            f"{name} returns NaN or infinity for images with noise of {law}, which may leave [0, 1]; "
             f"such samples never vote: {_REMEDY}"
         )
     if found < noisy_db + _FEWEST_DB:
         return (
-            f"{name} removes no noise of sigma = {noise.sigma:g}: denoised copies have {found:.1f} dB (PSNR), noisy "
+            f"{name} removes no noise of {law}: denoised copies have {found:.1f} dB (PSNR), noisy "
             f"ones {noisy_db:.1f} dB. A denoiser without weights, or for other images or other noise, gives maps that "
             f"explain noise: {_REMEDY}"
         )

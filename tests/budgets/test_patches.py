@@ -151,3 +151,13 @@ def test_filled_images_keep_type_and_gradients():
     assert torch.equal(out[1, 0, 2:], images[1, 0, 2:])
     out.sum().backward()
     assert images.grad[0, 0].float().unique().tolist() == [0.0, 1.0]
+
+
+def test_hidden_patches_are_for_majorities_alone():
+    budget = PatchBudget(0.25, 14)
+    assert budget.in_words(1.5) == "any new content of up to 1 of the 196 patches"
+    assert budget.in_words(1.5, majorities=True).endswith("; up to 2 patches filled with the grey of the noise (0.5)")
+    assert budget.below(1.5) == "at most 1 changed patch"
+    assert budget.below(2.5) == "at most 2 changed patches"
+    # Why: of a vote of .6, one repainted patch leaves .35, and two hidden ones may leave less.
+    assert float(budget.votes.lower(0.6, 1)) > 1 - 0.4 / 0.75**2

@@ -12,7 +12,13 @@ from lit_certattr.certificates import PixelCertificate
 from lit_certattr.data import Digits
 from lit_certattr.models import Denoised, DenoiserAdapter, Normalize, SmallCNN, UNetDenoiser
 from lit_certattr.preflight import denoiser_warning
-from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, GeneralisedNormalNoise, UniformBallNoise
+from lit_certattr.smoothing import (
+    DiscreteGaussianNoise,
+    ExposureNoise,
+    GaussianNoise,
+    GeneralisedNormalNoise,
+    UniformBallNoise,
+)
 
 LAWS = [DiscreteGaussianNoise(0.25), GaussianNoise(0.25), GeneralisedNormalNoise(0.25, 4), UniformBallNoise(0.25)]
 
@@ -93,3 +99,8 @@ def test_one_line_of_python_warns(caplog):
     with caplog.at_level(logging.WARNING):
         certify(network, torch.rand(1, 8, 8), num_samples=100)
     assert "UNetDenoiser removes no noise" in caplog.text
+
+
+def test_a_law_without_pixel_noise_is_called_by_its_name(smooth):
+    words = denoiser_warning(Denoised(nn.Identity(), nn.Flatten()), smooth, ExposureNoise(exposure=0.5))
+    assert words.startswith("Identity removes no noise of ExposureNoise: denoised copies have")
