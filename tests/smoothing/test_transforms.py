@@ -287,3 +287,31 @@ def test_noise_that_is_added_is_not_asked_of_them():
 def test_a_record_brings_the_law_back(noise):
     assert noise_law(repr(noise)) == noise
     assert noise_law(repr(noise)).budget.definition == noise.budget.definition
+
+
+def shifted(noise, image, numbers, amounts):
+    """The numbers with which the image gives the copies that the changed image has: what each theorem rests on."""
+    if isinstance(noise, ExposureNoise):
+        return numbers + amounts / noise.budget.modes(image).tau
+    if isinstance(noise, GammaNoise):
+        return numbers + amounts / noise.log_gamma
+    if isinstance(noise, AffineNoise):
+        k, b = amounts
+        brightness = (b + math.exp(-k) * noise.brightness * numbers[:, 1]) / noise.brightness
+        return torch.stack([numbers[:, 0] + k / noise.log_contrast, brightness], 1)
+    times = -norm.logcdf(numbers[:, 0].numpy()) / noise.rate + float(amounts[0]) ** 2 / 2
+    return torch.from_numpy(norm.ppf(np.exp(-noise.rate * times)))[:, None]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.float64, 1e-12)])
+@pytest.mark.parametrize("name", [name for name in LAWS if name != "patches"])
+def test_a_copy_of_a_changed_image_is_one_of_the_image_with_other_amounts(name, dtype, tolerance):
+    noise, image = LAWS[name], IMAGE.to(dtype)
+    generator = torch.Generator().manual_seed(0)
+    numbers = torch.randn(100, noise.size(image.shape), generator=generator, dtype=torch.float64)
+    given = torch.tensor([0.3, 0.1]) if name == "affine" else torch.tensor([0.4] + [0.2] * (numbers.shape[1] - 1))
+    amounts = given.double()
+    found = noise.prepared(noise.budget.change(image, amounts))(numbers)
+    expected = noise.prepared(image)(shifted(noise, image, numbers, amounts))
+    assert torch.allclose(found, expected, rtol=tolerance, atol=tolerance)
+    assert not torch.allclose(found, noise.prepared(image)(numbers), rtol=1e-3, atol=1e-3)
