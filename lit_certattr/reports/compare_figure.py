@@ -62,7 +62,9 @@ def scatter_figure(comparison: Comparison) -> "Figure | None":
     Returns:
         The figure; ``None`` with fewer than two runs, or nothing to compare with.
     """
-    kinds = [one for one in comparison.measures if one.group in (NETWORK, PLAIN, ATTACKED) or _is_number(one)]
+    numbers = [one for one in comparison.measures if _is_number(one)]  # first what says where a map points
+    groups = [[one for one in comparison.measures if one.group == group] for group in (PLAIN, NETWORK, ATTACKED)]
+    kinds = [*numbers, *(one for group in groups for one in group)]
     by, means = comparison.by, comparison.means
     panels = [one for one in kinds if one != by and sum(one in own and by in own for own in means.values()) > 1]
     if not panels:
