@@ -1,12 +1,12 @@
-"""Two remedies for a network that does not see through noise, trained on the same images at about the same cost.
+"""Two remedies for a network that does not see through noise, trained on the same images at similar cost.
 
-    python -m benchmarks.fine_tuned FOLDER    # images in FOLDER/train, without labels; six minutes of one core each
+    python -m benchmarks.fine_tuned FOLDER    # images in FOLDER/train, without labels; 6 to 10 CPU minutes each
     python -m benchmarks.denoised run --images OTHER_IMAGES --weights runs/denoiser/checkpoints/best.ckpt \
-        --fine_tuned runs/fine_tune_noise/checkpoints/best.ckpt --output runs/benchmarks/fine_tuned.jsonl
+        --fine_tuned runs/fine_tune_noise/checkpoints/final.ckpt --output runs/benchmarks/fine_tuned.jsonl
     python -m benchmarks.denoised table --output runs/benchmarks/fine_tuned.jsonl
 
 The denoiser, and EfficientNet-Lite0 fine-tuned with its own predictions as labels, as `train.py fit` trains them with
-the configurations of this repository; only the number of epochs differs, so that both cost about the same. Prints the
+the configurations of this repository; only the number of epochs differs, so that the costs are similar. Prints the
 processor time of each training.
 """
 

@@ -33,7 +33,7 @@ def test_two_steps_of_the_recipe(tmp_path, monkeypatch):
     for index in range(8):
         draw(tmp_path / "images/train" / f"class_{index % 2}" / f"{index}.png", index)
     main(["fit", RECIPE, "--data.init_args.batch_size=2", *QUICK])
-    saved = torch.load(tmp_path / "runs/fine_tune_noise/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    saved = torch.load(tmp_path / "runs/fine_tune_noise/checkpoints/final.ckpt", weights_only=True)["state_dict"]
     before = EfficientNetLite0().state_dict()
     changed = {name for name, value in before.items() if not torch.equal(value, saved[f"net.{name}"])}
     frozen = tuple(f"network.{name}." for name in ("conv_stem", "bn1", "blocks.0", "blocks.1"))
