@@ -60,11 +60,6 @@ class AffineBudget(OrbitBudget):
 
     @property
     @override
-    def num_amounts(self) -> int | None:
-        return 2
-
-    @property
-    @override
     def unit(self) -> str:
         return "length (brightness alone: pixel units)"
 

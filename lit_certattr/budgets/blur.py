@@ -191,18 +191,8 @@ class BlurBudget(OrbitBudget):
 
     @property
     @override
-    def num_amounts(self) -> int | None:
-        return 1
-
-    @property
-    @override
     def measure(self) -> str:
         return "blur in pixels"
-
-    @property
-    @override
-    def a_measure(self) -> str:
-        return "a blur in pixels"
 
     @property
     @override

@@ -82,7 +82,7 @@ class Budget(ABC):
     @property
     def a_measure(self) -> str:
         """The same with its article."""
-        return "a length"
+        return f"a {self.measure}"
 
     @property
     def radius_word(self) -> str:
@@ -92,7 +92,7 @@ class Budget(ABC):
     @property
     def unit(self) -> str:
         """Unit of the lengths, for axes of figures."""
-        return "length"
+        return self.measure
 
     @property
     def definition(self) -> str:

@@ -79,18 +79,8 @@ class FieldBudget(OrbitBudget):
 
     @property
     @override
-    def num_amounts(self) -> int | None:
-        return None
-
-    @property
-    @override
     def measure(self) -> str:
         return "length in stops"
-
-    @property
-    @override
-    def a_measure(self) -> str:
-        return "a length in stops"
 
     @property
     @override

@@ -53,22 +53,7 @@ class GammaBudget(OrbitBudget):
 
     @property
     @override
-    def num_amounts(self) -> int | None:
-        return 1
-
-    @property
-    @override
     def measure(self) -> str:
-        return "length |ln gamma|"
-
-    @property
-    @override
-    def a_measure(self) -> str:
-        return "a length |ln gamma|"
-
-    @property
-    @override
-    def unit(self) -> str:
         return "length |ln gamma|"
 
     @property

@@ -23,11 +23,6 @@ class OrbitBudget(Budget):
     There is no l2 rest: an image that is not one of the family, be it by one grey level, has an infinite length.
     """
 
-    @property
-    @abstractmethod
-    def num_amounts(self) -> int | None:
-        """Amounts of a change; ``None`` if their number depends on the image."""
-
     @abstractmethod
     def change(self, image: Tensor, amounts: Tensor) -> Tensor:
         """The changed image.

@@ -121,11 +121,6 @@ class PatchBudget(Budget):
 
     @property
     @override
-    def a_measure(self) -> str:
-        return "a number of changed patches"
-
-    @property
-    @override
     def unit(self) -> str:
         return "changed patches"
 
