@@ -36,9 +36,9 @@ def check_spread(name: str, spread: float, largest: float = 1e3) -> float:
 class TransformNoise(Noise):
     r"""A random transformation of the image, given by a few random numbers, and independent pixel noise on top.
 
-    The pixel noise steadies the maps. Statements name **no l2 radius**: they are about the transformations alone. Such a
-    bound holds with pixel noise as without: the mean over it of a function into [0, 1] is another one. What pixel noise
-    does buy is a rest beside a transformation, for majorities at one particular image
+    The pixel noise steadies the maps. Statements name **no l2 radius**: they are about the transformations alone. Such
+    a bound holds with pixel noise as without: the mean over it of a function into [0, 1] is another one. What pixel
+    noise does buy is a rest beside a transformation, for majorities at one particular image
     (:meth:`~lit_certattr.budgets.Budget.majority_length`).
 
     Args:
