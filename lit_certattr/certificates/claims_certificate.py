@@ -23,11 +23,7 @@ class ClaimsCertificate(Certificate):
 
     @override
     def measures(self) -> Sequence[Measure]:
-        words = [f"claim_{metric_word(claim.name)}" for claim in self._claims]
-        names = [
-            word if words.count(word) == 1 else f"{word}_{words[: index + 1].count(word)}"
-            for index, word in enumerate(words)
-        ]
+        names = claim_words([claim.name for claim in self._claims])
         return [
             ClaimMeasure(name, index) if claim.has_bounds else NumberMeasure(name, _LowerEnd(index))
             for index, (name, claim) in enumerate(zip(names, self._claims, strict=True))
@@ -114,6 +110,23 @@ def fewest(enough: Callable[[int], bool]) -> int:
         middle = (least + most) // 2
         least, most = (least, middle) if enough(middle) else (middle, most)
     return most
+
+
+def claim_words(names: Sequence[str]) -> list[str]:
+    """The first words of the metrics of claims; claims whose words would agree are numbered.
+
+    Args:
+        names: Names of the claims of a certificate, in its order.
+
+    Example:
+        >>> claim_words(["left", "60 % inside", "60 inside"])
+        ['claim_left', 'claim_60_inside_1', 'claim_60_inside_2']
+    """
+    words = [f"claim_{metric_word(name)}" for name in names]
+    return [
+        word if words.count(word) == 1 else f"{word}_{words[: index + 1].count(word)}"
+        for index, word in enumerate(words)
+    ]
 
 
 def metric_word(name: str) -> str:

@@ -162,7 +162,8 @@ def unlike_evaluations(found: Sequence[EvaluationNumbers]) -> list[str]:
 def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[Measure, float, float | None]]:
     for column, label in (("correct", "natural accuracy"), ("adversarial_correct", "adversarial accuracy")):
         if isinstance(row.get(column), bool):
-            yield Measure(f"evaluate/{column}", label, ATTACKED, form="images"), float(row[column]), None
+            name = f"evaluate/{label.replace(' ', '_')}"
+            yield Measure(name, label, ATTACKED, form="images"), float(row[column]), None
     searched = {name for name in row if name.startswith("attack_")}
     searched |= {name for name in row if name.startswith("random_") and f"attack_{name[7:]}" in searched}
     other = [name for name in row if name not in _FACTS and name not in searched and not name.endswith(_ENDINGS)]

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from lit_certattr.comparison.likeness import Setting
-from lit_certattr.comparison.measures import Measure
+from lit_certattr.comparison.measures import IMPORTANT, Measure, distinct_keys
 from lit_certattr.comparison.reading import Image, RunNumbers
 from lit_certattr.errors import InputError
 from lit_certattr.statistics import bootstrap_intervals, clopper_pearson_interval, sign_test
@@ -143,9 +143,10 @@ def choose(runs: Sequence[RunNumbers], by: str | None, radii: Sequence[float]) -
     """
     known = [one for one in measures_of(runs) if one.radius is None or one.radius in radii]
     if by is not None:
-        found = next((one for one in known if by in (one.key, one.title)), None)
+        keys = distinct_keys(known)
+        found = next((one for one in known if by in (keys[one], one.title)), None)
         if found is None:
-            keys = [one.key for one in known]
+            keys = list(keys.values())
             close = get_close_matches(by, keys, n=1, cutoff=0.5)
             raise InputError(
                 f"--by: no run has {by!r}" + (f" (did you mean {close[0]}?)" if close else "") + f"; there are "
@@ -156,14 +157,13 @@ def choose(runs: Sequence[RunNumbers], by: str | None, radii: Sequence[float]) -
     def rank(one: Measure) -> tuple[int, ...]:
         having = sum(one in run.values for run in runs)
         some = any(any(run.values.get(one, {}).values()) for run in runs)
-        important, positive = one.name.endswith("/one_share"), one.radius is not None and one.radius > 0
+        important, positive = one.label == IMPORTANT, one.radius is not None and one.radius > 0
         return (-having, -some, -important, -(one.radius is not None), -positive)
 
     order = sorted(known, key=rank)  # a stable sort: the first of equals is the one of the first certificate
     best = [one for one in order if rank(one) == rank(order[0])]
     first = min(best, key=_at)
-    certificate = first.name.partition("/")[0]
-    levels = [one for one in best if one.radius == first.radius and one.name.partition("/")[0] == certificate]
+    levels = [one for one in best if one.radius == first.radius and one.of == first.of]
     return levels[len(levels) // 2]
 
 

@@ -15,10 +15,11 @@ from lit_certattr.certificates.capabilities import HasSmoothedMap
 from lit_certattr.certificates.guarded import presentation_of
 from lit_certattr.comparison.beside import Gap, read_gaps
 from lit_certattr.comparison.likeness import Terms
-from lit_certattr.comparison.measures import Measure, Nulls, length_of, levels_of, values_of
+from lit_certattr.comparison.measures import EFFORT, Measure, Nulls, length_of, levels_of, values_of
 from lit_certattr.comparison.sameness import SameClass
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import read_yaml
+from lit_certattr.metrics.naming import PREFIX
 from lit_certattr.records.ids import SAFE_ID
 from lit_certattr.records.run_directory import Record, RunDirectory
 from lit_certattr.records.stored_table import MAX_ROWS, read_table
@@ -241,4 +242,5 @@ def _cost(provenance: Mapping[str, Any]) -> dict[Measure, float]:
             seconds, images = seconds + float(spent), images + count
     if not images:
         return {}
-    return {Measure("seconds_per_image", "seconds per image", "Effort", form="cost", better=-1): seconds / images}
+    measure = Measure(f"{PREFIX}seconds_per_image", "seconds per image", EFFORT, form="cost", better=-1)
+    return {measure: seconds / images}

@@ -7,6 +7,7 @@ from lit_certattr.certificates.drawing import name_of
 from lit_certattr.comparison.measures import NETWORK, Measure
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.functional.class_overlap import overlap_of_counts, top_k_sets
+from lit_certattr.metrics.naming import PREFIX, metric_name
 from lit_certattr.smoothing import top_k_size
 
 
@@ -58,13 +59,16 @@ class SameClass:
             torch.tensor(self._constant),
             top_k_size(top_k, shape[0] * shape[1]),
         )
-        level, words = f"k{top_k:g}".replace(".", "_"), f"class overlap, K = {name_of(top_k)}"
+        words = f"class overlap, K = {name_of(top_k)}"
         overlaps = {"same": found.same, "different": found.different}
         return {
-            Measure(f"{which}_class_overlap_{level}", f"{which}-{words}", NETWORK, None, "share", -1): (
-                float(overlap),
-                float(found.chance),
-            )
+            Measure(
+                f"{PREFIX}{metric_name(f'{which}_class_overlap', top_k=top_k)}",
+                f"{which}-{words}",
+                NETWORK,
+                form="share",
+                better=-1,
+            ): (float(overlap), float(found.chance))
             for which, overlap in overlaps.items()
             if bool(overlap.isfinite())
         }

@@ -47,8 +47,8 @@ def compare(
     Args:
         directories: Output directories of ``certify.py run``.
         names: Names of the runs, one for each directory. Default: the names of the directories.
-        by: The number by which the runs are ordered, e.g. ``pixel/k0_25/one_share_r0_1``. Default: the share of K that
-            is certified important, at the middle K and the smallest positive radius.
+        by: The number by which the runs are ordered, e.g. ``certified/one_share_k25_r0_10``. Default: the share of K
+            that is certified important, at the middle K and the smallest positive radius.
         baseline: Name or directory of the run from which differences are taken. Default: the first one.
         radii: Radii of the numbers that depend on a radius.
         evaluations: Output directories of ``certify.py evaluate`` for networks of these runs.

@@ -134,6 +134,6 @@ def evaluate(
 
 def _log(logger: Logger, found: list[Mean], config: str | None, settings: dict[str, Any]) -> None:
     logger.log_hyperparams(yaml.safe_load(config) if config else settings)
-    logger.log_metrics({"/".join(filter(None, ("evaluate", mean.search, mean.number))): mean.mean for mean in found})
+    logger.log_metrics({"evaluate/" + "_".join(filter(None, (mean.search, mean.number))): mean.mean for mean in found})
     logger.save()
     logger.finalize("success")

@@ -1,7 +1,7 @@
 """Metric names, and the metrics of a certificate under these names."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from torchmetrics import Metric, MetricCollection
@@ -63,6 +63,49 @@ def prefix_of(name: str, kind: str) -> str:
     return PREFIX if name == kind else f"{PREFIX}{name}_"
 
 
+def column_word(column: str, kind: str, norm: str = "l2") -> str:
+    """The first word of a metric that is the mean of a column of the table of a run.
+
+    Several kinds bound an overlap; those that are not the usual one are named, as their metrics at a radius are.
+
+    Args:
+        column: Column of ``results.parquet``.
+        kind: Kind of the results.
+        norm: What the radii of the row are lengths of.
+
+    Example:
+        >>> column_word("half_radius", "topk_overlap"), column_word("lp_half_radius", "renyi", "linf")
+        ('half_radius', 'renyi_half_radius_linf')
+    """
+    word = column.removeprefix("lp_")
+    if word not in ("overlap", "half_radius"):
+        return column
+    word = word if kind == "topk_overlap" else f"{kind}_{word}"
+    return word if norm == "l2" else f"{word}_{norm}"
+
+
+def free_prefix(name: str, kind: str, words: Iterable[str], taken: set[str]) -> str:
+    """The prefix of a certificate's metrics, if some of their names may be taken by another certificate.
+
+    Args:
+        name: Name of the certificate.
+        kind: Its name if the user gives none.
+        words: Names of its metrics, without prefix.
+        taken: Names with prefix that others have; those of this one are added.
+
+    Example:
+        >>> taken = {"certified/claim_left"}
+        >>> free_prefix("percentiles", "percentiles", ["claim_left"], taken), len(taken)
+        ('certified/percentiles_', 2)
+    """
+    words = list(words)
+    prefix = prefix_of(name, kind)
+    if any(prefix + word in taken for word in words):
+        prefix = f"{PREFIX}{name}_"
+    taken.update(prefix + word for word in words)
+    return prefix
+
+
 def named_metrics(certificates: Mapping[str, Certificate], radii: Sequence[float]) -> dict[str, MetricCollection]:
     """New metrics of each certificate that names some, under the names that loggers get.
 
@@ -86,11 +129,7 @@ def named_metrics(certificates: Mapping[str, Certificate], radii: Sequence[float
         metrics = metrics_for(certificate, radii)
         if metrics is None:
             continue
-        metrics = metrics.clone(prefix=prefix_of(name, certificate.name))
-        if not taken.isdisjoint(map(str, metrics)):
-            metrics = metrics.clone(prefix=f"{PREFIX}{name}_")
-        taken.update(map(str, metrics))
-        named[name] = metrics
+        named[name] = metrics.clone(prefix=free_prefix(name, certificate.name, map(str, metrics), taken))
     return named
 
 

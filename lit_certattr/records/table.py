@@ -13,7 +13,7 @@ from lit_certattr.certificates.columns import AT_RADII, AVERAGED, column_at, com
 from lit_certattr.certificates.guarded import own_columns, presentation_of
 from lit_certattr.certification import NOISY_MAJORITY
 from lit_certattr.errors import InputError
-from lit_certattr.metrics.naming import PREFIX, metric_name, prefix_of
+from lit_certattr.metrics.naming import PREFIX, column_word, metric_name, prefix_of
 
 RADII = (0.05, 0.1, 0.2, 0.3, 0.5)
 """Radii of the table's columns, in pixel l2 units."""
@@ -130,7 +130,7 @@ def means(table: pa.Table) -> dict[str, float]:
     for row in table.to_pylist():
         for column in (*(name for name in AVERAGED if name in row), *own):
             if row[column] is not None:
-                name = metric_name(column.replace("lp_", f"{row['radius_norm']}_"), top_k=row["top_k"])
+                name = metric_name(column_word(column, row["kind"], row["radius_norm"]), top_k=row["top_k"])
                 collected.setdefault(f"{prefix_of(row['certificate'], row['kind'])}{name}", []).append(row[column])
     accuracies = [accuracy for accuracy in noisy_accuracies(table) if accuracy is not None]
     if accuracies:

@@ -167,7 +167,7 @@ def _legend(figure: "Figure", comparison: Comparison, markers: str = "") -> None
 
 def _is_number(measure: Measure) -> bool:
     """Whether it is a certified number of a claim, e.g. of localisation."""
-    return measure.name.endswith("/at_least")
+    return measure.name.endswith("_at_least")
 
 
 def _bar(value: float, low: float, high: float) -> list[list[float]] | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from lit_certattr.comparison import Comparison, Difference, Mean, Measure
 from lit_certattr.comparison.comparison import CONFIDENCE, FEW, NUM_DRAWS, SEED
-from lit_certattr.comparison.measures import EFFORT, NETWORK
+from lit_certattr.comparison.measures import EFFORT, NETWORK, distinct_keys
 from lit_certattr.reports.tabular import Entry, Grid
 from lit_certattr.statistics.rounding import (
     confidence,
@@ -152,12 +152,12 @@ def machine_rows(comparison: Comparison) -> list[dict[str, Any]]:
     Args:
         comparison: The runs.
     """
-    rows = []
+    rows, keys = [], distinct_keys(comparison.measures)
     for run in comparison.runs:
         row: dict[str, Any] = {"run": run.name, "directory": str(run.path), "images": len(run.images)}
         for one, mean in comparison.means[run.name].items():
             parts = {"": mean.value, "_low": mean.low, "_high": mean.high, "_null": mean.null}
-            row |= {f"{one.key}{end}": value for end, value in parts.items() if math.isfinite(value)}
+            row |= {f"{keys[one]}{end}": value for end, value in parts.items() if math.isfinite(value)}
         row |= {f"setting/{one.name}": _own(one.values, comparison, run.name) for one in comparison.differing}
         rows.append(row)
     return rows
@@ -169,8 +169,9 @@ def difference_rows(comparison: Comparison) -> list[dict[str, Any]]:
     Args:
         comparison: The runs.
     """
+    keys = distinct_keys(comparison.measures)
     return [
-        {"run": name, "baseline": comparison.baseline, "number": one.key}
+        {"run": name, "baseline": comparison.baseline, "number": keys[one]}
         | {key: None if value != value else value for key, value in found._asdict().items()}
         for name, own in comparison.differences.items()
         for one, found in own.items()

@@ -1,5 +1,6 @@
 """Logs a finished run to a Lightning logger."""
 
+import math
 from collections.abc import Sequence
 
 import pyarrow.parquet as pq
@@ -8,6 +9,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from PIL import Image
 
 from lit_certattr.certification import Certifier
+from lit_certattr.comparison.reading import open_run, read_run
 from lit_certattr.metrics.naming import named_metrics
 from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.records.table import means
@@ -41,7 +43,7 @@ def log_run(
     table = pq.read_table(directory.table)
     settings = yaml.safe_load(config) if config else dict(directory.provenance()["settings"])
     logger.log_hyperparams(settings | {"certification": certification_settings(certifier)})
-    logger.log_metrics(means(table) | _metrics(directory, ids, certifier, radii), step=0)
+    logger.log_metrics(means(table) | _compared(directory, radii) | _metrics(directory, ids, certifier, radii), step=0)
     if isinstance(logger, WandbLogger):
         chosen = [name for name in ids[:MAX_PICTURES] if (directory.figures / f"{name}.png").exists()]
         if chosen:
@@ -53,6 +55,14 @@ def log_run(
     logger.finalize("success")
     if isinstance(logger, WandbLogger):
         logger.experiment.finish()  # everything is on the disk when the command returns
+
+
+def _compared(directory: RunDirectory, radii: Sequence[float]) -> dict[str, float]:
+    """The numbers of ``certify.py compare``, and what pure noise would reach, under its names."""
+    run = read_run(open_run(directory.path, "run"), radii)
+    found = {one.key: math.fsum(own.values()) / len(own) for one, own in run.values.items()}
+    found |= {one.key: value for one, value in run.whole.items()}
+    return found | {f"{one.key}_null": value for one, value in run.nulls.items()}
 
 
 def _metrics(

@@ -118,4 +118,4 @@ def test_no_text_of_a_file_controls_the_terminal(folder, tmp_path, capsys):
 def test_a_number_that_no_run_has(folder, capsys):
     with pytest.raises(SystemExit):
         main(["compare", str(folder / "a"), "--by=nosy_accuracy"])
-    assert "did you mean noisy_accuracy?" in capsys.readouterr().err
+    assert "did you mean certified/noisy_accuracy?" in capsys.readouterr().err

@@ -18,10 +18,10 @@ from lit_certattr.errors import InputError
 from lit_certattr.records import RunDirectory
 from lit_certattr.records.evaluation_directory import EvaluationDirectory
 from lit_certattr.reports.compare_figure import gaps_figure
-from lit_certattr.reports.compare_tables import gaps
+from lit_certattr.reports.compare_tables import gaps, machine_rows
 from lit_certattr.smoothing import NuisanceNoise
 
-SHARE = "pixel/k0_25/one_share_r0_1"
+SHARE = "certified/one_share_k25_r0_10"
 
 
 @pytest.fixture(scope="module")
@@ -52,22 +52,22 @@ def test_means_are_those_of_the_stored_results(folder, found):
         null = [float(one["pixel"].null_shares(0.1)["one"][1]) * 64 / 16 for one in results]
         assert share.null == pytest.approx(np.mean(null))
         assert share.num_images == 4
-        overlap = by_key(found, name, "topk_overlap/k0_5/overlap_r0")
+        overlap = by_key(found, name, "certified/overlap_k50_r0_00")
         assert overlap.value == pytest.approx(np.mean([one["topk_overlap"].overlap(0) / 32 for one in results]))
-        accuracy = by_key(found, name, "noisy_accuracy")
+        accuracy = by_key(found, name, "certified/noisy_accuracy")
         assert accuracy.value == pytest.approx(np.mean([one["pixel"].noisy_accuracy for one in results]))
-    assert by_key(found, "a", "accuracy").value == pytest.approx(1 / 4)
-    assert by_key(found, "a", "seconds_per_image").value == 2.0
-    assert by_key(found, "a", "num_samples").value == 150
+    assert by_key(found, "a", "certified/accuracy").value == pytest.approx(1 / 4)
+    assert by_key(found, "a", "certified/seconds_per_image").value == 2.0
+    assert by_key(found, "a", "certified/num_samples").value == 150
 
 
 def test_only_what_a_run_has_is_shown(found):
     every = {name: {measure.key for measure in found.means[name]} for name in "abc"}
     keys = {name: {key for key in own if "class_overlap" not in key} for name, own in every.items()}
     assert keys["b"] == keys["c"] < keys["a"]
-    only = {key.split("/")[0] for key in keys["a"] - keys["b"]}
+    only = {measure.of for measure in found.means["a"] if measure.key in keys["a"] - keys["b"]}
     assert only == {"cosine", "claim", "prediction"}
-    assert every["c"] - keys["c"] == {"same_class_overlap_k0_25", "different_class_overlap_k0_25"}
+    assert every["c"] - keys["c"] == {"certified/same_class_overlap_k25", "certified/different_class_overlap_k25"}
 
 
 def test_the_order_is_that_of_the_chosen_number(folder, found):
@@ -75,16 +75,16 @@ def test_the_order_is_that_of_the_chosen_number(folder, found):
     values = [by_key(found, run.name, SHARE).value for run in found.runs]
     assert values == sorted(values, reverse=True)
     assert len(set(values)) == 3
-    less = jobs.compare([folder / name for name in "abc"], by="seconds_per_image")
+    less = jobs.compare([folder / name for name in "abc"], by="certified/seconds_per_image")
     assert [run.name for run in less.runs] == ["a", "b", "c"], "equal runs keep their order"
-    lacking = jobs.compare([folder / name for name in "bca"], by="cosine/cosine90_radius")
+    lacking = jobs.compare([folder / name for name in "bca"], by="certified/cosine90_radius")
     assert lacking.runs[0].name == "a"
 
 
 def test_intervals_hold_the_mean_and_shares_of_images_are_exact(found):
     for mean in found.means["a"].values():
         assert math.isnan(mean.low) or mean.low <= mean.value <= mean.high
-    accuracy = by_key(found, "a", "accuracy")
+    accuracy = by_key(found, "a", "certified/accuracy")
     assert (accuracy.low, accuracy.high) == pytest.approx((0.0063, 0.8059), abs=1e-4)  # Clopper-Pearson, 1 of 4
 
 
@@ -126,8 +126,8 @@ def test_what_must_not_be_ranked_is_named_one_by_one(tmp_path, folder):
     ]
     assert any(setting.name == "images" for setting in refused.value.differing)
     found = jobs.compare([folder / "b", tmp_path / "d"], force=True)
-    keys = [measure.key for measure in found.measures if measure.name.endswith("one_share")]
-    assert {key.split("/")[1] for key in keys} == {"k0_5", "k0_25", "k0_1"}, "another K is another column"
+    names = {measure.name for measure in found.measures if "one_share" in measure.name}
+    assert names == {f"certified/one_share_k{level}" for level in (50, 25, 10)}, "another K is another column"
 
 
 def test_settings_that_differ_come_in_the_order_of_the_runs(found):
@@ -170,8 +170,8 @@ def test_names_and_baseline(tmp_path, folder):
     ):
         with pytest.raises(InputError, match=words):
             jobs.compare([folder / "a", tmp_path / "a"], **wrong)
-    with pytest.raises(InputError, match=r"did you mean pixel/k0_25/one_share_r0_25\?"):
-        jobs.compare([folder / "b", folder / "c"], by="pixel/k0_25/one_share_r0_2")
+    with pytest.raises(InputError, match=r"did you mean certified/one_share_k25_r0_25\?"):
+        jobs.compare([folder / "b", folder / "c"], by="certified/one_share_k25_r0_2")
 
 
 def _spoil(run, how):
@@ -246,9 +246,13 @@ def test_lengths_of_other_budgets_are_never_in_one_column(tmp_path, folder):
     assert reason.startswith("certificate pixel is about changes measured as l2 in b, NuisanceNoise(sigma=0.25")
     found = jobs.compare([folder / "b", tmp_path / "light"], force=True)
     shared = {one for one in found.means["b"] if one in found.means["light"]}
-    assert not any(one.name.startswith("pixel") for one in shared)
+    assert not any(one.of for one in shared)
     assert found.runs[-1].name == "light", "it lacks the number that orders the runs"
-    assert {one.key for one in found.differences["light"]} == {"noisy_accuracy", "accuracy", "num_samples"}
+    of_none = {f"certified/{name}" for name in ("noisy_accuracy", "accuracy", "num_samples")}
+    assert {one.key for one in found.differences["light"]} == of_none
+    columns = [key for row in machine_rows(found) for key in row if key.startswith("certified/one_share_k25_r0_10")]
+    assert {key.partition("[")[0] for key in columns} >= {"certified/one_share_k25_r0_10"}
+    assert any("NuisanceNoise" in key for key in columns), "a column of its own"
 
 
 def test_levels_in_another_order_are_the_same_levels(tmp_path):
@@ -279,8 +283,8 @@ def test_an_old_run_without_noisy_accuracy_is_compared(tmp_path):
     run.provenance_file.write_text(json.dumps({"settings": content["settings"]}))
     run.config.unlink()
     found = jobs.compare([run.path])
-    assert "noisy_accuracy" in {measure.key for measure in found.measures}, "the results have it"
-    assert "seconds_per_image" not in {measure.key for measure in found.measures}
+    assert "certified/noisy_accuracy" in {measure.key for measure in found.measures}, "the results have it"
+    assert "certified/seconds_per_image" not in {measure.key for measure in found.measures}
 
 
 def _evaluation(path, network, values, images="images 1 4", **settings):
@@ -306,7 +310,7 @@ def test_evaluations_of_the_same_networks(tmp_path, folder):
     found = jobs.compare([folder / "a", folder / "b"], evaluations=[first, second])
     assert by_key(found, "a", "evaluate/attack_kendall").value == 0.375
     assert by_key(found, "b", "evaluate/attack_kendall").num_images == 1
-    assert by_key(found, "b", "evaluate/adversarial_correct").value == 0.5
+    assert by_key(found, "b", "evaluate/adversarial_accuracy").value == 0.5
     paired = next(one for measure, one in found.differences["b"].items() if measure.key == "evaluate/attack_kendall")
     assert (paired.value, paired.num_images) == (-0.25, 1)
     other = _evaluation(tmp_path / "third", 3, [0.25], attribution=attribution, top_k=0.2)

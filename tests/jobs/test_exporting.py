@@ -23,9 +23,9 @@ def test_means_in_full(run):
     rows = {row["number"]: row for row in csv.DictReader(io.StringIO(jobs.export(run.path, "csv").decode()))}
     results = [record.results for record in RunDirectory(run.path).records([f"image-{at}" for at in range(3)])]
     shares = [float(one["pixel"].one_share(0.1)[1]) for one in results]
-    assert float(rows["pixel/k0_25/one_share_r0_1"]["mean"]) == pytest.approx(sum(shares) / 3)
-    assert rows["pixel/k0_25/one_share_r0_1"]["images"] == "3"
-    assert rows["seconds_per_image"]["low"] == ""
+    assert float(rows["certified/one_share_k25_r0_10"]["mean"]) == pytest.approx(sum(shares) / 3)
+    assert rows["certified/one_share_k25_r0_10"]["images"] == "3"
+    assert rows["certified/seconds_per_image"]["low"] == ""
 
 
 def test_a_row_an_image(run):
@@ -33,7 +33,7 @@ def test_a_row_an_image(run):
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["image"] for row in rows] == ["image-0", "image-1", "image-2"]
     record = run.read("image-1")
-    assert float(rows[1]["pixel/k0_5/one_share_r0_2"]) == float(record.results["pixel"].one_share(0.2)[0])
+    assert float(rows[1]["certified/one_share_k50_r0_20"]) == float(record.results["pixel"].one_share(0.2)[0])
     table = jobs.export(run.path, "markdown", per_image=True).decode()
     assert "| image-2 |" in table
     assert re.search(r"\| yes \|", table), "a claim holds or does not"

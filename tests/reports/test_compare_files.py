@@ -83,14 +83,14 @@ def test_formulas_are_no_formulas_in_csv(files):
     assert comma_separated([{"run": '=HYPERLINK("x")', "n": -1.5}]) == 'run,n\n"\'=HYPERLINK(""x"")",-1.5\n'
     rows = list(csv.DictReader(io.StringIO(files["compare.csv"].decode())))
     assert {row["run"] for row in rows} == {"plain", EVIL}
-    assert all(float(row["pixel/k0_25/one_share_r0_1"]) > 0 for row in rows)
+    assert all(float(row["certified/one_share_k25_r0_10"]) > 0 for row in rows)
     apart = list(csv.DictReader(io.StringIO(files["differences.csv"].decode())))
     assert {row["baseline"] for row in apart} == {"plain"}
 
 
 def test_numbers_in_full_for_machines(found):
     row = machine_rows(found)[0]
-    measure = next(one for one in found.measures if one.key == "pixel/k0_25/one_share_r0_1")
+    measure = next(one for one in found.measures if one.key == "certified/one_share_k25_r0_10")
     mean = found.means[found.runs[0].name][measure]
     assert row[measure.key] == mean.value
     assert row[f"{measure.key}_low"] == mean.low
@@ -135,7 +135,7 @@ def test_every_run_has_a_curve_and_a_point(found):
     assert len({line.get_color() for line in solid}) == 2
     radii, values = solid[0].get_data()
     run = next(run for run in found.runs if run.name == solid[0].get_label())
-    measure = next(one for one in run.values if one.key == "pixel/k0_25/one_share_r0_1")
+    measure = next(one for one in run.values if one.key == "certified/one_share_k25_r0_10")
     assert values[list(radii).index(0.1)] == pytest.approx(found.means[run.name][measure].value)
     assert scatter_figure(found) is not None
     assert gaps_figure(found) is None

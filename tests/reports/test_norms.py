@@ -87,9 +87,9 @@ def test_the_table_keeps_the_norms_apart(run):
         assert row["overlap_r0_1"] == (result.overlap(0.1) / 4 if l2 else None)
         assert row["lp_half_radius"] == (None if l2 else result.max_radius(0.5))
     averages = means(table)
-    assert "certified/largest_linf_half_radius_k4px" in averages
-    assert "certified/two_half_radius_k4px" in averages
-    assert not any("largest" in name and name.startswith("certified/largest_half_radius") for name in averages)
+    assert "certified/largest_renyi_half_radius_linf_k4px" in averages
+    assert "certified/two_renyi_half_radius_k4px" in averages
+    assert not any(name.startswith("certified/largest_renyi_half_radius_k") for name in averages)
 
 
 def test_the_page_names_the_norms(run):
