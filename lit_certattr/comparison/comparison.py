@@ -146,11 +146,11 @@ def choose(runs: Sequence[RunNumbers], by: str | None, radii: Sequence[float]) -
         keys = distinct_keys(known)
         found = next((one for one in known if by in (keys[one], one.title)), None)
         if found is None:
-            keys = list(keys.values())
-            close = get_close_matches(by, keys, n=1, cutoff=0.5)
+            every = list(keys.values())
+            close = get_close_matches(by, every, n=1, cutoff=0.5)
             raise InputError(
                 f"--by: no run has {by!r}" + (f" (did you mean {close[0]}?)" if close else "") + f"; there are "
-                f"{', '.join(keys)}"
+                f"{', '.join(every)}"
             )
         return found
 
