@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lit_certattr.callbacks import CertificationCallback
-    from lit_certattr.certification import Certifier, certify
+    from lit_certattr.certification import Certifier
+    from lit_certattr.interactive import certify
     from lit_certattr.modules import RobustClassifier
 
 __all__ = ["CertificationCallback", "Certifier", "RobustClassifier", "certify"]
@@ -16,7 +17,7 @@ _HOMES = {
     "CertificationCallback": "callbacks",
     "Certifier": "certification",
     "RobustClassifier": "modules",
-    "certify": "certification",
+    "certify": "interactive",
 }
 
 

@@ -21,6 +21,7 @@ ROOMS = (
     "comparison",
     "data",
     "files",
+    "interactive",
     "jobs",
     "metrics",
     "models",

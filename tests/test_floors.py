@@ -34,6 +34,7 @@ FLOORS = (
     "records",
     "comparison",
     "reports",
+    "interactive",
     "audit",
     "callbacks",
     "jobs",

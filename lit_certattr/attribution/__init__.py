@@ -1,9 +1,11 @@
 """Attribution methods: networks and images to maps."""
 
 from lit_certattr.attribution.ablation_cam import AblationCAM
+from lit_certattr.attribution.any_method import as_method
 from lit_certattr.attribution.base import Attribution, input_gradient, score_of
 from lit_certattr.attribution.cam import CAM
-from lit_certattr.attribution.function import FunctionAttribution, as_method
+from lit_certattr.attribution.captum_attribution import CaptumAttribution
+from lit_certattr.attribution.function import FunctionAttribution
 from lit_certattr.attribution.grad_cam import GradCAM
 from lit_certattr.attribution.grad_cam_plus_plus import GradCAMPlusPlus
 from lit_certattr.attribution.gradient import Gradient, InputXGradient
@@ -31,6 +33,7 @@ __all__ = [
     "AblationCAM",
     "ActivationMap",
     "Attribution",
+    "CaptumAttribution",
     "FunctionAttribution",
     "GradCAM",
     "GradCAMPlusPlus",

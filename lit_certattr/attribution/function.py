@@ -9,7 +9,6 @@ from typing_extensions import override
 
 from lit_certattr.attribution.base import Attribution, ImageScore, score_of
 from lit_certattr.errors import InputError
-from lit_certattr.settings import instance
 from lit_certattr.settings.plain import dotted_path, is_importable
 
 
@@ -88,33 +87,6 @@ class FunctionAttribution(Attribution):
         options = {"create_graph": create_graph} if self._keeps_graph else {}
         maps: Tensor = self._function(model, images, targets, **options)
         return maps
-
-
-def as_method(attribution: Any) -> Attribution:
-    """Return a method unchanged, and wrap a plain callable in a :class:`FunctionAttribution` under its own name.
-
-    Args:
-        attribution: The method, a function, or an object that can be called.
-
-    Raises:
-        InputError: If it is none of these, or has no name of its own, as a lambda.
-
-    Example:
-        >>> def brightness(model, images, targets):
-        ...     return images.mean(1)
-        >>> as_method(brightness)
-        FunctionAttribution(name='brightness')
-    """
-    if isinstance(attribution, Attribution):
-        return attribution
-    if isinstance(attribution, type) or not callable(attribution):
-        instance("attribution", attribution, Attribution, "Gradient()")
-    if own_name(attribution) is None:
-        raise InputError(
-            f"attribution {attribution!r:.80} has no name to record: give it one, "
-            "FunctionAttribution(function, name='...')"
-        )
-    return FunctionAttribution(attribution)
 
 
 def own_name(function: Callable[..., Any]) -> str | None:

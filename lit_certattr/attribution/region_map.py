@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from lit_certattr.attribution.any_method import as_method
 from lit_certattr.attribution.base import Attribution, graph_mode
 from lit_certattr.attribution.fixed import Fixed
-from lit_certattr.attribution.function import as_method
 from lit_certattr.errors import InputError
 from lit_certattr.regions import Regions, as_masks, check_partition, count_regions, members, sizes_of
 from lit_certattr.settings import instance

@@ -3,9 +3,9 @@
 from torch import Tensor, nn
 from typing_extensions import override
 
+from lit_certattr.attribution.any_method import as_method
 from lit_certattr.attribution.base import Attribution, graph_mode, ordinary
 from lit_certattr.attribution.batching import check_max_batch, tiled
-from lit_certattr.attribution.function import as_method
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import Noise, normal_stream
 

@@ -8,7 +8,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from lit_certattr.attribution import Attribution, frozen
-from lit_certattr.attribution.function import as_method
+from lit_certattr.attribution.any_method import as_method
 from lit_certattr.data import Sample
 from lit_certattr.errors import InputError
 from lit_certattr.metrics import MapQuality, RandomLogitQuality, SparsenessQuality

@@ -6,7 +6,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from lit_certattr.attribution import Attribution, frozen
-from lit_certattr.attribution.function import as_method
+from lit_certattr.attribution.any_method import as_method
 from lit_certattr.data import Sample
 from lit_certattr.metrics import SameClassOverlap
 from lit_certattr.objectives.maps import in_batches

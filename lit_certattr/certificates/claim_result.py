@@ -40,7 +40,7 @@ def mean_lower(values: Tensor, level: float, bound: str, stakes_level: float | N
     return betting_lower(values.numpy(), level, stakes_level=stakes_level)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class ClaimResult(ClaimsResult):
     r"""Certified means of numbers of the map, at every radius.
 

@@ -22,6 +22,7 @@ from lit_certattr.certificates.presentation import (
     Tile,
     percent,
     present,
+    remedy_of,
 )
 from lit_certattr.statistics import clopper_pearson_interval
 from lit_certattr.statistics.rounding import at_least, confidence, fixed_at_least, percent_at_least, percent_at_most
@@ -96,6 +97,13 @@ class ClaimsPresentation(Presentation):
 
     def _ends(self, claim: int) -> str:
         return f"at least {at_least(self.result.interval(claim).low)} at the clean image"
+
+    @override
+    def nothing(self) -> str:
+        refuted = any(self.result.has_bounds(one) and self.result.verdict(one) != "not shown" for one in self.claims)
+        if refuted or self.result.certified_count()[0]:
+            return ""
+        return f"no claim is shown ({self.summary()}): {remedy_of(self.result)}"
 
     @override
     def tiles(self, table: "DataFrame", suffix: str) -> list[Tile]:

@@ -36,7 +36,7 @@ class Interval(NamedTuple):
     high: float
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class ClaimsResult(Result):
     """Certified intervals of numbers of the map, one for each claim.
 

@@ -19,6 +19,7 @@ from lit_certattr.certificates.presentation import (
     SheetColumn,
     Tile,
     present,
+    remedy_of,
 )
 from lit_certattr.statistics.rounding import at_least, confidence, fixed_at_least
 
@@ -65,6 +66,10 @@ class CosinePresentation(Presentation):
         return "cosine of 0.9 certified " + (
             f"up to radius {at_least(radius)}" if radius > 0 else "at no positive radius"
         )
+
+    @override
+    def nothing(self) -> str:
+        return "" if self.result.certified_cosine(0.0) > 0 else f"nothing is certified: {remedy_of(self.result)}"
 
     @override
     def tiles(self, table: "DataFrame", suffix: str) -> list[Tile]:

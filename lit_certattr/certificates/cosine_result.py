@@ -115,7 +115,7 @@ def inner_product_upper_bound(products: npt.ArrayLike, level: float, nonnegative
     return 1 - 2 * betting_lower((1 - np.clip(y, -1, 1)) / 2, level)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class CosineResult(Result):
     """Certified cosine between the smoothed maps of an image and of the perturbed image, at every radius.
 

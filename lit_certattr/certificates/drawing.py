@@ -1,5 +1,6 @@
 """Draws maps and curves from arrays. Matplotlib is imported on use, and its global state is never changed."""
 
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from lit_certattr.regions import count_regions, first_region
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DEGREES = ("#f1c232", "#ec6060", "#842E6A", "#271C48")  # certified important, from the largest K to the smallest
 UNIMPORTANT, PARTLY, ABSTAINING = "#ffffff", "#dce6f2", "#b3b3b3"
@@ -262,6 +264,18 @@ def title(axes: "Axes", text: str) -> None:
         text: The title.
     """
     axes.set_title(text, fontsize=9, color=INK, parse_math=False)
+
+
+def paint_note(figure: "Figure", text: str) -> None:
+    """Write a note below everything else of a figure, broken into lines that fit.
+
+    Args:
+        figure: The figure.
+        text: The note, shown literally.
+    """
+    letters = int(figure.get_figwidth() * 14)
+    lines = [line for part in text.splitlines() for line in wrap(part, letters)]
+    figure.supxlabel("\n".join(lines), fontsize=9, color=INK, parse_math=False)
 
 
 def paint_votes(axes: "Axes", slot: "Axes", share: Array, num_samples: int) -> None:

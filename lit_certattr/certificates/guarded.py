@@ -140,6 +140,10 @@ class Guarded(Presentation):
         """The numbers of one image in one line."""
         return self._ask("summary", lambda own: str(own.summary()))
 
+    def nothing(self) -> str:
+        """That nothing is certified, in words."""
+        return self._ask("nothing", lambda own: str(own.nothing()))
+
     def tiles(self, table: Any, suffix: str) -> list[Tile]:
         """Numbers at the top of the page."""
         return self._ask("tiles", lambda own: [Tile(*map(str, tile)) for tile in own.tiles(table, suffix)])

@@ -13,7 +13,7 @@ from lit_certattr.statistics import exact_share
 from lit_certattr.statistics.rounding import at_least, exact
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class OverlapResult(Result):
     """Certified overlap of the top-K sets of one map, at every radius.
 

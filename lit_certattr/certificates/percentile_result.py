@@ -20,7 +20,7 @@ _LENGTHS = (0.0, 0.25, 0.5, 1.0, 1.5)  # over sigma, at which fresh noise tests 
 _ROUNDING = 1e-12  # of a sum of probabilities; it moves a rank to the safe side
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class PercentileResult(ClaimsResult):
     r"""Certified intervals of a percentile of numbers of the map.
 

@@ -19,6 +19,7 @@ from lit_certattr.certificates.presentation import (
     Tile,
     percent,
     present,
+    remedy_of,
 )
 from lit_certattr.statistics.rounding import confidence, fixed_at_least
 
@@ -89,6 +90,13 @@ class PixelPresentation(Presentation):
             f"{percent(float(one))} of the top {draw.name_of(top_k)} certified important"
             for one, top_k in zip(self.result.one_share(), self.result.top_k, strict=True)
         )
+
+    @override
+    def nothing(self) -> str:
+        if not self.result.certified_count()[0] or bool((self.result.labels == 1).any()):
+            return super().nothing()
+        one = self.unit.removesuffix("s")
+        return f"no {one} is certified important at any K: {remedy_of(self.result)}"
 
     @override
     def tiles(self, table: "DataFrame", suffix: str) -> list[Tile]:

@@ -42,7 +42,7 @@ def _ints(values: Iterable[int]) -> tuple[int, ...]:
     return tuple(values)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class PixelResult(Result):
     """Certified labels and radii of the pixels of one map, for ``K`` levels of sparsity.
 

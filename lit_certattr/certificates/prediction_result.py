@@ -21,7 +21,7 @@ MAJORITY = 0.5
 _OWN, _OTHER = "share predicted as the explained class", "share predicted as another class"
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class PredictionResult(Result):
     r"""Certified share of the noisy copies that are predicted as the explained class, at every radius.
 

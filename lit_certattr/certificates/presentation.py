@@ -144,6 +144,11 @@ class Presentation:
         """The numbers of one image in one line, for readers who do not see the pictures; may be empty."""
         return ""
 
+    def nothing(self) -> str:
+        """That nothing is certified and what may help, for figures and lines that would show nothing; else empty."""
+        count = getattr(self.result, "certified_count", None)
+        return "" if count is None or count(0.0)[0] else f"nothing is certified: {remedy_of(self.result)}"
+
     def tiles(self, table: "DataFrame", suffix: str) -> list[Tile]:
         """Numbers at the top of the page.
 
@@ -244,6 +249,19 @@ def present(result: Any) -> Presentation:
         result: The result of one image.
     """
     return Presentation(result)
+
+
+def remedy_of(result: Any) -> str:
+    """Why nothing may be certified, and what may help.
+
+    Args:
+        result: A result that certifies nothing.
+    """
+    if result.num_invalid == result.num_samples:
+        return "every noisy copy gave NaN or infinity; use a smaller sigma, or float32"
+    if getattr(result, "num_constant", 0) == result.num_samples:
+        return "all noisy maps are constant; use another attribution method or layer"
+    return "the noisy maps differ too much; try a smaller sigma, more samples, or a network trained with noise"
 
 
 def percent(value: float) -> str:

@@ -41,7 +41,7 @@ def order_of_norm(name: str) -> float:
     return float(name[1:])
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class RenyiResult(TopKOverlapResult):
     """Certified overlap of the top-K sets of one map of rank scores, at every radius *in the norm* ``radius_norm``.
 

@@ -67,7 +67,7 @@ class Coverage(NamedTuple):
     total: int
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Result(ABC):
     """Base of all results. Tensors live on the CPU.
 
@@ -140,16 +140,29 @@ class Result(ABC):
             InputError: If the radius is negative or not a finite number.
         """
 
+    def __repr__(self) -> str:
+        from lit_certattr.certificates.showing import line_of
+
+        return line_of(self)
+
+    def _repr_html_(self) -> str:
+        from lit_certattr.certificates.showing import html_of
+
+        return html_of(self)
+
     def plot(self) -> "Figure":
-        """A matplotlib figure of the result.
+        """A matplotlib figure of the result; if nothing is certified, it says so.
 
         Returns:
             A figure that belongs to no window; save it with ``savefig``.
         """
-        from lit_certattr.certificates.drawing import spread_over
+        from lit_certattr.certificates.drawing import paint_note, spread_over
         from lit_certattr.certificates.presentation import present
 
-        figure = present(self).figure()
+        shown = present(self)
+        figure = shown.figure()
+        if nothing := shown.nothing():
+            paint_note(figure, nothing)
         if self.partition is not None:
             for axes in figure.axes:
                 spread_over(axes, self.partition)
@@ -300,7 +313,7 @@ class Result(ABC):
         return result
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class UnknownResult(Result):
     """A result of a kind that is not imported: its common fields are known, and nothing is claimed.
 

@@ -25,7 +25,7 @@ from lit_certattr.smoothing import top_k_mask, top_k_size
 _UP, _DOWN = "mean of noise times probability", "the negative of it"
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class SmoothGradResult(OverlapResult):
     r"""Certified overlap of the top-K sets of the absolute SmoothGrad of a class probability, at every radius.
 

@@ -43,7 +43,7 @@ def _ints(values: Iterable[int]) -> tuple[int, ...]:
     return tuple(values)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class TopKOverlapResult(OverlapResult):
     """Certified overlap of the top-K sets of one map, at every radius.
 

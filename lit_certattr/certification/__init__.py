@@ -1,7 +1,6 @@
 """One pass of noise, every certificate from it; when it may stop, and who draws which samples."""
 
 from lit_certattr.certification.certifier import Certifier
-from lit_certattr.certification.defaults import certify
 from lit_certattr.certification.noisy_majority import NOISY_MAJORITY
 from lit_certattr.certification.stopping import (
     LOOK_SHARES,
@@ -23,5 +22,4 @@ __all__ = [
     "OverlapStable",
     "Seconds",
     "StoppingRule",
-    "certify",
 ]

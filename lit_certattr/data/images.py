@@ -44,15 +44,14 @@ def to_pixels(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(picture, dtype=np.uint8)).reshape(*picture.size[::-1], -1).permute(2, 0, 1)
 
 
-def eight_bits(file: OpenFile, channels: int) -> Image.Image:
-    """Decode an image of at most 8 bits per sample, upright, as grayscale (1 channel) or RGB (3), without alpha.
+def eight_bits(stored: Image.Image, channels: int) -> Image.Image:
+    """A picture of at most 8 bits per sample, upright, as grayscale (1 channel) or RGB (3), without alpha.
 
     Args:
-        file: The open file.
+        stored: The picture, as Pillow opens it.
         channels: 1 (grayscale) or 3 (RGB).
     """
-    assert file.picture is not None
-    picture: Image.Image = ImageOps.exif_transpose(file.picture)
+    picture: Image.Image = ImageOps.exif_transpose(stored)
     picture.load()
     if "transparency" in picture.info:
         picture = picture.convert("RGBA")
@@ -93,7 +92,7 @@ def read_image(
         if file.header.kind != "bytes" and path.suffix.lower() in JPEG_SUFFIXES:
             raise ImageError(f"image {path} is no JPEG file and has more than 8 bits; rename it as its format requires")
         if _is_in_bytes(file, white_level):
-            return to_pixels(centre_square(eight_bits(file, channels), size, crop)).float() / 255
+            return to_pixels(centre_square(_in_bytes(file, channels), size, crop)).float() / 255
         upright = _float_planes(file, channels, white_level)
     squares = [np.asarray(centre_square(plane, size, crop)) for plane in upright]
     return torch.from_numpy(np.stack(squares)).clamp(0, 1)  # the bicubic kernel overshoots at edges
@@ -115,24 +114,63 @@ def read_picture(
     """
     with open_image(path, max_pixels) as file:
         if _is_in_bytes(file, white_level):
-            return eight_bits(file, channels)
+            return _in_bytes(file, channels)
         upright = _float_planes(file, channels, white_level)
     bands = [Image.fromarray(np.rint(np.asarray(plane) * 255).astype(np.uint8)) for plane in upright]
     return Image.merge("RGB", bands) if channels == 3 else bands[0]
+
+
+def read_whole_image(path: Path, channels: int | None = None, max_pixels: int = MAX_PIXELS) -> Tensor:
+    """Decode an image file completely, in its own size.
+
+    Args:
+        path: The file.
+        channels: 1 (grayscale) or 3 (RGB); ``None`` for what the file holds.
+        max_pixels: Largest width x height of a file in pixels.
+
+    Returns:
+        float32 ``[C, H, W]`` in [0, 1].
+
+    Raises:
+        ImageError: As :func:`read_image`.
+    """
+    with open_image(path, max_pixels) as file:
+        if _is_in_bytes(file, None):
+            return to_pixels(_in_bytes(file, channels)).float() / 255
+        upright = _float_planes(file, channels, None)
+    return torch.from_numpy(np.stack([np.asarray(plane) for plane in upright]))
+
+
+def own_channels(picture: Image.Image) -> int:
+    """1 for a picture without colours, else 3.
+
+    Args:
+        picture: The picture.
+
+    Example:
+        >>> own_channels(Image.new("LA", (2, 2))), own_channels(Image.new("P", (2, 2)))
+        (1, 3)
+    """
+    return 1 if picture.mode in ("1", "L", "LA", "La", "F") or picture.mode.startswith("I") else 3
+
+
+def _in_bytes(file: OpenFile, channels: int | None) -> Image.Image:
+    assert file.picture is not None
+    return eight_bits(file.picture, channels or own_channels(file.picture))
 
 
 def _is_in_bytes(file: OpenFile, white_level: float | None) -> bool:
     return file.header.kind == "bytes" and (white_level is None or white_level >= 255)
 
 
-def _float_planes(file: OpenFile, channels: int, white_level: float | None) -> list[Image.Image]:
+def _float_planes(file: OpenFile, channels: int | None, white_level: float | None) -> list[Image.Image]:
     """The channels of an open file in [0, 1]."""
     if file.header.kind == "bytes":
-        picture = eight_bits(file, channels)
+        picture = _in_bytes(file, channels)
         array, orientation = np.asarray(picture).reshape(*picture.size[::-1], -1), 1
     else:
         array, orientation = stored_numbers(file)
-    return planes(scaled(array, file, white_level), channels, orientation)
+    return planes(scaled(array, file, white_level), channels or array.shape[2], orientation)
 
 
 class ImageFiles:

@@ -21,6 +21,7 @@ _PACKAGES = (
     "lightning",
     "torchmetrics",
     "timm",
+    "captum",
     "numpy",
     "scipy",
     "matplotlib",

@@ -29,7 +29,7 @@ def image_panel(
 
     Image, clean attribution map, and the maps and curves that each kind of certificate shows, e.g. the certified map
     over all levels of K, and the certified overlap as a function of the radius. Maps of a lower resolution are drawn
-    over the whole image, one rectangle per pixel of the map.
+    over the whole image, one rectangle per pixel of the map. Certificates that certify nothing say so below.
 
     Args:
         image: Image ``[C, H, W]`` in [0, 1] with one or three channels.
@@ -62,7 +62,11 @@ def image_panel(
     width = 2.15 * max(3, len(map_rows[0]))
     heights = [_MAP + _SLOT] * len(map_rows) + [_CURVE] * len(curve_rows)
     head = 0.3 if title else 0.0
-    figure = Figure(figsize=(width, sum(heights) + head), layout="constrained")
+    said = "\n".join(f"{name}: {words}" for name, one in presentations.items() if (words := one.nothing()))
+    foot = 0.2 * (1 + said.count("\n")) if said else 0.0
+    figure = Figure(figsize=(width, sum(heights) + head + foot), layout="constrained")
+    if said:
+        draw.paint_note(figure, said)
     if title:
         figure.suptitle(title, fontsize=11, color=draw.INK, parse_math=False)
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]

@@ -83,7 +83,7 @@ def test_what_has_no_name_needs_one(nameless):
         FunctionAttribution(nameless, name="")
 
 
-@pytest.mark.parametrize("wrong", [Gradient, 3, "users_own.explain", None])
+@pytest.mark.parametrize("wrong", [dict, 3, None])
 def test_what_is_no_method_is_refused(wrong):
     with pytest.raises(InputError, match="attribution must be an Attribution"):
         certifier(wrong)

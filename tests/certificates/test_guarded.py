@@ -65,6 +65,9 @@ class Whole(Presentation):
     def summary(self):
         return "12 votes"
 
+    def nothing(self):
+        return ""
+
     def tiles(self, table, suffix):
         return []
 
@@ -97,6 +100,7 @@ ASKED = {
     "general": lambda one: one.general(),
     "notes": lambda one: one.notes(),
     "summary": lambda one: one.summary(),
+    "nothing": lambda one: one.nothing(),
     "tiles": lambda one: one.tiles(None, ""),
     "sheet": lambda one: one.sheet(["votes"]).columns,
     "pictures": lambda one: one.pictures(""),

@@ -9,7 +9,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from lit_certattr import Certifier, certify
+from lit_certattr import Certifier
 from lit_certattr.attribution import RISE, Attribution, Gradient, InputXGradient, ProbabilityGradient
 from lit_certattr.certificates import PixelCertificate, PixelResult, TopKOverlapCertificate, TopKOverlapResult
 from lit_certattr.errors import InputError
@@ -468,9 +468,3 @@ def test_maps_may_be_coarser_than_images(net, images):
             return nn.functional.avg_pool2d(fine.unsqueeze(1), 2).squeeze(1)
 
     assert certifier(attribution=Coarse())(net, images)[0]["pixel"].labels.shape == (2, 4, 4)
-
-
-def test_certify_is_the_certifier_in_one_line(net, images):
-    found = certify(net, images[0], 3, sigma=0.5, num_samples=100, batch_size=20, seed=2)
-    run = Certifier(Gradient(), GaussianNoise(0.5), [PixelCertificate(), TopKOverlapCertificate()], 100, 20, 2)
-    assert all_contents([found]) == all_contents(run(net, images[:1], [3]))

@@ -155,7 +155,7 @@ def test_a_statement_says_how_the_class_was_chosen(net, images):
     assert f"(it explains {words})" in results["pixel"].statement()
     both = attrs.evolve(results["pixel"], sampling=sampling | {"explained": "the classifier at the denoised image"})
     assert f"(it explains the classifier at the denoised image, and {words})" in both.statement()
-    one = certify(net, images[0], "noisy_majority", sigma=0.5, num_samples=100)["pixel"]
+    one = certify(net, images[0], "noisy_majority", noise=0.5, num_samples=100)["pixel"]
     assert "the majority of 100 noisy predictions" in one.statement()
 
 

@@ -61,6 +61,7 @@ EXAMPLES: dict[str, Any] = {
 }
 """An argument for each name that has no default."""
 SPECIAL = {
+    "CaptumAttribution": {"explainer": "Saliency"},
     "SmoothGrad": {"base": Gradient("l2"), "noise": GaussianNoise(0.1)},
     "FunctionAttribution": {"function": named_function},
     "RegionMap": {"base": Gradient("l2"), "regions": Grid(2)},
@@ -207,6 +208,7 @@ REPRS = [
     "LRP(channels='abs_sum', composite='epsilon_plus_box', epsilon=1e-06, high=1.0, low=0.0, max_batch=None)",
     "RISE(cells=7, channels='sum', fill=0.0, keep=0.5, max_batch=None, num_masks=1000, score='softmax', seed=0)",
     "AblationCAM(channels='sum', layer='final', max_batch=None, relu=True, score='logit', upsample=True)",
+    "CaptumAttribution(channels='sum_abs', explainer='Saliency', layer='input', options={}, seed=0, upsample=True)",
     "GradCAM(channels='sum', layer='final', relu=True, upsample=True)",
     "GradCAMPlusPlus(channels='sum', layer='final', relu=True, upsample=True)",
     "Gradient(channels='sum_abs', layer='input', upsample=True)",

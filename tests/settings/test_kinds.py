@@ -19,8 +19,8 @@ def certifier(**settings):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"attribution": Gradient}, r"attribution must be an Attribution, e.g. Gradient\(\), got the class Gradient"),
-        ({"attribution": "Gradient"}, "attribution must be an Attribution, .* got 'Gradient'"),
+        ({"attribution": dict}, r"attribution must be an Attribution, e.g. Gradient\(\), got the class dict"),
+        ({"attribution": 3}, "attribution must be an Attribution, .* got 3"),
         ({"noise": 0.25}, r"noise must be a Noise, e.g. GaussianNoise\(sigma=0.25\), got 0.25"),
         ({"noise": GaussianNoise}, "noise must be a Noise, .* got the class GaussianNoise"),
         ({"certificates": PixelCertificate()}, r"certificates must be a list, e.g. \[PixelCertificate\(\)\]"),
