@@ -3,8 +3,10 @@
 # make test-fast  the same without the tests marked slow: runs of the commands, forgeries, signals, trainings to an
 #                 accuracy, processes, large networks, and simulations of error rates
 # make lint       ruff and mypy
+# make docs       the site of docs/ and of the docstrings, in docs/_build/html; a warning is an error
+# make docs-links open every address that the pages name (needs a network)
 # make denoiser   train the denoiser for photographs that is part of the package again (some minutes)
-# make clean      remove the environment and runs/
+# make clean      remove the environment, runs/ and the site
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,10 +15,10 @@ STAMP := $(VENV)/.installed
 DEMO := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint denoiser clean
+.PHONY: help install demo test test-fast lint docs docs-links denoiser clean
 
 help:
-	@sed -n '1,7s/^# //p' Makefile
+	@sed -n '1,9s/^# //p' Makefile
 
 install: $(STAMP)
 
@@ -26,7 +28,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
 		|| { echo "make: $(PYTHON) cannot create environments: apt-get install python3-venv" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
 	@touch $@
 
 demo: $(STAMP)
@@ -49,6 +51,14 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+SPHINX := $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet
+
+docs: $(STAMP)
+	$(SPHINX) -b html docs docs/_build/html
+
+docs-links: $(STAMP)
+	$(SPHINX) -b linkcheck docs docs/_build/links
+
 denoiser: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check mvtb-data==1.6.1
 	$(BIN)/python -m benchmarks.denoiser collect data/denoiser
@@ -57,4 +67,4 @@ denoiser: $(STAMP)
 	$(BIN)/python -m benchmarks.denoiser export runs/denoiser/checkpoints/best.ckpt
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs docs/_build docs/api

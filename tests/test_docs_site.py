@@ -1,0 +1,80 @@
+"""Parts of the site that are ours; ``make docs`` builds the whole, with warnings as errors."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+import lit_certattr
+
+pytest.importorskip("sphinx", reason="the site is built by the extra 'docs'")
+
+from sphinx.config import Config
+from sphinx.errors import ExtensionError
+from sphinx.util.tags import Tags
+
+from docs.site_build import mathml, reference
+
+PACKAGE = Path(lit_certattr.__file__).parent
+OPEN = [path.parent.name for path in PACKAGE.glob("*/__init__.py") if "__all__ = " in path.read_text("utf-8")]
+
+
+def test_the_configuration_is_valid():
+    config = Config.read(Path(__file__).parents[1] / "docs", overrides={}, tags=Tags())
+    assert config.nitpicky
+    assert config.version == lit_certattr.__version__
+    assert {"site_build.mathml", "site_build.reference"} <= set(config.extensions)
+
+
+def test_a_room_is_missing_from_the_reference():
+    """Add it to GROUPS in docs/site_build/reference.py."""
+    assert sorted(reference.ROOMS) == sorted(OPEN)
+
+
+def test_every_public_name_is_explained_once():
+    pages = {room: reference.room_page(room) for room in reference.ROOMS}
+    explained = [line.split(":: ")[1] for page in pages.values() for line in page.splitlines() if ".. auto" in line]
+    assert len(explained) == len(set(explained))
+    for room, page in pages.items():
+        for name in reference.public_names(room):
+            thing = getattr(getattr(lit_certattr, room), name)
+            home = reference.home(thing) or room
+            assert f":py:obj:`~lit_certattr.{home}.{name}`" in page
+            assert f"lit_certattr.{home}.{name}" in explained
+
+
+@pytest.mark.parametrize("room", reference.ROOMS)
+def test_a_summary_is_one_line(room):
+    module = getattr(lit_certattr, room)
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if inspect.isclass(thing) or inspect.isroutine(thing):
+            assert reference.summary(thing), name
+
+
+@pytest.mark.parametrize(
+    ("name", "exists"),
+    [
+        ("lit_certattr.certificates.PixelCertificate", True),
+        ("lit_certattr.statistics.binomial.two_label_test", True),
+        ("lit_certattr.certificates.PixelCertificate.start", True),
+        ("lit_certattr.certificates.PixelCertificates", False),
+        ("lit_certattr.nothing", False),
+    ],
+)
+def test_a_name_that_does_not_exist_is_not_found(name, exists):
+    if exists:
+        assert reference.found(name) is not None
+    else:
+        with pytest.raises((ImportError, AttributeError)):
+            reference.found(name)
+
+
+def test_formulas_are_elements_that_browsers_draw():
+    assert mathml.to_mathml(r"\sigma \Phi^{-1}(L)", block=False).startswith("<math")
+    assert 'display="block"' in mathml.to_mathml(r"\big(x_1, \dots, x_n\big)", block=True)
+
+
+def test_an_unknown_command_in_a_formula_stops_the_build():
+    with pytest.raises(ExtensionError, match=r"frobnicate"):
+        mathml.to_mathml(r"\frobnicate x", block=False)
