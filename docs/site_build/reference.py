@@ -29,18 +29,25 @@ def public_names(room: str) -> list[str]:
 
 
 def summary(thing: object) -> str:
-    """The first line of a docstring; the choices of a type that lists them; nothing for another constant."""
+    """The first line of a docstring; of a constant its value, of a type the choices that it lists."""
     if get_origin(thing) is Literal:
         return "One of " + ", ".join(f"``{choice!r}``" for choice in get_args(thing)) + "."
     if not (inspect.isclass(thing) or inspect.isroutine(thing)):
-        return ""
+        return f"``{_value(thing)}``"
     return (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
 
 
-def _directive(thing: object) -> str:
+def _entry(thing: object, name: str) -> list[str]:
+    """The directive that explains a name; of a constant or a type there is no docstring, but its value."""
     if inspect.isclass(thing):
-        return "autoclass"
-    return "autofunction" if inspect.isroutine(thing) else "autodata"
+        return [f".. autoclass:: {name}"]
+    if inspect.isroutine(thing):
+        return [f".. autofunction:: {name}"]
+    return [f".. py:data:: {name}", f"   :value: {_value(thing)}"]
+
+
+def _value(thing: object) -> str:
+    return " ".join(repr(thing).replace("typing.", "").replace("collections.abc.", "").split())
 
 
 def home(thing: object) -> str:
@@ -63,7 +70,7 @@ def room_page(room: str) -> str:
         thing = getattr(module, public)
         if home(thing) not in ("", room):
             continue  # explained in its own room
-        lines += ["", public, "-" * len(public), "", f".. {_directive(thing)}:: {name}.{public}"]
+        lines += ["", public, "-" * len(public), "", *_entry(thing, f"{name}.{public}")]
     return "\n".join(lines) + "\n"
 
 
