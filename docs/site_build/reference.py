@@ -14,7 +14,17 @@ from lit_certattr import __all__ as WAY_IN
 
 # The rooms, in the order in which a user meets them.
 GROUPS = {
-    "Certify": ["certification", "certificates", "smoothing", "attribution", "budgets", "regions", "numbers", "jobs"],
+    "Certify": [
+        "interactive",
+        "certification",
+        "certificates",
+        "smoothing",
+        "attribution",
+        "budgets",
+        "regions",
+        "numbers",
+        "jobs",
+    ],
     "Train": ["modules", "objectives", "callbacks", "models", "data"],
     "Measure": ["metrics", "attacks", "robustness", "comparison", "reports", "records"],
     "Inside": ["statistics", "preflight", "settings"],
