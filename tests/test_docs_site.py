@@ -15,12 +15,14 @@ from sphinx.util.tags import Tags
 
 from docs.site_build import mathml, reference
 
+ROOT = Path(__file__).parents[1]
 PACKAGE = Path(lit_certattr.__file__).parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OPEN = [path.parent.name for path in PACKAGE.glob("*/__init__.py") if "__all__ = " in path.read_text("utf-8")]
 
 
 def test_the_configuration_is_valid():
-    config = Config.read(Path(__file__).parents[1] / "docs", overrides={}, tags=Tags())
+    config = Config.read(ROOT / "docs", overrides={}, tags=Tags())
     assert config.nitpicky
     assert config.version == lit_certattr.__version__
     assert {"site_build.mathml", "site_build.reference"} <= set(config.extensions)
@@ -67,6 +69,14 @@ def test_a_name_that_does_not_exist_is_not_found(name, exists):
     else:
         with pytest.raises((ImportError, AttributeError)):
             reference.found(name)
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_a_page_names_what_does_not_exist(page):
+    for name in sorted(set(re.findall(r"(?<![\w/.])lit_certattr(?:\.\w+)+", page.read_text("utf-8")))):
+        assert reference.found(name) is not None, name
 
 
 def test_formulas_are_elements_that_browsers_draw():
