@@ -129,7 +129,7 @@ def check_logits(output: Any, model: nn.Module, num_images: int, name: str = "th
     if logits.shape[1] == 1:
         raise InputError(
             f"{network} returns one logit s, but two or more classes are needed: "
-            "wrap it in a module that returns [-s, s], torch.cat([-s, s], dim=1)"
+            "use BinaryHead(network) of lit_certattr.models, or return [-s, s], torch.cat([-s, s], dim=1)"
         )
     if logits.shape[1] == 0:
         raise InputError(f"{network} returns no logits; give it a head with as many outputs as there are classes")

@@ -1,17 +1,15 @@
 """Regions of a segmentation network."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from typing_extensions import override
 
 from lit_certattr.errors import InputError
-from lit_certattr.models import load_network, network_hash, structure_hash
+from lit_certattr.models import load_network, network_hash, pixel_scores, structure_hash
 from lit_certattr.models.modes import frozen
 from lit_certattr.regions.base import Regions
 
@@ -82,20 +80,14 @@ class Segmenter(Regions):
             raise InputError(f"only the hashes of the network are known here ({self.network}): give the network itself")
         place = next(self._network.parameters(), image)
         with torch.inference_mode(False), torch.no_grad(), frozen(self._network):
-            scores: Any = self._network(image.detach().clone()[None].to(place.device, place.dtype))
-        scores = scores.get("out") if isinstance(scores, Mapping) else scores
-        if not isinstance(scores, Tensor) or scores.ndim != 4 or len(scores) != 1:
-            got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-            raise InputError(
-                f"image {image_id}: the segmentation network must give scores [1, classes, h, w], got {got}"
-            )
+            try:
+                scores = pixel_scores(self._network, image.detach().clone()[None].to(place.device, place.dtype))
+            except InputError as error:
+                raise InputError(f"image {image_id}: {error}") from None
         if bool(torch.isnan(scores).any()):
             raise InputError(f"image {image_id}: the segmentation network gives NaN")
-        size = image.shape[-2:]
-        if scores.shape[-2:] != size:
-            scores = F.interpolate(scores.float(), size=tuple(size), mode="bilinear", align_corners=False)
         classes, labels = np.unique(scores[0].argmax(0).cpu().numpy(), return_inverse=True)
-        return torch.from_numpy(labels.reshape(tuple(size)).astype(np.int64)), classes.tolist()
+        return torch.from_numpy(labels.reshape(tuple(image.shape[-2:])).astype(np.int64)), classes.tolist()
 
 
 def is_identity(text: object) -> bool:
