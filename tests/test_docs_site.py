@@ -79,6 +79,13 @@ def test_a_page_names_what_does_not_exist(page):
         assert reference.found(name) is not None, name
 
 
+def test_every_command_is_in_the_reference():
+    from lit_certattr.cli.certify import COMMANDS
+
+    headings = reference.commands_page().splitlines()
+    assert all(f"certify.py {name}" in headings for name in COMMANDS)
+
+
 def test_formulas_are_elements_that_browsers_draw():
     assert mathml.to_mathml(r"\sigma \Phi^{-1}(L)", block=False).startswith("<math")
     assert 'display="block"' in mathml.to_mathml(r"\big(x_1, \dots, x_n\big)", block=True)

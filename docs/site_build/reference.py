@@ -97,11 +97,27 @@ def index_page() -> str:
     return "\n".join(lines)
 
 
+def commands_page() -> str:
+    """The page of the commands: what ``--help`` says of each, without the list of its settings."""
+    certify = import_module("lit_certattr.cli.certify")
+    helps = {f"certify.py {name}": command.help for name, command in certify.COMMANDS.items()}
+    helps["train.py"] = import_module("lit_certattr.cli.train").DESCRIPTION
+    lines = ["Commands", "========", ""]
+    lines += [
+        "``--help`` of a command lists every setting. ``lit-certattr certify`` and ``lit-certattr train`` are the same."
+    ]
+    for name, text in helps.items():
+        first, _, rest = text.partition("\n")
+        lines += ["", name, "-" * len(name), "", first, "", ".. code-block:: text", ""]
+        lines += [f"   {line}".rstrip() for line in rest.strip("\n").splitlines()]
+    return "\n".join(lines) + "\n"
+
+
 def write_pages(app: Sphinx) -> None:
     """Write the pages into ``docs/api``; a page that has not changed is not touched, so that it is not built again."""
     folder = Path(app.srcdir) / FOLDER
     folder.mkdir(exist_ok=True)
-    pages = {"index": index_page(), **{room: room_page(room) for room in ROOMS}}
+    pages = {"index": index_page(), "commands": commands_page(), **{room: room_page(room) for room in ROOMS}}
     for old in folder.glob("*.rst"):
         if old.stem not in pages:
             old.unlink()
