@@ -41,6 +41,9 @@ napoleon_use_rtype = False
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!lit_certattr\.).*")]
 
+# A pattern in a table of contents may match no page.
+suppress_warnings = ["toc.empty_glob"]
+
 html_theme = "furo"
 html_title = "lit-certattr"
 html_static_path = ["site_build/static"]

@@ -10,9 +10,12 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
+import lit_certattr
 from lit_certattr import __all__ as WAY_IN
 
-# The rooms, in the order in which a user meets them.
+PACKAGE = Path(lit_certattr.__file__).parent
+
+# The rooms, in the order in which a user meets them. One that is not named here is put at the end.
 GROUPS = {
     "Certify": [
         "interactive",
@@ -29,6 +32,8 @@ GROUPS = {
     "Measure": ["metrics", "attacks", "robustness", "comparison", "reports", "records"],
     "Inside": ["statistics", "preflight", "settings"],
 }
+OPEN = [path.parent.name for path in sorted(PACKAGE.glob("*/__init__.py")) if "__all__ = " in path.read_text("utf-8")]
+GROUPS["Inside"] += [room for room in OPEN if not any(room in rooms for rooms in GROUPS.values())]
 ROOMS = [room for rooms in GROUPS.values() for room in rooms]
 FOLDER = "api"
 
