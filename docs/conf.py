@@ -19,6 +19,7 @@ extensions = [
     "sphinx_copybutton",
     "site_build.mathml",
     "site_build.reference",
+    "site_build.further",
 ]
 exclude_patterns = ["_build", "extending/**", "site_build"]
 
@@ -40,9 +41,6 @@ napoleon_use_rtype = False
 # Every name of this package in a docstring must exist (site_build.reference); others are left as they are.
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!lit_certattr\.).*")]
-
-# A pattern in a table of contents may match no page.
-suppress_warnings = ["toc.empty_glob"]
 
 html_theme = "furo"
 html_title = "lit-certattr"

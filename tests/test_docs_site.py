@@ -13,7 +13,7 @@ from sphinx.config import Config
 from sphinx.errors import ExtensionError
 from sphinx.util.tags import Tags
 
-from docs.site_build import mathml, reference
+from docs.site_build import further, mathml, reference
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -24,6 +24,19 @@ def test_the_configuration_is_valid():
     assert config.nitpicky
     assert config.version == lit_certattr.__version__
     assert {"site_build.mathml", "site_build.reference"} <= set(config.extensions)
+
+
+def test_every_page_is_in_one_list_of_contents(tmp_path):
+    index = (ROOT / "docs/index.md").read_text("utf-8")
+    listed = [name for name in further.listed(index) if not name.startswith("api/")]
+    assert len(listed) > 25
+    assert len(listed) == len(set(listed))
+    assert set(listed) <= {page.stem for page in (ROOT / "docs").glob("*.md")}
+    (tmp_path / "unlisted.md").touch()
+    (tmp_path / "faq.md").touch()
+    assert further.listed(further.further_pages(index, tmp_path)) == ["unlisted"]
+    (tmp_path / "unlisted.md").unlink()
+    assert further.further_pages(index, tmp_path) == ""
 
 
 def test_every_room_that_offers_names_is_in_the_reference_once():
