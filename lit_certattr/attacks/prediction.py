@@ -11,6 +11,7 @@ from lit_certattr.attacks.misclassification import find_misclassified, margin
 from lit_certattr.attribution import frozen
 from lit_certattr.attribution.base import as_logits
 from lit_certattr.errors import InputError
+from lit_certattr.preflight.function import among, check_predictions
 from lit_certattr.preflight.inputs import check_classes, check_targets
 from lit_certattr.preflight.network import check_network, logits_of
 
@@ -47,7 +48,8 @@ def attack_prediction(
     An image leaves the batch as soon as it is clearly misclassified, so later passes are spent on the others.
 
     *Budget.* An image costs at most ``steps * restarts`` forward and backward passes, one more forward pass per restart
-    for its last point, and one for the clean image. Compare attacks by this number: 100 passes
+    for its last point, and one for the clean image; the first image is passed four times more, to check the network.
+    Compare attacks by this number: 100 passes
     are ``steps=100``, or ``steps=50, restarts=2``. With ``keep="last"`` or ``steps=0`` the loop is that of
     ``loss="margin"``.
 
@@ -70,7 +72,8 @@ def attack_prediction(
 
     Raises:
         InputError: If an image lies outside the box, a budget is negative, the loss is unknown, a label is no class of
-            the network, or the network changes its input or returns anything but two or more finite logits.
+            the network, or the network changes its input, returns anything but two or more finite logits, is random in
+            eval mode (dropout left on), or mixes the images of a batch.
 
     References:
         Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018.
@@ -94,6 +97,7 @@ def attack_prediction(
             return clean
         with torch.no_grad():
             logits = logits_of(model, clean)
+            check_predictions(model, clean[:1], among(clean[:1], clean[1:3]), "the first image", "the images")
         check_classes(classes, logits.shape[1])
         targets = torch.tensor(classes, device=clean.device)
 

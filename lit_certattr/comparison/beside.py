@@ -13,7 +13,7 @@ from lit_certattr.errors import InputError
 from lit_certattr.records.evaluation_directory import EvaluationDirectory
 from lit_certattr.records.job_directory import first_difference
 from lit_certattr.records.run_directory import RunDirectory
-from lit_certattr.records.stored_table import MAX_ROWS, read_table
+from lit_certattr.records.stored_table import read_table
 
 ATTACKED, PLAIN = "Maps under attack, not certified", "Maps without noise, not certified"
 """Headings of the numbers of an evaluation."""
@@ -60,7 +60,7 @@ def read_gaps(run: RunDirectory, provenance: Mapping[str, Any], num_images: int)
         InputError: If the attacks are damaged, or are those of another run.
     """
     try:
-        table = read_table(run.attacks.table, 100 * MAX_ROWS * (num_images + 1))
+        table = run.attacks.read_table(num_images)
     except (FileNotFoundError, NotADirectoryError):
         return []
     settings = run.attacks.settings() or {}

@@ -15,7 +15,7 @@ from lit_certattr.data.images import ImageFiles
 from lit_certattr.data.module import ImageDataModule
 from lit_certattr.data.sample import NO_LABEL, SampleSet
 from lit_certattr.data.split import balanced_order
-from lit_certattr.data.split_folders import Splits, several_splits_as_classes, split_folders
+from lit_certattr.data.split_folders import Splits, refuse_annotations, several_splits_as_classes, split_folders
 from lit_certattr.data.white_level import WhiteLevel, read_headers, resolve_white_level, warn_of_losses
 from lit_certattr.errors import InputError
 from lit_certattr.settings import real_number, whole_number
@@ -121,6 +121,8 @@ class ImageFolder(ImageDataModule):
             for role in self._labelled
             if _below(path, sources[role]) and len(path.parts) == (2 if role else 1)
         ]
+        if labels == "auto" and class_names is None:
+            refuse_annotations(self.root, sorted({folder.name for folder in folders}))
         self._number_classes(folders, found.images, given=class_names is not None)
         self.num_classes = len(self.class_names)
 

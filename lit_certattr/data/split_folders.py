@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -17,6 +18,13 @@ _ROLES = {
 }
 _ROLE = {name: role for role, names in _ROLES.items() for name in names}
 _WORDS = re.compile("[a-z]+")
+
+_PICTURES = frozenset({"image", "images", "img", "imgs", "jpegimages", "photo", "photos", "picture", "pictures"})
+_ANNOTATIONS = frozenset(
+    {"annotation", "annotations", "bboxes", "ground_truth", "groundtruth", "gt", "label", "labels", "mask", "masks"}
+    | {"segmentation", "segmentationclass", "segmentationobject", "segmentations", "target", "targets"}
+)
+"""Names of folders that hold what is drawn or written about the images of the folder beside them."""
 
 
 def split_folders(root: Path, found: Contents, splits: Splits = "auto", labelled: bool = True) -> dict[str, str]:
@@ -72,6 +80,26 @@ def split_folders(root: Path, found: Contents, splits: Splits = "auto", labelled
         f"{_is(candidates)} the images to train, validate or test with{unused}, or to 'none' if {classes} "
         f"{_is(candidates + others, 'is a class', 'are classes')}"
     )
+
+
+def refuse_annotations(root: Path, names: Sequence[str]) -> None:
+    """Refuse folders such as ``images`` and ``labels`` as classes: one holds annotations of the images of the other.
+
+    Args:
+        root: The folder, for messages.
+        names: Names of the class folders.
+
+    Raises:
+        InputError: If one of them is called like a folder of images, and another one like a folder of annotations.
+    """
+    pictures = sorted(name for name in names if name.lower() in _PICTURES)
+    annotations = sorted(name for name in names if name.lower() in _ANNOTATIONS)
+    if pictures and annotations:
+        raise InputError(
+            f"{_list(pictures)} and {_list(annotations)} in {root} would become classes: set root to the folder "
+            f"{pictures[0]} if {_list(annotations)} {_is(annotations, 'holds', 'hold')} annotations of its images, or "
+            "labels to true if they are classes"
+        )
 
 
 def several_splits_as_classes(found: Contents) -> list[str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import pyarrow.parquet as pq
 import torch
 
 from lit_certattr.attacks import AttackConfig
@@ -169,7 +168,7 @@ def attack(
     )
     writer = AttackWriter(run, settings, samples.ids, overwrite=overwrite, max_panels=max_panels, directory=attacks)
     predict(loop, module, samples, [writer], num_workers=parts.num_workers, progress=progress)
-    rows = pq.read_table(attacks.table).to_pylist() if is_first_process() else []
+    rows = attacks.read_table(len(samples)).to_pylist() if is_first_process() else []
     return AttackReport(
         attacks,
         list(samples.ids),

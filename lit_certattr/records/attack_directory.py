@@ -19,8 +19,12 @@ from lit_certattr.files.whole_file import write_whole
 from lit_certattr.records.digests import fingerprint, tensors_digest
 from lit_certattr.records.ids import check_ids
 from lit_certattr.records.job_directory import JobDirectory, PicturedDirectory
+from lit_certattr.records.stored_table import MAX_ROWS, read_table
 from lit_certattr.records.tensor_files import HEADER, SUFFIX, own_ids
 from lit_certattr.robustness import Candidate, ImageSandwich
+
+_MOST_BUDGETS = 100
+"""Largest number of budgets of a table that is read."""
 
 
 def schema() -> pa.Schema:
@@ -196,6 +200,18 @@ class AttackDirectory(PicturedDirectory):
         pyarrow.csv.write_csv(table, text)
         write_whole(self.csv, text.getvalue())
         return table
+
+    def read_table(self, num_images: int) -> pa.Table:
+        """Read ``sandwich.parquet``, if it is not larger than the attacks on so many images could have made it.
+
+        Args:
+            num_images: Largest number of attacked images.
+
+        Raises:
+            FileNotFoundError: If the file does not exist.
+            InputError: If the file is too large, damaged or no table.
+        """
+        return read_table(self.table, _MOST_BUDGETS * MAX_ROWS * (num_images + 1))
 
     def write_page(self, html: str) -> None:
         """Write ``attack.html``.

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from torch import Tensor
 
 from lit_certattr.certificates.drawing import name_of
@@ -48,7 +47,7 @@ def write_attack_page(
     directory.write_figure("sandwich.pdf", render(summary, "pdf"))
     png = render(summary)
     directory.write_figure("sandwich.png", png)
-    table, settings = pq.read_table(directory.table), directory.settings() or {}
+    table, settings = directory.read_table(len(ids)), directory.settings() or {}
     content = {
         "report": "../report.html" if directory.path.absolute() == run.attack.absolute() else "",
         "network": (run.provenance().get("network") or {}).get("class", "network"),

@@ -57,3 +57,27 @@ def test_bad_loss(trained_digits):
     net, images, labels = trained_digits
     with pytest.raises(InputError, match="loss"):
         attack_prediction(net, images, labels, AttackConfig(eps=0.1), loss="hinge")
+
+
+class Spoilt(torch.nn.Module):
+    """A network that is no fixed function of one image in eval mode."""
+
+    def __init__(self, net, spoil):
+        super().__init__()
+        self.net, self.spoil = net, spoil
+
+    def forward(self, images):
+        return self.net(self.spoil(images))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda images: torch.nn.functional.dropout(images, 0.3), "another result for the same image each time"),
+        (lambda images: images - images.mean(0), "depends on the other images of the batch"),
+    ],
+)
+def test_a_network_that_is_random_or_mixes_images_is_refused(trained_digits, spoil, said):
+    net, images, labels = (part if index == 0 else part[:3] for index, part in enumerate(trained_digits))
+    with pytest.raises(InputError, match=said):
+        attack_prediction(Spoilt(net, spoil), images, labels, AttackConfig(eps=0.5, steps=2))

@@ -199,6 +199,24 @@ def test_one_image_beside_class_folders_does_not_take_all_labels_away(classes):
     assert len(predict(classes, labels=False)[1]) == 5
 
 
+def test_a_folder_of_annotations_beside_images_is_no_class(tmp_path):
+    for name in ("images/1.png", "images/2.png", "labels/1.png"):
+        picture(tmp_path / name)
+    with pytest.raises(InputError, match=r"images and labels in .* set root to the folder images if .* labels to true"):
+        ImageFolder(str(tmp_path), size=8)
+    assert ImageFolder(str(tmp_path), size=8, labels=True).class_names == ["images", "labels"]
+    assert ImageFolder(str(tmp_path), size=8, class_names=["labels", "images"]).class_names == ["labels", "images"]
+    assert ImageFolder(str(tmp_path / "images"), size=8).class_names == []
+
+
+def test_a_folder_of_annotations_without_images_is_no_class_either(tmp_path):
+    picture(tmp_path / "train" / "images" / "1.png")
+    (tmp_path / "train" / "labels").mkdir()
+    (tmp_path / "train" / "labels" / "1.txt").write_text("0 0.5 0.5 1 1")
+    with pytest.warns(UserWarning, match="passed over"), pytest.raises(InputError, match="would become classes"):
+        ImageFolder(str(tmp_path), size=8)
+
+
 def test_accents_in_class_names_have_one_form(tmp_path):
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     picture(tmp_path / decomposed / "1.png")
