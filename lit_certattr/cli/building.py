@@ -1,6 +1,6 @@
 """Converts parsed options to the arguments of a job: its objects, and the text of its configuration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +77,13 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
-def apply_short_options(config: Namespace, places: Mapping[str, Sequence[str]]) -> None:
+def apply_short_options(config: Namespace, places: Mapping[str, Sequence[str]], kept: Collection[str] = ()) -> None:
     """Move the values of the short options to the settings that they replace, so that the record has each value once.
 
     Args:
         config: The configuration; the short options are removed.
         places: Settings that each short option replaces; a setting of a part that is null is skipped.
+        kept: Short options that the job itself applies if a class has no such setting.
 
     Raises:
         InputError: If a class has no such setting.
@@ -97,6 +98,9 @@ def apply_short_options(config: Namespace, places: Mapping[str, Sequence[str]]) 
             if part is None:
                 continue
             values = config.get(above)
+            if (values is None or key not in values) and name in kept:
+                config[name] = value
+                continue
             if values is None or key not in values:
                 raise InputError(f"--{name}: {part.get('class_path', above)} has no setting {key}")
             config[setting] = value

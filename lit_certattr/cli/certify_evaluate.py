@@ -56,7 +56,7 @@ def evaluate_from_config(parser: OneLineParser, config: Namespace) -> None:
         config: The parsed configuration.
     """
     name_output(config, "runs/evaluate")
-    apply_short_options(config, _SHORT)
+    apply_short_options(config, _SHORT, kept=["max_images"])
     text = as_text(config)
     parts = build_parts(parser, config)
     evaluation = evaluate(**{name: value for name, value in parts.items() if name != "config"}, config=text)

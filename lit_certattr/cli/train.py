@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning import LightningModule, Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -26,9 +26,12 @@ from lit_certattr.cli.help import ReadableHelp
 from lit_certattr.cli.program import typed_again
 from lit_certattr.cli.signals import stop_on_signals
 from lit_certattr.cli.trained_kind import training_module
-from lit_certattr.data import ImageDataModule
+from lit_certattr.data import as_image_data
 from lit_certattr.errors import InputError
 from lit_certattr.models.checkpoint_file import read_checkpoint
+
+_MANY = 1000
+"""Number of batches that is assumed of data without a length, for the steps between two lines of the log."""
 
 DESCRIPTION = """Train an image classifier whose attribution maps can be certified, or a denoiser for a classifier.
 
@@ -149,6 +152,11 @@ class TrainCLI(LightningCLI):
                 callback.dirpath = self._checkpoints
         return trainer
 
+    def instantiate_classes(self) -> None:
+        """Build the Trainer, the model and the data; a data module from outside the package is wrapped."""
+        super().instantiate_classes()
+        self.datamodule = as_image_data(self.datamodule)
+
     def before_fit(self) -> None:
         """Check the data, the network and the optimizer before the Trainer writes its first file.
 
@@ -176,7 +184,11 @@ class TrainCLI(LightningCLI):
 
     def _batches_per_epoch(self) -> int:
         """Number of training batches per epoch; the Trainer itself counts them too late."""
-        batches, limit = len(self.datamodule.train_dataloader()), self.trainer.limit_train_batches
+        limit = self.trainer.limit_train_batches
+        try:
+            batches = len(self.datamodule.train_dataloader())
+        except TypeError:  # a user's data set without a length
+            return limit if isinstance(limit, int) else _MANY
         processes = self.trainer.world_size
         batches = -(-batches // processes)
         return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
@@ -238,7 +250,7 @@ def main(args: ArgsType = None) -> None:
     with one_line_errors("train.py"), stop_on_signals("train.py", lambda: _how_to_resume(typed, last)):
         TrainCLI(
             training_module(typed),
-            ImageDataModule,
+            LightningDataModule,
             last=last,
             subclass_mode_data=True,
             args=args,

@@ -1,6 +1,8 @@
 """Lightning data modules: images in [0, 1], labels, and ids that never change."""
 
 from lit_certattr.data.digits import Digits
+from lit_certattr.data.from_datasets import FromDatasets
+from lit_certattr.data.from_lightning import FromLightning, as_image_data
 from lit_certattr.data.grids import GridMosaics
 from lit_certattr.data.ids import safe_id
 from lit_certattr.data.image_folder import ImageFolder
@@ -17,6 +19,8 @@ from lit_certattr.data.torchvision_data import TorchvisionData
 __all__ = [
     "NO_LABEL",
     "Digits",
+    "FromDatasets",
+    "FromLightning",
     "GridMosaics",
     "ImageDataModule",
     "ImageError",
@@ -31,6 +35,7 @@ __all__ = [
     "Sample",
     "SampleSet",
     "TorchvisionData",
+    "as_image_data",
     "balanced_order",
     "collate",
     "safe_id",

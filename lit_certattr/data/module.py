@@ -1,6 +1,8 @@
 """The base class of all data modules: loaders, the images to certify, and the facts that a network must match."""
 
+import torch
 from lightning import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lit_certattr.data.sample import Sample, SampleSet, collate
@@ -76,6 +78,18 @@ class ImageDataModule(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[Sample]:
         """The images to certify, in a fixed order."""
         return self._loader(self.predict_set)
+
+    def first_images(self, count: int = 2) -> Tensor | None:
+        """A few images after ``setup``, ``[B, C, H, W]``, to try a network on; ``None`` without any.
+
+        Args:
+            count: Largest number of images.
+        """
+        samples = next((one for one in (self.train_set, self.val_set, self.test_set) if one is not None), None)
+        if samples is None:
+            return None
+        with torch.random.fork_rng(devices=[]):  # reading may augment
+            return torch.stack([samples[index].image for index in range(min(count, len(samples)))])
 
     def _loader(self, samples: SampleSet, shuffle: bool = False) -> DataLoader[Sample]:
         return DataLoader(

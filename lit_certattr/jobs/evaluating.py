@@ -7,11 +7,12 @@ from typing import Any
 import attrs
 import torch
 import yaml
+from lightning import LightningDataModule
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
 from lit_certattr.callbacks.evaluation_writer import EvaluationWriter
-from lit_certattr.data import ImageDataModule
+from lit_certattr.data import as_image_data
 from lit_certattr.data.unchanged import UnchangedSamples
 from lit_certattr.jobs.checks import check_evaluation
 from lit_certattr.jobs.parts import open_network, read_samples
@@ -44,7 +45,7 @@ class Evaluation:
 
 def evaluate(
     protocol: RobustnessProtocol,
-    data: ImageDataModule,
+    data: LightningDataModule,
     network: nn.Module | None = None,
     checkpoint: str | None = None,
     output: str | Path | None = None,
@@ -99,7 +100,7 @@ def evaluate(
     use_threads(trainer.threads)
     directory = EvaluationDirectory("runs/evaluate/run" if output is None else output)
     protocol = protocol if seed is None else protocol.with_seed(seed)
-    network = open_network(network, checkpoint, weights_key)
+    network, data = open_network(network, checkpoint, weights_key), as_image_data(data)
     samples = read_samples(data, ids, max_images)
     samples = UnchangedSamples(check_evaluation(protocol, network, data, samples, class_indices))
     check_ids(samples.ids)

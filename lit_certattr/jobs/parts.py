@@ -56,12 +56,13 @@ def read_samples(data: ImageDataModule, ids: Sequence[str] | None, max_images: i
     Raises:
         InputError: If there are no images, or no image has one of the ids.
     """
-    if max_images is not None:
-        data = copy.copy(data)
-        data.max_images = whole_number("max_images", max_images, least=1)
+    wanted = None if max_images is None else whole_number("max_images", max_images, least=1)
     if is_first_process():
         data.prepare_data()
     data.setup("predict")
+    if wanted is not None:
+        data = copy.copy(data)
+        data.max_images = wanted
     return select_samples(data.predict_set, ids)
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import attrs
 import torch
+from lightning import LightningDataModule
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from lit_certattr.certificates.capabilities import HasSmoothedMap
 from lit_certattr.certificates.noisy_accuracy import LOW
 from lit_certattr.certification import NOISY_MAJORITY, Certifier
 from lit_certattr.certification.trial import Trial
-from lit_certattr.data import ImageDataModule, Sample
+from lit_certattr.data import Sample, as_image_data
 from lit_certattr.errors import InputError
 from lit_certattr.files.whole_file import write_whole
 from lit_certattr.jobs.checks import check_run
@@ -108,7 +109,7 @@ class Plan:
 
 def plan(
     certifier: Certifier,
-    data: ImageDataModule,
+    data: LightningDataModule,
     network: nn.Module | None = None,
     checkpoint: str | None = None,
     targets: Targets = "predicted",
@@ -182,7 +183,7 @@ def plan(
     path = None if output is None else _free(Path(output), overwrite)
     certifier = with_samples(certifier, whole_number("num_samples", num_samples, least=1), seed)
     certifier.certificates = {**certifier.certificates, _VOTES: PixelCertificate([agreement_k])}
-    network = open_network(network, checkpoint, weights_key)
+    network, data = open_network(network, checkpoint, weights_key), as_image_data(data)
     samples = read_samples(data, ids, max_images)
     strongest = max(levels, key=lambda level: level.sigma)  # once: the check maps labels to logits
     samples = check_run(_at(certifier, strongest), network, data, samples, targets, class_indices).samples

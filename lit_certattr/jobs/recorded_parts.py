@@ -6,10 +6,11 @@ from typing import Any, Self
 
 import attrs
 from jsonargparse import ArgumentError, ArgumentParser
+from lightning import LightningDataModule
 from torch import nn
 
 from lit_certattr.certification import Certifier
-from lit_certattr.data import ImageDataModule
+from lit_certattr.data import ImageDataModule, as_image_data
 from lit_certattr.errors import InputError
 from lit_certattr.jobs.trainer import TrainerOptions
 from lit_certattr.jobs.trust import build, call
@@ -30,6 +31,7 @@ class Parts:
         checkpoint: File of the weights; ``None`` if the network already has them.
         targets: Rule that selects the explained class.
         ids: Ids of the selected images; ``None`` for all.
+        max_images: Largest number of images, where the data set has no such setting of its own.
         class_indices: Index of the network's logit for each class of the data.
         weights_key: Name of the weights in the checkpoint.
     """
@@ -41,6 +43,7 @@ class Parts:
     checkpoint: str | None = None
     targets: Targets = "predicted"
     ids: list[str] | None = None
+    max_images: int | None = None
     class_indices: list[int] | None = None
     weights_key: str | None = None
 
@@ -84,6 +87,7 @@ def build_parts(path: Path, config: Any, packages: Sequence[str] | None) -> Part
         config.get("checkpoint"),
         config.get("targets", "predicted"),
         config.get("ids"),
+        config.get("max_images"),
         config.get("class_indices"),
         config.get("weights_key"),
     )
@@ -115,17 +119,17 @@ def _build_known(
 ) -> tuple[Certifier, ImageDataModule, TrainerOptions, Any]:
     """Build the parts from classes of known packages and plain values."""
     data, network = (build(parts[name], name, packages) for name in ("data", "network"))
-    if not isinstance(data, ImageDataModule) or not isinstance(network, nn.Module | None):
+    if not isinstance(data, LightningDataModule) or not isinstance(network, nn.Module | None):
         raise InputError(f"{path}: data must be a data set, and network a network")
     certifier = call(Certifier, build(parts["certifier"], "certifier", packages), "certifier")
-    return certifier, data, call(TrainerOptions, dict(parts["trainer"]), "trainer"), network
+    return certifier, as_image_data(data), call(TrainerOptions, dict(parts["trainer"]), "trainer"), network
 
 
 def _import_all(path: Path, parts: Mapping[str, Any]) -> tuple[Certifier, ImageDataModule, TrainerOptions, Any]:
     """Build the parts with the parser of the command line, which imports every named class."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Certifier, "certifier")
-    parser.add_subclass_arguments(ImageDataModule, "data")
+    parser.add_subclass_arguments(LightningDataModule, "data")
     parser.add_argument("--network", type=nn.Module | None)
     parser.add_class_arguments(TrainerOptions, "trainer")
     try:
@@ -134,7 +138,7 @@ def _import_all(path: Path, parts: Mapping[str, Any]) -> tuple[Certifier, ImageD
         raise
     except (ArgumentError, ValueError, TypeError) as error:
         raise InputError(f"{path}: {' '.join(str(error).split())[:400]}") from error
-    return made.certifier, made.data, made.trainer, made.network
+    return made.certifier, as_image_data(made.data), made.trainer, made.network
 
 
 def _instantiate(parser: ArgumentParser, config: Any) -> Any:

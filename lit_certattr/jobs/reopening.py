@@ -8,11 +8,12 @@ from typing import Any
 
 import attrs
 import torch
+from lightning import LightningDataModule
 from torch import nn
 
 from lit_certattr.attribution import frozen
 from lit_certattr.certification import Certifier
-from lit_certattr.data import ImageDataModule, SampleSet
+from lit_certattr.data import SampleSet, as_image_data
 from lit_certattr.data.unchanged import UnchangedSamples
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import read_yaml
@@ -71,7 +72,7 @@ class Reopened:
 def reopen(
     directory: str | Path,
     certifier: Certifier | None = None,
-    data: ImageDataModule | None = None,
+    data: LightningDataModule | None = None,
     network: nn.Module | None = None,
     class_indices: list[int] | None = None,
     checkpoint: str | None = None,
@@ -119,7 +120,7 @@ def reopen(
     run = RunDirectory(directory)
     given = {
         "certifier": certifier,
-        "data": data,
+        "data": None if data is None else as_image_data(data),
         "network": network,
         "class_indices": class_indices,
     }
@@ -185,7 +186,7 @@ def _checked(
 ) -> Reopened:
     """The parts, after the comparison with the record."""
     network = open_network(parts.network, checkpoint or parts.checkpoint, parts.weights_key)
-    samples = read_samples(parts.data, parts.ids)
+    samples = read_samples(parts.data, parts.ids, parts.max_images)
     with frozen(network), torch.no_grad():
         num_logits = logits_of(network, samples[0].image[None], f"image {samples.ids[0]}").shape[1]
     classes = match_classes(parts.data, samples, num_logits, type(network).__name__, parts.class_indices)

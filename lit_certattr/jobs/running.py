@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning import LightningDataModule
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
 from lit_certattr.callbacks.result_writer import ResultWriter
 from lit_certattr.certification import Certifier
-from lit_certattr.data import ImageDataModule
+from lit_certattr.data import as_image_data
 from lit_certattr.data.unchanged import UnchangedSamples
 from lit_certattr.errors import InputError
 from lit_certattr.jobs.checks import check_run, warn_of_selection
@@ -29,7 +30,7 @@ from lit_certattr.reports.log_run import log_run
 
 def run(
     certifier: Certifier,
-    data: ImageDataModule,
+    data: LightningDataModule,
     network: nn.Module | None = None,
     checkpoint: str | None = None,
     targets: Targets = "predicted",
@@ -55,7 +56,8 @@ def run(
 
     Args:
         certifier: Certifier with method, noise law and certificates.
-        data: Images; the test set is certified. ``max_images`` of the data limits their number.
+        data: Images; the test set is certified. ``max_images`` of the data limits their number. A LightningDataModule
+            from outside the package is read as :class:`~lit_certattr.data.FromLightning` says.
         network: Network from images in [0, 1] to logits. Not needed if the checkpoint names its network.
         checkpoint: Weights (.ckpt, .pt, .pth, .safetensors), loaded without running any code from the file. A
             checkpoint of ``train.py fit`` also rebuilds its network.
@@ -98,7 +100,7 @@ def run(
         raise InputError(f"max_panels must be at least 0, got {max_panels}")
     directory = RunDirectory("runs/certify/run" if output is None else output)
     certifier = with_samples(certifier, num_samples, seed)
-    network = open_network(network, checkpoint, weights_key)
+    network, data = open_network(network, checkpoint, weights_key), as_image_data(data)
     samples = read_samples(data, ids, max_images)
     check_ids(samples.ids)
     checked = check_run(certifier, network, data, samples, targets, class_indices)

@@ -15,7 +15,9 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from lightning import LightningDataModule
 from torch import nn
+from torch.utils.data import Dataset
 
 from lit_certattr.attribution import Attribution
 from lit_certattr.audit.foreign import TRUSTED
@@ -30,6 +32,8 @@ from lit_certattr.settings.moved import current_path
 from lit_certattr.smoothing import Noise
 
 _LOAD = "lit_certattr.models.load_network"
+_OUTSIDE = (LightningDataModule, Dataset)
+"""Kinds that are built only of packages that the user allows: some data sets download files when they are built."""
 _KINDS = (nn.Module, Attribution, Noise, Certificate, StoppingRule, Regions, ImageDataModule, Claim, Number, Mask)
 
 
@@ -109,7 +113,9 @@ def trusted_class(path: str, place: str, packages: Sequence[str] = TRUSTED) -> t
             found = getattr(importlib.import_module(module), name, None)
         except ImportError:
             found = None
-    if not (inspect.isclass(found) and issubclass(found, _KINDS) and found.__module__.partition(".")[0] in packages):
+    allowed = path.partition(".")[0] in packages[len(TRUSTED) :]
+    kinds = (*_KINDS, *_OUTSIDE) if allowed else _KINDS
+    if not (inspect.isclass(found) and issubclass(found, kinds) and found.__module__.partition(".")[0] in packages):
         raise InputError(
             f"{place}: {path[:200]} is no network, method, noise, certificate, rule, regions or data set of "
             f"{', '.join(packages)}; if you trust its code as you would a script, add --trust, or --import PACKAGE"

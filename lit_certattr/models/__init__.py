@@ -11,7 +11,7 @@ from lit_certattr.models.fold import fold_batch_norm
 from lit_certattr.models.huggingface_classifier import HuggingFaceClassifier
 from lit_certattr.models.identity import probe, same_answers, structure_hash
 from lit_certattr.models.imagenet import IMAGENET_MEAN, IMAGENET_STD, imagenet_classes
-from lit_certattr.models.normalize import Normalize
+from lit_certattr.models.normalize import Normalize, Normalized
 from lit_certattr.models.segmentation_score import SegmentationScore, pixel_scores
 from lit_certattr.models.small_cnn import SmallCNN
 from lit_certattr.models.smooth import SmoothActivations
@@ -30,6 +30,7 @@ __all__ = [
     "FinalLayer",
     "HuggingFaceClassifier",
     "Normalize",
+    "Normalized",
     "SegmentationScore",
     "SmallCNN",
     "SmoothActivations",

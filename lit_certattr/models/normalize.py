@@ -48,6 +48,39 @@ class Normalize(nn.Module):
         return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
 
 
+class Normalized(nn.Module):
+    """A network for normalised images, with the normalisation as its first layer: it takes images in [0, 1].
+
+    For a network of your own whose images were normalised by a transform: take ``Normalize`` out of the transforms, and
+    give its numbers here.
+
+    Args:
+        network: Network from normalised images to logits.
+        mean: One number per channel, for images in [0, 1].
+        std: One positive number per channel.
+
+    Raises:
+        InputError: If the lengths differ, or a standard deviation is not positive.
+
+    Example:
+        >>> network = Normalized(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), [0.5, 0.5, 0.5], [0.25, 0.25, 0.25])
+        >>> network(torch.rand(1, 3, 2, 2)).shape
+        torch.Size([1, 5])
+    """
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.normalize = Normalize(mean, std)
+        self.network = network
+        for fact in ("input_size", "num_classes"):  # that data are compared with
+            if hasattr(network, fact):
+                setattr(self, fact, getattr(network, fact))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[B, num_classes]`` of images ``[B, C, H, W]`` in [0, 1]."""
+        return self.network(self.normalize(images))  # type: ignore[no-any-return]
+
+
 def channel_statistics(
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
