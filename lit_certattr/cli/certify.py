@@ -37,7 +37,7 @@ Examples:
   certify.py run --config configs/certify/mnist5k.yaml --checkpoint runs/mnist5k_noise/checkpoints/best.ckpt
   certify.py audit runs/certify/photographs --fresh
   certify.py covers runs/certify/photographs --image=chelsea --changed=brighter.png
-  certify.py attack runs/certify/mnist5k
+  certify.py attack runs/certify/mnist5k --preset=quick
   certify.py evaluate --config configs/protocol/mnist5k.yaml
   certify.py compare runs/certify/mnist5k runs/certify/mnist5k_cosine --output=runs/compare
   certify.py export runs/certify/mnist5k --format=latex

@@ -1,8 +1,9 @@
 """``certify.py attack``: attack the certificates of a run, and compare certified and attacked values."""
 
 import sys
+from argparse import SUPPRESS
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields, replace
 from typing import Any
 
 from jsonargparse import Namespace
@@ -13,7 +14,7 @@ from lit_certattr.attacks import AttackConfig
 from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.cli.words import add_import_word
 from lit_certattr.jobs import AttackReport, attack
-from lit_certattr.jobs.attacking import SEARCH
+from lit_certattr.jobs.attack_effort import effort_of
 from lit_certattr.jobs.trainer import is_first_process
 from lit_certattr.reports.attack_page import violation, what_of
 from lit_certattr.statistics.rounding import exact, fixed_at_least, fixed_at_most
@@ -21,7 +22,7 @@ from lit_certattr.statistics.rounding import exact, fixed_at_least, fixed_at_mos
 ATTACK_HELP = """Attack the certificates of a run, and compare certified lower bounds with attacked upper bounds.
 
 Examples:
-  certify.py attack runs/certify/mnist5k
+  certify.py attack runs/certify/mnist5k --preset=quick
   certify.py attack runs/certify/mnist5k --budgets=[0.1,0.2,0.4] --search.steps=100 --random_search --max_images=2
   certify.py attack runs/certify/photographs --config configs/attack/photographs.yaml
 
@@ -30,6 +31,10 @@ perturbations of at most a given l2 length. This command searches the worst pert
 prediction unless --keep_label is given, by gradient ascent through the noise (expectation over transformation, fresh
 noise at every step). The number under the worst perturbation is an upper bound: the true value lies between the two. It
 is estimated with noise that no search has used, and has a confidence bound.
+
+--preset=quick takes minutes for a few small images on a CPU, standard (the default) about ten times as long; thorough is
+for a GPU. Options that are given replace those of the preset. A few steps are timed before the first image, and the duration is
+forecast.
 
 The results are written to attack/ in the run directory or to --output, image by image: attack.html, sandwich.parquet,
 sandwich.csv, figures/ and the perturbed images. Run the same command again to resume after an interruption. The run is
@@ -51,7 +56,9 @@ def add_attack_arguments(parser: OneLineParser) -> None:
     parser.add_argument("directory", type=str, help="Output directory of certify.py run.")
     parser.add_argument("--config", action="config", help="YAML file of settings; may be given several times.")
     parser.add_class_arguments(AttackConfig, "search", skip=set(_FIXED), help="Search for each perturbation")
-    parser.set_defaults({f"search.{name}": value for name, value in asdict(SEARCH).items() if name not in _FIXED})
+    # The preset decides about what is not given.
+    free = [field.name for field in fields(AttackConfig) if field.name not in _FIXED]
+    parser.set_defaults({f"search.{name}": SUPPRESS for name in free})
     parser.add_function_arguments(attack, as_group=False, skip={"directory", "search", "imports", "progress"})
     add_import_word(parser)
 
@@ -68,7 +75,9 @@ def attack_from_config(parser: OneLineParser, config: Namespace) -> None:
     """
     arguments = {name: value for name, value in vars(config).items() if name not in ("config", "search", "import")}
     arguments["imports"] = config["import"]
-    report = attack(**arguments, search=AttackConfig(eps=SEARCH.eps, **config.search.as_dict()))
+    search = config.get("search")
+    given = {} if search is None else search.as_dict()
+    report = attack(**arguments, search=replace(effort_of(config.preset).search, **given) if given else None)
     if not is_first_process():
         return
     _print(Console(file=sys.stdout, highlight=False, soft_wrap=True), report)

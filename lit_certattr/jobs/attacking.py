@@ -1,7 +1,7 @@
 """The job ``attack``: attack the certificates of a run, and compare certified and attacked values."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ import torch
 from lit_certattr.attacks import AttackConfig
 from lit_certattr.audit.audit import audit_run
 from lit_certattr.callbacks.attack_writer import AttackWriter
-from lit_certattr.certification import Certifier
 from lit_certattr.errors import InputError
-from lit_certattr.jobs.parts import select_samples, with_samples
+from lit_certattr.jobs.attack_effort import GivenSettings, effort_of, tell_forecast
+from lit_certattr.jobs.parts import select_samples
 from lit_certattr.jobs.predict import predict
 from lit_certattr.jobs.reopening import Reopened, directory_of, reopened
 from lit_certattr.jobs.sampling_again import own_error
@@ -22,13 +22,8 @@ from lit_certattr.jobs.trainer import is_first_process, make_trainer
 from lit_certattr.jobs.users_word import import_allowed
 from lit_certattr.modules.attack import AttackModule
 from lit_certattr.records.attack_directory import AttackDirectory
-from lit_certattr.records.run_directory import Record, RunDirectory
-from lit_certattr.robustness import SandwichAttack, quantities
-
-SEARCH = AttackConfig(eps=1.0, steps=30, smooth_beta=5.0)
-"""Default settings of the search for each perturbation."""
-
-_MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
+from lit_certattr.records.run_directory import RunDirectory
+from lit_certattr.robustness import PRESETS, Preset, SandwichAttack, quantities
 
 
 @attrs.frozen
@@ -61,12 +56,13 @@ class AttackReport:
 
 def attack(
     directory: str | Path | Reopened,
+    preset: Preset = "standard",
     budgets: Sequence[float] | None = None,
-    search: AttackConfig = SEARCH,
-    draws: int = 8,
-    judge_draws: int = 64,
+    search: AttackConfig | None = None,
+    draws: int | None = None,
+    judge_draws: int | None = None,
     keep_label: bool = False,
-    random_search: bool = False,
+    random_search: bool | None = None,
     num_samples: int | None = None,
     seed: int | None = None,
     error: float = 0.001,
@@ -85,19 +81,21 @@ def attack(
 ) -> AttackReport:
     """Attack the certificates of a run, and write the results, by default to ``attack/`` in its directory.
 
-    The run is audited first. If an earlier call with the same arguments was interrupted, the attacks resume.
+    The run is audited first. If an earlier call with the same arguments was interrupted, the attacks resume. Before the
+    first image is attacked, a few steps are timed, and the duration is forecast.
 
     Args:
         directory: Directory that ``certify.py run`` or :func:`~lit_certattr.jobs.run` has written, or the result of
             :func:`~lit_certattr.jobs.reopen`.
-        budgets: l2 lengths of the perturbations, in pixel units. Default: 1/4, 1/2, 1, 2 and 4 times the largest
-            certified radius.
+        preset: How much effort is spent: ``quick``, ``standard`` or ``thorough`` (``docs/attacks.md``). All settings
+            that are not given are those of the preset.
+        budgets: l2 lengths of the perturbations, in pixel units. Default: multiples of the largest certified radius.
         search: Settings of the search for each perturbation, in l2; ``eps`` is replaced by each budget.
         draws: Noisy samples averaged per attack gradient.
         judge_draws: Noisy samples averaged per point to select the worst point of the search.
         keep_label: Accept only perturbations that keep the predicted label.
-        random_search: Also run a random baseline with the same number of points.
-        num_samples: Fresh samples per perturbed image. Default: as in the run.
+        random_search: Whether to run also a random baseline with the same number of points.
+        num_samples: Fresh samples per perturbed image.
         seed: Seed of the fresh noise. Default: the seed of the run plus 1.
         error: Family-wise error rate of all statements about perturbed images.
         ids: Attack only these images.
@@ -126,7 +124,8 @@ def attack(
         >>> report.contradicted  # doctest: +SKIP
         []
     """
-    _check_numbers(error, num_samples, max_images, search)
+    effort = effort_of(preset)
+    _check_numbers(error, num_samples, max_images, effort.search if search is None else search)
     run = directory_of(directory)
     attacks = run.attacks if output is None else AttackDirectory(run, output)
     run.lock.check()
@@ -146,19 +145,20 @@ def attack(
     first = run.read(samples.ids[0])
     if not list(quantities(first.results)):
         raise InputError(f"{run.path} contains no certificate that can be attacked ({', '.join(first.results)})")
-    certifier = _judge(parts.certifier, num_samples, seed, first)
-    sandwich = SandwichAttack(
-        certifier,
-        replace(search, eps=1.0),
-        default_budgets(run, samples.ids) if budgets is None else budgets,
-        draws=draws,
-        judge_draws=judge_draws,
-        keep_label=keep_label,
-        random_search=random_search,
+    given = GivenSettings(
+        budgets, search, draws, judge_draws, random_search, num_samples, keep_label=keep_label, seed=seed
     )
+    sandwich, quick = (
+        given.attack(one, parts.certifier, run, samples.ids, first) for one in (effort, PRESETS["quick"])
+    )
+    certifier = sandwich.certifier
     loop = make_trainer(parts.trainer)
-    settings = _settings(record, sandwich, error, samples.ids, loop.strategy.root_device.type)
+    device = loop.strategy.root_device
+    settings = _settings(record, preset, sandwich, error, samples.ids, device.type)
     attacks.check(settings, overwrite)
+    todo = len(samples) if overwrite else len(set(samples.ids) - attacks.finished())
+    if progress and todo and is_first_process():
+        tell_forecast(preset, sandwich, quick, parts.network, samples, first, todo, device, loop.world_size)
     module = AttackModule(
         parts.network,
         sandwich,
@@ -214,35 +214,14 @@ def _independent(recorded: int, seed: int | None) -> int:
     return recorded + 1 if seed is None else seed
 
 
-def _judge(certifier: Certifier, num_samples: int | None, seed: int, first: Record) -> Certifier:
-    """The certifier of the fresh samples: a fixed number of them."""
-    judge = with_samples(certifier, num_samples, seed)
-    judge.stopping = ()
-    judge.check_sample_size((first.clean_map.shape[0], first.clean_map.shape[1]))
-    return judge
-
-
-def default_budgets(directory: RunDirectory, ids: Sequence[str]) -> list[float]:
-    """Budgets from 1/4 to 4 times the largest certified radius of a run, or of sigma if nothing is certified.
-
-    Args:
-        directory: The run.
-        ids: Ids of the images to attack.
-    """
-    radius, sigma = 0.0, 1.0
-    for record in directory.records(ids):
-        sigma = next(iter(record.results.values())).scale
-        radius = max([radius, *(quantity.reach() for quantity in quantities(record.results))])
-    return [float(f"{multiple * (radius or sigma):.2g}") for multiple in _MULTIPLES]
-
-
 def _settings(
-    record: Mapping[str, Any], attack: SandwichAttack, error: float, ids: Sequence[str], device: str
+    record: Mapping[str, Any], preset: Preset, attack: SandwichAttack, error: float, ids: Sequence[str], device: str
 ) -> dict[str, Any]:
     """Everything that determines the results, as plain values; attacks resume only with the same settings."""
     search = asdict(attack.config)
     return {
         "run": record["fingerprint"],
+        "preset": preset,
         "budgets": list(attack.budgets),
         "search": {name: value for name, value in search.items() if name not in ("eps", "norm", "keep")},
         "draws": attack.draws,

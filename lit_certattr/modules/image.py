@@ -25,7 +25,8 @@ class ImageModule(LightningModule, ABC):
     done: ClassVar[str]
     """The past participle of it: ``"certified"``."""
     blocks_to_forecast: ClassVar[int] = 2
-    """Number of blocks after which the time left can be estimated; the first block includes the start-up time."""
+    """Number of blocks after which the time left can be estimated; the first block includes the start-up time.
+    With 0 nothing is estimated."""
 
     def __init__(self, network: nn.Module, skip_ids: Collection[str] = ()) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ from lit_certattr.statistics.rounding import at_most
 
 SECOND_ORDER = 3
 """Approximate passes for the gradient of a noisy map, which needs a backward pass through a backward pass."""
+_TRIED = 2
+"""Steps of a search by which its speed is measured."""
 PREDICTION = "the prediction"
 """Name of the attack on the prediction; no certificate can have this name."""
 
@@ -134,6 +137,37 @@ class SandwichAttack:
         judged = len(attacks) * len(self.budgets) * len(self.searches) + 1
         judged += any(results[quantity.certificate].paired for quantity in quantities(results))
         return len(self.budgets) * searched + judged * self.certifier.num_samples
+
+    def passes_per_second(self, model: nn.Module, image: Tensor, results: Mapping[str, Result], image_id: str) -> float:
+        """Measure the speed by a few steps of the costliest search, in passes as :meth:`num_passes` counts them.
+
+        Args:
+            model: As for the attack of an image; it stays unchanged.
+            image: As there.
+            results: As there.
+            image_id: As there.
+        """
+        certifier = self.certifier.placed(image, image_id)
+        if certifier is not self.certifier:
+            own = copy.copy(self)
+            own.certifier = certifier
+            return own.passes_per_second(model, image, results, image_id)
+        attacks = self._attacks(list(quantities(results)))
+        costs = {name: 1 if one is None else _cost(one.objective(image.device)) for name, one in attacks.items()}
+        quantity = attacks[max(costs, key=lambda name: costs[name])]
+        (config, *_) = self._searches(quantity, results).values()
+        few = replace(config, eps=self.budgets[0], steps=min(config.steps, _TRIED), restarts=1)
+        target, done = int(next(iter(results.values())).sampling["target"]), [0]
+
+        def count(passes: int) -> None:
+            done[0] += passes
+
+        with torch.inference_mode(False), torch.no_grad(), frozen(model):
+            model = self.certifier.network(model, image[None])
+            self._search(model, image, target, quantity, replace(few, steps=min(few.steps, 1)), None)  # starts up
+            started = time.perf_counter()
+            self._search(model, image, target, quantity, few, count)
+            return done[0] / max(time.perf_counter() - started, 1e-9)
 
     def __call__(
         self,

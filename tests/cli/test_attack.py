@@ -1,6 +1,7 @@
 """``certify.py attack``: the sandwich of an honest run, its files, going on after a kill, a fake that is exposed."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from lit_certattr.modules.attack import AttackModule
 from lit_certattr.records import RunDirectory
 from lit_certattr.records.attack_directory import AttackDirectory
 from lit_certattr.reports.html import write_report
+from lit_certattr.robustness import PRESETS
 
 pytestmark = pytest.mark.slow
 
@@ -298,6 +300,21 @@ def test_configurations_are_understood(finished, tmp_path, capsys, path):
     assert "1 image(s)" in out
 
 
+def test_a_preset_is_recorded_and_what_is_given_takes_the_place_of_its_settings(plain, capsys):
+    status, _, error = _attack(plain, capsys, "--preset=quick", "--draws=1", "--search.restarts=2", "--max_images=1")
+    assert status == 0, error
+    assert re.search(r"1 image x about [\d,]+ passes, [\d,]+ passes/s: about .* with the preset quick", error)
+    settings, quick = AttackDirectory(plain).settings(), PRESETS["quick"]
+    assert (settings["preset"], settings["draws"], settings["search"]["restarts"]) == ("quick", 1, 2)
+    assert (settings["judge_draws"], settings["search"]["steps"]) == (quick.judge_draws, quick.search.steps)
+    assert settings["num_samples"] == 200
+    assert len(settings["budgets"]) == len(quick.multiples)
+    assert "<td>quick</td>" in AttackDirectory(plain).page.read_text()
+    status, _, error = _attack(plain, capsys, "--preset=standard", "--draws=1", "--max_images=1", *QUICK)
+    assert status == 2
+    assert "preset was quick, is standard" in error
+
+
 def test_help_teaches(capsys):
     with pytest.raises(SystemExit):
         main(["attack", "--help"])
@@ -326,7 +343,7 @@ def test_cosine_certificates_with_default_budgets(finished, tmp_path, capsys):
     budgets = sorted({row["budget"] for row in rows})
     reach = max(run.read(image_id).results["cosine"].max_radius(0.5) for image_id in {row["id"] for row in rows})
     assert budgets[0] == 0
-    assert budgets[1:] == [float(f"{multiple * reach:.2g}") for multiple in (0.25, 0.5, 1, 2, 4)]
+    assert budgets[1:] == [float(f"{multiple * reach:.2g}") for multiple in PRESETS["standard"].multiples]
     assert all(row["certified"] <= row["attacked_upper"] for row in rows)
 
 

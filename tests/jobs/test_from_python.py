@@ -57,6 +57,9 @@ def test_a_run_is_certified_attacked_and_audited_without_a_word(finished, capsys
     assert report.contradicted == []
     assert {row["num_samples"] for row in report.rows} == {150}
     assert report.directory.page.exists()
+    assert report.directory.settings()["preset"] == "standard"
+    with pytest.raises(InputError, match="preset must be one of quick, standard, thorough, got 'fast'"):
+        jobs.attack(opened, preset="fast")
     audit = jobs.audit(opened, fresh=True, seed=7, progress=False)
     assert audit.findings == []
     assert audit.sampled.num_claims > 0
