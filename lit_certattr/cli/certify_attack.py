@@ -32,9 +32,9 @@ prediction unless --keep_label is given, by gradient ascent through the noise (e
 noise at every step). The number under the worst perturbation is an upper bound: the true value lies between the two. It
 is estimated with noise that no search has used, and has a confidence bound.
 
---preset=quick takes minutes for a few small images on a CPU, standard (the default) about ten times as long; thorough is
-for a GPU. Options that are given replace those of the preset. A few steps are timed before the first image, and the duration is
-forecast.
+--preset=quick takes minutes for a few small images on a CPU, standard (the default) several times as long; thorough is
+for a GPU. Options that are given replace those of the preset. A few steps are timed before the first image, and the
+duration is forecast.
 
 The results are written to attack/ in the run directory or to --output, image by image: attack.html, sandwich.parquet,
 sandwich.csv, figures/ and the perturbed images. Run the same command again to resume after an interruption. The run is

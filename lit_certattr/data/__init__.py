@@ -1,5 +1,6 @@
 """Lightning data modules: images in [0, 1], labels, and ids that never change."""
 
+from lit_certattr.data.class_map import ClassMap
 from lit_certattr.data.digits import Digits
 from lit_certattr.data.from_datasets import FromDatasets
 from lit_certattr.data.from_lightning import FromLightning, as_image_data
@@ -18,6 +19,7 @@ from lit_certattr.data.torchvision_data import TorchvisionData
 
 __all__ = [
     "NO_LABEL",
+    "ClassMap",
     "Digits",
     "FromDatasets",
     "FromLightning",

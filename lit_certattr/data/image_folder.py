@@ -6,6 +6,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_certattr.data.folders import existing_folder, image_contents, refuse_alike
@@ -16,6 +17,7 @@ from lit_certattr.data.module import ImageDataModule
 from lit_certattr.data.sample import NO_LABEL, SampleSet
 from lit_certattr.data.split import balanced_order
 from lit_certattr.data.split_folders import Splits, refuse_annotations, several_splits_as_classes, split_folders
+from lit_certattr.data.transforms import OwnTransform, Pipeline, TransformedFiles
 from lit_certattr.data.white_level import WhiteLevel, read_headers, resolve_white_level, warn_of_losses
 from lit_certattr.errors import InputError
 from lit_certattr.settings import real_number, whole_number
@@ -57,12 +59,17 @@ class ImageFolder(ImageDataModule):
             ``white_level`` holds the number that ``auto`` has found; training checkpoints hold it as well. Images of 8
             bits are scaled by 255 unless a smaller number is given.
         max_pixels: Largest width x height of a file in pixels, as protection against decompression bombs.
+        transform: Transforms of your own in place of ``size`` and ``crop``, which are then not used: one, or several
+            that are applied in turn, see :class:`~lit_certattr.data.transforms.Pipeline`. They must give the same image
+            each time, in [0, 1] and of one size; after ``setup``, ``image_shape`` is that size.
+        train_transform: The same for training images, with randomness if you like; ``None`` for that of all images.
 
     Raises:
         InputError: If the folder is missing, cannot be read, has no images or an ambiguous structure, if two names in
             it differ only in letter case or Unicode form, a number is out of range, ``labels`` is true and an image has
-            none, or a class is not in ``class_names``; on ``setup``, if ``auto`` finds no single white level; on
-            access, if a file is damaged or too large or its numbers do not fit the white level.
+            none, a class is not in ``class_names``, or a transform normalises; on ``setup``, if ``auto`` finds no
+            single white level, or ``transform`` is random; on access, if a file is damaged or too large, its numbers do
+            not fit the white level, or a transform does not give an image in [0, 1].
     """
 
     def __init__(
@@ -79,6 +86,8 @@ class ImageFolder(ImageDataModule):
         splits: Splits = "auto",
         white_level: WhiteLevel = "full",
         max_pixels: int = MAX_PIXELS,
+        transform: OwnTransform | None = None,
+        train_transform: OwnTransform | None = None,
     ) -> None:
         super().__init__(batch_size, num_workers, max_images)
         whole_number("size", size)
@@ -95,6 +104,10 @@ class ImageFolder(ImageDataModule):
         self.white_level, self.max_pixels = white_level, max_pixels
         self._white: float | None = None
         self._headers: dict[Path, Header] | None = None
+        self._transform, self._train_transform = (
+            None if own is None else Pipeline(own, name)
+            for own, name in ((transform, "transform"), (train_transform, "train_transform"))
+        )
         self.root = existing_folder(root)
         self.crop = crop
         self.image_shape = (channels, size, size)
@@ -139,19 +152,24 @@ class ImageFolder(ImageDataModule):
             self._white = resolve_white_level(self.white_level, self._headers, self.root, self.max_pixels)
             if self._white is not None:
                 self.white_level = self._white
+        if self._transform is not None:
+            self._transform.check_repeatable(self.image_shape[0])
         sets = {split: self._samples(split) for split, paths in self._files.items() if paths}
         self.test_set = sets.get("", sets.get("test", sets.get("val")))
+        if self._transform is not None:
+            channels, height, width = next(iter(sets.values()))[0].image.shape
+            self.image_shape = (channels, height, width)
         if "train" in sets:
             train = sets["train"]
             if "val" in sets and "test" in sets:
-                self.train_set, self.val_set = train, sets["val"]
+                self.train_set, self.val_set = self._for_training(train), sets["val"]
             else:
                 order = balanced_order(train.targets)
                 held_out = -(-len(train) // 10)
                 if held_out == len(train):
                     raise InputError(f"{self._folder('train')} holds one image; training needs more")
                 self.val_set = train.subset(order[:held_out])
-                self.train_set = train.subset(order[held_out:])
+                self.train_set = self._for_training(train.subset(order[held_out:]))
 
     def state_dict(self) -> dict[str, Any]:
         """The white level, for training checkpoints."""
@@ -248,11 +266,27 @@ class ImageFolder(ImageDataModule):
         places = {_nfc(name): place for place, name in enumerate(self.class_names)}
         labelled = split in self._labelled
         targets = [places[_nfc(_class_of(split, path) or "")] if labelled else NO_LABEL for path in paths]
-        channels, size, _ = self.image_shape
-        images = ImageFiles(
-            [self.root / path for path in paths], size, channels, self.crop, self._white, self.max_pixels
-        )
+        images = self._read([self.root / path for path in paths], self._transform)
         return SampleSet(images, targets, [safe_id(path.as_posix()) for path in paths])
+
+    def _read(self, paths: list[Path], pipeline: Pipeline | None) -> ImageFiles | TransformedFiles:
+        """The images of some files, transformed or scaled."""
+        channels, size, _ = self.image_shape
+        if pipeline is not None:
+            return TransformedFiles(paths, pipeline, channels, self._white, self.max_pixels)
+        return ImageFiles(paths, size, channels, self.crop, self._white, self.max_pixels)
+
+    def _for_training(self, samples: SampleSet) -> SampleSet:
+        """The same samples with the transform of training images."""
+        if self._train_transform is None:
+            return samples
+        paths = [self.root / path for path in self._files["train"]]
+        changed = samples.reread(self._read(paths, self._train_transform))
+        with torch.random.fork_rng(devices=[]):
+            shape = tuple(changed[0].image.shape)
+        if shape != self.image_shape:
+            raise InputError(f"train_transform gives images {shape}, but those to validate are {self.image_shape}")
+        return changed
 
     def _missing(self, kind: str) -> str:
         split = {"training": "train", "validation": "train"}.get(kind, "test")

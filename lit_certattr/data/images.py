@@ -89,8 +89,7 @@ def read_image(
         ImageError: If the file cannot be decoded, is truncated or too large, or its numbers do not fit the white level.
     """
     with open_image(path, max_pixels) as file:
-        if file.header.kind != "bytes" and path.suffix.lower() in JPEG_SUFFIXES:
-            raise ImageError(f"image {path} is no JPEG file and has more than 8 bits; rename it as its format requires")
+        _check_suffix(path, file)
         if _is_in_bytes(file, white_level):
             return to_pixels(centre_square(_in_bytes(file, channels), size, crop)).float() / 255
         upright = _float_planes(file, channels, white_level)
@@ -141,6 +140,31 @@ def read_whole_image(path: Path, channels: int | None = None, max_pixels: int = 
     return torch.from_numpy(np.stack([np.asarray(plane) for plane in upright]))
 
 
+def read_unscaled(
+    path: Path, channels: int = 3, white_level: float | None = None, max_pixels: int = MAX_PIXELS
+) -> Image.Image | Tensor:
+    """Decode an image file completely, in its own size, as torchvision's transforms expect it.
+
+    Args:
+        path: The file.
+        channels: 1 (grayscale) or 3 (RGB).
+        white_level: See :func:`read_image`.
+        max_pixels: Largest width x height of a file in pixels.
+
+    Returns:
+        A picture of 8 bits; of a file with more bits, float32 ``[C, H, W]`` in [0, 1].
+
+    Raises:
+        ImageError: As :func:`read_image`.
+    """
+    with open_image(path, max_pixels) as file:
+        _check_suffix(path, file)
+        if _is_in_bytes(file, white_level):
+            return _in_bytes(file, channels)
+        upright = _float_planes(file, channels, white_level)
+    return torch.from_numpy(np.stack([np.asarray(plane) for plane in upright]))
+
+
 def own_channels(picture: Image.Image) -> int:
     """1 for a picture without colours, else 3.
 
@@ -157,6 +181,12 @@ def own_channels(picture: Image.Image) -> int:
 def _in_bytes(file: OpenFile, channels: int | None) -> Image.Image:
     assert file.picture is not None
     return eight_bits(file.picture, channels or own_channels(file.picture))
+
+
+def _check_suffix(path: Path, file: OpenFile) -> None:
+    """Refuse a file of more than 8 bits whose header nobody has read, because of its name."""
+    if file.header.kind != "bytes" and path.suffix.lower() in JPEG_SUFFIXES:
+        raise ImageError(f"image {path} is no JPEG file and has more than 8 bits; rename it as its format requires")
 
 
 def _is_in_bytes(file: OpenFile, white_level: float | None) -> bool:

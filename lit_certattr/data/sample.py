@@ -104,6 +104,16 @@ class SampleSet(Dataset[Sample]):
         chosen._indices = self._indices
         return chosen
 
+    def reread(self, images: Images) -> "SampleSet":
+        """The same samples in the same order with other images, changed at random when they are read.
+
+        Args:
+            images: Images by the same indices, for training.
+        """
+        chosen = SampleSet(images, self.targets, self.ids, _as_it_is)  # an augmentation: no image of its id
+        chosen._indices = self._indices
+        return chosen
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -115,6 +125,10 @@ class SampleSet(Dataset[Sample]):
         if self.augment is not None:
             image = self.augment(image)
         return Sample(image, self.targets[index], self.ids[index])
+
+
+def _as_it_is(image: Tensor) -> Tensor:
+    return image
 
 
 class PixelArray:

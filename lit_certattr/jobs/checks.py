@@ -50,7 +50,7 @@ def check_run(
     data: ImageDataModule,
     samples: SampleSet,
     targets: Targets,
-    class_indices: list[int] | None,
+    class_indices: list[int] | str | None,
 ) -> Checked:
     """Find everything that would stop a run later or make its statements wrong, before anything is written.
 
@@ -122,7 +122,7 @@ def check_evaluation(
     network: nn.Module,
     data: ImageDataModule,
     samples: SampleSet,
-    class_indices: list[int] | None,
+    class_indices: list[int] | str | None,
 ) -> SampleSet:
     """Find everything that would stop an evaluation later, before anything is written.
 

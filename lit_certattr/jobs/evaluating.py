@@ -53,7 +53,7 @@ def evaluate(
     seed: int | None = None,
     ids: list[str] | None = None,
     max_images: int | None = None,
-    class_indices: list[int] | None = None,
+    class_indices: list[int] | str | None = None,
     weights_key: str | None = None,
     trainer: TrainerOptions = TrainerOptions(),  # noqa: B008  (never changed)
     logger: Logger | None = None,
@@ -78,6 +78,8 @@ def evaluate(
         max_images: Evaluate only the first so many images; replaces ``max_images`` of the data.
         class_indices: Index of the network's logit for each class of the data, in the order of the data's class names.
             Needed if the data have only some of the network's classes, e.g. two folders and a network of 1000 classes.
+            A text is the path of a file that names the logits (JSON, CSV or text, see
+            :class:`~lit_certattr.data.ClassMap`).
         weights_key: Name of the weights in the checkpoint, if it contains several sets (e.g. also an average).
         trainer: Device, precision and threads.
         logger: A Lightning logger, e.g. ``WandbLogger``; it receives the configuration and the means.

@@ -122,7 +122,7 @@ def plan(
     seed: int | None = None,
     ids: list[str] | None = None,
     max_images: int = 4,
-    class_indices: list[int] | None = None,
+    class_indices: list[int] | str | None = None,
     weights_key: str | None = None,
     trainer: TrainerOptions = TrainerOptions(),  # noqa: B008  (never changed)
     progress: bool = True,
@@ -154,6 +154,8 @@ def plan(
         max_images: Use only the first so many images.
         class_indices: Index of the network's logit for each class of the data, in the order of the data's class names.
             Needed if the data have only some of the network's classes, e.g. two folders and a network of 1000 classes.
+            A text is the path of a file that names the logits (JSON, CSV or text, see
+            :class:`~lit_certattr.data.ClassMap`).
         weights_key: Name of the weights in the checkpoint, if it contains several sets (e.g. also an average).
         trainer: Device and threads; a plan is made in precision ``32-true``, on the first device.
         progress: Whether to show the progress on stderr.

@@ -44,7 +44,7 @@ class Parts:
     targets: Targets = "predicted"
     ids: list[str] | None = None
     max_images: int | None = None
-    class_indices: list[int] | None = None
+    class_indices: list[int] | str | None = None
     weights_key: str | None = None
 
     def replaced(self, given: Mapping[str, Any]) -> Self:

@@ -74,7 +74,7 @@ def reopen(
     certifier: Certifier | None = None,
     data: LightningDataModule | None = None,
     network: nn.Module | None = None,
-    class_indices: list[int] | None = None,
+    class_indices: list[int] | str | None = None,
     checkpoint: str | None = None,
     accelerator: str | None = None,
     devices: int | str | None = None,

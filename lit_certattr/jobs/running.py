@@ -40,7 +40,7 @@ def run(
     seed: int | None = None,
     ids: list[str] | None = None,
     max_images: int | None = None,
-    class_indices: list[int] | None = None,
+    class_indices: list[int] | str | None = None,
     weights_key: str | None = None,
     radii: Sequence[float] = RADII,
     max_panels: int = 16,
@@ -72,6 +72,8 @@ def run(
         max_images: Certify only the first so many images; replaces ``max_images`` of the data.
         class_indices: Index of the network's logit for each class of the data, in the order of the data's class names.
             Needed if the data have only some of the network's classes, e.g. two folders and a network of 1000 classes.
+            A text is the path of a file that names the logits (JSON, CSV or text, see
+            :class:`~lit_certattr.data.ClassMap`).
         weights_key: Name of the weights in the checkpoint, if it contains several sets (e.g. also an average).
         radii: Radii of the columns in ``results.parquet``, in pixel l2 units.
         max_panels: Number of images with a panel in the report.

@@ -114,13 +114,21 @@ def trusted_class(path: str, place: str, packages: Sequence[str] = TRUSTED) -> t
         except ImportError:
             found = None
     allowed = path.partition(".")[0] in packages[len(TRUSTED) :]
-    kinds = (*_KINDS, *_OUTSIDE) if allowed else _KINDS
-    if not (inspect.isclass(found) and issubclass(found, kinds) and found.__module__.partition(".")[0] in packages):
+    if not (
+        inspect.isclass(found) and _is_known_kind(found, allowed) and found.__module__.partition(".")[0] in packages
+    ):
         raise InputError(
             f"{place}: {path[:200]} is no network, method, noise, certificate, rule, regions or data set of "
             f"{', '.join(packages)}; if you trust its code as you would a script, add --trust, or --import PACKAGE"
         )
     return found
+
+
+def _is_known_kind(found: type, allowed: bool) -> bool:
+    """Whether a class is of a kind that a configuration may name; of allowed packages also data and transforms."""
+    if issubclass(found, _KINDS):
+        return True
+    return allowed and (issubclass(found, _OUTSIDE) or any("__call__" in vars(kind) for kind in found.__mro__))
 
 
 @contextmanager

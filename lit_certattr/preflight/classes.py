@@ -1,13 +1,14 @@
 """Whether labels and class names belong to the logits of a network."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import attrs
 import torch
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
-from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet
+from lit_certattr.data import NO_LABEL, ClassMap, ImageDataModule, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.preflight.network import logits_of
 
@@ -29,7 +30,11 @@ class Classes:
 
 
 def match_classes(
-    data: ImageDataModule, samples: SampleSet, num_logits: int, network: str, class_indices: Sequence[int] | None = None
+    data: ImageDataModule,
+    samples: SampleSet,
+    num_logits: int,
+    network: str,
+    class_indices: Sequence[int] | str | Path | None = None,
 ) -> Classes:
     """Match the labels and class names of data with the logits of a network.
 
@@ -41,18 +46,28 @@ def match_classes(
         samples: Its images that are used.
         num_logits: Number of logits of the network.
         network: Name of the network, for the message.
-        class_indices: The logit of each class of the data, in the order of its class names.
+        class_indices: The logit of each class of the data, in the order of its class names; or the path of a file that
+            names the logits (:class:`~lit_certattr.data.ClassMap`).
 
     Raises:
-        InputError: If the number of classes does not fit the logits, or an index is no logit.
+        InputError: If the number of classes does not fit the logits, an index is no logit, or the file cannot be read
+            or does not name a class.
     """
     names = list(getattr(data, "class_names", []))
+    renamed = [""] * num_logits
+    if isinstance(class_indices, str | Path):
+        if not names:
+            raise InputError(f"class_indices: the data has no class names to look up in {class_indices}")
+        named = ClassMap(class_indices)
+        class_indices = named.indices(names)
+        renamed = [named.names.get(index, "") for index in range(num_logits)]
     if class_indices is None:
         needed = max(len(names), 1 + max(samples.targets, default=NO_LABEL))
         if needed > num_logits or (names and needed < num_logits):
             raise InputError(
                 f"the data has {needed} classes{_listed(names)}, but {network} has {num_logits} logits: give "
-                f"--class_indices with the logit of each class, in this order; or {_other_remedy(data)}"
+                f"--class_indices with the logit of each class, in this order, or with a file that names the logits; "
+                f"or {_other_remedy(data)}"
             )
         return Classes(samples, names)
     if len(class_indices) != len(names) or len(set(class_indices)) < len(class_indices):
@@ -63,7 +78,6 @@ def match_classes(
     outside = next((index for index in class_indices if not 0 <= index < num_logits), None)
     if outside is not None:
         raise InputError(f"class_indices: {network} has no logit {outside}, it has logits 0 to {num_logits - 1}")
-    renamed = [""] * num_logits
     for index, name in zip(class_indices, names, strict=True):
         renamed[index] = name
     targets = [NO_LABEL if target == NO_LABEL else class_indices[target] for target in samples.targets]

@@ -363,7 +363,9 @@ def test_two_folders_are_not_the_first_two_of_ten_classes(arguments, tmp_path, c
     line = _refusal(_folder(tmp_path, arguments), capsys)
     assert "the data has 2 classes (nine, seven), but SmallCNN has 10 logits: give --class_indices" in line
     assert not (tmp_path / "run").exists()
-    assert main(_folder(tmp_path, arguments, "--class_indices=[9, 7]", "--targets=label", "--max_panels=2")) is None
+    (tmp_path / "digits.json").write_text('{"seven": 7, "nine": 9}')
+    file = f"--class_indices={tmp_path / 'digits.json'}"
+    assert main(_folder(tmp_path, arguments, file, "--targets=label", "--max_panels=2")) is None
     rows = pq.read_table(tmp_path / "run" / "results.parquet").to_pylist()
     assert {(row["id"], row["label"], row["target"]) for row in rows} == {("nine__a.png", 9, 9), ("seven__a.png", 7, 7)}
     report = (tmp_path / "run" / "report.html").read_text()

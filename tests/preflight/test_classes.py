@@ -52,6 +52,17 @@ def test_class_indices_bring_labels_and_names_to_their_logits():
     assert classes.names == ["", "cat", "", "dog"]
 
 
+def test_a_file_of_names_brings_labels_to_their_logits_and_names_the_others(tmp_path):
+    (tmp_path / "names.txt").write_text("fish\ncat\nbird\ndog\n")
+    classes = match_classes(Data(["dog", "cat"]), samples([0, 1]), 4, "Net", str(tmp_path / "names.txt"))
+    assert classes.samples.targets == [3, 1]
+    assert classes.names == ["fish", "cat", "bird", "dog"]
+    with pytest.raises(InputError, match="Net has no logit 3, it has logits 0 to 2"):
+        match_classes(Data(["dog"]), samples([0]), 3, "Net", tmp_path / "names.txt")
+    with pytest.raises(InputError, match="the data has no class names"):
+        match_classes(Data([]), samples([0]), 4, "Net", tmp_path / "names.txt")
+
+
 @pytest.mark.parametrize(
     ("indices", "message"),
     [
