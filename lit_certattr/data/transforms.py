@@ -121,7 +121,8 @@ class Pipeline:
                 f"{self.name} gives pixels from {low:.3g} to {high:.3g}, not in [0, 1]: leave normalisation to the "
                 "network (lit_certattr.models.Normalized), and clip what resizing overshoots"
             )
-        return value.detach().as_subclass(Tensor).float()  # torchvision has a kind of its own for images
+        image: Tensor = value.detach().as_subclass(Tensor).float()  # torchvision has a kind of its own for images
+        return image
 
 
 class TransformedFiles:
