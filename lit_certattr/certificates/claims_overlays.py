@@ -96,7 +96,7 @@ def _paint_masks(masks: list[Tensor]) -> Any:
         for number, (mask, colour) in enumerate(zip(inside, _COLOURS, strict=False)):
             _outline(axes, mask, colour, (left, right, bottom, top))
             name = "mask" if len(masks) == 1 else ("first mask", "second mask")[number]
-            legend.append(draw.Legend(f"{name}, {100 * mask.mean():.3g} % of the map", colour))
+            legend.append(draw.Legend(f"{name} covers {100 * mask.mean():.3g} %", colour))
         draw.paint_legend(slot, legend, columns=1)
 
     return paint

@@ -77,6 +77,13 @@ class ClaimsPresentation(Presentation):
         )
 
     @override
+    def plain(self) -> str:
+        return (
+            f"For each number below, {self.result.about()} over noisy copies of the image stays between stated limits, "
+            f"for every change of the image up to a stated size: {'; '.join(self.result.names)}."
+        )
+
+    @override
     def notes(self) -> list[str]:
         return [
             f"A claim is about {self.result.about()} over the noise, not about the number of a single map.",

@@ -61,6 +61,13 @@ class CosinePresentation(Presentation):
         )
 
     @override
+    def plain(self) -> str:
+        return (
+            "The smoothed map of the changed image stays similar to that of the image: their cosine is at least "
+            "the stated number, for every change of the image up to a stated size."
+        )
+
+    @override
     def summary(self) -> str:
         radius = self.result.max_radius(0.9)
         return "cosine of 0.9 certified " + (

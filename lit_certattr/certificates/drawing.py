@@ -1,6 +1,6 @@
 """Draws maps and curves from arrays. Matplotlib is imported on use, and its global state is never changed."""
 
-from textwrap import wrap
+from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,11 @@ DEGREES = ("#f1c232", "#ec6060", "#842E6A", "#271C48")  # certified important, f
 UNIMPORTANT, PARTLY, ABSTAINING = "#ffffff", "#dce6f2", "#b3b3b3"
 OVERLAP = "#1f6f8b"
 Array = npt.NDArray[np.float64]
+MARKERS = "os^D"
+"""One kind of marker per level, for readers who cannot tell the colours apart."""
 _DASHED = (0, (3, 2))
+MAP_LINE, CURVE_LINE, _LABEL = 26, 44, 30
+"""Characters in a line: of the titles of a map and of a curve, and of the label of an axis."""
 INK, FRAME, GRID = "#222222", "#888888", "#e5e5e5"
 
 
@@ -133,7 +137,7 @@ def paint_radius(axes: "Axes", radius: Any) -> Any:
     return paint_map(axes, values, cmap=palette, vmin=0, vmax=top)
 
 
-def paint_legend(axes: "Axes", legend: list[Legend], columns: int = 2) -> None:
+def paint_legend(axes: "Axes", legend: list[Legend], columns: int = 1) -> None:
     """Draw colour patches with their labels in separate axes.
 
     Args:
@@ -144,12 +148,15 @@ def paint_legend(axes: "Axes", legend: list[Legend], columns: int = 2) -> None:
     from matplotlib.patches import Patch
 
     axes.axis("off")
-    patches = [Patch(facecolor=entry.colour, edgecolor=FRAME, linewidth=0.6, label=entry.label) for entry in legend]
-    axes.legend(
+    patches = [
+        Patch(facecolor=entry.colour, edgecolor=FRAME, linewidth=0.6, label=fill(entry.label, MAP_LINE))
+        for entry in legend
+    ]
+    legend_box = axes.legend(
         handles=patches,
         loc="upper center",
         ncols=columns,
-        fontsize=7,
+        fontsize=10.5,
         frameon=False,
         borderaxespad=0,
         handlelength=1.1,
@@ -158,6 +165,7 @@ def paint_legend(axes: "Axes", legend: list[Legend], columns: int = 2) -> None:
         columnspacing=1.0,
         labelspacing=0.35,
     )
+    legend_box.set_in_layout(False)  # it must not make the map above smaller
 
 
 def paint_bar(axes: "Axes", image: Any, label: str) -> None:
@@ -169,13 +177,13 @@ def paint_bar(axes: "Axes", image: Any, label: str) -> None:
         label: Label of the bar.
     """
     axes.axis("off")
-    slot = axes.inset_axes((0.04, 0.72, 0.92, 0.2))
+    slot = axes.inset_axes((0.04, 0.8, 0.92, 0.15))
     bar = slot.figure.colorbar(image, cax=slot, orientation="horizontal")
-    bar.ax.tick_params(labelsize=7, length=2, pad=1, colors=INK)
+    bar.ax.tick_params(labelsize=10.5, length=2, pad=1, colors=INK)
     bar.outline.set_linewidth(0.5)
     bar.outline.set_edgecolor(FRAME)
-    bar.set_label(label, fontsize=7.5, labelpad=2)
-    bar.locator = _ticks(4)
+    bar.set_label(fill(label, MAP_LINE), fontsize=10.5, labelpad=2)
+    bar.locator = _ticks(3)
     bar.update_ticks()
 
 
@@ -195,13 +203,13 @@ def style_curve(axes: "Axes", title: str, ylabel: str, end: float, xlabel: str =
         end: Right end of the x axis.
         xlabel: Label of the x axis: what the radii are lengths of (:attr:`lit_certattr.budgets.Budget.unit`).
     """
-    axes.set_title(title, fontsize=9, color=INK)
-    axes.set_xlabel(xlabel, fontsize=8)
-    axes.set_ylabel(ylabel, fontsize=8)
+    axes.set_title(title, fontsize=10.5, color=INK)
+    axes.set_xlabel(xlabel, fontsize=9.5)
+    axes.set_ylabel(fill(ylabel, _LABEL), fontsize=9.5)
     axes.set_xlim(0, end)
     axes.set_ylim(-0.02, 1.02)
     axes.xaxis.set_major_locator(_ticks(5))
-    axes.tick_params(labelsize=7.5, length=3)
+    axes.tick_params(labelsize=9, length=3)
     axes.grid(color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -218,6 +226,15 @@ def paint_filled(axes: "Axes", radii: Array, curve: Array) -> None:
     """
     axes.plot(radii, curve, color=OVERLAP, linewidth=1.6)
     axes.fill_between(radii, curve, color=OVERLAP, alpha=0.12, linewidth=0)
+
+
+def marked(marker: str) -> dict[str, Any]:
+    """Arguments of ``Axes.plot`` for a curve with some markers.
+
+    Args:
+        marker: The marker; empty for none.
+    """
+    return {"marker": marker, "markevery": 12, "markersize": 4.5} if marker else {}
 
 
 def paint_null(axes: "Axes", radii: Array, curve: Array, colour: str) -> None:
@@ -241,7 +258,7 @@ def name_null(axes: "Axes") -> None:
     axes.plot([], [], color=FRAME, linewidth=1.0, linestyle=_DASHED, label="pure noise")
 
 
-def paint_band(axes: "Axes", radii: Array, curves: Array, colour: str, label: str) -> None:
+def paint_band(axes: "Axes", radii: Array, curves: Array, colour: str, label: str, marker: str = "") -> None:
     """Draw the mean of curves ``[curves, r]``, with a band between their quartiles.
 
     Args:
@@ -250,10 +267,11 @@ def paint_band(axes: "Axes", radii: Array, curves: Array, colour: str, label: st
         curves: One curve per image.
         colour: Colour of line and band.
         label: Label in the legend.
+        marker: Marker of the line; none by default.
     """
     low, high = np.quantile(curves, (0.25, 0.75), axis=0)
     axes.fill_between(radii, low, high, color=colour, alpha=0.16, linewidth=0)
-    axes.plot(radii, curves.mean(0), color=colour, linewidth=1.7, label=label)
+    axes.plot(radii, curves.mean(0), color=colour, linewidth=1.7, label=label, **marked(marker))
 
 
 def title(axes: "Axes", text: str) -> None:
@@ -263,7 +281,18 @@ def title(axes: "Axes", text: str) -> None:
         axes: Axes to name.
         text: The title.
     """
-    axes.set_title(text, fontsize=9, color=INK, parse_math=False)
+    axes.set_title(text, fontsize=10.5, color=INK, parse_math=False)
+
+
+def wrap_title(axes: "Axes", length: int) -> None:
+    """Break a title that is too long.
+
+    Args:
+        axes: Axes with a title.
+        length: Largest number of characters in a line.
+    """
+    if len(text := axes.get_title()) > length:
+        title(axes, fill(text, length))
 
 
 def paint_note(figure: "Figure", text: str) -> None:

@@ -132,6 +132,15 @@ class Guarded(Presentation):
         except Exception:  # of the statement, which is the default
             return self.statement()
 
+    def plain(self) -> str:
+        """What is certified, in plain words."""
+        if type(self._own).plain is Presentation.plain:
+            return self.general()
+        try:
+            return self._ask("plain", lambda own: str(own.plain()))
+        except Exception:  # of the statement, which is the default
+            return self.general()
+
     def notes(self) -> list[str]:
         """Notes that help to read the numbers correctly."""
         return self._ask("notes", lambda own: [str(note) for note in own.notes()])

@@ -69,6 +69,14 @@ class OverlapPresentation(Presentation):
         )
 
     @override
+    def plain(self) -> str:
+        return (
+            f"Of the most important {self.unit} (the top {draw.name_of(self.result.top_k)} of the smoothed map), at "
+            "least a stated share stays among the most important ones, for every change of the image up to a stated "
+            "size."
+        )
+
+    @override
     def summary(self) -> str:
         return f"{percent(self.result.overlap(0) / self.result.size)} certified overlap"
 

@@ -1,6 +1,7 @@
 """How certified labels of pixels are shown."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,6 +81,15 @@ class PixelPresentation(Presentation):
             f"change whether that {one} belongs to the top K of the attribution map, by majority vote under the noise."
         )
 
+    @override
+    def plain(self) -> str:
+        one = self.unit.removesuffix("s")
+        return (
+            f"A certified {one} keeps its place: noisy copies of the image vote on whether it is among the most "
+            f"important {self.unit} of the map, and no change of the image that is smaller than the radius of this "
+            f"{one} can change the outcome of the vote."
+        )
+
     def notes(self) -> list[str]:
         """The power of the test, so that an abstention is not taken for instability."""
         return [self.result.power_note()]
@@ -154,13 +164,14 @@ class PixelPresentation(Presentation):
         label, radii, order = 1 - index, self.radii(), self.result.level_order()
         coarse = radii[::3]
         null = self.result.null_curves(label, coarse)
-        for level, colour in zip(order, draw.level_colours(len(order)), strict=True):
-            draw.paint_band(axes, radii, curves[:, :, level], colour, self._name(level))
+        styles = zip(order, draw.level_colours(len(order)), cycle(draw.MARKERS), strict=False)
+        for level, colour, marker in styles:
+            draw.paint_band(axes, radii, curves[:, :, level], colour, self._name(level), marker)
             draw.paint_null(axes, coarse, null[:, level], colour)
         draw.name_null(axes)
         self._style(axes, label, radii[-1], suffix)
         if label:
-            axes.legend(fontsize=7.5, frameon=False, loc="upper right", handlelength=1.6)
+            axes.legend(fontsize=9, frameon=False, loc="upper right", handlelength=1.6)
 
     def figure(self) -> "Figure":
         """Certified map over all levels, and the radius map of the smallest K."""
@@ -214,14 +225,16 @@ class PixelPresentation(Presentation):
         radii = draw.radius_grid(float(result.radius.max()), result.scale)
         coarse, order = radii[::3], result.level_order()
         shares, null = result.share_curves(label, radii), result.null_curves(label, coarse)
-        for level, colour in zip(order, draw.level_colours(len(order)), strict=True):
-            axes.plot(radii, shares[:, level], color=colour, linewidth=1.6, label=self._name(level))
+        styles = zip(order, draw.level_colours(len(order)), cycle(draw.MARKERS), strict=False)
+        for level, colour, marker in styles:
+            label_of, more = self._name(level), draw.marked(marker)
+            axes.plot(radii, shares[:, level], color=colour, linewidth=1.6, label=label_of, **more)
             draw.paint_null(axes, coarse, null[:, level], colour)
         draw.name_null(axes)
         self._style(axes, label, radii[-1], "")
         axes.set_ylim(top=max(1.02, 1.03 * float(shares.max())))  # more than K pixels may have a majority
         if label:  # the other one has the same colours, and less room
-            axes.legend(fontsize=7, frameon=False, loc="upper right", handlelength=1.6)
+            axes.legend(fontsize=9, frameon=False, loc="upper right", handlelength=1.6)
 
     def _style(self, axes: "Axes", label: int, end: float, suffix: str) -> None:
         title = "Certified important" if label else "Certified unimportant"

@@ -65,6 +65,13 @@ class PredictionPresentation(Presentation):
         )
 
     @override
+    def plain(self) -> str:
+        return (
+            "Where this page says that the prediction holds, the network keeps recognising the explained class in most "
+            "noisy copies of the image, for every change of the image below a stated size."
+        )
+
+    @override
     def notes(self) -> list[str]:
         return [
             "A class without a majority may still be the most frequent prediction of the noisy copies.",

@@ -136,6 +136,10 @@ class Presentation:
         """The statement without the numbers of one image; by default the statement of this image."""
         return self.statement()
 
+    def plain(self) -> str:
+        """What is certified in words that need no mathematics, at most two sentences; by default :meth:`general`."""
+        return self.general()
+
     def notes(self) -> list[str]:
         """Notes that help to read the numbers correctly, one sentence each."""
         return []

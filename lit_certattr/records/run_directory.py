@@ -210,6 +210,25 @@ class RunDirectory(PicturedDirectory):
             raise InputError(f"{maps}: damaged; its digest differs from the recorded digest")
         return Record(image_id, tensors["image"], tensors["clean_map"], facts, load_results(maps))
 
+    def facts(self, image_id: str) -> dict[str, Any]:
+        """What :meth:`read` calls the facts of an image, without reading and checking anything else.
+
+        Args:
+            image_id: Id of the image.
+
+        Raises:
+            InputError: If the file is missing or damaged.
+        """
+        _, companion = self._files(image_id)
+        try:
+            check_tensors(companion)
+            with safe_open(companion, framework="pt") as file:
+                return dict(json.loads((file.metadata() or {})[HEADER])["facts"])
+        except FileNotFoundError as error:
+            raise InputError(f"{error.filename or companion}: no such file") from None
+        except DAMAGE as error:
+            raise InputError(f"{companion}: damaged ({' '.join(str(error).split())})") from None
+
     @override
     def finished(self) -> frozenset[str]:
         done = set()

@@ -1,6 +1,7 @@
 """Figures of attacks: the certified lower bound, the attacked upper bound, and the unknown range between them."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from lit_certattr.certificates import Result
 from lit_certattr.certificates import drawing as draw
+from lit_certattr.reports.tiles import CURVE, MAP, Layout, Row
 from lit_certattr.robustness import Quantity, quantities
 from lit_certattr.statistics.rounding import exact
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 Key = tuple[str, str, int]
-CERTIFIED, ATTACKED, RANDOM, UNKNOWN = "#842E6A", "#1f6f8b", "#888888", "#f1e9d2"
+CERTIFIED, ATTACKED, RANDOM, UNKNOWN = "#842E6A", "#1f6f8b", "#6b6b6b", "#f1e9d2"
+PERTURBATION = Layout([Row(5, MAP, 2.6)])
+"""Where :func:`perturbation_figure` draws its pictures."""
 
 
 class Series(NamedTuple):
@@ -121,27 +125,35 @@ def sandwich_figure(curves: Mapping[Key, Series], columns: int = 3) -> "Figure":
     Returns:
         A figure without a window; save it with ``savefig``.
     """
-    from matplotlib.figure import Figure
-
     lines = _arrange(list(curves.values()), columns)
-    width = max(len(line) for line in lines)
-    figure = Figure(figsize=(3.5 * width + 0.2, 2.75 * len(lines) + 0.45), layout="constrained")
-    grid = figure.subplots(len(lines), width, squeeze=False)
+    figure, cells = _layout(lines).figure()
     reach = max(float(one.radii[one.certified.max(0) > 0].max(initial=0)) for one in curves.values())
-    for line, axes in zip(lines, grid, strict=True):
-        for one, place in zip(line, axes, strict=False):
-            _paint(place, one)
-            if 0 < reach < one.budgets[-1] / 8:  # far beyond what is certified: linear up to there, then logarithmic
-                place.set_xscale("symlog", linthresh=reach, linscale=1.5)
-                place.set_xticks(one.budgets, [exact(budget) for budget in one.budgets])
-                place.minorticks_off()
-        for place in axes[len(line) :]:
-            place.axis("off")
-    handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8.5, handlelength=1.8
-    )
+    shown = [one for line in lines for one in line]
+    for one, cell in zip(shown, cells, strict=False):
+        place = cell.subplots()
+        _paint(place, one)
+        draw.wrap_title(place, draw.CURVE_LINE)
+        if 0 < reach < one.budgets[-1] / 8:  # far beyond what is certified: linear up to there, then logarithmic
+            place.set_xscale("symlog", linthresh=reach, linscale=1.5)
+            place.set_xticks(one.budgets, [exact(budget) for budget in one.budgets])
+            place.minorticks_off()
+    handles, labels = cells[0].axes[0].get_legend_handles_labels()
+    cells[-1].legend(handles, labels, loc="center", ncols=2, frameon=False, fontsize=9.5, handlelength=1.8)
     return figure
+
+
+def sandwich_layout(curves: Mapping[Key, Series], columns: int = 3) -> Layout:
+    """Where :func:`sandwich_figure` draws its panels and, in the last row, the legend.
+
+    Args:
+        curves: Result of :func:`series`.
+        columns: Largest number of panels per row.
+    """
+    return _layout(_arrange(list(curves.values()), columns))
+
+
+def _layout(lines: list[list[Series]]) -> Layout:
+    return Layout([*(Row(len(line), CURVE, 2.8) for line in lines), Row(1, CURVE, 0.75)])
 
 
 def _arrange(panels: list[Series], columns: int) -> list[list[Series]]:
@@ -191,23 +203,21 @@ def perturbation_figure(image: Tensor, perturbed: Tensor, maps: tuple[Tensor, Te
     Returns:
         A figure without a window; save it with ``savefig``.
     """
-    from matplotlib.figure import Figure
-
     delta = perturbed.double() - image.double()
     gain = 0.5 / max(float(delta.abs().max()), 1e-12)
     shown = (0.5 + gain * delta).clamp(0, 1)
-    figure = Figure(figsize=(10.4, 2.5), layout="constrained")
-    axes = figure.subplots(1, 5)
+    figure, cells = PERTURBATION.figure()
+    axes = [cell.subplots() for cell in cells]
     titles = ["Image", caption, f"Perturbation, x {gain:.3g}", "Smoothed map", "Smoothed map, perturbed"]
     for place, tensor, title in zip(axes, (image, perturbed, shown), titles, strict=False):
         pixels = tensor.float().permute(1, 2, 0).numpy()
         gray = pixels.shape[2] != 3
         draw.paint_map(place, pixels[:, :, 0] if gray else pixels, cmap="gray" if gray else None, vmin=0, vmax=1)
-        place.set_title(title, fontsize=9, color=draw.INK, parse_math=False)
+        draw.title(place, fill(title, draw.MAP_LINE))
     top = float(torch.quantile(torch.stack(maps).abs().flatten().double(), 0.995)) or 1.0
     signed = any(bool((one < 0).any()) for one in maps)
     for place, one, title in zip(axes[3:], maps, titles[3:], strict=True):
         palette = "RdBu_r" if signed else "gray_r"
         draw.paint_map(place, one.float().numpy(), cmap=palette, vmin=-top if signed else 0, vmax=top)
-        place.set_title(title, fontsize=9, color=draw.INK, parse_math=False)
+        draw.title(place, title)
     return figure

@@ -13,7 +13,14 @@ from lit_certattr.certificates.quantity import pixelwise_names
 from lit_certattr.records.attack_directory import AttackDirectory
 from lit_certattr.records.run_directory import Record, RunDirectory
 from lit_certattr.regions import spread
-from lit_certattr.reports.attack_figure import perturbation_figure, sandwich_figure, series
+from lit_certattr.reports.answers import Answer, answer, how_many_right
+from lit_certattr.reports.attack_figure import (
+    PERTURBATION,
+    perturbation_figure,
+    sandwich_figure,
+    sandwich_layout,
+    series,
+)
 from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
 from lit_certattr.robustness import ImageSandwich
 from lit_certattr.statistics.rounding import at_least, at_most, exact, fixed_at_least, fixed_at_most
@@ -36,14 +43,16 @@ def write_attack_page(
         InputError: If a file is missing or damaged.
     """
     directory = run.attacks if directory is None else directory
-    panels, curves, definition = [], [], ""
+    panels, curves, words, definition = [], [], {}, ""
     for number, (image_id, sandwich) in enumerate(directory.sandwiches(ids)):
         record = run.read(image_id)
+        words[image_id] = answer(record.facts, next(iter(record.results.values())).sampling.get("target"))
         curves.append((record.results, sandwich.rows))
         definition = next(iter(record.results.values())).change_budget.definition  # the same for all images
         if number < max_panels:
-            panels.append(_panel(directory, record, sandwich))
-    summary = sandwich_figure(series(curves))
+            panels.append(_panel(directory, record, sandwich, words[image_id], f"picture-{number}"))
+    means = series(curves)
+    summary = sandwich_figure(means)
     directory.write_figure("sandwich.pdf", render(summary, "pdf"))
     png = render(summary)
     directory.write_figure("sandwich.png", png)
@@ -55,7 +64,13 @@ def write_attack_page(
         "definition": definition,
         "tables": [_table(table)],
         "violations": [violation(row) for row in table.to_pylist() if row["contradicted"]],
-        "summary_png": base64.b64encode(png).decode(),
+        "summary": sandwich_layout(means).on_page(
+            "picture-of-all",
+            base64.b64encode(png).decode(),
+            "Certified lower bounds and attacked upper bounds against the budget, means over the images. The table "
+            "below has the numbers.",
+        ),
+        "right": how_many_right(list(words.values())),
         "panels": panels,
         "settings": [(key.replace("_", " "), str(value)) for key, value in settings.items()],
         "error": exact(settings.get("error", 0)),
@@ -95,12 +110,15 @@ def what_of(row: Mapping[str, Any]) -> str:
     return f"{claim}{row['quantity']}" + ("" if row["top_k"] is None else f", K = {name_of(row['top_k'])}")
 
 
-def _panel(directory: AttackDirectory, record: Record, sandwich: ImageSandwich) -> dict[str, str]:
+def _panel(
+    directory: AttackDirectory, record: Record, sandwich: ImageSandwich, answered: Answer, name: str
+) -> dict[str, Any]:
     """Draw the curves of one image and its worst perturbation at the largest budget."""
     largest = max(one.budget for one in sandwich.candidates)
     attacked = [index for index, one in enumerate(sandwich.candidates) if one.budget == largest]
     shown = min(attacked, key=lambda index: sandwich.candidates[index].random)
-    png = render(sandwich_figure(series([(record.results, sandwich.rows)])), dpi=110)
+    curves = series([(record.results, sandwich.rows)])
+    png = render(sandwich_figure(curves), dpi=110)
     directory.write_figure(f"{record.id}.png", png)
     pair = perturbation_figure(
         record.image,
@@ -117,9 +135,17 @@ def _panel(directory: AttackDirectory, record: Record, sandwich: ImageSandwich) 
     )
     return {
         "id": record.id,
-        "png": base64.b64encode(png).decode(),
-        "picture": base64.b64encode(picture).decode(),
-        "alt": f"Certified and attacked values of {record.id} against the budget; at {exact(largest)}: {worst}",
+        "classes": answered.in_words(),
+        "curves": sandwich_layout(curves).on_page(
+            f"{name}-curves",
+            base64.b64encode(png).decode(),
+            f"Certified and attacked values of {record.id} against the budget; at {exact(largest)}: {worst}",
+        ),
+        "picture": PERTURBATION.on_page(
+            name,
+            base64.b64encode(picture).decode(),
+            f"{record.id}: image, perturbed image, perturbation, and the smoothed maps of both.",
+        ),
         "attack": sandwich.candidates[shown].attack,
     }
 
@@ -159,5 +185,5 @@ def _table(table: pa.Table) -> Table:
         "Means over the images",
         columns,
         cells,
-        "Click the head of a column to sort. For each image, see sandwich.parquet or sandwich.csv.",
+        "For each image, see sandwich.parquet or sandwich.csv.",
     )

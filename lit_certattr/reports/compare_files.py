@@ -4,10 +4,11 @@ import base64
 from typing import TYPE_CHECKING
 
 from lit_certattr.comparison import Comparison
-from lit_certattr.reports.compare_figure import curves_figure, gaps_figure, scatter_figure
+from lit_certattr.reports.compare_figure import curves_figure, gaps_figure, layouts, scatter_figure
 from lit_certattr.reports.compare_tables import (
     difference_rows,
     machine_rows,
+    mean_entry,
     notes,
     tables,
 )
@@ -82,23 +83,40 @@ def page(comparison: Comparison, figures: dict[str, bytes]) -> str:
     every = tables(comparison)
     count = len(comparison.runs)
     first = next(place for place, grid in enumerate(every, 1) if grid.title.startswith("Runs"))
+    where = layouts(comparison)
     pictures = [
-        dict(zip(("title", "note", "alt"), words, strict=True))
-        | {"png": base64.b64encode(figures[f"figures/{name}.png"]).decode()}
-        for name, words in _CAPTIONS.items()
+        {"title": title, "note": note, "picture": where[name].on_page(f"picture-{name}", _base64(figures, name), alt)}
+        for name, (title, note, alt) in _CAPTIONS.items()
         if f"figures/{name}.png" in figures
     ]
     return template("compare.html.j2").render(
         {
             "title": f"{count} certification run{'' if count == 1 else 's'} compared",
-            "subtitle": f"Ordered by {comparison.by.title}. Differences from {comparison.baseline}.",
+            "short": _in_short(comparison),
             "forced": comparison.forced,
             "tables": every,
             "after": first,
             "pictures": pictures,
             "notes": notes(comparison),
-            "shared": comparison.shared,
-            "runs": comparison.runs,
+            "shared": [(setting.name, setting.values[0]) for setting in comparison.shared],
+            "directories": [(run.name, str(run.path)) for run in comparison.runs],
             **scripts(),
         }
     )
+
+
+def _in_short(comparison: Comparison) -> list[str]:
+    """The order of the runs, and what differences are about, in plain words."""
+    best, by = comparison.runs[0], comparison.by
+    found = mean_entry(comparison, best.name, by)
+    lines = [f"The runs are ordered by one number: {by.title}."]
+    if found.shown:
+        interval = f", interval {found.interval}" if found.interval else ""
+        lines.append(f"The first run is {best.name}: {found.shown} (mean over its images{interval}).")
+    if len(comparison.runs) > 1:
+        lines.append(f"Differences are taken from {comparison.baseline}, image by image, over the images of both runs.")
+    return lines
+
+
+def _base64(figures: dict[str, bytes], name: str) -> str:
+    return base64.b64encode(figures[f"figures/{name}.png"]).decode()

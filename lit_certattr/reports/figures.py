@@ -1,22 +1,46 @@
 """Figures of one image and of a whole data set."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from lit_certattr.certificates import Result
 from lit_certattr.certificates import drawing as draw
+from lit_certattr.certificates.capabilities import LabelsPixels
 from lit_certattr.certificates.guarded import in_order, presentation_of
 from lit_certattr.certificates.presentation import Array, Overlay, Plot, Presentation, suffixes
 from lit_certattr.regions import count_regions, first_region
+from lit_certattr.reports.tiles import CURVE, MAP, Layout, flow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-_MAP, _SLOT, _CURVE = 2.05, 0.52, 2.05  # heights in inches
+_MAP, _SLOT, _CURVE = 2.3, 0.75, 2.7  # heights in inches
+_ENTRY = 0.19  # of a legend
+_COLUMNS = 3  # of curves
+
+
+class _Contents(NamedTuple):
+    """What a panel shows: functions that draw maps, each with a slot below, and curves."""
+
+    maps: list[Callable[["Axes", "Axes"], Any]]
+    curves: list[Plot]
+    partition: Tensor | None
+    layout: Layout
+
+
+def panel_layout(image: Tensor, results: Mapping[str, Result], clean_map: Tensor | None = None) -> Layout:
+    """Where :func:`image_panel` draws the parts of a panel without a title.
+
+    Args:
+        image: Image ``[C, H, W]``.
+        results: Results of the image by name.
+        clean_map: Attribution map of the image without noise.
+    """
+    return _contents(image, results, clean_map).layout
 
 
 def image_panel(
@@ -24,6 +48,7 @@ def image_panel(
     results: Mapping[str, Result],
     title: str | None = None,
     clean_map: Tensor | None = None,
+    note: bool = True,
 ) -> "Figure":
     """Everything about one image: its maps in the first rows, its curves below.
 
@@ -37,12 +62,35 @@ def image_panel(
         title: One line at the top, shown literally and never parsed as a formula.
         clean_map: Attribution map of the image without noise, of the same shape as the certified maps. Values of
             regions are drawn in all pixels of the region.
+        note: Whether a line at the bottom says why nothing is certified, where that is so.
 
     Returns:
         A figure without a window; save it with ``savefig``.
     """
-    from matplotlib.figure import Figure
+    maps, curves, partition, layout = _contents(image, results, clean_map)
+    figure, cells = layout.figure(title)
+    if note and (said := "\n".join(nothing_certified(results))):
+        draw.paint_note(figure, said)
+    slot = layout.rows[0].height - _MAP
+    for cell, paint in zip(cells, maps, strict=False):
+        _map_cell(cell, paint, slot, image, partition)
+    for cell, plot in zip(cells[len(maps) :], curves, strict=True):
+        axes = cell.subplots()
+        plot(axes)
+        draw.wrap_title(axes, draw.CURVE_LINE)
+    return figure
 
+
+def nothing_certified(results: Mapping[str, Result]) -> list[str]:
+    """Why certificates certify nothing, one line for each that does not.
+
+    Args:
+        results: Results of one image by name.
+    """
+    return [f"{name}: {words}" for name, one in in_order(results).items() if (words := one.nothing())]
+
+
+def _contents(image: Tensor, results: Mapping[str, Result], clean_map: Tensor | None) -> _Contents:
     presentations = in_order(results)
     suffix = suffixes(presentations)
     pictures = [(one.place, picture) for name, one in presentations.items() for picture in one.pictures(suffix[name])]
@@ -56,29 +104,21 @@ def image_panel(
         maps.append(lambda axes, slot: _clean(axes, slot, clean_map))
     maps += [picture.paint for _, picture in pictures if picture.unless not in subjects]
     curves: list[Plot] = [plot for name, one in presentations.items() for plot in one.plots(suffix[name])]
+    levels = max((len(result.sizes) for result in results.values() if isinstance(result, LabelsPixels)), default=0)
+    height = _MAP + max(_SLOT, _ENTRY * (levels + 3))  # the legend names the levels and three more classes
+    rows = [*flow(len(maps), MAP, height, 5), *flow(len(curves), CURVE, _CURVE, _COLUMNS)]
+    return _Contents(maps, curves, partition, Layout(rows))
 
-    map_rows = _rows(maps, 5 if clean_map is not None else 4)
-    curve_rows = _rows(curves, 3)
-    width = 2.15 * max(3, len(map_rows[0]))
-    heights = [_MAP + _SLOT] * len(map_rows) + [_CURVE] * len(curve_rows)
-    head = 0.3 if title else 0.0
-    said = "\n".join(f"{name}: {words}" for name, one in presentations.items() if (words := one.nothing()))
-    foot = 0.2 * (1 + said.count("\n")) if said else 0.0
-    figure = Figure(figsize=(width, sum(heights) + head + foot), layout="constrained")
-    if said:
-        draw.paint_note(figure, said)
-    if title:
-        figure.suptitle(title, fontsize=11, color=draw.INK, parse_math=False)
-    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    for part, row in zip(parts, map_rows, strict=False):
-        _map_row(part, row, len(map_rows[0]), image, partition)
-    for part, row in zip(parts[len(map_rows) :], curve_rows, strict=True):
-        slots = part.subplots(1, len(curve_rows[0]), squeeze=False)[0]
-        for axes, paint in zip(slots, row, strict=False):
-            paint(axes)
-        for axes in slots[len(row) :]:
-            axes.axis("off")
-    return figure
+
+def dataset_layout(results: Mapping[str, Result]) -> Layout:
+    """Where :func:`dataset_figure` draws its curves.
+
+    Args:
+        results: Results of the first image by name.
+    """
+    presentations = [presentation_of(result) for result in results.values()]
+    count = sum(len(one.trends(one.radii())) for one in presentations)
+    return Layout(flow(max(1, count), CURVE, _CURVE, _COLUMNS))
 
 
 def dataset_figure(results: Iterable[Mapping[str, Result]]) -> "Figure":
@@ -93,35 +133,26 @@ def dataset_figure(results: Iterable[Mapping[str, Result]]) -> "Figure":
     Returns:
         A figure without a window; save it with ``savefig``.
     """
-    from matplotlib.figure import Figure
-
     first: dict[str, Presentation] = {}
     radii: dict[str, Any] = {}
     curves: dict[str, list[list[Array]]] = {}
+    layout = None
     for entry in results:
+        layout = dataset_layout(entry) if layout is None else layout
         for name, result in entry.items():
             one = presentation_of(result)
             if name not in first:
                 first[name], radii[name] = one, one.radii()
             curves.setdefault(name, []).append(one.trends(radii[name]))
 
-    means = {name: _stacked(images) for name, images in curves.items()}
-    first = {name: one for name, one in first.items() if means[name]}
-    suffix = suffixes(first)
-    broad = [name for name in first if len(means[name]) > 1]  # a row each, and the others beside these
-    width, rows = max((len(means[name]) for name in broad), default=0), max(1, len(broad))
-    columns = max(1, width + -(-(len(first) - len(broad)) // rows))
-    figure = Figure(figsize=(3.6 * columns, 2.9 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    free = [axes for row in grid for axes in row[width:]]
-    places = {name: list(row[:width]) for name, row in zip(broad, grid, strict=False)}
+    figure, cells = (layout or Layout(flow(1, CURVE, _CURVE, 1))).figure()
+    suffix = suffixes({name: one for name, one in first.items() if _stacked(curves[name])})
+    free = iter(cells)
     for name, one in first.items():
-        slots = places[name] if name in places else [free.pop(0)]
-        for index, stacked in enumerate(means[name]):
-            one.paint_trend(slots.pop(0), index, stacked, suffix[name])
-        free += slots
-    for axes in free:
-        axes.axis("off")
+        for index, stacked in enumerate(_stacked(curves[name])):
+            axes = next(free).subplots()
+            one.paint_trend(axes, index, stacked, suffix[name])
+            draw.wrap_title(axes, draw.CURVE_LINE)
     return figure
 
 
@@ -131,20 +162,18 @@ def _stacked(images: Sequence[Sequence[Array]]) -> list[Array]:
     return [np.stack(curves) for curves in zip(*images, strict=True)] if len(shapes) == 1 else []
 
 
-def _rows(items: Sequence[Any], length: int) -> list[Sequence[Any]]:
-    return [items[start : start + length] for start in range(0, len(items), length)]
-
-
-def _map_row(part: "SubFigure", row: Sequence[Any], columns: int, image: Tensor, partition: Tensor | None) -> None:
-    grid = part.add_gridspec(2, columns, height_ratios=(_MAP, _SLOT))
+def _map_cell(
+    cell: "SubFigure", paint: Callable[["Axes", "Axes"], Any], slot: float, image: Tensor, partition: Tensor | None
+) -> None:
+    grid = cell.add_gridspec(2, 1, height_ratios=(_MAP, slot))
+    axes = cell.add_subplot(grid[0, 0])
+    paint(axes, cell.add_subplot(grid[1, 0]))
+    draw.wrap_title(axes, draw.MAP_LINE)
+    if partition is not None:
+        draw.spread_over(axes, partition)
     height, width = image.shape[1:]
-    for index, paint in enumerate(row):
-        axes = part.add_subplot(grid[0, index])
-        paint(axes, part.add_subplot(grid[1, index]))
-        if partition is not None:
-            draw.spread_over(axes, partition)
-        for picture in axes.images:
-            picture.set_extent((-0.5, width - 0.5, height - 0.5, -0.5))
+    for picture in axes.images:
+        picture.set_extent((-0.5, width - 0.5, height - 0.5, -0.5))
 
 
 def _image(axes: "Axes", slot: "Axes", image: Tensor, partition: Tensor | None) -> None:

@@ -18,9 +18,12 @@ from lit_certattr.certificates.presentation import Tile, percent, suffixes
 from lit_certattr.certification import NOISY_MAJORITY
 from lit_certattr.records.run_directory import Record, RunDirectory
 from lit_certattr.records.table import noisy_accuracies, num_moved
+from lit_certattr.reports.answers import Answer, answer, how_many_right
 from lit_certattr.reports.edges import Reach, edges_of, strays
-from lit_certattr.reports.figures import dataset_figure, image_panel
-from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
+from lit_certattr.reports.figures import dataset_figure, dataset_layout, image_panel, panel_layout
+from lit_certattr.reports.image_tables import certificate_table
+from lit_certattr.reports.page import render, scripts, template
+from lit_certattr.reports.plain_words import glossary, limits
 from lit_certattr.smoothing import DiscreteGaussianNoise, alpha_slack
 from lit_certattr.statistics import false_certificates
 from lit_certattr.statistics.rounding import (
@@ -29,8 +32,6 @@ from lit_certattr.statistics.rounding import (
     confidence,
     confidence_percent,
     exact,
-    fixed_at_least,
-    fixed_at_most,
     total,
 )
 
@@ -104,21 +105,32 @@ def fill_page(
     """
     pictures = {name: base64.b64encode(data).decode() for name, data in figures.items()}
     shown = [image_id for image_id in ids if f"{image_id}.png" in figures]
-    content = _content(table, provenance, directory.read(ids[0]), len(ids))
+    targets = {row["id"]: row["target"] for row in table.select(["id", "target"]).to_pylist()}
+    answers = {image_id: answer(directory.facts(image_id), targets[image_id]) for image_id in ids}
+    first = directory.read(ids[0])
+    content = _content(table, provenance, first, answers)
     return template("report.html.j2").render(
         content
         | {
-            "panels": [_panel(record, pictures) for record in directory.records(shown)],
-            "summary_png": pictures["summary.png"],
-            "summary_alt": "Certified shares and overlap against the radius, means over the images: "
-            + "; ".join(f"{tile['label']} {tile['value']}" for tile in content["tiles"]),
+            "panels": [
+                _panel(record, pictures, answers[record.id], f"picture-{place}")
+                for place, record in enumerate(directory.records(shown))
+            ],
+            "summary": dataset_layout(first.results).on_page(
+                "picture-of-all",
+                pictures["summary.png"],
+                "Curves of what is certified against the radius, means over the images. In numbers: "
+                + "; ".join(f"{tile['label']}: {tile['value']}" for tile in content["tiles"]),
+            ),
         }
     )
 
 
-def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_images: int) -> dict[str, Any]:
+def _content(
+    table: pa.Table, provenance: Mapping[str, Any], first: Record, answers: Mapping[str, Answer]
+) -> dict[str, Any]:
     """The values of the template, except the pictures."""
-    results = first.results
+    results, num_images = first.results, len(answers)
     any_result = next(iter(results.values()))
     budget = [{"name": name, "alpha": exact(result.alpha)} for name, result in results.items()]
     alpha = total(result.alpha for result in results.values())
@@ -134,7 +146,10 @@ def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_
         "attribution": any_result.sampling.get("attribution", "attribution"),
         "noise": f"{any_result.law_in_words()}{_explained(any_result)}",
         "num_samples": _samples(any_result, table),
-        "tiles": _tiles(results, table, provenance),
+        "plain": [presentation_of(result).plain() for result in results.values()],
+        "limits": list(limits(results, num_images)),
+        "glossary": list(glossary(results, any_result.partition is not None, any(noisy_accuracies(table)))),
+        "tiles": _tiles(results, table, provenance, list(answers.values())),
         "warnings": _warnings(table),
         "statements": [{"name": name, "text": presentation_of(result).general()} for name, result in results.items()],
         "other_norms": [
@@ -145,9 +160,10 @@ def _content(table: pa.Table, provenance: Mapping[str, Any], first: Record, num_
         "example_change": at_least(levels, 2),
         "shape": " x ".join(str(size) for size in first.image.shape),
         "resolution": _resolution(first),
-        "tables": [_table(name, result, table) for name, result in results.items()],
+        "tables": [certificate_table(name, result, table, answers) for name, result in results.items()],
         "budget": budget,
         "budget_sum": exact(alpha),
+        "confidence": confidence(alpha),
         "joint": joint if joint != "0" else "0 (too many images for a joint statement at this α)",
         "joint_false": _joint_false(num_images, alpha),
         "predicts": any(isinstance(result, CountsPredictions) for result in results.values()),
@@ -176,17 +192,18 @@ def _target_text(settings: Mapping[str, Any]) -> str:
 
 def _budget_words(
     results: Mapping[str, Result], radius: float, first: Record, reach: Reach | None
-) -> dict[str, str] | None:
+) -> dict[str, Any] | None:
     """What the lengths of changes are, and how far each kind of change goes alone; ``None`` for a plain norm."""
     budget = next(iter(results.values())).change_budget
     if not budget.definition:
         return None
     axes = budget.in_words(radius, first.image.shape[0], all(result.majorities for result in results.values()))
-    alone = ", each alone" if ";" in axes else ""
-    example = f"Changes with {budget.below(radius)}, for example, are{alone}: {axes}."
-    if reach is not None:
-        example += f" For {first.id}, {reach.holds} after such changes."
-    return {"definition": budget.definition, "example": example}
+    return {
+        "definition": budget.definition,
+        "below": budget.below(radius),
+        "changes": axes.replace("+-", "±").split("; "),
+        "holds": "" if reach is None else f"For {first.id}, {reach.holds} after each of them.",
+    }
 
 
 def _samples(result: Result, table: pa.Table) -> str:
@@ -217,12 +234,17 @@ def _joint_false(num_images: int, alpha: float, eta: float = 0.001) -> str:
     )
 
 
-def _tiles(results: Mapping[str, Result], table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str]]:
+def _tiles(
+    results: Mapping[str, Result], table: pa.Table, provenance: Mapping[str, Any], answers: Sequence[Answer]
+) -> list[dict[str, str]]:
     """The most important numbers, at the top of the page."""
     data, presentations = table.to_pandas(), in_order(results)
     tiles = []
     for name, suffix in suffixes(presentations).items():
         tiles += presentations[name].tiles(data[data.certificate == name], suffix)
+    right, known = how_many_right(answers)
+    if known:
+        tiles.append(Tile(f"{right} of {known}", "images with a label: the network, without noise, is right"))
     if accuracies := [accuracy for accuracy in noisy_accuracies(table) if accuracy is not None]:
         mean = math.fsum(accuracies) / len(accuracies)
         tiles.append(Tile(percent(mean), "of the noisy copies predicted as the explained class, mean"))
@@ -258,78 +280,31 @@ def _warnings(table: pa.Table) -> list[str]:
     return lines
 
 
-def _table(name: str, result: Result, table: pa.Table) -> Table:
-    """One row per image, the levels side by side."""
-    data = [row for row in table.to_pylist() if row["certificate"] == name]
-    images = list(dict.fromkeys(row["id"] for row in data))
-    rows = {(row["id"], row["level"] or 0): row for row in data}
-    columns = [Column("image", text=True), Column("class")]
-    cells: dict[str, list[Cell]] = {}
-    for image_id in images:
-        row = next(row for row in data if row["id"] == image_id)
-        cells[image_id] = [Cell(image_id, image_id, text=True), Cell(str(row["target"]), str(row["target"]))]
-    filled = [column for column in table.column_names if any(row[column] is not None for row in data)]
-    sheet = presentation_of(result).sheet(filled)
-    for head, key, level, form in sheet.columns:
-        columns.append(Column(head))
-        for image_id in images:
-            value = rows.get((image_id, level), {}).get(key)
-            cells[image_id].append(Cell(repr(value), _shown(value, form)))
-    if "noisy_accuracy" in filled:
-        columns.append(Column("noisy accuracy"))
-        for image_id in images:
-            share = rows.get((image_id, 0), {}).get("noisy_accuracy")
-            cells[image_id].append(Cell(repr(share), _shown(share, "share")))
-    if "looks" in result.sampling:
-        columns.append(Column("samples"))
-        for image_id in images:
-            drawn = next(row["num_samples"] for row in data if row["id"] == image_id)
-            cells[image_id].append(Cell(str(drawn), f"{drawn:,}"))
-    note = f"{sheet.note} Click a column to sort.".strip()
-    return Table(f"{sheet.title} ({name})", columns, list(cells.values()), note)
-
-
-def _shown(value: Any, form: str) -> str:
-    """A value of the table as text; certified numbers are rounded to the safe side: down, but upper bounds up."""
-    if not isinstance(value, int | float):
-        return "" if value is None else str(value)
-    if form == "share":
-        return percent(value)
-    if form == "upper":
-        return fixed_at_most(value)
-    return "none" if form == "radius" and not value else fixed_at_least(value)
-
-
-def _panel(record: Record, pictures: Mapping[str, str]) -> dict[str, Any]:
-    facts = record.facts
+def _panel(record: Record, pictures: Mapping[str, str], answered: Answer, name: str) -> dict[str, Any]:
     any_result, edges = next(iter(record.results.values())), edges_of(record)
-    target = any_result.sampling.get("target")
-    subtitle = f"explained class: {_class(facts, 'target', target)}"
-    if majority := majority_in_words(any_result.sampling):
-        subtitle = f"explains class {_class(facts, 'target', target)}: {majority}"
-    predicted = facts.get("prediction")
-    if predicted not in (None, target):
-        subtitle += f", predicted: {_class(facts, 'prediction', predicted)}"
-    if facts.get("label") not in (None, -1, target):
-        subtitle += f", label: {_class(facts, 'label', facts['label'])}"
+    majority = majority_in_words(any_result.sampling)
+    classes = answered.in_words(f": {majority}" if majority else "")
     statements = [presentation_of(result).statement() for result in record.results.values()]
     statements += [note for result in record.results.values() for note in presentation_of(result).notes()]
-    if joint := joint_statement(record.results, explained=f"class {_class(facts, 'target', target)}"):
+    if joint := joint_statement(record.results, explained=f"class {answered.explained}"):
         statements.append(joint)
     flags = [f"{name}: {flag}" for name, result in record.results.items() for flag in result.flags]
     if any_result.noisy_accuracy is not None:
-        subtitle += f", {_predicted(any_result)}"
+        classes.append(_predicted(any_result))
         flags += [_HARDLY_SEEN] if any_result.noisy_accuracy < LOW else []
-    shares = [f"{name}: {text}" for name, one in in_order(record.results).items() if (text := one.summary())]
+    numbers = [f"{name}: {text}" for name, one in in_order(record.results).items() if (text := one.summary())]
     return {
         "id": record.id,
-        "subtitle": subtitle,
+        "classes": classes,
+        "numbers": numbers,
         "flags": flags,
-        "png": pictures[f"{record.id}.png"],
+        "picture": panel_layout(record.image, record.results, record.clean_map).on_page(
+            name,
+            pictures[f"{record.id}.png"],
+            f"Image, attribution map, smoothed map, what is certified, and curves of {record.id}. {'; '.join(numbers)}",
+        ),
         "edges": [{"words": picture.words, "png": pictures[picture.name]} for picture in edges.pictures],
         "edge_words": edges.words,
-        "alt": f"Image, attribution map, smoothed map, certified map, radius map and curves of {record.id}. "
-        + "; ".join(shares),
         "statements": statements,
     }
 
@@ -348,11 +323,6 @@ def _predicted(result: Result) -> str:
         f"noisy accuracy {percent(result.noisy_accuracy or 0.0)} ({result.num_predicted} of {which} "
         f"{result.num_predictions} noisy copies{cost})"
     )
-
-
-def _class(facts: Mapping[str, Any], kind: str, number: Any) -> str:
-    name = facts.get(f"{kind}_name")
-    return str(number) if name is None or str(name) == str(number) else f"{name} ({number})"
 
 
 def _resolution(record: Record) -> str:

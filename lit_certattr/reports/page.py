@@ -19,17 +19,18 @@ _SCRIPT = """
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
   heads.forEach((head, column) => {
-    head.tabIndex = 0;
-    const sort = () => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = head.textContent;
+    head.replaceChildren(button);
+    button.addEventListener("click", () => {
       const down = head.getAttribute("aria-sort") === "ascending";
       heads.forEach(other => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const key = row => row.cells[column].dataset.value;
       const order = (a, b) => a !== "" && b !== "" && !isNaN(a) && !isNaN(b) ? a - b : a.localeCompare(b);
       [...body.rows].sort((a, b) => order(key(a), key(b)) * (down ? -1 : 1)).forEach(row => body.append(row));
-    };
-    head.addEventListener("click", sort);
-    head.addEventListener("keydown", event => { if (event.key === "Enter") sort(); });
+    });
   });
 }
 """
@@ -130,7 +131,7 @@ def _settle(figure: "Figure", dpi: int) -> None:
     figure.set_dpi(dpi)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    for part in figure.subfigs:
+    for part in figure.subfigs:  # cells, which have no parts of their own
         part.bbox_relative.set_points(np.round(part.bbox_relative.get_points(), 6))
     for axes in figure.axes:
         axes.set_position(Bbox(np.round(axes.get_position(original=True).get_points(), 6)))

@@ -49,10 +49,10 @@ def test_claims_about_one_mask_share_a_picture_that_shows_it():
     veil = axes.images[1].get_array()[..., 3]
     assert (veil[:, :4] == 0).all()
     assert (veil[:, 4:] > 0).all()
-    assert legend == ["mask, 50 % of the map"]
+    assert legend == ["mask covers 50 %"]
     lines = np.concatenate([collection.get_segments() for collection in axes.collections])
     assert np.abs(np.diff(lines, axis=1)).sum() == pytest.approx(16 + 16 + 8 + 8)  # around the left half of the image
-    assert drawn(overlays[1])[1] == ["first mask, 6.25 % of the map", "second mask, 50 % of the map"]
+    assert drawn(overlays[1])[1] == ["first mask covers 6.25 %", "second mask covers 50 %"]
 
 
 def test_a_mask_of_several_parts_is_outlined_everywhere():

@@ -98,6 +98,7 @@ ASKED = {
     "rows": lambda one: one.rows([0.1]),
     "statement": lambda one: one.statement(),
     "general": lambda one: one.general(),
+    "plain": lambda one: one.plain(),
     "notes": lambda one: one.notes(),
     "summary": lambda one: one.summary(),
     "nothing": lambda one: one.nothing(),

@@ -49,7 +49,7 @@ def ids_of(run):
 @pytest.mark.parametrize("law", ["gamma", "nuisance", "patches"])
 def test_the_page_shows_the_edges_in_words_and_pictures(runs, law):
     run, page = runs[law], runs[law].report.read_text()
-    assert page.count('<div class="edges">') == 2
+    assert page.count('<div class="changed">') == 2
     for name in ids_of(run):
         edges = edges_of(run.read(name))
         assert len(edges.pictures) == (4 if law == "patches" else 3)
