@@ -117,7 +117,10 @@ def dataset_layout(results: Mapping[str, Result]) -> Layout:
         results: Results of the first image by name.
     """
     presentations = [presentation_of(result) for result in results.values()]
-    count = sum(len(one.trends(one.radii())) for one in presentations)
+    return _curves_layout(sum(len(one.trends(one.radii())) for one in presentations))
+
+
+def _curves_layout(count: int) -> Layout:
     return Layout(flow(max(1, count), CURVE, _CURVE, _COLUMNS))
 
 
@@ -136,16 +139,14 @@ def dataset_figure(results: Iterable[Mapping[str, Result]]) -> "Figure":
     first: dict[str, Presentation] = {}
     radii: dict[str, Any] = {}
     curves: dict[str, list[list[Array]]] = {}
-    layout = None
     for entry in results:
-        layout = dataset_layout(entry) if layout is None else layout
         for name, result in entry.items():
             one = presentation_of(result)
             if name not in first:
                 first[name], radii[name] = one, one.radii()
             curves.setdefault(name, []).append(one.trends(radii[name]))
 
-    figure, cells = (layout or Layout(flow(1, CURVE, _CURVE, 1))).figure()
+    figure, cells = _curves_layout(sum(len(own[0]) for own in curves.values())).figure()
     suffix = suffixes({name: one for name, one in first.items() if _stacked(curves[name])})
     free = iter(cells)
     for name, one in first.items():
@@ -153,6 +154,8 @@ def dataset_figure(results: Iterable[Mapping[str, Result]]) -> "Figure":
             axes = next(free).subplots()
             one.paint_trend(axes, index, stacked, suffix[name])
             draw.wrap_title(axes, draw.CURVE_LINE)
+    for cell in free:
+        cell.subplots().axis("off")
     return figure
 
 

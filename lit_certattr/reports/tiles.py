@@ -55,9 +55,11 @@ class Layout(NamedTuple):
             title: One line at the top, shown literally; without it cells lie where :meth:`boxes` says.
         """
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
 
         width, height = self.size
-        figure = Figure(figsize=(width, height + (0.3 if title else 0)), layout="constrained")
+        engine = ConstrainedLayoutEngine(hspace=0, wspace=0)  # no gaps between cells
+        figure = Figure(figsize=(width, height + (0.3 if title else 0)), layout=engine)
         if title:
             figure.suptitle(title, fontsize=11, parse_math=False)
         grid = figure.add_gridspec(len(self.rows), self.units, height_ratios=[row.height for row in self.rows])

@@ -96,7 +96,8 @@ def test_one_budget_has_one_box_and_one_claim_of_the_centre_none():
 def test_the_panel_of_an_image_shows_masks_and_boxes():
     claims = [Claim("a very long name of a claim that would cover its neighbours", EnergyInside(LEFT))]
     results = certified([ClaimCertificate(claims), PercentileCertificate()])
-    titles = [axes.get_title() for part in image_panel(IMAGE[0], results).subfigs for axes in part.axes]
+    parts = image_panel(IMAGE[0], results).subfigs
+    titles = [axes.get_title().replace("\n", " ") for part in parts for axes in part.axes]
     assert "Mask: a very long name of a..." in titles
     assert "Centre of mass, the median" in titles
 

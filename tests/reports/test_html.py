@@ -73,7 +73,8 @@ def test_nothing_breaks_out(run):
     assert scripts[0] == {}
     assert "alert('x')" in page.text, "names are shown as they are"
     assert not any("onerror" in attributes for _, attributes in page.tags)
-    assert all(attributes["src"].startswith("data:image/png;base64,") for attributes in page.all("img"))
+    assert all(attributes["href"].startswith("data:image/png;base64,") for attributes in page.all("image"))
+    assert not page.all("img")
     assert "{{ 7*7 }}" in page.text
 
 
@@ -100,9 +101,11 @@ def test_the_policy_allows_the_script_that_is_there(run):
 
 def test_panels_alt_texts_and_figures(run):
     directory, page = run
-    images = page.all("img")
-    assert len(images) == 3  # the summary and two panels
-    assert all(len(attributes["alt"]) > 40 for attributes in images)
+    pictures = [attributes for attributes in page.all("div") if attributes.get("role") == "img"]
+    assert len(pictures) == len(page.all("image")) == 3  # the summary and two panels
+    assert all(len(attributes["aria-label"]) > 40 for attributes in pictures)
+    shown = {attributes["href"] for attributes in page.all("use")}
+    assert shown == {f"#{attributes['id']}" for attributes in page.all("image")}, "each is cut into tiles"
     assert "The panels of 1 more" in page.text
     names = {path.name for path in directory.figures.iterdir()}
     assert names == {"image-0.png", "image-1.png", "summary.pdf", "summary.png"}
