@@ -180,7 +180,7 @@ class PixelPresentation(Presentation):
         figure = Figure(figsize=(6.4, 3.9), layout="constrained")
         grid = figure.add_gridspec(2, 2, height_ratios=(1, 0.24))
         certified, radius = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
-        self._certified(certified, figure.add_subplot(grid[1, 0]), "Certified map")
+        self._certified(certified, figure.add_subplot(grid[1, 0]), "Certified map", columns=2)
         smallest = self.result.level_order()[-1]
         values = np.where(self.result.labels[smallest] < 0, np.nan, self.result.radius[smallest])
         draw.title(radius, f"Radius at K = {draw.name_of(self.result.top_k[smallest])}")
@@ -209,12 +209,13 @@ class PixelPresentation(Presentation):
         share = self.result.votes[level].numpy() / self.result.num_samples
         draw.paint_votes(axes, slot, share, self.result.num_samples)
 
-    def _certified(self, axes: "Axes", slot: "Axes", title: str) -> None:
+    def _certified(self, axes: "Axes", slot: "Axes", title: str, columns: int = 1) -> None:
         draw.title(axes, title)
         classes, legend = self.result.certified_classes().numpy(), self.legend()
         draw.paint_classes(axes, classes, legend)
         partly = len(legend) - 2  # named where there are such pixels
-        draw.paint_legend(slot, [one for at, one in enumerate(legend) if at != partly or bool((classes == at).any())])
+        shown = [one for at, one in enumerate(legend) if at != partly or bool((classes == at).any())]
+        draw.paint_legend(slot, shown, columns)
 
     def _radius(self, axes: "Axes", slot: "Axes", suffix: str) -> None:
         draw.title(axes, f"Radius of that label{suffix}")

@@ -20,7 +20,7 @@ from lit_certattr.records.run_directory import Record, RunDirectory
 from lit_certattr.records.table import noisy_accuracies, num_moved
 from lit_certattr.reports.answers import Answer, answer, how_many_right
 from lit_certattr.reports.edges import Reach, edges_of, strays
-from lit_certattr.reports.figures import dataset_figure, dataset_layout, image_panel, panel_layout
+from lit_certattr.reports.figures import dataset_figure, dataset_layout, image_panel, nothing_certified, panel_layout
 from lit_certattr.reports.image_tables import certificate_table
 from lit_certattr.reports.page import render, scripts, template
 from lit_certattr.reports.plain_words import glossary, limits
@@ -78,7 +78,9 @@ def draw_figures(directory: RunDirectory, ids: Sequence[str], max_panels: int = 
     """
     figures = {}
     for record in directory.records(ids[: max(0, max_panels)]):
-        figures[f"{record.id}.png"] = render(image_panel(record.image, record.results, None, record.clean_map))
+        figures[f"{record.id}.png"] = render(
+            image_panel(record.image, record.results, None, record.clean_map, note=False)
+        )
         figures |= {picture.name: picture.png for picture in edges_of(record).pictures}
     summary = dataset_figure(record.results for record in directory.records(ids))
     return figures | {f"summary.{kind}": render(summary, kind) for kind in ("pdf", "png")}
@@ -289,6 +291,7 @@ def _panel(record: Record, pictures: Mapping[str, str], answered: Answer, name: 
     if joint := joint_statement(record.results, explained=f"class {answered.explained}"):
         statements.append(joint)
     flags = [f"{name}: {flag}" for name, result in record.results.items() for flag in result.flags]
+    flags += nothing_certified(record.results)
     if any_result.noisy_accuracy is not None:
         classes.append(_predicted(any_result))
         flags += [_HARDLY_SEEN] if any_result.noisy_accuracy < LOW else []
