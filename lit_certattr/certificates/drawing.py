@@ -20,7 +20,7 @@ Array = npt.NDArray[np.float64]
 MARKERS = "os^D"
 """One kind of marker per level, for readers who cannot tell the colours apart."""
 _DASHED = (0, (3, 2))
-MAP_LINE, CURVE_LINE, _LABEL = 26, 44, 30
+MAP_LINE, CURVE_LINE, _LABEL = 28, 44, 30
 """Characters in a line: of the titles of a map and of a curve, and of the label of an axis."""
 INK, FRAME, GRID = "#222222", "#888888", "#e5e5e5"
 
@@ -152,7 +152,7 @@ def paint_legend(axes: "Axes", legend: list[Legend], columns: int = 1) -> None:
         Patch(facecolor=entry.colour, edgecolor=FRAME, linewidth=0.6, label=fill(entry.label, MAP_LINE))
         for entry in legend
     ]
-    legend_box = axes.legend(
+    axes.legend(
         handles=patches,
         loc="upper center",
         ncols=columns,
@@ -165,7 +165,6 @@ def paint_legend(axes: "Axes", legend: list[Legend], columns: int = 1) -> None:
         columnspacing=1.0,
         labelspacing=0.35,
     )
-    legend_box.set_in_layout(False)  # it must not make the map above smaller
 
 
 def paint_bar(axes: "Axes", image: Any, label: str) -> None:

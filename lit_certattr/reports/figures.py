@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 _MAP, _SLOT, _CURVE = 2.3, 0.75, 2.7  # heights in inches
-_ENTRY = 0.19  # of a legend
+_TITLE, _ENTRY = 0.4, 0.21  # of a title of two lines, and of an entry of a legend
 _COLUMNS = 3  # of curves
 
 
@@ -105,7 +105,7 @@ def _contents(image: Tensor, results: Mapping[str, Result], clean_map: Tensor | 
     maps += [picture.paint for _, picture in pictures if picture.unless not in subjects]
     curves: list[Plot] = [plot for name, one in presentations.items() for plot in one.plots(suffix[name])]
     levels = max((len(result.sizes) for result in results.values() if isinstance(result, LabelsPixels)), default=0)
-    height = _MAP + max(_SLOT, _ENTRY * (levels + 3))  # the legend names the levels and three more classes
+    height = _MAP + max(_SLOT, _ENTRY * (levels + 3) + 0.05)  # the legend names the levels and three more classes
     rows = [*flow(len(maps), MAP, height, 5), *flow(len(curves), CURVE, _CURVE, _COLUMNS)]
     return _Contents(maps, curves, partition, Layout(rows))
 
@@ -168,9 +168,10 @@ def _stacked(images: Sequence[Sequence[Array]]) -> list[Array]:
 def _map_cell(
     cell: "SubFigure", paint: Callable[["Axes", "Axes"], Any], slot: float, image: Tensor, partition: Tensor | None
 ) -> None:
-    grid = cell.add_gridspec(2, 1, height_ratios=(_MAP, slot))
-    axes = cell.add_subplot(grid[0, 0])
-    paint(axes, cell.add_subplot(grid[1, 0]))
+    share = slot / (_MAP + slot)
+    axes = cell.add_axes((0.04, share, 0.92, (1 - share) * (1 - _TITLE / _MAP)))
+    axes.set_anchor("S")
+    paint(axes, cell.add_axes((0.03, 0, 0.94, share - 0.01)))
     draw.wrap_title(axes, draw.MAP_LINE)
     if partition is not None:
         draw.spread_over(axes, partition)
