@@ -176,7 +176,7 @@ def paint_bar(axes: "Axes", image: Any, label: str) -> None:
         label: Label of the bar.
     """
     axes.axis("off")
-    slot = axes.inset_axes((0.04, 0.8, 0.92, 0.15))
+    slot = axes.inset_axes((0.1, 0.8, 0.8, 0.15))
     bar = slot.figure.colorbar(image, cax=slot, orientation="horizontal")
     bar.ax.tick_params(labelsize=10.5, length=2, pad=1, colors=INK)
     bar.outline.set_linewidth(0.5)

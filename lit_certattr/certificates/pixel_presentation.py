@@ -171,7 +171,7 @@ class PixelPresentation(Presentation):
         draw.name_null(axes)
         self._style(axes, label, radii[-1], suffix)
         if label:
-            axes.legend(fontsize=9, frameon=False, loc="upper right", handlelength=1.6)
+            axes.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper right", handlelength=1.6)
 
     def figure(self) -> "Figure":
         """Certified map over all levels, and the radius map of the smallest K."""
@@ -235,7 +235,7 @@ class PixelPresentation(Presentation):
         self._style(axes, label, radii[-1], "")
         axes.set_ylim(top=max(1.02, 1.03 * float(shares.max())))  # more than K pixels may have a majority
         if label:  # the other one has the same colours, and less room
-            axes.legend(fontsize=9, frameon=False, loc="upper right", handlelength=1.6)
+            axes.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper right", handlelength=1.6)
 
     def _style(self, axes: "Axes", label: int, end: float, suffix: str) -> None:
         title = "Certified important" if label else "Certified unimportant"

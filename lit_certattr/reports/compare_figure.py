@@ -121,7 +121,7 @@ def layouts(comparison: Comparison) -> dict[str, Layout]:
     Args:
         comparison: The runs.
     """
-    panels = {
+    panels: dict[str, Sequence[Any]] = {
         "curves": _curve_panels(comparison),
         "scatter": _scatter_panels(comparison),
         "sandwich": _gap_panels(comparison),
