@@ -1,10 +1,11 @@
 """Means of the numbers of several runs, their order, and paired differences from one of them."""
 
+import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 import numpy as np
@@ -14,6 +15,9 @@ from lit_certattr.comparison.measures import IMPORTANT, Measure, distinct_keys
 from lit_certattr.comparison.reading import Image, RunNumbers
 from lit_certattr.errors import InputError
 from lit_certattr.statistics import bootstrap_intervals, clopper_pearson_interval, sign_test
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CONFIDENCE, NUM_DRAWS, SEED, FEW = 0.95, 2000, 0, 20
 """Confidence of the intervals, number and seed of the bootstrap samples, and number of images below which they warn."""
@@ -59,7 +63,7 @@ class Difference(NamedTuple):
     p_value: float
 
 
-@attrs.define(slots=False, eq=False)
+@attrs.define(slots=False, eq=False, repr=False)
 class Comparison:
     """Several runs, best first.
 
@@ -107,6 +111,29 @@ class Comparison:
         """One number of each kind: those with a radius at the radius of :attr:`by`, or at the smallest one."""
         radius = self.by.radius if self.by.radius is not None else min(self.radii)
         return [one for one in self.measures if one.radius in (None, radius)]
+
+    def frame(self) -> "pd.DataFrame":
+        """The means as a table: one row per run, best first, and one column per number, named as in the loggers."""
+        import pandas as pd
+
+        rows = [[_plain_mean(run, one) for one in self.measures] for run in self.runs]
+        names = pd.Index([run.name for run in self.runs], name="run")
+        return pd.DataFrame(rows, index=names, columns=list(distinct_keys(self.measures).values()))
+
+    def __repr__(self) -> str:
+        order = ", ".join(f"{run.name} ({self._by(run)})" for run in self.runs)
+        return f"Comparison by {self.by.key}, best first: {order}"
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the headline numbers, one row per run."""
+        names = distinct_keys(self.measures)
+        shown = self.frame()[[names[one] for one in self.headline]]
+        head = f"{len(self.runs)} runs, best by <code>{html.escape(self.by.key)}</code> first"
+        return f"<p>{head}</p>{shown.T.to_html(na_rep='–', float_format='{:.3g}'.format)}"
+
+    def _by(self, run: RunNumbers) -> str:
+        value = _plain_mean(run, self.by)
+        return f"{value:.3g}" if math.isfinite(value) else "has none"
 
     def curve(self, run: RunNumbers, measure: Measure) -> tuple[list[float], list[float], list[float]]:
         """Radii, means over the images, and means of pure noise of a number that depends on a radius.

@@ -81,6 +81,20 @@ def test_the_order_is_that_of_the_chosen_number(folder, found):
     assert lacking.runs[0].name == "a"
 
 
+def test_a_comparison_shows_itself_in_one_line_and_as_a_table(found):
+    frame = found.frame()
+    assert list(frame.index) == [run.name for run in found.runs]
+    assert frame.loc["a", SHARE] == by_key(found, "a", SHARE).value
+    assert frame.loc["b"].isna().any()  # b has fewer certificates
+    assert frame.loc["a"].notna().all()
+    text = repr(found)
+    assert "\n" not in text
+    assert len(text) < 200
+    assert all(word in text for word in (found.by.key, "a (", "b (", "c ("))
+    page = found._repr_html_()
+    assert all(word in page for word in (f"<code>{found.by.key}</code>", "<th>a</th>", "<td>–</td>"))
+
+
 def test_intervals_hold_the_mean_and_shares_of_images_are_exact(found):
     for mean in found.means["a"].values():
         assert math.isnan(mean.low) or mean.low <= mean.value <= mean.high
