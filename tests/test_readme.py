@@ -5,6 +5,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from skimage.data import chelsea
 
 from lit_certattr.cli import certify, train
 
@@ -14,6 +16,7 @@ README = Path(__file__).parents[1] / "README.md"
 @pytest.mark.slow
 def test_first_example(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    Image.fromarray(chelsea()).save("cat.jpg")
     example = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[0]
     assert "num_samples=500" in example
     exec(example.replace("num_samples=500", "num_samples=48"), {})

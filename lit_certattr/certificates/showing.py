@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,9 @@ def short_method(result: Any) -> str:
     Args:
         result: The result.
     """
-    return str(result.sampling.get("attribution", "maps")).partition("(")[0]
+    written = str(result.sampling.get("attribution", "maps"))
+    wrapped = re.match(r"(?:FunctionAttribution|CaptumAttribution)\(.*?(?:name|explainer)='(\w+)'", written)
+    return wrapped[1] if wrapped else written.partition("(")[0]
 
 
 def line_of(result: Any) -> str:

@@ -143,7 +143,7 @@ def certify(
         >>> len(certify(net, torch.rand(2, 1, 4, 4), attribution="input_x_gradient", num_samples=100))
         2
     """
-    expects, statistics = expectations(check_network(model)), statistics_of(normalisation)
+    expects, statistics = expectations(_network(model, images)), statistics_of(normalisation)
     batch = read_batch(images, expects, size if size is None else whole_number("size", size, least=1), statistics)
     names = list(class_names or getattr(model, "class_names", None) or ())
     certifier = Certifier(
@@ -165,6 +165,18 @@ def certify(
     certified = _shown(certifier, network, pixels, results, batch, names)
     _warn(certifier, network, pixels, results)
     return certified[0] if batch.alone else CertifiedImages(certified)
+
+
+def _network(model: Any, images: Any) -> nn.Module:
+    """The network, or a line that says what to give in its place."""
+    if isinstance(images, nn.Module):
+        raise InputError("images are a network: the network comes first, certify(network, images)")
+    if isinstance(model, str):
+        raise InputError(
+            f"model must be a network, got {model!r}: create one with TorchvisionClassifier(name), "
+            "TimmClassifier(name) or HuggingFaceClassifier(path) of lit_certattr.models"
+        )
+    return check_network(model)
 
 
 def _certificates(certificates: Any, claims: Claim | Sequence[Claim]) -> Mapping[str, Certificate]:

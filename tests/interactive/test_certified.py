@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from lit_certattr import certify
+from lit_certattr.attribution import CaptumAttribution
 from lit_certattr.certificates import CosineCertificate, PixelCertificate
 from lit_certattr.interactive import CertifiedImages
 
@@ -50,6 +51,12 @@ def test_a_result_is_a_line(certified):
     )
     assert len(text) < 250
     assert "tensor(" not in repr(certified[0]["topk_overlap"])
+
+
+@pytest.mark.parametrize(("attribution", "name"), [(drowned, "drowned"), (CaptumAttribution("Saliency"), "Saliency")])
+def test_what_wraps_a_method_is_shown_by_its_name(attribution, name):
+    found = certify(NET, IMAGES[0], attribution=attribution, num_samples=60, progress=False)
+    assert f"; {name}, GaussianNoise" in repr(found["pixel"])
 
 
 def test_an_image_is_a_line_per_certificate(certified):

@@ -216,6 +216,10 @@ def test_images_that_cannot_be_one_batch(tmp_path):
 def test_faults_of_the_network_have_one_line():
     with pytest.raises(InputError, match="model must be a network, got the class SmallCNN"):
         quick(SmallCNN, PIXELS)
+    with pytest.raises(InputError, match=r"the network comes first, certify\(network, images\)"):
+        quick(PIXELS, NET)
+    with pytest.raises(InputError, match=r"got 'resnet18': create one with TorchvisionClassifier\(name\)"):
+        quick("resnet18", PIXELS)
     with pytest.raises(InputError, match="its first convolution takes 1 channels, the images have 3"):
         quick(network(channels=1), PIXELS[0])
 
