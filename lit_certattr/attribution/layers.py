@@ -42,7 +42,7 @@ class LayerAttribution(Attribution):
         layer: ``"input"`` for the pixels, ``"final"`` for the network's last feature map
             (:func:`~lit_certattr.models.final_layer.final_layer` of known families, otherwise
             :func:`~lit_certattr.attribution.last_map.last_map`), or the name of a module whose output it is;
-            the end of the name is enough where it is unique.
+            the end of the name is enough where it is unique, and ``network.`` may be left out.
         upsample: Resize the map to the image, bilinearly (half-pixel centres), before anything is ranked.
             ``False`` keeps the layer's resolution: 49 values and 49 tests instead of 50,176 for a ResNet,
             so a certificate needs fewer votes.

@@ -55,7 +55,8 @@ def find_place(model: nn.Module, layer: str, images: Tensor) -> Place:
         name = next(name for name, module in names.items() if module is final.module)
         return Place(final.module, Surroundings(layer, model, name, prefix_tokens(model)), final.place, final)
     ends = [name for name in names if layer and f".{name}".endswith(f".{layer}")]
-    ends = [layer] if layer in ends else ends
+    # A name of the network as it was before a module was put around it means what it meant.
+    ends = next(([name] for name in (layer, f"network.{layer}") if name in ends), ends)
     if len(ends) == 1:
         module = names[ends[0]]
         same = (final for final in final_layers(model) if final.module is module and final.place == "output")

@@ -1,6 +1,7 @@
 """What is known of a network: which images it takes, and on which device."""
 
 import logging
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -142,7 +143,7 @@ def normalising(model: nn.Module, statistics: Statistics | None, expects: Expect
             "Denoised(denoiser, nn.Sequential(Normalize(mean, std), network)) with lit_certattr.models.Normalize"
         )
     first = Normalize(statistics.mean, statistics.std).to(expects.device, expects.dtype)
-    return nn.Sequential(first, model)
+    return nn.Sequential(OrderedDict(normalize=first, network=model))
 
 
 def warn_of_missing_normalisation(model: nn.Module) -> None:

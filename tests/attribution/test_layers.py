@@ -176,7 +176,7 @@ def test_a_compiled_network_is_run_as_it_was_written():
     [
         (networks.network("torchvision resnet"), "layer5", "no layer 'layer5'; did you mean layer4 "),
         (networks.network("torchvision resnet"), "", "no layer ''"),
-        (networks.network("torchvision resnet"), "conv1", "ambiguous in TorchvisionClassifier: network.conv1, "),
+        (networks.network("torchvision resnet"), "bn2", "ambiguous in TorchvisionClassifier: network.layer1.0.bn2, "),
         (networks.network("torchvision resnet"), "layer4.1.relu", "runs 2 times in a forward pass"),
         (networks.network("torchvision resnet"), "fc", r"gives \(3, 7\), not a feature map"),
         (networks.network("torchvision vit"), "encoder_layer_0.self_attention", "gives tuple, not a feature map"),

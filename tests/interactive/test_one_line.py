@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from lit_certattr import Certifier, certify
-from lit_certattr.attribution import Gradient, InputXGradient
+from lit_certattr.attribution import GradCAM, Gradient, InputXGradient
 from lit_certattr.certificates import Claim, CosineCertificate, PixelCertificate, TopKOverlapCertificate
 from lit_certattr.data import Sample
 from lit_certattr.errors import InputError
@@ -114,6 +114,17 @@ def test_normalised_tensors_get_the_remedy_and_the_remedy_works():
         quick(denoised, PIXELS, normalisation="imagenet")
 
 
+def test_layers_keep_their_names_behind_a_normalisation():
+    """In a plain Sequential, "0" would be the normalisation, and "1" the whole network."""
+    settings = {"attribution": GradCAM("0"), "certificates": PixelCertificate([0.5])}
+    found = quick(NET, PIXELS[0], 2, normalisation="imagenet", **settings)
+    network = nn.Sequential(Normalize(IMAGENET_MEAN, IMAGENET_STD), NET)
+    assert torch.allclose(found.clean_map, GradCAM("1.0")(network, PIXELS[:1], torch.tensor([2]))[0], atol=1e-6)
+    inner = nn.Sequential(nn.Sequential(nn.Identity(), *NET[:2]), *NET[2:])  # "2" is the end of two names
+    assert quick(inner, PIXELS[0], normalisation="imagenet", attribution=GradCAM("0.2"))["pixel"] is not None
+    assert quick(inner, PIXELS[0], normalisation="imagenet", attribution=GradCAM("1"))["pixel"] is not None
+
+
 def test_a_bare_network_of_a_library_is_asked_about(caplog):
     net = network()
     Bare = type("ResNet", (nn.Sequential,), {"__module__": "torchvision.models.resnet"})
@@ -162,6 +173,8 @@ def test_classes_by_number_and_name(targets):
 def test_classes_that_do_not_exist():
     with pytest.raises(InputError, match=r"no class 'tow'; did you mean two\?"):
         quick(NET, PIXELS, "tow", class_names=["one", "two"])
+    with pytest.raises(InputError, match="2 classes are called 'crane': give the index"):
+        quick(NET, PIXELS, "crane", class_names=["crane", "cat", "crane"])
     with pytest.raises(InputError, match="no class 'cat'; give the names of the logits as class_names"):
         quick(NET, PIXELS, "cat")
     with pytest.raises(InputError, match="targets must be 2 class indices"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lit_certattr.errors import InputError
-from lit_certattr.models import CifarResNet, Normalize, SmallCNN
+from lit_certattr.models import CifarResNet, EfficientNetLite0, Normalize, SmallCNN
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,8 @@ def test_small_cnn_is_one_function_in_training_and_evaluation():
 def test_bad_arguments(build, culprit):
     with pytest.raises(InputError, match=culprit):
         build()
+
+
+def test_classes_have_names_where_the_weights_are_those_of_imagenet():
+    assert EfficientNetLite0().class_names[282] == "tiger cat"
+    assert EfficientNetLite0(weights=None).class_names == []
