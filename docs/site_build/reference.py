@@ -77,7 +77,7 @@ def room_page(room: str) -> str:
     module = import_module(f"lit_certattr.{room}")
     name = module.__name__
     lines = [name, "=" * len(name), "", f".. module:: {name}", "", *inspect.getdoc(module).splitlines(), ""]
-    lines += [".. list-table::", "   :widths: 30 70", "   :class: names", ""]
+    lines += [".. list-table::", "   :widths: 38 62", "   :class: names", ""]
     for public in module.__all__:
         thing = getattr(module, public)
         lines += [f"   * - :py:obj:`~lit_certattr.{home(thing) or room}.{public}`", f"     - {summary(thing)}"]
@@ -94,7 +94,7 @@ def index_page() -> str:
     lines = ["API reference", "=============", ""]
     lines += ["``lit_certattr`` itself offers the way in: " + ", ".join(f"``{name}``" for name in WAY_IN) + ".", ""]
     for group, rooms in GROUPS.items():
-        lines += [group, "-" * len(group), "", ".. list-table::", "   :widths: 30 70", "   :class: names", ""]
+        lines += [group, "-" * len(group), "", ".. list-table::", "   :widths: 38 62", "   :class: names", ""]
         for room in rooms:
             about = " ".join((inspect.getdoc(import_module(f"lit_certattr.{room}")) or "").split("\n\n")[0].split())
             lines += [f"   * - :doc:`lit_certattr.{room} <{room}>`", f"     - {about}"]
