@@ -8,6 +8,7 @@ from lit_certattr.callbacks.metric_gate import MetricGate
 from lit_certattr.callbacks.overlap import OverlapCallback
 from lit_certattr.callbacks.progress import CertificationProgress
 from lit_certattr.callbacks.result_writer import ResultWriter
+from lit_certattr.callbacks.wandb_run import WandbRun
 
 __all__ = [
     "CertificationCallback",
@@ -18,4 +19,5 @@ __all__ = [
     "MetricGate",
     "OverlapCallback",
     "ResultWriter",
+    "WandbRun",
 ]

@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from PIL import Image
 
 from lit_certattr.reports.page import render
+from lit_certattr.reports.wandb_run import STEP
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +64,7 @@ def describe_run(loggers: Sequence[Logger], settings: Mapping[str, Any]) -> None
     """
     for logger in _wandb(loggers):
         logger.experiment.config.update({"certification": dict(settings)}, allow_val_change=True)
-        logger.experiment.define_metric("certified/*", step_metric="trainer/global_step", step_sync=True)
+        logger.experiment.define_metric("certified/*", step_metric=STEP, step_sync=True)
 
 
 def log_certificates(loggers: Sequence[Logger], key: str, rows: Sequence[Mapping[str, Any]], step: int) -> None:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from lit_certattr.cli.building import apply_short_options, as_text, build_parts, name_output
 from lit_certattr.cli.errors import OneLineParser
+from lit_certattr.cli.run_names import job_label, name_loggers
 from lit_certattr.cli.words import TRAINER, add_trainer_words
 from lit_certattr.jobs import Evaluation, evaluate
 from lit_certattr.jobs.trainer import is_first_process
@@ -58,6 +59,7 @@ def evaluate_from_config(parser: OneLineParser, config: Namespace) -> None:
     name_output(config, "runs/evaluate")
     apply_short_options(config, _SHORT, kept=["max_images"])
     text = as_text(config)
+    name_loggers(config.logger, job_label(config, "evaluate"))
     parts = build_parts(parser, config)
     evaluation = evaluate(**{name: value for name, value in parts.items() if name != "config"}, config=text)
     if is_first_process():

@@ -7,9 +7,13 @@ from jsonargparse import Namespace
 from lit_certattr.certification import Certifier
 from lit_certattr.cli.building import apply_short_options, as_text, build_parts, name_output
 from lit_certattr.cli.errors import OneLineParser
+from lit_certattr.cli.run_names import job_label, name_loggers
 from lit_certattr.cli.words import TRAINER, add_trainer_words
+from lit_certattr.errors import InputError
 from lit_certattr.jobs import TrainerOptions, run
 from lit_certattr.jobs.trainer import is_first_process
+from lit_certattr.records import RunDirectory
+from lit_certattr.reports.wandb_run import KEY, run_id
 
 __all__ = ["RUN_HELP", "TrainerOptions", "add_run_arguments", "run", "run_from_config"]
 
@@ -55,7 +59,16 @@ def run_from_config(parser: OneLineParser, config: Namespace) -> None:
     name_output(config, "runs/certify")
     apply_short_options(config, _SHORT, kept=["max_images"])
     text = as_text(config)
+    name_loggers(config.logger, job_label(config, "certify"), _earlier(config))
     parts = build_parts(parser, config)
     directory = run(**{name: value for name, value in parts.items() if name != "config"}, config=text)
     if is_first_process():
         sys.stdout.write(f"{directory.report}\n{directory.table}\n")
+
+
+def _earlier(config: Namespace) -> str | None:
+    """Id of the run of W&B that shows the run directory which this command resumes; ``None`` if there is none."""
+    try:
+        return None if config.overwrite else run_id(RunDirectory(config.output).provenance().get(KEY))
+    except InputError:
+        return None  # a new directory, or one that the job refuses

@@ -4,6 +4,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,17 @@ import lit_certattr.certificates
 import lit_certattr.models
 import lit_certattr.objectives
 import lit_certattr.smoothing  # noqa: F401
-from lit_certattr.callbacks import LastCheckpoint
+from lit_certattr.callbacks import LastCheckpoint, WandbRun
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
 from lit_certattr.cli.help import ReadableHelp
 from lit_certattr.cli.program import typed_again
+from lit_certattr.cli.run_names import name_loggers, training_label
 from lit_certattr.cli.signals import stop_on_signals
 from lit_certattr.cli.trained_kind import training_module
 from lit_certattr.data import as_image_data
 from lit_certattr.errors import InputError
 from lit_certattr.models.checkpoint_file import read_checkpoint
+from lit_certattr.reports.wandb_run import KEY, run_id
 
 _MANY = 1000
 """Number of batches that is assumed of data without a length, for the steps between two lines of the log."""
@@ -70,6 +73,7 @@ class TrainCLI(LightningCLI):
     def __init__(self, *args: Any, last: LastCheckpoint, **kwargs: Any) -> None:
         self.last = last
         self._checkpoints: str | None = None  # the folder of the run that is resumed, where the loggers fix it
+        self._wandb: str | None = None  # the id of the run that is resumed
         super().__init__(*args, **kwargs)  # runs the command
 
     @staticmethod
@@ -103,6 +107,8 @@ class TrainCLI(LightningCLI):
                 f"ckpt_path: {path} is not a checkpoint of train.py (it has no {missing!r}); load weights alone with "
                 "the network's own setting, for example --model.net.init_args.weights"
             )
+        if self.config.subcommand == "fit":
+            self._wandb = run_id(content.get(KEY))
         if self.config.subcommand == "fit" and config.trainer.max_epochs is not None:
             _warn_if_finished(path, content, config.trainer.max_epochs)
 
@@ -119,6 +125,8 @@ class TrainCLI(LightningCLI):
             trainer.callbacks = [one for one in _as_list(trainer.callbacks) if one not in checkpoints]
         elif command == "fit":
             self._save_last(trainer, checkpoints)
+            own = self.trainer_defaults.get("callbacks", [])
+            self.trainer_defaults = {**self.trainer_defaults, "callbacks": [*own, WandbRun()]}
         if command == "fit" and not config.ckpt_path:
             return
         for logger in _as_list(trainer.logger):
@@ -127,6 +135,14 @@ class TrainCLI(LightningCLI):
                 _log_below(logger.init_args, "resumed" if command == "fit" else command)
         # That they are there is no news to whoever resumes.
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+
+    def instantiate_classes(self) -> None:
+        """Build the classes; the loggers get names that are not saved: the configuration is that of many runs."""
+        self._typed, self.config = self.config, deepcopy(self.config)
+        command, config = str(self.config.subcommand), self.config[self.config.subcommand]
+        label = training_label(config, "train" if command == "fit" else command)
+        name_loggers(config.trainer.logger, label, self._wandb)
+        super().instantiate_classes()
 
     def _save_last(self, trainer: Any, checkpoints: list[Any]) -> None:
         """Add the callback that saves the last epoch, in the folder of the best checkpoints."""
@@ -143,6 +159,7 @@ class TrainCLI(LightningCLI):
         Raises:
             InputError: If Lightning refuses the settings.
         """
+        self.config = self._typed
         try:
             trainer = super().instantiate_trainer(**kwargs)
         except (TypeError, ValueError, MisconfigurationException) as error:

@@ -134,7 +134,7 @@ def run(
     if loop.is_global_zero:
         tell_noisy_accuracy(directory, progress)
     if logger is not None and loop.is_global_zero:
-        log_run(logger, directory, samples.ids, certifier, radii, config)
+        log_run(logger, directory, samples.ids, certifier, radii, config, checkpoint)
     return directory
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from typing import Literal
 
 from torchmetrics import Metric, MetricCollection
 
@@ -131,6 +132,22 @@ def named_metrics(certificates: Mapping[str, Certificate], radii: Sequence[float
             continue
         named[name] = metrics.clone(prefix=free_prefix(name, certificate.name, map(str, metrics), taken))
     return named
+
+
+def directions_of(named: Mapping[str, MetricCollection]) -> dict[str, Literal["max", "min"]]:
+    """Whether a larger or a smaller value is better; null baselines and others without a better direction are left out.
+
+    Args:
+        named: The metrics, see :func:`named_metrics`.
+
+    Example:
+        >>> from lit_certattr.certificates import PixelCertificate
+        >>> directions_of(named_metrics({"pixel": PixelCertificate([0.25])}, [0.1]))["certified/one_share_k25_r0_10"]
+        'max'
+    """
+    better = {name: metric.higher_is_better for one in named.values() for name, metric in one.items()}
+    known = {f"{PREFIX}noisy_accuracy": True} | better
+    return {name: "max" if up else "min" for name, up in known.items() if up is not None}
 
 
 def certified_metrics(radii: Sequence[float], top_k: Sequence[float]) -> MetricCollection:

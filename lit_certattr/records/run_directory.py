@@ -135,11 +135,13 @@ class RunDirectory(PicturedDirectory):
         """
         self.check(settings, overwrite)
         kept = self.record.exists() and not overwrite
+        before = self.provenance() if kept else {}
         content = {
             "settings": settings,
             "fingerprint": fingerprint(settings),
             **(provenance or {}),
-            "sessions": self.provenance().get("sessions", []) if kept else [],
+            **({"wandb_run": before["wandb_run"]} if "wandb_run" in before else {}),
+            "sessions": before.get("sessions", []),
         }
         if kept:
             check_answers(self.provenance(), content, f"{self.path} holds a run of another network", self.delete)
@@ -309,6 +311,14 @@ class RunDirectory(PicturedDirectory):
             sessions[number] = dict(session)
         write_whole(self.provenance_file, _as_json(content))
         return number
+
+    def log_wandb(self, run_id: str) -> None:
+        """Record in ``provenance.json`` which run of Weights & Biases shows this run.
+
+        Args:
+            run_id: Id of the run of W&B.
+        """
+        write_whole(self.provenance_file, _as_json(self.provenance() | {"wandb_run": run_id}))
 
     def _files(self, image_id: str) -> tuple[Path, Path]:
         check_ids([image_id])

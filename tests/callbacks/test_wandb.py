@@ -1,10 +1,6 @@
 """What Weights & Biases receives from a real offline fit, read back from the files of the run."""
 
 import json
-import struct
-from collections.abc import Iterator
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +11,7 @@ from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
-from wandb.proto import wandb_internal_pb2
+from wandb_files import only_run
 
 from lit_certattr.attribution import Gradient
 from lit_certattr.callbacks import CertificationCallback
@@ -29,47 +25,6 @@ from lit_certattr.smoothing import GaussianNoise
 pytestmark = pytest.mark.figures  # the pictures have the size that users get
 
 METRIC = "certified/one_share_k25_r0_10"
-BLOCK = 2**15
-
-
-def records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
-    """Records of a ``.wandb`` file, a LevelDB log: blocks of 32 KiB with chunks of (crc, length, kind, bytes)."""
-    data, at, parts = path.read_bytes(), 7, b""
-    while at + 7 <= len(data):
-        if BLOCK - at % BLOCK < 7:
-            at += BLOCK - at % BLOCK
-            continue
-        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
-        parts += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # whole, or the last chunk
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(parts)
-            yield record
-            parts = b""
-
-
-def read(folder: Path) -> SimpleNamespace:
-    """Config, history, defined metrics and the folder of media files of the one run below ``folder``."""
-    wandb.teardown()  # the service writes on its own: the file is whole when it has ended
-    (path,) = folder.rglob("*.wandb")
-    run = SimpleNamespace(config={}, history=[], metrics=[], files=path.parent / "files")
-    for record in records(path):
-        match record.WhichOneof("record_type"):
-            case "run":
-                updates = record.run.config.update
-                run.config |= {item.key: json.loads(item.value_json) for item in updates}
-            case "config":
-                run.config |= {
-                    item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.config.update
-                }
-            case "metric":
-                run.metrics.append(record.metric)
-            case "history":
-                run.history.append(
-                    {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
-                )
-    return run
 
 
 @pytest.fixture
@@ -101,13 +56,12 @@ def run(tmp_path):
         trainer.fit(RobustClassifier(net, CrossEntropy()), data, data)
     finally:
         wandb.finish()
-    found = read(tmp_path)
-    found.seen, found.images = seen, images
-    return found
+    return only_run(tmp_path), seen
 
 
 @pytest.mark.slow
 def test_offline_run_holds_config_scalars_pictures_and_the_table(run):
+    run, seen = run
     settings = run.config["certification"]
     assert settings["num_samples"] == 100
     assert settings["noise"] == "GaussianNoise(sigma=0.25)"
@@ -119,7 +73,7 @@ def test_offline_run_holds_config_scalars_pictures_and_the_table(run):
     }
 
     scalars = [row for row in run.history if METRIC in row]
-    assert [row[METRIC] for row in scalars] == pytest.approx(run.seen)
+    assert [row[METRIC] for row in scalars] == pytest.approx(seen)
     assert [row["epoch"] for row in scalars] == [0, 1]
     steps = [row["trainer/global_step"] for row in scalars]
     assert steps[0] < steps[1]
@@ -148,7 +102,7 @@ def test_offline_run_holds_config_scalars_pictures_and_the_table(run):
     assert {entry["epoch"] for entry in rows} == {1}
     assert {entry["alpha_after_selection"] for entry in rows} == {0.2}
     shares = [entry["one_share_r0_1"] for entry in rows if entry["kind"] == "pixel" and entry["top_k"] == 0.25]
-    assert np.mean(shares) == pytest.approx(run.seen[-1], abs=1e-6)
+    assert np.mean(shares) == pytest.approx(seen[-1], abs=1e-6)
     assert [entry["label"] for entry in rows if entry["kind"] == "topk_overlap"] == [0, 1, 2]
 
 
@@ -167,7 +121,7 @@ def test_validate_logs_the_table_too(tmp_path):
         )
     finally:
         wandb.finish()
-    run = read(tmp_path)
+    run = only_run(tmp_path)
     assert sum("certified/results/path" in row for row in run.history) == 1
     assert sum("certified/panels/filenames" in row for row in run.history) == 1
     assert run.config["certification"]["targets"] == "predicted"
