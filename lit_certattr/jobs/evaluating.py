@@ -8,7 +8,7 @@ import attrs
 import torch
 import yaml
 from lightning import LightningDataModule
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from torch import nn
 
 from lit_certattr.callbacks.evaluation_writer import EvaluationWriter
@@ -23,6 +23,7 @@ from lit_certattr.modules.evaluation import EvaluationModule
 from lit_certattr.records.evaluation_directory import EvaluationDirectory, Mean
 from lit_certattr.records.ids import check_ids
 from lit_certattr.records.provenance import data_hash
+from lit_certattr.reports.wandb_run import use_checkpoint
 from lit_certattr.robustness.protocol import RobustnessProtocol
 
 
@@ -131,12 +132,18 @@ def evaluate(
         progress=progress,
     )
     if logger is not None and loop.is_global_zero:
-        _log(logger, writer.means, config, settings)
+        _log(logger, writer.means, config, settings, checkpoint)
     return Evaluation(directory, protocol, list(samples.ids), writer.means)
 
 
-def _log(logger: Logger, found: list[Mean], config: str | None, settings: dict[str, Any]) -> None:
+def _log(
+    logger: Logger, found: list[Mean], config: str | None, settings: dict[str, Any], checkpoint: str | None
+) -> None:
     logger.log_hyperparams(yaml.safe_load(config) if config else settings)
     logger.log_metrics({"evaluate/" + "_".join(filter(None, (mean.search, mean.number))): mean.mean for mean in found})
+    if isinstance(logger, WandbLogger) and checkpoint is not None:
+        use_checkpoint(logger.experiment, checkpoint)
     logger.save()
     logger.finalize("success")
+    if isinstance(logger, WandbLogger):
+        logger.experiment.finish()

@@ -705,7 +705,7 @@ def test_wandb_offline_receives_config_means_panels_and_table(arguments, tmp_pat
     wandb.teardown()  # the service writes on its own: the file is whole when it has ended
     (run,) = tmp_path.glob("wandb/offline-run-*")
     assert len(list(run.glob("files/media/images/certified/*.png"))) == 2
-    (table,) = run.glob("files/media/table/certified/*.json")
+    (table,) = run.glob("files/media/table/certified/results_*.json")
     content = json.loads(table.read_text())
     rows = pq.read_table(tmp_path / "run" / "results.parquet")
     assert content["columns"] == rows.column_names
