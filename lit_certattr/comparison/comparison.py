@@ -243,7 +243,7 @@ def _differences(run: RunNumbers, base: RunNumbers, measures: Sequence[Measure])
     for one, low, high in zip(both, lows.tolist(), highs.tolist(), strict=True):
         values = list(apart[one].values())
         larger, smaller = sum(value > 0 for value in values), sum(value < 0 for value in values)
-        mean = math.fsum(values) / len(values)
+        mean = round(math.fsum(values) / len(values), 12) + 0.0  # thirds do not cancel to the last digit: no -0.0
         found[one] = Difference(mean, low, high, larger, smaller, len(values), sign_test(larger, smaller))
     return found
 

@@ -18,6 +18,8 @@ from lit_certattr.metrics.naming import PREFIX, column_word, free_prefix, metric
 from lit_certattr.records.run_directory import Record
 from lit_certattr.statistics.rounding import exact
 
+COMPARED_RADII = (0.0, 0.1, 0.25)
+"""Radii of a comparison, unless the user chooses others; loggers get the numbers at these in any case."""
 IMPORTANT = "Certified important"
 """Label of the certified-important share of K."""
 NETWORK, EFFORT = "Network and maps", "Effort"

@@ -13,15 +13,13 @@ from rich.progress import Progress
 from lit_certattr.comparison.beside import EvaluationNumbers, read_evaluation, unlike_evaluations
 from lit_certattr.comparison.comparison import Comparison, choose, ordered
 from lit_certattr.comparison.likeness import Setting, UnlikeRuns, reasons_against, split_settings
+from lit_certattr.comparison.measures import COMPARED_RADII
 from lit_certattr.comparison.reading import OpenedRun, RunNumbers, open_run, read_run
 from lit_certattr.errors import InputError
 from lit_certattr.files.whole_file import cannot_write, write_whole
 from lit_certattr.jobs.trust import import_packages
 from lit_certattr.records.table import check_radii
 from lit_certattr.reports.compare_files import FIGURES, FILES, comparison_files
-
-RADII = (0.0, 0.1, 0.25)
-"""Radii of the tables."""
 
 _POINTS = 31
 
@@ -31,7 +29,7 @@ def compare(
     names: Sequence[str] | None = None,
     by: str | None = None,
     baseline: str | Path | None = None,
-    radii: Sequence[float] = RADII,
+    radii: Sequence[float] = COMPARED_RADII,
     evaluations: Sequence[str | Path] = (),
     force: bool = False,
     output: str | Path | None = None,

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
+from lit_certattr.comparison.measures import COMPARED_RADII
 from lit_certattr.errors import InputError
 from lit_certattr.files.whole_file import write_whole
-from lit_certattr.jobs.comparing import RADII, compare
+from lit_certattr.jobs.comparing import compare
 from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.reports.export_pdf import export_pdf
 from lit_certattr.reports.export_tables import export_text
@@ -20,7 +21,7 @@ def export(
     output: str | Path | None = None,
     overwrite: bool = False,
     per_image: bool = False,
-    radii: Sequence[float] = RADII,
+    radii: Sequence[float] = COMPARED_RADII,
     imports: Sequence[str] = (),
 ) -> bytes:
     r"""The table of one finished run.

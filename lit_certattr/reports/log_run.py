@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from PIL import Image
 
 from lit_certattr.certification import Certifier
+from lit_certattr.comparison.measures import COMPARED_RADII
 from lit_certattr.comparison.reading import RunNumbers, open_run, read_run
 from lit_certattr.metrics.naming import directions_of, named_metrics
 from lit_certattr.records.run_directory import RunDirectory
@@ -42,7 +43,7 @@ def log_run(
         directory: A finished run; ``provenance.json`` then holds the id of the run of W&B.
         ids: Ids of its images, in the order of the table; the panels of the first images are logged.
         certifier: The certifier of the run.
-        radii: Radii at which metrics are logged.
+        radii: Radii at which metrics are logged, beside those of a comparison.
         config: Resolved configuration as YAML.
         checkpoint: The weights that were certified.
     """
@@ -53,7 +54,7 @@ def log_run(
         for name, metrics in collections.items():
             metrics.update([record.results[name]])
     certified = {name: float(value) for metrics in collections.values() for name, value in metrics.compute().items()}
-    run = read_run(open_run(directory.path, "run"), radii)
+    run = read_run(open_run(directory.path, "run"), sorted({*radii, *COMPARED_RADII}))
     if isinstance(logger, WandbLogger):
         better: dict[str, Direction] = {
             one.key: "max" if one.better > 0 else "min" for one in (*run.values, *run.whole)

@@ -102,7 +102,7 @@ def test_columns_names_pictures_and_lineage(here):
     assert summaries["val/loss"].min
     assert summaries["val/accuracy"].max
 
-    (compared,) = machine_rows(jobs.compare(["runs/certify/digits"], radii=[0.05, 0.1, 0.25]))
+    (compared,) = machine_rows(jobs.compare(["runs/certify/digits"]))
     numbers = {key for key in compared if key.startswith("certified/") and not key.endswith(("_low", "_high"))}
     assert numbers < set(certified.last())
     assert certified.last()[SHARE] == pytest.approx(compared[SHARE], abs=1e-6)

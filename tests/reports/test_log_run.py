@@ -12,7 +12,7 @@ from lit_certattr.reports.compare_tables import machine_rows
 from lit_certattr.reports.log_run import log_run
 from lit_certattr.smoothing import GaussianNoise
 
-RADII = (0.05, 0.1, 0.25)
+RADII = (0.05, 0.3)
 
 
 def test_the_columns_of_a_comparison_are_the_metrics_of_loggers(tmp_path):
@@ -23,7 +23,7 @@ def test_the_columns_of_a_comparison_are_the_metrics_of_loggers(tmp_path):
     log_run(CSVLogger(tmp_path, "log", ""), directory, [f"image-{at}" for at in range(3)], certifier, RADII)
 
     (logged,) = csv.DictReader((tmp_path / "log" / "metrics.csv").read_text().splitlines())
-    (row,) = machine_rows(jobs.compare([directory.path], radii=RADII))
+    (row,) = machine_rows(jobs.compare([directory.path]))
     numbers = {key: value for key, value in row.items() if key.startswith("certified/")}
     compared = {key: value for key, value in numbers.items() if not key.endswith(("_low", "_high"))}
     assert {"certified/one_share_k25_r0_10", "certified/overlap_k50_r0_25", "certified/num_samples"} < set(compared)
@@ -31,5 +31,5 @@ def test_the_columns_of_a_comparison_are_the_metrics_of_loggers(tmp_path):
     for key, value in compared.items():
         assert float(logged[key]) == pytest.approx(value, abs=1e-6), key
     claims = [key for key in logged if key.startswith("certified/claim_claim_spread")]
-    assert "certified/claim_claim_spread_b_r0_10" in claims
+    assert {f"certified/claim_claim_spread_b_r0_{radius}" for radius in ("10", "30")} < set(claims)
     assert "certified/prediction_r0_10" in logged
