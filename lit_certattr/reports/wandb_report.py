@@ -6,12 +6,9 @@ Run ``python -m lit_certattr.reports.wandb_report ENTITY/PROJECT``; it needs ``p
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lit_certattr.errors import InputError
-
-if TYPE_CHECKING:
-    from wandb_workspaces.reports.v2 import Report
 
 METRIC = "certified/one_share_k25_r0_10"
 """The number that the report is about, unless the user chooses another."""
@@ -19,7 +16,7 @@ _SIGMA, _SAMPLES, _SEED = "certification.sigma", "certification.num_samples", "c
 _ACCURACY = "certified/noisy_accuracy"
 
 
-def wandb_report(entity: str, project: str, metric: str = METRIC) -> "Report":
+def wandb_report(entity: str, project: str, metric: str = METRIC) -> Any:
     """Build the report; nothing is sent before its ``save()``.
 
     It has parallel coordinates of the runs of certification (noise, samples, seed, noisy accuracy, the number), the
@@ -30,13 +27,18 @@ def wandb_report(entity: str, project: str, metric: str = METRIC) -> "Report":
         project: Project of the runs.
         metric: Name of a number of which more is better, as loggers get it.
 
+    Returns:
+        A ``wandb_workspaces.reports.v2.Report``.
+
     Raises:
         InputError: If ``wandb-workspaces`` is not installed.
     """
     try:
-        from wandb_workspaces.reports import v2 as reports
+        from wandb_workspaces.reports import v2
     except ImportError:
         raise InputError("a report needs wandb-workspaces: pip install 'lit-certattr[wandb]'") from None
+
+    reports: Any = v2  # its names are not declared
 
     def runs(job_type: str) -> Any:
         return reports.Runset(entity, project, f"{job_type} runs", filters=f"Metric('JobType') = '{job_type}'")
