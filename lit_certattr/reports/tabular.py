@@ -3,7 +3,8 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 
@@ -54,6 +55,8 @@ class Grid(NamedTuple):
         return not column or any(row[column].text for row in self.rows)
 
 
+_CHARACTERS, _FEWEST, _MANY = 80, 10, 6
+"""For LaTeX: characters of a line, least characters of a column, and number of columns of a table that is set smaller."""
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~&$])")
 _MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 _LATEX = {
@@ -141,21 +144,40 @@ def latex(grids: Sequence[Grid]) -> str:
 
 
 def _latex(grid: Grid) -> str:
-    def line(cells: Sequence[str]) -> str:
+    def line(cells: Iterable[str]) -> str:
         return f"{' & '.join(cells)} \\\\"
 
     caption = escape_latex(f"{grid.title}. {grid.note}".strip() if grid.note else grid.title)
     lines = ["\\begin{table}", "\\centering", f"\\caption{{{caption}}}"]
-    columns = "".join("l" if grid.is_text(place) else "r" for place in range(len(grid.heads)))
-    lines += [f"\\begin{{tabular}}{{{columns}}}", "\\toprule"]
-    lines += [line([escape_latex(head) for head in grid.heads]), "\\midrule"]
-    lines += [line([_latex_cell(cell) for cell in row]) for row in grid.rows]
+    lines += ["\\footnotesize\\setlength{\\tabcolsep}{3pt}"] if len(grid.heads) >= _MANY else []
+    rest = len(grid.heads) - 1
+    widths = [_CHARACTERS, *[max(_FEWEST, _CHARACTERS // (rest + 1))] * rest]  # names of runs are not broken
+    sides = ["l" if grid.is_text(place) else "r" for place in range(rest + 1)]
+    lines += [f"\\begin{{tabular}}{{{''.join(sides)}}}", "\\toprule"]
+    lines += [line(map(_stacked, map(_wrapped, grid.heads, widths), sides)), "\\midrule"]
+    gap = "\\addlinespace\n" if any(len(cell.lines) > 1 for row in grid.rows for cell in row) else ""
+    lines.append(f"\n{gap}".join(line(map(_latex_cell, row, sides, widths)) for row in grid.rows))
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""])
 
 
-def _latex_cell(cell: Entry) -> str:
-    first, *more = (_MINUS.sub("$-$", escape_latex(part)) for part in cell.lines or [""])
-    return " ".join([first, *(f"{{\\scriptsize {part}}}" for part in more)])
+def _latex_cell(cell: Entry, side: str, width: int) -> str:
+    """The number with its interval and that of pure noise below it, as the page shows them; long texts are broken."""
+    first = _wrapped(cell.shown, width) if cell.text else [_signed(cell.shown)]
+    return _stacked([*first, *(f"{{\\scriptsize {_signed(part)}}}" for part in cell.lines[1:])], side)
+
+
+def _signed(text: str) -> str:
+    return _MINUS.sub("$-$", escape_latex(text))
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return [_signed(part) for part in textwrap.wrap(text, width, break_on_hyphens=False)] or [""]
+
+
+def _stacked(lines: Sequence[str], side: str) -> str:
+    """Lines below each other, the first one at the height of the row."""
+    text = " \\\\ ".join(lines)
+    return text if len(lines) == 1 else f"\\begin{{tabular}}[t]{{@{{}}{side}@{{}}}}{text}\\end{{tabular}}"
 
 
 def comma_separated(rows: Sequence[dict[str, Any]]) -> str:
