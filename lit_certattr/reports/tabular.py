@@ -56,7 +56,7 @@ class Grid(NamedTuple):
 
 
 _CHARACTERS, _FEWEST, _MANY = 80, 10, 6
-"""For LaTeX: characters of a line, least characters of a column, and number of columns of a table that is set smaller."""
+"""For LaTeX: characters of a line, least characters of a column, number of columns of a table that is set smaller."""
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~&$])")
 _MINUS = re.compile(r"(?<![\w-])-(?=\d)")
 _LATEX = {
