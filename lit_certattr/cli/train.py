@@ -136,14 +136,6 @@ class TrainCLI(LightningCLI):
         # That they are there is no news to whoever resumes.
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
 
-    def instantiate_classes(self) -> None:
-        """Build the classes; the loggers get names that are not saved: the configuration is that of many runs."""
-        self._typed, self.config = self.config, deepcopy(self.config)
-        command, config = str(self.config.subcommand), self.config[self.config.subcommand]
-        label = training_label(config, "train" if command == "fit" else command)
-        name_loggers(config.trainer.logger, label, self._wandb)
-        super().instantiate_classes()
-
     def _save_last(self, trainer: Any, checkpoints: list[Any]) -> None:
         """Add the callback that saves the last epoch, in the folder of the best checkpoints."""
         for one in checkpoints:
@@ -170,7 +162,14 @@ class TrainCLI(LightningCLI):
         return trainer
 
     def instantiate_classes(self) -> None:
-        """Build the Trainer, the model and the data; a data module from outside the package is wrapped."""
+        """Build the Trainer, the model and the data; a data module from outside the package is wrapped.
+
+        Loggers get names that are not saved: the configuration is that of many runs.
+        """
+        self._typed, self.config = self.config, deepcopy(self.config)
+        command, config = str(self.config.subcommand), self.config[self.config.subcommand]
+        label = training_label(config, "train" if command == "fit" else command)
+        name_loggers(config.trainer.logger, label, self._wandb)
         super().instantiate_classes()
         self.datamodule = as_image_data(self.datamodule)
 
