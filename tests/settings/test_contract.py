@@ -77,8 +77,8 @@ SPECIAL = {
 
 def found() -> list[type[Settings]]:
     """Every class of settings that a room exports and that can be made."""
-    kinds = {getattr(room, name) for room in ROOMS for name in room.__all__}
-    made = (kind for kind in kinds if inspect.isclass(kind) and not inspect.isabstract(kind))
+    exported = [getattr(room, name) for room in ROOMS for name in room.__all__]
+    made = {kind for kind in exported if inspect.isclass(kind) and not inspect.isabstract(kind)}
     return sorted((kind for kind in made if issubclass(kind, Settings)), key=lambda kind: kind.__name__)
 
 
