@@ -29,7 +29,7 @@ def python(outside, program, *arguments):
 
 
 def test_each_example_is_one_file_one_test_and_one_configuration():
-    assert FOLDERS == ["certificate", "command", "method", "noise", "objective"]
+    assert FOLDERS == ["certificate", "command", "method", "module", "noise", "objective"]
     for folder in FOLDERS:
         names = {path.name for path in (EXAMPLES / folder).iterdir() if path.is_file()}
         (stem,) = {name.removesuffix(".yaml") for name in names if name.endswith(".yaml")}
@@ -59,8 +59,11 @@ layers = ["--config", sys.argv[1], "--config", "objective/confidence_penalty.yam
 train.main(["fit", *layers, "--trainer.fast_dev_run=true"])
 sys.argv = ["sweep_sigma.py", "--config", "command/sweep_sigma.yaml"]
 runpy.run_path("command/sweep_sigma.py", run_name="__main__")
+sys.argv = ["own_module.py", "fit", "--config", "module/own_module.yaml"]
+runpy.run_path("module/own_module.py", run_name="__main__")
 """,
         str(ROOT / "configs/train/digits.yaml"),
     )
     for name in ("blurred_gradient", "half_certificate", "laplace_noise", "sweep_sigma/sigma_0.1"):
         assert (outside / "runs" / name / "report.html").exists()
+    assert (outside / "runs" / "own_module" / "best.ckpt").exists()

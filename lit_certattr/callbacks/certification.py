@@ -16,6 +16,7 @@ from torch import Tensor, distributed, nn
 
 from lit_certattr.attribution import frozen
 from lit_certattr.callbacks.loggers import MAX_PICTURES, describe_run, log_certificates, log_figures, picture_loggers
+from lit_certattr.callbacks.network import network_of
 from lit_certattr.callbacks.sampling_progress import sampling_progress
 from lit_certattr.callbacks.selection import KEY, Selection, alpha_after_selection, certified_monitors
 from lit_certattr.certificates import Result
@@ -229,7 +230,7 @@ class CertificationCallback(Callback):
                     raise InputError(f"image {sample.id or sample.position} has no label; use targets: predicted")
         if self._chosen:  # on every process the same image, so that all of them stop
             image = self._on_device(trainer, pl_module, self._chosen[0].image)
-            net, name = _network(pl_module), f"validation image {self._ids[0]}"
+            net, name = network_of(pl_module), f"validation image {self._ids[0]}"
             with frozen(check_network(net)), torch.no_grad():
                 target = int(logits_of(without_denoiser(net), image, name).argmax(1))
                 certified = self.certifier.network(net, image)
@@ -245,7 +246,7 @@ class CertificationCallback(Callback):
         if self._warned_of_denoiser or not self._chosen or not trainer.is_global_zero:
             return
         images = [self._on_device(trainer, pl_module, sample.image)[0] for sample in self._chosen[:FEW_IMAGES]]
-        net = _network(pl_module)
+        net = network_of(pl_module)
         with frozen(net):
             words = denoiser_warning(net, images, self.certifier.noise)
         if words is not None:
@@ -256,7 +257,7 @@ class CertificationCallback(Callback):
         """Certify this process's share of the images, and draw the first images."""
         assert self._chosen is not None
         own = self._chosen[trainer.global_rank :: trainer.world_size]
-        net = _network(pl_module)
+        net = network_of(pl_module)
         certified: list[tuple[_Chosen, dict[str, Result]]] = []
         figures: list[tuple[str, Figure]] = []
         drawn_for = picture_loggers(_loggers(trainer))
@@ -341,12 +342,6 @@ class CertificationCallback(Callback):
 def _loggers(trainer: Trainer) -> list[Logger]:
     """The loggers in the first process, none in the others, whose loggers have no run."""
     return trainer.loggers if trainer.is_global_zero else []
-
-
-def _network(pl_module: LightningModule) -> nn.Module:
-    """The classifier: the module's ``net`` if it has one, so that the state of the module is not touched."""
-    net = getattr(pl_module, "net", None)
-    return net if isinstance(net, nn.Module) else pl_module
 
 
 def _first_images(loaders: Any, count: int) -> list[_Chosen]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lit_certattr.attribution import Attribution, frozen
 from lit_certattr.attribution.any_method import as_method
+from lit_certattr.callbacks.network import network_of
 from lit_certattr.data import Sample
 from lit_certattr.errors import InputError
 from lit_certattr.metrics import MapQuality, RandomLogitQuality, SparsenessQuality
@@ -112,7 +113,7 @@ class MapQualityCallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, images: Tensor, names: Sequence[str]
     ) -> list[Tensor]:
         """The numbers of each quality, ``[B, columns]``, of the maps of the predicted classes."""
-        net = getattr(pl_module, "net", pl_module)
+        net = network_of(pl_module)
         with torch.inference_mode(False), torch.no_grad(), frozen(net), trainer.precision_plugin.val_step_context():
             own = images.clone()  # usable outside of inference_mode
             targets = net(own.clone()).argmax(1)

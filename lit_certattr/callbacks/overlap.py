@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lit_certattr.attribution import Attribution, frozen
 from lit_certattr.attribution.any_method import as_method
+from lit_certattr.callbacks.network import network_of
 from lit_certattr.data import Sample
 from lit_certattr.metrics import SameClassOverlap
 from lit_certattr.objectives.maps import in_batches
@@ -96,7 +97,7 @@ class OverlapCallback(Callback):
 
     def _explain(self, trainer: Trainer, pl_module: LightningModule, images: Tensor) -> tuple[Tensor, Tensor, int]:
         """Maps of the predicted classes, these classes, and the number of all classes."""
-        net = getattr(pl_module, "net", pl_module)
+        net = network_of(pl_module)
         with torch.inference_mode(False), torch.no_grad(), frozen(net), trainer.precision_plugin.val_step_context():
             own = images.clone()  # usable outside of inference_mode
             logits = net(own.clone())

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from lit_certattr.attribution import Gradient, RegionMap
 from lit_certattr.callbacks import CertificationCallback, MetricGate
+from lit_certattr.callbacks.network import network_of
 from lit_certattr.callbacks.selection import Selection, recorded_selections
 from lit_certattr.certificates import (
     Claim,
@@ -624,3 +625,17 @@ def test_the_noisy_majority_may_be_the_explained_class(tmp_path):
     (values,) = run.validate(module(), loader(), verbose=False)
     assert seen == ["noisy_majority"] * 3
     assert 0 < values["certified/noisy_accuracy"] <= 1
+
+
+def test_a_part_called_net_is_not_taken_for_a_module_that_does_more_than_it():
+    class Normalising(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = Net()
+
+        def forward(self, images):
+            return self.net((images - 0.5) / 0.25)
+
+    module, own = Normalising(), RobustClassifier(Net(), CrossEntropy())
+    assert network_of(module) is module
+    assert network_of(own) is own.net
