@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +18,11 @@ from lit_certattr.certificates.presentation import (
     Picture,
     Plot,
     Presentation,
+    Rows,
     Sheet,
     SheetColumn,
     Tile,
+    mean,
     percent,
     present,
     remedy_of,
@@ -29,7 +32,6 @@ from lit_certattr.statistics.rounding import at_least, confidence, fixed_at_leas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from pandas import DataFrame
 
 
 class ClaimsPresentation(Presentation):
@@ -113,17 +115,22 @@ class ClaimsPresentation(Presentation):
         return f"no claim is shown ({self.summary()}): {remedy_of(self.result)}"
 
     @override
-    def tiles(self, table: "DataFrame", suffix: str) -> list[Tile]:
+    def tiles(self, rows: Rows, suffix: str) -> list[Tile]:
         tiles = []
         for claim, name in enumerate(self.result.names):
-            own = table[table.level == claim]
+            own = [row for row in rows if row["level"] == claim]
             if self.result.has_bounds(claim):
-                tiles.append(Tile(percent((own.claim_radius > 0).mean()), f"of the images: {name} holds{suffix}"))
-                if len(own) > 1:
-                    tiles.append(self._counts(own.claim_verdict.tolist(), name, suffix))
-            elif own.claim_lower.notna().any():
                 tiles.append(
-                    Tile(fixed_at_least(own.claim_lower.mean()), f"mean certified lower end of {name}{suffix}")
+                    Tile(
+                        percent(fmean((row["claim_radius"] or 0) > 0 for row in own)),
+                        f"of the images: {name} holds{suffix}",
+                    )
+                )
+                if len(own) > 1:
+                    tiles.append(self._counts([row["claim_verdict"] for row in own], name, suffix))
+            elif any(row["claim_lower"] is not None for row in own):
+                tiles.append(
+                    Tile(fixed_at_least(mean(own, "claim_lower")), f"mean certified lower end of {name}{suffix}")
                 )
             else:
                 tiles.append(Tile("none", f"certified lower end of {name}{suffix}"))

@@ -15,9 +15,11 @@ from lit_certattr.certificates.presentation import (
     Picture,
     Plot,
     Presentation,
+    Rows,
     Sheet,
     SheetColumn,
     Tile,
+    mean,
     present,
     remedy_of,
 )
@@ -25,7 +27,6 @@ from lit_certattr.statistics.rounding import at_least, confidence, fixed_at_leas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from pandas import DataFrame
 
 
 class CosinePresentation(Presentation):
@@ -79,8 +80,8 @@ class CosinePresentation(Presentation):
         return "" if self.result.certified_cosine(0.0) > 0 else f"nothing is certified: {remedy_of(self.result)}"
 
     @override
-    def tiles(self, table: "DataFrame", suffix: str) -> list[Tile]:
-        return [Tile(fixed_at_least(table.cosine90_radius.mean()), f"mean radius of a cosine of 0.9{suffix}")]
+    def tiles(self, rows: Rows, suffix: str) -> list[Tile]:
+        return [Tile(fixed_at_least(mean(rows, "cosine90_radius")), f"mean radius of a cosine of 0.9{suffix}")]
 
     @override
     def sheet(self, names: Sequence[str]) -> Sheet:

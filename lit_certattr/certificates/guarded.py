@@ -18,6 +18,7 @@ from lit_certattr.certificates.presentation import (
     Picture,
     Plot,
     Presentation,
+    Rows,
     Sheet,
     SheetColumn,
     Tile,
@@ -153,9 +154,9 @@ class Guarded(Presentation):
         """That nothing is certified, in words."""
         return self._ask("nothing", lambda own: str(own.nothing()))
 
-    def tiles(self, table: Any, suffix: str) -> list[Tile]:
+    def tiles(self, rows: Rows, suffix: str) -> list[Tile]:
         """Numbers at the top of the page."""
-        return self._ask("tiles", lambda own: [Tile(*map(str, tile)) for tile in own.tiles(table, suffix)])
+        return self._ask("tiles", lambda own: [Tile(*map(str, tile)) for tile in own.tiles(rows, suffix)])
 
     def sheet(self, names: Sequence[str]) -> Sheet:
         """The page's table of this certificate, without columns that no row has."""

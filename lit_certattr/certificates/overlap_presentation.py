@@ -15,9 +15,11 @@ from lit_certattr.certificates.presentation import (
     Picture,
     Plot,
     Presentation,
+    Rows,
     Sheet,
     SheetColumn,
     Tile,
+    mean,
     percent,
     present,
 )
@@ -27,7 +29,6 @@ from lit_certattr.statistics.rounding import confidence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from pandas import DataFrame
 
 
 class OverlapPresentation(Presentation):
@@ -81,9 +82,9 @@ class OverlapPresentation(Presentation):
         return f"{percent(self.result.overlap(0) / self.result.size)} certified overlap"
 
     @override
-    def tiles(self, table: "DataFrame", suffix: str) -> list[Tile]:
-        label = f"certified overlap of the top {draw.name_of(table.top_k.iloc[0])} at radius → 0{suffix}"
-        return [Tile(percent(table.overlap.mean()), label)]
+    def tiles(self, rows: Rows, suffix: str) -> list[Tile]:
+        label = f"certified overlap of the top {draw.name_of(rows[0]['top_k'])} at radius → 0{suffix}"
+        return [Tile(percent(mean(rows, "overlap")), label)]
 
     @override
     def sheet(self, names: Sequence[str]) -> Sheet:

@@ -15,9 +15,11 @@ from lit_certattr.certificates.presentation import (
     Picture,
     Plot,
     Presentation,
+    Rows,
     Sheet,
     SheetColumn,
     Tile,
+    mean,
     percent,
     present,
     remedy_of,
@@ -27,7 +29,6 @@ from lit_certattr.statistics.rounding import confidence, fixed_at_least
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from pandas import DataFrame
 
 
 class PixelPresentation(Presentation):
@@ -109,15 +110,16 @@ class PixelPresentation(Presentation):
         return f"no {one} is certified important at any K: {remedy_of(self.result)}"
 
     @override
-    def tiles(self, table: "DataFrame", suffix: str) -> list[Tile]:
-        smallest, largest = table[table["size"] == table["size"].min()], table[table["size"] == table["size"].max()]
-        top_k, widest = draw.name_of(smallest.top_k.iloc[0]), draw.name_of(largest.top_k.iloc[0])
+    def tiles(self, rows: Rows, suffix: str) -> list[Tile]:
+        ends = [end(row["size"] for row in rows) for end in (min, max)]
+        smallest, largest = ([row for row in rows if row["size"] == size] for size in ends)
+        top_k, widest = draw.name_of(smallest[0]["top_k"]), draw.name_of(largest[0]["top_k"])
         l2 = self.result.change_budget.name == "l2"
         unit = "pixel l2 units" if l2 else self.result.change_budget.unit
         return [
-            Tile(percent(smallest.one_share.mean()), f"of the top {top_k} certified important{suffix}, mean"),
-            Tile(percent(largest.certified.mean()), f"of the {self.unit} certified at K = {widest}{suffix}, mean"),
-            Tile(fixed_at_least(table.mean_radius.mean()), f"mean certified radius{suffix}, {unit}"),
+            Tile(percent(mean(smallest, "one_share")), f"of the top {top_k} certified important{suffix}, mean"),
+            Tile(percent(mean(largest, "certified")), f"of the {self.unit} certified at K = {widest}{suffix}, mean"),
+            Tile(fixed_at_least(mean(rows, "mean_radius")), f"mean certified radius{suffix}, {unit}"),
         ]
 
     @override

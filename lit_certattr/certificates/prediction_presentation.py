@@ -13,6 +13,7 @@ from lit_certattr.certificates.presentation import (
     Array,
     Plot,
     Presentation,
+    Rows,
     Sheet,
     SheetColumn,
     Tile,
@@ -24,7 +25,6 @@ from lit_certattr.statistics.rounding import at_least, confidence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from pandas import DataFrame
 
 _CLAIM = "the noisy copies are predicted as the explained class"
 _TITLE = "Prediction under noise"
@@ -86,8 +86,8 @@ class PredictionPresentation(Presentation):
         return f"that the explained class is predicted under noise is {result.verdict}"
 
     @override
-    def tiles(self, table: "DataFrame", suffix: str) -> list[Tile]:
-        verdicts = table.claim_verdict.tolist()
+    def tiles(self, rows: Rows, suffix: str) -> list[Tile]:
+        verdicts = [row["claim_verdict"] for row in rows]
         holds, hidden = verdicts.count("holds"), verdicts.count("not shown")
         tiles = [Tile(percent(holds / len(verdicts)), f"of the images: the class is predicted under noise{suffix}")]
         if len(verdicts) > 1:

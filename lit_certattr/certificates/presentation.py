@@ -9,8 +9,10 @@ A kind registers its presentation beside its result, so that code that shows res
 A kind without a presentation is shown by its statement and the fields that every result has.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import singledispatch
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -22,9 +24,10 @@ from lit_certattr.statistics.rounding import percent_at_least
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from pandas import DataFrame
 
 Array = npt.NDArray[np.float64]
+Rows = Sequence[Mapping[str, Any]]
+"""Rows of the table of a run, each with its values by column."""
 
 
 class Tile(NamedTuple):
@@ -153,11 +156,11 @@ class Presentation:
         count = getattr(self.result, "certified_count", None)
         return "" if count is None or count(0.0)[0] else f"nothing is certified: {remedy_of(self.result)}"
 
-    def tiles(self, table: "DataFrame", suffix: str) -> list[Tile]:
+    def tiles(self, rows: Rows, suffix: str) -> list[Tile]:
         """Numbers at the top of the page.
 
         Args:
-            table: Rows of this certificate for all images.
+            rows: Rows of this certificate in the table, for all images.
             suffix: Appended to labels if several certificates are of one family.
         """
         return []
@@ -279,6 +282,21 @@ def percent(value: float) -> str:
         '49.9 %'
     """
     return f"{percent_at_least(value)} %"
+
+
+def mean(rows: Rows, column: str) -> float:
+    """The mean of a column over the rows that have a value there.
+
+    Args:
+        rows: Rows of the table.
+        column: Name of the column; NaN if no row has a value there.
+
+    Example:
+        >>> mean([{"overlap": 0.5}, {"overlap": None}, {"overlap": 1.0}], "overlap")
+        0.75
+    """
+    values = [row[column] for row in rows if row[column] is not None]
+    return fmean(values) if values else math.nan
 
 
 def suffixes(shown: Mapping[str, Presentation]) -> dict[str, str]:

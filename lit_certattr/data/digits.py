@@ -6,6 +6,7 @@ import torch
 from lit_certattr.data.module import ImageDataModule
 from lit_certattr.data.sample import PixelArray, SampleSet
 from lit_certattr.data.split import balanced_order
+from lit_certattr.settings.extras import extra
 
 
 class Digits(ImageDataModule):
@@ -30,7 +31,8 @@ class Digits(ImageDataModule):
 
     def setup(self, stage: str) -> None:
         """Read the digits and split them; every stage gets the same split."""
-        from sklearn.datasets import load_digits  # here, because other runs need not wait for it
+        with extra("demo", "Digits"):
+            from sklearn.datasets import load_digits  # here, because other runs need not wait for it
 
         pixels, labels = load_digits(return_X_y=True)
         images = PixelArray(torch.from_numpy(pixels.astype(np.uint8)).reshape(-1, 1, 8, 8), maximum=16)

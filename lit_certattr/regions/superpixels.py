@@ -11,6 +11,7 @@ from typing_extensions import override
 from lit_certattr.errors import InputError
 from lit_certattr.regions.base import Regions
 from lit_certattr.settings import real_number, whole_number
+from lit_certattr.settings.extras import extra
 
 
 class Superpixels(Regions):
@@ -40,7 +41,8 @@ class Superpixels(Regions):
 
     @override
     def __call__(self, image: Tensor, image_id: str) -> Tensor:
-        from skimage.segmentation import slic  # here, because other runs need not wait for it
+        with extra("regions", "Superpixels"):
+            from skimage.segmentation import slic  # here, because other runs need not wait for it
 
         colours = image if image.shape[0] == 3 else image.mean(0, keepdim=True).expand(3, -1, -1)
         labels = slic(
@@ -80,7 +82,8 @@ class Felzenszwalb(Regions):
 
     @override
     def __call__(self, image: Tensor, image_id: str) -> Tensor:
-        from skimage.segmentation import felzenszwalb
+        with extra("regions", "Felzenszwalb"):
+            from skimage.segmentation import felzenszwalb
 
         labels = felzenszwalb(
             _picture(image), scale=self.scale, sigma=self.sigma, min_size=self.min_size, channel_axis=-1

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy.ndimage import generate_binary_structure, maximum_filter, minimum_filter
 from torch import Tensor
 
 from lit_certattr.certificates import Result
@@ -188,11 +189,18 @@ def _image(axes: "Axes", slot: "Axes", image: Tensor, partition: Tensor | None) 
     if partition is None:
         draw.title(axes, "Image")
     else:
-        from skimage.segmentation import mark_boundaries  # here, because other runs need not wait for it
-
         draw.title(axes, f"Image, {count_regions(partition)} regions")
-        shown, gray = mark_boundaries(shown, first_region(partition).numpy() + 1, mode="inner"), False
+        shown, gray = _outlined(pixels, partition), False
     draw.paint_map(axes, shown, cmap="gray" if gray else None, vmin=0, vmax=1)
+
+
+def _outlined(pixels: Array, partition: Tensor) -> Array:
+    """Pixels ``[H, W, C]`` in colour, with a yellow line along the inner edges of the regions."""
+    labels, cross = first_region(partition).numpy(), generate_binary_structure(2, 1)
+    edges = maximum_filter(labels, footprint=cross) != minimum_filter(labels, footprint=cross)
+    colours: Array = np.repeat(pixels, 3 // pixels.shape[2], axis=2)
+    colours[edges & (labels >= 0)] = (1, 1, 0)
+    return colours
 
 
 def _over(image: Tensor, overlay: Overlay) -> Callable[["Axes", "Axes"], None]:

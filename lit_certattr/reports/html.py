@@ -4,6 +4,7 @@ import base64
 import math
 import re
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from lit_certattr.certificates.capabilities import CountsPredictions, HasVerdict
 from lit_certattr.certificates.guarded import in_order, presentation_of
 from lit_certattr.certificates.majority import MOVED, majority_in_words
 from lit_certattr.certificates.noisy_accuracy import LOW, REMEDY
-from lit_certattr.certificates.presentation import Tile, percent, suffixes
+from lit_certattr.certificates.presentation import Tile, mean, percent, suffixes
 from lit_certattr.certification import NOISY_MAJORITY
 from lit_certattr.records.run_directory import Record, RunDirectory
 from lit_certattr.records.table import noisy_accuracies, num_moved
@@ -240,18 +241,17 @@ def _tiles(
     results: Mapping[str, Result], table: pa.Table, provenance: Mapping[str, Any], answers: Sequence[Answer]
 ) -> list[dict[str, str]]:
     """The most important numbers, at the top of the page."""
-    data, presentations = table.to_pandas(), in_order(results)
+    rows, presentations = table.to_pylist(), in_order(results)
     tiles = []
     for name, suffix in suffixes(presentations).items():
-        tiles += presentations[name].tiles(data[data.certificate == name], suffix)
+        tiles += presentations[name].tiles([row for row in rows if row["certificate"] == name], suffix)
     right, known = how_many_right(answers)
     if known:
         tiles.append(Tile(f"{right} of {known}", "images with a label: the network, without noise, is right"))
     if accuracies := [accuracy for accuracy in noisy_accuracies(table) if accuracy is not None]:
-        mean = math.fsum(accuracies) / len(accuracies)
-        tiles.append(Tile(percent(mean), "of the noisy copies predicted as the explained class, mean"))
+        tiles.append(Tile(percent(fmean(accuracies)), "of the noisy copies predicted as the explained class, mean"))
     if (provenance.get("settings") or {}).get("stopping"):
-        tiles.append(Tile(percent(data.samples_saved.mean()), "of the samples saved by stopping early, mean"))
+        tiles.append(Tile(percent(mean(rows, "samples_saved")), "of the samples saved by stopping early, mean"))
     return [tile._asdict() for tile in tiles]
 
 

@@ -112,9 +112,9 @@ def test_it_is_shown(kind):
     assert shown.general() != found.statement()
     assert shown.summary()
     entries = list(rows("image", {"name": found}, {}, (0.1,)))
-    data = pa.Table.from_pylist(entries, schema=schema((0.1,))).to_pandas()
-    assert shown.tiles(data, "")
-    keys = {column.key for column in shown.sheet(list(data.columns)).columns}
+    table = pa.Table.from_pylist(entries, schema=schema((0.1,)))
+    assert shown.tiles(table.to_pylist(), "")
+    keys = {column.key for column in shown.sheet(table.column_names).columns}
     assert keys <= {name for entry in entries for name in entry}
     assert len(shown.plots("")) == len(shown.trends(shown.radii())) >= 1
     assert len(image_panel(image, {"name": found}).axes) > 2

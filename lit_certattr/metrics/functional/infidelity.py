@@ -15,6 +15,7 @@ from lit_certattr.metrics.functional.baselines import centre_map, check_maps, im
 from lit_certattr.metrics.functional.deletion import check_classes, check_removal
 from lit_certattr.metrics.functional.fill import Fill, fill_images
 from lit_certattr.metrics.functional.sensitivity import check_counts, full_batch, repeat
+from lit_certattr.settings.extras import extra
 from lit_certattr.smoothing import normal_stream
 from lit_certattr.smoothing.normals import NormalStream
 
@@ -223,7 +224,8 @@ class _Error:
         self.known: list[Tensor] = []
 
     def __call__(self, maps: Tensor, normalize: bool) -> Tensor:
-        from captum.metrics import infidelity as captum_infidelity  # on use: it imports pyplot
+        with extra("captum", "infidelity"):
+            from captum.metrics import infidelity as captum_infidelity  # on use: it imports pyplot
 
         origin = torch.full_like(maps[:, None], self.change.origin)
         value: Tensor = captum_infidelity(

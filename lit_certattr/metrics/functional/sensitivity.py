@@ -11,6 +11,7 @@ from lit_certattr.attribution import Attribution, frozen
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.functional.baselines import image_ids
 from lit_certattr.metrics.functional.deletion import check_classes
+from lit_certattr.settings.extras import extra
 from lit_certattr.smoothing import UniformBallNoise, normal_stream
 
 Explained = Tensor | tuple[Tensor]
@@ -63,7 +64,8 @@ def max_sensitivity(
 
     Reference: Yeh et al., "On the (in)fidelity and sensitivity of explanations", NeurIPS 2019 (who do not divide).
     """
-    from captum.metrics import sensitivity_max  # on use: it imports pyplot
+    with extra("captum", "max_sensitivity"):
+        from captum.metrics import sensitivity_max  # on use: it imports pyplot
 
     if not (math.isfinite(radius) and radius > 0):
         raise InputError(f"radius must be a positive number, got {radius}")
