@@ -10,7 +10,7 @@ from rich.table import Table
 from lit_certattr.certification import Certifier
 from lit_certattr.cli.building import apply_short_options, build_parts, name_output
 from lit_certattr.cli.errors import OneLineParser
-from lit_certattr.cli.words import TRAINER, add_trainer_words
+from lit_certattr.cli.words import TRAINER, add_images_word, add_trainer_words
 from lit_certattr.jobs import Plan, plan
 from lit_certattr.jobs.trainer import is_first_process
 from lit_certattr.reports.plan_figure import panels
@@ -45,6 +45,7 @@ def add_plan_arguments(parser: OneLineParser) -> None:
     unused = "of a run: a plan takes the configuration of a run as it is, and has none."
     parser.add_argument("--max_panels", type=int, default=0, help=f"Panels {unused}")
     parser.add_argument("--logger", type=Logger | None, help=f"Logger {unused}")
+    add_images_word(parser)
     add_trainer_words(parser)
 
 
@@ -57,7 +58,7 @@ def plan_from_config(parser: OneLineParser, config: Namespace) -> None:
     """
     name_output(config, "runs/certify")
     config.output = f"{config.output.rstrip('/')}_plan"  # the configuration is that of a run, and so is its output
-    apply_short_options(config, TRAINER)
+    apply_short_options(config, TRAINER | {"images": ["data.init_args.root"]})
     for name in ("max_panels", "logger"):
         config.pop(name)
     parts = build_parts(parser, config)

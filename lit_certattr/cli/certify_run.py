@@ -10,6 +10,7 @@ from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.cli.run_names import job_label, name_loggers
 from lit_certattr.cli.words import TRAINER, add_trainer_words
 from lit_certattr.errors import InputError
+from lit_certattr.cli.words import TRAINER, add_images_word, add_trainer_words
 from lit_certattr.jobs import TrainerOptions, run
 from lit_certattr.jobs.trainer import is_first_process
 from lit_certattr.records import RunDirectory
@@ -23,10 +24,11 @@ Examples:
   certify.py run --config configs/certify/photographs.yaml
   certify.py run --config configs/certify/photographs.yaml --num_samples=2000 --max_images=3 --output=runs/more
   certify.py run --config configs/certify/mnist5k.yaml --checkpoint=runs/mnist5k_noise/checkpoints/best.ckpt
+  certify.py run --config configs/certify/torchvision.yaml --images=cat.jpg --network.name=resnet18
   certify.py run --config configs/certify/photographs.yaml --print_config
 
-Later files and arguments override earlier ones; --num_samples, --seed, --max_images, --accelerator, --devices and
---threads override the settings that they replace. Run the same command again to resume after an interruption.
+Later files and arguments override earlier ones; --images, --num_samples, --seed, --max_images, --accelerator, --devices
+and --threads override the settings that they replace. Run the same command again to resume after an interruption.
 The output directory contains report.html, results.parquet, maps/, images/, figures/, config.yaml and
 provenance.json."""
 
@@ -34,6 +36,7 @@ _SHORT = {
     "num_samples": ["certifier.num_samples"],
     "seed": ["certifier.seed"],
     "max_images": ["data.init_args.max_images"],
+    "images": ["data.init_args.root"],
 } | TRAINER
 
 
@@ -46,6 +49,7 @@ def add_run_arguments(parser: OneLineParser) -> None:
     parser.add_argument("--config", action="config", help="YAML file of settings; may be given several times.")
     parser.add_class_arguments(Certifier, "certifier", help="Method, noise law and certificates")
     parser.add_function_arguments(run, as_group=False, skip={"certifier", "config", "progress"})
+    add_images_word(parser)
     add_trainer_words(parser)
 
 

@@ -13,11 +13,12 @@ from lit_certattr.errors import InputError, single_line
 DESCRIPTION = """Train image classifiers with robust attributions, and certify those attributions.
 
 Examples:
-  lit-certattr configs copy
-  lit-certattr certify run --config configs/certify/folder.yaml --data.init_args.root my_photographs
+  lit-certattr certify run --config certify/torchvision.yaml --images my_photographs --network.name resnet18
+  lit-certattr configs list
   lit-certattr train fit --config configs/train/mnist5k_noise.yaml
   lit-certattr certify run --config configs/certify/mnist5k.yaml
   lit-certattr doctor
+A configuration of the package is named as "lit-certattr configs list" shows it, and needs not be copied.
 "lit-certattr certify --help" and "lit-certattr train --help" list the commands below them."""
 
 
@@ -41,6 +42,10 @@ def main(args: Sequence[str] | None = None) -> None:
                 _configs(chosen)
             case "doctor":
                 _doctor()
+            case "completion":
+                from lit_certattr.cli.completion import script
+
+                sys.stdout.write(script(chosen.shell))
             case _:
                 _parser().print_help()
     except InputError as error:
@@ -66,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     copying.add_argument("folder", nargs="?", default="configs", help="The folder. Default: configs.")
     copying.add_argument("--overwrite", action="store_true", help="Replace files that are there already.")
     below.add_parser("doctor", help="What is installed, which devices and data are there.")
+    completion = below.add_parser(
+        "completion", help="Print the completion of a shell; docs/installing.md says where to."
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="The shell.")
     return parser
 
 

@@ -8,6 +8,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 from jsonargparse import Path as ConfigPath  # type: ignore[attr-defined]
 
+from lit_certattr.cli.packaged_configs import folder, known
 from lit_certattr.cli.strict_yaml import check_yaml
 from lit_certattr.errors import InputError
 
@@ -16,6 +17,8 @@ _KEY = "layers"
 
 class LayeredConfig(ActionConfigFile):
     """The option ``--config FILE``: reads the files that FILE includes, then FILE; later files override earlier ones.
+
+    A configuration of the package needs not be copied: see :func:`packaged`.
 
     A file includes others under the key ``layers``, by paths relative to its own folder; these may include further
     files. This is the same as one ``--config`` for each of them, in this order. Only ``--config`` reads ``layers``: a
@@ -30,6 +33,7 @@ class LayeredConfig(ActionConfigFile):
         Raises:
             InputError: If a file is missing or wrong.
         """
+        values = packaged(values)
         before = list(cfg.get(self.dest) or [])
         for file, layer in stack(values):
             try:
@@ -41,6 +45,19 @@ class LayeredConfig(ActionConfigFile):
         read = list(cfg.get(self.dest) or [])[len(before) :]
         if [str(one) for one in read] != [values] and Path(values).is_file():
             cfg[self.dest] = [*before, ConfigPath(values, mode="fr")]
+
+
+def packaged(config: Any) -> Any:
+    """The path of a configuration that comes with the package, if there is no file of this name.
+
+    Args:
+        config: What the user typed: ``certify/folder.yaml`` and ``configs/certify/folder.yaml`` name a configuration of
+            the package. Anything else is returned unchanged.
+    """
+    name = str(config).removeprefix("configs/")
+    if not name.endswith(".yaml") or Path(config).exists() or not known(name):
+        return config
+    return str(folder() / name)
 
 
 def stack(config: str, above: tuple[Path, ...] = ()) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,15 @@ def folder() -> Path:
     raise InputError("the configurations of the package are missing: install lit-certattr again")
 
 
+def known(name: str) -> bool:
+    """Whether the package has a configuration of this name.
+
+    Args:
+        name: A name such as ``"certify/photographs.yaml"``.
+    """
+    return name in (file.relative_to(folder()).as_posix() for file in folder().rglob("*.yaml"))
+
+
 def configurations() -> Iterator[tuple[str, str]]:
     """Name and first sentence of each file, in order.
 

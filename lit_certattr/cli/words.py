@@ -42,6 +42,17 @@ def add_import_word(parser: OneLineParser) -> None:
     )
 
 
+def add_images_word(parser: OneLineParser) -> None:
+    """Declare a short option for the images of the user, which replaces ``data.init_args.root``.
+
+    Args:
+        parser: Parser of a command with the setting ``data``.
+    """
+    parser.add_argument(
+        "--images", type=str | None, help="Folder of images, or one image file; replaces data.init_args.root."
+    )
+
+
 def add_trainer_words(parser: OneLineParser) -> None:
     """Declare short options for the device and the threads, which replace settings of ``trainer``.
 

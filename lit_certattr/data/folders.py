@@ -141,6 +141,31 @@ def existing_folder(root: str) -> Path:
     raise InputError(f"image folder {root} {reason}; give the path of a folder of images as root")
 
 
+def images_at(root: str) -> tuple[Path, Contents]:
+    """The images of a folder, or one image file.
+
+    Args:
+        root: What the user gave, a folder or an image file; ``~`` is the home directory.
+
+    Returns:
+        The folder, and the images in it that are meant.
+
+    Raises:
+        InputError: As :func:`existing_folder` and :func:`image_contents`, or if a file is no image by its extension.
+    """
+    try:
+        file = Path(root).expanduser()
+        alone = file.is_file()
+    except (OSError, RuntimeError):
+        alone = False
+    if not alone:
+        folder = existing_folder(root)
+        return folder, image_contents(folder)
+    if file.suffix.lower() not in IMAGE_SUFFIXES:
+        raise InputError(f"{root} is no image file ({', '.join(sorted(IMAGE_SUFFIXES))}); rename it, or choose another")
+    return file.parent, Contents(images=[Path(file.name)])
+
+
 def image_contents(root: Path) -> Contents:
     """List a folder that must hold images; a warning counts the files that are passed over.
 

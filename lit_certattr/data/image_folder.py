@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lit_certattr.data.folders import existing_folder, image_contents, refuse_alike
+from lit_certattr.data.folders import images_at, refuse_alike
 from lit_certattr.data.ids import safe_id
 from lit_certattr.data.image_header import MAX_PIXELS, Header
 from lit_certattr.data.images import ImageFiles
@@ -37,7 +37,7 @@ class ImageFolder(ImageDataModule):
     are no images, by their extensions. The id of an image is its path below the root.
 
     Args:
-        root: The folder.
+        root: The folder; or one image file, which is then the only image.
         size: Height and width in pixels to which images are scaled.
         channels: 3 for RGB, 1 for grayscale; images of the other kind are converted.
         crop: Side of the central square that is kept, as a share of the short side (0.875 is ImageNet's usual
@@ -108,11 +108,10 @@ class ImageFolder(ImageDataModule):
             None if own is None else Pipeline(own, name)
             for own, name in ((transform, "transform"), (train_transform, "train_transform"))
         )
-        self.root = existing_folder(root)
+        self.root, found = images_at(root)
         self.crop = crop
         self.image_shape = (channels, size, size)
 
-        found = image_contents(self.root)
         self._folders = split_folders(self.root, found, splits, labels is not False)
         sources = self._folders or {"": ""}
         names_decide = splits == "auto" and not self._folders

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from lit_certattr.cli.certify import main as certify
-from lit_certattr.cli.layers import stack
+from lit_certattr.cli.layers import packaged, stack
 from lit_certattr.cli.train import main
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -129,3 +129,19 @@ def test_a_file_may_be_named_twice_but_not_by_itself(capsys):
     Path("epochs.yaml").write_text("trainer: {max_epochs: 4}")
     Path("a.yaml").write_text(f"layers: [epochs.yaml, {DIGITS}, epochs.yaml]")
     assert parsed(capsys, "--config=a.yaml")["trainer"]["max_epochs"] == 4
+
+
+@pytest.mark.parametrize("name", ["train/digits.yaml", "configs/train/digits.yaml"])
+def test_configurations_of_the_package_need_not_be_copied(name, capsys):
+    assert parsed(capsys, f"--config={name}") == parsed(capsys, f"--config={DIGITS}")
+
+
+def test_a_file_of_the_user_comes_before_that_of_the_package(capsys):
+    Path("configs/train").mkdir(parents=True)
+    Path("configs/train/digits.yaml").write_text(f"layers: [{DIGITS}]\ntrainer: {{max_epochs: 77}}\n")
+    assert parsed(capsys, "--config=configs/train/digits.yaml")["trainer"]["max_epochs"] == 77
+
+
+@pytest.mark.parametrize("name", ["train/digitz.yaml", "../configs/train/digits.yaml", "configs/../pyproject.toml"])
+def test_nothing_but_its_configurations_is_found_in_the_package(name):
+    assert packaged(name) == name

@@ -8,9 +8,12 @@ import pytest
 import yaml
 
 from lit_certattr.cli.arguments import _kinds
+from lit_certattr.cli.building import apply_short_options
 from lit_certattr.cli.certify import COMMANDS, main
+from lit_certattr.cli.certify_run import _SHORT
 from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.cli.words import RENAMED
+from lit_certattr.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 NEEDED = {
@@ -243,3 +246,24 @@ def test_a_word_that_a_command_cannot_have_is_refused_with_the_reason(command, w
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert reason in line
+
+
+def _with_short_options(*typed):
+    config = _parser("run").parse_args(list(typed))
+    apply_short_options(config, _SHORT)
+    return config
+
+
+def test_images_replaces_the_folder_of_the_configuration(tmp_path):
+    network = ["--network.name=resnet18", "--network.weights=mine.pth"]
+    config = _with_short_options("--config=certify/torchvision.yaml", f"--images={tmp_path}", *network)
+    assert config.data.init_args.root == str(tmp_path)
+    assert "images" not in config
+    assert config.network.init_args.name == "resnet18"
+    assert config.certifier.num_samples == 400, "of torchvision.yaml, the rest of folder.yaml"
+    assert len(config.certifier.certificates) == 2
+
+
+def test_images_is_refused_where_the_data_have_no_folder():
+    with pytest.raises(InputError, match=r"--images: lit_certattr\.data\.Photographs has no setting root"):
+        _with_short_options("--config=certify/photographs.yaml", "--images=mine")

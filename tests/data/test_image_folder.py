@@ -260,9 +260,9 @@ def test_missing_and_empty_folders(tmp_path):
     (tmp_path / "cat").mkdir()
     with pytest.raises(InputError, match="holds no images"):
         ImageFolder(str(tmp_path))
-    (tmp_path / "file.png").write_bytes(b"")
-    with pytest.raises(InputError, match="is not a folder"):
-        ImageFolder(str(tmp_path / "file.png"))
+    (tmp_path / "file.txt").write_bytes(b"")
+    with pytest.raises(InputError, match="is no image file"):
+        ImageFolder(str(tmp_path / "file.txt"))
 
 
 @pytest.mark.parametrize(
@@ -391,3 +391,15 @@ def test_settings_of_another_kind(setting, classes):
 def test_a_size_beyond_all_memory_is_no_fault_of_the_file(classes):
     with pytest.raises(InputError, match="size 1000000000 makes images of more than"):
         ImageFolder(str(classes), size=10**9)
+
+
+def test_one_file_is_the_only_image(classes):
+    module, (sample,) = predict(classes / "cat" / "1.png")
+    assert (sample[2], int(sample[1]), module.num_classes) == ("1.png", -1, 0)
+    assert torch.equal(sample[0], predict(classes / "cat")[1][0][0])
+
+
+def test_a_file_that_is_no_image_is_refused_by_its_name(classes):
+    (classes / "cat" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"notes\.txt is no image file \(\.bmp, "):
+        ImageFolder(str(classes / "cat" / "notes.txt"))
