@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
@@ -150,10 +151,9 @@ def test_packages_of_extras_are_imported_as_such_and_everything_else_is_declared
 @pytest.mark.slow
 def test_the_core_certifies_a_photograph_without_any_extra(tmp_path):
     """One process, since each loads torch: help, configurations, a run with a torchvision network, and its audit."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(folder / "mine.jpg")
+    Image.fromarray(pixels).save(tmp_path / "mine.jpg")
+    torch.save(torchvision.models.squeezenet1_1(num_classes=5).state_dict(), tmp_path / "mine.pth")
     program = f"""
 import sys
 
@@ -164,9 +164,9 @@ from lit_certattr.cli.command import main
 for typed in (
     ["--help"],
     ["configs", "list"],
-    ["certify", "run", "--config", {str(ROOT / "configs/certify/folder.yaml")!r}, "--num_samples", "60",
-     "--network", "TorchvisionClassifier", "--network.name", "squeezenet1_1", "--data.init_args.root", {str(folder)!r},
-     "--data.init_args.size", "32", "--certifier.batch_size", "20", "--output", "run", "--accelerator", "cpu"],
+    ["certify", "run", "--config", "certify/torchvision.yaml", "--images", "mine.jpg", "--num_samples", "60",
+     "--network.name", "squeezenet1_1", "--network.weights", "mine.pth", "--network.num_classes", "5",
+     "--data.init_args.size", "32", "--output", "run", "--accelerator", "cpu"],
     ["certify", "audit", "run"],
 ):
     try:

@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     copying = verbs.add_parser("copy", help="Copy all configurations into a folder, to use and to change them there.")
     copying.add_argument("folder", nargs="?", default="configs", help="The folder. Default: configs.")
     copying.add_argument("--overwrite", action="store_true", help="Replace files that are there already.")
-    below.add_parser("doctor", help="What is installed, which devices and data are there.")
+    below.add_parser("doctor", help="What is installed, which devices and data are there; status 1 after a fault.")
     completion = below.add_parser(
         "completion", help="Print the completion of a shell; docs/installing.md says where to."
     )
@@ -111,7 +111,10 @@ def _configs(chosen: argparse.Namespace) -> None:
 
 
 def _doctor() -> None:
-    from lit_certattr.cli.doctor import findings
+    from rich.console import Console
 
-    for name, found in findings():
-        sys.stdout.write(f"{name:>22}  {found}\n")
+    from lit_certattr.cli.doctor import examine, report
+
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    if not report(list(examine()), console):
+        raise SystemExit(1)

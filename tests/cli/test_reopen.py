@@ -14,7 +14,7 @@ from lit_certattr.jobs import TrainerOptions
 from lit_certattr.jobs.trust import build, call
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-NO_IMAGES = ("folder", "lesion")  # templates for images of the user
+NO_IMAGES = ("folder", "lesion", "torchvision")  # templates for images of the user
 RUNS = [path for path in sorted((CONFIGS / "certify").glob("*.yaml")) if path.stem not in NO_IMAGES]
 METHODS = sorted((CONFIGS / "method").glob("*.yaml"))
 
