@@ -36,7 +36,7 @@ CORE = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependenc
 BLOCKED = sorted(
     name
     for name, distributions in packages_distributions().items()
-    if set(distributions) & (set.union(*EXTRAS.values()) - CORE)
+    if set(distributions) & (set.union(*EXTRAS.values(), {"pandas", "joblib", "huggingface-hub"}) - CORE)
 )
 
 
