@@ -18,9 +18,10 @@ from PIL import Image
 from test_floors import sources
 
 from lit_certattr import data, models, regions
-from lit_certattr.attribution import Gradient
+from lit_certattr.attribution import CaptumAttribution, Gradient
 from lit_certattr.data import mnist5k
 from lit_certattr.errors import InputError
+from lit_certattr.interactive.certified import CertifiedImages
 from lit_certattr.metrics import functional
 from lit_certattr.regions import coco
 from lit_certattr.settings.extras import extra
@@ -36,7 +37,7 @@ CORE = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependenc
 BLOCKED = sorted(
     name
     for name, distributions in packages_distributions().items()
-    if set(distributions) & (set.union(*EXTRAS.values(), {"pandas", "joblib", "huggingface-hub"}) - CORE)
+    if set(distributions) & (set.union(*EXTRAS.values(), {"joblib", "huggingface-hub"}) - CORE)
 )
 
 
@@ -98,6 +99,14 @@ LINES = {
         lambda: regions.Felzenszwalb()(torch.rand(3, 8, 8), "a"),
     ),
     "a polygon of COCO needs scikit-image: pip install 'lit-certattr[regions]'": ("skimage", _polygon),
+    "to_frame needs pandas: pip install 'lit-certattr[reports]'": (
+        "pandas",
+        lambda: CertifiedImages([]).to_frame(),
+    ),
+    "CaptumAttribution needs captum: pip install 'lit-certattr[captum]'": (
+        "captum",
+        lambda: CaptumAttribution("Saliency"),
+    ),
     "infidelity needs captum: pip install 'lit-certattr[captum]'": ("captum", _infidelity),
     "max_sensitivity needs captum: pip install 'lit-certattr[captum]'": ("captum", _sensitivity),
 }
@@ -120,13 +129,17 @@ def test_other_errors_of_an_import_stay_what_they_are(tmp_path, monkeypatch):
 
 
 def _imports(tree):
-    """Each import of a module, with the extra of the ``with`` block around it."""
-    inside = {}
+    """Each import that runs in a module, with the extra of the ``with`` block around it."""
+    inside, types = {}, set()
     for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            types |= {id(line) for line in node.body}
         call = node.items[0].context_expr if isinstance(node, ast.With) else None
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "extra":
             inside |= {id(line): call.args[0].value for line in node.body}
     for node in ast.walk(tree):
+        if id(node) in types:
+            continue
         if isinstance(node, ast.Import):
             yield from ((alias.name.partition(".")[0], inside.get(id(node))) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -54,7 +54,7 @@ def test_the_wheel_holds_what_users_need_and_nothing_else(built):
     others = {name.split("/")[0] for name in names if not name.startswith("lit_certattr/")}
     assert others == {INFO}
     assert not [name for name in names if "__pycache__" in name or "test_" in name or name.endswith(".pyc")]
-    assert {"demo", "captum", "regions", "timm", "all", "dev"} <= set(about.get_all("Provides-Extra"))
+    assert {"demo", "captum", "regions", "reports", "timm", "all", "dev"} <= set(about.get_all("Provides-Extra"))
     assert f"{INFO}/licenses/LICENSE" in names
 
 

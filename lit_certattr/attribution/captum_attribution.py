@@ -18,6 +18,7 @@ from lit_certattr.attribution.places import find_place
 from lit_certattr.errors import InputError
 from lit_certattr.models.names import suggestion
 from lit_certattr.settings import whole_number
+from lit_certattr.settings.extras import extra
 from lit_certattr.settings.plain import copied
 
 _RANDOM = ("LimeBase", "GradientShap", "LayerGradientShap", "ShapleyValueSampling")
@@ -187,7 +188,8 @@ def is_kind(kind: type, names: tuple[str, ...]) -> bool:
 
 
 def _kind_of(explainer: Any) -> Any:
-    import captum.attr  # on use: it imports pyplot
+    with extra("captum", "CaptumAttribution"):
+        import captum.attr  # on use: it imports pyplot
 
     known = {name: one for name in captum.attr.__all__ if is_explainer(one := getattr(captum.attr, name))}
     usable = {name: one for name, one in known.items() if _explains_images(one)}
@@ -219,7 +221,8 @@ def _explains_images(kind: Any) -> bool:
 
 
 def _is_captums(kind: type) -> bool:
-    import captum.attr
+    with extra("captum", "CaptumAttribution"):
+        import captum.attr
 
     return getattr(captum.attr, kind.__name__, None) is kind
 

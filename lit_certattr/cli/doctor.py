@@ -18,9 +18,10 @@ from lit_certattr.cli.program import INSTALLED
 from lit_certattr.errors import InputError, single_line
 
 _FOR = {
-    "captum": "infidelity and max-sensitivity",
+    "captum": "methods of Captum, infidelity and max-sensitivity",
     "demo": "the data and the network below, which need no download",
     "regions": "superpixels, polygons of COCO files",
+    "reports": "numbers as data frames of pandas",
     "timm": "classifiers of timm",
 }
 _DATA = {

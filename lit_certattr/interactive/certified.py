@@ -10,6 +10,7 @@ from typing_extensions import override
 from lit_certattr.certificates import Result, joint_statement
 from lit_certattr.certificates.guarded import in_order
 from lit_certattr.certificates.showing import facts, image_tag, short_method, table_tag, text_tag
+from lit_certattr.settings.extras import extra
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -144,8 +145,12 @@ class CertifiedImages(Sequence[CertifiedImage]):
         """The numbers as a table, one row per image, certificate and level, as in ``results.parquet`` of a run.
 
         Columns that none of the certificates fills are left out.
+
+        Raises:
+            InputError: If pandas is missing.
         """
-        import pandas as pd
+        with extra("reports", "to_frame"):
+            import pandas as pd
 
         from lit_certattr.records.table import RADII, rows
 
