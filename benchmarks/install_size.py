@@ -60,14 +60,13 @@ def main() -> None:
     extras: dict[str, list[str]] = project["optional-dependencies"]
     given = closure(GIVEN)
     core = closure(project["dependencies"]) - given
-    brought = {"core": core} | {
-        name: closure(extras[name], extras) - given - core for name in [*sorted(set(extras) - {"all", "dev"}), "all"]
-    }
+    names = [*sorted(set(extras) - {"all", "dev", "docs"}), "all"]
+    brought = {"core": core} | {name: closure(extras[name], extras) - given - core for name in names}
     whole = sum(map(size, core | brought["all"]))
     print(f"Beyond {', '.join(GIVEN)} and what these need ({sum(map(size, given)) / 2**20:,.0f} MiB):\n")
     print("| | MiB | share | largest |\n|---|---|---|---|")
-    for name, names in brought.items():
-        sizes = {one: size(one) for one in names}
+    for name, packages in brought.items():
+        sizes = {one: size(one) for one in packages}
         largest = ", ".join(
             f"{one} {sizes[one] / 2**20:.0f}" for one in sorted(sizes, key=sizes.__getitem__)[-4:][::-1]
         )

@@ -31,7 +31,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = {
     name: {canonicalize_name(Requirement(line).name) for line in lines}
     for name, lines in PROJECT["optional-dependencies"].items()
-    if name not in ("all", "dev")
+    if name not in ("all", "dev", "docs")
 }
 CORE = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
 BLOCKED = sorted(
@@ -99,6 +99,10 @@ LINES = {
         lambda: regions.Felzenszwalb()(torch.rand(3, 8, 8), "a"),
     ),
     "a polygon of COCO needs scikit-image: pip install 'lit-certattr[regions]'": ("skimage", _polygon),
+    "HuggingFaceClassifier needs transformers: pip install 'lit-certattr[huggingface]'": (
+        "transformers",
+        lambda: models.HuggingFaceClassifier("a/model"),
+    ),
     "to_frame needs pandas: pip install 'lit-certattr[reports]'": (
         "pandas",
         lambda: CertifiedImages([]).to_frame(),

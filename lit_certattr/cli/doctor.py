@@ -20,6 +20,7 @@ from lit_certattr.errors import InputError, single_line
 _FOR = {
     "captum": "methods of Captum, infidelity and max-sensitivity",
     "demo": "the data and the network below, which need no download",
+    "huggingface": "image classifiers of Hugging Face",
     "regions": "superpixels, polygons of COCO files",
     "reports": "numbers as data frames of pandas",
     "timm": "classifiers of timm",
@@ -114,7 +115,7 @@ def _extras_of(wanted: Requirement) -> list[str]:
 
 
 def _extras(declared: Sequence[Requirement]) -> Iterator[Finding]:
-    names = sorted({name for one in declared for name in _extras_of(one)} - {"all", "dev"})
+    names = sorted({name for one in declared for name in _extras_of(one)} - {"all", "dev", "docs"})
     for name in names:
         missing = [one.name for one in declared if name in _extras_of(one) and not _is_there(one)]
         purpose = _FOR.get(name, "")

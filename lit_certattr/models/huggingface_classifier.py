@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lit_certattr.errors import InputError, single_line
 from lit_certattr.models.layers import keep_inputs
 from lit_certattr.models.normalize import Normalize
+from lit_certattr.settings.extras import extra
 
 _UNKNOWN = ("rescale_offset", "include_top")
 """Settings of image processors that change pixels in ways that no mean and standard deviation describe."""
@@ -74,10 +75,8 @@ class HuggingFaceClassifier(nn.Module):
 
 def _load(name: str, download: bool) -> Any:
     """The model with its weights, in float32, checked to be complete."""
-    try:
+    with extra("huggingface", "HuggingFaceClassifier"):
         from transformers import AutoModelForImageClassification
-    except ImportError as error:
-        raise InputError("HuggingFaceClassifier needs transformers: pip install transformers") from error
     options = {"local_files_only": not download, "use_safetensors": True, "trust_remote_code": False}
     try:
         with _quiet():
@@ -115,7 +114,8 @@ def _processor(name: str, download: bool) -> Mapping[str, Any]:
         except (OSError, ValueError) as error:
             raise InputError(f"{file} cannot be read ({single_line(error)})") from error
         return settings if isinstance(settings, dict) else {}
-    from transformers.image_processing_base import ImageProcessingMixin
+    with extra("huggingface", "HuggingFaceClassifier"):
+        from transformers.image_processing_base import ImageProcessingMixin
 
     try:
         with _quiet():
@@ -163,7 +163,8 @@ def _size(processor: Mapping[str, Any], declared: Any) -> tuple[int, int] | None
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the bars and advice of the library while it loads."""
-    from transformers.utils import logging as theirs
+    with extra("huggingface", "HuggingFaceClassifier"):
+        from transformers.utils import logging as theirs
 
     bars, level = theirs.is_progress_bar_enabled(), theirs.get_verbosity()
     theirs.disable_progress_bar()

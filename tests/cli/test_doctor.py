@@ -72,7 +72,7 @@ def test_everything_is_named_in_groups_and_the_commands_can_run(capsys):
 
 def test_every_extra_says_what_it_is_for():
     extras = {one.name: one.text for one in doctor.examine() if one.group == "Extras"}
-    assert set(extras) == set(PROJECT["optional-dependencies"]) - {"all", "dev"}
+    assert set(extras) == set(PROJECT["optional-dependencies"]) - {"all", "dev", "docs"}
     assert "complete" not in extras.values()
 
 
