@@ -57,8 +57,6 @@ def test_the_wheel_holds_what_users_need_and_nothing_else(built):
     assert others == {INFO}
     assert not [name for name in names if "__pycache__" in name or "test_" in name or name.endswith(".pyc")]
     assert set(PROJECT["optional-dependencies"]) == set(about.get_all("Provides-Extra"))
-        about.get_all("Provides-Extra")
-    )
     assert f"{INFO}/licenses/LICENSE" in names
 
 
