@@ -14,6 +14,7 @@ from lit_certattr.comparison.likeness import Setting
 from lit_certattr.comparison.measures import IMPORTANT, Measure, distinct_keys
 from lit_certattr.comparison.reading import Image, RunNumbers
 from lit_certattr.errors import InputError
+from lit_certattr.settings.extras import extra
 from lit_certattr.statistics import bootstrap_intervals, clopper_pearson_interval, sign_test
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ class Comparison:
 
     def frame(self) -> "pd.DataFrame":
         """The means as a table: one row per run, best first, and one column per number, named as in the loggers."""
-        import pandas as pd
+        with extra("reports", "frame"):
+            import pandas as pd
 
         rows = [[_plain_mean(run, one) for one in self.measures] for run in self.runs]
         names = pd.Index([run.name for run in self.runs], name="run")
