@@ -35,7 +35,7 @@ def compute() -> tuple[Tensor, Tensor, Tensor, PixelResult]:
     """The photograph, its map, the map of the attacked photograph, and the certificate."""
     photographs = Photographs()
     photographs.setup("predict")
-    sample = next(one for one in photographs.predict_set if one.id == "rocket")
+    sample = photographs.predict_set[photographs.predict_set.ids.index("rocket")]
     network, method = EfficientNetLite0().eval(), Gradient()
     image = sample.image[None]
     with torch.no_grad():
