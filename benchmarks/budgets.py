@@ -214,6 +214,8 @@ def main() -> None:
     parser.add_argument("--num_samples", type=int, help="samples per image; default 200, for digits 1000")
     parser.add_argument("--images", type=int, default=20, help="most images")
     parser.add_argument("--attacked", type=int, default=20, help="images that are attacked")
+    parser.add_argument("--points", type=int, help="changed images that are tried; default 5, for digits 9")
+    parser.add_argument("--search", type=int, help="noisy copies of each of them; default 8, for digits 64")
     options = parser.parse_args()
     torch.set_num_threads(1)
     network, data, _ = network_and_data(options.data)
@@ -222,8 +224,8 @@ def main() -> None:
     effort = Effort(
         options.num_samples or (200 if large else 1000),
         16 if large else 128,
-        points=5 if large else 9,
-        search=8 if large else 64,
+        points=options.points or (5 if large else 9),
+        search=options.search or (8 if large else 64),
         fresh=40 if large else 200,
         attacked=options.attacked,
     )

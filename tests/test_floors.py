@@ -16,6 +16,7 @@ FLOORS = (
     "settings",
     "files",
     "statistics",
+    "partitions",
     "budgets",
     "smoothing",
     "models",

@@ -9,7 +9,7 @@ from lit_certattr.attacks.amounts import climb
 from lit_certattr.attacks.config import AttackConfig
 from lit_certattr.attacks.loop import Accept, Score
 from lit_certattr.attacks.repaint import repaint
-from lit_certattr.budgets import Budget, FieldBudget, PatchBudget
+from lit_certattr.budgets import Budget, FieldBudget, MaskBudget
 
 
 def search_candidates(
@@ -26,8 +26,8 @@ def search_candidates(
     For a budget of one amount (exposure, gamma, blur) these are a grid over the whole range, ends included. Between two
     points of it lies at most half their distance to one of them: with :class:`~lit_certattr.budgets.VoteBounds` that
     says how much worse anything between them can be. For contrast and brightness the grid is on the edge of the budget
-    and on its axis. For several fields a gradient ascent in their amounts is made; for patches gradients choose which
-    ones are painted and how, and random ones are tried besides.
+    and on its axis. For several fields a gradient ascent in their amounts is made; for patches and regions
+    gradients choose which ones are painted and how, and random ones are tried besides.
 
     Nothing is clipped to the box of the configuration, since a clipped image is no change of such a budget any more.
 
@@ -70,7 +70,7 @@ def _points(
         if isinstance(budget, FieldBudget) and len(budget.modes(images[0]).tau) > 1:
             yield from climb(budget, images, lengths, config, score, generator)
             return
-        if isinstance(budget, PatchBudget):
+        if isinstance(budget, MaskBudget):
             yield from repaint(budget, images, lengths, config, score)
     named = [
         list(budget.candidates(image, float(length), config.num_points, generator))

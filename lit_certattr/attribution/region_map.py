@@ -11,7 +11,7 @@ from lit_certattr.attribution.any_method import as_method
 from lit_certattr.attribution.base import Attribution, graph_mode
 from lit_certattr.attribution.fixed import Fixed
 from lit_certattr.errors import InputError
-from lit_certattr.regions import Regions, as_masks, check_partition, count_regions, members, sizes_of
+from lit_certattr.partitions import Regions, as_masks, count_regions, members, same_partition, sizes_of
 from lit_certattr.settings import instance
 
 Pooling = Literal["mean", "sum"]
@@ -70,17 +70,8 @@ class RegionMap(Attribution):
     def placed(self, image: Tensor, image_id: str) -> Self:
         if self._partition is not None:
             return self
-        try:
-            labels = self.regions(image.detach(), image_id)
-        except InputError:
-            raise
-        except Exception as error:  # whatever regions of the user's own, or a network, raise
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"{type(self.regions).__name__} cannot divide image {image_id}: {type(error).__name__}: {reason}"
-            ) from None
         placed = copy.copy(self)
-        placed._partition = check_partition(labels, (image.shape[-2], image.shape[-1]), f"image {image_id}")
+        placed._partition = self.regions.divide(image, image_id)
         placed._fixed = Fixed()
         return placed
 
@@ -137,9 +128,7 @@ class RegionMap(Attribution):
         if super().__eq__(other) is not True:
             return False
         assert isinstance(other, RegionMap)
-        if self._partition is None or other._partition is None:
-            return self._partition is other._partition
-        return torch.equal(self._partition, other._partition)
+        return same_partition(self._partition, other._partition)
 
     def __hash__(self) -> int:
         return super().__hash__()

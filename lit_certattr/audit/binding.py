@@ -11,6 +11,7 @@ from lit_certattr.audit.finding import Finding, position, show
 from lit_certattr.audit.recorded import MAX_SAMPLES, Recorded, is_known_method, is_region_map, sampling_fields
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.capabilities import CountsMasks, CountsPredictions, Rederivable
+from lit_certattr.certificates.result import MASKED
 from lit_certattr.certification import NOISY_MAJORITY
 from lit_certattr.data import NO_LABEL
 from lit_certattr.errors import InputError
@@ -91,9 +92,11 @@ def _derived(record: Record, name: str, recorded: Recorded) -> tuple[Result | No
 
 def _region_faults(record: Record, result: Result) -> list[Finding]:
     """Compare the regions with the image, and their number with the maps."""
+    size = (record.image.shape[-2], record.image.shape[-1])
+    if result.noise_partition is not None:
+        check_partition(result.noise_partition, size, "the image")
     if result.partition is None:
         return []
-    size = (record.image.shape[-2], record.image.shape[-1])
     partition = check_partition(result.partition, size, "the image")
     maps, expected = tuple(record.clean_map.shape), (1, count_regions(partition))
     return [] if maps == expected else [Finding("", "values of the regions", str(maps), str(expected))]
@@ -125,6 +128,9 @@ def _sampling_faults(
     expected |= record.results[name].places()
     if (partition is not None) != is_region_map(method := str(settings.get("attribution"))) and is_known_method(method):
         yield "regions", "none" if partition is None else show(in_words(partition)), f"those of {show(method)}"
+    masked = record.results[name].noise_partition
+    if recorded.noise is not None and (masked is not None) != recorded.noise.needs_regions:
+        yield MASKED, "none" if masked is None else show(in_words(masked)), f"those of {show(settings.get('noise'))}"
     for key, value in expected.items():
         if held.get(key) != value:
             yield key, show(held.get(key)), f"{show(value)}{'' if key in _OF_IMAGE else _OF_SETTINGS}"
@@ -133,7 +139,7 @@ def _sampling_faults(
         yield key, show(held[key]), "no such field"
 
 
-_OF_IMAGE = ("image_id", "target", "target_rule", "regions", "masks")
+_OF_IMAGE = ("image_id", "target", "target_rule", "regions", MASKED, "masks")
 
 
 def facts_faults(record: Record, settings: Mapping[str, Any]) -> Iterator[Finding]:
@@ -196,6 +202,8 @@ def together_faults(record: Record, recorded: Recorded) -> Iterator[Finding]:
                 stored = f"{int(result.votes[0])} of {result.num_samples}"
                 yield Finding(f"{record.id}, {name}", "votes", stored, "{} of {} predicted copies".format(*expected))
         yield from agree("regions", name, None if result.partition is None else identity(result.partition))
+        masked = result.noise_partition
+        yield from agree(MASKED, name, None if masked is None else identity(masked))
         if not isinstance(result, CountsMasks):
             continue
         yield from agree("num_constant", name, result.num_constant)

@@ -8,8 +8,10 @@ from lit_certattr.budgets.ellipsoid import EllipsoidBudget
 from lit_certattr.budgets.fields import FieldBudget
 from lit_certattr.budgets.gamma import GammaBudget
 from lit_certattr.budgets.lp import LpBudget
+from lit_certattr.budgets.masks import MaskBudget, PatchVotes
 from lit_certattr.budgets.orbit import OrbitBudget
-from lit_certattr.budgets.patches import PatchBudget, PatchVotes
+from lit_certattr.budgets.patches import PatchBudget
+from lit_certattr.budgets.regions import RegionBudget
 from lit_certattr.budgets.votes import GaussianVotes, VoteBounds
 
 __all__ = [
@@ -27,9 +29,11 @@ __all__ = [
     "GammaBudget",
     "GaussianVotes",
     "LpBudget",
+    "MaskBudget",
     "OrbitBudget",
     "PatchBudget",
     "PatchVotes",
+    "RegionBudget",
     "Split",
     "VoteBounds",
 ]

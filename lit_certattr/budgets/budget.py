@@ -99,6 +99,17 @@ class Budget(ABC):
         """A sentence that says what the length is; empty for a norm, which needs none."""
         return ""
 
+    def placed(self, partition: Tensor) -> "Budget":
+        """The budget for the regions of one image; unchanged where a budget is not about regions.
+
+        Args:
+            partition: Labels ``[H, W]`` of the regions of the clean image.
+
+        Raises:
+            InputError: If they are no labels of regions.
+        """
+        return self
+
     @abstractmethod
     def axes(self, radius: float, channels: int = 3) -> list[Axis]:
         """How far each kind of change may go alone.

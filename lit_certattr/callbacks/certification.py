@@ -248,7 +248,7 @@ class CertificationCallback(Callback):
         images = [self._on_device(trainer, pl_module, sample.image)[0] for sample in self._chosen[:FEW_IMAGES]]
         net = network_of(pl_module)
         with frozen(net):
-            words = denoiser_warning(net, images, self.certifier.noise)
+            words = denoiser_warning(net, images, self.certifier.noise, self._ids[:FEW_IMAGES])
         if words is not None:
             log.warning(words)
             self._warned_of_denoiser = True

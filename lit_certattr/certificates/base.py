@@ -416,5 +416,6 @@ class Accumulator(Metric, ABC, Generic[R]):
             "num_samples": num_samples,
             "num_invalid": num_invalid,
             "flags": invalid_flags(num_invalid, num_samples),
+            "noise_partition": self.noise.partition,
             **self.certificate.fixed(self.noise, self.map_shape, self.dimension, num_samples, share),
         }

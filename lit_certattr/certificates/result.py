@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _HEADER = "lit_certattr"
+MASKED = "masked regions"
+"""What a record calls the regions that the noise keeps or hides as a whole."""
 _NOT_GAUSSIAN = frozenset({UniformBallNoise.__name__, GeneralisedNormalNoise.__name__})
 
 
@@ -45,6 +47,11 @@ def _less_than_alpha(result: "Result", field: "attrs.Attribute[float]", slack: f
 def _of_regions(result: "Result", field: "attrs.Attribute[Tensor | None]", partition: Tensor | None) -> None:
     if partition is not None and (partition.dtype, partition.ndim) not in {(torch.int64, 2), (torch.bool, 3)}:
         raise ValueError(f"{field.name} must be int64 labels [H, W] or boolean masks [m, H, W]")
+
+
+def _masked(result: "Result", field: "attrs.Attribute[Tensor | None]", partition: Tensor | None) -> None:
+    if partition is not None and (partition.dtype, partition.ndim) != (torch.int64, 2):
+        raise ValueError(f"{field.name} must be int64 labels [H, W]")
 
 
 def _at_most_samples(result: "Result", field: "attrs.Attribute[int]", number: int) -> None:
@@ -97,6 +104,8 @@ class Result(ABC):
         partition: The regions of the image that the values of the maps belong to, as
             :meth:`lit_certattr.regions.Regions.__call__` gives them; ``None`` if they belong to pixels. A statement
             about pixels is then about regions: each is one pixel of the map.
+        noise_partition: The regions of the image that the noise keeps or hides as a whole, int64 labels ``[H, W]``;
+            ``None`` for laws without regions. Another partition than :attr:`partition`, which may be there, too.
     """
 
     kind: ClassVar[str] = ""
@@ -125,6 +134,7 @@ class Result(ABC):
     flags: tuple[str, ...] = attrs.field(kw_only=True, default=(), converter=tuple)
     sampling: dict[str, Any] = attrs.field(kw_only=True, factory=dict, converter=dict)
     partition: Tensor | None = attrs.field(kw_only=True, default=None, validator=_of_regions)
+    noise_partition: Tensor | None = attrs.field(kw_only=True, default=None, validator=_masked)
 
     @abstractmethod
     def statement(self, radius: float | None = None) -> str:
@@ -176,7 +186,8 @@ class Result(ABC):
             InputError: If the noise law of a file is not known, or needs a file that is missing or has changed.
         """
         if self.noise_settings:
-            return _budget_of(self.noise_settings)
+            budget = _budget_of(self.noise_settings)
+            return budget if self.noise_partition is None else budget.placed(self.noise_partition)
         # Laws of others by their certificate: one that is proved for Gaussian noise refuses all but its subclasses.
         scale = None if self.noise in _NOT_GAUSSIAN else self.sigma
         return LpBudget(scale, self.radius_norm, self._levels())
@@ -240,7 +251,7 @@ class Result(ABC):
 
     def places(self) -> dict[str, str]:
         """What a record holds of the parts of the image that this result is about, such as its regions."""
-        return {} if self.partition is None else {"regions": identity(self.partition)}
+        return regions_of(self.partition, self.noise_partition)
 
     def _surely(self) -> str:
         """At which confidence; the start of a statement."""
@@ -340,6 +351,17 @@ class UnknownResult(Result):
         return self.type_name, self._record() | self.plain | self.tensors
 
 
+def regions_of(partition: Tensor | None, noise_partition: Tensor | None) -> dict[str, str]:
+    """What a record holds of regions: how many there are, and their hash.
+
+    Args:
+        partition: The regions that the values of the maps belong to; ``None`` for pixels.
+        noise_partition: The regions that the noise keeps or hides as a whole; ``None`` for laws without.
+    """
+    parts = {"regions": partition, MASKED: noise_partition}
+    return {what: identity(one) for what, one in parts.items() if one is not None}
+
+
 @lru_cache(maxsize=64)
 def _budget_of(law: str) -> Budget:
     return noise_law(law).budget
@@ -370,10 +392,11 @@ def save_results(path: str | Path, results: Mapping[str, Result]) -> None:
     header: dict[str, Any] = {}
     for name, result in results.items():
         kind, values = result._stored()
-        if values["partition"] is None:  # so that files of results about pixels are those of older versions
-            del values["partition"]
-        else:  # safetensors refuses tensors that share memory, as the results of one image do
-            values["partition"] = values["partition"].clone()
+        for key in ("partition", "noise_partition"):
+            if values[key] is None:  # so that files of results without regions are those of older versions
+                del values[key]
+            else:  # safetensors refuses tensors that share memory, as the results of one image do
+                values[key] = values[key].clone()
         if not values.get("noise_settings"):  # likewise
             values.pop("noise_settings", None)
         header[name] = {

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lit_certattr.attribution import Attribution, as_method, frozen, score_of
 from lit_certattr.certificates import Accumulator, Certificate, Result
+from lit_certattr.certificates.result import regions_of
 from lit_certattr.certification.facts import facts_to_share, precision
 from lit_certattr.certification.looks import check_sample_size, possible_looks
 from lit_certattr.certification.named import named_certificates
@@ -36,7 +37,7 @@ from lit_certattr.preflight import (
     failures,
     logits_of,
 )
-from lit_certattr.regions import count_regions, identity
+from lit_certattr.regions import count_regions
 from lit_certattr.settings import instance, several, whole_number
 from lit_certattr.settings.foreign import foreign_identity
 from lit_certattr.smoothing import (
@@ -232,7 +233,7 @@ class Certifier:
             map_shape = placed[0].preflight(model, images[:1], classes[0], ids[0], names[0]).map_shape
             rules: list[dict[str, Any]] = [{"target_rule": "predicted" if targets is None else "given"}] * len(images)
             if majority:
-                chosen = [self._majority(model, *one) for one in zip(images, ids, names, strict=True)]
+                chosen = [one._majority(model, *rest) for one, *rest in zip(placed, images, ids, names, strict=True)]
                 classes, rules = [one.target for one in chosen], [self._majority_rule(one) for one in chosen]
             watches = []
             for one, image, label, name in zip(placed, images.split(1), classes, names, strict=True):
@@ -278,7 +279,7 @@ class Certifier:
     def placed(self, image: Tensor, image_id: str) -> "Certifier":
         """The certifier for one image: what the clean image or its id fixes is fixed, before anything is sampled.
 
-        See :meth:`Attribution.placed` and :meth:`Certificate.placed`.
+        See :meth:`Attribution.placed`, :meth:`Noise.placed` and :meth:`Certificate.placed`.
 
         Args:
             image: The clean image ``[C, H, W]``.
@@ -290,12 +291,13 @@ class Certifier:
         Raises:
             InputError: If the method or a certificate cannot be used for this image.
         """
-        method = self.attribution.placed(image, image_id)
+        method, noise = self.attribution.placed(image, image_id), self.noise.placed(image, image_id)
         certificates = {name: one.placed(image, image_id) for name, one in self.certificates.items()}
-        if method is self.attribution and all(one is self.certificates[name] for name, one in certificates.items()):
+        same = all(one is self.certificates[name] for name, one in certificates.items())
+        if method is self.attribution and noise is self.noise and same:
             return self
         placed = copy.copy(self)
-        placed.attribution, placed.certificates = method, certificates
+        placed.attribution, placed.noise, placed.certificates = method, noise, certificates
         return placed
 
     def preflight(self, model: nn.Module, image: Tensor, target: int, image_id: str, name: str) -> Findings:
@@ -314,7 +316,7 @@ class Certifier:
             InputError: If something does not hold; the message names it, and the remedy.
         """
         placed, count = self.placed(image[0], image_id), min(2, self.num_samples)
-        noisy = next(self._sampler.noisy_images(image[0], image_id, 0, count))
+        noisy = next(placed._sampler.noisy_images(image[0], image_id, 0, count))
         findings = check_function(model, placed.attribution, image, noisy, target, name)
         score = score_of(self.attribution)
         if score is not None and any(certificate.needs_score for certificate in self.certificates.values()):
@@ -439,9 +441,8 @@ class Certifier:
         }
 
     def _places(self, map_shape: tuple[int, int]) -> dict[str, str]:
-        """The parts of the image that a placed certifier is about: regions and masks."""
-        regions = {} if self.attribution.partition is None else {"regions": identity(self.attribution.partition)}
-        return regions | {
+        """The parts of the image that a placed certifier is about: regions, also those of the noise, and masks."""
+        return regions_of(self.attribution.partition, self.noise.partition) | {
             f"{what} of {name}": words
             for name, one in self.certificates.items()
             for what, words in one.places(map_shape).items()

@@ -82,8 +82,9 @@ def check_run(
         target = samples.targets[0] if targets == "label" else int(clean.argmax(1))
         certified = certifier.network(network, image[None])
         findings = certifier.preflight(certified, image[None], target, str(image_id), name)
-        few = [samples[index].image for index in range(min(len(samples), FEW_IMAGES))]
-        found = accuracy_warning(network, samples), denoiser_warning(network, few, certifier.noise)
+        few = [samples[index] for index in range(min(len(samples), FEW_IMAGES))]
+        pictures, names = [sample.image for sample in few], [str(sample.id) for sample in few]
+        found = accuracy_warning(network, samples), denoiser_warning(network, pictures, certifier.noise, names)
     certifier.check_sample_size(findings.map_shape)
     _check_places(certifier, samples, findings.map_shape)
     if type(certifier.noise).check is not Noise.check:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lit_certattr.models import Denoised
 from lit_certattr.preflight.network import failures
-from lit_certattr.smoothing import Noise
+from lit_certattr.smoothing import Noise, content_id
 
 FEW_IMAGES = 4
 """Most images that the commands and the callback try a denoiser on."""
@@ -24,7 +24,9 @@ _REMEDY = (
 )
 
 
-def denoiser_warning(model: nn.Module, images: Sequence[Tensor], noise: Noise) -> str | None:
+def denoiser_warning(
+    model: nn.Module, images: Sequence[Tensor], noise: Noise, ids: Sequence[str] | None = None
+) -> str | None:
     """A warning if the denoiser of a network removes no noise, or does not leave clean images as they are.
 
     A denoiser without weights changes nothing, and one with the weights of something else returns anything; both give
@@ -34,6 +36,7 @@ def denoiser_warning(model: nn.Module, images: Sequence[Tensor], noise: Noise) -
         model: The network, in eval mode; the warning is about :class:`~lit_certattr.models.Denoised` only.
         images: A few clean images ``[C, H, W]``.
         noise: Noise law of the certificates; the noise that is drawn here is not theirs.
+        ids: Ids of the images, by which a law may know their regions; ``None`` uses hashes of the pixels.
 
     Returns:
         The warning with its remedy; ``None`` if there is nothing to warn of.
@@ -49,10 +52,10 @@ def denoiser_warning(model: nn.Module, images: Sequence[Tensor], noise: Noise) -
     generator = torch.Generator(images[0].device).manual_seed(0)
     clean, before, after = [], [], []
     with torch.no_grad():
-        for image in images:
+        for image, image_id in zip(images, ids or map(content_id, images), strict=True):
             same = image[None]
             copies = same.expand(_COPIES, -1, -1, -1)
-            noisy = noise.draw(copies, generator)(copies)
+            noisy = noise.placed(image, image_id).draw(copies, generator)(copies)
             with failures(f"{type(model.denoiser).__name__} cannot denoise noisy copies", model, noisy):
                 clean.append(model.denoise(same.clone()) - same)
                 before.append(noisy - same)

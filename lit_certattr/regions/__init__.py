@@ -1,9 +1,7 @@
 """Partitions of an image into regions: a grid, superpixels or a segmentation of the clean image, masks of the user."""
 
-from lit_certattr.regions.base import Regions
-from lit_certattr.regions.grid import Grid
-from lit_certattr.regions.mask_folder import MaskFolder
-from lit_certattr.regions.partition import (
+from lit_certattr.partitions import (
+    Regions,
     as_masks,
     check_partition,
     count_regions,
@@ -12,15 +10,20 @@ from lit_certattr.regions.partition import (
     in_words,
     members,
     partition_hash,
+    same_partition,
     sizes_of,
     spread,
 )
+from lit_certattr.regions.grid import Grid
+from lit_certattr.regions.mask_file import MaskFile
+from lit_certattr.regions.mask_folder import MaskFolder
 from lit_certattr.regions.segmenter import Segmenter
 from lit_certattr.regions.superpixels import Felzenszwalb, Superpixels
 
 __all__ = [
     "Felzenszwalb",
     "Grid",
+    "MaskFile",
     "MaskFolder",
     "Regions",
     "Segmenter",
@@ -33,6 +36,7 @@ __all__ = [
     "in_words",
     "members",
     "partition_hash",
+    "same_partition",
     "sizes_of",
     "spread",
 ]

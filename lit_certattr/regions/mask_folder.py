@@ -13,10 +13,9 @@ from lit_certattr.data.image_header import MAX_PIXELS, open_image
 from lit_certattr.data.images import IMAGE_SUFFIXES
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import check_file
-from lit_certattr.regions.base import Regions
+from lit_certattr.partitions import Regions, check_partition
 from lit_certattr.regions.coco import annotations_of, draw
 from lit_certattr.regions.nearest import nearest
-from lit_certattr.regions.partition import check_partition
 
 _SUFFIXES = (".png", ".npy", ".json")
 _FOR_ALL = "instances*.json"
@@ -82,24 +81,7 @@ class MaskFolder(Regions):
         height, width = image.shape[-2:]
         if file.suffix == ".json":
             return self._annotated(file, names, (height, width))
-        array = _array(file) if file.suffix == ".npy" else _picture(file)
-        _check_ratio(file, array.shape[-2:], (height, width))
-        scaled = nearest(array, height, width)
-        if array.dtype == np.bool_ and array.ndim == 3:
-            masks = torch.from_numpy(scaled)
-            before, after = (np.asarray(one.reshape(len(one), -1).any(axis=1)) for one in (array, scaled))
-            _check_kept(file, before, after, np.arange(len(array)), (height, width))
-            partition = self._with_rest(masks)
-            numbers = np.arange(len(partition))
-        else:
-            numbers = np.unique(array)
-            _check_kept(file, np.ones(len(numbers), bool), np.isin(numbers, scaled), numbers, (height, width))
-            if not self.background:
-                numbers = numbers[numbers > 0]
-            found = np.searchsorted(numbers, scaled).clip(max=max(0, len(numbers) - 1))
-            known = numbers[found] == scaled if len(numbers) else np.zeros(scaled.shape, bool)
-            partition = torch.from_numpy(np.where(known, found, -1).astype(np.int64))
-        return check_partition(partition, (height, width), f"mask {file}"), numbers.tolist()
+        return mask_of(file, (height, width), self.background)
 
     def _annotated(self, file: Path, names: list[str], size: tuple[int, int]) -> tuple[Tensor, list[int]]:
         """The regions of an image from a file of annotations."""
@@ -110,14 +92,9 @@ class MaskFolder(Regions):
         masks, numbers = draw(file, annotated, size)
         positions = np.arange(len(masks))
         _check_kept(file, np.ones(len(masks), bool), np.asarray(masks.any(axis=(1, 2))), positions, size)
-        partition = self._with_rest(torch.from_numpy(masks))
+        partition = _with_rest(torch.from_numpy(masks), self.background)
         rest = [max(numbers, default=0) + 1] * (len(partition) - len(masks))
         return check_partition(partition, size, f"image {names[0]} in {file}"), numbers + rest
-
-    def _with_rest(self, masks: Tensor) -> Tensor:
-        """The masks, and the pixels in none of them where these are a region too."""
-        rest = ~masks.any(0)
-        return torch.cat([masks, rest[None]]) if self.background and bool(rest.any()) else masks
 
     def _file(self, image_id: str) -> tuple[Path, list[str]]:
         """The one mask of an image, and the names of the image, the likeliest first."""
@@ -148,6 +125,42 @@ class MaskFolder(Regions):
         if len(found) > 1:
             raise InputError(f"image {image_id} has several masks: {found[0]} and {found[1]}; remove all but one")
         return found[0], stems
+
+
+def mask_of(file: Path, size: tuple[int, int], background: bool) -> tuple[Tensor, list[int]]:
+    """The regions in one mask file, scaled to an image, with their numbers in the file.
+
+    Args:
+        file: A PNG file or a NumPy array, as :class:`MaskFolder` reads them.
+        size: Height and width of the image.
+        background: Whether pixels with number 0, or in no mask, are a region too.
+
+    Raises:
+        InputError: If the file is missing, damaged or no mask, has another aspect ratio, or holds an empty region.
+    """
+    array = _array(file) if file.suffix == ".npy" else _picture(file)
+    _check_ratio(file, array.shape[-2:], size)
+    scaled = nearest(array, *size)
+    if array.dtype == np.bool_ and array.ndim == 3:
+        before, after = (np.asarray(one.reshape(len(one), -1).any(axis=1)) for one in (array, scaled))
+        _check_kept(file, before, after, np.arange(len(array)), size)
+        partition = _with_rest(torch.from_numpy(scaled), background)
+        numbers = np.arange(len(partition))
+    else:
+        numbers = np.unique(array)
+        _check_kept(file, np.ones(len(numbers), bool), np.isin(numbers, scaled), numbers, size)
+        if not background:
+            numbers = numbers[numbers > 0]
+        found = np.searchsorted(numbers, scaled).clip(max=max(0, len(numbers) - 1))
+        known = numbers[found] == scaled if len(numbers) else np.zeros(scaled.shape, bool)
+        partition = torch.from_numpy(np.where(known, found, -1).astype(np.int64))
+    return check_partition(partition, size, f"mask {file}"), numbers.tolist()
+
+
+def _with_rest(masks: Tensor, background: bool) -> Tensor:
+    """The masks, and the pixels in none of them where these are a region too."""
+    rest = ~masks.any(0)
+    return torch.cat([masks, rest[None]]) if background and bool(rest.any()) else masks
 
 
 def _array(file: Path) -> npt.NDArray[np.generic]:

@@ -11,7 +11,7 @@ from typing_extensions import override
 from lit_certattr.errors import InputError
 from lit_certattr.models import load_network, network_hash, pixel_scores, structure_hash
 from lit_certattr.models.modes import frozen
-from lit_certattr.regions.base import Regions
+from lit_certattr.partitions import Regions
 
 _IDENTITY = re.compile(r"\w+; structure [0-9a-f]{64}; weights [0-9a-f]{64}")
 

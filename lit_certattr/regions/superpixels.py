@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.errors import InputError
-from lit_certattr.regions.base import Regions
+from lit_certattr.partitions import Regions
 from lit_certattr.settings import real_number, whole_number
 from lit_certattr.settings.extras import extra
 

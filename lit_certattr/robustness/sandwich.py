@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from lit_certattr.attacks import AttackConfig, SmoothedObjective, attack_noisy_prediction, attack_smoothed
 from lit_certattr.attacks.geometry import length_of_change
-from lit_certattr.attribution import Attribution, frozen
+from lit_certattr.attribution import frozen
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.capabilities import HasSmoothedMap
 from lit_certattr.certificates.quantity import Evaluation, Quantity, Verdict
+from lit_certattr.certificates.result import MASKED, regions_of
 from lit_certattr.certification import Certifier
 from lit_certattr.errors import InputError
-from lit_certattr.regions import identity
 from lit_certattr.robustness.evaluation import evaluate_candidates
 from lit_certattr.robustness.quantities import quantities
 from lit_certattr.smoothing import alpha_slack
@@ -198,7 +198,7 @@ class SandwichAttack:
         if _smoothed(results) is None and not any(result.map_shape for result in results.values()):
             raise InputError(f"image {image_id}: none of its certificates has a smoothed_map() to show")
         certifier = self.certifier.placed(image, image_id)
-        check_regions(certifier.attribution, results, image_id)
+        check_regions(certifier, results, image_id)
         check_masks(certifier, results, image_id)
         if certifier is not self.certifier:
             own = copy.copy(self)
@@ -346,25 +346,27 @@ def _smoothed(results: Mapping[str, Result]) -> Tensor | None:
     return next(maps, None)
 
 
-def check_regions(method: Attribution, results: Mapping[str, Result], image_id: str) -> None:
+def check_regions(certifier: Certifier, results: Mapping[str, Result], image_id: str) -> None:
     """Refuse an image whose regions are no longer those that were certified.
 
     Args:
-        method: The method, placed for the clean image.
+        certifier: The certifier, placed for the clean image.
         results: Certificates of the image by name.
         image_id: Id of the image.
 
     Raises:
         InputError: If the regions differ; the message names the remedy.
     """
-    now = None if method.partition is None else identity(method.partition)
+    now = regions_of(certifier.attribution.partition, certifier.noise.partition)
     for name, result in results.items():
-        before = None if result.partition is None else identity(result.partition)
-        if before != now:
-            raise InputError(
-                f"image {image_id}: {name} certifies {before or 'pixels'}, but the method now gives {now or 'pixels'}: "
-                "use the masks and the version of scikit-image of the run, or certify again"
-            )
+        before = regions_of(result.partition, result.noise_partition)
+        for what, who in (("regions", "method"), (MASKED, "noise")):
+            if before.get(what) != now.get(what):
+                raise InputError(
+                    f"image {image_id}: {name} certifies {before.get(what, 'pixels')}, but the {who} now gives "
+                    f"{now.get(what, 'pixels')}: use the masks and the version of scikit-image of the run, or certify "
+                    "again"
+                )
 
 
 def check_masks(certifier: Certifier, results: Mapping[str, Result], image_id: str) -> None:

@@ -14,6 +14,7 @@ from lit_certattr.smoothing.noise import GaussianNoise, Noise, Perturb, UniformB
 from lit_certattr.smoothing.normals import NormalStream, content_id, normal_stream
 from lit_certattr.smoothing.nuisance import NuisanceNoise
 from lit_certattr.smoothing.patch_mask import PatchMaskNoise
+from lit_certattr.smoothing.region_mask import RegionMaskNoise
 from lit_certattr.smoothing.sparsify import (
     peaks,
     quadratic_map,
@@ -30,7 +31,7 @@ GAUSSIAN_LAWS = (GaussianNoise, DiscreteGaussianNoise, NuisanceNoise, ExposureNo
 """Laws under which a change of the image moves a vote like a shift of Gaussian noise: the lemma of Neyman and Pearson
 for Gaussian noise holds with the lengths of their budget."""
 
-VOTE_LAWS = (*GAUSSIAN_LAWS, AffineNoise, BlurNoise, PatchMaskNoise)
+VOTE_LAWS = (*GAUSSIAN_LAWS, AffineNoise, BlurNoise, PatchMaskNoise, RegionMaskNoise)
 """Laws for which it is known how far a change can move a vote."""
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "NuisanceNoise",
     "PatchMaskNoise",
     "Perturb",
+    "RegionMaskNoise",
     "TransformNoise",
     "UniformBallNoise",
     "alpha_slack",

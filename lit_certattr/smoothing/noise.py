@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from numbers import Real
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -52,8 +53,31 @@ class Noise(Settings, ABC):
         InputError: If ``sigma`` is not a number in that range.
     """
 
+    partition: Tensor | None = None
+    """The regions of the image for which this law was placed, int64 ``[H, W]``; ``None`` where it has none."""
+    needs_regions: ClassVar[bool] = False
+    """Whether the law is about regions of the image, so that a result must hold them."""
+
     def __init__(self, sigma: float) -> None:
         self.sigma = check_sigma(sigma)
+
+    def placed(self, image: Tensor, image_id: str) -> Self:
+        """The law for one image, where its noisy copies depend on regions of that image.
+
+        The certifier calls it once, with the clean image, before anything is sampled, so that noisy copies of a
+        changed image keep the regions of the clean one.
+
+        Args:
+            image: The clean image ``[C, H, W]``.
+            image_id: Id of the image.
+
+        Returns:
+            This law, or a copy that is fixed for the image; a law that is placed already stays as it is.
+
+        Raises:
+            InputError: If the image has no such regions; the message names the image.
+        """
+        return self
 
     @property
     def budget(self) -> Budget:

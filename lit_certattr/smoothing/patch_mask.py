@@ -2,20 +2,19 @@
 
 from collections.abc import Sequence
 
-from scipy.special import ndtri
 from torch import Tensor
 from typing_extensions import override
 
-from lit_certattr.budgets.patches import PatchBudget, cells_of, filled
+from lit_certattr.budgets.patches import PatchBudget, cells_of
 from lit_certattr.errors import InputError
-from lit_certattr.settings import real_number, whole_number
-from lit_certattr.smoothing.transform import TransformNoise
+from lit_certattr.settings import whole_number
+from lit_certattr.smoothing.mask import MaskNoise
 
 
-class PatchMaskNoise(TransformNoise):
+class PatchMaskNoise(MaskNoise):
     r"""Each patch of a grid is kept with probability :math:`\lambda`, else filled with grey, independently.
 
-    Theorem: the exact bound of :mod:`lit_certattr.budgets.patches`. A majority with the vote L stands against **any new
+    Theorem: the exact bound of :mod:`lit_certattr.budgets.masks`. A majority with the vote L stands against **any new
     content of any m patches** while :math:`(1 - \lambda)^m > 3/2 - L`.
 
     The network must bear images that are mostly grey: train it with this noise (``NoiseAugmentation``), or look at the
@@ -38,12 +37,8 @@ class PatchMaskNoise(TransformNoise):
     """
 
     def __init__(self, keep: float, cells: int, fill: float = 0.5, sigma: float = 0.0) -> None:
-        super().__init__(sigma)
-        if not 0 < real_number("keep", keep) < 1:
-            raise InputError(f"keep must lie between 0 and 1, both excluded, got {keep:g}")
-        if not 0 <= real_number("fill", fill) <= 1:
-            raise InputError(f"fill must lie in [0, 1], got {fill:g}")
-        self.keep, self.cells, self.fill = float(keep), whole_number("cells", cells, least=1), float(fill)
+        super().__init__(keep, fill, sigma)
+        self.cells = whole_number("cells", cells, least=1)
 
     @property
     @override
@@ -58,7 +53,7 @@ class PatchMaskNoise(TransformNoise):
             InputError: If the grid does not fit.
         """
         try:
-            cells_of(image.shape[1], image.shape[2], self.cells)
+            self.parts(image.shape)
         except InputError as error:
             raise InputError(f"image {name}: {error}") from None
 
@@ -67,7 +62,5 @@ class PatchMaskNoise(TransformNoise):
         return self.cells**2
 
     @override
-    def transform(self, images: Tensor, numbers: Tensor) -> Tensor:
-        kept = (numbers < float(ndtri(self.keep))).to(images.device)
-        cell = cells_of(images.shape[2], images.shape[3], self.cells).to(images.device)
-        return filled(images, kept, cell, self.fill)
+    def parts(self, shape: Sequence[int]) -> Tensor:
+        return cells_of(shape[1], shape[2], self.cells)

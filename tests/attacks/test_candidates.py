@@ -9,11 +9,21 @@ import torch
 from lit_certattr.attacks import AttackConfig
 from lit_certattr.attacks.candidates import search_candidates
 from lit_certattr.budgets.patches import cells_of
-from lit_certattr.smoothing import AffineNoise, BlurNoise, ExposureNoise, GammaNoise, PatchMaskNoise
+from lit_certattr.partitions import Regions
+from lit_certattr.smoothing import AffineNoise, BlurNoise, ExposureNoise, GammaNoise, PatchMaskNoise, RegionMaskNoise
 
 SHAPE = (1, 8, 8)
 IMAGES = 0.2 + 0.6 * torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 WEIGHTS = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+class Strips(Regions):
+    """Four strips of unequal width; the last column is in no region."""
+
+    def __call__(self, image, image_id):
+        return torch.tensor([0, 0, 0, 1, 1, 2, 3, -1]).expand(8, 8)
+
+
 LAWS = {
     "exposure": (ExposureNoise(exposure=0.5), 0.4),
     "fields": (ExposureNoise(exposure=0.5, shading=0.3, shading_order=1), 0.4),
@@ -21,6 +31,7 @@ LAWS = {
     "affine": (AffineNoise(log_contrast=0.2, brightness=0.3), 0.4),
     "blur": (BlurNoise(rate=1.0), 1.5),
     "patches": (PatchMaskNoise(keep=0.2, cells=4), 2.5),
+    "regions": (RegionMaskNoise(keep=0.2, regions=Strips()).placed(IMAGES[0], "any"), 2.5),
 }
 
 
@@ -91,12 +102,15 @@ def test_mixtures_of_fields_are_climbed_to_the_best_one():
     assert bool((best >= score(found_for("fields", steps=40, gradients=False)) - 1e-9).all())
 
 
-def test_the_best_patches_of_a_linear_score_are_repainted():
-    found = found_for("patches", steps=2)
+@pytest.mark.parametrize("name", ["patches", "regions"])
+def test_the_best_parts_of_a_linear_score_are_repainted(name):
+    found = found_for(name, steps=2)
     ends = torch.where(WEIGHTS > 0, 1.0, 0.0).double()
-    cell = cells_of(8, 8, 4)
+    cell = cells_of(8, 8, 4) if name == "patches" else Strips()(None, "").clamp(min=0)
+    allowed = torch.ones(8, 8).double() if name == "patches" else (Strips()(None, "") >= 0).double()
     for image, changed in zip(IMAGES, found, strict=True):
-        gains = torch.zeros(16).double().index_add_(0, cell.flatten(), ((ends - image) * WEIGHTS).sum(0).flatten())
+        gain = ((ends - image) * WEIGHTS).sum(0) * allowed
+        gains = torch.zeros(16).double().index_add_(0, cell.flatten(), gain.flatten())
         expected = score(image[None])[0] + gains.topk(2).values.sum()
         assert score(changed[None])[0] == pytest.approx(float(expected), rel=1e-12)
 

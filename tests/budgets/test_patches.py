@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from lit_certattr.budgets import PatchBudget, PatchVotes
-from lit_certattr.budgets.patches import cells_of, filled
+from lit_certattr.budgets.masks import filled
+from lit_certattr.budgets.patches import cells_of
 from lit_certattr.errors import InputError
 
 

@@ -24,6 +24,7 @@ from lit_certattr.certificates import (
 from lit_certattr.certificates.presentation import present
 from lit_certattr.errors import InputError
 from lit_certattr.numbers import Box, EnergyInside, Gini
+from lit_certattr.regions import Grid
 from lit_certattr.smoothing import (
     GAUSSIAN_LAWS,
     AffineNoise,
@@ -33,6 +34,7 @@ from lit_certattr.smoothing import (
     GaussianNoise,
     MapBlock,
     PatchMaskNoise,
+    RegionMaskNoise,
     uniform_levels,
 )
 
@@ -44,6 +46,7 @@ LAWS = {
     "affine": AffineNoise(log_contrast=0.2, brightness=0.3),
     "blur": BlurNoise(rate=1.5),
     "patches": PatchMaskNoise(keep=0.25, cells=14),
+    "regions": RegionMaskNoise(keep=0.25, regions=Grid(2)).placed(torch.zeros(3, 2, 2), "four"),
 }
 SAYS = {
     "exposure": "Within 0.25 lies: exposure within +-0.25 stops (factors from 0.8409 to 1.189).",
@@ -52,7 +55,10 @@ SAYS = {
     "affine": "Within 0.25 lie, each alone: brightness within +-0.25 (63.7 of 255 grey levels); contrast between 0.85",
     "blur": "Within 0.25 lies: blur of at most 0.25 pixels.",
     "patches": "Within 1 lies: any new content of up to 1 of the 196 patches.",
+    "regions": "Within 1 lies: any new content of up to 1 of the 4 regions.",
 }
+WHOLE = ("patches", "regions")
+"""Laws whose radii are whole numbers and one half."""
 NUMBERS = [Claim("gini", Gini()), Claim("left", EnergyInside(Box(0, 0, 1, 0.5)), at_least=0.4)]
 CERTIFICATES = {
     "pixel": PixelCertificate([1], ALPHA),
@@ -80,12 +86,14 @@ def result_of(certificate, noise, count=SAMPLES):
 
 def prediction_of(noise, votes=(290, 5)):
     fixed = PredictionCertificate(ALPHA).fixed(noise, (1, 2), 12, SAMPLES, 1.0)
-    blank = PredictionResult(votes=torch.tensor(votes), lower=0.0, upper=1.0, num_samples=SAMPLES, **fixed)
+    blank = PredictionResult(
+        votes=torch.tensor(votes), lower=0.0, upper=1.0, num_samples=SAMPLES, noise_partition=noise.partition, **fixed
+    )
     return blank.rederive()
 
 
 def radius_of(law):
-    return 1.0 if law == "patches" else 0.25
+    return 1.0 if law in WHOLE else 0.25
 
 
 @pytest.mark.parametrize(("law", "name"), PAIRS)
@@ -93,11 +101,11 @@ def test_sentences_say_what_a_radius_allows_and_stay_when_read_from_a_file(law, 
     found = result_of(CERTIFICATES[name], LAWS[law])
     said = found.statement(radius_of(law))
     says = SAYS[law]
-    if (law, name) == ("patches", "pixel"):
-        says = says.replace("lies:", "lie, each alone:").rstrip(".") + "; up to 2 patches filled with the grey"
+    if law in WHOLE and name == "pixel":
+        says = says.replace("lies:", "lie, each alone:").rstrip(".") + f"; up to 2 {law} filled with the grey"
     assert says in said
     assert "l2" not in said
-    assert ("with number of changed patches at most 1 " in said) or (law, name) != ("patches", "pixel")
+    assert (f"with number of changed {law} at most 1 " in said) or law not in WHOLE or name != "pixel"
     assert found.noise_settings == repr(LAWS[law])
     save_results(tmp_path / "file", {name: found})
     again = load_results(tmp_path / "file")[name]
@@ -112,7 +120,7 @@ def test_sentences_of_predictions(law, tmp_path):
     assert SAYS[law] in said
     assert "so the smoothed network predicts the explained class there" in said
     assert found.holds(found.radius)
-    assert found.radius == (2.5 if law == "patches" else pytest.approx(found.radius))
+    assert found.radius == (2.5 if law in WHOLE else pytest.approx(found.radius))
     save_results(tmp_path / "file", {"prediction": found})
     assert load_results(tmp_path / "file")["prediction"].statement() == found.statement()
     assert prediction_of(LAWS[law], (5, 290)).refuted_radius == found.radius
@@ -146,14 +154,14 @@ def test_numbers_at_the_image_itself_do_not_depend_on_the_law(law):
     for claim in range(2):
         assert found.interval(claim, 0.0).low == pytest.approx(plain.interval(claim, 0.0).low, abs=1e-9)
         assert found.interval(claim, 0.0).high == pytest.approx(plain.interval(claim, 0.0).high, abs=1e-9)
-        wider = found.interval(claim, radius_of(law) / 2 + 0.5 * (law == "patches"))
+        wider = found.interval(claim, radius_of(law) / 2 + 0.5 * (law in WHOLE))
         assert wider.low < found.interval(claim, 0.0).low
         assert wider.high > found.interval(claim, 0.0).high
 
 
 @pytest.mark.parametrize("law", LAWS)
 def test_claims_that_pass_holms_test_hold_at_its_radius(law):
-    radius = radius_of(law) / (1 if law == "patches" else 2)
+    radius = radius_of(law) / (1 if law in WHOLE else 2)
     certificate = ClaimCertificate(NUMBERS, alpha=ALPHA, holm_radius=radius)
     found = result_of(certificate, LAWS[law])
     assert found.holds("left", radius)

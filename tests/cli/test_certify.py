@@ -602,6 +602,22 @@ def test_the_stickers_config(tmp_path):
     main(["audit", str(tmp_path / "run")])
 
 
+def test_the_stickers_of_regions_config(tmp_path):
+    checkpoint = _checkpoint(tmp_path / "mnist.ckpt", image_size=28)
+    config = ROOT / "configs" / "certify" / "stickers_regions.yaml"
+    small = ["--certifier.num_samples=300", "--data.init_args.max_images=2", "--max_panels=1"]
+    main(["run", f"--config={config}", f"--checkpoint={checkpoint}", f"--output={tmp_path / 'run'}", *small])
+    results = [load_results(path)["pixel"] for path in sorted((tmp_path / "run" / "maps").glob("*"))]
+    counts = [result.change_budget.count for result in results]
+    assert len(set(counts)) == 2  # each image has its own superpixels
+    for result, count in zip(results, counts, strict=True):
+        assert result.num_pixels == count
+        assert f"one of the {count} regions of the clean image (Superpixels(" in result.statement()
+        assert result.sampling["masked regions"] == result.sampling["regions"]
+        assert set(result.radius.unique().tolist()) <= {0.0, 0.5, 1.5, 2.5}
+    main(["audit", str(tmp_path / "run")])
+
+
 def test_the_folder_config(tmp_path):
     config = ROOT / "configs" / "certify" / "folder.yaml"
     colour = np.random.default_rng(0).integers(0, 256, (240, 300, 3), dtype=np.uint8)

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import attrs
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -17,12 +18,16 @@ from lit_certattr.reports.html import write_report
 
 pytestmark = pytest.mark.slow
 
+WHOLE = {"class_path": "lit_certattr.regions.Grid", "init_args": {"cells": 1}}
+NO_MASKS = {"class_path": "lit_certattr.regions.MaskFolder", "init_args": {"path": "nowhere"}}
+REGIONS = {"class_path": "lit_certattr.regions.Superpixels", "init_args": {"count": 9, "sigma": 0.0}}
 LAWS = {
     "exposure": ("ExposureNoise", {"exposure": 0.5, "sigma": 0.1}, ("exposure=0.5", "exposure=1.0")),
     "gamma": ("GammaNoise", {"log_gamma": 0.2}, ("log_gamma=0.2", "log_gamma=0.4")),
     "affine": ("AffineNoise", {"log_contrast": 0.2, "brightness": 0.3}, ("brightness=0.3", "brightness=0.6")),
     "blur": ("BlurNoise", {"rate": 1.5}, ("rate=1.5", "rate=0.5")),
     "patches": ("PatchMaskNoise", {"keep": 0.25, "cells": 4}, ("keep=0.25", "keep=0.1")),
+    "regions": ("RegionMaskNoise", {"keep": 0.25, "regions": REGIONS}, ("keep=0.25", "keep=0.1")),
 }
 
 
@@ -130,11 +135,32 @@ def test_a_run_whose_law_was_changed_everywhere_is_found_out_by_sampling_again(n
     assert "drawn again" in said
 
 
+def test_regions_that_were_exchanged_are_found_out_by_sampling_again(honest, tmp_path, capsys):
+    directory = RunDirectory(shutil.copytree(honest("regions"), tmp_path / "run"))
+    ids = list(dict.fromkeys(pq.read_table(directory.table).column("id").to_pylist()))
+    for image_id in ids:
+        record, results = directory.read(image_id), {}
+        for name, one in record.results.items():
+            changed = attrs.evolve(one, noise_partition=one.noise_partition.flip(0))
+            results[name] = attrs.evolve(changed, sampling=one.sampling | changed.places())
+        directory.write(image_id, results, record.image, record.clean_map, record.facts)
+    directory.write_table(ids)
+    write_report(directory, ids, max_panels=1)
+    status, said = audit(directory.path, capsys, "--fresh", "--replay=2")
+    assert status == 1
+    assert "masked regions" in said
+    directory.write(image_id, {"pixel": attrs.evolve(one, noise_partition=None)}, record.image, record.clean_map, {})
+    assert "masked regions" in audit(directory.path, capsys)[1]
+
+
 @pytest.mark.parametrize(
     ("law", "settings", "reason"),
     [
         ("PatchMaskNoise", {"keep": 0.25, "cells": 9}, "a grid of 9 x 9 patches does not fit an image of 8 x 8 pixels"),
         ("PatchMaskNoise", {"keep": 1.5, "cells": 4}, "keep must lie between 0 and 1, both excluded"),
+        ("RegionMaskNoise", {"keep": 0.25, "regions": WHOLE}, "has 1 region: RegionMaskNoise needs at least 2"),
+        ("RegionMaskNoise", {"keep": 0.25, "regions": NO_MASKS}, "mask folder nowhere does not exist"),
+        ("RegionMaskNoise", {"keep": 0.25}, "regions"),
         ("BlurNoise", {"rate": -1.0}, "rate must lie between"),
         ("ExposureNoise", {"sigma": 0.1}, "needs at least one of exposure, white_balance and shading"),
         ("ExposureNoise", {"exposure": 100.0}, "exposure must lie between 1e-4 and 10"),
@@ -149,4 +175,16 @@ def test_bad_input_is_one_line_before_anything_is_written(law, settings, reason,
     said = capsys.readouterr().err
     assert reason in " ".join(said.split())
     assert "Traceback" not in said
+    assert not (tmp_path / "bad").exists()
+
+
+def test_an_image_without_a_mask_is_named_before_anything_is_written(tmp_path, capsys):
+    (tmp_path / "masks").mkdir()
+    np.save(tmp_path / "masks" / "0.npy", np.arange(64).reshape(8, 8) // 8)
+    rule = {"class_path": "lit_certattr.regions.MaskFolder", "init_args": {"path": str(tmp_path / "masks")}}
+    settings = {"keep": 0.25, "regions": rule}
+    with pytest.raises(SystemExit) as stopped:
+        run(tmp_path, "bad", config_of("RegionMaskNoise", settings))
+    assert stopped.value.code == 2
+    assert "has no mask in" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "bad").exists()

@@ -9,8 +9,9 @@ from lit_certattr.attacks import AttackConfig
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import Claim, ClaimCertificate, PixelCertificate, PredictionCertificate
 from lit_certattr.numbers import Gini
+from lit_certattr.regions import Superpixels
 from lit_certattr.robustness import SandwichAttack
-from lit_certattr.smoothing import AffineNoise, BlurNoise, ExposureNoise, GammaNoise, PatchMaskNoise
+from lit_certattr.smoothing import AffineNoise, BlurNoise, ExposureNoise, GammaNoise, PatchMaskNoise, RegionMaskNoise
 
 LAWS = {
     "exposure": (ExposureNoise(exposure=0.5, sigma=0.1), (0.2, 3.0)),
@@ -19,6 +20,7 @@ LAWS = {
     "affine": (AffineNoise(log_contrast=0.2, brightness=0.15), (0.05, 0.6)),
     "blur": (BlurNoise(rate=2.0), (0.2, 4.0)),
     "patches": (PatchMaskNoise(keep=0.4, cells=4), (1.0, 8.0)),
+    "regions": (RegionMaskNoise(keep=0.4, regions=Superpixels(count=16, sigma=0)), (1.0, 6.0)),
 }
 
 
@@ -53,8 +55,9 @@ def test_found_images_are_within_their_budgets(attacked):
     noise, budgets, _, _, _, image, made = attacked
     assert torch.equal(made.images[0], image)
     used = set()
+    budget = noise.placed(image, "digit").budget
     for one, point in zip(made.candidates, made.images, strict=True):
-        length = noise.budget.length(image, point)
+        length = budget.length(image, point)
         assert length <= one.budget * (1 + 1e-3) + 1e-9
         assert length == pytest.approx(one.length, abs=1e-6)
         used.add(one.budget if length > 0.5 * one.budget else 0.0)

@@ -72,6 +72,7 @@ SPECIAL = {
     "GammaNoise": {"log_gamma": 0.2},
     "NuisanceNoise": {"brightness": 0.2},
     "PatchMaskNoise": {"keep": 0.25, "cells": 2},
+    "RegionMaskNoise": {"keep": 0.25, "regions": Grid(2)},
 }
 
 
@@ -235,6 +236,7 @@ REPRS = [
     "ExposureNoise(exposure=0.5, white_balance=None, shading=None, shading_order=2, sigma=0.0)",
     "GammaNoise(log_gamma=0.2, sigma=0.0)",
     "PatchMaskNoise(keep=0.25, cells=2, fill=0.5, sigma=0.0)",
+    "RegionMaskNoise(keep=0.25, regions=Grid(cells=2), fill=0.5, sigma=0.0)",
     "NuisanceNoise(sigma=0.25, brightness=0.2, colour_cast=None, illumination=None, illumination_order=2, "
     "images=None, images_tau=None, images_sha256=None)",
     "UniformBallNoise(sigma=0.25)",

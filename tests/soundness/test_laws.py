@@ -27,6 +27,7 @@ from lit_certattr.certificates import (
     TopKOverlapCertificate,
 )
 from lit_certattr.numbers import Box, TopKInside
+from lit_certattr.partitions import Regions
 from lit_certattr.smoothing import (
     GAUSSIAN_LAWS,
     AffineNoise,
@@ -34,6 +35,7 @@ from lit_certattr.smoothing import (
     ExposureNoise,
     GammaNoise,
     PatchMaskNoise,
+    RegionMaskNoise,
     noisy_images,
 )
 
@@ -177,6 +179,15 @@ class Affine(Case):
         return float((self.ratio(k0 + self.k, b0 + math.exp(-k0) * self.b) <= self.edge).double().mean())
 
 
+class Halves(Regions):
+    """Nine regions of unequal shape, and a corner in none, whatever the image."""
+
+    def __call__(self, image, image_id):
+        labels = torch.arange(6)[:, None] // 2 * 3 + torch.tensor([0, 1, 1, 1, 2, 2])
+        labels[5, 5] = -1
+        return labels
+
+
 class Patches(Case):
     """The extremal function for one repainted patch: new content never votes, and a part of the grey copies neither.
 
@@ -185,14 +196,17 @@ class Patches(Case):
     """
 
     def __init__(self, share=0.35):
-        self.noise = PatchMaskNoise(keep=0.25, cells=3)
-        self.cell = cells_of(6, 6, 3)
+        self.noise, self.cell = self.law()
         patterns = np.array(list(itertools.product((0, 1), repeat=8)))
         chances = np.cumsum(np.prod(np.where(patterns, 0.25, 0.75), axis=1))
         self.lost = torch.from_numpy(chances <= share)
         self.share = float(np.concatenate([[0.0], chances])[int(self.lost.sum())])
         self.vote = 1 - 0.75 * self.share
         self.radius = 1.0 if 0.75 * (1 - self.share) <= 0.5 else 2.0  # the fewest patches that break it
+
+    def law(self):
+        """The noise, and the number of the part of each pixel."""
+        return PatchMaskNoise(keep=0.25, cells=3), cells_of(6, 6, 3)
 
     def shown(self, images):
         grey = (images == 0.5)[:, 0]
@@ -212,7 +226,16 @@ class Patches(Case):
         return 0.75 * (1 - self.share) if length >= 1 else self.vote
 
 
+class Regional(Patches):
+    """The same for regions of the clean image."""
+
+    def law(self):
+        noise = RegionMaskNoise(keep=0.25, regions=Halves()).placed(IMAGE, "a")
+        return noise, noise.partition
+
+
 CASES = {"exposure": Exposure, "fields": Fields, "gamma": Gamma, "blur": Blur, "affine": Affine, "patches": Patches}
+CASES["regions"] = Regional
 
 
 @pytest.fixture(scope="module", params=list(CASES))

@@ -80,7 +80,7 @@ def check_partition(partition: Tensor, size: tuple[int, int], name: str) -> Tens
         raise InputError(f"the regions of {name} must be int64 labels [H, W] or boolean masks [m, H, W], got {got}")
     if partition.ndim != (3 if partition.dtype == torch.bool else 2) or tuple(partition.shape[-2:]) != size:
         raise InputError(
-            f"the regions of {name} have shape {tuple(partition.shape)}, but its maps have {size[0]} x {size[1]} pixels"
+            f"the regions of {name} have shape {tuple(partition.shape)}, but the image has {size[0]} x {size[1]} pixels"
         )
     if partition.dtype != torch.bool and int(partition.min()) < -1:
         raise InputError(f"the labels of {name} must be at least -1 (no region), got {int(partition.min())}")
@@ -94,6 +94,16 @@ def check_partition(partition: Tensor, size: tuple[int, int], name: str) -> Tens
     if not bool(held.all()):
         raise InputError(f"region {int(held.argmin())} of {name} is empty: remove it, or give it at least one pixel")
     return partition.detach().cpu().contiguous()
+
+
+def same_partition(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether two objects belong to the same regions; ``None`` stands for no regions at all.
+
+    Args:
+        one: Labels ``[H, W]``, masks ``[m, H, W]``, or ``None``.
+        other: Likewise.
+    """
+    return one is other if one is None or other is None else torch.equal(one, other)
 
 
 def sizes_of(partition: Tensor) -> Tensor:

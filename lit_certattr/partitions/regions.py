@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from lit_certattr.regions.partition import count_regions
+from lit_certattr.errors import InputError
+from lit_certattr.partitions.partition import check_partition, count_regions
 from lit_certattr.settings import Settings
 
 
@@ -40,6 +41,30 @@ class Regions(Settings, ABC):
         Raises:
             InputError: If the image cannot be divided; the message names the image.
         """
+
+    def divide(self, image: Tensor, image_id: str) -> Tensor:
+        """The regions of an image, checked, on the CPU.
+
+        Args:
+            image: The clean image ``[C, H, W]`` in [0, 1].
+            image_id: Id of the image.
+
+        Returns:
+            As :meth:`__call__` gives them.
+
+        Raises:
+            InputError: If the image cannot be divided, or the answer is no partition; the message names the image.
+        """
+        try:
+            partition = self(image.detach(), image_id)
+        except InputError:
+            raise
+        except Exception as error:  # whatever regions of the user's own, or a network, raise
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{type(self).__name__} cannot divide image {image_id}: {type(error).__name__}: {reason}"
+            ) from None
+        return check_partition(partition, (image.shape[-2], image.shape[-1]), f"image {image_id}")
 
     def in_words(self) -> str:
         """Where the regions come from, for a sentence."""
