@@ -109,7 +109,10 @@ def audit_run(directory: RunDirectory, pages: bool = True, packages: Sequence[st
     if recorded is None:
         return Audit(ids, {}, findings, [])
 
-    derived = _Derived(directory, settings, recorded, config.get("radii", RADII))
+    radii = config.get("radii", RADII)
+    if radii is None:  # a configuration that leaves them to the law
+        radii = RADII if recorded.noise is None else recorded.noise.budget.usual_radii(RADII)
+    derived = _Derived(directory, settings, recorded, radii)
     there = stored_ids(directory.maps) | stored_ids(directory.images)
     for image_id in [*ids, *sorted(there - set(ids))]:
         if image_id in there:  # an id of the table alone never becomes a path

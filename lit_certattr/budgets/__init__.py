@@ -3,7 +3,7 @@
 from lit_certattr.budgets.affine import AffineBudget
 from lit_certattr.budgets.affine_votes import AffineVotes
 from lit_certattr.budgets.blur import BlurBudget, BlurVotes
-from lit_certattr.budgets.budget import LARGEST, REST, Axis, Budget, Edge, Split
+from lit_certattr.budgets.budget import LARGEST, OUTSIDE, REST, Axis, Budget, Edge, Split
 from lit_certattr.budgets.ellipsoid import EllipsoidBudget
 from lit_certattr.budgets.fields import FieldBudget
 from lit_certattr.budgets.gamma import GammaBudget
@@ -16,6 +16,7 @@ from lit_certattr.budgets.votes import GaussianVotes, VoteBounds
 
 __all__ = [
     "LARGEST",
+    "OUTSIDE",
     "REST",
     "AffineBudget",
     "AffineVotes",

@@ -1,7 +1,7 @@
 """What a certificate is about: the changes of an image that it allows, and how long each of them is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -34,6 +34,10 @@ class Axis(NamedTuple):
 
 REST, LARGEST = "l2 rest", "largest rest"
 """What no kind of change explains: its l2 norm, and its largest value, in pixel units."""
+
+
+OUTSIDE = "changed pixels in no region"
+"""What lies outside all regions of an image, where no change is covered."""
 
 
 class Split(dict[str, float]):
@@ -73,6 +77,22 @@ class Budget(ABC):
     @abstractmethod
     def typical(self) -> float:
         """A usual length: under a Gaussian law the standard deviation of the noise along the first axis."""
+
+    def usual_radii(self, otherwise: Sequence[float]) -> tuple[float, ...]:
+        """Radii at which tables and metrics show numbers unless the user gives others.
+
+        Args:
+            otherwise: Those for lengths that may be any number.
+        """
+        return tuple(otherwise)
+
+    def sensible(self, length: float) -> float:
+        """A length near another one that is worth an attack, with few digits.
+
+        Args:
+            length: Any positive length.
+        """
+        return float(f"{length:.2g}")
 
     @property
     def measure(self) -> str:

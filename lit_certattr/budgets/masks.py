@@ -14,7 +14,7 @@ part, which are always kept, nothing is said: no change of them is covered.
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import attrs
@@ -25,7 +25,7 @@ from scipy.special import ndtr
 from torch import Tensor
 from typing_extensions import override
 
-from lit_certattr.budgets.budget import Axis, Budget, Edge, Split, check_pair
+from lit_certattr.budgets.budget import OUTSIDE, Axis, Budget, Edge, Split, check_pair
 from lit_certattr.budgets.orbit import TOLERANCE
 from lit_certattr.budgets.votes import Array, VoteBounds
 from lit_certattr.statistics.rounding import exact
@@ -111,6 +111,14 @@ class MaskBudget(Budget):
     @override
     def typical(self) -> float:
         return 1.0
+
+    @override
+    def usual_radii(self, otherwise: Sequence[float]) -> tuple[float, ...]:
+        return (1.0, 2.0, 3.0, 4.0)
+
+    @override
+    def sensible(self, length: float) -> float:
+        return float(max(1, math.floor(length)))
 
     @property
     @override
@@ -231,7 +239,11 @@ class MaskBudget(Budget):
 
     @override
     def split(self, image: Tensor, changed: Tensor) -> Split:
-        return Split({self.unit: self.length(image, changed)})
+        clean, other = check_pair(image, changed)
+        touched = self.parts(clean.shape[1], clean.shape[2])[(clean != other).any(0)]
+        outside = int((touched < 0).sum())
+        found = {self.unit: float(touched[touched >= 0].unique().numel())}
+        return Split(found | {OUTSIDE: float(outside)} if outside else found)
 
     @override
     def edges(self, image: Tensor, radius: float, majorities: bool = False) -> list[Edge]:

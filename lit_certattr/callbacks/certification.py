@@ -40,6 +40,8 @@ from lit_certattr.statistics.rounding import total
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+RADII = (0.05, 0.1, 0.25)
+"""Radii of the metrics under laws whose lengths are no whole numbers."""
 log = logging.getLogger(__name__)
 
 
@@ -95,7 +97,8 @@ class CertificationCallback(Callback):
         certifier: Certifier with method, noise law and certificates.
         num_images: Number of images; one in a ``fast_dev_run``.
         every_n_epochs: Certify in epochs 0, n, 2n, ... of ``fit``.
-        radii: Radii at which shares are logged, in pixel l2 units.
+        radii: Radii at which shares are logged, in the unit of the budget. Default: 0.05, 0.1 and 0.25; for patches and
+            regions 1 to 4.
         targets: The explained class: ``"predicted"`` for the clean image, the image's ``"label"``, or the
             ``"noisy_majority"``: the class that most of ``certifier.class_samples`` noisy copies are predicted as.
         num_panels: Number of images that are drawn, at most 16; with several processes, images of the first process.
@@ -118,7 +121,7 @@ class CertificationCallback(Callback):
         certifier: Certifier,
         num_images: int = 16,
         every_n_epochs: int = 1,
-        radii: Sequence[float] = (0.05, 0.1, 0.25),
+        radii: Sequence[float] | None = None,
         targets: Targets = "predicted",
         num_panels: int = 4,
     ) -> None:
@@ -132,6 +135,7 @@ class CertificationCallback(Callback):
         self.certifier = certifier
         self.num_images = num_images
         self.every_n_epochs = every_n_epochs
+        radii = certifier.noise.budget.usual_radii(RADII) if radii is None else radii
         self.radii = tuple(real_number("a radius", radius) for radius in several("radii", radii, "[0.1]"))
         self.targets: Targets = targets
         self.num_panels = num_panels
@@ -282,7 +286,8 @@ class CertificationCallback(Callback):
 
     def _log_metrics(self, pl_module: LightningModule, certified: Sequence[dict[str, Result]]) -> None:
         any_results = [next(iter(results.values())) for results in certified]
-        if not self._warned and (line := warning([result.noisy_accuracy for result in any_results])):
+        accuracies = [result.noisy_accuracy for result in any_results]
+        if not self._warned and (line := warning(accuracies, self.certifier.noise.remedy)):
             log.warning("validation images of process %d: %s", pl_module.global_rank, line)
             self._warned = True
         accuracy = NoisyAccuracy().to(pl_module.device)

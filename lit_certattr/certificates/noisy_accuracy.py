@@ -3,12 +3,29 @@
 import math
 from collections.abc import Iterable
 
+from lit_certattr.errors import InputError
+from lit_certattr.smoothing import noise_law
 from lit_certattr.statistics.rounding import percent_at_least
 
 LOW = 0.5
 """Below this noisy accuracy most noisy copies are not predicted as the explained class, and users are warned."""
-REMEDY = "use a smaller sigma, or a network that is trained with noise or has a denoiser in front"
-"""What helps against a low noisy accuracy."""
+
+
+def remedy_of(law: object) -> str:
+    """What helps against a low noisy accuracy under a noise law.
+
+    Args:
+        law: The law as a record writes it, e.g. ``"GaussianNoise(sigma=0.25)"``; of an unknown law nothing is said
+            about its settings.
+
+    Example:
+        >>> remedy_of("GammaNoise(log_gamma=0.2, sigma=0.0)")
+        'use a smaller log_gamma, or a network that is trained with this noise (NoiseAugmentation)'
+    """
+    try:
+        return noise_law(law).remedy
+    except InputError:
+        return "use milder noise, or a network that is trained with it"
 
 
 def in_one_line(accuracies: Iterable[float | None]) -> str | None:
@@ -29,16 +46,17 @@ def in_one_line(accuracies: Iterable[float | None]) -> str | None:
     return f"noisy accuracy: {mean} % of the noisy copies are predicted as the explained class ({images})"
 
 
-def warning(accuracies: Iterable[float | None]) -> str | None:
+def warning(accuracies: Iterable[float | None], remedy: str) -> str | None:
     """One line for all images with a low noisy accuracy, with the remedy; ``None`` if there is none.
 
     Args:
         accuracies: Noisy accuracy of each image, or ``None`` where it is unknown.
+        remedy: What helps under the noise law (:attr:`~lit_certattr.smoothing.Noise.remedy`).
 
     Example:
-        >>> warning([0.25, 0.75]).partition(":")[0]
+        >>> warning([0.25, 0.75], "use a smaller sigma").partition(":")[0]
         'the noisy accuracy is below 50 % for 1 of 2 images'
-        >>> warning([0.5, None]) is None
+        >>> warning([0.5, None], "use a smaller sigma") is None
         True
     """
     known = _known(accuracies)
@@ -48,7 +66,7 @@ def warning(accuracies: Iterable[float | None]) -> str | None:
     return (
         f"the noisy accuracy is below {100 * LOW:g} % for {low} of {len(known)} image{'s' * (len(known) != 1)}: "
         f"{'its map explains' if low == 1 else 'their maps explain'} a class that the network hardly sees under this "
-        f"noise; {REMEDY}"
+        f"noise; {remedy}"
     )
 
 

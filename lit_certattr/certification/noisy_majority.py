@@ -65,7 +65,7 @@ def noisy_majority(
     if not len(votes):
         raise InputError(
             f"{name}: none of its {num_samples} noisy copies is predicted as one class (their logits tie, or are NaN "
-            "or infinite), so no class has the majority: choose a smaller sigma, or explain the class that is "
+            f"or infinite), so no class has the majority: use {sampler.noise.milder}, or explain the class that is "
             "predicted for the clean image (targets: predicted)"
         )
     target = int(votes.argmax())  # of equal numbers the first

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lit_certattr.attacks import AttackConfig
+from lit_certattr.budgets import Budget, LpBudget
 from lit_certattr.callbacks.progress import duration
 from lit_certattr.certification import Certifier
 from lit_certattr.data import SampleSet
@@ -103,16 +104,20 @@ class GivenSettings:
 def default_budgets(run: RunDirectory, ids: Sequence[str], multiples: Sequence[float]) -> list[float]:
     """Multiples of the largest certified radius of a run, or of sigma if nothing is certified.
 
+    Lengths that count parts of an image are whole numbers.
+
     Args:
         run: The run.
         ids: Ids of the images to attack.
         multiples: The multiples.
     """
-    radius, sigma = 0.0, 1.0
+    radius, usual = 0.0, 1.0
+    budget: Budget = LpBudget(None)
     for record in run.records(ids):
-        sigma = next(iter(record.results.values())).scale
+        first = next(iter(record.results.values()))
+        budget, usual = first.change_budget, first.scale
         radius = max([radius, *(quantity.reach() for quantity in quantities(record.results))])
-    return [float(f"{multiple * (radius or sigma):.2g}") for multiple in multiples]
+    return sorted({budget.sensible(multiple * (radius or usual)) for multiple in multiples})
 
 
 def tell_forecast(

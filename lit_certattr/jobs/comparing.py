@@ -29,7 +29,7 @@ def compare(
     names: Sequence[str] | None = None,
     by: str | None = None,
     baseline: str | Path | None = None,
-    radii: Sequence[float] = COMPARED_RADII,
+    radii: Sequence[float] | None = None,
     evaluations: Sequence[str | Path] = (),
     force: bool = False,
     output: str | Path | None = None,
@@ -48,7 +48,8 @@ def compare(
         by: The number by which the runs are ordered, e.g. ``certified/one_share_k25_r0_10``. Default: the share of K
             that is certified important, at the middle K and the smallest positive radius.
         baseline: Name or directory of the run from which differences are taken. Default: the first one.
-        radii: Radii of the numbers that depend on a radius.
+        radii: Radii of the numbers that depend on a radius. Default: 0, 0.1 and 0.25; 0 to 4 where all runs are about
+            patches or regions.
         evaluations: Output directories of ``certify.py evaluate`` for networks of these runs.
         force: Rank runs although their images, error probabilities, K or budgets differ.
         output: Directory for ``compare.html``, ``compare.csv``, ``differences.csv``, ``compare.md``, ``compare.tex``
@@ -71,9 +72,10 @@ def compare(
     """
     if not directories:
         raise InputError("give at least one output directory of certify.py run")
-    check_radii(radii)
-    if not radii:
-        raise InputError("radii must hold at least one radius, e.g. [0.1, 0.25]")
+    if radii is not None:
+        check_radii(radii)
+        if not radii:
+            raise InputError("radii must hold at least one radius, e.g. [0.1, 0.25]")
     named = _named(directories, names)
     place = None if output is None else _free(Path(output).expanduser(), directories, overwrite)
     for path in directories if imports else ():
@@ -89,6 +91,7 @@ def compare(
     differing, shared = split_settings([one.settings for one in opened])
     if reasons and not force:
         raise UnlikeRuns(reasons, list(named), differing)
+    radii = _usual(opened) if radii is None else radii
     every = sorted({*map(float, radii), *_grid(opened)})
     runs = [_with_evaluation(one, owners.get(one.name)) for one in _read(opened, every, progress)]
     measure = choose(runs, by, radii)
@@ -180,6 +183,16 @@ def _with_evaluation(run: RunNumbers, found: EvaluationNumbers | None) -> RunNum
     if found is None:
         return run
     return attrs.evolve(run, values={**run.values, **found.values}, nulls={**run.nulls, **found.nulls})
+
+
+def _usual(opened: Sequence[OpenedRun]) -> tuple[float, ...]:
+    """Radii that suit the budgets of all runs."""
+    try:
+        budgets = [next(iter(one.first.results.values())).change_budget for one in opened]
+    except InputError:  # of a law that is not known here
+        return COMPARED_RADII
+    own = {budget.usual_radii(COMPARED_RADII) for budget in budgets}
+    return COMPARED_RADII if len(own) > 1 or COMPARED_RADII in own else (0.0, *own.pop())
 
 
 def _grid(opened: Sequence[OpenedRun]) -> list[float]:

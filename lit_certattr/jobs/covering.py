@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_certattr.budgets import LARGEST, REST, Split
+from lit_certattr.budgets import LARGEST, OUTSIDE, REST, Split
 from lit_certattr.certificates import Result
 from lit_certattr.certificates.capabilities import CountsPixels, KeepsCosine
 from lit_certattr.certificates.reach import length_that_keeps
@@ -163,6 +163,8 @@ def _without_count(result: Result, length: float) -> str:
 
 
 def _uncovered(result: Result, split: Split) -> str:
+    if OUTSIDE in split:
+        return f"it changes {split[OUTSIDE]:.0f} pixels in no region, which are always seen"
     if LARGEST in split:
         grey = at_most(255 * split[LARGEST], 3)
         return f"it is no change of {result.change_budget.name} alone, up to {grey} of 255 grey levels are left"

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from lit_certattr.comparison.measures import COMPARED_RADII
 from lit_certattr.errors import InputError
 from lit_certattr.files.whole_file import write_whole
 from lit_certattr.jobs.comparing import compare
@@ -21,7 +20,7 @@ def export(
     output: str | Path | None = None,
     overwrite: bool = False,
     per_image: bool = False,
-    radii: Sequence[float] = COMPARED_RADII,
+    radii: Sequence[float] | None = None,
     imports: Sequence[str] = (),
 ) -> bytes:
     r"""The table of one finished run.
@@ -33,7 +32,7 @@ def export(
         output: File to write; ``None`` only returns the content.
         overwrite: Replace an existing file.
         per_image: One row per image, instead of one row per number with its mean over the images.
-        radii: Radii of the numbers that depend on a radius.
+        radii: Radii of the numbers that depend on a radius. Default: as for :func:`~lit_certattr.jobs.compare`.
         imports: Packages whose certificates, results, methods and noise laws are read like those of this package.
 
     Returns:

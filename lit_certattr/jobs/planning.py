@@ -114,7 +114,7 @@ def plan(
     checkpoint: str | None = None,
     targets: Targets = "predicted",
     sigmas: Sequence[float] = SIGMAS,
-    radii: Sequence[float] = (0.1,),
+    radii: Sequence[float] | None = None,
     agreement_k: float = 0.25,
     output: str | Path | None = None,
     overwrite: bool = False,
@@ -144,7 +144,8 @@ def plan(
             ``noisy_majority``: that class may be another one at each level, and a network may agree with itself about
             a class that it sees in noise alone.
         sigmas: Noise levels, in units of pixels in [0, 1].
-        radii: Radii at which the certificates are compared, in pixel l2 units.
+        radii: Radii at which the certificates are compared, in the unit of the budget. Default: 0.1; for patches and
+            regions 1 to 4.
         agreement_k: Share of the pixels whose agreement with the clean map is measured.
         output: Directory for ``plan.csv`` and ``plan.png``; ``None`` writes nothing.
         overwrite: Replace these two files.
@@ -172,6 +173,7 @@ def plan(
         raise InputError("sigmas must hold at least one noise level, e.g. [0.1, 0.25]")
     if len({level.sigma for level in levels}) < len(levels):
         raise InputError(f"sigmas must differ, got {list(sigmas)}: name each noise level once")
+    radii = certifier.noise.budget.usual_radii((0.1,)) if radii is None else radii
     check_radii(radii)
     if not 0 < real_number("agreement_k", agreement_k) < 1:
         raise InputError(f"agreement_k must be a share of the pixels between 0 and 1, got {agreement_k}")

@@ -42,7 +42,7 @@ def run(
     max_images: int | None = None,
     class_indices: list[int] | str | None = None,
     weights_key: str | None = None,
-    radii: Sequence[float] = RADII,
+    radii: Sequence[float] | None = None,
     max_panels: int = 16,
     trainer: TrainerOptions = TrainerOptions(),  # noqa: B008  (never changed)
     logger: Logger | None = None,
@@ -75,7 +75,8 @@ def run(
             A text is the path of a file that names the logits (JSON, CSV or text, see
             :class:`~lit_certattr.data.ClassMap`).
         weights_key: Name of the weights in the checkpoint, if it contains several sets (e.g. also an average).
-        radii: Radii of the columns in ``results.parquet``, in pixel l2 units.
+        radii: Radii of the columns in ``results.parquet``, in the unit of the budget. Default: 0.05 to 0.5; for patches
+            and regions 1 to 4.
         max_panels: Number of images with a panel in the report.
         trainer: Device, precision and threads.
         logger: A Lightning logger, e.g. ``WandbLogger``; it receives the configuration, the means over the images,
@@ -97,6 +98,7 @@ def run(
         >>> directory = jobs.run(certifier, Photographs(), network, output="runs/mine")  # doctest: +SKIP
     """
     use_threads(trainer.threads)
+    radii = certifier.noise.budget.usual_radii(RADII) if radii is None else radii
     check_radii(radii)
     if max_panels < 0:
         raise InputError(f"max_panels must be at least 0, got {max_panels}")

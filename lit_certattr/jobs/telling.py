@@ -6,7 +6,7 @@ import sys
 import pyarrow.parquet as pq
 
 from lit_certattr.certificates.majority import MOVED
-from lit_certattr.certificates.noisy_accuracy import in_one_line, warning
+from lit_certattr.certificates.noisy_accuracy import in_one_line, remedy_of, warning
 from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.records.table import noisy_accuracies, num_moved
 
@@ -26,7 +26,8 @@ def tell_noisy_accuracy(directory: RunDirectory, progress: bool) -> None:
     accuracies = noisy_accuracies(table)
     if progress and (line := in_one_line(accuracies)):
         sys.stderr.write(f"{line}\n")
-    if line := warning(accuracies):
+    law = (directory.provenance().get("settings") or {}).get("noise")
+    if line := warning(accuracies, remedy_of(law)):
         log.warning("warning: %s", line)
     if moved := num_moved(table):
         log.warning("warning: %d of %d image(s): %s", moved, len(accuracies), MOVED)

@@ -14,7 +14,7 @@ class NoisyAccuracy(ImageMean):
     """Share of the noisy copies that are predicted as the explained class, mean over images.
 
     Certificates hold whatever it is, but below one half a map explains a class that the network hardly sees under the
-    noise: use a smaller sigma, or a network that is trained with noise or has a denoiser in front. Results of a
+    noise; what helps depends on the law (:attr:`~lit_certattr.smoothing.Noise.remedy`). Results of a
     :class:`~lit_certattr.Certifier` have it, whatever their kind; others are left out.
 
     Args:

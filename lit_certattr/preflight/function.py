@@ -144,7 +144,7 @@ def _check_function(
     model: nn.Module, attribution: Attribution, image: Tensor, noisy: Tensor, target: int, name: str
 ) -> Findings:
     if not bool(torch.isfinite(noisy).all()):
-        raise InputError(f"noisy copies of {name} hold NaN or infinity; choose a smaller sigma")
+        raise InputError(f"noisy copies of {name} hold NaN or infinity; choose milder noise")
     beside = among(image, noisy)
     targets = torch.full((len(beside),), target, device=image.device)
     what = f"noisy copies of {name}"

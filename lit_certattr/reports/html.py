@@ -14,7 +14,7 @@ from lit_certattr.certificates import Result, joint_statement
 from lit_certattr.certificates.capabilities import CountsPredictions, HasVerdicts, LabelsPixels
 from lit_certattr.certificates.guarded import in_order, presentation_of
 from lit_certattr.certificates.majority import MOVED, majority_in_words
-from lit_certattr.certificates.noisy_accuracy import LOW, REMEDY
+from lit_certattr.certificates.noisy_accuracy import LOW, remedy_of
 from lit_certattr.certificates.presentation import Tile, mean, percent, suffixes
 from lit_certattr.certification import NOISY_MAJORITY
 from lit_certattr.records.run_directory import Record, RunDirectory
@@ -257,7 +257,7 @@ def _tiles(
 
 _HARDLY_SEEN = (
     "Less than half of the noisy copies are predicted as the explained class: the map explains a class that the "
-    f"network hardly sees under this noise; {REMEDY}."
+    "network hardly sees under this noise"
 )
 
 
@@ -294,7 +294,8 @@ def _panel(record: Record, pictures: Mapping[str, str], answered: Answer, name: 
     flags += nothing_certified(record.results)
     if any_result.noisy_accuracy is not None:
         classes.append(_predicted(any_result))
-        flags += [_HARDLY_SEEN] if any_result.noisy_accuracy < LOW else []
+        law = any_result.noise_settings or any_result.sampling.get("noise")
+        flags += [f"{_HARDLY_SEEN}; {remedy_of(law)}."] if any_result.noisy_accuracy < LOW else []
     numbers = [f"{name}: {text}" for name, one in in_order(record.results).items() if (text := one.summary())]
     return {
         "id": record.id,

@@ -54,7 +54,8 @@ def log_run(
         for name, metrics in collections.items():
             metrics.update([record.results[name]])
     certified = {name: float(value) for metrics in collections.values() for name, value in metrics.compute().items()}
-    run = read_run(open_run(directory.path, "run"), sorted({*radii, *COMPARED_RADII}))
+    usual = certifier.noise.budget.usual_radii(COMPARED_RADII)
+    run = read_run(open_run(directory.path, "run"), sorted({*radii, 0.0, *usual}))
     if isinstance(logger, WandbLogger):
         better: dict[str, Direction] = {
             one.key: "max" if one.better > 0 else "min" for one in (*run.values, *run.whole)

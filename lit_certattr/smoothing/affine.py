@@ -1,6 +1,7 @@
 """Noise of contrast and brightness."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 from typing_extensions import override
@@ -35,6 +36,8 @@ class AffineNoise(TransformNoise):
         >>> round(noise.budget.length(image, image + 0.1), 4), round(noise.budget.length(image, 1.2 * image), 2)
         (0.1, 0.28)
     """
+
+    milder_alone: ClassVar[str] = "a smaller log_contrast and brightness"
 
     def __init__(self, log_contrast: float, brightness: float, sigma: float = 0.0) -> None:
         super().__init__(sigma)

@@ -1,6 +1,7 @@
 """Noise of blur."""
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from scipy.special import log_ndtr
@@ -31,6 +32,8 @@ class BlurNoise(TransformNoise):
         >>> round(float(noise.budget.votes.reach(0.95, 0.5)), 2)  # pixels
         2.15
     """
+
+    milder_alone: ClassVar[str] = "a larger rate, which blurs less"
 
     def __init__(self, rate: float, sigma: float = 0.0) -> None:
         super().__init__(sigma)

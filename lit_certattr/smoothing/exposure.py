@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import ClassVar
 
 from torch import Tensor
 from typing_extensions import override
@@ -43,6 +44,8 @@ class ExposureNoise(TransformNoise):
         >>> round(noise.budget.length(grey, 2 * grey), 4)  # one stop
         1.0
     """
+
+    milder_alone: ClassVar[str] = "smaller strengths (exposure, white_balance, shading)"
 
     def __init__(
         self,

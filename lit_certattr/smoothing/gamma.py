@@ -1,6 +1,7 @@
 """Noise of gamma: the image under a random gamma curve."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 from typing_extensions import override
@@ -33,6 +34,8 @@ class GammaNoise(TransformNoise):
         >>> round(noise.budget.length(grey, grey**1.25), 4)  # ln 1.25
         0.2231
     """
+
+    milder_alone: ClassVar[str] = "a smaller log_gamma"
 
     def __init__(self, log_gamma: float, sigma: float = 0.0) -> None:
         super().__init__(sigma)

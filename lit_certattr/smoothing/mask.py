@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from scipy.special import ndtri
 from torch import Tensor
@@ -24,6 +25,8 @@ class MaskNoise(TransformNoise):
     Raises:
         InputError: If a setting is out of range.
     """
+
+    milder_alone: ClassVar[str] = "a larger keep, which shows more of the image"
 
     def __init__(self, keep: float, fill: float, sigma: float) -> None:
         super().__init__(sigma)

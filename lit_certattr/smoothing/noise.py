@@ -80,6 +80,16 @@ class Noise(Settings, ABC):
         return self
 
     @property
+    def milder(self) -> str:
+        """What makes the noise milder, in words: its settings, to follow the word "use"."""
+        return "a smaller sigma"
+
+    @property
+    def remedy(self) -> str:
+        """What helps where a network hardly sees through this noise, in words."""
+        return f"use {self.milder}, or a network that is trained with noise or has a denoiser in front"
+
+    @property
     def budget(self) -> Budget:
         """The changes of the image whose lengths radii of certificates for this noise are."""
         return LpBudget(None)  # a Gaussian law says more

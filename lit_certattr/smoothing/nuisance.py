@@ -112,6 +112,11 @@ class NuisanceNoise(Noise):
 
     @property
     @override
+    def milder(self) -> str:
+        return "a smaller sigma or weaker modes"
+
+    @property
+    @override
     def budget(self) -> EllipsoidBudget:
         return EllipsoidBudget(self.sigma, self._groups)
 

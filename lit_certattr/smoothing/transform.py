@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -50,6 +51,19 @@ class TransformNoise(Noise):
 
     def __init__(self, sigma: float) -> None:
         self.sigma = 0.0 if real_number("sigma", sigma) == 0 else check_sigma(sigma)
+
+    milder_alone: ClassVar[str] = "a milder transformation"
+    """What makes the transformation milder, in words that name settings."""
+
+    @property
+    @override
+    def milder(self) -> str:
+        return f"{self.milder_alone} or a smaller sigma" if self.sigma else self.milder_alone
+
+    @property
+    @override
+    def remedy(self) -> str:
+        return f"use {self.milder}, or a network that is trained with this noise (NoiseAugmentation)"
 
     @abstractmethod
     def size(self, shape: Sequence[int]) -> int:

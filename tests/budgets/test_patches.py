@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from lit_certattr.budgets import PatchBudget, PatchVotes
+from lit_certattr.budgets import LpBudget, PatchBudget, PatchVotes
 from lit_certattr.budgets.masks import filled
 from lit_certattr.budgets.patches import cells_of
 from lit_certattr.errors import InputError
@@ -132,6 +132,14 @@ def test_words_count_whole_patches_and_no_more_than_there_are():
         axis = budget.axes(radius)[0]
         assert axis.words == f"any new content of up to {number} of the 9 patches"
         assert axis.high == number
+
+
+def test_tables_and_attacks_ask_for_whole_numbers_of_patches():
+    budget = PatchBudget(0.25, 3)
+    assert budget.usual_radii((0.1, 0.2)) == (1, 2, 3, 4)
+    assert [budget.sensible(length) for length in (0.1, 1.9, 2.5, 10.0)] == [1, 1, 2, 10]
+    assert LpBudget(0.25).usual_radii((0.1, 0.2)) == (0.1, 0.2)
+    assert LpBudget(0.25).sensible(0.1234) == 0.12
 
 
 def test_candidates_change_as_many_patches_as_the_radius_allows():

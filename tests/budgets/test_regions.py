@@ -152,7 +152,9 @@ def test_words_count_the_regions_of_the_image_and_say_that_they_are_fixed():
     assert budget.below(2.5) == "at most 2 changed regions"
     assert budget.below(1.5) == "at most 1 changed region"
     assert budget.axes(9.5)[0].words == "any new content of up to 4 of the 4 regions"
-    assert budget.split(torch.zeros(1, 3, 4), torch.ones(1, 3, 4)) == {"changed regions": math.inf}
+    split = budget.split(torch.zeros(1, 3, 4), torch.ones(1, 3, 4))
+    assert split == {"changed regions": 4, "changed pixels in no region": 2}
+    assert budget.split(torch.zeros(1, 3, 4), (STRIPES == 2)[None].float()) == {"changed regions": 1}
     image = torch.rand(1, 3, 4, generator=torch.Generator().manual_seed(0))
     assert [edge.words for edge in budget.edges(image, 2.5)] == [
         "2 of 4 regions repainted, an example",

@@ -18,8 +18,10 @@ import wandb
 import yaml
 from PIL import Image
 
+from lit_certattr import jobs
 from lit_certattr.certificates import load_results
 from lit_certattr.cli.certify import main
+from lit_certattr.jobs.attack_effort import default_budgets
 from lit_certattr.models import SmallCNN
 from lit_certattr.records import RunDirectory
 from lit_certattr.statistics import look_share
@@ -599,6 +601,12 @@ def test_the_stickers_config(tmp_path):
     assert [type(result.change_budget).__name__ for result in results] == ["PatchBudget"] * 2
     assert all(set(result.radius.unique().tolist()) <= {0.0, 0.5, 1.5, 2.5} for result in results)
     assert "of the 49 patches" in (tmp_path / "run" / "report.html").read_text()
+    columns = pq.read_table(tmp_path / "run" / "results.parquet").column_names
+    at = {name.removeprefix("certified_") for name in columns if name.startswith("certified_")}
+    assert at == {"r1", "r2", "r3", "r4"}
+    assert jobs.compare([tmp_path / "run"]).radii == (0, 1, 2, 3, 4)
+    ids = [path.stem for path in (tmp_path / "run" / "maps").glob("*")]
+    assert all(budget == int(budget) for budget in default_budgets(RunDirectory(tmp_path / "run"), ids, (0.25, 1.0, 4.0)))
     main(["audit", str(tmp_path / "run")])
 
 

@@ -14,6 +14,7 @@ from lit_certattr.cli.certify import main
 from lit_certattr.models import SmallCNN
 from lit_certattr.records import RunDirectory
 from lit_certattr.records.run_directory import fingerprint
+from lit_certattr.records.table import RADII
 from lit_certattr.reports.html import write_report
 
 pytestmark = pytest.mark.slow
@@ -112,7 +113,7 @@ def forged(directory, old, new, everywhere):
             results[name] = changed.rederive()
         facts = json.loads(json.dumps(record.facts).replace(old, new)) if everywhere else record.facts
         directory.write(image_id, results, record.image, record.clean_map, facts)
-    directory.write_table(ids)
+    directory.write_table(ids, one.change_budget.usual_radii(RADII))
     write_report(directory, ids, max_panels=1)
 
 
@@ -144,7 +145,7 @@ def test_regions_that_were_exchanged_are_found_out_by_sampling_again(honest, tmp
             changed = attrs.evolve(one, noise_partition=one.noise_partition.flip(0))
             results[name] = attrs.evolve(changed, sampling=one.sampling | changed.places())
         directory.write(image_id, results, record.image, record.clean_map, record.facts)
-    directory.write_table(ids)
+    directory.write_table(ids, one.change_budget.usual_radii(RADII))
     write_report(directory, ids, max_panels=1)
     status, said = audit(directory.path, capsys, "--fresh", "--replay=2")
     assert status == 1
