@@ -55,6 +55,8 @@ _SMOOTHGRAD = [
 _COSINE = ["tests/certificates/test_cosine_bounds.py", "tests/certificates/test_cosine.py"]
 
 _LENGTHS = "tests/certificates/test_rounded_lengths.py"
+_PATCHES, _REGIONS = "tests/budgets/test_patches.py", "tests/budgets/test_regions.py"
+_EDGES, _RESTS = "tests/budgets/test_edges.py", "tests/budgets/test_rests.py"
 _STATISTICS = "tests/statistics/test_statistics.py"
 _MEANS = "tests/statistics/test_bounded_means.py"
 
@@ -113,6 +115,16 @@ ROOMS: dict[str, tuple[list[str] | None, list[str]]] = {
     "budgets.votes": (None, ["tests/budgets/test_votes.py", "tests/certificates/test_rounded_lengths.py"]),
     "budgets.ellipsoid": (["amounts", "length", "axes", "split"], ["tests/budgets/test_ellipsoid.py"]),
     "budgets.lp": (None, ["tests/budgets/test_ellipsoid.py"]),
+    "budgets.gamma": (None, ["tests/budgets/test_gamma.py", _EDGES]),
+    "budgets.orbit": (None, ["tests/budgets/test_gamma.py", "tests/budgets/test_blur.py"]),
+    "budgets.patches": (None, [_PATCHES]),
+    "budgets.regions": (None, [_REGIONS]),
+    "budgets.masks": (None, [_PATCHES, _REGIONS, _EDGES, _RESTS]),
+    "budgets.blur": (None, ["tests/budgets/test_blur.py", _EDGES, _RESTS]),
+    "budgets.fields": (None, ["tests/budgets/test_fields.py", _EDGES, _RESTS]),
+    "budgets.exposure_rest": (None, [_RESTS]),
+    "budgets.neyman_pearson": (None, ["tests/budgets/test_affine_votes.py"]),
+    "budgets.affine_votes": (None, ["tests/budgets/test_affine_votes.py"]),
     "certification.stopping": (None, ["tests/certification/test_stopping.py", "tests/soundness/test_stopping.py"]),
 }
 """For each module the functions that are changed (all if ``None``), and the tests that should notice, fastest first."""

@@ -165,6 +165,25 @@ class Noise(Settings, ABC):
         return lambda points: points + offset
 
 
+def pixel_noise(out: Tensor, normals: NormalStream, start: int, sigma: float) -> Tensor:
+    """Gaussian noise for noisy copies, to which a law adds the rest.
+
+    Args:
+        out: Buffer ``[b, d]`` of the copies.
+        normals: Stream of standard normals of the image.
+        start: Index of the first sample.
+        sigma: Standard deviation.
+
+    Returns:
+        ``out`` itself where it can hold the noise; another tensor on its device where it has half precision (rounding
+        the noise would change its law, rounding the noisy image is the network's affair) or the stream another device.
+    """
+    wide = torch.promote_types(out.dtype, torch.float32)
+    direct = normals.device == out.device and out.dtype == wide
+    noise = out if direct else torch.empty(out.shape, dtype=wide, device=normals.device)
+    return normals.fill_(noise, start).to(out.device).mul_(sigma)
+
+
 def normals_like(images: Tensor, generator: torch.Generator | None) -> Tensor:
     """Standard normals of the shape, type and device of ``images`` (``torch.randn_like`` takes no generator).
 
@@ -193,12 +212,8 @@ class GaussianNoise(Noise):
 
     @override
     def perturb_(self, out: Tensor, image: Tensor, normals: NormalStream, start: int) -> Tensor:
-        if normals.device == out.device and out.element_size() >= 4:
-            return normals.fill_(out, start).mul_(self.sigma).add_(image)
-        # Half precision: rounding the noise would change its law, rounding the noisy image is the network's affair.
-        wide = torch.promote_types(out.dtype, torch.float32)
-        z = normals.fill_(torch.empty(out.shape, dtype=wide, device=normals.device), start).to(out.device)
-        return out.copy_(z.mul_(self.sigma).add_(image))
+        noisy = pixel_noise(out, normals, start, self.sigma).add_(image)
+        return noisy if noisy is out else out.copy_(noisy)
 
     @override
     def sample_like(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -20,7 +20,7 @@ from lit_certattr.budgets.modes import (
 )
 from lit_certattr.errors import InputError
 from lit_certattr.settings import real_number, whole_number
-from lit_certattr.smoothing.noise import Noise, Perturb, normals_like
+from lit_certattr.smoothing.noise import Noise, Perturb, normals_like, pixel_noise
 from lit_certattr.smoothing.normals import NormalStream, few_normals
 
 
@@ -152,13 +152,11 @@ class NuisanceNoise(Noise):
         fields = self._scaled(image.shape, wide).permute(0, 2, 3, 1).flatten(1)
 
         def perturb(out: Tensor, normals: NormalStream, start: int) -> Tensor:
-            direct = normals.device == out.device and out.dtype == flat.dtype
-            noisy = out if direct else torch.empty(out.shape, dtype=flat.dtype, device=normals.device)
-            noisy = normals.fill_(noisy, start).to(out.device).mul_(self.sigma).add_(flat)
+            noisy = pixel_noise(out, normals, start, self.sigma).add_(flat)
             amounts = torch.from_numpy(few_normals(normals.key, start, len(out), len(fields))).to(noisy)
             for mode, field in enumerate(fields):  # element by element: a matrix product would depend on the batch
                 noisy.addcmul_(amounts[:, mode : mode + 1], field)
-            return noisy if direct else out.copy_(noisy)
+            return noisy if noisy is out else out.copy_(noisy)
 
         return perturb
 

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from lit_certattr.errors import InputError
 from lit_certattr.settings import real_number
-from lit_certattr.smoothing.noise import Noise, Perturb, check_sigma, normals_like
+from lit_certattr.smoothing.noise import Noise, Perturb, check_sigma, normals_like, pixel_noise
 from lit_certattr.smoothing.normals import NormalStream, few_normals
 
 LARGEST_POWER = 10.0
@@ -108,11 +108,9 @@ class TransformNoise(Noise):
             if not self.sigma:
                 shaped.copy_(copies)
                 return out
-            direct = normals.device == out.device and out.dtype == wide.dtype
-            noisy = out if direct else torch.empty(out.shape, dtype=wide.dtype, device=normals.device)
-            noisy = normals.fill_(noisy, start).to(out.device).mul_(self.sigma)
+            noisy = pixel_noise(out, normals, start, self.sigma)
             noisy.view(shaped.shape).add_(copies)
-            return noisy if direct else out.copy_(noisy)
+            return noisy if noisy is out else out.copy_(noisy)
 
         return perturb
 
