@@ -247,7 +247,11 @@ def _shown(
 def _warn(certifier: Certifier, network: nn.Module, pixels: Tensor, results: Sequence[dict[str, Result]]) -> None:
     accuracies = [next(iter(own.values())).noisy_accuracy for own in results]
     with frozen(network):
-        lines = denoiser_warning(network, list(pixels[:4]), certifier.noise), warning(accuracies, certifier.noise.remedy)
+        ids = [str(next(iter(own.values())).sampling["image_id"]) for own in results[:4]]
+        lines = (
+            denoiser_warning(network, list(pixels[:4]), certifier.noise, ids),
+            warning(accuracies, certifier.noise.remedy),
+        )
     for line in lines:
         if line is not None:
             _log.warning("%s", line)
