@@ -30,7 +30,7 @@ GROUPS = {
     ],
     "Train": ["modules", "objectives", "callbacks", "models", "data"],
     "Measure": ["metrics", "attacks", "robustness", "comparison", "reports", "records"],
-    "Inside": ["statistics", "preflight", "settings"],
+    "Inside": ["partitions", "statistics", "preflight", "settings"],
 }
 OPEN = [path.parent.name for path in sorted(PACKAGE.glob("*/__init__.py")) if "__all__ = " in path.read_text("utf-8")]
 GROUPS["Inside"] += [room for room in OPEN if not any(room in rooms for rooms in GROUPS.values())]
