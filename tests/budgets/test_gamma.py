@@ -97,3 +97,20 @@ def test_the_search_is_a_grid_up_to_both_ends():
     assert len(amounts) == 9
     assert sorted(abs(float(one)) for one in amounts)[-2:] == pytest.approx([0.3, 0.3], rel=1e-5)
     assert max(BUDGET.length(image, one) for one in BUDGET.candidates(image, 0.3, 9)) < 0.3
+
+
+def test_an_image_with_black_and_white_has_the_length_and_the_gamma_of_its_curve():
+    image = torch.tensor([[[0.0, 0.2, 0.7, 1.0]]], dtype=torch.float64)
+    budget, changed = GammaBudget(0.2), image**1.25
+    assert budget.length(image, changed) == pytest.approx(math.log(1.25), rel=1e-9)
+    split = budget.split(image, changed)
+    assert split["gamma"] == pytest.approx(1.25, rel=1e-9)
+    assert split["l2 rest"] == pytest.approx(0, abs=1e-12)
+    # What black and white become says nothing about the curve, but has to be what they were.
+    changed[0, 0, 3] = 0.9
+    assert budget.length(image, changed) == math.inf
+
+
+def test_the_ends_of_the_axis_are_the_curves_of_the_radius():
+    axis = GammaBudget(0.2).axes(0.3)[0]
+    assert (axis.low, axis.high) == pytest.approx((math.exp(-0.3), math.exp(0.3)), rel=1e-12)
