@@ -606,7 +606,9 @@ def test_the_stickers_config(tmp_path):
     assert at == {"r1", "r2", "r3", "r4"}
     assert jobs.compare([tmp_path / "run"]).radii == (0, 1, 2, 3, 4)
     ids = [path.stem for path in (tmp_path / "run" / "maps").glob("*")]
-    assert all(budget == int(budget) for budget in default_budgets(RunDirectory(tmp_path / "run"), ids, (0.25, 1.0, 4.0)))
+    assert all(
+        budget == int(budget) for budget in default_budgets(RunDirectory(tmp_path / "run"), ids, (0.25, 1.0, 4.0))
+    )
     main(["audit", str(tmp_path / "run")])
 
 
