@@ -69,31 +69,30 @@ def draw(image: Tensor, clean: Tensor, moved: Tensor, result: PixelResult) -> Fi
     for label, colour in ((1, IMPORTANT), (0, UNIMPORTANT)):
         shown[labels == label] = 0.3 * gray[labels == label] + 0.7 * np.array(colour)
 
-    figure = Figure(figsize=(12, 3.75), layout="constrained")
+    figure = Figure(figsize=(12, 4.05), layout="constrained")
     slots = figure.subplots(1, 4)
     titles = (
-        'A network says: "missile"',
+        'A network says:\n"missile"',
         f"Its explanation: the {TOP_K:.0%} of the\npixels with the largest gradient",
-        f"After a change of the photograph that\nnobody sees, {kept:.0%} of them are left",
-        "Certified, for the smoothed explanation:\nwhat no change of this size can move",
+        f"After a change that nobody sees\n(l2 length {BUDGET}), {kept:.0%} of them are left",
+        "Certified for the smoothed map: what\nno change of this length can move",
     )
     tops = [top_mask(one) for one in (clean, moved)]
     for axes, title, picture in zip(slots, titles, (photo, *tops, shown), strict=True):
         axes.imshow(picture, cmap="gray_r", vmin=0, vmax=1)
         axes.set_title(title, fontsize=11)
         axes.set(xticks=[], yticks=[])
-    slots[3].legend(
+    figure.legend(
         handles=[
             Patch(color=IMPORTANT, label=f"stays important ({important:.0%} of the top {TOP_K:.0%})"),
             Patch(color=UNIMPORTANT, label=f"stays unimportant ({unimportant:.0%} of the rest)"),
             Patch(color=(0.6, 0.6, 0.6), label="nothing is proved"),
         ],
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.02),
+        loc="outside lower right",
+        ncols=3,
         frameon=False,
-        fontsize=9,
+        fontsize=10,
     )
-    slots[2].set_xlabel(f"l2 length of the change: {BUDGET}", fontsize=9)
     return figure
 
 
