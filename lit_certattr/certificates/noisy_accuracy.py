@@ -28,6 +28,18 @@ def remedy_of(law: object) -> str:
         return "use milder noise, or a network that is trained with it"
 
 
+def milder_of(law: object) -> str:
+    """What makes a noise law milder, to follow "use".
+
+    Args:
+        law: The law as a record writes it; of an unknown law nothing is said about its settings.
+    """
+    try:
+        return noise_law(law).milder
+    except InputError:
+        return "milder noise"
+
+
 def in_one_line(accuracies: Iterable[float | None]) -> str | None:
     """The noisy accuracy of a data set in one line; ``None`` if it is unknown for all images.
 

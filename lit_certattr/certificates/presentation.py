@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_certattr.certificates.columns import common_columns
+from lit_certattr.certificates.noisy_accuracy import milder_of
 from lit_certattr.statistics.rounding import percent_at_least
 
 if TYPE_CHECKING:
@@ -264,11 +265,12 @@ def remedy_of(result: Any) -> str:
     Args:
         result: A result that certifies nothing.
     """
+    law = result.noise_settings or result.sampling.get("noise")
     if result.num_invalid == result.num_samples:
-        return "every noisy copy gave NaN or infinity; use a smaller sigma, or float32"
+        return f"every noisy copy gave NaN or infinity; use {milder_of(law)}, or float32"
     if getattr(result, "num_constant", 0) == result.num_samples:
         return "all noisy maps are constant; use another attribution method or layer"
-    return "the noisy maps differ too much; try a smaller sigma, more samples, or a network trained with noise"
+    return f"the noisy maps differ too much; try {milder_of(law)}, more samples, or a network trained with noise"
 
 
 def percent(value: float) -> str:

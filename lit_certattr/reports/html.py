@@ -276,7 +276,7 @@ def _warnings(table: pa.Table) -> list[str]:
     }
     lines = [f"{len(ids)} image(s): {meaning.get(flag, flag)}" for flag, ids in found.items()]
     if low := sum(accuracy is not None and accuracy < LOW for accuracy in noisy_accuracies(table)):
-        lines.append(f"{low} image(s): {_HARDLY_SEEN}")
+        lines.append(f"{low} image(s): {_HARDLY_SEEN}.")
     if moved := num_moved(table):
         lines.append(f"{moved} image(s): {MOVED}.")
     return lines
