@@ -28,6 +28,10 @@ class OverlapMeasure(NamedTuple):
     norm: str = "l2"
 
 
+USUAL_OVERLAP = "topk_overlap"
+"""The kind whose overlap is called just "overlap"; the names of other kinds begin with the kind."""
+
+
 class CosineMeasure(NamedTuple):
     """A certified cosine at each radius (:class:`~lit_certattr.certificates.capabilities.KeepsCosine`)."""
 

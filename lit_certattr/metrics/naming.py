@@ -9,6 +9,7 @@ from torchmetrics import Metric, MetricCollection
 
 from lit_certattr.certificates import Certificate
 from lit_certattr.certificates.measures import (
+    USUAL_OVERLAP,
     ClaimMeasure,
     CosineMeasure,
     LabelMeasure,
@@ -81,7 +82,7 @@ def column_word(column: str, kind: str, norm: str = "l2") -> str:
     word = column.removeprefix("lp_")
     if word not in ("overlap", "half_radius"):
         return column
-    word = word if kind == "topk_overlap" else f"{kind}_{word}"
+    word = word if kind == USUAL_OVERLAP else f"{kind}_{word}"
     return word if norm == "l2" else f"{word}_{norm}"
 
 

@@ -210,7 +210,7 @@ ATTACKS = {
 }
 SPOILT = {
     "changes its input in place": in_place,
-    r"returns \[-s, s\]": lambda net, images: net(images)[:, :1],
+    r"return \[-s, s\]": lambda net, images: net(images)[:, :1],
     "forward returns the logits alone": lambda net, images: (net(images), images),
     r"\['logits'\]": lambda net, images: {"logits": net(images)},
     "NaN or infinite": lambda net, images: net(images) / 0,
