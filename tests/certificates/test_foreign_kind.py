@@ -201,8 +201,9 @@ class PeakPresentation(Presentation):
     def summary(self):
         return f"peak certified up to radius {at_least(self.result.radius)}"
 
-    def tiles(self, table, suffix):
-        return [Tile(percent((table.peak_radius > 0).mean()), f"of the images have a certified peak{suffix}")]
+    def tiles(self, rows, suffix):
+        share = sum(row["peak_radius"] > 0 for row in rows) / len(rows)
+        return [Tile(percent(share), f"of the images have a certified peak{suffix}")]
 
     def sheet(self, names):
         columns = [SheetColumn("row", "peak_row"), SheetColumn("radius", "peak_radius", form="radius")]
