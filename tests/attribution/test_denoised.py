@@ -18,6 +18,7 @@ SMALL = {
     "RISE": {"num_masks": 6, "cells": 2},
     "LIME": {"segments": 2, "num_samples": 6},
     "IntegratedGradients": {"steps": 3},
+    "CaptumAttribution": {"explainer": "Saliency"},
 }
 SMALL |= {"MoreauGrad": {"steps": 2, "average": 1, "num_samples": 2}, "Occlusion": {"window": 4, "stride": 4}}
 
