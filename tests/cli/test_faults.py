@@ -86,7 +86,6 @@ def _refusal(arguments, capsys) -> str:
         ("top_k: [0.5]", "alpha: null", "init_args.alpha must not be null"),
         ("max_images: 3", "batch_size: null", "data.init_args.batch_size must not be null"),
         ("max_panels: 1", "max_panels: null", "max_panels must not be null"),
-        ("max_panels: 1", "radii: null", "radii must not be null"),
         ("max_panels: 1", "radii: [0.1, null]", "radii"),
         ("max_panels: 1", "max_panels: 1\nmax_panels: 2", "the key 'max_panels' is there twice"),
         ("sigma: 0.3", "sigma: 0.3\n      sigma: 0.5", "the key 'sigma' is there twice"),
