@@ -109,7 +109,7 @@ def test_half_precision_and_autocast_do_not_coarsen_the_sums(net, images):
     [
         (lambda: RegionMap(Gradient(), 7), "regions must be a Regions"),
         (lambda: RegionMap(Gradient(), Grid), "the class Grid"),
-        (lambda: RegionMap("Gradient", Grid(2)), "attribution must be"),
+        (lambda: RegionMap(7, Grid(2)), "attribution must be"),
         (lambda: RegionMap(Gradient(), Grid(2), "max"), "pooling must be one of mean, sum"),
     ],
 )
