@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 PAPER = sorted(path.stem for path in (ROOT / "configs/paper").glob("*.yaml"))
 QUICK = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
-LOADER = ["--data.init_args.batch_size=2", "--data.init_args.num_workers=0"]
+LOADER = ["--data.init_args.batch_size=8", "--data.init_args.num_workers=0"]
 STEPS = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1"]
 SMALLER = {
     "cifar_resnet20": ["--model.net.init_args.depth=8"],

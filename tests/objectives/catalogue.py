@@ -76,7 +76,7 @@ class Case:
     base: Callable[[], Objective] = CrossEntropy
     forwards: int = 1
     exact_gradient: bool = True
-    floor: float = 0.8
+    floor: float = 0.7
     also_neutral: dict[str, Any] | None = None
 
     def __call__(self) -> Objective:

@@ -179,7 +179,7 @@ class Affine(Case):
         return float((self.ratio(k0 + self.k, b0 + math.exp(-k0) * self.b) <= self.edge).double().mean())
 
 
-class Halves(Regions):
+class UnequalNine(Regions):
     """Nine regions of unequal shape, and a corner in none, whatever the image."""
 
     def __call__(self, image, image_id):
@@ -230,7 +230,7 @@ class Regional(Patches):
     """The same for regions of the clean image."""
 
     def law(self):
-        noise = RegionMaskNoise(keep=0.25, regions=Halves()).placed(IMAGE, "a")
+        noise = RegionMaskNoise(keep=0.25, regions=UnequalNine()).placed(IMAGE, "a")
         return noise, noise.partition
 
 
