@@ -15,8 +15,8 @@ from lit_certattr.certificates.result import MASKED
 from lit_certattr.certification import NOISY_MAJORITY
 from lit_certattr.data import NO_LABEL
 from lit_certattr.errors import InputError
+from lit_certattr.partitions import check_partition, count_regions, identity, in_words
 from lit_certattr.records.run_directory import Record
-from lit_certattr.regions import check_partition, count_regions, identity, in_words
 
 _FACTS = frozenset({"label", "prediction", "target", "label_name", "prediction_name", "target_name"})
 _OF_SETTINGS = " (provenance.json)"

@@ -16,7 +16,7 @@ from torch import Tensor, distributed, nn
 
 from lit_certattr.attribution import frozen
 from lit_certattr.callbacks.loggers import MAX_PICTURES, describe_run, log_certificates, log_figures, picture_loggers
-from lit_certattr.callbacks.network import network_of
+from lit_certattr.callbacks.network import network_of, refuse_hooks
 from lit_certattr.callbacks.sampling_progress import sampling_progress
 from lit_certattr.callbacks.selection import KEY, Selection, alpha_after_selection, certified_monitors
 from lit_certattr.certificates import Result
@@ -232,6 +232,7 @@ class CertificationCallback(Callback):
             for sample in self._chosen:
                 if sample.label == NO_LABEL:
                     raise InputError(f"image {sample.id or sample.position} has no label; use targets: predicted")
+        refuse_hooks(trainer, pl_module)
         if self._chosen:  # on every process the same image, so that all of them stop
             image = self._on_device(trainer, pl_module, self._chosen[0].image)
             net, name = network_of(pl_module), f"validation image {self._ids[0]}"

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from lit_certattr.regions import count_regions, first_region
+from lit_certattr.partitions import count_regions, first_region
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -23,7 +23,7 @@ from lit_certattr.certificates.majority import majority_in_words
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import DAMAGE, check_tensors
 from lit_certattr.files.whole_file import write_whole
-from lit_certattr.regions import identity
+from lit_certattr.partitions import identity
 from lit_certattr.settings import real_number
 from lit_certattr.settings.discovery import SameName, class_named
 from lit_certattr.smoothing import DiscreteGaussianNoise, GeneralisedNormalNoise, UniformBallNoise, noise_law

@@ -22,6 +22,7 @@ from lit_certattr.certification.share import Share
 from lit_certattr.certification.stopping import LOOK_SHARES, Look, StoppingRule
 from lit_certattr.errors import InputError
 from lit_certattr.models import Denoised, explained_part, fold_batch_norm, without_denoiser
+from lit_certattr.partitions import count_regions
 from lit_certattr.preflight import (
     CHECKS,
     Findings,
@@ -37,7 +38,6 @@ from lit_certattr.preflight import (
     failures,
     logits_of,
 )
-from lit_certattr.regions import count_regions
 from lit_certattr.settings import instance, several, whole_number
 from lit_certattr.settings.foreign import foreign_identity
 from lit_certattr.smoothing import (

@@ -79,7 +79,7 @@ class FromLightning(ForeignData):
         names = getattr(data, "class_names", None) or getattr(data, "classes", None)
         self.class_names = list(names) if are_names(names) else []
         self.num_classes = self.num_classes or len(self.class_names)
-        self._warned, self._ready = False, set[str]()
+        self._warned, self._ready, self._described = False, set[str](), set[str]()
 
     def prepare_data(self) -> None:
         """Let the module download missing files."""
@@ -95,10 +95,13 @@ class FromLightning(ForeignData):
             InputError: If the first image is of another kind.
         """
         self.data.trainer = self.trainer
-        if stage in self._ready:  # a second time, a random split would be another one
+        inner = self._certified()[1] if stage == "predict" else stage
+        if inner not in self._ready:  # a second time, a random split would be another one
+            self.data.setup(inner)
+            self._ready.add(inner)
+        if stage in self._described:
             return
-        self.data.setup(self._certified()[1] if stage == "predict" else stage)
-        self._ready.add(stage)
+        self._described.add(stage)
         if stage == "predict":
             self.describe(self.samples_to_certify())
         elif stage == "fit":

@@ -20,6 +20,8 @@ _LARGEST = 1024 * 1024
 _SIZE = "give size=224, or the size that the network was trained on, to which the central square of each is scaled"
 _ROUNDING = 1e-3
 """How far undoing a normalisation may leave [0, 1] by rounding, half precision included."""
+_OVERSHOOT = 0.25
+"""Pixels so close to [0, 1] left it by resizing or noise more likely than by normalisation: no guess is made."""
 
 
 @attrs.frozen(eq=False)
@@ -58,7 +60,7 @@ def read_batch(images: Any, expects: Expectations, size: int | None, statistics:
     names = [_name(entry, index) for index, entry in enumerate(entries)]
     ids = [str(entry.id) for entry in entries] if all(isinstance(entry, Sample) for entry in entries) else None
     pixels = [_pixels(entry, name, expects, size) for entry, name in zip(entries, names, strict=True)]
-    pixels = _in_range(pixels, names, statistics, [not _is_picture(entry) for entry in entries])
+    pixels = _in_range(pixels, names, statistics, [_is_float(entry) for entry in entries])
     shapes = {tuple(one.shape) for one in pixels}
     if len(shapes) > 1:
         first, second = sorted(shapes)[:2]
@@ -78,6 +80,14 @@ def _pixels(entry: Any, name: str, expects: Expectations, size: int | None) -> T
 
 def _is_picture(entry: Any) -> bool:
     return isinstance(entry, str | Path | Image.Image)
+
+
+def _is_float(entry: Any) -> bool:
+    """Whether an image may be normalised: bytes and pictures never are."""
+    image = entry.image if isinstance(entry, Sample) else entry
+    return (
+        image.is_floating_point() if isinstance(image, Tensor) else getattr(image, "dtype", np.dtype("u1")).kind == "f"
+    )
 
 
 def _words(shape: Sequence[int]) -> str:
@@ -114,27 +124,40 @@ def _name(entry: Any, index: int) -> str:
 def _in_range(
     images: Sequence[Tensor], names: Sequence[str], statistics: Statistics | None, may_be_normalised: Sequence[bool]
 ) -> list[Tensor]:
-    """The images in [0, 1]; if one is normalised, all arrays and tensors are, and it is undone where it is known."""
-    outside = False
-    for pixels, name in zip(images, names, strict=True):
-        low, high = float(pixels.min()), float(pixels.max())
-        if not low - low == high - high == 0:  # NaN or infinite
-            raise ImageError(f"image {name} holds NaN or infinite pixels")
-        if low >= 0 and high <= 1:
-            continue
-        outside = True
-        if statistics is None:
-            raise ImageError(f"image {name}: pixels must lie in [0, 1], found {low:.3g} to {high:.3g}: {_scale(low)}")
-    if not outside or statistics is None:
+    """The images in [0, 1]; either none of the floating-point ones is normalised, or all are, and it is undone."""
+    ranges = [_range(pixels, name) for pixels, name in zip(images, names, strict=True)]
+    outside = [low < 0 or high > 1 for low, high in ranges]
+    if not any(outside):
         return list(images)
+    for name, (low, high), out in zip(names, ranges, outside, strict=True):
+        if out and (statistics is None or (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT)):
+            raise ImageError(
+                f"image {name}: pixels must lie in [0, 1], found {low:.3g} to {high:.3g}: {_remedy(low, high)}"
+            )
+    inside = [name for name, out, may in zip(names, outside, may_be_normalised, strict=True) if may and not out]
+    if inside:
+        raise ImageError(
+            f"image {names[outside.index(True)]} lies outside [0, 1] and image {inside[0]} inside, so one is not "
+            "normalised: give all images before normalisation, images * std + mean, in [0, 1]"
+        )
+    assert statistics is not None
     return [
         _undone(pixels, name, statistics) if normalised else pixels
         for pixels, name, normalised in zip(images, names, may_be_normalised, strict=True)
     ]
 
 
-def _scale(low: float) -> str:
+def _range(pixels: Tensor, name: str) -> tuple[float, float]:
+    low, high = float(pixels.min()), float(pixels.max())
+    if not low - low == high - high == 0:  # NaN or infinite
+        raise ImageError(f"image {name} holds NaN or infinite pixels")
+    return low, high
+
+
+def _remedy(low: float, high: float) -> str:
     """The likely reason why pixels are outside [0, 1], and what to do about it."""
+    if low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
+        return "clip them, images.clamp(0, 1), or, if they are normalised, undo it first, images * std + mean"
     if low >= 0:
         return "divide them by the largest possible value, e.g. images / 255"
     return (

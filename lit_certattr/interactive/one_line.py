@@ -117,8 +117,9 @@ def certify(
         certificates: One certificate or several; ``None`` for labels of the pixels and the overlap of the top K.
         claims: Claims about the map, which get a certificate of their own, ``"claims"``.
         normalisation: ``(mean, std)`` that the network expects of its input, or ``"imagenet"``: it becomes the first
-            layer of the network, so that noise and radii are in pixel units. Arrays and tensors outside [0, 1] are then
-            taken as normalised by it, which is undone. ``False`` says that the network takes images in [0, 1].
+            layer of the network, so that noise and radii are in pixel units. If all floating-point images lie well
+            outside [0, 1], they are taken as normalised by it, which is undone; images inside [0, 1] are taken as
+            pixels. ``False`` says that the network takes images in [0, 1].
         size: Scale the central square of each image to this height and width, by antialiased bicubic interpolation.
             ``None``: pictures and files get the size that the network declares, if it does; all else stays as it is.
         class_names: Name of each logit, for tables and figures; ``()`` for those that the network declares, if it does.

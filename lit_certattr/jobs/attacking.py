@@ -56,9 +56,9 @@ class AttackReport:
 
 def attack(
     directory: str | Path | Reopened,
-    preset: Preset = "standard",
     budgets: Sequence[float] | None = None,
     search: AttackConfig | None = None,
+    preset: Preset = "standard",
     draws: int | None = None,
     judge_draws: int | None = None,
     keep_label: bool = False,
@@ -87,10 +87,10 @@ def attack(
     Args:
         directory: Directory that ``certify.py run`` or :func:`~lit_certattr.jobs.run` has written, or the result of
             :func:`~lit_certattr.jobs.reopen`.
-        preset: How much effort is spent: ``quick``, ``standard`` or ``thorough`` (``docs/attacks.md``). All settings
-            that are not given are those of the preset.
         budgets: l2 lengths of the perturbations, in pixel units. Default: multiples of the largest certified radius.
         search: Settings of the search for each perturbation, in l2; ``eps`` is replaced by each budget.
+        preset: How much effort is spent: ``quick``, ``standard`` or ``thorough`` (``docs/attacks.md``). All settings
+            that are not given are those of the preset.
         draws: Noisy samples averaged per attack gradient.
         judge_draws: Noisy samples averaged per point to select the worst point of the search.
         keep_label: Accept only perturbations that keep the predicted label.

@@ -15,6 +15,7 @@ from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.models import without_denoiser
 from lit_certattr.modules import Targets
+from lit_certattr.partitions import count_regions
 from lit_certattr.preflight import (
     CHECKS,
     FEW_IMAGES,
@@ -24,7 +25,6 @@ from lit_certattr.preflight import (
     logits_of,
     match_classes,
 )
-from lit_certattr.regions import count_regions
 from lit_certattr.robustness.protocol import RobustnessProtocol
 from lit_certattr.settings.discovery import check_name
 from lit_certattr.smoothing import Noise

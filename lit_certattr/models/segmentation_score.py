@@ -48,7 +48,7 @@ class SegmentationScore(nn.Module):
     def __init__(self, network: nn.Module, region: Tensor | Sequence[Sequence[bool]]) -> None:
         super().__init__()
         instance("network", network, nn.Module, "deeplabv3_resnet50()")
-        mask = torch.as_tensor(region)
+        mask = torch.as_tensor(region).clone()  # later changes of the caller's mask change nothing here
         if mask.dtype != torch.bool or mask.ndim != 2:
             raise InputError(
                 f"region must be a boolean mask [H, W], got {mask.dtype} {list(mask.shape)}: e.g. mask > 0"

@@ -8,7 +8,8 @@ from typing_extensions import override
 
 from lit_certattr.errors import InputError
 from lit_certattr.numbers.mask import ImageMask
-from lit_certattr.regions import Regions, as_masks, check_partition
+from lit_certattr.partitions import as_masks, check_partition
+from lit_certattr.regions import Regions
 from lit_certattr.settings import instance, several, whole_number
 
 
@@ -42,7 +43,7 @@ class RegionMask(ImageMask):
 
     @override
     def pixels(self, image: Tensor, image_id: str) -> Tensor:
-        partition, numbers = self.regions.numbered(image, image_id)
+        partition, numbers = self.regions.numbered(image.detach().clone(), image_id)  # a rule may write into it
         size = (image.shape[-2], image.shape[-1])
         masks = as_masks(check_partition(partition, size, f"image {image_id}"))
         chosen = torch.tensor([self.labels is None or one in self.labels for one in numbers])

@@ -65,7 +65,7 @@ def members(partition: Tensor) -> tuple[Tensor | None, Tensor]:
 
 
 def check_partition(partition: Tensor, size: tuple[int, int], name: str) -> Tensor:
-    """A partition that fits an image, on the CPU.
+    """A partition that fits an image: a copy on the CPU, which no later answer of the same rule changes.
 
     Args:
         partition: Labels ``[H, W]`` of integers or masks ``[m, H, W]``.
@@ -93,7 +93,7 @@ def check_partition(partition: Tensor, size: tuple[int, int], name: str) -> Tens
     held = sizes_of(partition)
     if not bool(held.all()):
         raise InputError(f"region {int(held.argmin())} of {name} is empty: remove it, or give it at least one pixel")
-    return partition.detach().cpu().contiguous()
+    return partition.detach().cpu().contiguous().clone()
 
 
 def same_partition(one: Tensor | None, other: Tensor | None) -> bool:

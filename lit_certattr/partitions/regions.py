@@ -56,7 +56,7 @@ class Regions(Settings, ABC):
             InputError: If the image cannot be divided, or the answer is no partition; the message names the image.
         """
         try:
-            partition = self(image.detach(), image_id)
+            partition = self(image.detach().clone(), image_id)  # a rule may write into what it gets
         except InputError:
             raise
         except Exception as error:  # whatever regions of the user's own, or a network, raise

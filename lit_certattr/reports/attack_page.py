@@ -10,9 +10,9 @@ from torch import Tensor
 
 from lit_certattr.certificates.drawing import name_of
 from lit_certattr.certificates.quantity import pixelwise_names
+from lit_certattr.partitions import spread
 from lit_certattr.records.attack_directory import AttackDirectory
 from lit_certattr.records.run_directory import Record, RunDirectory
-from lit_certattr.regions import spread
 from lit_certattr.reports.answers import Answer, answer, how_many_right
 from lit_certattr.reports.attack_figure import (
     PERTURBATION,

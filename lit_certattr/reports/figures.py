@@ -12,7 +12,7 @@ from lit_certattr.certificates import drawing as draw
 from lit_certattr.certificates.capabilities import LabelsPixels
 from lit_certattr.certificates.guarded import in_order, presentation_of
 from lit_certattr.certificates.presentation import Array, Overlay, Plot, Presentation, suffixes
-from lit_certattr.regions import count_regions, first_region
+from lit_certattr.partitions import count_regions, first_region
 from lit_certattr.reports.tiles import CURVE, MAP, Layout, flow
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from torch import Tensor
 from lit_certattr.certificates.capabilities import LabelsPixels
 from lit_certattr.comparison.reading import RunNumbers
 from lit_certattr.metrics.naming import PREFIX, metric_name
+from lit_certattr.partitions import spread
 from lit_certattr.records.run_directory import Record, RunDirectory
-from lit_certattr.regions import spread
 
 Picture = npt.NDArray[np.uint8]
 _SIDE = 128

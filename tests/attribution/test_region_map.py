@@ -10,7 +10,8 @@ from torch import nn
 
 from lit_certattr.attribution import Gradient, InputXGradient, RegionMap, SmoothGrad
 from lit_certattr.errors import InputError
-from lit_certattr.regions import Felzenszwalb, Grid, Regions, Superpixels, as_masks
+from lit_certattr.partitions import as_masks
+from lit_certattr.regions import Felzenszwalb, Grid, Regions, Superpixels
 from lit_certattr.smoothing import GaussianNoise
 
 MASKS = torch.zeros(2, 8, 8, dtype=torch.bool)

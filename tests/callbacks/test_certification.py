@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import nn
@@ -430,7 +430,7 @@ def test_unusable_data_is_named(tmp_path, data, targets, message):
         def validation_step(self, batch, batch_idx):
             pass
 
-        def on_before_batch_transfer(self, batch, dataloader_idx):
+        def transfer_batch_to_device(self, batch, device, dataloader_idx):
             return batch
 
     run = trainer(tmp_path, CertificationCallback(certifier(60), 1, targets=targets))
@@ -639,3 +639,20 @@ def test_a_part_called_net_is_not_taken_for_a_module_that_does_more_than_it():
     module, own = Normalising(), RobustClassifier(Net(), CrossEntropy())
     assert network_of(module) is module
     assert network_of(own) is own.net
+    doing_more = type("DoingMore", (RobustClassifier,), {"forward": Normalising.forward})(Net(), CrossEntropy())
+    assert network_of(doing_more) is doing_more
+
+
+@pytest.mark.parametrize("hook", ["on_before_batch_transfer", "on_after_batch_transfer"])
+@pytest.mark.parametrize("owner", ["module", "data"])
+def test_hooks_that_change_batches_are_refused_before_training(tmp_path, hook, owner):
+    def change(self, batch, dataloader_idx):
+        return batch
+
+    model, data = module(), LightningDataModule()
+    data.train_dataloader = data.val_dataloader = loader
+    changing = model if owner == "module" else data
+    changing.__class__ = type("Changing", (type(changing),), {hook: change})
+    with pytest.raises(InputError, match=rf"Changing changes batches in {hook}, which certification does not call"):
+        trainer(tmp_path, CertificationCallback(certifier(), 1)).fit(model, datamodule=data)
+    assert model.global_step == 0

@@ -13,7 +13,8 @@ from lit_certattr.certificates import CosineCertificate, PixelCertificate, TopKO
 from lit_certattr.certificates.result import load_results, save_results
 from lit_certattr.errors import InputError
 from lit_certattr.models import SmallCNN
-from lit_certattr.regions import Grid, Superpixels, first_region, partition_hash
+from lit_certattr.partitions import first_region, partition_hash
+from lit_certattr.regions import Grid, Superpixels
 from lit_certattr.reports.figures import image_panel
 from lit_certattr.robustness.sandwich import SandwichAttack
 from lit_certattr.smoothing import GaussianNoise

@@ -13,8 +13,8 @@ import yaml
 from lit_certattr.cli.certify import main
 from lit_certattr.data import Digits
 from lit_certattr.models import SmallCNN
+from lit_certattr.partitions import identity
 from lit_certattr.records import RunDirectory
-from lit_certattr.regions import identity
 from lit_certattr.reports.html import write_report
 
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,15 @@
 import pytest
 import torch
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, SubsetRandomSampler, WeightedRandomSampler
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+    random_split,
+)
 from torchvision.datasets import FakeData
 from torchvision.transforms import v2
 
@@ -177,3 +185,20 @@ def test_data_sets_need_no_module():
         FromDatasets()
     with pytest.raises(InputError, match="test is a Stream without length"):
         FromDatasets(test=Stream())
+
+
+def test_validation_images_of_a_random_split_are_those_that_training_validated():
+    class Split(WithoutTest):
+        def setup(self, stage):
+            super().setup(stage)
+            if stage == "fit":
+                self.train, self.val = random_split(self.train, [4, 4])
+
+    data = FromLightning(Split())
+    data.setup("fit")
+    validated = [batch.image for batch in data.val_dataloader()]
+    with pytest.warns(UserWarning, match="its validation images are certified"):
+        data.setup("predict")
+    assert data.data.stages == ["fit"]
+    certified_images = [data.predict_set[index].image for index in range(4)]
+    assert torch.equal(torch.stack(certified_images), torch.cat(validated))

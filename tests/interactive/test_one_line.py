@@ -114,6 +114,23 @@ def test_normalised_tensors_get_the_remedy_and_the_remedy_works():
         quick(denoised, PIXELS, normalisation="imagenet")
 
 
+def test_it_is_never_guessed_whether_an_image_is_normalised():
+    normalised = Normalize(IMAGENET_MEAN, IMAGENET_STD)(PIXELS)
+    grey = torch.full_like(PIXELS[:1], 0.5)  # before or after a normalisation
+    with pytest.raises(InputError, match=r"image 0 lies outside .* and image 1 inside, so one is not normalised"):
+        quick(NET, [normalised[0], grey[0]], normalisation="imagenet")
+    resized = PIXELS * 1.1 - 0.05  # as bicubic interpolation leaves [0, 1]
+    for settings in ({}, {"normalisation": "imagenet"}):
+        with pytest.raises(
+            InputError, match=r"found -0.04.* to 1.05: clip them, images.clamp\(0, 1\), or, if they are norm"
+        ):
+            quick(NET, resized, **settings)
+    mixed = quick(NET, [normalised[0], BYTES[1]], normalisation="imagenet", ids=["a", "b"])  # bytes never are
+    same = quick(NET, PIXELS, normalisation="imagenet", ids=["a", "b"])
+    assert torch.allclose(mixed[0].image, same[0].image, atol=1e-6)
+    assert torch.equal(votes(mixed[1]), votes(same[1]))
+
+
 def test_layers_keep_their_names_behind_a_normalisation():
     """In a plain Sequential, "0" would be the normalisation, and "1" the whole network."""
     settings = {"attribution": GradCAM("0"), "certificates": PixelCertificate([0.5])}

@@ -75,3 +75,12 @@ def test_mistakes():
         SegmentationScore(Segmenting(name="logits"), mask)(IMAGE[None])
     with pytest.raises(InputError, match="Segmenting predicts class 9 for no pixel; it predicts"):
         SegmentationScore.predicted(Segmenting(), IMAGE, 9)
+
+
+def test_a_mask_that_changes_later_changes_no_region():
+    region = torch.zeros(8, 8, dtype=torch.bool)
+    region[0, 0] = True
+    network = SegmentationScore(Segmenting(), region)
+    before = network(IMAGE[None])
+    region[:] = True
+    assert torch.equal(network(IMAGE[None]), before)

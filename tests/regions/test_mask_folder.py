@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from lit_certattr.errors import InputError
-from lit_certattr.regions import MaskFolder, count_regions, in_words
+from lit_certattr.partitions import count_regions, in_words
+from lit_certattr.regions import MaskFolder
 
 IMAGE = torch.zeros(3, 8, 8)
 HALVES = np.repeat([[0, 7]], 4, axis=0).repeat(2, axis=1).astype(np.uint8)  # 4 x 4: left 0, right 7

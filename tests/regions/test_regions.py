@@ -5,17 +5,8 @@ import pytest
 import torch
 
 from lit_certattr.errors import InputError
-from lit_certattr.regions import (
-    Felzenszwalb,
-    Grid,
-    Superpixels,
-    as_masks,
-    check_partition,
-    count_regions,
-    in_words,
-    partition_hash,
-    spread,
-)
+from lit_certattr.partitions import as_masks, check_partition, count_regions, in_words, partition_hash, spread
+from lit_certattr.regions import Felzenszwalb, Grid, Superpixels
 
 OVERLAPPING = torch.tensor([[[1, 1, 0, 0]], [[0, 1, 1, 0]]], dtype=torch.bool)
 

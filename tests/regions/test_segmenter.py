@@ -14,7 +14,8 @@ from lit_certattr.cli.certify import main
 from lit_certattr.errors import InputError
 from lit_certattr.models import SmallCNN
 from lit_certattr.numbers import EnergyInside, RegionMask
-from lit_certattr.regions import Segmenter, check_partition
+from lit_certattr.partitions import check_partition
+from lit_certattr.regions import Segmenter
 from lit_certattr.settings.plain import plain
 from lit_certattr.settings.revived import revived
 from lit_certattr.smoothing import GaussianNoise
