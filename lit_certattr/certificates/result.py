@@ -388,6 +388,15 @@ def save_results(path: str | Path, results: Mapping[str, Result]) -> None:
     Raises:
         InputError: If the file cannot be written.
     """
+    write_whole(Path(path), results_as_bytes(results))
+
+
+def results_as_bytes(results: Mapping[str, Result]) -> bytes:
+    """The content of the file that :func:`save_results` writes.
+
+    Args:
+        results: Results by name; names must not contain ``/``.
+    """
     tensors: dict[str, Tensor] = {}
     header: dict[str, Any] = {}
     for name, result in results.items():
@@ -405,7 +414,8 @@ def save_results(path: str | Path, results: Mapping[str, Result]) -> None:
         }
         tensors |= {f"{name}/{key}": value.contiguous() for key, value in values.items() if isinstance(value, Tensor)}
     # One metadata entry: safetensors keeps several in no fixed order, and the bytes would differ between runs.
-    write_whole(Path(path), to_safetensors(tensors, {_HEADER: json.dumps(header, sort_keys=True)}))
+    content: bytes = to_safetensors(tensors, {_HEADER: json.dumps(header, sort_keys=True)})
+    return content
 
 
 def load_results(path: str | Path) -> dict[str, Result]:

@@ -131,13 +131,9 @@ class Certifier:
         if memory_format not in get_args(MemoryFormat):
             raise InputError(f"memory_format must be one of {', '.join(get_args(MemoryFormat))}, got {memory_format!r}")
         named = named_certificates(certificates)
-        for name, certificate in named.items():
+        for certificate in named.values():
             certificate.check_noise(noise)
-            if certificate.needs_score and score_of(attribution) is None:
-                raise InputError(
-                    f"{name} is about the gradient of a probability: use attribution ProbabilityGradient, or a method "
-                    "of your own that has score(model, images, targets) in [0, 1]"
-                )
+        check_score(attribution, named)
         self.attribution, self.noise, self.certificates = attribution, noise, named
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, whole_number("seed", seed)
         self.memory_format: MemoryFormat = memory_format
@@ -518,3 +514,21 @@ class Certifier:
             "seed": self.seed,
             "memory_format": self.memory_format,
         }
+
+
+def check_score(attribution: Attribution, certificates: Mapping[str, Certificate]) -> None:
+    """Refuse certificates of the gradient of a score for a method that has no score.
+
+    Args:
+        attribution: The method.
+        certificates: The certificates by name.
+
+    Raises:
+        InputError: If a certificate needs a score; the message names it.
+    """
+    for name, certificate in certificates.items():
+        if certificate.needs_score and score_of(attribution) is None:
+            raise InputError(
+                f"{name} is about the gradient of a probability: use attribution ProbabilityGradient, or a method "
+                "of your own that has score(model, images, targets) in [0, 1]"
+            )

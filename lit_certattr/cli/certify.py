@@ -23,6 +23,7 @@ from lit_certattr.cli.certify_export import EXPORT_HELP, add_export_arguments, e
 from lit_certattr.cli.certify_modes import MODES_HELP, add_modes_arguments, modes_from_config
 from lit_certattr.cli.certify_plan import PLAN_HELP, add_plan_arguments, plan_from_config
 from lit_certattr.cli.certify_run import RUN_HELP, add_run_arguments, run_from_config
+from lit_certattr.cli.certify_sigmas import SIGMAS_HELP, add_sigmas_arguments, sigmas_from_config
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
 from lit_certattr.cli.help import ReadableHelp
 from lit_certattr.cli.program import typed_again
@@ -33,6 +34,7 @@ DESCRIPTION = """Certify which parts of an image's attribution map no small pert
 
 Examples:
   certify.py plan --config configs/certify/photographs.yaml
+  certify.py sigmas --config configs/certify/photographs.yaml
   certify.py run --config configs/certify/photographs.yaml
   certify.py run --config configs/certify/mnist5k.yaml --checkpoint runs/mnist5k_noise/checkpoints/best.ckpt
   certify.py audit runs/certify/photographs --fresh
@@ -63,7 +65,10 @@ class Command(NamedTuple):
 _NOTHING = "Nothing was changed; to start again, run"
 _IMAGES = "Finished images are kept; to resume, run"
 COMMANDS = {
-    "plan": Command(PLAN_HELP, add_plan_arguments, plan_from_config, "Nothing was written; to start again, run"),
+    "plan": Command(PLAN_HELP, add_plan_arguments, plan_from_config, _NOTHING),
+    "sigmas": Command(
+        SIGMAS_HELP, add_sigmas_arguments, sigmas_from_config, "Nothing was written; to start again, run"
+    ),
     "run": Command(RUN_HELP, add_run_arguments, run_from_config, _IMAGES),
     "attack": Command(ATTACK_HELP, add_attack_arguments, attack_from_config, _IMAGES),
     "audit": Command(AUDIT_HELP, add_audit_arguments, audit_from_config, _NOTHING),

@@ -31,7 +31,7 @@ and --threads override the settings that they replace. Run the same command agai
 The output directory contains report.html, results.parquet, maps/, images/, figures/, config.yaml and
 provenance.json."""
 
-_SHORT = {
+SHORT = {
     "num_samples": ["certifier.num_samples"],
     "seed": ["certifier.seed"],
     "max_images": ["data.init_args.max_images"],
@@ -60,7 +60,7 @@ def run_from_config(parser: OneLineParser, config: Namespace) -> None:
         config: The parsed configuration.
     """
     name_output(config, "runs/certify")
-    apply_short_options(config, _SHORT, kept=["max_images"])
+    apply_short_options(config, SHORT, kept=["max_images"])
     text = as_text(config)
     name_loggers(config.logger, job_label(config, "certify"), _earlier(config))
     parts = build_parts(parser, config)

@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=_version())
     below = parser.add_subparsers(title="commands", dest="command", metavar="")
     below.add_parser("train", help="Train a classifier or a denoiser.", add_help=False)
-    below.add_parser("certify", help="Certify attribution maps; plan, attack, audit and compare.", add_help=False)
+    below.add_parser("certify", help="Certify attribution maps; plan, run, attack, audit and compare.", add_help=False)
     configs = below.add_parser("configs", help="List the configurations of the package, or copy them.")
     verbs = configs.add_subparsers(title="commands", dest="verb", metavar="", required=True)
     verbs.add_parser("list", help="Name and purpose of each configuration.")

@@ -21,7 +21,7 @@ from lit_certattr.modules import RobustClassifier
 SHELLS = ("bash", "zsh", "fish")
 TOP = {
     "train": "Train a classifier or a denoiser",
-    "certify": "Certify attribution maps; plan, attack, audit and compare",
+    "certify": "Certify attribution maps; plan, run, attack, audit and compare",
     "configs": "List the configurations of the package, or copy them",
     "doctor": "What is installed, which devices and data are there",
     "completion": "Print the completion of a shell",

@@ -1,6 +1,10 @@
 """Options with the same name in every command of ``certify.py``."""
 
+from collections.abc import Sequence
+from inspect import signature
+
 from lit_certattr.cli.errors import OneLineParser
+from lit_certattr.jobs import run
 
 TRAINER = {name: [f"trainer.{name}"] for name in ("accelerator", "devices", "threads")}
 """Settings that the short options of :func:`add_trainer_words` replace."""
@@ -9,6 +13,10 @@ RENAMED = {"samples": "num_samples"} | {setting: name for name, (setting,) in TR
 """New names of options by their old ones."""
 
 ABSENT = {
+    "plan": {
+        "sigmas": "plan tells what a run costs; certify.py sigmas tries noise levels",
+        "agreement_k": "plan tells what a run costs; certify.py sigmas tries noise levels",
+    },
     "evaluate": {
         "num_samples": "evaluate draws no noisy samples; protocol.search.steps and protocol.search.restarts set the "
         "effort of its searches"
@@ -51,6 +59,23 @@ def add_images_word(parser: OneLineParser) -> None:
     parser.add_argument(
         "--images", type=str | None, help="Folder of images, or one image file; replaces data.init_args.root."
     )
+
+
+def add_settings_of_runs(parser: OneLineParser, settings: Sequence[str]) -> None:
+    """Declare settings of ``certify.py run`` for a command that takes the configuration of a run and does not use them.
+
+    Args:
+        parser: Parser of the command.
+        settings: Names of the settings.
+    """
+    for name in settings:
+        kind = signature(run).parameters[name]
+        parser.add_argument(
+            f"--{name}",
+            type=kind.annotation,
+            default=kind.default,
+            help=f"{name} of a run: allowed, since this command takes the configuration of a run as it is, and unused.",
+        )
 
 
 def add_trainer_words(parser: OneLineParser) -> None:

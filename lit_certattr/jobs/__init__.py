@@ -1,4 +1,4 @@
-"""The jobs of ``certify.py`` for Python: plan, run, attack, audit, covers, evaluate, compare, export, modes; reopen.
+"""The jobs of ``certify.py`` for Python, and ``reopen``, which opens a finished run.
 
 Each job has typed arguments, returns its results, and prints only its progress on stderr (``progress=False`` turns this
 off). It raises :class:`~lit_certattr.errors.InputError` if an argument, a file or an image cannot be used.
@@ -11,6 +11,7 @@ from lit_certattr.jobs.covering import Covered, covers
 from lit_certattr.jobs.evaluating import Evaluation, evaluate
 from lit_certattr.jobs.exporting import export
 from lit_certattr.jobs.modes import FittedModes, fit_modes
+from lit_certattr.jobs.noise_levels import NoiseLevels, try_sigmas
 from lit_certattr.jobs.planning import Plan, plan
 from lit_certattr.jobs.reopening import Reopened, reopen
 from lit_certattr.jobs.running import run
@@ -23,6 +24,7 @@ __all__ = [
     "Covered",
     "Evaluation",
     "FittedModes",
+    "NoiseLevels",
     "Plan",
     "Reopened",
     "SampledAgain",
@@ -37,4 +39,5 @@ __all__ = [
     "plan",
     "reopen",
     "run",
+    "try_sigmas",
 ]

@@ -1,110 +1,115 @@
-"""The job ``plan``: which noise level suits a network, seen on a handful of images before a long run."""
+"""The job ``plan``: what a run will cost, from a few samples of its first image, before a long night."""
 
 import copy
-import csv
-import io
+import inspect
 from collections.abc import Sequence
-from pathlib import Path
-from statistics import mean
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Literal
 
 import attrs
 import torch
 from lightning import LightningDataModule
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor, nn
+from torch import nn
 
-from lit_certattr.attribution import frozen
-from lit_certattr.certificates import PixelCertificate, Result
-from lit_certattr.certificates.capabilities import HasSmoothedMap
-from lit_certattr.certificates.noisy_accuracy import LOW
-from lit_certattr.certification import NOISY_MAJORITY, Certifier
-from lit_certattr.certification.trial import Trial
+from lit_certattr.attribution import Attribution, frozen
+from lit_certattr.certification import Certifier
+from lit_certattr.certification.certifier import check_score
+from lit_certattr.certification.sampling import MemoryFormat
 from lit_certattr.data import Sample, as_image_data
 from lit_certattr.errors import InputError
-from lit_certattr.files.whole_file import write_whole
 from lit_certattr.jobs.checks import check_run
+from lit_certattr.jobs.measuring import Cost, Subject, measure
 from lit_certattr.jobs.parts import open_network, read_samples, with_samples
-from lit_certattr.jobs.trainer import TrainerOptions, make_trainer, use_threads
-from lit_certattr.metrics import metrics_for
-from lit_certattr.metrics.functional import top_k_intersection
-from lit_certattr.models import Denoised
+from lit_certattr.jobs.trainer import Precision, TrainerOptions, make_trainer, use_threads
+from lit_certattr.models import without_denoiser
 from lit_certattr.modules import Targets
-from lit_certattr.preflight import explain, logits_of
-from lit_certattr.records.table import check_radii
-from lit_certattr.reports.plan_figure import plan_figure
-from lit_certattr.settings import real_number, several, whole_number
-from lit_certattr.smoothing import Noise
+from lit_certattr.preflight import logits_of
+from lit_certattr.settings import several, whole_number
+from lit_certattr.settings.discovery import is_own, subclasses
 
-SIGMAS = (0.05, 0.1, 0.15, 0.25, 0.5)
-"""Noise levels that are tried unless the user gives others."""
-_VOTES = "agreement with the clean map"
-"""Name of the certificate whose votes show where the smoothed map has its top K."""
-_TABLE, _FIGURE = "plan.csv", "plan.png"
+FASTER = 1.05
+"""A mode is recommended if it draws at least this many times as many samples per second as the configured one."""
+_MODES: tuple[tuple[Precision, MemoryFormat], ...] = (
+    ("32-true", "channels_last"),
+    ("32-true", "contiguous"),
+    ("bf16-mixed", "channels_last"),
+    ("bf16-mixed", "contiguous"),
+)
+_PATIENCE = 30.0
+"""Seconds that the map of one image may take before a method is called too slow to be timed."""
 
 
 @attrs.frozen
 class Plan:
-    """What was found at all noise levels.
+    """What a run will cost.
 
     Attributes:
-        trials: One per network and noise level.
-        ids: Ids of the images.
-        path: Directory with ``plan.csv`` and ``plan.png``; ``None`` if nothing was written.
+        num_images: Number of images.
+        num_samples: Samples per image; the upper limit where sampling may stop early.
+        devices: Number of devices of the configuration.
+        device: Kind of device, e.g. ``"cpu"``.
+        modes: The configured method: as configured, then in other precisions and memory formats.
+        methods: Other methods, as configured in all else; empty unless they were asked for.
     """
 
-    trials: Sequence[Trial]
-    ids: Sequence[str]
-    path: Path | None = None
-
-    def sensible_sigma(self, network: str) -> float | None:
-        """The largest noise level at which at least half of the noisy copies are predicted as the explained class.
-
-        Larger noise gives larger radii, but beyond this level the map explains a class that the network does not see.
-
-        Args:
-            network: ``"plain"`` or ``"denoised"``.
-
-        Returns:
-            The level; ``None`` if there is none among those tried.
-        """
-        seen = [trial.sigma for trial in self.trials if trial.network == network and trial.noisy_accuracy >= LOW]
-        return max(seen, default=None)
+    num_images: int
+    num_samples: int
+    devices: int
+    device: str
+    modes: Sequence[Cost]
+    methods: Sequence[Cost] = ()
 
     @property
-    def networks(self) -> list[str]:
-        """The networks, in the order of the trials."""
-        return list(dict.fromkeys(trial.network for trial in self.trials))
+    def configured(self) -> Cost:
+        """The cost of the run as it is configured."""
+        return self.modes[0]
+
+    def hours(self, cost: Cost, devices: int) -> float | None:
+        """Hours of sampling; ``None`` if the speed is unknown.
+
+        Devices certify whole images, and are taken to be as fast together as each is alone. Processes on one CPU share
+        its cores, so they are slower than this.
+
+        Args:
+            cost: One of :attr:`modes` or :attr:`methods`.
+            devices: Number of devices, at least 1.
+
+        Example:
+            >>> plan = Plan(num_images=5, num_samples=7200, devices=1, device="cuda", modes=[])
+            >>> cost = Cost("Gradient()", "32-true", "contiguous", samples_per_second=2.0)
+            >>> plan.hours(cost, 1), plan.hours(cost, 2), plan.hours(cost, 100)
+            (5.0, 3.0, 1.0)
+        """
+        rounds = -(-self.num_images // whole_number("devices", devices, least=1))
+        speed = cost.samples_per_second
+        return None if speed is None else rounds * self.num_samples / speed / 3600
+
+    def fastest(self) -> Cost | None:
+        """The fastest mode, if it is clearly faster than the configured one."""
+        known = [mode for mode in self.modes if mode.samples_per_second is not None]
+        best = max(known, key=lambda mode: mode.samples_per_second or 0.0, default=None)
+        if best is None or self.configured.samples_per_second is None:
+            return None
+        return best if (best.samples_per_second or 0.0) >= FASTER * self.configured.samples_per_second else None
 
     def advice(self) -> list[str]:
-        """One sentence for each network: which noise level to use, or what to do instead."""
+        """What to change before the run, one sentence each; empty if nothing."""
         lines = []
-        for network in self.networks:
-            sigma = self.sensible_sigma(network)
-            if sigma is not None:
-                lines.append(
-                    f"{network} network: sigma = {sigma:g} is the largest of these noise levels at which it recognises "
-                    "at least half of the noisy copies"
-                )
-                continue
-            remedy = "train with noise" if network == "denoised" else "denoise (Denoised), or train with noise"
+        own, best = self.configured, self.fastest()
+        if best is not None and best.samples_per_second and own.samples_per_second:
+            options = {"trainer.precision": (own.precision, best.precision)}
+            options["certifier.memory_format"] = (own.memory_format, best.memory_format)
+            words = " ".join(f"--{name}={new}" for name, (old, new) in options.items() if old != new)
             lines.append(
-                f"{network} network: it recognises less than half of the noisy copies at every one of these levels, so "
-                f"its smoothed maps explain a class that it does not see; try smaller noise, or {remedy}"
+                f"{words} is {best.samples_per_second / own.samples_per_second:.1f} times as fast. Its numbers are "
+                "others: precision and memory format are part of the explained function, the record binds them, and "
+                "every statement is about the network computed in this way"
             )
+        if self.num_samples < own.enough:
+            lines.append(f"num_samples={self.num_samples} certifies nothing: at least {own.enough} are needed")
         return lines
-
-    def table(self) -> bytes:
-        """All trials as CSV."""
-        text = io.StringIO()
-        names = list(dict.fromkeys(name for trial in self.trials for name in trial.certified))
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["network", "sigma", "noisy_accuracy", "agreement_with_clean_map", *names])
-        for trial in self.trials:
-            found = [trial.certified.get(name) for name in names]
-            rows.writerow([trial.network, trial.sigma, trial.noisy_accuracy, trial.agreement, *found])
-        return text.getvalue().encode()
 
 
 def plan(
@@ -113,175 +118,122 @@ def plan(
     network: nn.Module | None = None,
     checkpoint: str | None = None,
     targets: Targets = "predicted",
-    sigmas: Sequence[float] = SIGMAS,
-    radii: Sequence[float] | None = None,
-    agreement_k: float = 0.25,
-    output: str | Path | None = None,
-    overwrite: bool = False,
-    num_samples: int = 100,
+    methods: Literal["all"] | list[str] | None = None,
+    seconds: float = 2.0,
+    num_samples: int | None = None,
     seed: int | None = None,
     ids: list[str] | None = None,
-    max_images: int = 4,
+    max_images: int | None = None,
     class_indices: list[int] | str | None = None,
     weights_key: str | None = None,
     trainer: TrainerOptions = TrainerOptions(),  # noqa: B008  (never changed)
     progress: bool = True,
 ) -> Plan:
-    """Try several noise levels on a handful of images, before a long run.
+    """Time a few samples of the first image, and tell what the run will cost; nothing is written.
 
-    For every noise level: the share of noisy copies that the network recognises, how far the smoothed map agrees with
-    the map of the clean image, and what the certificates certify. A denoised network is tried with and without its
-    denoiser; the explained class is that of the plain network for both. The certificates are valid as in a run, each
-    at its own alpha; a noise level that was chosen by them must be certified again with another seed and other images.
+    The configured method is timed as configured, and in other modes: float32 and bfloat16 (mixed), each with the memory
+    formats ``channels_last`` and ``contiguous``. Modes are other explainers, so choose one before the run.
 
     Args:
-        certifier: Certifier with method, noise law and certificates; the level of its noise is replaced.
-        data: Images; the first ``max_images`` of the test set are used.
+        certifier: Certifier with method, noise law and certificates.
+        data: Images; the test set would be certified.
         network: Network from images in [0, 1] to logits. Not needed if the checkpoint names its network.
         checkpoint: Weights (.ckpt, .pt, .pth, .safetensors), loaded without running any code from the file. A
             checkpoint of ``train.py fit`` also rebuilds its network.
-        targets: The explained class: ``predicted`` for the clean image, or the ``label`` of the image. Not the
-            ``noisy_majority``: that class may be another one at each level, and a network may agree with itself about
-            a class that it sees in noise alone.
-        sigmas: Noise levels, in units of pixels in [0, 1].
-        radii: Radii at which the certificates are compared, in the unit of the budget. Default: 0.1; for patches and
-            regions 1 to 4.
-        agreement_k: Share of the pixels whose agreement with the clean map is measured.
-        output: Directory for ``plan.csv`` and ``plan.png``; ``None`` writes nothing.
-        overwrite: Replace these two files.
-        num_samples: Noisy samples per image and noise level.
+        targets: The explained class, as in a run.
+        methods: Other methods to time: their names, or ``all``: each of this package with its defaults, except those
+            that need arguments (``SmoothGrad``, ``RegionMap``). A method that does not fit the network or the
+            certificates is listed with the reason.
+        seconds: Time for which samples are drawn, for each method and mode.
+        num_samples: Noisy samples per image; replaces ``certifier.num_samples``.
         seed: Seed of the noise; replaces ``certifier.seed``.
-        ids: Try only these images.
-        max_images: Use only the first so many images.
-        class_indices: Index of the network's logit for each class of the data, in the order of the data's class names.
-            Needed if the data have only some of the network's classes, e.g. two folders and a network of 1000 classes.
-            A text is the path of a file that names the logits (JSON, CSV or text, see
-            :class:`~lit_certattr.data.ClassMap`).
-        weights_key: Name of the weights in the checkpoint, if it contains several sets (e.g. also an average).
-        trainer: Device and threads; a plan is made in precision ``32-true``, on the first device.
+        ids: Certify only these images.
+        max_images: Certify only the first so many images; replaces ``max_images`` of the data.
+        class_indices: Index of the network's logit for each class of the data, as in a run.
+        weights_key: Name of the weights in the checkpoint, if it contains several sets.
+        trainer: Device, precision and threads.
         progress: Whether to show the progress on stderr.
 
     Returns:
-        The trials, see :class:`Plan`.
+        The costs, see :class:`Plan`.
 
     Raises:
-        InputError: If a setting, a file or an image cannot be used; nothing is written then.
+        InputError: If a setting, a file or an image cannot be used.
     """
     use_threads(trainer.threads)
-    levels = [_with_sigma(certifier.noise, sigma) for sigma in several("sigmas", sigmas, "[0.1, 0.25]")]
-    if not levels:
-        raise InputError("sigmas must hold at least one noise level, e.g. [0.1, 0.25]")
-    if len({level.sigma for level in levels}) < len(levels):
-        raise InputError(f"sigmas must differ, got {list(sigmas)}: name each noise level once")
-    radii = certifier.noise.budget.usual_radii((0.1,)) if radii is None else radii
-    check_radii(radii)
-    if not 0 < real_number("agreement_k", agreement_k) < 1:
-        raise InputError(f"agreement_k must be a share of the pixels between 0 and 1, got {agreement_k}")
-    if trainer.precision != "32-true":
-        raise InputError(f"a plan is made in precision 32-true, got {trainer.precision}: certify some images with run")
-    if targets == NOISY_MAJORITY:
-        raise InputError(
-            "a plan compares noise levels for one class, but the noisy majority may be another class at each level: "
-            "use --targets=predicted or --targets=label here, and noisy_majority in the run"
-        )
-    path = None if output is None else _free(Path(output), overwrite)
-    certifier = with_samples(certifier, whole_number("num_samples", num_samples, least=1), seed)
-    certifier.certificates = {**certifier.certificates, _VOTES: PixelCertificate([agreement_k])}
+    if not 0 < seconds <= 600:
+        raise InputError(f"seconds must be a time of at most 600, got {seconds}")
+    others = _methods(methods)
+    certifier = with_samples(certifier, num_samples, seed)
     network, data = open_network(network, checkpoint, weights_key), as_image_data(data)
     samples = read_samples(data, ids, max_images)
-    strongest = max(levels, key=lambda level: level.sigma)  # once: the check maps labels to logits
-    samples = check_run(_at(certifier, strongest), network, data, samples, targets, class_indices).samples
-    device = make_trainer(trainer).strategy.root_device
-    networks: dict[str, nn.Module] = {"plain": network}
-    if isinstance(network, Denoised):
-        networks = {"plain": network.network, "denoised": network}
-    plain = next(iter(networks.values()))
-    images = [_prepared(certifier, samples[index], plain, targets, device) for index in range(len(samples))]
-    todo = [(name, level) for name in networks for level in levels]
-    shown = track(todo, "trying noise levels", console=Console(stderr=True), disable=not progress)
-    trials = [_try(name, networks[name], _at(certifier, level), images, radii, agreement_k) for name, level in shown]
-    found = Plan(trials, [image.id for image in images], path)
-    if path is not None:
-        path.mkdir(parents=True, exist_ok=True)
-        write_whole(path / _TABLE, found.table())
-        write_whole(path / _FIGURE, plan_figure(found.trials))
-    return found
+    loop = make_trainer(trainer)
+    device = loop.strategy.root_device
+    enough = copy.copy(certifier)  # too few samples are part of the answer, not an error
+    enough.num_samples = max(certifier.num_samples, 10**6)
+    samples = check_run(enough, network, data, samples, targets, class_indices).samples
+    subject = _subject(samples[0], network, targets, device)
+    wanted = (trainer.precision, certifier.memory_format)
+    modes = list(dict.fromkeys([wanted, *_MODES]))
+    todo = [(certifier.attribution, mode) for mode in modes] + [(method, wanted) for method in others]
+    shown = track(todo, "timing samples", console=Console(stderr=True), disable=not progress)
+    costs = [_cost(certifier, method, network, subject, mode, trainer, seconds) for method, mode in shown]
+    devices = max(1, loop.num_devices * loop.num_nodes)
+    own, other = costs[: len(modes)], costs[len(modes) :]
+    return Plan(len(samples), certifier.num_samples, devices, device.type, own, other)
 
 
-class _Image(NamedTuple):
-    pixels: Tensor
-    id: str
-    target: int
-    clean_map: Tensor
+def _methods(wanted: Literal["all"] | list[str] | None) -> list[Attribution]:
+    """The methods with these names, with their default settings."""
+    known = {kind.__name__: kind for kind in subclasses(Attribution) if not _required(kind)}
+    if wanted is None:
+        return []
+    if wanted == "all":
+        return [kind() for kind in known.values() if is_own(kind)]
+    names = several("methods", wanted, "[GradCAM, Gradient]")
+    unknown = next((name for name in names if name not in known), None)
+    if unknown is not None:
+        raise InputError(
+            f"methods: {unknown!r} is no method without required arguments; these are {', '.join(sorted(known))}"
+        )
+    return [known[name]() for name in names]
 
 
-def _prepared(
-    certifier: Certifier, sample: Sample, network: nn.Module, targets: Targets, device: torch.device
-) -> _Image:
-    """An image with its class and its map by the network without a denoiser."""
-    pixels, image_id, name = sample.image[None].to(device), str(sample.id), f"image {sample.id}"
+def _required(kind: type[Attribution]) -> bool:
+    """Whether a method cannot be made without arguments."""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(kind).parameters.values()
+    return any(one.default is one.empty and one.kind not in kinds for one in parameters)
+
+
+def _subject(sample: Sample, network: nn.Module, targets: Targets, device: torch.device) -> Subject:
+    """The image, with its class: the label, or the prediction."""
+    image, name = sample.image.to(device), f"image {sample.id}"
     with frozen(network.to(device)), torch.no_grad():
-        target = int(sample.target) if targets == "label" else int(logits_of(network, pixels, name).argmax())
-        method = certifier.attribution.placed(pixels[0], image_id)
-        clean_map = explain(method, network, pixels, torch.tensor([target], device=device), name)[0]
-    return _Image(pixels, image_id, target, clean_map)
+        logits = logits_of(without_denoiser(network), image[None], name)
+    return Subject(image, int(sample.target) if targets == "label" else int(logits.argmax()), str(sample.id))
 
 
-def _try(
-    name: str,
-    network: nn.Module,
+def _cost(
     certifier: Certifier,
-    images: Sequence[_Image],
-    radii: Sequence[float],
-    agreement_k: float,
-) -> Trial:
-    """One network at one noise level, for all images."""
-    network = network.to(images[0].pixels.device)
-    results = [certifier(network, image.pixels, [image.target], [image.id])[0] for image in images]
-    certified: dict[str, float] = {}
-    for key, certificate in certifier.certificates.items():
-        if key != _VOTES and (metrics := metrics_for(certificate, radii)) is not None:
-            metrics.update([one[key] for one in results])
-            values = {metric: float(value) for metric, value in metrics.compute().items()}
-            certified |= {f"{key}/{metric}": value for metric, value in values.items()}
-    votes = [one[_VOTES] for one in results]
-    agreements = [_agreement(one, image.clean_map, agreement_k) for one, image in zip(votes, images, strict=True)]
-    accuracies = [one.noisy_accuracy or 0.0 for one in votes]
-    return Trial(
-        name,
-        certifier.noise.sigma,
-        mean(accuracies),
-        mean(agreements),
-        certified,
-    )
-
-
-def _agreement(votes: Result, clean_map: Tensor, agreement_k: float) -> float:
-    """Share of the K pixels that are most often in the top K of the noisy maps that the clean map has there too."""
-    assert isinstance(votes, HasSmoothedMap)
-    return float(top_k_intersection(clean_map.float().cpu(), votes.smoothed_map().float().cpu(), agreement_k))
-
-
-def _with_sigma(noise: Noise, sigma: float) -> Noise:
-    """The same noise law at another level."""
-    settings = noise.init_args()
-    if "sigma" not in settings:
-        raise InputError(f"{type(noise).__name__} has no setting sigma, so other levels of it cannot be tried")
-    return type(noise)(**settings | {"sigma": sigma})
-
-
-def _at(certifier: Certifier, noise: Noise) -> Certifier:
-    """A copy of the certifier with another noise law."""
+    method: Attribution,
+    network: nn.Module,
+    subject: Subject,
+    mode: tuple[Precision, MemoryFormat],
+    trainer: TrainerOptions,
+    seconds: float,
+) -> Cost:
+    """The cost of a method in one precision and memory format, on a copy of the network."""
+    precision, memory_format = mode
+    try:
+        check_score(method, certifier.certificates)
+    except InputError as error:
+        return Cost(repr(method), precision, memory_format, refused=str(error))
     other = copy.copy(certifier)
-    other.noise = noise
-    return other
-
-
-def _free(path: Path, overwrite: bool) -> Path:
-    """The directory, if the files of a plan may be written there."""
-    taken = [path / name for name in (_TABLE, _FIGURE) if (path / name).exists()]
-    if taken and not overwrite:
-        raise InputError(f"{taken[0]} exists; choose another --output, or --overwrite to replace it")
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is not a directory; choose another --output")
-    return path
+    other.attribution, other.memory_format = method, memory_format
+    plugin = make_trainer(replace(trainer, precision=precision)).precision_plugin
+    layout = torch.channels_last if memory_format == "channels_last" else torch.contiguous_format
+    own = plugin.convert_module(copy.deepcopy(network)).to(memory_format=layout)
+    with plugin.predict_step_context():
+        image = plugin.convert_input(subject.image)
+        return measure(other, own, subject._replace(image=image), precision, seconds, _PATIENCE)

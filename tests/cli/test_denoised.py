@@ -100,9 +100,9 @@ def test_networks_that_were_trained_here_are_named_by_their_checkpoints(run, tmp
         ("--network.init_args.explain_at=clean", "explain_at: Expected one of 'denoised', 'image'. Got value: clean"),
     ],
 )
-def test_wrong_words_of_a_plan_are_one_line(run, capsys, words, said):
+def test_wrong_words_of_noise_levels_are_one_line(run, capsys, words, said):
     with pytest.raises(SystemExit) as stopped:
-        main(["plan", f"--config={run.parent}/config.yaml", words])
+        main(["sigmas", f"--config={run.parent}/config.yaml", words])
     assert stopped.value.code == 2
     err = capsys.readouterr().err
     assert said in err

@@ -175,9 +175,9 @@ def test_settings_that_contradict_the_rule_are_found(certify, capsys):
         assert words in out
 
 
-def test_a_plan_wants_one_class_for_all_levels(run, certify, capsys):
+def test_noise_levels_want_one_class_for_all_levels(run, certify, capsys):
     config = run.path.parent / "config.yaml"
     with pytest.raises(SystemExit) as stopped:
-        main(["plan", f"--config={config}", f"--checkpoint={config.parent}/net.safetensors"])
+        main(["sigmas", f"--config={config}", f"--checkpoint={config.parent}/net.safetensors"])
     assert stopped.value.code == 2
     assert "--targets=predicted" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import yaml
 from lit_certattr.cli.arguments import _kinds
 from lit_certattr.cli.building import apply_short_options
 from lit_certattr.cli.certify import COMMANDS, main
-from lit_certattr.cli.certify_run import _SHORT
+from lit_certattr.cli.certify_run import SHORT
 from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.cli.words import RENAMED
 from lit_certattr.errors import InputError
@@ -18,6 +18,7 @@ from lit_certattr.errors import InputError
 ROOT = Path(__file__).parents[2]
 NEEDED = {
     "plan": ["--config=configs/certify/mnist5k.yaml"],
+    "sigmas": ["--config=configs/certify/mnist5k.yaml"],
     "run": ["--config=configs/certify/mnist5k.yaml"],
     "evaluate": ["--config=configs/protocol/mnist5k.yaml"],
     "attack": ["somewhere"],
@@ -109,9 +110,18 @@ def test_the_common_words_are_on_every_command_that_can_use_them():
     for command, options in OPTIONS.items():
         assert command in READING or everywhere <= set(options), command
     for word, commands in {
-        "num_samples": {"plan", "run", "attack", "audit"},  # an evaluation draws no noise
-        "overwrite": {"plan", "run", "attack", "evaluate", "compare", "export", "modes"},  # an audit writes nothing
-        "output": {"plan", "run", "attack", "evaluate", "compare", "export", "modes"},
+        "num_samples": {"plan", "sigmas", "run", "attack", "audit"},  # an evaluation draws no noise
+        "overwrite": {
+            "plan",
+            "sigmas",
+            "run",
+            "attack",
+            "evaluate",
+            "compare",
+            "export",
+            "modes",
+        },  # an audit writes nothing
+        "output": {"plan", "sigmas", "run", "attack", "evaluate", "compare", "export", "modes"},
     }.items():
         assert {command for command, options in OPTIONS.items() if word in options} == commands, word
 
@@ -182,7 +192,7 @@ def test_what_short_options_say_is_recorded_where_it_belongs(tmp_path, capsys):
     }
     (tmp_path / "base.yaml").write_text(yaml.safe_dump({"certifier": certifier}))
     config = parser.parse_args([f"--config={tmp_path}/base.yaml", *typed])
-    apply_short_options(config, certify_run._SHORT)
+    apply_short_options(config, certify_run.SHORT)
     written = yaml.safe_load(as_text(config))
     assert written["certifier"]["num_samples"] == 7
     assert written["certifier"]["seed"] == 5
@@ -250,7 +260,7 @@ def test_a_word_that_a_command_cannot_have_is_refused_with_the_reason(command, w
 
 def _with_short_options(*typed):
     config = _parser("run").parse_args(list(typed))
-    apply_short_options(config, _SHORT)
+    apply_short_options(config, SHORT)
     return config
 
 

@@ -1,33 +1,39 @@
-"""Plans: noise levels tried before a long run."""
+"""Plans: what a run will cost, before it runs."""
 
-import csv
-from unittest import mock
+import re
 
 import pytest
 import torch
-from torch import nn
 
 from lit_certattr import Certifier, jobs
-from lit_certattr.attribution import Gradient, RegionMap
-from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate
-from lit_certattr.certification.trial import Trial
+from lit_certattr.attribution import (
+    CAM,
+    Attribution,
+    GradCAM,
+    Gradient,
+    IntegratedGradients,
+    Occlusion,
+    ProbabilityGradient,
+)
+from lit_certattr.certificates import PixelCertificate, SmoothGradCertificate, TopKOverlapCertificate
+from lit_certattr.certification.stopping import Futility
 from lit_certattr.cli.certify import main
 from lit_certattr.data import Digits
 from lit_certattr.errors import InputError
+from lit_certattr.jobs import measuring
+from lit_certattr.jobs.measuring import Cost, Subject, measure
+from lit_certattr.jobs.passes import CountedPasses, OutOfTime
 from lit_certattr.jobs.planning import Plan
-from lit_certattr.models import Denoised, SmallCNN
-from lit_certattr.regions import Grid
+from lit_certattr.models import CifarResNet, SmallCNN
 from lit_certattr.smoothing import GaussianNoise
 
 CPU = jobs.TrainerOptions(accelerator="cpu", devices=1)
+QUICK = {"seconds": 0.01, "trainer": CPU, "progress": False}
 
 
-def certifier(attribution=None):
-    return Certifier(
-        attribution or Gradient(),
-        GaussianNoise(0.25),
-        {"pixel": PixelCertificate([0.5]), "top": TopKOverlapCertificate(0.25)},
-    )
+def certifier(attribution=None, **settings):
+    certificates = {"pixel": PixelCertificate([0.5]), "top": TopKOverlapCertificate(0.25)}
+    return Certifier(attribution or Gradient(), GaussianNoise(0.25), certificates, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -36,105 +42,123 @@ def network():
     return SmallCNN(image_size=8, num_classes=10).eval()
 
 
-def test_each_level_is_what_a_certifier_of_that_level_finds(network):
-    found = jobs.plan(
-        certifier(), Digits(), network, sigmas=[0.05, 0.4], num_samples=40, max_images=2, trainer=CPU, progress=False
-    )
-    assert [(trial.network, trial.sigma) for trial in found.trials] == [("plain", 0.05), ("plain", 0.4)]
-    data = Digits(max_images=2)
-    data.setup("predict")
-    samples = [data.predict_set[index] for index in range(2)]
-    single = Certifier(Gradient(), GaussianNoise(0.4), [PixelCertificate([0.5])], num_samples=40)
-    results = [single(network, one.image[None], ids=[one.id])[0]["pixel"] for one in samples]
-    trial = found.trials[1]
-    assert trial.noisy_accuracy == pytest.approx(sum(one.noisy_accuracy for one in results) / 2)
-    shares = sum(float((one.labels_at(0.1) >= 0).float().mean()) for one in results) / 2
-    assert trial.certified["pixel/fraction_k50_r0_10"] == pytest.approx(shares, abs=1e-6)
-    assert 0 <= trial.agreement <= 1
+@pytest.mark.parametrize(
+    ("method", "forward", "backward"),
+    [
+        (Gradient(), 1, 1),
+        (GradCAM(), 1, 0),  # the layers above the last feature map cost nearly nothing
+        (IntegratedGradients(steps=5), 5, 5),
+        (Occlusion(window=8, stride=8), 17, 0),  # the image and its 16 windows
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Attribution) else value,
+)
+def test_passes_are_those_of_the_table_of_methods(method, forward, backward):
+    network = CifarResNet(8, 5).eval().requires_grad_(False)
+    image, classes = torch.rand(1, 3, 32, 32), torch.tensor([1])
+    with torch.no_grad():
+        with CountedPasses() as once:
+            network(image)
+        with CountedPasses() as counted:
+            method(network, image, classes)
+    assert counted.forward / once.forward == pytest.approx(forward, rel=0.05)
+    assert counted.backward / once.forward == pytest.approx(backward, rel=0.05, abs=0.01)
 
 
-def test_agreement_is_one_where_the_map_does_not_depend_on_the_image(network):
-    linear = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    settings = {"num_samples": 200, "max_images": 2, "trainer": CPU, "progress": False}
-    found = jobs.plan(certifier(), Digits(), linear, sigmas=[0.3], **settings)
-    assert found.trials[0].agreement == 1
-    assert found.trials[0].certified["top/overlap_k25_r0_10"] == 1
+def test_a_method_that_takes_too_long_is_called_so(network):
+    class Slow(Attribution):
+        def __call__(self, model, images, targets, create_graph=False):
+            try:
+                while True:
+                    model(images)
+            except Exception as error:
+                raise AssertionError("the method must not get hold of it") from error
+
+    with pytest.raises(OutOfTime), CountedPasses(seconds=0.01):
+        Slow()(network, torch.rand(1, 1, 8, 8), torch.tensor([0]))
+    cost = measure(certifier(Slow()), network, Subject(torch.rand(1, 8, 8), 0, "a"), "32-true", 0.01, 0.05)
+    assert (cost.samples_per_second, cost.refused) == (None, None)
 
 
-def test_a_denoised_network_is_tried_with_and_without(network):
-    class Constant(nn.Module):
-        """A denoiser that makes all noise disappear, and the image with it."""
-
-        def forward(self, images):
-            return images * 0 + 0.5
-
-    with pytest.warns(UserWarning, match="Constant removes no noise"):
-        found = jobs.plan(
-            certifier(RegionMap(Gradient(), Grid(4))),
-            Digits(),
-            Denoised(Constant(), network),
-            sigmas=[0.1],
-            num_samples=20,
-            max_images=2,
-            trainer=CPU,
-            progress=False,
-        )
-    plain, denoised = found.trials
-    assert (plain.network, denoised.network) == ("plain", "denoised")
-    assert denoised.certified["pixel/fraction_k50_r0_10"] >= plain.certified["pixel/fraction_k50_r0_10"]
+def test_a_plan_counts_images_samples_and_modes(network):
+    found = jobs.plan(certifier(num_samples=3000), Digits(max_images=7), network, **QUICK)
+    assert (found.num_images, found.num_samples, found.devices, found.device) == (7, 3000, 1, "cpu")
+    assert [(mode.precision, mode.memory_format) for mode in found.modes] == [
+        ("32-true", "channels_last"),
+        ("32-true", "contiguous"),
+        ("bf16-mixed", "channels_last"),
+        ("bf16-mixed", "contiguous"),
+    ]
+    assert all(mode.refused is None and mode.samples_per_second > 0 for mode in found.modes)
+    assert (found.configured.forward, found.configured.backward) == (1, pytest.approx(1, abs=0.15))
+    assert found.methods == []
 
 
-def trial(sigma, accuracy, network="plain"):
-    return Trial(network, sigma, accuracy, 0.5, {})
+@pytest.mark.parametrize("stopping", [[], [Futility()]])
+def test_the_smallest_number_is_that_at_which_a_run_starts(network, stopping):
+    found = jobs.plan(certifier(num_samples=2, stopping=stopping), Digits(), network, **QUICK)
+    enough = found.configured.enough
+    assert f"num_samples=2 certifies nothing: at least {enough} are needed" in found.advice()[-1]
+    certifier(num_samples=enough, stopping=[]).check_sample_size((8, 8))
+    with pytest.raises(InputError, match=f"at least {enough} samples"):
+        certifier(num_samples=enough - 1, stopping=[]).check_sample_size((8, 8))
 
 
-def test_the_sensible_level_is_the_largest_that_the_network_still_sees():
-    found = Plan([trial(0.1, 0.9), trial(0.2, 0.5), trial(0.3, 0.49)], ["a"])
-    assert found.sensible_sigma("plain") == 0.2
-    assert "sigma = 0.2 is the largest" in found.advice()[0]
+def test_disk_is_what_a_run_writes(network, tmp_path):
+    settings = {"trainer": CPU, "progress": False}
+    found = jobs.plan(certifier(num_samples=50), Digits(max_images=2), network, seconds=0.01, **settings)
+    directory = jobs.run(certifier(num_samples=50), Digits(max_images=2), network, output=tmp_path / "run", **settings)
+    written = sum(file.stat().st_size for part in (directory.maps, directory.images) for file in part.iterdir()) / 2
+    assert 0 <= written - found.configured.bytes_per_image <= 2 * 1024, "the two certificates describe themselves"
 
 
-def test_a_network_that_sees_nothing_gets_remedies_and_no_level():
-    found = Plan([trial(0.1, 0.3), trial(0.1, 0.4, "denoised")], ["a"])
-    assert found.sensible_sigma("plain") is None
-    assert "try smaller noise, or denoise (Denoised)" in found.advice()[0]
-    assert "try smaller noise, or train with noise" in found.advice()[1]
+def test_methods_that_do_not_fit_are_listed_with_the_reason(network):
+    found = jobs.plan(certifier(num_samples=100), Digits(), network, methods=["CAM", "GradCAM"], **QUICK)
+    cam, gradcam = found.methods
+    assert cam.method == repr(CAM())
+    assert "needs global average pooling" in cam.refused
+    assert gradcam.refused is None
+    certificates = [SmoothGradCertificate(0.25, num_selection=4)]
+    scored = Certifier(ProbabilityGradient(), GaussianNoise(0.25), certificates, num_samples=500)
+    (gradient,) = jobs.plan(scored, Digits(), network, methods=["Gradient"], **QUICK).methods
+    assert "is about the gradient of a probability" in gradient.refused
 
 
-def test_files_are_replaced_only_when_asked(network, tmp_path):
-    settings = {"sigmas": [0.1], "num_samples": 20, "max_images": 1, "trainer": CPU, "progress": False}
-    found = jobs.plan(certifier(), Digits(), network, output=tmp_path / "plan", **settings)
-    (row,) = csv.DictReader((found.path / "plan.csv").read_text().splitlines())
-    assert float(row["noisy_accuracy"]) == found.trials[0].noisy_accuracy
-    assert (found.path / "plan.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(InputError, match="exists; choose another --output, or --overwrite"):
-        jobs.plan(certifier(), Digits(), network, output=tmp_path / "plan", **settings)
-    jobs.plan(certifier(), Digits(), network, output=tmp_path / "plan", overwrite=True, **settings)
+def test_all_methods_are_those_without_required_arguments(network, monkeypatch):
+    monkeypatch.setattr("lit_certattr.jobs.planning.measure", lambda one, *_: Cost(repr(one.attribution), "", ""))
+    found = jobs.plan(certifier(num_samples=100), Digits(), network, methods="all", **QUICK)
+    names = {cost.method.partition("(")[0] for cost in found.methods}
+    assert {"Gradient", "GradCAM", "RISE", "LRP", "MoreauGrad"} <= names
+    assert not {"SmoothGrad", "RegionMap", "FunctionAttribution", "CaptumAttribution"} & names
+
+
+def cost(precision, speed, memory_format="channels_last"):
+    return Cost("Gradient()", precision, memory_format, samples_per_second=speed, smallest={"pixel": 20})
+
+
+def test_the_faster_mode_is_named_with_what_it_changes():
+    modes = [cost("32-true", 10.0), cost("32-true", 9.0, "contiguous"), cost("bf16-mixed", 25.0)]
+    (line,) = Plan(3, 100, 1, "cpu", modes).advice()
+    assert line.startswith("--trainer.precision=bf16-mixed is 2.5 times as fast")
+    assert "memory_format=" not in line
+    assert "the record binds them" in line
+    assert Plan(3, 100, 1, "cpu", [cost("32-true", 10.0), cost("bf16-mixed", 10.4)]).advice() == []
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"sigmas": [0.1, -1]}, "sigma must be a positive number, got -1"),
-        ({"sigmas": [0.2, 0.1, 0.2]}, "sigmas must differ, got .*: name each noise level once"),
-        ({"sigmas": []}, "sigmas must hold at least one"),
-        ({"agreement_k": 2}, "agreement_k must be a share"),
-        ({"num_samples": 2}, "at least"),
-        ({"radii": [float("nan")]}, "radii must be finite"),
-        ({"trainer": jobs.TrainerOptions(accelerator="cpu", precision="bf16-mixed")}, "precision 32-true"),
+        ({"methods": ["GradCam"]}, "'GradCam' is no method without required arguments; these are .*GradCAM"),
+        ({"methods": ["SmoothGrad"]}, "'SmoothGrad' is no method without required arguments"),
+        ({"seconds": 0}, "seconds must be a time"),
+        ({"ids": ["nothing"]}, "the data has no image 'nothing'"),
     ],
 )
-def test_wrong_settings_are_refused_before_anything_is_sampled(network, settings, words, tmp_path):
-    given = {"max_images": 1, "trainer": CPU, "progress": False, "output": tmp_path / "plan"} | settings
-    with (
-        mock.patch.object(Certifier, "__call__", side_effect=AssertionError("sampled")),
-        pytest.raises(InputError, match=words),
-    ):
-        jobs.plan(certifier(), Digits(), network, **given)
-    assert not (tmp_path / "plan").exists()
+def test_wrong_settings_are_one_line(network, settings, words):
+    with pytest.raises(InputError, match=words):
+        jobs.plan(certifier(), Digits(), network, **QUICK | settings)
 
 
-def test_the_command_takes_the_configuration_of_a_run(tmp_path, capsys, monkeypatch):
+def test_the_command_takes_the_configuration_of_a_run_and_writes_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.yaml").write_text(
         "network: {class_path: SmallCNN, init_args: {image_size: 8}}\n"
@@ -145,32 +169,26 @@ def test_the_command_takes_the_configuration_of_a_run(tmp_path, capsys, monkeypa
         "  certificates: [{class_path: PixelCertificate, init_args: {top_k: [0.5]}}]\n"
         "  num_samples: 1000\n"
         "output: runs/digits\n"
+        "overwrite: true\n"
+        "radii: [0.1]\n"
         "max_panels: 3\n"
         "logger: {class_path: WandbLogger, init_args: {offline: true}}\n"
     )
-    main(["plan", "--config=run.yaml", "--sigmas=[0.1,0.3]", "--num_samples=20", "--max_images=1", "--accelerator=cpu"])
+    main(["plan", "--config=run.yaml", "--seconds=0.01", "--max_images=4", "--accelerator=cpu", "--devices=2"])
     shown = capsys.readouterr().out
-    assert "noisy copies" in shown
-    assert "plain network:" in shown
-    assert (tmp_path / "runs/digits_plan/plan.csv").exists()
-    assert not (tmp_path / "runs/digits").exists()
+    assert shown.startswith("4 image(s), 1000 samples each, on cpu: Gradient(")
+    assert "2 devices" in shown
+    assert re.search(r"\d (s|min|h) *\n", shown)
+    assert "smallest number of samples that can certify anything: pixel 17" in shown
+    assert [path.name for path in tmp_path.iterdir()] == ["run.yaml"]
 
 
-def test_labels_are_mapped_to_logits_once_for_all_levels(network):
-    """Logits 10 to 19 belong to the ten digits; mapped twice, the labels would have no logit."""
+def test_whoever_looks_for_noise_levels_is_sent_to_their_command(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["plan", "--sigmas=[0.1]"])
+    assert stopped.value.code == 2
+    assert "certify.py sigmas tries noise levels" in capsys.readouterr().err
 
-    class Twenty(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.network = network
 
-        def forward(self, images):
-            logits = self.network(images)
-            return torch.cat([logits - 100, logits], 1)
-
-    settings = {"num_samples": 20, "max_images": 2, "targets": "label", "trainer": CPU, "progress": False}
-    one, two = (
-        jobs.plan(certifier(), Digits(), net, sigmas=[0.1, 0.3], class_indices=indices, **settings).trials
-        for net, indices in ((network, None), (Twenty(), list(range(10, 20))))
-    )
-    assert [trial.noisy_accuracy for trial in one] == [trial.noisy_accuracy for trial in two]
+def test_peak_memory_is_in_bytes():
+    assert measuring.peak_of_process() > 50 * 2**20

@@ -1,4 +1,4 @@
-"""The figure of a plan: what is recognised, kept and certified at each noise level."""
+"""The figure of ``certify.py sigmas``: what is recognised, kept and certified at each noise level."""
 
 import io
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def panels(trials: Sequence[Trial]) -> dict[str, str]:
     } | {name: f"certified: {name}" for name in shown if "_not_shown" not in name}
 
 
-def plan_figure(trials: Sequence[Trial]) -> bytes:
+def sigmas_figure(trials: Sequence[Trial]) -> bytes:
     """A PNG with one panel per number and one line per network, over the noise level.
 
     Args:
