@@ -27,9 +27,9 @@ with the map under the worst perturbation that was found and keeps the label: to
 LENS. It adds a random search with the same number of points, and chance levels. Nothing is certified: an attack gives
 an upper bound of robustness, and certify.py run proves lower bounds.
 
-Later files and arguments override earlier ones; --seed, --max_images, --accelerator, --devices and --threads override
-the settings that they replace. The output directory contains summary.md, summary.csv, images.parquet, agreement.png and
-config.yaml. Run the same command again to resume after an interruption."""
+Later files and arguments override earlier ones; --seed, --max_images, --accelerator, --devices, --num_nodes,
+--strategy and --threads override the settings that they replace. The output directory contains summary.md, summary.csv,
+images.parquet, agreement.png and config.yaml. Run the same command again to resume after an interruption."""
 
 _SHORT = {
     "seed": ["protocol.search.seed", "protocol.prediction_search.seed"],

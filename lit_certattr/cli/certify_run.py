@@ -26,10 +26,10 @@ Examples:
   certify.py run --config configs/certify/torchvision.yaml --images=cat.jpg --network.name=resnet18
   certify.py run --config configs/certify/photographs.yaml --print_config
 
-Later files and arguments override earlier ones; --images, --num_samples, --seed, --max_images, --accelerator, --devices
-and --threads override the settings that they replace. Run the same command again to resume after an interruption.
-The output directory contains report.html, results.parquet, maps/, images/, figures/, config.yaml and
-provenance.json."""
+Later files and arguments override earlier ones; --images, --num_samples, --seed, --max_images, --accelerator,
+--devices, --num_nodes, --strategy and --threads override the settings that they replace. Run the same command again to
+resume after an interruption. The output directory contains report.html, results.parquet, maps/, images/, figures/,
+config.yaml and provenance.json."""
 
 SHORT = {
     "num_samples": ["certifier.num_samples"],

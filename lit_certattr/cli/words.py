@@ -6,7 +6,7 @@ from inspect import signature
 from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.jobs import run
 
-TRAINER = {name: [f"trainer.{name}"] for name in ("accelerator", "devices", "threads")}
+TRAINER = {name: [f"trainer.{name}"] for name in ("accelerator", "devices", "num_nodes", "strategy", "threads")}
 """Settings that the short options of :func:`add_trainer_words` replace."""
 
 RENAMED = {"samples": "num_samples"} | {setting: name for name, (setting,) in TRAINER.items()}
@@ -79,11 +79,13 @@ def add_settings_of_runs(parser: OneLineParser, settings: Sequence[str]) -> None
 
 
 def add_trainer_words(parser: OneLineParser) -> None:
-    """Declare short options for the device and the threads, which replace settings of ``trainer``.
+    """Declare short options for machines, devices and threads, which replace settings of ``trainer``.
 
     Args:
         parser: Parser of a command with these settings.
     """
     parser.add_argument("--accelerator", type=str | None, help="cpu, cuda, ...; replaces trainer.accelerator.")
     parser.add_argument("--devices", type=int | str | None, help="Number of devices; replaces trainer.devices.")
+    parser.add_argument("--num_nodes", type=int | None, help="Number of machines; replaces trainer.num_nodes.")
+    parser.add_argument("--strategy", type=str | None, help="Lightning's strategy; replaces trainer.strategy.")
     parser.add_argument("--threads", type=int | None, help="CPU threads per process; replaces trainer.threads.")

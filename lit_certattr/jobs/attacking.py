@@ -76,6 +76,8 @@ def attack(
     checkpoint: str | None = None,
     accelerator: str | None = None,
     devices: int | str | None = None,
+    num_nodes: int | None = None,
+    strategy: str | None = None,
     threads: int | None = None,
     progress: bool = True,
 ) -> AttackReport:
@@ -108,6 +110,8 @@ def attack(
         checkpoint: New path of the weights, if the file was moved since the run.
         accelerator: cpu, cuda, ... Default: as in the run.
         devices: Number of devices. Default: as in the run.
+        num_nodes: Number of machines. Default: one, wherever the run was made.
+        strategy: Lightning's strategy. Default: as in the run.
         threads: CPU threads per process. Default: as in the run.
         progress: Whether to show the progress on stderr.
 
@@ -139,6 +143,8 @@ def attack(
         checkpoint=checkpoint,
         accelerator=accelerator,
         devices=devices,
+        num_nodes=num_nodes,
+        strategy=strategy,
         threads=threads,
     )
     samples = select_samples(parts.samples, ids, max_images)

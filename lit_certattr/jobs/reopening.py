@@ -78,6 +78,8 @@ def reopen(
     checkpoint: str | None = None,
     accelerator: str | None = None,
     devices: int | str | None = None,
+    num_nodes: int | None = None,
+    strategy: str | None = None,
     threads: int | None = None,
     trust: bool = False,
     imports: Sequence[str] = (),
@@ -101,6 +103,8 @@ def reopen(
         checkpoint: New path of the weights, if the file was moved since the run.
         accelerator: cpu, cuda, ... Default: as in the run.
         devices: Number of devices. Default: as in the run.
+        num_nodes: Number of machines. Default: one, wherever the run was made.
+        strategy: Lightning's strategy. Default: as in the run.
         threads: CPU threads per process. Default: as in the run.
         trust: Import every class that ``config.yaml`` names; this runs their code, as with a script.
         imports: Packages that may be imported; their classes may be built, too.
@@ -124,7 +128,13 @@ def reopen(
         "network": network,
         "class_indices": class_indices,
     }
-    changes: dict[str, Any] = {"accelerator": accelerator, "devices": devices, "threads": threads}
+    changes: dict[str, Any] = {
+        "accelerator": accelerator,
+        "devices": devices,
+        "num_nodes": 1 if num_nodes is None else num_nodes,
+        "strategy": strategy,
+        "threads": threads,
+    }
     record = run.provenance()
     packages = import_packages(imports, run.path)
     with nothing_from(run.path):

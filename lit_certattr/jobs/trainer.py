@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lit_certattr.errors import InputError
 from lit_certattr.jobs.chatter import without_chatter
+from lit_certattr.jobs.launch import check_launch
 from lit_certattr.settings import check_count
 
 Precision = Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]
@@ -22,7 +23,8 @@ class TrainerOptions:
 
     Args:
         accelerator: cpu, cuda, mps, ..., or auto.
-        devices: Number of devices (processes on a CPU), or auto.
+        devices: Number of devices (processes on a CPU) of each machine, or auto.
+        num_nodes: Number of machines; a launcher (torchrun, SLURM) starts the processes on each of them.
         strategy: Lightning's strategy; auto uses ddp for several devices.
         precision: Arithmetic of the network. It changes the certified function: use the precision of the deployed
             network.
@@ -31,6 +33,7 @@ class TrainerOptions:
 
     accelerator: str = "auto"
     devices: int | str = "auto"
+    num_nodes: int = 1
     strategy: str = "auto"
     precision: Precision = "32-true"
     threads: int | None = None
@@ -61,15 +64,19 @@ def make_trainer(options: TrainerOptions, logger: Logger | None = None) -> Train
         logger: A Lightning logger.
 
     Raises:
-        InputError: If Lightning refuses the settings, or the number of devices is too large for any machine.
+        InputError: If Lightning refuses the settings, if the number of devices is too large for any machine, or if a
+            launcher has started another number of processes.
     """
     if str(options.devices).isdecimal():
         check_count("trainer.devices", int(options.devices))
+    if options.num_nodes < 1:
+        raise InputError(f"trainer.num_nodes must be at least 1, got {options.num_nodes}")
     try:
         with without_chatter():
-            return Trainer(
+            trainer = Trainer(
                 accelerator=options.accelerator,
                 devices=options.devices,
+                num_nodes=options.num_nodes,
                 strategy=options.strategy,
                 precision=options.precision,
                 logger=logger if logger is not None else False,
@@ -80,6 +87,9 @@ def make_trainer(options: TrainerOptions, logger: Logger | None = None) -> Train
             )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         raise InputError(f"trainer: {error}") from None
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    check_launch(trainer.num_devices, trainer.num_nodes, environment)
+    return trainer
 
 
 def is_first_process() -> bool:
