@@ -263,7 +263,8 @@ def _notes(
     if classes := [path for path in foreign_classes(config) if path.partition(".")[0] not in packages]:
         notes.append(
             f"config.yaml names classes outside of this package, torch, torchvision and timm: {', '.join(classes)}. "
-            "certify.py attack and audit --fresh import them if you give --trust, or --import with their package."
+            "lit-certattr certify attack and audit --fresh import them if you give --trust, or --import with "
+            "their package."
         )
     if directory.attack.exists():
         notes.append("attack/ contains attacks on these certificates: only the names of its files are checked.")

@@ -85,7 +85,7 @@ def _how_it_differs(provenance: Mapping[str, Any]) -> str:
     line = "is not the page that follows from these certificates, this table and provenance.json"
     if written not in (None, version("lit-certattr")):
         line += f" in version {version('lit-certattr')}; it was written by {written}"
-    return f"{line}; certify.py run with the same settings writes it again without sampling"
+    return f"{line}; lit-certattr certify run with the same settings writes it again without sampling"
 
 
 def _same_machine(provenance: Mapping[str, Any]) -> bool:

@@ -1,6 +1,5 @@
 """``certify.py attack``: attack the certificates of a run, and compare certified and attacked values."""
 
-import sys
 from argparse import SUPPRESS
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -12,11 +11,13 @@ from rich.table import Table
 
 from lit_certattr.attacks import AttackConfig
 from lit_certattr.cli.errors import OneLineParser
+from lit_certattr.cli.output import on_stdout
 from lit_certattr.cli.words import add_import_word
 from lit_certattr.jobs import AttackReport, attack
 from lit_certattr.jobs.attack_effort import effort_of
 from lit_certattr.jobs.trainer import is_first_process
 from lit_certattr.reports.attack_page import violation, what_of
+from lit_certattr.reports.upper_bounds import AT_MOST
 from lit_certattr.statistics.rounding import exact, fixed_at_least, fixed_at_most
 
 ATTACK_HELP = """Attack the certificates of a run, and compare certified lower bounds with attacked upper bounds.
@@ -80,13 +81,14 @@ def attack_from_config(parser: OneLineParser, config: Namespace) -> None:
     report = attack(**arguments, search=replace(effort_of(config.preset).search, **given) if given else None)
     if not is_first_process():
         return
-    _print(Console(file=sys.stdout, highlight=False, soft_wrap=True), report)
+    _print(on_stdout(), report)
     if report.contradicted:
         raise SystemExit(1)
 
 
 def _print(console: Console, report: AttackReport) -> None:
     _print_means(console, report.rows)
+    console.print(AT_MOST, style="dim")
     console.print(
         f"{len(report.ids)} image(s); {report.num_samples:,} fresh samples per perturbed image, seed {report.seed}. If "
         f"all certificates are true, at least one is reported as contradicted with probability at most "

@@ -1,6 +1,5 @@
 """``certify.py audit``: derive the claims of a run directory again, and test them with fresh noise."""
 
-import sys
 from collections.abc import Sequence
 
 from jsonargparse import Namespace
@@ -10,6 +9,7 @@ from rich.table import Table
 from lit_certattr.audit.audit import Audit
 from lit_certattr.audit.finding import Finding
 from lit_certattr.cli.errors import OneLineParser
+from lit_certattr.cli.output import on_stdout
 from lit_certattr.cli.words import add_import_word
 from lit_certattr.jobs import SampledAgain, audit
 from lit_certattr.jobs.trainer import is_first_process
@@ -64,7 +64,7 @@ def audit_from_config(parser: OneLineParser, config: Namespace) -> None:
     Raises:
         SystemExit: With status 1 if anything is wrong, with 3 if something could not be audited.
     """
-    console = Console(file=sys.stdout, quiet=not is_first_process(), highlight=False, soft_wrap=True)
+    console = on_stdout(quiet=not is_first_process())
     arguments = {name: value for name, value in vars(config).items() if name != "import"}
     report = audit(**arguments, imports=config["import"], on_derived=lambda derived: _print_audit(console, derived))
     if report.sampled is not None:

@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lit_certattr.cli.errors import OneLineParser
+from lit_certattr.cli.output import on_stdout
+from lit_certattr.cli.program import spoken
 from lit_certattr.cli.words import add_import_word
 from lit_certattr.comparison import Comparison, UnlikeRuns
 from lit_certattr.comparison.likeness import REMEDY
@@ -64,7 +66,7 @@ def compare_from_config(parser: OneLineParser, config: Namespace) -> None:
     """
     arguments = {name: value for name, value in vars(config).items() if name not in ("config", "names", "import")}
     names = None if config.names is None else config.names.split(",")
-    console = Console(file=sys.stdout, highlight=False)
+    console = on_stdout(soft_wrap=False)
     if not console.is_terminal:
         console.width = max(console.width, _WIDTH)
     try:
@@ -73,8 +75,8 @@ def compare_from_config(parser: OneLineParser, config: Namespace) -> None:
         rows = [[printable(text) for text in (one.name, *one.values)] for one in refused.differing]
         _print(console, "Settings that differ", ["setting", *refused.names], rows)
         for reason in refused.reasons:
-            sys.stderr.write(f"certify.py: error: {printable(reason)}\n")
-        sys.stderr.write(f"certify.py: error: these runs must not be ranked: {REMEDY}\n")
+            sys.stderr.write(spoken(f"certify.py: error: {printable(reason)}\n"))
+        sys.stderr.write(spoken(f"certify.py: error: these runs must not be ranked: {REMEDY}\n"))
         raise SystemExit(2) from None
     _print_comparison(console, found)
     if config.output is not None:
@@ -89,7 +91,7 @@ def _print_comparison(console: Console, found: Comparison) -> None:
     for grid in tables(found):
         _print_grid(console, grid)
     for note in notes(found):
-        console.print(printable(note), markup=False, style="dim")
+        console.print(spoken(printable(note)), markup=False, style="dim")
 
 
 def _print_grid(console: Console, grid: Grid) -> None:

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from jsonargparse import Namespace
-from rich.console import Console
 
 from lit_certattr.cli.errors import OneLineParser
+from lit_certattr.cli.output import on_stdout
 from lit_certattr.cli.words import add_import_word
 from lit_certattr.jobs import Covered, covers
 from lit_certattr.jobs.covering import in_words
@@ -68,7 +68,7 @@ def _plain(one: Covered) -> dict[str, object]:
 
 
 def _print(found: Sequence[Covered]) -> None:
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    console = on_stdout()
     for file in dict.fromkeys(one.file for one in found):
         console.print(file, markup=False)
         own = [one for one in found if one.file == file]

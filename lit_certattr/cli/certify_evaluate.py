@@ -1,13 +1,11 @@
 """``certify.py evaluate``: the table that papers on robust attributions report, for any checkpoint."""
 
-import sys
-
 from jsonargparse import Namespace
-from rich.console import Console
 from rich.table import Table
 
 from lit_certattr.cli.building import apply_short_options, as_text, build_parts, name_output
 from lit_certattr.cli.errors import OneLineParser
+from lit_certattr.cli.output import on_stdout
 from lit_certattr.cli.run_names import job_label, name_loggers
 from lit_certattr.cli.words import TRAINER, add_trainer_words
 from lit_certattr.jobs import Evaluation, evaluate
@@ -68,7 +66,7 @@ def evaluate_from_config(parser: OneLineParser, config: Namespace) -> None:
 
 def _print(evaluation: Evaluation) -> None:
     searches = list(evaluation.protocol.searches)
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    console = on_stdout()
     table = Table("", *searches, "chance", title=f"{len(evaluation.ids)} images: mean ± standard error")
     for what, cells, chance in table_rows(evaluation.means, searches, column_names(evaluation.protocol)):
         table.add_row(what, *cells, chance)

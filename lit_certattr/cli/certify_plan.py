@@ -5,13 +5,13 @@ from collections.abc import Mapping
 
 from jsonargparse import Namespace
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from lit_certattr.certification import Certifier
 from lit_certattr.cli.building import apply_short_options, build_parts
 from lit_certattr.cli.certify_run import SHORT
 from lit_certattr.cli.errors import OneLineParser
+from lit_certattr.cli.output import on_stdout
 from lit_certattr.cli.words import add_images_word, add_settings_of_runs, add_trainer_words
 from lit_certattr.jobs import Plan, plan
 from lit_certattr.jobs.measuring import Cost
@@ -67,7 +67,7 @@ def plan_from_config(parser: OneLineParser, config: Namespace) -> None:
 
 
 def _print(found: Plan) -> None:
-    console = Console(file=sys.stdout, highlight=False, width=200)
+    console = on_stdout(soft_wrap=False, width=200)
     console.print(
         f"{found.num_images} image(s), {found.num_samples} samples each, on {found.device}: {found.configured.method}",
         markup=False,

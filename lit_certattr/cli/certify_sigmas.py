@@ -1,14 +1,12 @@
 """``certify.py sigmas``: which noise level suits a network, on a handful of images."""
 
-import sys
-
 from jsonargparse import Namespace
-from rich.console import Console
 from rich.table import Table
 
 from lit_certattr.certification import Certifier
 from lit_certattr.cli.building import apply_short_options, build_parts, name_output
 from lit_certattr.cli.errors import OneLineParser
+from lit_certattr.cli.output import on_stdout
 from lit_certattr.cli.words import TRAINER, add_images_word, add_settings_of_runs, add_trainer_words
 from lit_certattr.jobs import NoiseLevels, try_sigmas
 from lit_certattr.jobs.trainer import is_first_process
@@ -65,7 +63,7 @@ def sigmas_from_config(parser: OneLineParser, config: Namespace) -> None:
 
 
 def _print(found: NoiseLevels) -> None:
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    console = on_stdout()
     for network in found.networks:
         own = [trial for trial in found.trials if trial.network == network]
         table = Table("sigma", title=f"{network} network, means over {len(found.ids)} image(s)")

@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from lit_certattr.cli.output import on_stdout, reader_may_leave, somewhere_to_write
 from lit_certattr.cli.program import INSTALLED, as_installed
 from lit_certattr.errors import InputError, single_line
 
@@ -35,7 +36,11 @@ def main(args: Sequence[str] | None = None) -> None:
     if typed[:1] in (["train"], ["certify"]):
         _run(typed[0], typed[1:])
         return
-    chosen = _parser().parse_args(typed)
+    with somewhere_to_write(), reader_may_leave():
+        _answer(_parser().parse_args(typed))
+
+
+def _answer(chosen: argparse.Namespace) -> None:
     try:
         match chosen.command:
             case "configs":
@@ -111,10 +116,8 @@ def _configs(chosen: argparse.Namespace) -> None:
 
 
 def _doctor() -> None:
-    from rich.console import Console
-
     from lit_certattr.cli.doctor import examine, report
 
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    console = on_stdout()
     if not report(list(examine()), console):
         raise SystemExit(1)

@@ -1,14 +1,12 @@
 """Mistakes of users and faults of the machine give one line on stderr and exit status 2; a bug gives a traceback."""
 
-import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from difflib import get_close_matches
 from os import PathLike
-from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace  # type: ignore[attr-defined]
@@ -20,6 +18,7 @@ import lit_certattr.cli.strict_yaml  # noqa: F401  (the parsers below read YAML 
 from lit_certattr.cli.arguments import check_old_name, refuse_absent, refuse_old_names, spell_out, value_of
 from lit_certattr.cli.layers import LayeredConfig
 from lit_certattr.cli.nulls import first_null
+from lit_certattr.cli.output import reader_may_leave, somewhere_to_write
 from lit_certattr.cli.program import spoken
 from lit_certattr.errors import InputError, single_line
 from lit_certattr.files.whole_file import REMEDIES
@@ -39,7 +38,7 @@ def one_line_errors(program: str) -> Iterator[None]:
     A mistake is an :class:`~lit_certattr.errors.InputError` or Lightning's exception for a misconfiguration;
     :func:`machine_fault` recognises the faults of the machine. Inside the block, Lightning's own messages (seed,
     devices, advertisements) are silent, so that the line stands alone. Warnings are printed, except those that a user
-    cannot resolve.
+    cannot resolve. If the reader of the output is gone (``| head``), the command ends quietly.
 
     Args:
         program: Name of the command, e.g. ``"train.py"``.
@@ -49,9 +48,9 @@ def one_line_errors(program: str) -> Iterator[None]:
         ...     raise InputError("sigma must be positive, got -0.5")
         train.py: error: sigma must be positive, got -0.5
     """
-    with _somewhere_to_write():
+    with somewhere_to_write():
         try:
-            with without_chatter(), warnings.catch_warnings():
+            with reader_may_leave(), without_chatter(), warnings.catch_warnings():
                 for message in _IGNORED:
                     warnings.filterwarnings("ignore", message)
                 warnings.showwarning = _one_line_warnings(program)
@@ -62,16 +61,6 @@ def one_line_errors(program: str) -> Iterator[None]:
                 raise
             sys.stderr.write(spoken(f"{program}: error: {single_line(line)}\n"))
             raise SystemExit(2) from None
-
-
-@contextmanager
-def _somewhere_to_write() -> Iterator[None]:
-    """Let output go nowhere if the program was started without it (``>&-``, some daemons)."""
-    with ExitStack() as stack:
-        for name, redirect in (("stdout", redirect_stdout), ("stderr", redirect_stderr)):
-            if getattr(sys, name) is None:
-                stack.enter_context(redirect(stack.enter_context(Path(os.devnull).open("w"))))
-        yield
 
 
 def _one_line_warnings(program: str) -> Callable[..., None]:

@@ -1,4 +1,8 @@
-"""How commands call themselves: ``certify.py`` in a checkout, ``lit-certattr certify`` where it is installed."""
+"""How commands call themselves: ``certify.py`` in a checkout, ``lit-certattr certify`` where it is installed.
+
+Texts of the commands name the scripts. All other texts, which are also read by users of the Python functions and stand
+on pages, name the installed command, which works everywhere. :func:`spoken` makes of either what the user has called.
+"""
 
 import shlex
 import sys
@@ -10,6 +14,7 @@ INSTALLED = "lit-certattr"
 """Name of the command that comes with the package."""
 
 _SCRIPTS = {f"{name}.py": f"{INSTALLED} {name}" for name in ("certify", "train")}
+"""The scripts of a checkout, and the same commands of the installed package."""
 _installed = ContextVar("installed", default=False)
 
 
@@ -33,10 +38,17 @@ def spoken(text: str) -> str:
     """A text for the user, with the names of the commands as he calls them.
 
     Args:
-        text: A text that names ``certify.py`` and ``train.py``.
+        text: A text that names ``certify.py`` and ``train.py``, or ``lit-certattr certify`` and ``lit-certattr train``.
+
+    Example:
+        >>> spoken("lit-certattr certify run --help")
+        'certify.py run --help'
     """
-    for script, command in _SCRIPTS.items() if _installed.get() else ():
-        text = text.replace(f"python {script}", command).replace(script, command)
+    for script, command in _SCRIPTS.items():
+        if _installed.get():
+            text = text.replace(f"python {script}", command).replace(script, command)
+        else:
+            text = text.replace(command, script)
     return text
 
 

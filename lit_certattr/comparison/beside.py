@@ -32,20 +32,21 @@ class Gap(NamedTuple):
         what: The quantity, with its certificate and K.
         budget: Largest length of a change.
         certified: Certified lower bound.
-        attacked: Upper confidence bound under the worst change that was found.
+        at_most: Upper confidence bound under the worst change that was found. A share of K can exceed 1: pixels that
+            fresh noise leaves undecided are counted, too.
         num_images: Number of attacked images.
     """
 
     what: str
     budget: float
     certified: float
-    attacked: float
+    at_most: float
     num_images: int
 
     @property
     def gap(self) -> float:
-        """Attacked minus certified."""
-        return self.attacked - self.certified
+        """``at_most`` minus ``certified``."""
+        return self.at_most - self.certified
 
 
 def read_gaps(run: RunDirectory, provenance: Mapping[str, Any], num_images: int) -> list[Gap]:

@@ -103,7 +103,7 @@ def open_run(path: str | Path, name: str) -> OpenedRun:
     """
     directory = RunDirectory(path)
     if not directory.path.is_dir():
-        raise InputError(f"{directory.path} is no directory; give the output directory of certify.py run")
+        raise InputError(f"{directory.path} is no directory; give the output directory of lit-certattr certify run")
     if not directory.provenance_file.exists():
         raise InputError(f"{directory.path} holds no run: there is no provenance.json")
     directory.lock.check()
@@ -204,8 +204,8 @@ def _readable(directory: RunDirectory, image_id: str) -> Iterator[None]:
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
         raise InputError(
-            f"{directory.path}: the certificates of image {image_id} cannot be used ({reason}); certify.py audit says "
-            "what is wrong with them"
+            f"{directory.path}: the certificates of image {image_id} cannot be used ({reason}); "
+            "lit-certattr certify audit says what is wrong with them"
         ) from error
 
 

@@ -76,7 +76,7 @@ def _existing(image: str | Path) -> Path:
     if path.is_dir():
         raise ImageError(
             f"image {path} is a folder: give a list of files, sorted(Path({str(path)!r}).glob('*.jpg')), or certify "
-            f"all of it with certify.py run --config configs/certify/folder.yaml --data.init_args.root {path}"
+            f"all of it with lit-certattr certify run --config certify/folder.yaml --images {path}"
         )
     if not path.exists():
         raise ImageError(f"image {path}: no such file; from {Path.cwd()}, a relative path starts there")

@@ -206,7 +206,7 @@ def _passing(run: RunDirectory) -> dict[str, Any]:
     if audit.findings:
         raise InputError(
             f"{run.path} does not pass its audit ({audit.findings[0]}); move files that are not of the run to another "
-            f"place, or certify again; certify.py audit {run.path} lists all {len(audit.findings)} finding(s)"
+            f"place, or certify again; lit-certattr certify audit {run.path} lists all {len(audit.findings)} finding(s)"
         )
     return run.provenance()
 

@@ -71,7 +71,7 @@ def compare(
         >>> [run.name for run in found.runs], found.differences["b"]  # doctest: +SKIP
     """
     if not directories:
-        raise InputError("give at least one output directory of certify.py run")
+        raise InputError("give at least one output directory of lit-certattr certify run")
     if radii is not None:
         check_radii(radii)
         if not radii:

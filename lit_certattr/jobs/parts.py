@@ -31,7 +31,7 @@ def open_network(network: nn.Module | None, checkpoint: str | None, weights_key:
     check_weights_key(checkpoint, weights_key)
     if network is None:
         if checkpoint is None:
-            raise InputError("no network: give --checkpoint with a checkpoint of train.py, or --network")
+            raise InputError("no network: give --checkpoint with a checkpoint of lit-certattr train, or --network")
         return load_network(checkpoint, weights_key)
     if checkpoint is not None:
         alone = isinstance(network, Denoised) and not _holds_both(checkpoint)

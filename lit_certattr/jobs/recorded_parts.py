@@ -72,8 +72,8 @@ def build_parts(path: Path, config: Any, packages: Sequence[str] | None) -> Part
     for key, value in parts.items():
         if not isinstance(value, Mapping):
             raise InputError(
-                f"{path}: holds no {key}: only the config.yaml of certify.py run describes all parts of a run; open a "
-                "run that was made from Python with jobs.reopen(directory, certifier, data, network)"
+                f"{path}: holds no {key}: only the config.yaml of lit-certattr certify run describes all parts of a "
+                "run; open a run that was made from Python with jobs.reopen(directory, certifier, data, network)"
             )
     parts["network"] = config.get("network")
     certifier, data, options, network = (

@@ -137,6 +137,6 @@ def _file_of(weights: str | None, weights_key: str | None, settings: dict[str, i
         )
         raise InputError(
             f"the packaged weights {weights!r} are for {wanted}, got {got}: leave these out, or train weights of your "
-            "own (weights=None, train.py fit --config configs/train/denoiser.yaml)"
+            "own (weights=None, lit-certattr train fit --config configs/train/denoiser.yaml)"
         )
     return Path(__file__).parent / "weights" / f"{weights}.safetensors"

@@ -115,7 +115,7 @@ def check_checkpoint(module: LightningModule, checkpoint: Mapping[str, Any], fit
     """
     own, state = module.state_dict(), checkpoint.get("state_dict")
     if not isinstance(state, Mapping):
-        raise InputError("the checkpoint holds no state_dict: train.py did not write it, or it is damaged")
+        raise InputError("the checkpoint holds no state_dict: lit-certattr train did not write it, or it is damaged")
     shapes = [name for name in own if name in state and own[name].shape != getattr(state[name], "shape", None)]
     for kind, names in (
         ("lacks", [name for name in own if name not in state]),

@@ -20,7 +20,7 @@ _CLEAN_DB = 15.0
 
 _REMEDY = (
     "give it weights (UNetDenoiser(weights=...), for photographs weights='photographs'), train one on images of this "
-    "kind (train.py fit --config configs/train/denoiser.yaml), or leave it out"
+    "kind (lit-certattr train fit --config configs/train/denoiser.yaml), or leave it out"
 )
 
 

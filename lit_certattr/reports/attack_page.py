@@ -22,6 +22,7 @@ from lit_certattr.reports.attack_figure import (
     series,
 )
 from lit_certattr.reports.page import Cell, Column, Table, render, scripts, template
+from lit_certattr.reports.upper_bounds import AT_MOST
 from lit_certattr.robustness import ImageSandwich
 from lit_certattr.statistics.rounding import at_least, at_most, exact, fixed_at_least, fixed_at_most
 
@@ -185,5 +186,5 @@ def _table(table: pa.Table) -> Table:
         "Means over the images",
         columns,
         cells,
-        "For each image, see sandwich.parquet or sandwich.csv.",
+        f"{AT_MOST} For each image, see sandwich.parquet or sandwich.csv.",
     )

@@ -86,7 +86,7 @@ def scatter_figure(comparison: Comparison) -> "Figure | None":
 
 
 def gaps_figure(comparison: Comparison) -> "Figure | None":
-    """Certified (solid) and attacked (dashed) values against the budget, one panel for each quantity.
+    """Certified values (solid) and upper bounds from attacks (dashed) against the budget, one panel for each quantity.
 
     Args:
         comparison: The runs.
@@ -106,8 +106,8 @@ def gaps_figure(comparison: Comparison) -> "Figure | None":
                 budgets = [gap.budget for gap in own]
                 plain = {"color": style["color"], "marker": style["marker"], "markersize": 4.5}
                 axes.plot(budgets, [gap.certified for gap in own], label=run.name, **plain)
-                axes.plot(budgets, [gap.attacked for gap in own], linestyle=(0, (3, 2)), **plain)
-                end, top = max(end, *budgets), max(top, *(gap.attacked for gap in own))
+                axes.plot(budgets, [gap.at_most for gap in own], linestyle=(0, (3, 2)), **plain)
+                end, top = max(end, *budgets), max(top, *(gap.at_most for gap in own))
         draw.style_curve(axes, "", "mean over the images", end or 1.0)
         axes.set_xlabel("budget", fontsize=9.5)
         axes.set_ylim(-0.02, 1.02 * top)

@@ -35,9 +35,9 @@ _CAPTIONS = {
         "The number that orders the runs against what else was measured.",
     ),
     "sandwich": (
-        "Certified and attacked",
+        "Certified, and at most under attack",
         "Solid: certified lower bound. Dashed: upper bound under the worst change that was found. Means over images.",
-        "Certified and attacked values of the attacked runs against the budget.",
+        "Certified values of the attacked runs, and upper bounds from the attacks, against the budget.",
     ),
 }
 

@@ -8,6 +8,7 @@ from lit_certattr.comparison import Comparison, Difference, Mean, Measure
 from lit_certattr.comparison.comparison import CONFIDENCE, FEW, NUM_DRAWS, SEED
 from lit_certattr.comparison.measures import EFFORT, NETWORK, distinct_keys
 from lit_certattr.reports.tabular import Entry, Grid
+from lit_certattr.reports.upper_bounds import AT_MOST
 from lit_certattr.statistics.rounding import (
     confidence,
     exact,
@@ -90,7 +91,7 @@ def differences(comparison: Comparison) -> Grid:
 
 
 def gaps(comparison: Comparison) -> Grid:
-    """Certified and attacked values of the runs that were attacked.
+    """Certified values of the runs that were attacked, and upper bounds from the attacks.
 
     Args:
         comparison: The runs.
@@ -106,12 +107,12 @@ def gaps(comparison: Comparison) -> Grid:
         if gap.budget and not gap.what.startswith("unimportant")
     ]
     note = (
-        "The true value lies between certified and attacked, with the confidence of both; means over the attacked "
-        "images. The figure also has unimportant pixels and budget 0."
+        'The true value is at least "certified" and at most "at most", with the confidence of both; means over the '
+        f"attacked images. {AT_MOST} The figure also has unimportant pixels and budget 0."
     )
     return Grid(
-        "Sandwich: certified and attacked",
-        ["run", "what", "budget", "certified", "attacked", "gap", "images"],
+        "Sandwich: certified, and at most under attack",
+        ["run", "what", "budget", "certified", "at most", "gap", "images"],
         rows,
         note,
     )
@@ -141,7 +142,8 @@ def notes(comparison: Comparison) -> list[str]:
     lengths = "; ".join(["Radii are l2 lengths in pixel units of images in [0, 1]", *others])
     certified = (
         f"Certified numbers hold for each image with the confidence of its run ({', '.join(parts)}), for all radii and "
-        "levels at once; their means are rounded down. Nothing was audited here: certify.py audit checks a run."
+        "levels at once; their means are rounded down. Nothing was audited here: "
+        "lit-certattr certify audit checks a run."
     )
     return [certified, f"{lengths}.", INTERVALS, *([FEW_IMAGES] if fewest < FEW else []), NULL]
 
@@ -239,7 +241,7 @@ def _sandwich(gap: Any) -> list[tuple[str, float]]:
     return [
         (exact(gap.budget), gap.budget),
         (fixed_at_least(gap.certified), gap.certified),
-        (fixed_at_most(gap.attacked), gap.attacked),
+        (fixed_at_most(gap.at_most), gap.at_most),
         (fixed_at_most(gap.gap), gap.gap),
         (str(gap.num_images), gap.num_images),
     ]

@@ -94,21 +94,35 @@ def test_mistakes_name_the_installed_command(typed, said, capsys):
     assert "certify.py" not in error
 
 
-def test_help_names_the_installed_command(capsys):
+@pytest.mark.parametrize("typed", [["certify", "run"], ["train"], ["train", "fit"]])
+def test_help_names_the_installed_command(typed, capsys):
     with pytest.raises(SystemExit):
-        main(["certify", "run", "--help"])
+        main([*typed, "--help"])
     shown = capsys.readouterr().out
-    assert "lit-certattr certify run --config" in shown
+    assert shown.startswith(f"usage: lit-certattr {typed[0]} ")
     assert "certify.py" not in shown
+    assert "train.py" not in shown
+
+
+def test_texts_outside_the_commands_name_the_installed_command():
+    package = CONFIGS.parent / "lit_certattr"
+    files = [path for path in package.rglob("*.py") if path.parent.name != "cli"]
+    named = [
+        f"{path.relative_to(package)}: {line.strip()}"
+        for path in files
+        for line in path.read_text().splitlines()
+        if ("certify.py" in line or "train.py" in line) and "``" not in line
+    ]
+    assert not named
 
 
 def test_scripts_of_a_checkout_name_themselves(monkeypatch):
-    assert spoken("certify.py run") == "certify.py run"
+    assert spoken("certify.py run") == spoken("lit-certattr certify run") == "certify.py run"
     monkeypatch.setattr(sys, "argv", ["/there/certify.py"])
     assert typed_again("certify.py", ["run", "--output=a b"]) == "python /there/certify.py run '--output=a b'"
     with as_installed():
         assert typed_again("certify.py", ["run", "--output=a b"]) == "lit-certattr certify run '--output=a b'"
-        assert spoken("run python train.py fit") == "run lit-certattr train fit"
+        assert spoken("run python train.py fit") == spoken("run lit-certattr train fit") == "run lit-certattr train fit"
 
 
 def test_without_a_command_the_help_is_shown(capsys):

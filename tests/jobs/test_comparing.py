@@ -368,6 +368,8 @@ def test_gaps_are_drawn_and_shown(tmp_path):
     (axes,) = (axes for axes in figure.axes if axes.get_title())
     assert [list(line.get_ydata()) for line in axes.lines] == [[0.5, 0.25], [0.75, 0.75]]
     grid = gaps(found)
+    assert grid.heads == ["run", "what", "budget", "certified", "at most", "gap", "images"]
+    assert "a share of K can exceed 1" in grid.note
     assert [[cell.shown for cell in row] for row in grid.rows] == [
         ["attacked", "overlap, K = 50 % (topk_overlap)", "0.25", "0.250", "0.750", "0.500", "2"]
     ]
