@@ -36,6 +36,8 @@ class ResultWriter(JobWriter):
         provenance: Result of :func:`lit_certattr.records.provenance.provenance`.
         radii: Radii of the table's columns, in pixel l2 units.
         max_panels: Largest number of images with a panel in the report.
+        extension: Images that are added to a finished run, see
+            :meth:`RunDirectory.open <lit_certattr.records.RunDirectory.open>`.
     """
 
     module = CertificationModule
@@ -52,8 +54,10 @@ class ResultWriter(JobWriter):
         provenance: Mapping[str, Any] | None = None,
         radii: Sequence[float] = RADII,
         max_panels: int = 16,
+        extension: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(directory, ids)
+        self.extension = extension
         self.directory, self.settings = directory, settings
         self.class_names = list(class_names)
         self.overwrite, self.config, self.provenance = overwrite, config, provenance
@@ -63,7 +67,13 @@ class ResultWriter(JobWriter):
 
     @override
     def open(self) -> None:
-        self.directory.open(self.settings, overwrite=self.overwrite, config=self.config, provenance=self.provenance)
+        self.directory.open(
+            self.settings,
+            overwrite=self.overwrite,
+            config=self.config,
+            provenance=self.provenance,
+            extension=self.extension,
+        )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take the lock, open the directory, and set the recorded number of threads in every process.

@@ -22,6 +22,7 @@ from lit_certattr.cli.certify_evaluate import EVALUATE_HELP, add_evaluate_argume
 from lit_certattr.cli.certify_export import EXPORT_HELP, add_export_arguments, export_from_config
 from lit_certattr.cli.certify_modes import MODES_HELP, add_modes_arguments, modes_from_config
 from lit_certattr.cli.certify_plan import PLAN_HELP, add_plan_arguments, plan_from_config
+from lit_certattr.cli.certify_recertify import RECERTIFY_HELP, add_recertify_arguments, recertify_from_config
 from lit_certattr.cli.certify_run import RUN_HELP, add_run_arguments, run_from_config
 from lit_certattr.cli.certify_sigmas import SIGMAS_HELP, add_sigmas_arguments, sigmas_from_config
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
@@ -39,6 +40,7 @@ Examples:
   certify.py run --config configs/certify/mnist5k.yaml --checkpoint runs/mnist5k_noise/checkpoints/best.ckpt
   certify.py audit runs/certify/photographs --fresh
   certify.py covers runs/certify/photographs --image=chelsea --changed=brighter.png
+  certify.py recertify runs/certify/photographs --alpha=0.01 --output=runs/alpha_01
   certify.py attack runs/certify/mnist5k --preset=quick
   certify.py evaluate --config configs/protocol/mnist5k.yaml
   certify.py compare runs/certify/mnist5k runs/certify/mnist5k_cosine --output=runs/compare
@@ -73,6 +75,7 @@ COMMANDS = {
     "attack": Command(ATTACK_HELP, add_attack_arguments, attack_from_config, _IMAGES),
     "audit": Command(AUDIT_HELP, add_audit_arguments, audit_from_config, _NOTHING),
     "covers": Command(COVERS_HELP, add_covers_arguments, covers_from_config, _NOTHING),
+    "recertify": Command(RECERTIFY_HELP, add_recertify_arguments, recertify_from_config, _IMAGES),
     "evaluate": Command(EVALUATE_HELP, add_evaluate_arguments, evaluate_from_config, _IMAGES),
     "modes": Command(MODES_HELP, add_modes_arguments, modes_from_config, "Nothing was written; to start again, run"),
     "compare": Command(COMPARE_HELP, add_compare_arguments, compare_from_config, _NOTHING),

@@ -28,8 +28,8 @@ Examples:
 
 Later files and arguments override earlier ones; --images, --num_samples, --seed, --max_images, --accelerator,
 --devices, --num_nodes, --strategy and --threads override the settings that they replace. Run the same command again to
-resume after an interruption. The output directory contains report.html, results.parquet, maps/, images/, figures/,
-config.yaml and provenance.json."""
+resume after an interruption, or with more images to add them to a finished run. The output directory
+contains report.html, results.parquet, maps/, images/, figures/, config.yaml and provenance.json."""
 
 SHORT = {
     "num_samples": ["certifier.num_samples"],

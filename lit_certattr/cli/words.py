@@ -26,7 +26,7 @@ ABSENT = {
             ("num_samples", "seed", *TRAINER, "checkpoint"),
             f"{command} reads finished runs: it loads no network and draws no noise",
         )
-        for command in ("compare", "export")
+        for command in ("compare", "export", "recertify")
     },
     "audit": dict.fromkeys(("output", "overwrite"), "audit writes nothing, so there is nothing to place or delete"),
 }

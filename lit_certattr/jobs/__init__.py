@@ -13,6 +13,7 @@ from lit_certattr.jobs.exporting import export
 from lit_certattr.jobs.modes import FittedModes, fit_modes
 from lit_certattr.jobs.noise_levels import NoiseLevels, try_sigmas
 from lit_certattr.jobs.planning import Plan, plan
+from lit_certattr.jobs.recertifying import recertify
 from lit_certattr.jobs.reopening import Reopened, reopen
 from lit_certattr.jobs.running import run
 from lit_certattr.jobs.sampling_again import SampledAgain
@@ -37,6 +38,7 @@ __all__ = [
     "export",
     "fit_modes",
     "plan",
+    "recertify",
     "reopen",
     "run",
     "try_sigmas",

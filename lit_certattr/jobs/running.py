@@ -24,6 +24,7 @@ from lit_certattr.modules import CertificationModule, Targets
 from lit_certattr.records import RunDirectory
 from lit_certattr.records.ids import check_ids
 from lit_certattr.records.provenance import provenance, run_settings
+from lit_certattr.records.resuming import check_resume
 from lit_certattr.records.table import RADII, check_radii
 from lit_certattr.reports.log_run import log_run
 
@@ -51,7 +52,8 @@ def run(
 ) -> RunDirectory:
     """Certify every image of a data set, and write a run directory.
 
-    If an earlier call with the same arguments was interrupted, the run resumes. The arguments are not changed, except
+    If an earlier call with the same arguments was interrupted, the run resumes. If it was finished, and there are more
+    images now, these are certified, too (:mod:`lit_certattr.records.resuming`). The arguments are not changed, except
     the network, which is put in evaluation mode, frozen, and given the weights of ``checkpoint``.
 
     Args:
@@ -116,9 +118,8 @@ def run(
     loop = make_trainer(trainer, logger)
     device = loop.strategy.root_device.type
     settings = run_settings(certifier, network, samples, targets=targets, device=device, precision=str(loop.precision))
-    if is_first_process():
-        directory.check(settings, overwrite)
     about = provenance(network, certifier.seed, device, samples[0].image.shape)
+    added = check_resume(directory, settings, about, samples, overwrite) if is_first_process() else None
     if config is None:
         config = _settings_as_text(settings, radii=list(radii), max_panels=max_panels)
     writer = ResultWriter(
@@ -131,6 +132,7 @@ def run(
         provenance=about | {"preflight": checked.record, "data": data.state_dict()},
         radii=radii,
         max_panels=max_panels,
+        extension=None if added is None else added.record(),
     )
     predict(loop, module, samples, [writer], num_workers=data.num_workers, progress=progress)
     if loop.is_global_zero:

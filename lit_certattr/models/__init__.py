@@ -1,7 +1,7 @@
 """Networks that take images in [0, 1] and give logits, and the safe loading of their weights."""
 
 from lit_certattr.models.binary_head import BinaryHead
-from lit_certattr.models.checkpoint import load_network, load_state_dict, load_weights, network_hash
+from lit_certattr.models.checkpoint import load_network, load_state_dict, load_weights, network_hash, tensor_digests
 from lit_certattr.models.cifar_resnet import CifarResNet
 from lit_certattr.models.denoised import Denoised, explained_part, without_denoiser
 from lit_certattr.models.denoiser_adapter import DenoiserAdapter
@@ -49,5 +49,6 @@ __all__ = [
     "probe",
     "same_answers",
     "structure_hash",
+    "tensor_digests",
     "without_denoiser",
 ]

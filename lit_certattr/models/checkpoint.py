@@ -226,6 +226,26 @@ def network_hash(network: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy().tobytes())
+        digest.update(_bytes_of(tensor))
     return digest.hexdigest()
+
+
+def tensor_digests(network: nn.Module) -> dict[str, str]:
+    """A short digest of each tensor of the state dict, in its order, to name the first one that differs.
+
+    Args:
+        network: On any device.
+
+    Returns:
+        8 hexadecimal digits by name; too few to identify weights, which :func:`network_hash` does.
+    """
+    return {
+        name: hashlib.blake2b(_bytes_of(tensor), digest_size=4).hexdigest()
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def _bytes_of(tensor: Tensor) -> bytes:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    content: bytes = flat.view(torch.uint8).numpy().tobytes()
+    return content

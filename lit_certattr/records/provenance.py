@@ -12,7 +12,7 @@ from torch import nn
 
 from lit_certattr.certification import NOISY_MAJORITY, Certifier
 from lit_certattr.data import SampleSet
-from lit_certattr.models import explained_part, network_hash, probe, structure_hash
+from lit_certattr.models import explained_part, network_hash, probe, structure_hash, tensor_digests
 
 _PACKAGES = (
     "lit-certattr",
@@ -106,6 +106,7 @@ def provenance(network: nn.Module, seed: int, device: str, image_shape: Sequence
             "class": type(network).__name__,
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
             "hash": network_hash(network),
+            "tensors": tensor_digests(network),
             **({} if image_shape is None else {"probe": probe(network, image_shape)}),
         },
     }

@@ -120,6 +120,7 @@ class RunDirectory(PicturedDirectory):
         overwrite: bool = False,
         config: str | None = None,
         provenance: Mapping[str, Any] | None = None,
+        extension: Mapping[str, Any] | None = None,
     ) -> None:
         """Create the directory, or continue the run with the same settings that it contains.
 
@@ -129,23 +130,30 @@ class RunDirectory(PicturedDirectory):
             config: Resolved configuration as YAML, written to ``config.yaml``.
             provenance: Machine, versions and network, see :func:`~lit_certattr.records.provenance.provenance`; stored
                 with the settings.
+            extension: Images that are added to the run, which then may hold another hash of images: ``before``, the
+                hash so far, and the numbers of images; see :func:`~lit_certattr.records.resuming.check_resume`.
 
         Raises:
             InputError: See :meth:`check`; also if the directory cannot be written.
         """
-        self.check(settings, overwrite)
+        self.check(settings if extension is None else {**settings, "images": extension["before"]}, overwrite)
         kept = self.record.exists() and not overwrite
         before = self.provenance() if kept else {}
+        added = [*before.get("extended", []), *([] if extension is None else [dict(extension)])]
         content = {
             "settings": settings,
             "fingerprint": fingerprint(settings),
             **(provenance or {}),
             **({"wandb_run": before["wandb_run"]} if "wandb_run" in before else {}),
+            **({"extended": added} if added else {}),
             "sessions": before.get("sessions", []),
         }
         if kept:
             check_answers(self.provenance(), content, f"{self.path} holds a run of another network", self.delete)
         self._start(_as_json(content), overwrite)
+        if extension is not None:  # they are about fewer images: an interrupted extension is an interrupted run
+            for file in (self.table, self.report):
+                file.unlink(missing_ok=True)
         plain = json.loads(json.dumps(settings))  # no value twice in memory: YAML would write an alias
         write_whole(self.config, (config or yaml.safe_dump(plain)).encode())
 

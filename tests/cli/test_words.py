@@ -23,13 +23,14 @@ NEEDED = {
     "evaluate": ["--config=configs/protocol/mnist5k.yaml"],
     "attack": ["somewhere"],
     "audit": ["somewhere"],
+    "recertify": ["somewhere", "--output=elsewhere"],
     "compare": ["somewhere"],
     "modes": ["somewhere", "--output=modes.npy"],
     "covers": ["somewhere", "--image=one", "--changed=file"],
     "export": ["somewhere"],
 }
 
-READING = {"compare", "covers", "export", "modes"}
+READING = {"compare", "covers", "export", "modes", "recertify"}
 """Commands that read finished runs or pictures, and neither load a network nor draw noise."""
 
 
@@ -111,17 +112,8 @@ def test_the_common_words_are_on_every_command_that_can_use_them():
         assert command in READING or everywhere <= set(options), command
     for word, commands in {
         "num_samples": {"plan", "sigmas", "run", "attack", "audit"},  # an evaluation draws no noise
-        "overwrite": {
-            "plan",
-            "sigmas",
-            "run",
-            "attack",
-            "evaluate",
-            "compare",
-            "export",
-            "modes",
-        },  # an audit writes nothing
-        "output": {"plan", "sigmas", "run", "attack", "evaluate", "compare", "export", "modes"},
+        "overwrite": {"plan", "sigmas", "run", "attack", "evaluate", "compare", "export", "modes", "recertify"},
+        "output": {"plan", "sigmas", "run", "attack", "evaluate", "compare", "export", "modes", "recertify"},
     }.items():
         assert {command for command, options in OPTIONS.items() if word in options} == commands, word
 
