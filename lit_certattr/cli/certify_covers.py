@@ -18,7 +18,10 @@ COVERS_HELP = """Ask of one certified image: is this particular changed image co
 
 Examples:
   certify.py covers runs/certify/brightness --image=chelsea --changed=brighter.png
-  certify.py covers runs/certify/folder --image=ward_3-scan --changed=re_exposed/ --json=true
+  certify.py covers runs/certify/folder --image=ward_3__scan --changed=re_exposed/ --json=true
+
+The id of an image is the name under which the report shows it: for a folder of images its path in the folder, with "__"
+for "/" (cat.jpg, ward_3__scan.png). The ending may be left out where only one image is meant: cat for cat.jpg.
 
 For each changed image and each certificate the command prints the length of the change in the budget of the run, how
 the change splits into amounts (of brightness, of exposure, ..., and a rest), how many of the certified statements hold

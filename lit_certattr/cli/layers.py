@@ -1,6 +1,8 @@
 """Configuration files that include other files: ``layers: [../data/cifar10.yaml, ...]``."""
 
+import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,8 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 from jsonargparse import Path as ConfigPath  # type: ignore[attr-defined]
 
-from lit_certattr.cli.packaged_configs import folder, known
+from lit_certattr.cli.packaged_configs import configurations, folder, known
+from lit_certattr.cli.program import INSTALLED
 from lit_certattr.cli.strict_yaml import check_yaml
 from lit_certattr.errors import InputError
 
@@ -31,9 +34,10 @@ class LayeredConfig(ActionConfigFile):
         """Apply the files in order; the typed file stands for all of them if the output is named after it.
 
         Raises:
-            InputError: If a file is missing or wrong.
+            InputError: If a file is missing or wrong; the message names the configuration that was probably meant.
         """
         values = packaged(values)
+        _check_there(values)
         before = list(cfg.get(self.dest) or [])
         for file, layer in stack(values):
             try:
@@ -58,6 +62,18 @@ def packaged(config: Any) -> Any:
     if not name.endswith(".yaml") or Path(config).exists() or not known(name):
         return config
     return str(folder() / name)
+
+
+def _check_there(config: Any) -> None:
+    """Complain about a name without a file; text with a colon or a brace is YAML in place of a file."""
+    if not isinstance(config, str) or re.search(r"[\n:{]", config) or Path(config).exists():
+        return
+    name = config.removeprefix("configs/").removesuffix(".yaml")
+    names = [known.removesuffix(".yaml") for known, _ in configurations()]
+    close = [one for one in names if one.endswith(f"/{name}")] or get_close_matches(name, names, n=1)
+    found = " or ".join(f"{one}.yaml" for one in close[:3])
+    meant = f"did you mean {found}?" if close else f"those of the package are listed by {INSTALLED} configs list"
+    raise InputError(f"config {config}: there is no such file, and no such configuration of the package; {meant}")
 
 
 def stack(config: str, above: tuple[Path, ...] = ()) -> Iterator[tuple[str, str]]:

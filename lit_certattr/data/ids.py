@@ -3,6 +3,11 @@
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import PurePath
+
+from lit_certattr.errors import InputError
 
 _LONGEST = 120
 
@@ -31,3 +36,30 @@ def safe_id(origin: str) -> str:
         return plain
     digest = hashlib.sha256(origin.encode(errors="surrogateescape")).hexdigest()[:8]
     return f"{plain.lstrip('.')[: _LONGEST - 9]}-{digest}"
+
+
+def known_id(given: str, known: Sequence[str]) -> str:
+    """The id that a user means: the id itself, that of a path, or the only one that differs by the ending of a file.
+
+    Args:
+        given: What the user wrote: an id, or the path of an image below the root of its data set.
+        known: Ids of all images.
+
+    Raises:
+        InputError: If there is no such image, or several images could be meant.
+
+    Example:
+        >>> known_id("cat", ["cat.jpg", "dog.jpg"])
+        'cat.jpg'
+    """
+    exact = [one for one in (given, safe_id(given)) if one in known]
+    if exact:
+        return exact[0]
+    meant = [one for one in known if given in (PurePath(one).stem, one) or PurePath(given).stem == one]
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        raise InputError(f"the id {given!r} could mean {' or '.join(meant)}: write the whole id")
+    close = get_close_matches(given, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"the first are {', '.join(known[:3]) or 'none'}"
+    raise InputError(f"there is no image {given!r}; {hint}")

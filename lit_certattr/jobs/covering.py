@@ -16,6 +16,7 @@ from lit_certattr.certificates import Result
 from lit_certattr.certificates.capabilities import CountsPixels, KeepsCosine
 from lit_certattr.certificates.reach import length_that_keeps
 from lit_certattr.data import Photographs
+from lit_certattr.data.ids import known_id
 from lit_certattr.data.images import IMAGE_SUFFIXES, read_image
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import read_whole, read_yaml
@@ -97,7 +98,7 @@ def covers(
 
     Args:
         directory: Output directory of ``certify.py run``.
-        image: Id of the certified image.
+        image: Id of the certified image, as the report shows it; the ending of its file may be left out.
         changed: The changed images: image files, ``.npy`` files with an array ``[C, H, W]`` in [0, 1], or folders.
         crop: Side of the central square that is kept, as a share of the short side; 1 if the files have the size of the
             images of the run already. Default: as in the run.
@@ -119,8 +120,10 @@ def covers(
         raise InputError(f"{run.path} holds no run: there is no provenance.json")
     import_packages(imports, run.path)
     known = sorted(path.stem for path in run.images.glob("[!.]*.safetensors"))
-    if image not in known:
-        raise InputError(f"{run.path} has no image {image!r}; the first are {', '.join(known[:3]) or 'none'}")
+    try:
+        image = known_id(image, known)
+    except InputError as error:
+        raise InputError(f"{run.path}: {error}") from None
     files = _files([Path(path) for path in changed])
     record = run.read(image)
     loading = _loading(run, record.image, crop, white_level)

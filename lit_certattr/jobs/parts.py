@@ -7,6 +7,7 @@ from torch import nn
 
 from lit_certattr.certification import Certifier
 from lit_certattr.data import ImageDataModule, SampleSet
+from lit_certattr.data.ids import known_id
 from lit_certattr.errors import InputError
 from lit_certattr.jobs.trainer import is_first_process
 from lit_certattr.models import Denoised, load_network, load_weights, without_denoiser
@@ -80,10 +81,11 @@ def select_samples(samples: SampleSet, ids: Sequence[str] | None, max_images: in
     if max_images is not None and max_images < 1:
         raise InputError(f"--max_images must be at least 1, got {max_images}")
     if ids is not None:
-        unknown = next((image_id for image_id in ids if image_id not in samples.ids), None)
-        if unknown is not None:
-            raise InputError(f"ids: the data has no image {unknown!r}; the first are {', '.join(samples.ids[:3])}")
-        samples = samples.subset([index for index, image_id in enumerate(samples.ids) if image_id in set(ids)])
+        try:
+            wanted = {known_id(image_id, samples.ids) for image_id in ids}
+        except InputError as error:
+            raise InputError(f"ids: {error}") from None
+        samples = samples.subset([index for index, image_id in enumerate(samples.ids) if image_id in wanted])
     if not len(samples):
         raise InputError("the data contain no images")
     return samples if max_images is None else samples.subset(list(range(len(samples)))[:max_images])

@@ -119,7 +119,7 @@ def select_weights(
     chosen = different[0] if different else max(sets, key=lambda one: len(one.tensors))
     problems = _problems(chosen, own)
     if problems:
-        raise InputError(f"{who}: it {'; it '.join(problems)}")
+        raise InputError(f"{who}: it {'; it '.join(problems)}{_classes(chosen, own)}")
     for name, value in chosen.tensors.items():
         _check_values(name, value, own[name], path)
     return chosen.tensors, chosen.left_out
@@ -248,6 +248,20 @@ def _problems(one: WeightSet, own: Mapping[str, Tensor]) -> list[str]:
         if names:
             problems.append(f"{kind} {_first(names)}")
     return problems
+
+
+def _classes(one: WeightSet, own: Mapping[str, Tensor]) -> str:
+    """The remedy if nothing but the number of classes differs: the first dimension of the last weight and bias."""
+    other = [(value.shape, own[name].shape) for name, value in one.tensors.items() if value.shape != own[name].shape]
+    counts = {(given[0], wanted[0]) for given, wanted in other if given and wanted and given[1:] == wanted[1:]}
+    if one.lacks or one.surplus or len(counts) != 1 or not all(g[1:] == w[1:] and g and w for g, w in other):
+        return ""
+    ((given, wanted),) = counts
+    return (
+        f". If these are the weights of {given} classes, build the network for {given} in place of {wanted}: "
+        f"--network.num_classes {given} for lit-certattr certify, --model.net.num_classes {given} for lit-certattr "
+        f"train, num_classes={given} in Python"
+    )
 
 
 def _contents(content: Mapping[Any, Any], own: Mapping[str, Tensor], weights_key: str | None) -> str:

@@ -208,7 +208,7 @@ def _refusal(arguments: list[str], capsys) -> str:
         ("--data.init_args.colour=red", "colour"),
         ("--checkpoint=nowhere.ckpt", "checkpoint nowhere.ckpt does not exist"),
         ("--config=nowhere.yaml", "nowhere.yaml"),
-        ("--ids=[cat]", "the data has no image 'cat'"),
+        ("--ids=[cat]", "there is no image 'cat'"),
         ("--targets=favourite", "targets"),
         ("--trainer.precision=8", "precision"),
         ("--trainer.threads=0", "trainer.threads must be at least 1"),

@@ -84,6 +84,11 @@ def test_a_change_inside_the_budget_is_covered_as_holds_for_says(runs, law, tmp_
     assert "the longest change for which something holds is" in pixel.reason
 
 
+def test_the_ending_of_the_id_may_be_left_out(runs):
+    changed = [runs["gamma"].path.parent / "images" / "ramp.png"]
+    assert jobs.covers(runs["gamma"].path, "ramp", changed) == jobs.covers(runs["gamma"].path, "ramp.png", changed)
+
+
 def test_the_split_names_the_amounts(runs, tmp_path):
     image = certified(runs["nuisance"]).image
     one = jobs.covers(runs["nuisance"].path, "ramp.png", [save(tmp_path, "a.npy", image + 0.1)])[0]
@@ -178,7 +183,7 @@ def test_bad_files_are_refused_in_one_line(runs, tmp_path, capsys, name, says):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--image=cat", "--changed=x.npy"], "has no image 'cat'; the first are ramp.png"),
+        (["--image=cat", "--changed=x.npy"], "there is no image 'cat'; the first are ramp.png"),
         (["--image=ramp.png", "--changed=missing.png"], "missing.png: no such file"),
         (["--image=ramp.png", "--changed=x.npy", "--crop=2"], "crop must lie in (0, 1]"),
         (["--image=ramp.png"], "changed"),

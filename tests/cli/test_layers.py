@@ -142,6 +142,20 @@ def test_a_file_of_the_user_comes_before_that_of_the_package(capsys):
     assert parsed(capsys, "--config=configs/train/digits.yaml")["trainer"]["max_epochs"] == 77
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("train/digitz.yaml", "did you mean train/digits.yaml?"),
+        ("configs/train/digit.yaml", "did you mean train/digits.yaml?"),
+        ("train/digits", "did you mean train/digits.yaml?"),
+        ("digits.yaml", "did you mean data/digits.yaml or train/digits.yaml?"),
+        ("nothing_of_the_kind.yaml", "those of the package are listed by lit-certattr configs list"),
+    ],
+)
+def test_a_mistyped_configuration_names_the_one_that_is_meant(name, meant, capsys):
+    assert refused(capsys, f"--config={name}").endswith(f"no such configuration of the package; {meant}")
+
+
 @pytest.mark.parametrize("name", ["train/digitz.yaml", "../configs/train/digits.yaml", "configs/../pyproject.toml"])
 def test_nothing_but_its_configurations_is_found_in_the_package(name):
     assert packaged(name) == name

@@ -170,7 +170,10 @@ MISTAKES = {
     "class elsewhere": (["--model.net=lit_certattr.models.SmalCNN"], r"has no attribute 'SmalCNN'"),
     "wrong class": (["--model.objective=lit_certattr.models.SmallCNN"], r"model\.objective: .*SmallCNN"),
     "wrong type": (["--data.init_args.batch_size=many"], r"batch_size: Expected int\. Got value: many"),
-    "missing config": (["--config=nowhere.yaml"], r"File does not exist: .*nowhere\.yaml"),
+    "missing config": (
+        ["--config=nowhere.yaml"],
+        r"config nowhere\.yaml: there is no such file",
+    ),
     "config is a folder": (["--config=."], r"config: "),
     "bad yaml": (["--config=bad.yaml"], r"config .*bad\.yaml: .*line 2"),
     "not yaml": (["--config=binary.yaml"], r"config .*binary\.yaml cannot be read"),

@@ -150,7 +150,7 @@ def test_the_faster_mode_is_named_with_what_it_changes():
         ({"methods": ["GradCam"]}, "'GradCam' is no method without required arguments; these are .*GradCAM"),
         ({"methods": ["SmoothGrad"]}, "'SmoothGrad' is no method without required arguments"),
         ({"seconds": 0}, "seconds must be a time"),
-        ({"ids": ["nothing"]}, "the data has no image 'nothing'"),
+        ({"ids": ["nothing"]}, "there is no image 'nothing'"),
     ],
 )
 def test_wrong_settings_are_one_line(network, settings, words):

@@ -85,6 +85,20 @@ def test_what_does_not_fit_is_named_and_nothing_is_loaded(tmp_path):
     assert network_hash(network) == before
 
 
+def test_a_head_of_other_classes_is_refused_with_the_remedy(tmp_path):
+    torch.save(SmallCNN(width=2, num_classes=7).state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(InputError, match=r"for 7 in place of 10: --network\.num_classes 7 for lit-certattr"):
+        load_weights(SmallCNN(width=2), tmp_path / "weights.pt")
+    load_weights(SmallCNN(width=2, num_classes=7), tmp_path / "weights.pt")
+
+
+def test_other_shapes_are_not_blamed_on_the_number_of_classes(tmp_path):
+    torch.save(SmallCNN(width=4).state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(InputError, match="has another shape for") as caught:
+        load_weights(SmallCNN(width=2), tmp_path / "weights.pt")
+    assert "num_classes" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
 @pytest.mark.parametrize(
     "content", [b"", b"hello, this is text", b"\x89PNG\r\n\x1a\n" * 9, b"PK\x03\x04 broken archive", bytes(64)]
