@@ -13,6 +13,7 @@ import lit_certattr
 PACKAGE = Path(lit_certattr.__file__).parent
 FLOORS = (
     "errors",
+    "devices",
     "settings",
     "files",
     "statistics",

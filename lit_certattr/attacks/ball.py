@@ -6,20 +6,12 @@ import torch
 from torch import Tensor
 
 from lit_certattr.attacks.config import Init, Norm
+from lit_certattr.devices import exact_dtype
 
 _SMALLEST = 1e-30
 """Keeps the direction of a zero gradient at zero."""
 _FIT_STEPS = 4
 """Steps of :func:`fit`; on digits the lengths are then right to six decimals."""
-
-
-def exact_dtype(device: torch.device) -> torch.dtype:
-    """float64, or float32 where a device has no float64.
-
-    Args:
-        device: Device of the images.
-    """
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def distance(images: Tensor, centres: Tensor, norm: Norm) -> Tensor:

@@ -9,6 +9,7 @@ from typing_extensions import override
 from lit_certattr.attacks import ball
 from lit_certattr.attacks.config import Init, Norm
 from lit_certattr.budgets import EllipsoidBudget, LpBudget
+from lit_certattr.devices import exact_dtype
 from lit_certattr.smoothing import Noise
 
 
@@ -96,7 +97,7 @@ class Ellipsoid(Geometry):
     def __init__(self, budget: EllipsoidBudget, image: Tensor) -> None:
         modes = budget.modes(image)
         rows = modes.fields.flatten(1) * (modes.tau / budget.scale)[:, None]
-        self.rows = rows.to(image.device, ball.exact_dtype(image.device))
+        self.rows = rows.to(image.device, exact_dtype(image.device))
         self.inverse = torch.linalg.inv(torch.eye(len(rows), dtype=rows.dtype) + rows @ rows.T).to(self.rows)
 
     @override

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from lit_certattr.attacks.ball import exact_dtype
 from lit_certattr.attacks.config import Norm
+from lit_certattr.devices import exact_dtype
 
 _BELOW = 1 - 1e-6
 """Share of a budget that is used: the stored float of a grey level may lie a little off it."""

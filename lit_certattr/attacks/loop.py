@@ -6,9 +6,9 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from lit_certattr.attacks.ball import exact_dtype
 from lit_certattr.attacks.config import AttackConfig
 from lit_certattr.attacks.geometry import Ball, Geometry
+from lit_certattr.devices import exact_dtype
 from lit_certattr.errors import InputError
 from lit_certattr.models.smooth import SmoothActivations
 

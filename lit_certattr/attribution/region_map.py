@@ -10,6 +10,7 @@ from typing_extensions import override
 from lit_certattr.attribution.any_method import as_method
 from lit_certattr.attribution.base import Attribution, graph_mode
 from lit_certattr.attribution.fixed import Fixed
+from lit_certattr.devices import onto
 from lit_certattr.errors import InputError
 from lit_certattr.partitions import Regions, as_masks, count_regions, members, same_partition, sizes_of
 from lit_certattr.settings import instance
@@ -95,7 +96,7 @@ class RegionMap(Attribution):
             maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
             sums = self._sums_in_order(maps) if maps.device.type == "cpu" else self._sums_by_product(maps)
             sizes = self._fixed.get_or_make(
-                ("sizes", sums.dtype, sums.device), lambda: sizes_of(self._asked).to(sums.device, sums.dtype)
+                ("sizes", sums.dtype, sums.device), lambda: onto(sizes_of(self._asked), sums, sums.dtype)
             )
         return (sums / sizes if self.pooling == "mean" else sums)[:, None]
 
@@ -119,7 +120,7 @@ class RegionMap(Attribution):
         """The same by one matrix product."""
         masks = self._fixed.get_or_make(
             (maps.dtype, maps.device),
-            lambda: as_masks(self._asked).flatten(1).to(maps.device, maps.dtype).T.contiguous(),
+            lambda: onto(as_masks(self._asked).flatten(1), maps, maps.dtype).T.contiguous(),
         )
         sums: Tensor = maps.flatten(1) @ masks
         return sums

@@ -35,8 +35,8 @@ class Scores(NamedTuple):
 
     def map_or_constant(self, maps: Tensor, constant: Tensor | float = 0.0) -> Tensor:
         """The maps ``[B, h, w]`` where the scores move; elsewhere constant maps, of one number or of one per map."""
-        level = torch.as_tensor(constant, dtype=maps.dtype, device=maps.device)
-        return torch.where(self.moves[:, None, None], maps, level.view(-1, 1, 1))
+        level = constant.to(maps).view(-1, 1, 1) if isinstance(constant, Tensor) else constant
+        return torch.where(self.moves[:, None, None], maps, level)
 
 
 def check_score(score: ScoreKind) -> None:

@@ -27,6 +27,7 @@ from typing_extensions import override
 from lit_certattr.budgets.budget import Axis, Split, check_pair
 from lit_certattr.budgets.orbit import INSIDE, OrbitBudget
 from lit_certattr.budgets.votes import Array, VoteBounds
+from lit_certattr.devices import constant, exact_dtype, onto
 from lit_certattr.statistics.rounding import at_least, exact
 
 _ROUNDING = 1e-12
@@ -113,7 +114,7 @@ def each_after(transformed: Tensor, times: Tensor) -> Tensor:
 
 def _bases(images: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines over rows and columns, in the type and on the device of images."""
-    rows, columns = (waves(length).basis.to(images) for length in images.shape[-2:])
+    rows, columns = (constant(waves(length).basis, images, images.dtype) for length in images.shape[-2:])
     return rows, columns
 
 
@@ -124,7 +125,7 @@ def _products(left: Tensor, images: Tensor, right: Tensor) -> Tensor:
         coarse = torch.get_float32_matmul_precision() != "highest"
     except RuntimeError:  # it was set for one backend
         coarse = True
-    dtype = torch.float64 if coarse and kind != "mps" else dtype
+    dtype = exact_dtype(images.device) if coarse else dtype
     with torch.autocast(kind, enabled=False):
         found: Tensor = left.to(dtype) @ images.to(dtype) @ right.to(dtype)
     return found.to(images.dtype)
@@ -132,8 +133,8 @@ def _products(left: Tensor, images: Tensor, right: Tensor) -> Tensor:
 
 def _damped(transformed: Tensor, times: Tensor) -> Tensor:
     """Cosine transforms ``[b, C, H, W]`` after some times ``[b]``."""
-    decays = (waves(length).decay.to(transformed) for length in transformed.shape[-2:])
-    down, right = (torch.exp(-times.to(transformed)[:, None] * decay) for decay in decays)
+    decays = (constant(waves(length).decay, transformed, transformed.dtype) for length in transformed.shape[-2:])
+    down, right = (torch.exp(-onto(times, transformed, transformed.dtype)[:, None] * decay) for decay in decays)
     return transformed * down[:, None, :, None] * right[:, None, None, :]
 
 

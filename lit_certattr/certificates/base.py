@@ -11,6 +11,7 @@ from torchmetrics import Metric
 from lit_certattr.budgets import LpBudget
 from lit_certattr.certificates.measures import Measure
 from lit_certattr.certificates.result import Result, invalid_flags
+from lit_certattr.devices import has_float64
 from lit_certattr.errors import InputError
 from lit_certattr.settings import Settings, instance, real_number, several, whole_number
 from lit_certattr.settings.frozen import Frozen
@@ -49,8 +50,10 @@ def check_float64(certificate: "Certificate", device: torch.device) -> None:
     Raises:
         InputError: If the device has no float64; the message names devices that do.
     """
-    if device.type == "mps":
-        raise InputError(f"{type(certificate).__name__} needs float64, which mps does not have; use cpu or cuda")
+    if not has_float64(device):
+        raise InputError(
+            f"{type(certificate).__name__} needs float64, which {device.type} does not have; use cpu or cuda"
+        )
 
 
 class Certificate(Settings, Frozen, ABC):

@@ -12,6 +12,7 @@ from lit_certattr.certificates.claim import Claim, check_claims, shares_of
 from lit_certattr.certificates.claim_result import ClaimResult, mean_lower
 from lit_certattr.certificates.claims_accumulator import ClaimsAccumulator
 from lit_certattr.certificates.claims_certificate import ClaimsCertificate, fewest
+from lit_certattr.devices import onto
 from lit_certattr.errors import InputError
 from lit_certattr.numbers import Gini
 from lit_certattr.settings import real_number
@@ -181,12 +182,7 @@ class ClaimAccumulator(ClaimsAccumulator[ClaimResult]):
         claim = self.claims[index]
         low, high = range_of(claim)
         values = (claim.number.of_block(block).detach().double() - low) / (high - low)
-        missing = torch.isnan(values)
-        if bool(((values < 0) | (values > 1)).any()):
-            raise InputError(
-                f"claim {claim.name!r}: a number is outside its range of {low:g} to {high:g}; declare the range that "
-                "it has"
-            )
+        missing, wrong = torch.isnan(values), (values < 0) | (values > 1)
         if self.certificate.bounds[index] == "clopper_pearson":
             if claim.number.binary:
                 values = (values > 0.5).double()
@@ -196,8 +192,16 @@ class ClaimAccumulator(ClaimsAccumulator[ClaimResult]):
                     "pass MapBlock(maps, levels=uniform_levels(...)), or use bound='betting'"
                 )
             else:
-                values = (values > block.levels.to(values)).double()
-        return torch.where(missing, 0.0, values), torch.where(missing, 1.0, values)
+                values = (values > onto(block.levels, values, values.dtype)).double()
+        return self.checked(index, torch.where(missing, 0.0, values), wrong), torch.where(missing, 1.0, values)
+
+    @override
+    def refusal(self, index: int) -> InputError:
+        claim = self.claims[index]
+        low, high = range_of(claim)
+        return InputError(
+            f"claim {claim.name!r}: a number is outside its range of {low:g} to {high:g}; declare the range that it has"
+        )
 
     @override
     def conclude(self, share: float) -> ClaimResult:

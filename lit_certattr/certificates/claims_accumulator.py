@@ -12,6 +12,7 @@ from lit_certattr.certificates.base import Accumulator
 from lit_certattr.certificates.claim import Claim
 from lit_certattr.certificates.claims_certificate import ClaimsCertificate
 from lit_certattr.certificates.claims_result import ClaimsResult
+from lit_certattr.devices import values_are_free
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import MapBlock, peaks
 
@@ -35,6 +36,27 @@ class ClaimsAccumulator(Accumulator[R]):
     @abstractmethod
     def numbers(self, index: int, block: MapBlock) -> tuple[Tensor, Tensor]:
         """Numbers of a claim for the bounds from below and from above, float64 ``[b]`` each."""
+
+    @abstractmethod
+    def refusal(self, index: int) -> InputError:
+        """What is said of a claim whose number takes a value that it must not take."""
+
+    def checked(self, index: int, values: Tensor, wrong: Tensor) -> Tensor:
+        """Values of a claim, refused if some are wrong; on an accelerator, which would wait, marked and refused later.
+
+        Args:
+            index: Position of the claim.
+            values: Numbers ``[b]``, not NaN.
+            wrong: Which of them must not be, bool ``[b]``.
+
+        Raises:
+            InputError: If one is wrong, and the values can be read without waiting.
+        """
+        if not values_are_free(values):
+            return torch.where(wrong, torch.nan, values)
+        if bool(wrong.any()):
+            raise self.refusal(index)
+        return values
 
     @override
     def allocate(self) -> None:
@@ -65,12 +87,17 @@ class ClaimsAccumulator(Accumulator[R]):
 
         Args:
             share: Share of alpha that the result may err with.
+
+        Raises:
+            InputError: If a number took a value that it must not take.
         """
         record = self.record(share)
         below, above = (
             (torch.cat(values) if isinstance(values, list) else values).cpu().T.contiguous()
             for values in (self.below, self.above)
         )
+        for index in torch.isnan(below).any(1).nonzero().flatten().tolist():
+            raise self.refusal(index)
         return record | {
             "below": below,
             "above": above,

@@ -117,10 +117,14 @@ class PercentileAccumulator(ClaimsAccumulator[PercentileResult]):
     def numbers(self, index: int, block: MapBlock) -> tuple[Tensor, Tensor]:
         claim = self.claims[index]
         values = claim.number.of_block(block).detach().double()
-        if bool(torch.isinf(values).any()):
-            raise InputError(f"claim {claim.name!r}: a number is infinite; give NaN where a map has no such number")
         missing = torch.isnan(values)
-        return torch.where(missing, -torch.inf, values), torch.where(missing, torch.inf, values)
+        below, above = torch.where(missing, -torch.inf, values), torch.where(missing, torch.inf, values)
+        return self.checked(index, below, torch.isinf(values)), above
+
+    @override
+    def refusal(self, index: int) -> InputError:
+        name = self.claims[index].name
+        return InputError(f"claim {name!r}: a number is infinite; give NaN where a map has no such number")
 
     @override
     def conclude(self, share: float) -> PercentileResult:

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from lit_certattr.devices import exact_dtype
 from lit_certattr.errors import InputError
 from lit_certattr.models.layers import keep_inputs
 
@@ -208,7 +209,7 @@ def _merged(layer: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
     assert isinstance(weight, Tensor)
     assert isinstance(mean, Tensor)
     assert isinstance(variance, Tensor)
-    wide = torch.float32 if weight.device.type == "mps" else torch.float64
+    wide = exact_dtype(weight.device)
     scale = (variance.to(wide) + float(norm.eps)).rsqrt()  # type: ignore[arg-type]
     scale = scale if gain is None else scale * gain.to(wide)
     shift = bias.to(wide) - mean.to(wide) if isinstance(bias, Tensor) else -mean.to(wide)

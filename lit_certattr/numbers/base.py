@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self, get_args
 import torch
 from torch import Tensor
 
+from lit_certattr.devices import values_are_free
 from lit_certattr.errors import InputError
 from lit_certattr.numbers.mask import Mask
 from lit_certattr.settings import Settings
@@ -58,7 +59,7 @@ class Number(Settings, Frozen, ABC):
             Floats ``[b]``; NaN where a map has no such number.
         """
         maps = maps.to(torch.promote_types(maps.dtype, torch.float32))  # sums of many pixels need more than 8 bits
-        if maps.device.type == "cpu" and bool(has_number.all()):  # an accelerator would wait for the answer
+        if values_are_free(maps) and bool(has_number.all()):  # an accelerator would wait for the answer
             return self.values(maps)
         return torch.where(has_number, self.values(torch.where(has_number[:, None, None], maps, 0)), torch.nan)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from typing_extensions import override
 
+from lit_certattr.devices import onto
 from lit_certattr.numbers.base import Number, Sign, check_sign, energy, share, sign_in_words
 from lit_certattr.numbers.box import Box
 from lit_certattr.numbers.mask import Mask, check_leaves_out, check_mask
@@ -32,7 +33,7 @@ class EnergyInside(Number):
     @override
     def values(self, maps: Tensor) -> Tensor:
         sizes = energy(maps, self.sign)
-        inside = self.mask.mask(maps.shape[1:]).to(maps.device)
+        inside = onto(self.mask.mask(maps.shape[1:]), maps)
         return share((sizes * inside).sum((1, 2)), sizes.sum((1, 2)))
 
     @override

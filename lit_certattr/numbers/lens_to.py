@@ -7,6 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.attacks.smoothed_objectives import soft_top_k
+from lit_certattr.devices import onto
 from lit_certattr.errors import InputError
 from lit_certattr.numbers.base import Number
 from lit_certattr.numbers.reference import Rows, check_reference, digest_of, read_reference, top_set
@@ -41,7 +42,7 @@ class LENSTo(Number):
     def _near(self, maps: Tensor) -> Tensor:
         there = top_set(self._map, self.top_k).float()[None, None]
         near = torch.nn.functional.max_pool2d(there, 2 * self.window + 1, stride=1, padding=self.window)
-        return near[0, 0].bool().to(maps.device)
+        return onto(near[0, 0].bool(), maps)
 
     @override
     def values(self, maps: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lit_certattr.devices import onto
 from lit_certattr.errors import InputError
 from lit_certattr.numbers.base import Number, Sign, check_sign, energy, sign_in_words
 from lit_certattr.numbers.box import Box
@@ -49,9 +50,10 @@ class MoreThan(Number):
         return more / (more + less).clamp_min(1e-30)
 
     def _means(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        sizes = energy(maps, self.sign)
-        more, less = (box.mask(maps.shape[1:]).to(maps.device) for box in (self.more, self.less))
-        return sizes[:, more].mean(1), sizes[:, less].mean(1)
+        sizes = energy(maps, self.sign).flatten(1)
+        # Places, not masks: the shape of what a mask selects is made of values, for which a device would wait.
+        more, less = (box.mask(maps.shape[1:]).flatten().nonzero()[:, 0] for box in (self.more, self.less))
+        return sizes.index_select(1, onto(more, maps)).mean(1), sizes.index_select(1, onto(less, maps)).mean(1)
 
     @override
     def in_words(self) -> str:

@@ -7,6 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.attacks.smoothed_objectives import soft_top_k
+from lit_certattr.devices import onto
 from lit_certattr.numbers.base import Number
 from lit_certattr.numbers.reference import Rows, check_reference, digest_of, read_reference, top_set
 from lit_certattr.numbers.top_k_inside import k_in_words
@@ -38,14 +39,14 @@ class OverlapWith(Number):
     @override
     def values(self, maps: Tensor) -> Tensor:
         size = top_k_size(self.top_k, maps[0].numel())
-        there = top_set(self._map, self.top_k).to(maps.device)
+        there = onto(top_set(self._map, self.top_k), maps)
         return (top_k_mask(maps, size) & there).sum((1, 2)).to(maps.dtype) / size
 
     @override
     def soft(self, maps: Tensor) -> Tensor:
         """The share of the soft top-K mask that lies in the set of the reference."""
         soft = soft_top_k(maps, top_k_size(self.top_k, maps[0].numel()), 0.2)
-        return (soft * top_set(self._map, self.top_k).to(maps.device)).sum((1, 2)) / soft.sum((1, 2))
+        return (soft * onto(top_set(self._map, self.top_k), maps)).sum((1, 2)) / soft.sum((1, 2))
 
     @override
     def in_words(self) -> str:

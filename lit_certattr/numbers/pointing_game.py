@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lit_certattr.devices import onto, values_are_free
 from lit_certattr.numbers.base import Number
 from lit_certattr.numbers.box import Box
 from lit_certattr.numbers.mask import Mask, check_leaves_out, check_mask
-from lit_certattr.smoothing.sparsify import values_are_free
 
 
 class PointingGame(Number):
@@ -36,13 +36,13 @@ class PointingGame(Number):
 
     @override
     def values(self, maps: Tensor) -> Tensor:
-        inside = self.mask.mask(maps.shape[1:]).to(maps.device).flatten()
+        inside = onto(self.mask.mask(maps.shape[1:]), maps).flatten()
         return inside[_place_of_largest(maps.detach().flatten(1))].to(maps.dtype)
 
     @override
     def soft(self, maps: Tensor) -> Tensor:
         """The largest value inside less the largest outside, in standard deviations, squashed to (0, 1)."""
-        inside = self.mask.mask(maps.shape[1:]).to(maps.device).flatten()
+        inside = onto(self.mask.mask(maps.shape[1:]), maps).flatten()
         flat = maps.flatten(1)
         spread = flat.detach().std(1, correction=0).clamp_min(1e-30)
         here, there = flat[:, inside].amax(1), flat[:, ~inside]

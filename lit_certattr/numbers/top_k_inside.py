@@ -6,6 +6,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.attacks.smoothed_objectives import soft_top_k
+from lit_certattr.devices import onto
 from lit_certattr.errors import InputError
 from lit_certattr.numbers.base import Number
 from lit_certattr.numbers.box import Box
@@ -38,14 +39,14 @@ class TopKInside(Number):
     @override
     def values(self, maps: Tensor) -> Tensor:
         size = top_k_size(self.top_k, maps[0].numel())
-        inside = self.mask.mask(maps.shape[1:]).to(maps.device)
+        inside = onto(self.mask.mask(maps.shape[1:]), maps)
         return (top_k_mask(maps, size) & inside).sum((1, 2)).to(maps.dtype) / size
 
     @override
     def soft(self, maps: Tensor) -> Tensor:
         """The share of the mask that :func:`~lit_certattr.attacks.smoothed_objectives.soft_top_k` puts inside."""
         soft = soft_top_k(maps, top_k_size(self.top_k, maps[0].numel()), 0.2)
-        return (soft * self.mask.mask(maps.shape[1:]).to(maps.device)).sum((1, 2)) / soft.sum((1, 2))
+        return (soft * onto(self.mask.mask(maps.shape[1:]), maps)).sum((1, 2)) / soft.sum((1, 2))
 
     @override
     def in_words(self) -> str:

@@ -8,8 +8,8 @@ from torch.nn import functional
 from typing_extensions import override
 
 from lit_certattr.attacks import AttackConfig
-from lit_certattr.attacks.ball import exact_dtype
 from lit_certattr.attacks.loop import Score
+from lit_certattr.devices import exact_dtype
 from lit_certattr.errors import InputError
 from lit_certattr.objectives.adversarial import neighbours_of
 from lit_certattr.objectives.base import Objective, accuracy

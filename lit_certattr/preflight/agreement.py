@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from lit_certattr.devices import wide
+
 
 def difference(first: Tensor, second: Tensor) -> float:
     """Largest difference, relative to the largest value.
@@ -11,8 +13,8 @@ def difference(first: Tensor, second: Tensor) -> float:
         first: Any tensor.
         second: Tensor of the same shape.
     """
-    scale = torch.maximum(first.abs().amax(), second.abs().amax()).double()
-    return float((first.double() - second.double()).abs().amax() / scale) if float(scale) else 0.0
+    scale = wide(torch.maximum(first.abs().amax(), second.abs().amax()))
+    return float((wide(first) - wide(second)).abs().amax() / scale) if float(scale) else 0.0
 
 
 def relative_distance(first: Tensor, second: Tensor) -> float:
@@ -22,7 +24,7 @@ def relative_distance(first: Tensor, second: Tensor) -> float:
         first: Map, any shape.
         second: Map of the same shape.
     """
-    first, second = first.double(), second.double()
+    first, second = wide(first), wide(second)
     norm = torch.linalg.vector_norm
     varies = max(float(norm(part - part.mean())) for part in (first, second))
     constant = varies <= 1e-12 * max(float(norm(first)), float(norm(second)))

@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from lit_certattr.data import NO_LABEL, ClassMap, ImageDataModule, SampleSet
+from lit_certattr.devices import wide
 from lit_certattr.errors import InputError
 from lit_certattr.preflight.network import logits_of
 
@@ -134,7 +135,7 @@ def at_chance(logits: Tensor, labels: Sequence[int]) -> str | None:
     """
     count, num_classes = logits.shape
     right = int((logits.argmax(1).cpu() == torch.as_tensor(labels)).sum())
-    confidence = float(logits.double().softmax(1).amax(1).mean())
+    confidence = float(wide(logits).softmax(1).amax(1).mean())
     chance = 1 / num_classes
     if right / count < (1 + chance) / 2 and binomtest(right, count, chance, alternative="greater").pvalue > 0.05:
         reason = f"only {right} of {count} clean labelled images are classified right, no better than chance"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lit_certattr.devices import wide
 from lit_certattr.models import Denoised
 from lit_certattr.preflight.network import failures
 from lit_certattr.smoothing import Noise, content_id
@@ -83,6 +84,6 @@ def denoiser_warning(
 
 def _psnr(errors: Sequence[Tensor]) -> float:
     """PSNR in dB over all pixels together, for images in [0, 1]."""
-    total = sum(float(error.double().square().sum()) for error in errors)
+    total = sum(float(wide(error).square().sum()) for error in errors)
     mean = total / sum(error.numel() for error in errors)
     return math.inf if mean == 0 else -10 * math.log10(mean) if mean < math.inf else math.nan

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lit_certattr.certificates.quantity import Evaluation
 from lit_certattr.certification import Certifier
+from lit_certattr.devices import wide
 
 
 def evaluate_candidates(
@@ -73,6 +74,6 @@ def evaluate_candidates(
 
 def _normalised(maps: Tensor) -> Tensor:
     """Maps as rows of length 1, in float64; zero where a map is zero."""
-    rows = maps.flatten(1).double()
+    rows = wide(maps.flatten(1))
     norms = rows.norm(dim=1, keepdim=True)
     return rows * torch.where(norms > 0, 1 / norms, 0.0)

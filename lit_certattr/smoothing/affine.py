@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from lit_certattr.budgets.affine import AffineBudget, stretched
 from lit_certattr.budgets.affine_votes import Law
+from lit_certattr.devices import onto
 from lit_certattr.smoothing.transform import LARGEST_POWER, TransformNoise, check_spread
 
 
@@ -56,4 +57,4 @@ class AffineNoise(TransformNoise):
     @override
     def transform(self, images: Tensor, numbers: Tensor) -> Tensor:
         log_contrast, brightness = numbers[:, 0] * self.log_contrast, numbers[:, 1] * self.brightness
-        return stretched(images, log_contrast.to(images), brightness.to(images))
+        return stretched(images, *(onto(one, images, images.dtype) for one in (log_contrast, brightness)))

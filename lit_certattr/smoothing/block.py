@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lit_certattr.devices import onto, values_are_free
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import sparsify
 from lit_certattr.smoothing.draw import Draw
 from lit_certattr.smoothing.sparsify import (
     Ties,
@@ -71,7 +71,7 @@ class MapBlock:
         low, high = flat.amin(1), flat.amax(1)  # NaN goes through both; aminmax takes twenty times as long
         valid = torch.isfinite(low) & torch.isfinite(high)
         varies, signed = valid & (high > low), valid & (low < 0)
-        if sparsify.values_are_free(maps) and bool(valid.all()):
+        if values_are_free(maps) and bool(valid.all()):
             return maps, valid, varies, signed
         return torch.where(valid.view(-1, 1, 1), maps, 0), valid, varies, signed
 
@@ -102,7 +102,7 @@ class MapBlock:
     @cached_property
     def _has_no_sign(self) -> bool:
         """Whether no value is known to be negative; on an accelerator, reading one would wait."""
-        return sparsify.values_are_free(self.maps) and not bool(self._finite[3].any())
+        return values_are_free(self.maps) and not bool(self._finite[3].any())
 
     @property
     def sizes(self) -> Tensor:
@@ -187,7 +187,7 @@ class MapBlock:
         if self.levels is None:
             raise InputError(f"{kind} maps need random levels: pass MapBlock(maps, levels=uniform_levels(...))")
         if kind == "ranked":
-            sizes = torch.ceil(size * (1 - self.levels.double())).long().to(self.maps.device)[:, None]
+            sizes = onto(torch.ceil(size * (1 - self.levels.double())).long(), self.maps)[:, None]
             threshold = self._ranked.gather(1, self._ranked.shape[1] - sizes)
             ranked = break_ties(self._flat, threshold, sizes)[0] & ~self._constant[:, None]
             return ranked.view(self.maps.shape)
@@ -196,5 +196,5 @@ class MapBlock:
             values = relaxed_top_k(maps, size, saturation)
         else:
             values = scaled_map(maps) if kind == "scaled" else quadratic_map(maps)
-        levels = self.levels.to(values.device).view(-1, 1, 1)
+        levels = onto(self.levels, values).view(-1, 1, 1)
         return (values.float() > levels) & ~self._constant.view(-1, 1, 1)

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from lit_certattr.budgets.fields import FieldBudget, multiplied
 from lit_certattr.budgets.modes import Group, each_channel, low_frequencies, stack, uniform
+from lit_certattr.devices import constant, onto
 from lit_certattr.errors import InputError
 from lit_certattr.settings import whole_number
 from lit_certattr.smoothing.transform import LARGEST_POWER, TransformNoise, check_spread
@@ -98,4 +99,5 @@ class ExposureNoise(TransformNoise):
     @override
     def transform(self, images: Tensor, numbers: Tensor) -> Tensor:
         modes = stack(self._groups, tuple(images.shape[1:]))
-        return multiplied(images, modes.fields.to(images), (numbers * modes.tau).to(images))
+        fields = constant(modes.fields, images, images.dtype)
+        return multiplied(images, fields, onto(numbers * modes.tau, images, images.dtype))

@@ -7,6 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.budgets.gamma import GammaBudget, gamma_curved
+from lit_certattr.devices import onto
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing.transform import LARGEST_POWER, TransformNoise, check_spread
 
@@ -66,4 +67,4 @@ class GammaNoise(TransformNoise):
 
     @override
     def transform(self, images: Tensor, numbers: Tensor) -> Tensor:
-        return gamma_curved(images, (numbers[:, 0] * self.log_gamma).to(images))
+        return gamma_curved(images, onto(numbers[:, 0] * self.log_gamma, images, images.dtype))

@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.budgets.masks import filled
+from lit_certattr.devices import onto
 from lit_certattr.errors import InputError
 from lit_certattr.settings import real_number
 from lit_certattr.smoothing.transform import TransformNoise
@@ -54,5 +55,5 @@ class MaskNoise(TransformNoise):
         return lambda numbers: self._masked(image.expand(len(numbers), -1, -1, -1), numbers, parts)
 
     def _masked(self, images: Tensor, numbers: Tensor, parts: Tensor) -> Tensor:
-        kept = (numbers < float(ndtri(self.keep))).to(images.device)
+        kept = onto(numbers < float(ndtri(self.keep)), images)
         return filled(images, kept, parts, self.fill)

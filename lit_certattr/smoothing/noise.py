@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.budgets import Budget, LpBudget
+from lit_certattr.devices import onto
 from lit_certattr.errors import InputError
 from lit_certattr.settings import Settings
 from lit_certattr.smoothing.normals import NormalStream
@@ -181,7 +182,7 @@ def pixel_noise(out: Tensor, normals: NormalStream, start: int, sigma: float) ->
     wide = torch.promote_types(out.dtype, torch.float32)
     direct = normals.device == out.device and out.dtype == wide
     noise = out if direct else torch.empty(out.shape, dtype=wide, device=normals.device)
-    return normals.fill_(noise, start).to(out.device).mul_(sigma)
+    return onto(normals.fill_(noise, start), out).mul_(sigma)
 
 
 def normals_like(images: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -18,6 +18,7 @@ from lit_certattr.budgets.modes import (
     stack,
     uniform,
 )
+from lit_certattr.devices import onto
 from lit_certattr.errors import InputError
 from lit_certattr.settings import real_number, whole_number
 from lit_certattr.smoothing.noise import Noise, Perturb, normals_like, pixel_noise
@@ -153,7 +154,7 @@ class NuisanceNoise(Noise):
 
         def perturb(out: Tensor, normals: NormalStream, start: int) -> Tensor:
             noisy = pixel_noise(out, normals, start, self.sigma).add_(flat)
-            amounts = torch.from_numpy(few_normals(normals.key, start, len(out), len(fields))).to(noisy)
+            amounts = onto(torch.from_numpy(few_normals(normals.key, start, len(out), len(fields))), noisy, noisy.dtype)
             for mode, field in enumerate(fields):  # element by element: a matrix product would depend on the batch
                 noisy.addcmul_(amounts[:, mode : mode + 1], field)
             return noisy if noisy is out else out.copy_(noisy)

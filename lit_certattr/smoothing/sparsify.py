@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_certattr.devices import values_are_free
 from lit_certattr.errors import InputError
 from lit_certattr.settings import real_number
 from lit_certattr.statistics import exact_share
@@ -46,15 +47,6 @@ def top_k_size(top_k: float, num_pixels: int) -> int:
     return size
 
 
-def values_are_free(tensor: Tensor) -> bool:
-    """Whether Python can read values without waiting: on an accelerator, reading one would block until it is idle.
-
-    Args:
-        tensor: Any tensor.
-    """
-    return tensor.device.type == "cpu"
-
-
 def rank(flat: Tensor) -> Tensor:
     """Each row of ``flat`` sorted in ascending order: one sort serves every K and gives the extremes.
 
@@ -77,7 +69,8 @@ def _thresholds(flat: Tensor, sizes: Sequence[int]) -> Tensor:
         for row, values in zip(found, flat.numpy(), strict=True):
             row[:] = np.partition(values, places)[places]
         return torch.from_numpy(found)
-    return rank(flat)[:, places]
+    ranked = rank(flat)
+    return torch.stack([ranked[:, place] for place in places], 1)  # a list of indices would be copied to the device
 
 
 def _at_least(flat: Tensor, threshold: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,8 @@ MAPS = hnp.arrays(np.float64, hnp.array_shapes(min_dims=3, max_dims=3, min_side=
 def branch(request, monkeypatch):
     """Both ways of ranking, on the CPU: the one that looks at values, and the one that must not."""
     if request.param == "accelerator":
-        monkeypatch.setattr(sparsify, "values_are_free", lambda tensor: False)
+        for module in (sparsify, block_module):
+            monkeypatch.setattr(module, "values_are_free", lambda tensor: False)
     return request.param
 
 
@@ -40,7 +41,8 @@ def both_branches(compute):
     """Results of a function in both branches (hypothesis does not mix with function-scoped fixtures)."""
     on_host = compute()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sparsify, "values_are_free", lambda tensor: False)
+        for module in (sparsify, block_module):
+            patch.setattr(module, "values_are_free", lambda tensor: False)
         return on_host, compute()
 
 

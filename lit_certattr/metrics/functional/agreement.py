@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from lit_certattr.devices import values_are_free, wide
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.functional.pairs import checked_pair
-from lit_certattr.metrics.functional.precision import wide
 from lit_certattr.smoothing import scaled_map
-from lit_certattr.smoothing.sparsify import values_are_free
 
 Scaling = Literal["sum", "norm"]
 

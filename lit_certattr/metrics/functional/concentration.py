@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lit_certattr.devices import wide
 from lit_certattr.metrics.functional.baselines import centre_map, check_maps
-from lit_certattr.metrics.functional.precision import wide
 from lit_certattr.numbers.gini import gini_index
 
 

@@ -7,8 +7,8 @@ for the cosine, whose maps are not centred.
 import torch
 from torch import Tensor
 
+from lit_certattr.devices import wide
 from lit_certattr.metrics.functional.pairs import Part, checked_pair, part_of
-from lit_certattr.metrics.functional.precision import wide
 from lit_certattr.metrics.functional.ranking import ties
 
 

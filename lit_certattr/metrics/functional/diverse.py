@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_certattr.devices import values_are_free
 from lit_certattr.metrics.functional.pairs import checked_rows, set_size
 from lit_certattr.metrics.functional.ranking import ordinal_ranks
 from lit_certattr.metrics.functional.windows import check_window, neighbourhood, window_minimum
-from lit_certattr.smoothing.sparsify import values_are_free
 
 
 def diverse_top_k(maps: Tensor, k: float, window: int) -> Tensor:

@@ -4,10 +4,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from lit_certattr.devices import values_are_free, wide
 from lit_certattr.metrics.functional.pairs import checked_pair
-from lit_certattr.metrics.functional.precision import wide
 from lit_certattr.metrics.functional.ranking import ties
-from lit_certattr.smoothing.sparsify import values_are_free
 
 
 def kendall(clean: Tensor, perturbed: Tensor) -> Tensor:

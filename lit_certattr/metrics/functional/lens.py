@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_certattr.devices import values_are_free
 from lit_certattr.metrics.functional.diverse import diverse_masks
 from lit_certattr.metrics.functional.pairs import Part, check_part, checked_maps, part_of, set_size
 from lit_certattr.metrics.functional.windows import check_window, check_windows, neighbourhoods
 from lit_certattr.smoothing import top_k_mask
-from lit_certattr.smoothing.sparsify import values_are_free
 
 
 class LENSScores(NamedTuple):

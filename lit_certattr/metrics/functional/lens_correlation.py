@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lit_certattr.devices import wide
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.functional.correlation import spearman
 from lit_certattr.metrics.functional.kendall_tau import kendall
 from lit_certattr.metrics.functional.pairs import checked_rows
-from lit_certattr.metrics.functional.precision import wide
 from lit_certattr.metrics.functional.windows import check_window
 
 Padding = Literal["symmetric", "paper"]

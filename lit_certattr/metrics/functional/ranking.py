@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lit_certattr.smoothing.sparsify import values_are_free
+from lit_certattr.devices import values_are_free
 
 
 def order(rows: Tensor) -> Tensor:
