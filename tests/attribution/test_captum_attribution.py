@@ -105,6 +105,43 @@ def test_random_methods_are_one_function_of_the_image():
     assert not torch.equal(together, CaptumAttribution("KernelShap", options, seed=4)(NET, IMAGES, TARGETS))
 
 
+MASK = np.arange(4).repeat(16).reshape(8, 8).tolist()
+
+
+@pytest.mark.parametrize(
+    ("explainer", "settings"),
+    [
+        ("ShapleyValueSampling", {"options": {"n_samples": 3, "feature_mask": MASK}}),
+        ("GradientShap", {"options": {"baselines": 0.0, "n_samples": 3}}),
+        ("LayerGradientShap", {"layer": "0", "options": {"baselines": 0.0, "n_samples": 3}}),
+        ("Lime", {"options": {"n_samples": 12, "feature_mask": MASK}}),
+        ("KernelShap", {"options": {"n_samples": 8, "feature_mask": MASK}}),
+    ],
+)
+def test_random_explainers_of_captum_are_one_function_of_each_image(explainer, settings):
+    method = CaptumAttribution(explainer, **settings, seed=3)
+    together = method(NET, IMAGES, TARGETS)
+    torch.manual_seed(99)  # whatever the state of the generators, whatever the batch
+    np.random.seed(99)  # noqa: NPY002  (the generator that Captum uses)
+    for index in range(len(IMAGES)):
+        alone = method(NET, IMAGES[index : index + 1], TARGETS[index : index + 1])[0]
+        assert torch.allclose(together[index], alone, atol=1e-6)
+
+
+def test_a_random_explainer_without_a_seed_is_found_out():
+    """The control of the tests above: Captum itself, with numbers from the global generator, is no function."""
+
+    def shap(model, images, targets):
+        with torch.enable_grad():
+            maps = captum.attr.GradientShap(model).attribute(images, torch.zeros_like(images), target=targets)
+        return maps.detach().abs().sum(1)
+
+    assert not torch.equal(shap(NET, IMAGES, TARGETS), shap(NET, IMAGES, TARGETS))
+    certifier = Certifier(shap, GaussianNoise(0.1), [PixelCertificate([0.5])], num_samples=40, batch_size=20)
+    with pytest.raises(InputError, match=r"random|differ"):
+        certifier(NET, IMAGES[:1])
+
+
 def answer(kind, layer):
     """What is said of a class; nothing if it is taken."""
     try:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -51,6 +52,10 @@ def least_vote(labels, image, changed, keep, low):
     return linprog(new, A_ub=-clean[None], b_ub=[-low], bounds=(0, 1), method="highs").fun
 
 
+HELD: Counter[str] = Counter()
+"""How often the condition of a guarded assertion held: one that never holds proves nothing."""
+
+
 @settings(max_examples=60)
 @given(pair=pairs(), keep=st.sampled_from([0.1, 0.25, 0.5]), low=st.sampled_from([0.55, 0.7, 0.9, 0.99]))
 def test_no_function_has_a_smaller_vote_than_the_bound(pair, keep, low):
@@ -61,9 +66,12 @@ def test_no_function_has_a_smaller_vote_than_the_bound(pair, keep, low):
     touched = {int(label) for label in labels[(image != changed)[0]]}
     assert length == (math.inf if -1 in touched else len(touched))
     assert majority <= length
+    HELD["pair"] += 1
     if length < math.inf:
+        HELD["length"] += 1
         assert float(budget.votes.lower(low, length)) <= exact + 1e-7
     if budget.votes.radius(low) > majority:
+        HELD["majority"] += 1
         assert exact > 0.5
 
 
@@ -110,8 +118,15 @@ def test_majorities_stand_under_regions_and_a_rest_anywhere(seed, rest, level, k
         return float(total)
 
     pair = (torch.from_numpy(one).view(1, 2, 3) for one in (image, changed))
+    HELD["vote"] += 1
     if budget.votes.radius(vote(image)) > budget.majority_length(*pair):
+        HELD["rest"] += 1
         assert vote(changed) > 0.5
+
+
+def test_the_conditions_of_the_last_tests_held():
+    for condition, tried in (("length", "pair"), ("majority", "pair"), ("rest", "vote")):
+        assert HELD[condition] >= min(5, HELD[tried])  # 0 if the test did not run in this process
 
 
 def test_a_rest_outside_is_covered_for_majorities_with_pixel_noise():
