@@ -10,14 +10,15 @@ from torch import Tensor
 
 from lit_certattr.audit.binding import check_class_names, derive, facts_faults, together_faults
 from lit_certattr.audit.consistency import check_provenance, read_config
-from lit_certattr.audit.files import SUFFIX, check_files, odd_kinds, stored_ids
+from lit_certattr.audit.files import check_files, odd_kinds
 from lit_certattr.audit.finding import Finding, name_list, show
 from lit_certattr.audit.foreign import TRUSTED, foreign_classes
 from lit_certattr.audit.pages import check_page
 from lit_certattr.audit.recorded import Recorded, is_function, is_known_method, read_settings
 from lit_certattr.audit.table import check_table
-from lit_certattr.certificates import Result, UnknownResult, load_results
+from lit_certattr.certificates import Result, UnknownResult
 from lit_certattr.certificates.guarded import own_columns
+from lit_certattr.certificates.result import results_of
 from lit_certattr.data import NO_LABEL, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.records.provenance import data_hash
@@ -113,7 +114,7 @@ def audit_run(directory: RunDirectory, pages: bool = True, packages: Sequence[st
     if radii is None:  # a configuration that leaves them to the law
         radii = RADII if recorded.noise is None else recorded.noise.budget.usual_radii(RADII)
     derived = _Derived(directory, settings, recorded, radii)
-    there = stored_ids(directory.maps) | stored_ids(directory.images)
+    there = directory.image_files.stored() | directory.image_files.loose(directory.maps)
     for image_id in [*ids, *sorted(there - set(ids))]:
         if image_id in there:  # an id of the table alone never becomes a path
             derived.add(image_id, image_id in ids)
@@ -222,14 +223,15 @@ def _unknown(place: str, kind: Any) -> Finding:
 
 def _what_is_left(directory: RunDirectory, image_id: str) -> dict[str, Result]:
     """The certificates of an image whose file in ``images/`` is damaged."""
+    files = directory.image_files
     try:
-        return load_results(directory.maps / f"{image_id}{SUFFIX}")
-    except InputError:
+        return results_of(files.read(directory.maps, image_id), files.place(directory.maps, image_id))
+    except (OSError, InputError):
         return {}
 
 
 def _read_table(directory: RunDirectory) -> tuple[pa.Table | None, list[str], list[Finding]]:
-    there = stored_ids(directory.images)
+    there = directory.image_files.stored()
     try:
         table = read_table(directory.table, MAX_ROWS * (len(there) + 1))
     except FileNotFoundError:

@@ -16,7 +16,8 @@ from lit_certattr.certificates import Result
 from lit_certattr.data import NO_LABEL, Sample
 from lit_certattr.models import without_denoiser
 from lit_certattr.modules import CertificationModule
-from lit_certattr.records.run_directory import RunDirectory
+from lit_certattr.records.groups import Groups
+from lit_certattr.records.run_directory import RunDirectory, image_rows
 from lit_certattr.records.table import RADII
 from lit_certattr.reports.html import write_report
 
@@ -64,6 +65,7 @@ class ResultWriter(JobWriter):
         self.radii, self.max_panels = tuple(radii), max_panels
         self._session: dict[str, Any] = {}
         self._number, self._start, self._drawn = 0, 0.0, 0
+        self._groups: Groups | None = None  # of the first process
 
     @override
     def open(self) -> None:
@@ -74,6 +76,8 @@ class ResultWriter(JobWriter):
             provenance=self.provenance,
             extension=self.extension,
         )
+        self._groups = self.directory.groups(self.ids, self.radii)
+        self._groups.start(self.directory.finished())
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take the lock, open the directory, and set the recorded number of threads in every process.
@@ -125,7 +129,10 @@ class ResultWriter(JobWriter):
             number = facts[kind]
             if number != NO_LABEL and number < len(self.class_names) and self.class_names[number]:
                 facts[f"{kind}_name"] = self.class_names[number]
-        self.directory.write(str(batch.id[index]), results, image.float(), clean_map.float(), facts)
+        image_id = str(batch.id[index])
+        self.directory.write(image_id, results, image.float(), clean_map.float(), facts)
+        if self._groups is not None:
+            self._groups.add(image_id, image_rows(image_id, results, facts, self.radii))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the samples of all processes, then finish the directory."""
@@ -144,8 +151,11 @@ class ResultWriter(JobWriter):
                 "samples_per_second": round(self._drawn / seconds, 2),
             }
             self.directory.log_session(self._session, self._number)
-        self.directory.write_table(self.ids, self.radii)
+        assert self._groups is not None
+        self._groups.pack()
+        self._groups.write_table(self.directory.table)
         write_report(self.directory, self.ids, max_panels=self.max_panels)
+        self._groups.clear()
 
 
 def clean_answers(

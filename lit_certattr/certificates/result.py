@@ -14,14 +14,15 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from lit_certattr.budgets import Budget, LpBudget, VoteBounds
 from lit_certattr.certificates.majority import majority_in_words
 from lit_certattr.errors import InputError
-from lit_certattr.files.untrusted import DAMAGE, check_tensors
+from lit_certattr.files.packed import read_loose_or_packed
+from lit_certattr.files.tensors import tensors_of
+from lit_certattr.files.untrusted import DAMAGE, MAX_TENSORS
 from lit_certattr.files.whole_file import write_whole
 from lit_certattr.partitions import identity
 from lit_certattr.settings import real_number
@@ -419,7 +420,7 @@ def results_as_bytes(results: Mapping[str, Result]) -> bytes:
 
 
 def load_results(path: str | Path) -> dict[str, Result]:
-    """Read the results of one file.
+    """Read the results of one file; a finished run holds most of them in ZIPs, which are found by the same path.
 
     The file is data: no code runs, and nothing is imported. A result of a kind that is not imported becomes an
     :class:`UnknownResult`.
@@ -434,22 +435,41 @@ def load_results(path: str | Path) -> dict[str, Result]:
         InputError: If the file is missing, damaged, or not written by :func:`save_results`.
     """
     try:
-        check_tensors(Path(path))
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[_HEADER])
-            results = {}
-            for name, entry in header.items():
-                keys = [key for key in file.keys() if key.startswith(f"{name}/")]  # noqa: SIM118
-                tensors = {key.removeprefix(f"{name}/"): file.get_tensor(key) for key in keys}
-                results[name] = _read(entry["type"], entry["fields"], tensors)
-            return results
-    except SameName as error:
-        raise InputError(f"{path}: {error}") from None
+        content = read_loose_or_packed(Path(path), MAX_TENSORS)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except DAMAGE as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not a file of certified results, or damaged ({reason})") from None
+        raise _damaged(path, error) from None
+    return results_of(content, path)
+
+
+def results_of(content: bytes, place: str | Path) -> dict[str, Result]:
+    """The results that the bytes of one file hold.
+
+    Args:
+        content: The bytes of a file written by :func:`save_results`.
+        place: Its path, for messages.
+
+    Raises:
+        InputError: If it is damaged, or not written by :func:`save_results`.
+    """
+    try:
+        words, tensors = tensors_of(content)
+        results = {}
+        for name, entry in json.loads(words[_HEADER]).items():
+            own = {key: value for key, value in tensors.items() if key.startswith(f"{name}/")}
+            named = {key.removeprefix(f"{name}/"): value for key, value in own.items()}
+            results[name] = _read(entry["type"], entry["fields"], named)
+        return results
+    except SameName as error:
+        raise InputError(f"{place}: {error}") from None
+    except DAMAGE as error:
+        raise _damaged(place, error) from None
+
+
+def _damaged(place: str | Path, error: BaseException) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(f"{place}: not a file of certified results, or damaged ({reason})")
 
 
 def _read(name: str, plain: dict[str, Any], tensors: dict[str, Tensor]) -> Result:

@@ -122,9 +122,8 @@ def open_run(path: str | Path, name: str) -> OpenedRun:
 
 def _ids(directory: RunDirectory) -> list[str]:
     """Ids of the images of a finished run."""
-    stored = sum(1 for _ in directory.images.glob("[!.]*"))
     try:
-        table = read_table(directory.table, MAX_ROWS * (stored + 1))
+        table = read_table(directory.table, MAX_ROWS * (len(directory.image_files.stored()) + 1))
     except FileNotFoundError:
         again = "run the command that wrote it again to finish it"
         raise InputError(f"{directory.path} is not finished: there is no results.parquet; {again}") from None

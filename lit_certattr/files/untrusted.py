@@ -121,7 +121,7 @@ def read_json(path: Path, limit: int = MAX_TEXT) -> Any:
             or too large.
     """
     try:
-        return json.loads(read_whole(path, limit), object_pairs_hook=_without_doubles)
+        return json.loads(read_whole(path, limit), object_pairs_hook=without_doubles)
     except _TwiceError as error:
         raise InputError(f"{path}: {error}") from None
     except RecursionError:
@@ -132,7 +132,15 @@ class _TwiceError(ValueError):
     """A key that is there twice."""
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """What :func:`json.loads` makes of an object, if no key is there twice; its ``object_pairs_hook``.
+
+    Args:
+        pairs: Keys and values, in order.
+
+    Raises:
+        ValueError: If a key is there twice; readers differ in which one counts.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         raise _TwiceError(f"has the key {_twice(key for key, _ in pairs)!r:.80} twice")

@@ -2,8 +2,10 @@
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from lit_certattr.errors import InputError
 
@@ -17,22 +19,46 @@ REMEDIES = {
 """Remedy for an error of the operating system, by its number."""
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, lasting: bool = True) -> None:
     """Write a file completely or not at all; once written, it survives a power failure.
 
     Args:
         path: The file; an existing one is replaced.
         data: New content of the file.
+        lasting: Whether to wait until the disk has it. Without, it survives the end of the process, but a power failure
+            soon afterwards may leave it damaged: only for files whose readers recognise damage.
 
     Raises:
         InputError: If it cannot be written (no space, no permission); an existing file is then unchanged, and the
             message names the remedy.
     """
+    with _replacing(path, lasting) as partial:
+        partial.write_bytes(data)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A new file to write piece by piece; it appears when the block ends without an error, or not at all.
+
+    Args:
+        path: The file; an existing one is replaced.
+
+    Raises:
+        InputError: As for :func:`write_whole`.
+    """
+    with _replacing(path) as partial, partial.open("wb") as file:
+        yield file
+
+
+@contextmanager
+def _replacing(path: Path, lasting: bool = True) -> Iterator[Path]:
+    """The file to write in the block, which then takes the place of the other one."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_bytes(data)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        yield partial
+        if lasting:
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from None

@@ -119,7 +119,7 @@ def covers(
     if not run.provenance_file.exists():
         raise InputError(f"{run.path} holds no run: there is no provenance.json")
     import_packages(imports, run.path)
-    known = sorted(path.stem for path in run.images.glob("[!.]*.safetensors"))
+    known = sorted(run.image_files.stored())
     try:
         image = known_id(image, known)
     except InputError as error:

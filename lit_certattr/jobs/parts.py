@@ -81,8 +81,9 @@ def select_samples(samples: SampleSet, ids: Sequence[str] | None, max_images: in
     if max_images is not None and max_images < 1:
         raise InputError(f"--max_images must be at least 1, got {max_images}")
     if ids is not None:
+        known = set(samples.ids)
         try:
-            wanted = {known_id(image_id, samples.ids) for image_id in ids}
+            wanted = {image_id if image_id in known else known_id(image_id, samples.ids) for image_id in ids}
         except InputError as error:
             raise InputError(f"ids: {error}") from None
         samples = samples.subset([index for index, image_id in enumerate(samples.ids) if image_id in wanted])

@@ -44,6 +44,8 @@ class JobDirectory(ABC):
     """The file with the settings."""
     folders: Sequence[Path]
     """The folders with one or more files per image."""
+    late_folders: Sequence[Path] = ()
+    """Likewise, but they are not there before they are needed."""
     files: Sequence[Path]
     """All other files."""
 
@@ -131,7 +133,7 @@ class JobDirectory(ABC):
             OSError: If a file cannot be deleted; the record then still exists.
         """
         own = {*self.own_files(), *self._partials()}
-        for folder in reversed(self.folders):  # pictures are deleted before the data from which they are drawn
+        for folder in reversed((*self.folders, *self.late_folders)):  # pictures before the data that they show
             if not folder.is_dir():
                 continue
             if not folder.is_symlink() and own.issuperset(folder.iterdir()):
@@ -148,7 +150,7 @@ class JobDirectory(ABC):
         for path in self.path.glob(".*.partial"):
             if _whole_name(path) in whole:
                 yield path
-        for folder in self.folders:
+        for folder in (*self.folders, *self.late_folders):
             yield from (path for path in folder.glob(".*.partial") if _whole_name(path).endswith(_SUFFIXES))
 
     def _check_place(self) -> None:
@@ -165,7 +167,7 @@ class JobDirectory(ABC):
     def _foreign(self) -> Iterator[Path]:
         """Entries of the directory that a killed process cannot have left before it wrote its record."""
         for path in self.path.iterdir():
-            if path in self.folders and path.is_dir():
+            if path in (*self.folders, *self.late_folders) and path.is_dir():
                 yield from (below for below in path.iterdir() if not _is_partial(below))
             elif path != self.lock.path and not _is_partial(path):
                 yield path
@@ -187,7 +189,7 @@ class PicturedDirectory(JobDirectory):
         write_whole(self.figures / name, data)
 
 
-_SUFFIXES = (".safetensors", ".json", ".png", ".pdf")
+_SUFFIXES = (".safetensors", ".json", ".png", ".pdf", ".zip", ".parquet")
 
 
 def _is_partial(path: Path) -> bool:

@@ -2,31 +2,36 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 from typing_extensions import override
 
-from lit_certattr.certificates import Result, load_results, save_results
+from lit_certattr.certificates import Result
 from lit_certattr.certificates.guarded import own_columns
+from lit_certattr.certificates.result import results_as_bytes, results_of
 from lit_certattr.errors import InputError
-from lit_certattr.files.untrusted import DAMAGE, MAX_TENSORS, check_tensors, read_json, read_whole
+from lit_certattr.files.tensors import tensors_of
+from lit_certattr.files.untrusted import DAMAGE, kind_of, read_json
 from lit_certattr.files.whole_file import write_whole
 from lit_certattr.models import same_answers
 from lit_certattr.records.attack_directory import AttackDirectory
 from lit_certattr.records.digests import fingerprint, tensors_digest
+from lit_certattr.records.groups import Groups, ImageRows, parts_in
 from lit_certattr.records.ids import check_ids
+from lit_certattr.records.image_files import GROUP_SIZE, ImageFiles
 from lit_certattr.records.job_directory import PicturedDirectory
-from lit_certattr.records.table import RADII, rows, schema
+from lit_certattr.records.table import RADII, rows
 from lit_certattr.records.tensor_files import HEADER, SUFFIX, own_ids
 
+_PATIENCE = 1.0  # seconds
 EDGE = "+edge-"
 """Between an id and the number of a picture in names of files; no id contains it."""
 
@@ -60,6 +65,10 @@ class RunDirectory(PicturedDirectory):
     the file in ``maps/``; an image counts as finished only if both are undamaged. Only ``provenance.json`` contains
     times, so a run that was killed and resumed produces the same bytes as an uninterrupted run.
 
+    Of a run of many images, the files of each 256 images that are finished lie in two ZIPs, ``maps/00000.zip`` and
+    ``images/00000.zip``, with the same names and bytes (:mod:`~lit_certattr.records.image_files`); until the run is
+    finished, ``results/`` holds their rows of the table.
+
     Args:
         path: The directory; created by :meth:`open`, not before.
 
@@ -76,6 +85,9 @@ class RunDirectory(PicturedDirectory):
 
     kind = "run"
 
+    group_size: int = GROUP_SIZE
+    """Number of images that share two ZIPs."""
+
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
         self.maps, self.images, self.figures = (self.path / name for name in ("maps", "images", "figures"))
@@ -84,8 +96,11 @@ class RunDirectory(PicturedDirectory):
         self.attacks = AttackDirectory(self)
         self.attack = self.attacks.path
         self.record = self.provenance_file
-        self.folders = (self.maps, self.images, self.figures)
+        self.parts = self.path / "results"
+        self.folders, self.late_folders = (self.maps, self.images, self.figures), (self.parts,)
         self.files = (self.table, self.report, self.config)
+        self.image_files = ImageFiles(self.maps, self.images)
+        self._lasting = -_PATIENCE  # when an image was last written so that it survives a power failure
 
     @override
     def stored_settings(self) -> Any:
@@ -93,11 +108,11 @@ class RunDirectory(PicturedDirectory):
 
     @override
     def own_files(self) -> list[Path]:
-        ids = own_ids((self.maps, self.images))
+        ids = own_ids((self.maps, self.images)) | self.image_files.packed().keys()
         figures = {"summary.pdf", "summary.png"} | {f"{image_id}.png" for image_id in ids}
         figures |= {path.name for path in self.figures.glob(f"*{EDGE}*.png") if path.name.split(EDGE)[0] in ids}
-        tensors = [folder / f"{image_id}{SUFFIX}" for folder in (self.maps, self.images) for image_id in ids]
-        return [*tensors, *(self.figures / name for name in figures)]
+        parts = [path for path in parts_in(self.parts) if _is_part(path)]
+        return [*self.image_files.own(), *parts, *(self.figures / name for name in figures)]
 
     def clear(self) -> None:
         """Delete the run, and the attacks on its certificates, which are meaningless without it."""
@@ -105,6 +120,7 @@ class RunDirectory(PicturedDirectory):
         if self.attack.is_dir() and not any(self.attack.iterdir()):
             self.attack.rmdir()
         super().clear()
+        self.image_files = ImageFiles(self.maps, self.images)
 
     @override
     def check(self, settings: Mapping[str, Any], overwrite: bool = False) -> None:
@@ -178,17 +194,22 @@ class RunDirectory(PicturedDirectory):
             InputError: If the id is not safe as a file name.
         """
         maps, companion = self._files(image_id)
-        save_results(maps, results)
+        content = results_as_bytes(results)
+        # To wait for the disk may take longer than to certify a small image. A file that a power failure damages is
+        # recognised by its digest, and its image certified again.
+        if lasting := time.monotonic() - self._lasting >= _PATIENCE:
+            self._lasting = time.monotonic()
+        write_whole(maps, content, lasting)
         tensors = {
             "image": image.detach().cpu().contiguous(),
             "clean_map": clean_map.detach().cpu().contiguous(),
         }
         header = {
             "facts": dict(facts or {}),
-            "maps": hashlib.blake2b(maps.read_bytes(), digest_size=16).hexdigest(),
+            "maps": hashlib.blake2b(content, digest_size=16).hexdigest(),
             "tensors": tensors_digest(tensors),
         }
-        write_whole(companion, to_safetensors(tensors, {HEADER: json.dumps(header, sort_keys=True)}))
+        write_whole(companion, to_safetensors(tensors, {HEADER: json.dumps(header, sort_keys=True)}), lasting)
 
     def read(self, image_id: str) -> Record:
         """Read everything about one image.
@@ -199,26 +220,30 @@ class RunDirectory(PicturedDirectory):
         Raises:
             InputError: If a file is missing or damaged, be it in a single bit.
         """
-        maps, companion = self._files(image_id)
+        check_ids([image_id])
+        files = self.image_files
         try:
-            check_tensors(companion)
-            with safe_open(companion, framework="pt") as file:
-                words = file.metadata() or {}
-                header = json.loads(words[HEADER])
-                tensors = {name: file.get_tensor(name) for name in ("image", "clean_map")}
-                if odd := sorted({*file.keys(), *words} - {*tensors, HEADER}):
-                    raise InputError(f"it also holds {', '.join(odd[:3])}, which no run writes")
+            words, tensors = tensors_of(files.read(self.images, image_id))
+            header = json.loads(words[HEADER])
+            if odd := sorted({*tensors, *words} - {"image", "clean_map", HEADER}):
+                raise InputError(f"it also holds {', '.join(odd[:3])}, which no run writes")
+            image, clean_map = tensors["image"], tensors["clean_map"]
             whole = header["tensors"] == tensors_digest(tensors)
-            content = read_whole(maps, MAX_TENSORS)
+            content = files.read(self.maps, image_id)
             whole &= header["maps"] == hashlib.blake2b(content, digest_size=16).hexdigest()
             facts = dict(header["facts"])
         except FileNotFoundError as error:
-            raise InputError(f"{error.filename or companion}: no such file") from None
+            raise InputError(f"{error.filename}: no such file") from None
         except DAMAGE as error:
-            raise InputError(f"{companion}: damaged ({' '.join(str(error).split())})") from None
+            raise self._damaged(image_id, error) from None
         if not whole:
-            raise InputError(f"{maps}: damaged; its digest differs from the recorded digest")
-        return Record(image_id, tensors["image"], tensors["clean_map"], facts, load_results(maps))
+            place, remedy = files.place(self.maps, image_id), files.remedy(image_id)
+            raise InputError(f"{place}: damaged; its digest differs from the recorded digest{remedy}")
+        return Record(image_id, image, clean_map, facts, results_of(content, files.place(self.maps, image_id)))
+
+    def _damaged(self, image_id: str, error: BaseException) -> InputError:
+        place, remedy = self.image_files.place(self.images, image_id), self.image_files.remedy(image_id)
+        return InputError(f"{place}: damaged ({' '.join(str(error).split())}){remedy}")
 
     def facts(self, image_id: str) -> dict[str, Any]:
         """What :meth:`read` calls the facts of an image, without reading and checking anything else.
@@ -229,24 +254,21 @@ class RunDirectory(PicturedDirectory):
         Raises:
             InputError: If the file is missing or damaged.
         """
-        _, companion = self._files(image_id)
+        check_ids([image_id])
         try:
-            check_tensors(companion)
-            with safe_open(companion, framework="pt") as file:
-                return dict(json.loads((file.metadata() or {})[HEADER])["facts"])
+            words, _ = tensors_of(self.image_files.read(self.images, image_id))
+            return dict(json.loads(words[HEADER])["facts"])
         except FileNotFoundError as error:
-            raise InputError(f"{error.filename or companion}: no such file") from None
+            raise InputError(f"{error.filename}: no such file") from None
         except DAMAGE as error:
-            raise InputError(f"{companion}: damaged ({' '.join(str(error).split())})") from None
+            raise self._damaged(image_id, error) from None
 
     @override
     def finished(self) -> frozenset[str]:
-        done = set()
-        for file in self.images.glob(f"[!.]*{SUFFIX}"):
-            try:
-                done.add(self.read(file.name.removesuffix(SUFFIX)).id)
-            except InputError:
-                continue
+        done = set(self.image_files.packed())  # an audit looks into them; their ZIPs are whole
+        for image_id in self.image_files.loose(self.images) - done:
+            with suppress(InputError):
+                done.add(self.read(image_id).id)
         return frozenset(done)
 
     def records(self, ids: Iterable[str]) -> Iterator[Record]:
@@ -257,26 +279,29 @@ class RunDirectory(PicturedDirectory):
         """
         return (self.read(image_id) for image_id in ids)
 
-    def write_table(self, ids: Sequence[str], radii: Sequence[float] = RADII) -> pa.Table:
-        """Write ``results.parquet``.
+    def groups(self, ids: Sequence[str], radii: Sequence[float] = RADII) -> Groups:
+        """The images in groups, to pack them and to write their table.
+
+        Args:
+            ids: Ids of the images, in the order of the table.
+            radii: Radii of the columns, in pixel l2 units.
+        """
+        return Groups(self.image_files, self.parts, ids, radii, lambda one: self._rows(one, radii), self.group_size)
+
+    def write_table(self, ids: Sequence[str], radii: Sequence[float] = RADII) -> None:
+        """Write ``results.parquet``, see :func:`lit_certattr.records.table.schema`.
 
         Args:
             ids: Ids of the images, in the order of the rows.
             radii: Radii of the columns, in pixel l2 units.
-
-        Returns:
-            The table, see :func:`lit_certattr.records.table.schema`.
         """
-        entries: list[dict[str, Any]] = []
-        own: dict[str, type] = {}
-        for record in self.records(ids):
-            entries += rows(record.id, record.results, record.facts, radii)
-            own |= own_columns(record.results.values(), radii)
-        table = pa.Table.from_pylist(entries, schema=schema(radii, own))
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
-        write_whole(self.table, sink.getvalue().to_pybytes())
-        return table
+        groups = self.groups(ids, radii)
+        groups.write_table(self.table)
+        groups.clear()
+
+    def _rows(self, image_id: str, radii: Sequence[float]) -> ImageRows:
+        record = self.read(image_id)
+        return image_rows(image_id, record.results, record.facts, radii)
 
     def write_report(self, html: str) -> None:
         """Write ``report.html``.
@@ -333,6 +358,21 @@ class RunDirectory(PicturedDirectory):
         return self.maps / f"{image_id}{SUFFIX}", self.images / f"{image_id}{SUFFIX}"
 
 
+def image_rows(
+    image_id: str, results: Mapping[str, Result], facts: Mapping[str, Any], radii: Sequence[float]
+) -> ImageRows:
+    """The rows of one image in the table.
+
+    Args:
+        image_id: Id of the image.
+        results: Its results by name.
+        facts: ``label`` and ``prediction`` of the image.
+        radii: Radii of the columns, in pixel l2 units.
+    """
+    entries = list(rows(image_id, dict(results), dict(facts), radii))
+    return ImageRows(entries, own_columns(results.values(), radii))
+
+
 def check_structure(settings: Any, path: Path, remedy: str) -> None:
     """Refuse the settings of a run that an older version wrote and that do not identify the network.
 
@@ -369,6 +409,16 @@ def check_answers(before: Mapping[str, Any], now: Mapping[str, Any], complaint: 
             f"{complaint}: structure and weights are the same, but its logits for fixed images are not (another "
             f"forward, or another version of its code); {remedy}"
         )
+
+
+def _is_part(path: Path) -> bool:
+    """Whether a file is a part of a table, as its columns show."""
+    if kind_of(path.lstat().st_mode) is not None:
+        return False
+    try:
+        return {"id", "certificate", "radius_norm"} <= set(pq.read_schema(path).names)
+    except (OSError, ValueError):
+        return False
 
 
 def _as_json(content: Mapping[str, Any]) -> bytes:

@@ -9,7 +9,8 @@ HEADER = "lit_certattr"
 """Key of our entry among the metadata of a safetensors file."""
 SUFFIX = ".safetensors"
 
-_BEGINS = b'{"__metadata__":{"' + HEADER.encode() + b'":'
+BEGINS = b'{"__metadata__":{"' + HEADER.encode() + b'":'
+"""How the header of such a file begins, behind its length."""
 
 
 def own_ids(folders: Iterable[Path]) -> set[str]:
@@ -27,4 +28,4 @@ def _is_own(path: Path) -> bool:
     if kind_of(path.lstat().st_mode) is not None:  # a link is somebody else's, and a pipe would block
         return False
     with path.open("rb") as file:
-        return file.read(8 + len(_BEGINS))[8:] == _BEGINS
+        return file.read(8 + len(BEGINS))[8:] == BEGINS
