@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import noise_law
-from lit_certattr.statistics.rounding import percent_at_least
+from lit_certattr.statistics.rounding import counted, percent_at_least
 
 LOW = 0.5
 """Below this noisy accuracy most noisy copies are not predicted as the explained class, and users are warned."""
@@ -76,7 +76,7 @@ def warning(accuracies: Iterable[float | None], remedy: str) -> str | None:
     if not low:
         return None
     return (
-        f"the noisy accuracy is below {100 * LOW:g} % for {low} of {len(known)} image{'s' * (len(known) != 1)}: "
+        f"the noisy accuracy is below {100 * LOW:g} % for {low} of {counted(len(known), 'image')}: "
         f"{'its map explains' if low == 1 else 'their maps explain'} a class that the network hardly sees under this "
         f"noise; {remedy}"
     )

@@ -28,7 +28,7 @@ from lit_certattr.statistics import (
     two_label_holm,
     two_label_test,
 )
-from lit_certattr.statistics.rounding import exact, percent_at_least
+from lit_certattr.statistics.rounding import counted, exact, percent_at_least
 
 ABSTAIN = -1
 _LABELS = {1: "important", 0: "unimportant"}
@@ -293,7 +293,7 @@ class PixelResult(Result):
             found = f"{levels} of the pixels"
         return (
             f"{self._surely()}, for all {self.num_pixels} pixels and "
-            f"{len(self.sizes)} level(s) of K at once: no perturbation of the image with "
+            f"{counted(len(self.sizes), 'level of K')} at once: no perturbation of the image with "
             f"{self.change_budget.measure} {self.change_budget.limit} {within} "
             f"can change the majority vote of a certified pixel, i.e. whether it belongs to the top K of the "
             f"attribution map under {self.noise_in_words()}.{self._lengths_in_words(budget, majorities=True)} "

@@ -18,7 +18,7 @@ from lit_certattr.jobs.attack_effort import effort_of
 from lit_certattr.jobs.trainer import is_first_process
 from lit_certattr.reports.attack_page import violation, what_of
 from lit_certattr.reports.upper_bounds import AT_MOST
-from lit_certattr.statistics.rounding import exact, fixed_at_least, fixed_at_most
+from lit_certattr.statistics.rounding import counted, exact, fixed_at_least, fixed_at_most
 
 ATTACK_HELP = """Attack the certificates of a run, and compare certified lower bounds with attacked upper bounds.
 
@@ -90,9 +90,9 @@ def _print(console: Console, report: AttackReport) -> None:
     _print_means(console, report.rows)
     console.print(AT_MOST, style="dim")
     console.print(
-        f"{len(report.ids)} image(s); {report.num_samples:,} fresh samples per perturbed image, seed {report.seed}. If "
-        f"all certificates are true, at least one is reported as contradicted with probability at most "
-        f"{exact(report.error)}; the run itself contains a false statement with probability at most "
+        f"{counted(len(report.ids), 'image')}; {report.num_samples:,} fresh samples per perturbed image, seed "
+        f"{report.seed}. If all certificates are true, at least one is reported as contradicted with probability at "
+        f"most {exact(report.error)}; the run itself contains a false statement with probability at most "
         f"{exact(report.own_error)}."
     )
     console.print(f"{report.directory.page}\n{report.directory.table}", markup=False)

@@ -13,6 +13,7 @@ from lit_certattr.cli.output import on_stdout
 from lit_certattr.cli.words import add_import_word
 from lit_certattr.jobs import SampledAgain, audit
 from lit_certattr.jobs.trainer import is_first_process
+from lit_certattr.statistics.rounding import counted
 
 AUDIT_HELP = """Check a run: derive every certificate again, and find altered files.
 
@@ -72,7 +73,7 @@ def audit_from_config(parser: OneLineParser, config: Namespace) -> None:
     if report.faults:
         raise SystemExit(1)
     if report.unaudited:
-        console.print(f"NOT AUDITED: {len(report.unaudited)} part(s) of an unknown kind")
+        console.print(f"NOT AUDITED: {counted(len(report.unaudited), 'part')} of an unknown kind")
         raise SystemExit(_UNAUDITED)
 
 
@@ -87,7 +88,7 @@ def _print_audit(console: Console, audit: Audit) -> None:
     equal = sum(tally.num_equal for tally in audit.tallies.values())
     equals = f"{equal} of {audit.num_certificates} certificates re-derived equal"
     if audit.faults:
-        console.print(f"FAILED: {len(audit.findings)} finding(s), {equals}")
+        console.print(f"FAILED: {counted(len(audit.findings), 'finding')}, {equals}")
     elif audit.unaudited:
         console.print(equals)
     else:
@@ -99,7 +100,7 @@ def _print_sampled(console: Console, sampled: SampledAgain) -> None:
         console.print(note, markup=False)
     if sampled.findings:
         _print_findings(console, sampled.findings)
-        console.print(f"FAILED: {len(sampled.findings)} finding(s) from samples drawn again or fresh noise")
+        console.print(f"FAILED: {counted(len(sampled.findings), 'finding')} from samples drawn again or fresh noise")
     else:
         console.print("No claim is contradicted")
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lit_certattr.cli.columns import least_width, side_by_side, widened
 from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.cli.output import on_stdout
 from lit_certattr.cli.program import spoken
@@ -104,9 +105,25 @@ def _print_grid(console: Console, grid: Grid) -> None:
 def _print(
     console: Console, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[bool] = ()
 ) -> None:
-    table = Table(title=Text(printable(title)), title_justify="left")
-    for head, is_text in zip_longest(heads, text, fillvalue=True):
-        table.add_column(Text(printable(str(head))), justify="left" if is_text else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console.print(table)
+    heads = [printable(str(head)).replace(" %", "\u00a0%") for head in heads]  # no line begins with "%"
+    kinds = [is_text for _, is_text in zip_longest(heads, text, fillvalue=True)]
+    cells = [[row[place] for row in rows] for place in range(len(heads))]
+    room = console.width
+    least = [
+        min(least_width(head, own, kinds[place] and place > 0), room // 2)
+        for place, (head, own) in enumerate(zip(heads, cells, strict=True))
+    ]
+    lines = [
+        [line for cell in (head, *own) for line in cell.split("\n")] for head, own in zip(heads, cells, strict=True)
+    ]
+    wanted = [max(map(len, own)) for own in lines]
+    for number, places in enumerate(side_by_side(least, room)):
+        table = Table(title=Text(printable(title) + (", continued" if number else "")), title_justify="left")
+        widths = widened([least[place] for place in places], [wanted[place] for place in places], room)
+        for place, width in zip(places, widths, strict=True):
+            table.add_column(
+                Text(heads[place]), justify="left" if kinds[place] else "right", overflow="fold", width=width
+            )
+        for row in rows:
+            table.add_row(*(Text(row[place]) for place in places))
+        console.print(table)

@@ -16,6 +16,7 @@ from lit_certattr.cli.words import add_images_word, add_settings_of_runs, add_tr
 from lit_certattr.jobs import Plan, plan
 from lit_certattr.jobs.measuring import Cost
 from lit_certattr.jobs.trainer import is_first_process
+from lit_certattr.statistics.rounding import counted
 
 PLAN_HELP = """Tell what a run will cost, from a few samples of its first image, before a long night.
 
@@ -69,7 +70,8 @@ def plan_from_config(parser: OneLineParser, config: Namespace) -> None:
 def _print(found: Plan) -> None:
     console = on_stdout(soft_wrap=False, width=200)
     console.print(
-        f"{found.num_images} image(s), {found.num_samples} samples each, on {found.device}: {found.configured.method}",
+        f"{counted(found.num_images, 'image')}, {counted(found.num_samples, 'sample')} each, on {found.device}: "
+        f"{found.configured.method}",
         markup=False,
     )
     names = {f"{cost.precision}, {cost.memory_format}": cost for cost in found.modes}

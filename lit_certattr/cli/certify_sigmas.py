@@ -11,7 +11,7 @@ from lit_certattr.cli.words import TRAINER, add_images_word, add_settings_of_run
 from lit_certattr.jobs import NoiseLevels, try_sigmas
 from lit_certattr.jobs.trainer import is_first_process
 from lit_certattr.reports.sigmas_figure import panels
-from lit_certattr.statistics.rounding import fixed_at_least
+from lit_certattr.statistics.rounding import counted, fixed_at_least
 
 SIGMAS_HELP = """Try several noise levels on a few images, and name a sensible one, before a long run.
 
@@ -66,7 +66,7 @@ def _print(found: NoiseLevels) -> None:
     console = on_stdout()
     for network in found.networks:
         own = [trial for trial in found.trials if trial.network == network]
-        table = Table("sigma", title=f"{network} network, means over {len(found.ids)} image(s)")
+        table = Table("sigma", title=f"{network} network, means over {counted(len(found.ids), 'image')}")
         for trial in own:
             table.add_column(f"{trial.sigma:g}", no_wrap=True, justify="right")
         for name, title in panels(own).items():

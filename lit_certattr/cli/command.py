@@ -66,11 +66,11 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=_version())
-    below = parser.add_subparsers(title="commands", dest="command", metavar="")
+    below = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     below.add_parser("train", help="Train a classifier or a denoiser.", add_help=False)
     below.add_parser("certify", help="Certify attribution maps; plan, run, attack, audit and compare.", add_help=False)
     configs = below.add_parser("configs", help="List the configurations of the package, or copy them.")
-    verbs = configs.add_subparsers(title="commands", dest="verb", metavar="", required=True)
+    verbs = configs.add_subparsers(title="commands", dest="verb", metavar="COMMAND", required=True)
     verbs.add_parser("list", help="Name and purpose of each configuration.")
     copying = verbs.add_parser("copy", help="Copy all configurations into a folder, to use and to change them there.")
     copying.add_argument("folder", nargs="?", default="configs", help="The folder. Default: configs.")

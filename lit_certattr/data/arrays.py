@@ -41,7 +41,8 @@ def as_pixels(image: Any, name: str, channels: int | None = None, size: int | No
         name: Name of the image in messages.
         channels: Channels that the network takes; ``None`` if unknown.
         size: Height and width of the result: the central square of the image, scaled by antialiased bicubic
-            interpolation; ``None`` for the size that the image has.
+            interpolation; ``None`` for the size that the image has. The same bytes give the same result as a file, a
+            picture, an array and a tensor: bytes are scaled as bytes, all other numbers as float32.
 
     Returns:
         Float ``[C, H, W]``.
@@ -67,8 +68,7 @@ def as_pixels(image: Any, name: str, channels: int | None = None, size: int | No
     pixels = _of_tensor(image, name, channels) if isinstance(image, Tensor) else _of_array(image, name, channels)
     if size is None or pixels.shape[1:] == (size, size):
         return pixels
-    squares = [np.asarray(centre_square(Image.fromarray(plane.numpy()), size)) for plane in pixels.float().cpu()]
-    return torch.from_numpy(np.stack(squares)).clamp(float(pixels.min()), float(pixels.max()))  # no overshoot
+    return _squares(pixels, size, in_bytes=str(image.dtype).removeprefix("torch.") == "uint8")
 
 
 def _existing(image: str | Path) -> Path:
@@ -89,10 +89,20 @@ def _of_picture(picture: Image.Image, name: str, channels: int, size: int | None
     if picture.mode == "F" or picture.mode.startswith("I;"):
         array = np.asarray(picture).astype(np.float32) / (1 if picture.mode == "F" else 65535)
         upright = planes(array[..., None], channels, picture.getexif().get(0x0112, 1))
-        squares = upright if size is None else [centre_square(plane, size) for plane in upright]
-        return torch.from_numpy(np.stack([np.asarray(plane) for plane in squares]))
+        pixels = torch.from_numpy(np.stack([np.asarray(plane) for plane in upright]))
+        return pixels if size is None else _squares(pixels, size)
     upright_picture = eight_bits(picture, channels)
     return to_pixels(upright_picture if size is None else centre_square(upright_picture, size)).float() / 255
+
+
+def _squares(pixels: Tensor, size: int, in_bytes: bool = False) -> Tensor:
+    """The central square, scaled plane by plane; rounded to bytes if the image was given in bytes."""
+    given = (255 * pixels).round().to(torch.uint8) if in_bytes else pixels.float()
+    squares = [np.asarray(centre_square(Image.fromarray(plane.numpy()), size)) for plane in given.cpu()]
+    scaled = torch.from_numpy(np.stack(squares))
+    if in_bytes:
+        return scaled.float() / 255
+    return scaled.clamp(float(pixels.min()), float(pixels.max()))  # the bicubic kernel overshoots at edges
 
 
 def _of_tensor(image: Tensor, name: str, channels: int | None) -> Tensor:

@@ -24,6 +24,7 @@ from lit_certattr.modules.attack import AttackModule
 from lit_certattr.records.attack_directory import AttackDirectory
 from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.robustness import PRESETS, Preset, SandwichAttack, quantities
+from lit_certattr.statistics.rounding import counted
 
 
 @attrs.frozen
@@ -206,7 +207,8 @@ def _passing(run: RunDirectory) -> dict[str, Any]:
     if audit.findings:
         raise InputError(
             f"{run.path} does not pass its audit ({audit.findings[0]}); move files that are not of the run to another "
-            f"place, or certify again; lit-certattr certify audit {run.path} lists all {len(audit.findings)} finding(s)"
+            f"place, or certify again; lit-certattr certify audit {run.path} lists "
+            f"{counted(len(audit.findings), 'finding')}"
         )
     return run.provenance()
 

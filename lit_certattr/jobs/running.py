@@ -136,7 +136,7 @@ def run(
     )
     predict(loop, module, samples, [writer], num_workers=data.num_workers, progress=progress)
     if loop.is_global_zero:
-        tell_noisy_accuracy(directory, progress)
+        tell_noisy_accuracy(directory, len(samples), progress)
     if logger is not None and loop.is_global_zero:
         log_run(logger, directory, samples.ids, certifier, radii, config, checkpoint)
     return directory

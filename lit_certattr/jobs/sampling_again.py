@@ -19,7 +19,7 @@ from lit_certattr.jobs.reopening import Reopened, directory_of, reopened
 from lit_certattr.jobs.trainer import make_trainer
 from lit_certattr.modules import CertificationModule
 from lit_certattr.smoothing import alpha_slack
-from lit_certattr.statistics.rounding import at_most, exact, total
+from lit_certattr.statistics.rounding import at_most, counted, exact, total
 
 _REPLAYED = 2
 
@@ -124,15 +124,15 @@ def sample_again(
         progress=progress,
     )
     notes = [
-        f"{num_claims:,} claims about {len(samples)} image(s) tested with {certifier.num_samples:,} fresh samples per "
-        f"image, seed {fresh.seed}.",
+        f"{counted(num_claims, 'claim')} about {counted(len(samples), 'image')} tested with "
+        f"{certifier.num_samples:,} fresh samples per image, seed {fresh.seed}.",
         f"If all claims are true, fresh noise contradicts at least one with probability at most {exact(error)} "
         f"({at_most(level, 2)} per claim).",
         f"The run itself contains a false claim with probability at most {exact(own_error(settings, len(samples)))}.",
     ]
     if again.chosen:
         how = "bit by bit" if again.exact else f"within {TOLERANCE:.0%}, since it ran on another machine or device"
-        notes.append(f"Recorded samples of {len(again.chosen)} image(s) drawn again and compared {how}.")
+        notes.append(f"Recorded samples of {counted(len(again.chosen), 'image')} drawn again and compared {how}.")
     notes += [f"Not tested: {name}. Its kind of result offers no claims to test." for name in untested]
     return SampledAgain(again.findings + fresh.findings, notes, fresh.seed, num_claims, again.chosen, untested)
 

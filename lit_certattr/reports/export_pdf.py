@@ -14,6 +14,7 @@ from lit_certattr.reports.compare_tables import notes
 from lit_certattr.reports.export_tables import means_grid
 from lit_certattr.reports.figures import dataset_figure
 from lit_certattr.reports.tabular import Entry
+from lit_certattr.statistics.rounding import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +49,8 @@ def _text_pages(comparison: Comparison, first: Mapping[str, Result]) -> list["Fi
     result = next(iter(first.values()))
     method = result.sampling.get("attribution", "attribution")
     facts = [
-        f"{len(run.images)} image(s), {method}, {result.law_in_words()}, {result.num_samples:,} samples for the first.",
+        f"{counted(len(run.images), 'image')}, {method}, {result.law_in_words()}, {result.num_samples:,} samples "
+        "for the first.",
         *(f"{name}. {presentation_of(one).general()}" for name, one in first.items()),
         *notes(comparison),
     ]

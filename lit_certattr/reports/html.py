@@ -27,14 +27,7 @@ from lit_certattr.reports.page import render, scripts, template
 from lit_certattr.reports.plain_words import glossary, limits
 from lit_certattr.smoothing import DiscreteGaussianNoise, alpha_slack
 from lit_certattr.statistics import false_certificates
-from lit_certattr.statistics.rounding import (
-    at_least,
-    at_most,
-    confidence,
-    confidence_percent,
-    exact,
-    total,
-)
+from lit_certattr.statistics.rounding import at_least, at_most, confidence, confidence_percent, counted, exact, total
 
 
 def write_report(directory: RunDirectory, ids: Sequence[str], max_panels: int = 16) -> None:
@@ -274,11 +267,11 @@ def _warnings(table: pa.Table) -> list[str]:
         "ties": "Pixels tie across the threshold of K; the tie rule decides which of them count, "
         "and belongs to the certificate.",
     }
-    lines = [f"{len(ids)} image(s): {meaning.get(flag, flag)}" for flag, ids in found.items()]
+    lines = [f"{counted(len(ids), 'image')}: {meaning.get(flag, flag)}" for flag, ids in found.items()]
     if low := sum(accuracy is not None and accuracy < LOW for accuracy in noisy_accuracies(table)):
-        lines.append(f"{low} image(s): {_HARDLY_SEEN}.")
+        lines.append(f"{counted(low, 'image')}: {_HARDLY_SEEN}.")
     if moved := num_moved(table):
-        lines.append(f"{moved} image(s): {MOVED}.")
+        lines.append(f"{counted(moved, 'image')}: {MOVED}.")
     return lines
 
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import pyarrow.parquet as pq
 import yaml
 from lightning.pytorch.loggers import Logger, WandbLogger
 from PIL import Image
@@ -13,6 +12,7 @@ from lit_certattr.comparison.measures import COMPARED_RADII
 from lit_certattr.comparison.reading import RunNumbers, open_run, read_run
 from lit_certattr.metrics.naming import directions_of, named_metrics
 from lit_certattr.records.run_directory import RunDirectory
+from lit_certattr.records.stored_table import MAX_ROWS, read_table
 from lit_certattr.records.table import means
 from lit_certattr.reports.certification_settings import certification_settings
 from lit_certattr.reports.image_table import image_table
@@ -62,7 +62,7 @@ def log_run(
         }
         define_best(logger.experiment, better | directions_of(collections))
     logger.log_hyperparams(settings)
-    logger.log_metrics(means(pq.read_table(directory.table)) | _compared(run) | certified, step=0)
+    logger.log_metrics(means(read_table(directory.table, MAX_ROWS * len(ids))) | _compared(run) | certified, step=0)
     if isinstance(logger, WandbLogger):
         _log_to_wandb(logger, directory, ids, run, min((one for one in radii if one > 0), default=0.0))
         if checkpoint is not None:
@@ -90,7 +90,7 @@ def _log_to_wandb(
     if chosen:
         pictures = [Image.open(directory.figures / f"{name}.png") for name in chosen]
         logger.log_image("certified/panels", pictures, step=0, caption=chosen)
-    table = pq.read_table(directory.table)
+    table = read_table(directory.table, MAX_ROWS * len(ids))
     rows = [[row[name] for name in table.column_names] for row in table.to_pylist()]
     logger.log_table("certified/results", columns=table.column_names, data=rows, step=0)
     columns, images = image_table(directory, ids[:MAX_PICTURES], run, radius)

@@ -24,6 +24,21 @@ def exact(value: float) -> str:
     return _text(_decimal(value))
 
 
+def counted(number: int, thing: str) -> str:
+    """How many things there are, with an "s" behind the name of the thing unless there is one.
+
+    Args:
+        number: How many.
+        thing: One of them.
+
+    Example:
+        >>> counted(1, "image"), counted(1200, "level of K"), counted(0, "finding")
+        ('1 image', '1,200 levels of K', '0 findings')
+    """
+    first, space, rest = thing.partition(" ")
+    return f"{number:,} {first}{'s' * (number != 1)}{space}{rest}"
+
+
 def at_least(value: float, digits: int = 4) -> str:
     """A number rounded down: read back, it never exceeds ``value``.
 

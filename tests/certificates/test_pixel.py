@@ -217,7 +217,7 @@ def test_the_statement_says_what_was_proved():
     result = sampled(alpha=0.002)
     text = result.statement(0.1)
     shares = result.shares(0.1)
-    assert text.startswith("With probability at least 0.998, for all 72 pixels and 3 level(s)")
+    assert text.startswith("With probability at least 0.998, for all 72 pixels and 3 levels of K at once")
     assert "l2 norm below 0.1" in text
     one, zero = (percent_at_least(float(shares[key][1])) for key in ("one", "zero"))
     assert f"{one}% certified important and {zero}% certified unimportant" in text

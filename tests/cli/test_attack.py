@@ -189,7 +189,7 @@ def test_other_settings_are_refused_until_they_may_overwrite(attacked, capsys):
     one = next(iter(AttackDirectory(attacked).finished()))
     status, out, _ = _attack(attacked, capsys, *QUICK, "--search.steps=1", "--overwrite", f"--ids=[{one}]")
     assert status == 0
-    assert "1 image(s)" in out
+    assert "1 image; " in out
     kept = _files(attacked.path)
     elsewhere = attacked.path.parent / "elsewhere"
     status, out, _ = _attack(attacked, capsys, *QUICK, "--search.steps=1", f"--ids=[{one}]", f"--output={elsewhere}")
@@ -297,7 +297,7 @@ def test_configurations_are_understood(finished, tmp_path, capsys, path):
     run = RunDirectory(shutil.copytree(finished.parent / "plain", tmp_path / "run"))
     status, out, error = _attack(run, capsys, f"--config={path}", *QUICK, "--max_images=1", "--num_samples=100")
     assert status == 0, error
-    assert "1 image(s)" in out
+    assert "1 image; " in out
 
 
 def test_a_preset_is_recorded_and_what_is_given_takes_the_place_of_its_settings(plain, capsys):

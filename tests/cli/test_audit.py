@@ -364,7 +364,7 @@ def test_cosine_and_one_number_claims_are_tested_too(honest, tmp_path, capsys):
     run = RunDirectory(tmp_path / "run")
     status, out = _audit(run, capsys, "--fresh")
     assert status == 0, out
-    assert "4 claims about 2 image(s) tested with 300 fresh samples" in " ".join(out.split())
+    assert "4 claims about 2 images tested with 300 fresh samples" in " ".join(out.split())
     assert "Not tested" not in out
 
     def invented(results):

@@ -45,7 +45,7 @@ def test_each_claim_has_a_row_a_column_of_the_page_and_a_curve(run):
 def test_it_is_audited_with_fresh_noise(run, capsys):
     main(["audit", str(run)])
     main(["audit", str(run), "--fresh"])
-    assert "12 claims about 2 image(s)" in " ".join(capsys.readouterr().out.split())
+    assert "12 claims about 2 images" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_numbers_themselves_are_attacked(run):

@@ -266,7 +266,7 @@ def test_what_follows_from_the_record_is_derived_again(forge, capsys, name):
 def test_an_honest_run_passes_also_when_it_is_drawn_again(forge, capsys, kind):
     status, out = _audit(forge(kind), capsys, "--fresh", "--replay=2")
     assert status == 0, out
-    assert "Recorded samples of 2 image(s) drawn again and compared bit by bit" in out
+    assert "Recorded samples of 2 images drawn again and compared bit by bit" in out
 
 
 def _everywhere(run: RunDirectory, changes) -> None:

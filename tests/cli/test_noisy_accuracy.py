@@ -111,7 +111,7 @@ def test_every_row_the_means_and_the_page_hold_it(run):
     by_image = {row["id"]: row["noisy_accuracy"] for row in table.to_pylist()}
     assert means(table)["certified/noisy_accuracy"] == pytest.approx(sum(by_image.values()) / 3)
     page = run.report.read_text()
-    assert "3 image(s): Less than half of the noisy copies are predicted as the explained class" in page
+    assert "3 images: Less than half of the noisy copies are predicted as the explained class" in page
     assert page.count('<th scope="col">noisy accuracy</th>') == 2
     first = run.read(next(iter(by_image))).results["pixel"]
     assert f"({first.num_predicted} of all 200 noisy copies)" in page

@@ -85,10 +85,19 @@ def test_a_size_is_that_of_the_data_modules(tmp_path):
     path = png(tmp_path, picture)
     expected = to_pixels(centre_square(picture, 4)).float() / 255
     assert torch.equal(as_pixels(path, "a", size=4), expected)
-    assert torch.equal(as_pixels(picture, "a", size=4), expected)
-    for form in (BYTES, PIXELS):  # floats are not rounded to bytes
-        assert torch.allclose(as_pixels(form, "a", size=4), expected, atol=1 / 255)
+    for form in (picture, BYTES, np.moveaxis(BYTES, 2, 0), torch.from_numpy(BYTES).permute(2, 0, 1)):
+        assert torch.equal(as_pixels(form, "a", size=4), expected)
+    floats = as_pixels(PIXELS, "a", size=4)
+    assert torch.allclose(floats, expected, atol=1 / 255)
+    assert not torch.equal(floats, expected)  # floats are not rounded to bytes
     assert as_pixels(PIXELS[:, :6, :6], "a", size=6) is not None
+
+
+def test_numbers_of_more_than_8_bits_are_scaled_alike_as_picture_and_as_array():
+    deep = np.kron(np.random.default_rng(1).integers(0, 2, (4, 4)), np.ones((2, 2))).astype(np.uint16) * 65535
+    picture = as_pixels(Image.fromarray(deep), "a", size=5)
+    assert torch.equal(picture, as_pixels(deep, "a", size=5))
+    assert 0 <= picture.min() <= picture.max() <= 1
 
 
 def test_a_picture_that_lies_on_its_side_is_turned(tmp_path):

@@ -65,7 +65,7 @@ def test_a_run_is_certified_attacked_and_audited_without_a_word(finished, capsys
     assert audit.sampled.num_claims > 0
     assert opened.certifier.seed == 0, "what was opened is left as it is"
     fewer = jobs.audit(opened, fresh=True, seed=7, max_images=1, num_samples=300, replay=0, progress=False)
-    assert "1 image(s) tested with 300 fresh samples" in fewer.sampled.notes[0]
+    assert "1 image tested with 300 fresh samples" in fewer.sampled.notes[0]
     assert jobs.audit(finished.path).sampled is None
     assert capsys.readouterr() == ("", "")
 

@@ -176,7 +176,7 @@ def test_the_command_takes_the_configuration_of_a_run_and_writes_nothing(tmp_pat
     )
     main(["plan", "--config=run.yaml", "--seconds=0.01", "--max_images=4", "--accelerator=cpu", "--devices=2"])
     shown = capsys.readouterr().out
-    assert shown.startswith("4 image(s), 1000 samples each, on cpu: Gradient(")
+    assert shown.startswith("4 images, 1,000 samples each, on cpu: Gradient(")
     assert "2 devices" in shown
     assert re.search(r"\d (s|min|h) *\n", shown)
     assert "smallest number of samples that can certify anything: pixel 17" in shown
