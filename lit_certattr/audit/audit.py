@@ -25,6 +25,7 @@ from lit_certattr.records.provenance import data_hash
 from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.records.stored_table import MAX_ROWS, read_table
 from lit_certattr.records.table import RADII, rows, schema
+from lit_certattr.reports.chosen import Excerpt, is_large
 
 _HALF = ("16-true", "bf16-true")
 _PANELS = 16
@@ -105,7 +106,7 @@ def audit_run(directory: RunDirectory, pages: bool = True, packages: Sequence[st
     table, ids, faults = _read_table(directory)
     findings += faults
     panels = config.get("max_panels", _PANELS)
-    findings += check_files(directory, ids, ids[: max(0, panels)])
+    findings += check_files(directory, ids, _panels(table, ids, panels))
     findings += _check_ids(config.get("ids"), ids)
     if recorded is None:
         return Audit(ids, {}, findings, [])
@@ -239,6 +240,16 @@ def _read_table(directory: RunDirectory) -> tuple[pa.Table | None, list[str], li
     except InputError as error:
         return None, sorted(there), [Finding("results.parquet", f"cannot be read ({error})")]
     return table, list(dict.fromkeys(str(image_id) for image_id in table.column("id").to_pylist())), []
+
+
+def _panels(table: pa.Table | None, ids: Sequence[str], most: int) -> Sequence[str]:
+    """Ids of the images with a panel."""
+    if not is_large(ids) or table is None:
+        return ids[: max(0, most)]
+    try:
+        return list(Excerpt.of(table, ids, most).panels)
+    except (LookupError, ValueError, TypeError):  # a table without the columns of a run, as other findings say
+        return ()
 
 
 def _check_ids(asked: Any, ids: Sequence[str]) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """Columns of the table of a run (``results.parquet``) that the kinds of this package fill."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 HEAD = ("id", "certificate", "kind", "level", "top_k", "size", "num_pixels", "target", "prediction", "label")
 """The first columns, in order."""
@@ -20,6 +21,7 @@ AVERAGED += ("norm", "cosine90_radius", "lp_half_radius")
 """Columns without a radius whose means over the images are logged."""
 
 
+@lru_cache(maxsize=4096)  # the same few names for each image
 def column_at(name: str, radius: float) -> str:
     """Name of a column at a radius, without dots, which some metric and file tools do not accept.
 
@@ -40,6 +42,11 @@ def common_columns(radii: Iterable[float]) -> dict[str, type]:
     Args:
         radii: Radii of the columns, in pixel l2 units.
     """
+    return dict(_common_columns(tuple(radii)))
+
+
+@lru_cache(maxsize=64)
+def _common_columns(radii: tuple[float, ...]) -> dict[str, type]:
     real = (*_REAL, *(column_at(name, radius) for name in AT_RADII for radius in radii))
     types: Mapping[str, type] = dict.fromkeys(_TEXT, str) | dict.fromkeys(_WHOLE, int) | dict.fromkeys(real, float)
     names = (*HEAD, *(name for name in (*real, *_WHOLE, *_TEXT) if name not in HEAD))

@@ -45,8 +45,10 @@ class PixelPresentation(Presentation):
     def rows(self, radii: Sequence[float]) -> list[dict[str, Any]]:
         """One row for each level of K."""
         result = self.result
-        shares, null, one = result.shares(), result.null_shares(), result.one_share()
-        later = [(radius, result.shares(radius)["certified"], result.one_share(radius)) for radius in radii]
+        shares, null = result.shares(), result.null_shares()
+        one = result.share_of_sizes(shares["one"])
+        at = {radius: result.shares(radius) for radius in radii}
+        later = [(radius, own["certified"], result.share_of_sizes(own["one"])) for radius, own in at.items()]
         rows = []
         for level, top_k in enumerate(result.top_k):
             certified = result.radius[level][result.labels[level] >= 0].double()

@@ -1,6 +1,7 @@
 """The result of the pixel-level certificate: labels and radii of the pixels of one map."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 import attrs
@@ -147,8 +148,15 @@ class PixelResult(Result):
         Args:
             radius: Budget in pixel l2 units.
         """
-        sizes = torch.tensor(self.sizes, dtype=torch.float64)
-        return self.shares(radius)["one"] * self.num_pixels / sizes
+        return self.share_of_sizes(self.shares(radius)["one"])
+
+    def share_of_sizes(self, shares: Tensor) -> Tensor:
+        """Shares of the pixels as shares of K, float64 ``[K]``.
+
+        Args:
+            shares: Shares of all pixels, float64 ``[K]``.
+        """
+        return shares * self.num_pixels / torch.tensor(self.sizes, dtype=torch.float64)
 
     def null_shares(self, radius: float = 0.0) -> dict[str, Tensor]:
         """Expected shares for independent random maps, for each level.
@@ -166,13 +174,9 @@ class PixelResult(Result):
         radii = radius_table(self.num_samples, self.threshold, self._vote_level(), self.change_budget.votes)
         enough = np.flatnonzero((counts >= self.threshold) & (radii > radius))
         need = int(enough[0]) if enough.size else self.num_samples + 1
-        share = np.array(self.sizes) / self.num_pixels
-        one, zero = (
-            binomial_tail(need, self.num_samples, share),
-            binomial_tail(need, self.num_samples, 1 - share),
-        )
+        one, zero = (np.array(shares) for shares in _null(need, self.num_samples, self.sizes, self.num_pixels))
         shares = {"one": one, "zero": zero, "certified": one + zero}
-        return {key: torch.from_numpy(np.asarray(value)) for key, value in shares.items()}
+        return {key: torch.from_numpy(value) for key, value in shares.items()}
 
     def power(self, vote: float) -> float:
         """Probability that a pixel whose true vote is ``vote`` gets a label with this number of samples.
@@ -405,3 +409,11 @@ class PixelResult(Result):
 
 def _percent(size: int, num_pixels: int) -> str:
     return f"{100 * size / num_pixels:.3g} %"
+
+
+@lru_cache(maxsize=4096)  # the same for all images of a run
+def _null(need: int, num_samples: int, sizes: tuple[int, ...], num_pixels: int) -> tuple[tuple[float, ...], ...]:
+    """Probabilities that noise puts a pixel into the top K often enough, and out of it, for each level."""
+    share = np.array(sizes) / num_pixels
+    tails = binomial_tail(need, num_samples, share), binomial_tail(need, num_samples, 1 - share)
+    return tuple(tuple(np.asarray(tail, np.float64).tolist()) for tail in tails)

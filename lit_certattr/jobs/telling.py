@@ -10,6 +10,7 @@ from lit_certattr.records.stored_table import MAX_ROWS, read_table
 from lit_certattr.records.table import noisy_accuracies, num_moved
 from lit_certattr.statistics.rounding import counted
 
+_COLUMNS = ("id", "noisy_accuracy", "target_rule", "target", "prediction")
 log = logging.getLogger(__name__)
 
 
@@ -23,7 +24,7 @@ def tell_noisy_accuracy(directory: RunDirectory, num_images: int, progress: bool
         num_images: Number of its images.
         progress: Whether to print; the warning is logged in any case.
     """
-    table = read_table(directory.table, MAX_ROWS * num_images)
+    table = read_table(directory.table, MAX_ROWS * num_images, only=_COLUMNS)
     accuracies = noisy_accuracies(table)
     if progress and (line := in_one_line(accuracies)):
         sys.stderr.write(f"{line}\n")

@@ -1,5 +1,6 @@
 """Reads a table that a job wrote, within bounds: the file may be anybody's."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,12 +17,13 @@ _MAX_MEMORY = 2**29
 _MAX_COLUMNS = 10_000
 
 
-def read_table(path: Path, most_rows: int) -> pa.Table:
+def read_table(path: Path, most_rows: int, only: Sequence[str] | None = None) -> pa.Table:
     """Read the table, if it is not larger than any run could have written.
 
     Args:
         path: The file, e.g. ``results.parquet``.
         most_rows: Largest number of rows that the images of the job can have.
+        only: Read only these columns, as far as they are there; ``None`` reads all.
 
     Raises:
         FileNotFoundError: If the file does not exist.
@@ -38,7 +40,8 @@ def read_table(path: Path, most_rows: int) -> pa.Table:
             raise InputError(f"{path}: unpacks to {size:,} bytes, more than the {_MAX_MEMORY:,} allowed")
         # Texts as dictionaries: one that is repeated a million times takes no more memory than one.
         texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
-        table = pq.read_table(path, read_dictionary=texts)
+        names = None if only is None else [name for name in file.schema_arrow.names if name in only]
+        table = pq.read_table(path, columns=names, read_dictionary=texts)
         for column in table.columns:
             for chunk in column.chunks:
                 words = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk

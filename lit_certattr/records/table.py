@@ -12,6 +12,7 @@ from lit_certattr.certificates import Result
 from lit_certattr.certificates.columns import AT_RADII, AVERAGED, column_at, common_columns
 from lit_certattr.certificates.guarded import own_columns, presentation_of
 from lit_certattr.certification import NOISY_MAJORITY
+from lit_certattr.data import NO_LABEL
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.naming import PREFIX, column_word, metric_name, prefix_of
 
@@ -144,9 +145,9 @@ def num_moved(table: pa.Table) -> int:
     Args:
         table: Table of a run, see :func:`schema`.
     """
-    columns = (table.column(name).to_pylist() for name in ("id", "target_rule", "target", "prediction"))
-    rows = zip(*columns, strict=True)
-    return len({name for name, rule, target, clean in rows if rule == NOISY_MAJORITY and target != clean})
+    names = ("target_rule", "target", "prediction")
+    images = _by_image(table, names)
+    return sum(rule == NOISY_MAJORITY and target != clean for rule, target, clean in images.values())
 
 
 def noisy_accuracies(table: pa.Table) -> list[float | None]:
@@ -157,5 +158,32 @@ def noisy_accuracies(table: pa.Table) -> list[float | None]:
     """
     if "noisy_accuracy" not in table.column_names:
         return []
-    rows = table.select(["id", "noisy_accuracy"]).to_pylist()
-    return list({row["id"]: row["noisy_accuracy"] for row in rows}.values())
+    return [accuracy for (accuracy,) in _by_image(table, ("noisy_accuracy",)).values()]
+
+
+def num_right(table: pa.Table) -> tuple[int, int]:
+    """How many predictions for clean images are right, and of how many images this is known.
+
+    Args:
+        table: Table of a run, see :func:`schema`.
+    """
+    images = _by_image(table, ("label", "prediction")).values()
+    known = [label == clean for label, clean in images if label not in (None, NO_LABEL) and clean is not None]
+    return sum(known), len(known)
+
+
+def _by_image(table: pa.Table, names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """What the last row of each image holds; the rows are read piece by piece. A column that is not there is empty."""
+    found: dict[str, tuple[Any, ...]] = {}
+    held = [name for name in names if name in table.column_names]
+    for batch in table.select(["id", *held]).to_batches(max_chunksize=4096):
+        columns = {name: batch.column(name).to_pylist() for name in held}
+        empty = [None] * batch.num_rows
+        found.update(
+            zip(
+                batch.column("id").to_pylist(),
+                zip(*(columns.get(name, empty) for name in names), strict=True),
+                strict=True,
+            )
+        )
+    return found

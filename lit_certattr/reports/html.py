@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lit_certattr.certificates import Result, joint_statement
@@ -15,11 +16,13 @@ from lit_certattr.certificates.capabilities import CountsPredictions, HasVerdict
 from lit_certattr.certificates.guarded import in_order, presentation_of
 from lit_certattr.certificates.majority import MOVED, majority_in_words
 from lit_certattr.certificates.noisy_accuracy import LOW, remedy_of
-from lit_certattr.certificates.presentation import Tile, mean, percent, suffixes
+from lit_certattr.certificates.presentation import Tile, percent, suffixes
 from lit_certattr.certification import NOISY_MAJORITY
 from lit_certattr.records.run_directory import Record, RunDirectory
-from lit_certattr.records.table import noisy_accuracies, num_moved
-from lit_certattr.reports.answers import Answer, answer, how_many_right
+from lit_certattr.records.table import noisy_accuracies, num_moved, num_right
+from lit_certattr.records.table_rows import TableRows, filled_table
+from lit_certattr.reports.answers import Answer, answer
+from lit_certattr.reports.chosen import Excerpt, averaged, is_large
 from lit_certattr.reports.edges import Reach, edges_of, strays
 from lit_certattr.reports.figures import dataset_figure, dataset_layout, image_panel, nothing_certified, panel_layout
 from lit_certattr.reports.image_tables import certificate_table
@@ -44,25 +47,39 @@ def write_report(directory: RunDirectory, ids: Sequence[str], max_panels: int = 
         InputError: If a file of the run is missing or damaged.
     """
     figures = draw_figures(directory, ids, max_panels)
-    for image_id in ids[max(0, max_panels) :]:  # of an earlier page with more panels
-        (directory.figures / f"{image_id}.png").unlink(missing_ok=True)
-    for name in strays((path.name for path in directory.figures.iterdir()), figures):  # likewise
+    known = {f"{image_id}.png" for image_id in ids}
+    there = [path.name for path in directory.figures.iterdir()]
+    for name in {*known.intersection(there).difference(figures), *strays(there, figures)}:  # of an earlier page
         (directory.figures / name).unlink()
     for name, data in figures.items():
         directory.write_figure(name, data)
-    table, provenance = pq.read_table(directory.table), directory.provenance()
-    directory.write_report(fill_page(directory, ids, table, provenance, figures))
+    table = filled_table(directory.table) if is_large(ids) else pq.read_table(directory.table)
+    directory.write_report(fill_page(directory, ids, table, directory.provenance(), figures))
+
+
+def panel_ids(directory: RunDirectory, ids: Sequence[str], max_panels: int) -> list[str]:
+    """Ids of the images with a panel: the first ones; of a large run the worst, the best, and some at random.
+
+    Args:
+        directory: A run whose table is already written.
+        ids: Ids of its images, in the order of the table.
+        max_panels: Largest number of panels.
+    """
+    if not is_large(ids):
+        return list(ids[: max(0, max_panels)])
+    return list(Excerpt.of(filled_table(directory.table), ids, max_panels).panels)
 
 
 def draw_figures(directory: RunDirectory, ids: Sequence[str], max_panels: int = 16) -> dict[str, bytes]:
-    """Draw the files in ``figures/``: a panel for each of the first images, and a summary of all images.
+    """Draw the files in ``figures/``: a panel for each image of :func:`panel_ids`, and a summary of all images.
 
-    Where radii are no lengths of a norm, these images are also shown at the edge of their budget.
+    Where radii are no lengths of a norm, these images are also shown at the edge of their budget. The curves of a large
+    run are means over some of its images, chosen at random.
 
     Args:
-        directory: A run whose images are already written.
+        directory: A run whose images and table are already written.
         ids: Ids of its images, in the order of the table.
-        max_panels: Largest number of images with a panel; the first images get one.
+        max_panels: Largest number of images with a panel.
 
     Returns:
         Content of the files by file name.
@@ -71,12 +88,12 @@ def draw_figures(directory: RunDirectory, ids: Sequence[str], max_panels: int = 
         InputError: If a file of the run is missing or damaged.
     """
     figures = {}
-    for record in directory.records(ids[: max(0, max_panels)]):
+    for record in directory.records(panel_ids(directory, ids, max_panels)):
         figures[f"{record.id}.png"] = render(
             image_panel(record.image, record.results, None, record.clean_map, note=False)
         )
         figures |= {picture.name: picture.png for picture in edges_of(record).pictures}
-    summary = dataset_figure(record.results for record in directory.records(ids))
+    summary = dataset_figure(record.results for record in directory.records(averaged(ids)))
     return figures | {f"summary.{kind}": render(summary, kind) for kind in ("pdf", "png")}
 
 
@@ -89,10 +106,12 @@ def fill_page(
 ) -> str:
     """The page as HTML; it depends on nothing but the arguments.
 
+    The page of more than 1000 images has rows and panels of some of them, so that it stays below 5 MB.
+
     Args:
         directory: A run whose images are already written.
         ids: Ids of its images, in the order of the table.
-        table: Content of ``results.parquet``.
+        table: Content of ``results.parquet``, or its columns that have values.
         provenance: Content of ``provenance.json``.
         figures: Pictures by file name; images with a picture get a panel.
 
@@ -101,10 +120,15 @@ def fill_page(
     """
     pictures = {name: base64.b64encode(data).decode() for name, data in figures.items()}
     shown = [image_id for image_id in ids if f"{image_id}.png" in figures]
-    targets = {row["id"]: row["target"] for row in table.select(["id", "target"]).to_pylist()}
-    answers = {image_id: answer(directory.facts(image_id), targets[image_id]) for image_id in ids}
+    rows, excerpt = table, None
+    if is_large(ids):
+        excerpt = Excerpt.of(table, ids, len(shown))
+        rows = excerpt.rows_of(table)
+        shown = excerpt.panels_that_fit(pictures)
+    targets = {row["id"]: row["target"] for row in rows.select(["id", "target"]).to_pylist()}
+    answers = {image_id: answer(directory.facts(image_id), target) for image_id, target in targets.items()}
     first = directory.read(ids[0])
-    content = _content(table, provenance, first, answers)
+    content = _content(table, rows, provenance, first, answers, len(ids))
     return template("report.html.j2").render(
         content
         | {
@@ -112,21 +136,28 @@ def fill_page(
                 _panel(record, pictures, answers[record.id], f"picture-{place}")
                 for place, record in enumerate(directory.records(shown))
             ],
+            "excerpt": excerpt,
             "summary": dataset_layout(first.results).on_page(
                 "picture-of-all",
                 pictures["summary.png"],
                 "Curves of what is certified against the radius, means over the images. In numbers: "
                 + "; ".join(f"{tile['label']}: {tile['value']}" for tile in content["tiles"]),
             ),
+            **scripts(paged=excerpt is not None),
         }
     )
 
 
 def _content(
-    table: pa.Table, provenance: Mapping[str, Any], first: Record, answers: Mapping[str, Answer]
+    table: pa.Table,
+    rows: pa.Table,
+    provenance: Mapping[str, Any],
+    first: Record,
+    answers: Mapping[str, Answer],
+    num_images: int,
 ) -> dict[str, Any]:
-    """The values of the template, except the pictures."""
-    results, num_images = first.results, len(answers)
+    """The values of the template, except the pictures; the numbers are of the whole table, the rows of some images."""
+    results = first.results
     any_result = next(iter(results.values()))
     budget = [{"name": name, "alpha": exact(result.alpha)} for name, result in results.items()]
     alpha = total(result.alpha for result in results.values())
@@ -145,7 +176,7 @@ def _content(
         "plain": [presentation_of(result).plain() for result in results.values()],
         "limits": list(limits(results, num_images)),
         "glossary": list(glossary(results, any_result.partition is not None, any(noisy_accuracies(table)))),
-        "tiles": _tiles(results, table, provenance, list(answers.values())),
+        "tiles": _tiles(results, table, provenance),
         "warnings": _warnings(table),
         "statements": [{"name": name, "text": presentation_of(result).general()} for name, result in results.items()],
         "other_norms": [
@@ -156,7 +187,7 @@ def _content(
         "example_change": at_least(levels, 2),
         "shape": " x ".join(str(size) for size in first.image.shape),
         "resolution": _resolution(first),
-        "tables": [certificate_table(name, result, table, answers) for name, result in results.items()],
+        "tables": [certificate_table(name, result, rows, answers) for name, result in results.items()],
         "budget": budget,
         "budget_sum": exact(alpha),
         "confidence": confidence(alpha),
@@ -169,7 +200,6 @@ def _content(
         "power": [note for result in results.values() for note in presentation_of(result).notes()],
         "target_text": _target_text(provenance.get("settings") or {}),
         "facts": _facts(provenance),
-        **scripts(),
     }
 
 
@@ -230,21 +260,20 @@ def _joint_false(num_images: int, alpha: float, eta: float = 0.001) -> str:
     )
 
 
-def _tiles(
-    results: Mapping[str, Result], table: pa.Table, provenance: Mapping[str, Any], answers: Sequence[Answer]
-) -> list[dict[str, str]]:
+def _tiles(results: Mapping[str, Result], table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str]]:
     """The most important numbers, at the top of the page."""
-    rows, presentations = table.to_pylist(), in_order(results)
+    rows, presentations = TableRows(table), in_order(results)
     tiles = []
     for name, suffix in suffixes(presentations).items():
-        tiles += presentations[name].tiles([row for row in rows if row["certificate"] == name], suffix)
-    right, known = how_many_right(answers)
+        tiles += presentations[name].tiles(rows.of(name), suffix)
+    right, known = num_right(table)
     if known:
         tiles.append(Tile(f"{right} of {known}", "images with a label: the network, without noise, is right"))
     if accuracies := [accuracy for accuracy in noisy_accuracies(table) if accuracy is not None]:
         tiles.append(Tile(percent(fmean(accuracies)), "of the noisy copies predicted as the explained class, mean"))
-    if (provenance.get("settings") or {}).get("stopping"):
-        tiles.append(Tile(percent(mean(rows, "samples_saved")), "of the samples saved by stopping early, mean"))
+    saved = [share for share in table.column("samples_saved").to_pylist() if share is not None]
+    if saved and (provenance.get("settings") or {}).get("stopping"):
+        tiles.append(Tile(percent(fmean(saved)), "of the samples saved by stopping early, mean"))
     return [tile._asdict() for tile in tiles]
 
 
@@ -257,7 +286,10 @@ _HARDLY_SEEN = (
 def _warnings(table: pa.Table) -> list[str]:
     """Flags of the results, each with the number of images to which it applies."""
     found: dict[str, set[str]] = {}
-    for row in table.select(["id", "flags"]).to_pylist():
+    flagged = (
+        table.filter(pc.not_equal(table.column("flags"), "")) if "flags" in table.column_names else table.slice(0, 0)
+    )
+    for row in flagged.select(["id", "flags"]).to_pylist() if flagged.num_rows else ():
         for flag in filter(None, (row["flags"] or "").split("; ")):
             found.setdefault("constant maps" if "constant" in flag else "ties" if " tie " in flag else flag, set()).add(
                 row["id"]

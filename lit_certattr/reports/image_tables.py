@@ -45,8 +45,9 @@ def certificate_table(name: str, result: Result, table: pa.Table, answers: Mappi
             cells[image_id].append(Cell(repr(share), shown(share, "share")))
     if "looks" in result.sampling:
         columns.append(Column("samples"))
+        samples = {row["id"]: row["num_samples"] for row in data}
         for image_id in images:
-            drawn = next(row["num_samples"] for row in data if row["id"] == image_id)
+            drawn = samples[image_id]
             cells[image_id].append(Cell(str(drawn), f"{drawn:,}"))
     return Table(f"{sheet.title} ({name})", columns, list(cells.values()), sheet.note)
 

@@ -86,7 +86,8 @@ def _log_to_wandb(
     """Panels, tables and files."""
     import wandb
 
-    chosen = [name for name in ids[:MAX_PICTURES] if (directory.figures / f"{name}.png").exists()]
+    drawn = {path.name for path in directory.figures.iterdir()}
+    chosen = [name for name in ids if f"{name}.png" in drawn][:MAX_PICTURES]
     if chosen:
         pictures = [Image.open(directory.figures / f"{name}.png") for name in chosen]
         logger.log_image("certified/panels", pictures, step=0, caption=chosen)

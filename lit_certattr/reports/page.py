@@ -35,6 +35,40 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 """
 
+# A field that filters the rows of a long table, and pages of 50 rows; without scripts all rows are shown.
+_PAGING = """
+for (const table of document.querySelectorAll("table.paged")) {
+  const body = table.tBodies[0], size = 50, bar = document.createElement("p");
+  const field = document.createElement("input"), text = document.createElement("span");
+  let first = 0;
+  const show = () => {
+    const words = field.value.toLowerCase().split(/\\s+/).filter(Boolean), rows = [...body.rows];
+    const found = rows.filter(row => words.every(word => row.textContent.toLowerCase().includes(word)));
+    first = Math.max(0, Math.min(first, Math.floor((found.length - 1) / size) * size));
+    const now = new Set(found.slice(first, first + size));
+    rows.forEach(row => { row.hidden = !now.has(row); });
+    const last = Math.min(first + size, found.length);
+    text.textContent = found.length ? ` ${first + 1} to ${last} of ${found.length} rows ` : " no such row ";
+  };
+  const turn = (words, step) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = words;
+    button.addEventListener("click", () => { first += step; show(); });
+    return button;
+  };
+  field.type = "search";
+  field.placeholder = "filter: an image, a class";
+  field.setAttribute("aria-label", "Filter the rows of this table");
+  field.addEventListener("input", () => { first = 0; show(); });
+  table.tHead.addEventListener("click", () => { first = 0; show(); });
+  bar.className = "bar";
+  bar.append(field, text, turn("earlier", -size), turn("later", size));
+  table.parentElement.before(bar);
+  show();
+}
+"""
+
 
 class Cell(NamedTuple):
     """One cell of a table.
@@ -93,11 +127,16 @@ def _environment() -> jinja2.Environment:
     return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
 
 
-def scripts() -> dict[str, str]:
-    """The script of a page, and its hash for the Content-Security-Policy of the page."""
+def scripts(paged: bool = False) -> dict[str, str]:
+    """The script of a page, and its hash for the Content-Security-Policy of the page.
+
+    Args:
+        paged: Whether the page has tables of class ``paged``, of which 50 rows are shown at once.
+    """
+    script = _SCRIPT + _PAGING if paged else _SCRIPT
     return {
-        "script": Markup(_SCRIPT),  # noqa: S704  (a constant)
-        "script_hash": base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode(),
+        "script": Markup(script),  # noqa: S704  (a constant)
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
 
 

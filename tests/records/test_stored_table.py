@@ -34,3 +34,9 @@ def test_no_byte_of_a_small_table_makes_the_reader_stumble(tmp_path):
             complaints.append(str(error))
     assert complaints
     assert not any("\n" in complaint for complaint in complaints)
+
+
+def test_only_the_columns_that_are_asked_for_are_read(tmp_path):
+    path = tmp_path / "results.parquet"
+    pq.write_table(pa.table({"id": ["x", "y"], "share": [0.5, 0.25], "other": [1, 2]}), path)
+    assert read_table(path, 2, only=("id", "share", "absent")).column_names == ["id", "share"]
