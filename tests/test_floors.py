@@ -16,6 +16,7 @@ FLOORS = (
     "devices",
     "settings",
     "files",
+    "processes",
     "statistics",
     "partitions",
     "budgets",

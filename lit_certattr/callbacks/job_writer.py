@@ -9,15 +9,20 @@ from lightning import Callback, LightningModule, Trainer
 from lit_certattr.data import Sample
 from lit_certattr.errors import InputError
 from lit_certattr.modules.image import ImageModule
+from lit_certattr.processes import Team, end_with
 from lit_certattr.records.job_directory import JobDirectory
+
+KEPT = "finished images are kept; run the same command again to resume"
+"""What a process says last when another one has died."""
 
 
 class JobWriter(Callback, ABC):
     """Writes the results of a module's predict loop as soon as they are computed.
 
     Before the loop, the writer takes the lock of the directory, opens it and tells the module which images are already
-    finished. Every process writes its own images; when all images are written, the first process finishes the
-    directory. The lock is held until the loop ends, also if it ends with an error.
+    finished. Every process writes its own images, or the first one all of them if all processes work on each image
+    together; when all images are written, the first process finishes the directory. The lock is held until the loop
+    ends, also if it ends with an error.
 
     A subclass defines how to open the directory (:meth:`open`), what to write for a batch (:meth:`write`), and what to
     write when all images are finished (:meth:`finish`).
@@ -29,6 +34,8 @@ class JobWriter(Callback, ABC):
 
     module: ClassVar[type[ImageModule]]
     """Class of the module whose results are written."""
+    team: Team
+    """The processes of the loop, from :meth:`setup` on."""
 
     def __init__(self, directory: JobDirectory, ids: Sequence[str]) -> None:
         self._directory, self.ids = directory, list(ids)
@@ -68,11 +75,29 @@ class JobWriter(Callback, ABC):
                 f"{type(self).__name__} works with {'an' if kind[0] in 'AEIOU' else 'a'} {kind}, not with "
                 f"{type(pl_module).__name__}"
             )
-        if trainer.is_global_zero:
-            self._directory.lock.take()
-            self.open()
-        trainer.strategy.barrier("directory of the job")
-        pl_module.skip_ids = self._directory.finished()
+        self.team = Team()
+        pl_module.skip_ids = self.team.from_first(self._opened)
+        self._check_seen()
+        if trainer.is_global_zero and (started := getattr(trainer.strategy.launcher, "procs", [])):
+            end_with(started, KEPT, self._directory.lock.release)
+
+    def _opened(self) -> frozenset[str]:
+        """Take the lock and open the directory, in the first process; the ids of the finished images."""
+        self._directory.lock.take()
+        self.open()
+        return self._directory.finished()
+
+    def _check_seen(self) -> None:
+        """Refuse a directory that some process does not see: what it writes would be elsewhere."""
+        blind = [rank for rank, seen in enumerate(self.team.gathered(self._directory.record.exists())) if not seen]
+        if not blind:
+            return
+        if self.team.rank:
+            raise SystemExit(2)  # the first process says why
+        raise InputError(
+            f"process {blind[0]} of {self.team.world} does not see {self._directory.record}: choose an --output on a "
+            "file system that all machines share"
+        )
 
     def on_predict_batch_end(
         self,
@@ -84,12 +109,12 @@ class JobWriter(Callback, ABC):
         dataloader_idx: int = 0,
     ) -> None:
         """Write the images of this batch."""
-        if outputs:
+        if outputs and (trainer.is_global_zero or not getattr(pl_module, "together", False)):
             self.write(trainer, pl_module, batch, outputs)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Wait for all processes, then finish the directory."""
-        trainer.strategy.barrier("all images written")
+        self.team.wait()
         if trainer.is_global_zero:
             self.finish()
 

@@ -58,11 +58,13 @@ class CertificationProgress(Callback):
         loader: Any = trainer.predict_dataloaders
         dataset = loader.dataset
         todo = sum(image_id not in pl_module.skip_ids for image_id in dataset.ids)
-        self._processes = trainer.world_size
+        self._processes = 1 if pl_module.together else trainer.world_size
         self._images = -(-todo // self._processes)
         self._per_image = pl_module.samples_per_image
         self._total = self._images * self._per_image
         self._most, self._patience = pl_module.may_stop_early, pl_module.blocks_to_forecast
+        if pl_module.together:  # the blocks of a round come at once
+            self._patience = max(self._patience, trainer.world_size + 1)
         self._done = self._finished = self._blocks = 0
         self._clock = self._spoke = time.perf_counter()
         if len(dataset) > todo:
@@ -127,7 +129,7 @@ class CertificationProgress(Callback):
             rate = self._done / max(seconds, 1e-9)
             share = " in the first process" if self._processes > 1 else ""
             done = pl_module.done if isinstance(pl_module, ImageModule) else "done"
-            self._say(f"{_images(self._images)} {done}{share} in {duration(seconds)}, {rate:,.0f} samples/s")
+            self._say(f"{_images(self._finished)} {done}{share} in {duration(seconds)}, {rate:,.0f} samples/s")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Restore the terminal."""

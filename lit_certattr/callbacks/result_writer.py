@@ -88,7 +88,7 @@ class ResultWriter(JobWriter):
         """
         super().setup(trainer, pl_module, stage)
         # Lightning gives several processes fewer threads each, after the settings were made.
-        if (threads := trainer.strategy.broadcast(self.settings.get("threads"))) is not None:
+        if (threads := self.team.from_first(lambda: self.settings.get("threads"))) is not None:
             torch.set_num_threads(int(threads))
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -100,6 +100,7 @@ class ResultWriter(JobWriter):
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "images": len(remaining),
             "processes": trainer.world_size,
+            **({"split": "samples"} if pl_module.together else {}),
         }
         if trainer.is_global_zero and remaining:
             self._number = self.directory.log_session(self._session)
@@ -136,8 +137,7 @@ class ResultWriter(JobWriter):
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the samples of all processes, then finish the directory."""
-        drawn = torch.tensor(self._drawn, device=trainer.strategy.root_device)
-        self._drawn = int(trainer.strategy.reduce(drawn, reduce_op="sum"))
+        self._drawn = sum(self.team.gathered(self._drawn))
         super().on_predict_end(trainer, pl_module)
 
     def finish(self) -> None:

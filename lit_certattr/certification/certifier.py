@@ -17,6 +17,7 @@ from lit_certattr.certification.looks import check_sample_size, possible_looks
 from lit_certattr.certification.named import named_certificates
 from lit_certattr.certification.noisy_majority import NOISY_MAJORITY, Majority, noisy_majority
 from lit_certattr.certification.noisy_predictions import NoisyPredictions
+from lit_certattr.certification.rounds import Rounds, check_together, wanted
 from lit_certattr.certification.sampling import MemoryFormat, Sampler
 from lit_certattr.certification.share import Share
 from lit_certattr.certification.stopping import LOOK_SHARES, Look, StoppingRule
@@ -182,6 +183,7 @@ class Certifier:
         targets: Tensor | Sequence[int] | Literal["noisy_majority"] | None = None,
         ids: Sequence[str] | None = None,
         on_block: Callable[[int], None] | None = None,
+        together: bool = False,
     ) -> list[dict[str, Result]]:
         """Certify a batch of images, one after the other.
 
@@ -197,6 +199,10 @@ class Certifier:
                 is fixed before sampling, and recorded.
             ids: Stable id of each image, which determines its noise; ``None`` uses a hash of the pixels.
             on_block: Called with the number of samples of each finished block, for a progress bar.
+            together: Whether all processes of the group of ``torch.distributed`` work on each image together: each
+                evaluates its share of the blocks of samples, and all get the result, which has the same bits as that of
+                one process (:mod:`lit_certattr.certification.rounds`). Every process must make the call with the same
+                arguments, which are compared. Without such a group it makes no difference.
 
         Returns:
             One mapping per image, from the names of the certificates to their results.
@@ -204,10 +210,15 @@ class Certifier:
         Raises:
             InputError: If an image, a target, the network, the method or the number of samples cannot be used; nothing
                 is sampled then. Also if the network later fails on noisy images or mixes the images of a whole block,
-                or if the map of an image after sampling differs from its map before.
+                or if the map of an image after sampling differs from its map before; and if the settings do not allow
+                ``together``, or the processes differ.
         """
+        if together:
+            check_together(self.certificates, self.stopping)
         own, given = Share.of_this_process(self.certificates), model
-        with own.in_step() as step, torch.inference_mode(False), torch.no_grad(), frozen(check_network(model)):
+        crew = Share.of_group() if together else Share()
+        deciding = crew if together else own
+        with deciding.in_step() as step, torch.inference_mode(False), torch.no_grad(), frozen(check_network(model)):
             images = check_images(images, ids)
             majority = isinstance(targets, str) and targets == NOISY_MAJORITY
             labels = None if majority or targets is None else check_targets(targets, len(images))
@@ -250,9 +261,10 @@ class Certifier:
                 for what, words in one._places(shape).items()
             }
             fixed = {"class_samples": self.class_samples} if majority else {}
+            fixed |= {"threads": torch.get_num_threads()} if crew.world > 1 else {}  # they decide about the last bits
             step.agree(lambda: self._facts_to_share(given, images, classes, ids) | places | fixed)
             return [
-                one._certify(own, model, image, label, image_id, rule, watch, on_block)
+                one._certify(own, crew, model, image, label, image_id, rule, watch, on_block)
                 for one, image, label, image_id, rule, watch in zip(
                     placed, images, classes, ids, rules, watches, strict=True
                 )
@@ -373,6 +385,7 @@ class Certifier:
     def _certify(
         self,
         own: Share,
+        crew: Share,
         model: nn.Module,
         image: Tensor,
         target: int,
@@ -390,13 +403,20 @@ class Certifier:
             for end, share in zip(looks, shares, strict=True):
                 certificate.check_share(share)
                 certificate.check_slack(self.noise, end, image.numel(), share)
+        rounds = Rounds(crew, self._sampler, model, image, target, image_id) if crew.world > 1 else None
+        deciding = own if rounds is None else crew
         history: list[Look] = []
         drawn, begin = 0, time.perf_counter()
         for end, share in zip(looks, shares, strict=True):
             begins, ends = own.of(drawn, end)
-            for block in self.blocks(model, image, target, image_id, begins, ends):
-                doing = f"after {drawn} of {looks[-1]} samples: {type(self.attribution).__name__} cannot explain"
-                with failures(f"{doing} noisy copies of image {image_id}", model, block.draw.images):
+            doing = f"after {drawn} of {looks[-1]} samples: {type(self.attribution).__name__} cannot explain"
+            doing += f" noisy copies of image {image_id}"
+            if rounds is None:
+                blocks = self.blocks(model, image, target, image_id, begins, ends)
+            else:
+                blocks = rounds(begins, ends, wanted(accumulators), doing)
+            for block in blocks:
+                with failures(doing, model, image[None]):
                     for accumulator in accumulators.values():
                         accumulator.update(block)
                     predictions.update(block.draw, begins)
@@ -407,7 +427,7 @@ class Certifier:
             drawn = end
             results = {name: accumulators[name].result(share) for name in self.certificates}
             history.append(Look(drawn, time.perf_counter() - begin, results))
-            if own.decided_by_first(any(stopping.stop(history) for stopping in self.stopping)):
+            if deciding.decided_by_first(any(stopping.stop(history) for stopping in self.stopping)):
                 break
         watch.check_unchanged()
         sampling = self._own_settings() | {

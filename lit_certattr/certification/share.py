@@ -49,6 +49,13 @@ class Share(NamedTuple):
             )
         return cls(distributed.get_rank(), distributed.get_world_size())
 
+    @classmethod
+    def of_group(cls) -> "Share":
+        """The share of this process, whatever the certificates add."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return cls()
+        return cls(distributed.get_rank(), distributed.get_world_size())
+
     def of(self, start: int, end: int) -> tuple[int, int]:
         """First index, and last index plus one, of the samples among ``start .. end - 1`` that this process draws."""
         first, last = ((end - start) * rank // self.world for rank in (self.rank, self.rank + 1))
@@ -113,7 +120,7 @@ class Step:
             values = [held.get(key) for held, _ in everywhere]
             if any(value != values[0] for value in values):
                 raise InputError(
-                    f"sync_on_compute adds the samples of all processes, but they have different values of {key}: "
+                    f"all processes add their samples of the same image, but they have different values of {key}: "
                     + ", ".join(map(_short, values))
                 )
 

@@ -19,7 +19,7 @@ So any rule is valid: it decides how many certified pixels a stop costs, never w
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from typing_extensions import override
 
@@ -53,6 +53,9 @@ class StoppingRule(Settings, ABC):
     A rule of your own implements :meth:`stop`. It may use everything that the looks hold; the statements stay valid
     (proof: :mod:`lit_certattr.certification.stopping`). To keep a run repeatable, do not use clocks or random numbers.
     """
+
+    repeatable: ClassVar[bool] = True
+    """Whether the same samples always stop at the same look; ``False`` for a rule that looks at a clock."""
 
     @abstractmethod
     def stop(self, looks: Sequence[Look]) -> bool:
@@ -206,6 +209,8 @@ class Seconds(StoppingRule):
     Raises:
         InputError: If the limit is not positive.
     """
+
+    repeatable = False
 
     def __init__(self, limit: float) -> None:
         if not (limit > 0 and math.isfinite(limit)):

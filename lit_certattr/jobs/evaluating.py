@@ -107,7 +107,7 @@ def evaluate(
     samples = read_samples(data, ids, max_images)
     samples = UnchangedSamples(check_evaluation(protocol, network, data, samples, class_indices))
     check_ids(samples.ids)
-    loop = make_trainer(trainer)
+    loop = make_trainer(trainer, queue=False)
     settings = protocol.settings() | {
         "batch_size": data.batch_size,
         "device": loop.strategy.root_device.type,
@@ -128,6 +128,7 @@ def evaluate(
         samples,
         [writer],
         batch_size=data.batch_size,
+        queue=False,
         num_workers=data.num_workers,
         progress=progress,
     )

@@ -1,15 +1,22 @@
 """The predict loop of all jobs: a module processes the images, callbacks store the results."""
 
+import os
+import time
 import warnings
 from collections.abc import Sequence
 
 from lightning import Callback, Trainer
 from torch.utils.data import DataLoader
 
+from lit_certattr.callbacks.job_writer import KEPT, JobWriter
 from lit_certattr.callbacks.progress import CertificationProgress
 from lit_certattr.data import SampleSet, collate
+from lit_certattr.errors import InputError
 from lit_certattr.jobs.chatter import without_chatter
 from lit_certattr.modules.image import ImageModule
+from lit_certattr.processes import ImageQueue, Team, lost_process
+
+_OF_WATCH = 2.0  # seconds
 
 
 def predict(
@@ -19,6 +26,7 @@ def predict(
     callbacks: Sequence[Callback],
     *,
     batch_size: int = 1,
+    queue: bool = True,
     num_workers: int = 0,
     progress: bool = True,
 ) -> None:
@@ -30,13 +38,40 @@ def predict(
         samples: The images.
         callbacks: Callbacks that store the results.
         batch_size: Images per batch.
-        num_workers: Processes that read images; 0 reads in the main process.
+        queue: Whether a process that is free takes the next image, with the Trainer of ``make_trainer(queue=True)``;
+            otherwise Lightning divides the batches among the processes beforehand.
+        num_workers: Processes that read images; 0 reads in the main process. Several processes with a queue read in the
+            main process, since a worker would take images from the queue long before they are needed.
         progress: Whether to show the progress on stderr.
+
+    Raises:
+        InputError: If another process has died; the message says what is kept, and how to go on.
     """
     module.allow_zero_length_dataloader_with_multiple_devices = True  # fewer images than devices
     trainer.callbacks += [*([CertificationProgress()] if progress else []), *callbacks]  # type: ignore[attr-defined]
-    loader = DataLoader(samples, batch_size=batch_size, num_workers=num_workers, collate_fn=collate)
+    sampler = None
+    if queue and trainer.world_size > 1:
+        num_workers = 0
+        if not module.together:
+            sampler = _queue(trainer, module, samples, callbacks)
+    loader = DataLoader(samples, batch_size, sampler=sampler, num_workers=num_workers, collate_fn=collate)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of processes to be started: a lost connection is one line
     with without_chatter(), warnings.catch_warnings():
         # One image is seconds to minutes of work: reading it needs no worker process.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        trainer.predict(module, dataloaders=loader, return_predictions=False)
+        try:
+            trainer.predict(module, dataloaders=loader, return_predictions=False)
+        except RuntimeError as error:
+            if lost_process(error):
+                if getattr(trainer.strategy.launcher, "procs", None):
+                    time.sleep(_OF_WATCH)  # whoever watches the processes that this one started says which has died
+                raise InputError(f"another process of this command has ended; {KEPT}") from None
+            raise
+
+
+def _queue(trainer: Trainer, module: ImageModule, samples: SampleSet, callbacks: Sequence[Callback]) -> ImageQueue:
+    """The images, for whichever process is free."""
+    writer = next((one for one in callbacks if isinstance(one, JobWriter)), None)
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    address = "localhost" if environment is None else environment.main_address
+    return ImageQueue(samples.ids, lambda: Team() if writer is None else writer.team, lambda: module.skip_ids, address)

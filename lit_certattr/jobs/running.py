@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import yaml
 from lightning import LightningDataModule
@@ -28,6 +28,9 @@ from lit_certattr.records.resuming import check_resume
 from lit_certattr.records.table import RADII, check_radii
 from lit_certattr.reports.log_run import log_run
 
+Split = Literal["images", "samples"]
+"""What several processes divide among them."""
+
 
 def run(
     certifier: Certifier,
@@ -45,6 +48,7 @@ def run(
     weights_key: str | None = None,
     radii: Sequence[float] | None = None,
     max_panels: int = 16,
+    split: Split = "images",
     trainer: TrainerOptions = TrainerOptions(),  # noqa: B008  (never changed)
     logger: Logger | None = None,
     config: str | None = None,
@@ -80,6 +84,8 @@ def run(
         radii: Radii of the columns in ``results.parquet``, in the unit of the budget. Default: 0.05 to 0.5; for patches
             and regions 1 to 4.
         max_panels: Number of images with a panel in the report.
+        split: What several processes divide: the ``images`` (a process that is free takes the next), or the
+            ``samples`` of each image, for few images with many samples. The results have the same bytes.
         trainer: Device, precision and threads.
         logger: A Lightning logger, e.g. ``WandbLogger``; it receives the configuration, the means over the images,
             at most 16 panels and the table.
@@ -114,7 +120,9 @@ def run(
     if checkpoint is not None and is_first_process():
         warn_of_selection(checkpoint, certifier.seed, samples)
 
-    module = CertificationModule(network, certifier, targets)
+    if split not in get_args(Split):
+        raise InputError(f"split must be one of {', '.join(get_args(Split))}, got {split!r}")
+    module = CertificationModule(network, certifier, targets, together=split == "samples")
     loop = make_trainer(trainer, logger)
     device = loop.strategy.root_device.type
     settings = run_settings(certifier, network, samples, targets=targets, device=device, precision=str(loop.precision))

@@ -1,7 +1,8 @@
 """Device, precision and threads of a job."""
 
 from dataclasses import dataclass
-from typing import Literal
+from types import FrameType
+from typing import Any, Literal
 
 import torch
 from lightning import Trainer
@@ -56,12 +57,14 @@ def use_threads(threads: int | None) -> None:
     torch.set_num_threads(threads)
 
 
-def make_trainer(options: TrainerOptions, logger: Logger | None = None) -> Trainer:
+def make_trainer(options: TrainerOptions, logger: Logger | None = None, queue: bool = True) -> Trainer:
     """The Trainer of a predict loop.
 
     Args:
         options: Device, precision and threads.
         logger: A Lightning logger.
+        queue: Whether free processes take the next image (:func:`~lit_certattr.jobs.predict.predict`); otherwise
+            Lightning divides the images beforehand.
 
     Raises:
         InputError: If Lightning refuses the settings, if the number of devices is too large for any machine, or if a
@@ -80,6 +83,7 @@ def make_trainer(options: TrainerOptions, logger: Logger | None = None) -> Train
                 strategy=options.strategy,
                 precision=options.precision,
                 logger=logger if logger is not None else False,
+                use_distributed_sampler=not queue,
                 enable_checkpointing=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
@@ -89,7 +93,26 @@ def make_trainer(options: TrainerOptions, logger: Logger | None = None) -> Train
         raise InputError(f"trainer: {error}") from None
     environment = getattr(trainer.strategy, "cluster_environment", None)
     check_launch(trainer.num_devices, trainer.num_nodes, environment)
+    _pass_signals_on(trainer)
     return trainer
+
+
+def _pass_signals_on(trainer: Trainer) -> None:
+    """Let SIGTERM reach the processes that the Trainer has started, and nothing more.
+
+    Lightning also sends a tensor to all processes from inside the handler. If one of them has died, or waits in another
+    collective operation, that fails or never ends, wherever the program happens to be.
+    """
+    connector: Any = getattr(trainer, "_signal_connector", None)
+
+    def notify(signum: int, _: FrameType | None) -> None:
+        launcher = trainer.strategy.launcher
+        if launcher is not None and not trainer.received_sigterm:
+            launcher.kill(signum)
+        connector.received_sigterm = True
+
+    if hasattr(connector, "_sigterm_notifier_fn"):
+        connector._sigterm_notifier_fn = notify
 
 
 def is_first_process() -> bool:

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from lit_certattr.certificates import Result
 from lit_certattr.certification import NOISY_MAJORITY, Certifier
+from lit_certattr.certification.rounds import check_together
 from lit_certattr.data import NO_LABEL, Sample
 from lit_certattr.errors import InputError
 from lit_certattr.modules.image import ImageModule
@@ -37,13 +38,16 @@ class CertificationModule(ImageModule):
         targets: The class that is explained: ``"predicted"`` on the clean image, the image's ``"label"``, or the
             ``"noisy_majority"``: the class that most of ``certifier.class_samples`` noisy copies are predicted as.
         skip_ids: Ids of images that are done already.
+        together: Whether all processes work on each image together, each with its share of the samples; otherwise each
+            process has images of its own. The results have the same bits.
 
     Attributes:
         skip_ids: Ids of images that are skipped; may be replaced before a run.
         on_block: Called with the number of samples of each finished block, for a progress bar; ``None`` at first.
 
     Raises:
-        InputError: If ``targets`` is none of the three, or a certificate would add the samples of several images.
+        InputError: If ``targets`` is none of the three, if a certificate would add the samples of several images, or
+            if a stopping rule does not allow ``together``.
 
     Example:
         >>> from lit_certattr.attribution import Gradient
@@ -65,12 +69,15 @@ class CertificationModule(ImageModule):
         certifier: Certifier,
         targets: Targets = "predicted",
         skip_ids: Collection[str] = (),
+        together: bool = False,
     ) -> None:
         super().__init__(network, skip_ids)
         if targets not in get_args(Targets):
             raise InputError(f"targets must be one of {', '.join(get_args(Targets))}, got {targets!r}")
         certifier.check_images_apart()
-        self.certifier = certifier
+        if together:
+            check_together(certifier.certificates, certifier.stopping)
+        self.certifier, self.together = certifier, together
         self.targets: Targets = targets
 
     def setup(self, stage: str) -> None:
@@ -109,5 +116,5 @@ class CertificationModule(ImageModule):
         for label, image_id in zip(targets, ids, strict=True) if isinstance(targets, Tensor) else ():
             if label == NO_LABEL:
                 raise InputError(f"image {image_id} has no label; set targets: predicted to explain the prediction")
-        results = self.certifier(self.network, batch.image[chosen], targets, ids, self.on_block)
+        results = self.certifier(self.network, batch.image[chosen], targets, ids, self.on_block, self.together)
         return list(zip(ids, results, strict=True))

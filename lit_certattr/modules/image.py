@@ -18,6 +18,7 @@ class ImageModule(LightningModule, ABC):
     Attributes:
         skip_ids: Ids of images that are skipped; may be replaced before a run.
         on_block: Called with the number of samples of each finished block, for a progress bar; ``None`` at first.
+        together: Whether all processes work on each image together; otherwise each has images of its own.
     """
 
     doing: ClassVar[str]
@@ -33,6 +34,7 @@ class ImageModule(LightningModule, ABC):
         self.network = network.eval().requires_grad_(False)
         self.skip_ids = frozenset(skip_ids)
         self.on_block: Callable[[int], None] | None = None
+        self.together = False
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``[B, num_classes]`` of images ``[B, C, H, W]`` in [0, 1]."""

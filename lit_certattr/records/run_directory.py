@@ -369,7 +369,8 @@ def image_rows(
         facts: ``label`` and ``prediction`` of the image.
         radii: Radii of the columns, in pixel l2 units.
     """
-    entries = list(rows(image_id, dict(results), dict(facts), radii))
+    stored = dict(sorted(results.items()))  # the order in which a file gives them
+    entries = list(rows(image_id, stored, dict(facts), radii))
     return ImageRows(entries, own_columns(results.values(), radii))
 
 

@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 
@@ -7,7 +8,7 @@ import torch
 
 from lit_certattr.errors import InputError
 from lit_certattr.records import RunDirectory
-from lit_certattr.records.run_directory import check_ids
+from lit_certattr.records.run_directory import check_ids, image_rows
 from lit_certattr.records.table import means, schema
 
 SETTINGS = {"sigma": 0.25, "certificates": {"pixel": {"top_k": [0.5, 0.25]}}, "network": "abc"}
@@ -241,3 +242,17 @@ def test_a_file_in_place_of_a_folder(tmp_path):
 def test_an_id_that_would_overwrite_a_figure_of_all_images(directory):
     with pytest.raises(InputError, match="'summary' cannot name a file"):
         check_ids(["a", "summary"])
+
+
+def test_the_rows_of_an_image_do_not_depend_on_whether_it_was_just_written_or_is_read(directory, certified):
+    ((image_id, image, results, clean),) = certified(1)
+    facts = {"label": 1, "prediction": 2}
+    named = {
+        "pixel": results["pixel"],
+        "first": copy.deepcopy(results["pixel"]),
+    }  # a file gives them in the order of their names
+    directory.write(image_id, named, image, clean, facts)
+    read = directory.read(image_id)
+    written = image_rows(image_id, named, facts, (0.1,))
+    assert written == image_rows(image_id, read.results, read.facts, (0.1,))
+    assert next(row["certificate"] for row in written.entries) == "first"
