@@ -8,9 +8,11 @@ from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.cli.output import on_stdout
 from lit_certattr.cli.run_names import job_label, name_loggers
 from lit_certattr.cli.words import TRAINER, add_trainer_words
+from lit_certattr.errors import InputError
 from lit_certattr.jobs import Evaluation, evaluate
 from lit_certattr.jobs.trainer import is_first_process
-from lit_certattr.records.evaluation_directory import table_rows
+from lit_certattr.records.evaluation_directory import EvaluationDirectory, table_rows
+from lit_certattr.reports.wandb_run import run_id
 from lit_certattr.robustness.protocol import RobustnessProtocol, column_names
 
 EVALUATE_HELP = """Measure the robustness of attribution maps under attack, without certificates, as papers do.
@@ -57,11 +59,19 @@ def evaluate_from_config(parser: OneLineParser, config: Namespace) -> None:
     name_output(config, "runs/evaluate")
     apply_short_options(config, _SHORT, kept=["max_images"])
     text = as_text(config)
-    name_loggers(config.logger, job_label(config, "evaluate"))
+    name_loggers(config.logger, job_label(config, "evaluate"), _earlier(config))
     parts = build_parts(parser, config)
     evaluation = evaluate(**{name: value for name, value in parts.items() if name != "config"}, config=text)
     if is_first_process():
         _print(evaluation)
+
+
+def _earlier(config: Namespace) -> str | None:
+    """Id of the run of W&B that shows the evaluation which this command resumes; ``None`` if there is none."""
+    try:
+        return None if config.overwrite else run_id(EvaluationDirectory(config.output).wandb_run())
+    except InputError:
+        return None  # a path that the job refuses
 
 
 def _print(evaluation: Evaluation) -> None:

@@ -133,12 +133,17 @@ def evaluate(
         progress=progress,
     )
     if logger is not None and loop.is_global_zero:
-        _log(logger, writer.means, config, settings, checkpoint)
+        _log(logger, directory, writer.means, config, settings, checkpoint)
     return Evaluation(directory, protocol, list(samples.ids), writer.means)
 
 
 def _log(
-    logger: Logger, found: list[Mean], config: str | None, settings: dict[str, Any], checkpoint: str | None
+    logger: Logger,
+    directory: EvaluationDirectory,
+    found: list[Mean],
+    config: str | None,
+    settings: dict[str, Any],
+    checkpoint: str | None,
 ) -> None:
     logger.log_hyperparams(yaml.safe_load(config) if config else settings)
     logger.log_metrics({"evaluate/" + "_".join(filter(None, (mean.search, mean.number))): mean.mean for mean in found})
@@ -147,4 +152,5 @@ def _log(
     logger.save()
     logger.finalize("success")
     if isinstance(logger, WandbLogger):
+        directory.log_wandb(logger.experiment.id)
         logger.experiment.finish()

@@ -18,6 +18,7 @@ from lit_certattr.files.whole_file import write_whole
 from lit_certattr.records.ids import check_ids
 from lit_certattr.records.job_directory import JobDirectory
 
+_WANDB = "wandb_run"
 _MAX_BATCH = 2**28
 """Bytes of the rows of a batch; one image takes some kilobytes."""
 
@@ -80,7 +81,8 @@ class EvaluationDirectory(JobDirectory):
 
     ``settings.json``, ``config.yaml``, ``batches/<first id>.json`` (the journal), and at the end ``images.parquet``
     (one row per image), ``summary.csv`` (one row per mean), ``summary.md`` (a table for readers) and
-    ``agreement.png``. Every file is written completely or not at all, and contains no time.
+    ``agreement.png``; ``wandb.json`` if Weights & Biases shows the evaluation. Every file is written completely or not
+    at all, and contains no time.
 
     Args:
         path: The directory; created by :meth:`open`, not before.
@@ -98,7 +100,8 @@ class EvaluationDirectory(JobDirectory):
         self.images, self.summary = self.path / "images.parquet", self.path / "summary.csv"
         self.text, self.figure = self.path / "summary.md", self.path / "agreement.png"
         self.record, self.folders = self.settings_file, (self.batches,)
-        self.files = (self.config, self.images, self.summary, self.text, self.figure)
+        self.wandb = self.path / "wandb.json"
+        self.files = (self.config, self.images, self.summary, self.text, self.figure, self.wandb)
 
     @override
     def stored_settings(self) -> Any:
@@ -132,6 +135,22 @@ class EvaluationDirectory(JobDirectory):
         self._start((json.dumps(settings, indent=2) + "\n").encode(), overwrite)
         if config is not None:
             write_whole(self.config, config.encode())
+
+    def log_wandb(self, run_id: str) -> None:
+        """Record which run of Weights & Biases shows this evaluation.
+
+        Args:
+            run_id: Id of the run of W&B.
+        """
+        write_whole(self.wandb, (json.dumps({_WANDB: run_id}) + "\n").encode())
+
+    def wandb_run(self) -> Any:
+        """What is recorded as that id; ``None`` if there is none or the file is damaged. The file is untrusted."""
+        try:
+            content = read_json(self.wandb)
+        except (OSError, ValueError):
+            return None
+        return content.get(_WANDB) if isinstance(content, Mapping) else None
 
     def write_batch(self, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Store the rows of a batch. Several processes may write different batches at the same time.

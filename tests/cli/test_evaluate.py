@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from wandb_files import runs
 
 from lit_certattr.cli.certify import main
 from lit_certattr.models import SmallCNN
@@ -125,6 +126,25 @@ def test_a_killed_evaluation_goes_on_and_ends_with_the_same_bytes(arguments, tmp
     main(arguments)
     assert "60 of 60 images are done already" in capsys.readouterr().err
     assert _files(run) == whole
+
+
+@pytest.mark.slow
+def test_an_evaluation_that_is_repeated_goes_on_in_its_run_of_wandb(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = [
+        *arguments,
+        "--max_images=20",
+        "--logger=WandbLogger",
+        "--logger.offline=true",
+        "--logger.save_dir=runs",
+    ]
+    main(arguments)
+    main(arguments)
+    main([*arguments, "--overwrite"])
+    first, again, other = (one.record for one in runs(tmp_path))
+    assert first.run_id == again.run_id != other.run_id
+    assert first.job_type == again.job_type == "evaluate"
+    assert json.loads((tmp_path / "run" / "wandb.json").read_text()) == {"wandb_run": other.run_id}
 
 
 def _refusal(arguments, capsys) -> str:

@@ -63,3 +63,18 @@ def test_a_batch_that_is_no_honest_file_is_evaluated_again(directory, make):
 def test_rows_come_back_as_they_were_written(directory):
     assert directory.rows() == {"a": {"id": "a", "x": 1.0}}
     assert json.loads(directory.settings_file.read_text()) == SETTINGS
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"wandb_run": 1, "wandb_run": 2}', "{}", "[" * 200_000])
+def test_a_record_of_wandb_that_cannot_be_read_is_none(directory, content):
+    assert directory.wandb_run() is None
+    directory.wandb.write_text(content)
+    assert directory.wandb_run() is None
+
+
+def test_the_run_of_wandb_is_kept_until_the_evaluation_is_deleted(directory):
+    directory.log_wandb("1a2b3c4d")
+    directory.open(SETTINGS)
+    assert directory.wandb_run() == "1a2b3c4d"
+    directory.open(SETTINGS, overwrite=True)
+    assert directory.wandb_run() is None
