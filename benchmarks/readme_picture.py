@@ -69,7 +69,7 @@ def draw(image: Tensor, clean: Tensor, moved: Tensor, result: PixelResult) -> Fi
     for label, colour in ((1, IMPORTANT), (0, UNIMPORTANT)):
         shown[labels == label] = 0.3 * gray[labels == label] + 0.7 * np.array(colour)
 
-    figure = Figure(figsize=(12, 4.05), layout="constrained")
+    figure = Figure(figsize=(12, 3.78), layout="constrained")
     slots = figure.subplots(1, 4)
     titles = (
         'A network says:\n"missile"',

@@ -90,8 +90,7 @@ def audit_run(directory: RunDirectory, pages: bool = True, packages: Sequence[st
     Raises:
         InputError: If the directory is not a run directory.
     """
-    if not directory.provenance_file.is_symlink() and not directory.provenance_file.exists():
-        raise InputError(f"{directory.path} holds no run: there is no provenance.json")
+    directory.check_is_run()
     if odd := odd_kinds(directory):
         return Audit([], {}, odd, [])
     provenance = directory.provenance()

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from lit_certattr.cli.layers import stack
+from lit_certattr.cli.layers import packaged, stack
 from lit_certattr.errors import InputError
 from lit_certattr.modules import DenoiserTraining, RobustClassifier, TrainingModule
 
@@ -36,7 +36,7 @@ def _of_arguments(typed: list[str]) -> Iterator[str]:
         option, equals, value = argument.partition("=")
         value = value if equals else following
         if option in ("--config", "-c"):
-            for _, layer in stack(value):
+            for _, layer in stack(packaged(value)):
                 yield from _of_mapping(_read(layer))
         elif option == "--model":
             yield from _keys(_read(value))

@@ -102,10 +102,7 @@ def open_run(path: str | Path, name: str) -> OpenedRun:
         InputError: If it is no run directory, is in use, is not finished, or a file is damaged.
     """
     directory = RunDirectory(path)
-    if not directory.path.is_dir():
-        raise InputError(f"{directory.path} is no directory; give the output directory of lit-certattr certify run")
-    if not directory.provenance_file.exists():
-        raise InputError(f"{directory.path} holds no run: there is no provenance.json")
+    directory.check_is_run()
     directory.lock.check()
     provenance = directory.provenance()
     if not isinstance(provenance.get("settings"), Mapping):

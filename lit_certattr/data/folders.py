@@ -135,10 +135,12 @@ def existing_folder(root: str) -> Path:
         path = Path(root).expanduser()
         if path.is_dir():
             return path
-        reason = "does not exist or is not a folder"
+        reason = "it is a file, not a folder" if path.exists() else f"there is no such folder, seen from {Path.cwd()}"
+        if not path.exists() and path.suffix.lower() in IMAGE_SUFFIXES:
+            raise InputError(f"image {root}: there is no such file, seen from {Path.cwd()}")
     except (OSError, RuntimeError) as error:  # no permission, a name that is too long, no such user
-        reason = f"cannot be read ({getattr(error, 'strerror', None) or error})"
-    raise InputError(f"image folder {root} {reason}; give the path of a folder of images as root")
+        reason = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+    raise InputError(f"image folder {root}: {reason}")
 
 
 def images_at(root: str) -> tuple[Path, Contents]:

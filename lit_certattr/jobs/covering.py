@@ -116,8 +116,7 @@ def covers(
         >>> jobs.covers("runs/certify/brightness", "chelsea", ["brighter.png"])  # doctest: +SKIP
     """
     run = RunDirectory(directory)
-    if not run.provenance_file.exists():
-        raise InputError(f"{run.path} holds no run: there is no provenance.json")
+    run.check_is_run()
     import_packages(imports, run.path)
     known = sorted(run.image_files.stored())
     try:

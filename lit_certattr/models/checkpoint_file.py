@@ -85,6 +85,15 @@ def stands_in(value: object) -> bool:
     return isinstance(value, _Beside)
 
 
+def _why_no_file(path: Path) -> str:
+    if path.is_dir():
+        return "it is a folder; name the file in it"
+    if path.exists():
+        return "it is no ordinary file"
+    training = path.parent.name == "checkpoints"
+    return "there is no such file" + ("; a training writes it: lit-certattr train fit" if training else "")
+
+
 def read_checkpoint(path: Path, network_bytes: int | None = None) -> Mapping[Any, Any]:
     """The top-level mapping of a checkpoint, read without executing anything; tensors are on the CPU.
 
@@ -100,8 +109,7 @@ def read_checkpoint(path: Path, network_bytes: int | None = None) -> Mapping[Any
     """
     try:
         if not path.is_file():
-            folder = ": it is a folder; name the file in it" if path.is_dir() else ""
-            raise InputError(f"checkpoint {path} does not exist or is not a file{folder}")
+            raise InputError(f"checkpoint {path}: {_why_no_file(path)}")
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(512)

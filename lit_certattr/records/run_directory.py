@@ -311,6 +311,19 @@ class RunDirectory(PicturedDirectory):
         """
         write_whole(self.report, html.encode())
 
+    def check_is_run(self) -> None:
+        """Refuse a directory that holds no run.
+
+        Raises:
+            InputError: If the directory or its ``provenance.json`` does not exist.
+        """
+        wanted = "give the output directory of lit-certattr certify run"
+        if not self.path.is_dir():
+            reason = "it is a file, not a folder" if self.path.exists() else "there is no such folder"
+            raise InputError(f"{self.path}: {reason}; {wanted}")
+        if not self.provenance_file.exists() and not self.provenance_file.is_symlink():
+            raise InputError(f"{self.path} holds no run: there is no provenance.json in it; {wanted}")
+
     def provenance(self) -> dict[str, Any]:
         """The content of ``provenance.json``.
 

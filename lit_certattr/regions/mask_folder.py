@@ -100,9 +100,10 @@ class MaskFolder(Regions):
         """The one mask of an image, and the names of the image, the likeliest first."""
         root, stems = Path(self.path).expanduser(), []
         if not root.is_dir():
-            raise InputError(
-                f"mask folder {self.path} does not exist or is not a folder; give the path of a folder of masks"
+            reason = (
+                "it is a file, not a folder" if root.exists() else f"there is no such folder, seen from {Path.cwd()}"
             )
+            raise InputError(f"mask folder {self.path}: {reason}")
         for name in (image_id.replace("__", "/"), image_id):
             stem, dot, suffix = name.rpartition(".")
             stems += [*([stem] if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else []), name]

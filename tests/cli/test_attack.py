@@ -267,7 +267,7 @@ def test_a_run_that_fails_its_audit_is_not_attacked(plain, capsys):
         (("--search.stepz=1",), "search.stepz"),
         (("--max_images=0",), "--max_images must be at least 1"),
         (("--ids=[nobody]",), "no image 'nobody'"),
-        (("--checkpoint=nowhere.ckpt",), "nowhere.ckpt does not exist"),
+        (("--checkpoint=nowhere.ckpt",), "nowhere.ckpt: there is no such file"),
     ],
 )
 def test_bad_arguments(plain, capsys, extra, expected):

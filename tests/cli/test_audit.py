@@ -408,7 +408,7 @@ def test_another_network_is_refused_before_sampling(run, capsys, tmp_path):
         (("--num_samples=10",), "add --fresh"),
         (("--fresh", "--num_samples=0"), "--num_samples must be at least 1"),
         (("--fresh", "--error=2"), "--error must lie"),
-        (("--fresh", "--checkpoint=nowhere.ckpt"), "nowhere.ckpt does not exist"),
+        (("--fresh", "--checkpoint=nowhere.ckpt"), "nowhere.ckpt: there is no such file"),
     ],
 )
 def test_bad_arguments(run, capsys, extra, expected):

@@ -206,7 +206,7 @@ def _refusal(arguments: list[str], capsys) -> str:
         ("--certifier.num_samples=0", "num_samples must be at least 1"),
         ("--certifier.nois=1", "certifier.nois"),
         ("--data.init_args.colour=red", "colour"),
-        ("--checkpoint=nowhere.ckpt", "checkpoint nowhere.ckpt does not exist"),
+        ("--checkpoint=nowhere.ckpt", "checkpoint nowhere.ckpt: there is no such file"),
         ("--config=nowhere.yaml", "nowhere.yaml"),
         ("--ids=[cat]", "there is no image 'cat'"),
         ("--targets=favourite", "targets"),
@@ -301,7 +301,7 @@ def _picture(path: Path, size: int = 8) -> Path:
 
 
 def test_a_missing_and_an_empty_folder(arguments, tmp_path, capsys):
-    assert "does not exist" in _refusal(_folder(tmp_path, arguments), capsys)
+    assert "there is no such folder" in _refusal(_folder(tmp_path, arguments), capsys)
     (tmp_path / "images").mkdir()
     assert "holds no images" in _refusal(_folder(tmp_path, arguments), capsys)
     assert not (tmp_path / "run").exists()

@@ -160,7 +160,7 @@ def test_regions_that_were_exchanged_are_found_out_by_sampling_again(honest, tmp
         ("PatchMaskNoise", {"keep": 0.25, "cells": 9}, "a grid of 9 x 9 patches does not fit an image of 8 x 8 pixels"),
         ("PatchMaskNoise", {"keep": 1.5, "cells": 4}, "keep must lie between 0 and 1, both excluded"),
         ("RegionMaskNoise", {"keep": 0.25, "regions": WHOLE}, "has 1 region: RegionMaskNoise needs at least 2"),
-        ("RegionMaskNoise", {"keep": 0.25, "regions": NO_MASKS}, "mask folder nowhere does not exist"),
+        ("RegionMaskNoise", {"keep": 0.25, "regions": NO_MASKS}, "mask folder nowhere: there is no such folder"),
         ("RegionMaskNoise", {"keep": 0.25}, "regions"),
         ("BlurNoise", {"rate": -1.0}, "rate must lie between"),
         ("ExposureNoise", {"sigma": 0.1}, "needs at least one of exposure, white_balance and shading"),

@@ -227,7 +227,7 @@ MISTAKES = {
         ["--model.denoiser.init_args.weights=photographs"],
         r"the packaged weights 'photographs' are for channels=3, .*, got channels=1",
     ),
-    "missing weights": (["--model.denoiser.init_args.weights=nowhere.pt"], r"nowhere\.pt does not exist"),
+    "missing weights": (["--model.denoiser.init_args.weights=nowhere.pt"], r"nowhere\.pt: there is no such file"),
 }
 
 

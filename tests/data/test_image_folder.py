@@ -255,7 +255,7 @@ def test_one_training_image_is_not_enough(tmp_path):
 
 
 def test_missing_and_empty_folders(tmp_path):
-    with pytest.raises(InputError, match="nowhere does not exist"):
+    with pytest.raises(InputError, match="nowhere: there is no such folder"):
         ImageFolder(str(tmp_path / "nowhere"))
     (tmp_path / "cat").mkdir()
     with pytest.raises(InputError, match="holds no images"):

@@ -182,5 +182,5 @@ def test_a_folder_needs_two_images(tmp_path):
     save(tmp_path / "one.png")
     with pytest.raises(InputError, match="holds one image; training and validation need at least two"):
         made(tmp_path)
-    with pytest.raises(InputError, match="does not exist or is not a folder"):
+    with pytest.raises(InputError, match="there is no such folder"):
         made(tmp_path / "nowhere")

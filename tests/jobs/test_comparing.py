@@ -228,7 +228,7 @@ def _spoil(run, how):
     ("how", "words"),
     [
         ("empty", "there is no provenance.json"),
-        ("missing", "is no directory"),
+        ("missing", "there is no such folder"),
         ("unfinished", "is not finished"),
         ("a table that is none", "no table, or damaged"),
         ("a directory for a table", "is a directory, not a file"),

@@ -81,7 +81,7 @@ def test_text_goes_to_standard_output(run, capsys):
     [
         ({"format": "word"}, "format must be one of"),
         ({"format": "pdf", "per_image": True}, "a pdf holds the means"),
-        ({"directory": "nowhere"}, "is no directory"),
+        ({"directory": "nowhere"}, "there is no such folder"),
         ({"radii": [0.1, 0.1]}, "must differ"),
     ],
 )

@@ -126,10 +126,15 @@ def test_checkpoints_without_tensors(tmp_path, content):
 
 
 def test_missing_files(tmp_path):
-    for path in (tmp_path / "none.ckpt", tmp_path):
+    missing = {
+        "none.ckpt": "there is no such file",
+        "checkpoints/best.ckpt": "a training writes it",
+        ".": "is a folder",
+    }
+    for name, said in missing.items():
         for load in (load_state_dict, load_network):
-            with pytest.raises(InputError, match="does not exist or is not a file"):
-                load(path)
+            with pytest.raises(InputError, match=said):
+                load(tmp_path / name)
 
 
 def test_hostile_pickles_do_not_run(tmp_path):

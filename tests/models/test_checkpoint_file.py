@@ -83,8 +83,10 @@ def test_archives_without_checksums_are_read(tmp_path):
 def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert "it is a folder" in refusal(tmp_path)
-    for path in (tmp_path / "pipe", "/dev/zero", tmp_path / "none", f"{tmp_path}/a\0b"):
-        assert "does not exist or is not a file" in refusal(path)
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        assert "it is no ordinary file" in refusal(path)
+    for path in (tmp_path / "none", f"{tmp_path}/a\0b"):
+        assert "there is no such file" in refusal(path)
     assert "cannot be read" in refusal(tmp_path / ("x" * 300))
 
 

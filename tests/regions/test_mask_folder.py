@@ -89,7 +89,7 @@ def test_settings_of_another_kind_are_refused(path, background):
 
 
 def test_missing_folder_is_refused(tmp_path):
-    with pytest.raises(InputError, match="does not exist or is not a folder"):
+    with pytest.raises(InputError, match="there is no such folder"):
         MaskFolder(str(tmp_path / "none"))(IMAGE, "a")
 
 
