@@ -99,6 +99,7 @@ class ResultWriter(JobWriter):
         self._session = {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "images": len(remaining),
+            "total": len(self.ids),
             "processes": trainer.world_size,
             **({"split": "samples"} if pl_module.together else {}),
         }

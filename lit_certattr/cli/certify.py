@@ -25,6 +25,7 @@ from lit_certattr.cli.certify_plan import PLAN_HELP, add_plan_arguments, plan_fr
 from lit_certattr.cli.certify_recertify import RECERTIFY_HELP, add_recertify_arguments, recertify_from_config
 from lit_certattr.cli.certify_run import RUN_HELP, add_run_arguments, run_from_config
 from lit_certattr.cli.certify_sigmas import SIGMAS_HELP, add_sigmas_arguments, sigmas_from_config
+from lit_certattr.cli.certify_status import STATUS_HELP, add_status_arguments, status_from_config
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
 from lit_certattr.cli.help import ReadableHelp
 from lit_certattr.cli.program import typed_again
@@ -38,6 +39,7 @@ Examples:
   certify.py sigmas --config configs/certify/photographs.yaml
   certify.py run --config configs/certify/photographs.yaml
   certify.py run --config configs/certify/mnist5k.yaml --checkpoint runs/mnist5k_noise/checkpoints/best.ckpt
+  certify.py status runs/certify/photographs
   certify.py audit runs/certify/photographs --fresh
   certify.py covers runs/certify/photographs --image=chelsea --changed=brighter.png
   certify.py recertify runs/certify/photographs --alpha=0.01 --output=runs/alpha_01
@@ -72,6 +74,7 @@ COMMANDS = {
         SIGMAS_HELP, add_sigmas_arguments, sigmas_from_config, "Nothing was written; to start again, run"
     ),
     "run": Command(RUN_HELP, add_run_arguments, run_from_config, _IMAGES),
+    "status": Command(STATUS_HELP, add_status_arguments, status_from_config, _NOTHING),
     "attack": Command(ATTACK_HELP, add_attack_arguments, attack_from_config, _IMAGES),
     "audit": Command(AUDIT_HELP, add_audit_arguments, audit_from_config, _NOTHING),
     "covers": Command(COVERS_HELP, add_covers_arguments, covers_from_config, _NOTHING),

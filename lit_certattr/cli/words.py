@@ -28,6 +28,10 @@ ABSENT = {
         )
         for command in ("compare", "export", "recertify")
     },
+    "status": dict.fromkeys(
+        ("num_samples", "seed", "output", "overwrite", *TRAINER, "checkpoint"),
+        "status only reads what a run has written",
+    ),
     "audit": dict.fromkeys(("output", "overwrite"), "audit writes nothing, so there is nothing to place or delete"),
 }
 """Why a command lacks an option that other commands have."""

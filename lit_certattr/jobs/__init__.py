@@ -17,6 +17,7 @@ from lit_certattr.jobs.recertifying import recertify
 from lit_certattr.jobs.reopening import Reopened, reopen
 from lit_certattr.jobs.running import run
 from lit_certattr.jobs.sampling_again import SampledAgain
+from lit_certattr.jobs.status import Status, status
 from lit_certattr.jobs.trainer import TrainerOptions
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Plan",
     "Reopened",
     "SampledAgain",
+    "Status",
     "TrainerOptions",
     "attack",
     "audit",
@@ -41,5 +43,6 @@ __all__ = [
     "recertify",
     "reopen",
     "run",
+    "status",
     "try_sigmas",
 ]

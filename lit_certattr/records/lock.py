@@ -59,6 +59,13 @@ class DirectoryLock:
         with suppress(FileNotFoundError, NotADirectoryError), self._opened(os.O_RDONLY) as file:
             self._refuse(_holder(file))
 
+    def holder(self) -> Holder | None:
+        """The process that writes to the directory, as far as is known; ``None`` if there is none, or it has ended."""
+        with suppress(OSError, InputError), self._opened(os.O_RDONLY) as file:
+            found = _holder(file)
+            return found if found is not None and _may_run(found) else None
+        return None
+
     def take(self) -> None:
         """Take the lock, and create the directory if it does not exist.
 

@@ -260,12 +260,24 @@ def _joint_false(num_images: int, alpha: float, eta: float = 0.001) -> str:
     )
 
 
+def certified_tiles(results: Mapping[str, Result], table: pa.Table) -> list[Tile]:
+    """What is certified, as means over the images of a table.
+
+    Args:
+        results: Results of one image by name.
+        table: Rows of all images, as in ``results.parquet``.
+    """
+    rows, presentations = TableRows(table), in_order(results)
+    tiles: list[Tile] = []
+    for name, suffix in suffixes(presentations).items():
+        if own := rows.of(name):
+            tiles += presentations[name].tiles(own, suffix)
+    return tiles
+
+
 def _tiles(results: Mapping[str, Result], table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str]]:
     """The most important numbers, at the top of the page."""
-    rows, presentations = TableRows(table), in_order(results)
-    tiles = []
-    for name, suffix in suffixes(presentations).items():
-        tiles += presentations[name].tiles(rows.of(name), suffix)
+    tiles = certified_tiles(results, table)
     right, known = num_right(table)
     if known:
         tiles.append(Tile(f"{right} of {known}", "images with a label: the network, without noise, is right"))

@@ -28,9 +28,10 @@ NEEDED = {
     "modes": ["somewhere", "--output=modes.npy"],
     "covers": ["somewhere", "--image=one", "--changed=file"],
     "export": ["somewhere"],
+    "status": ["somewhere"],
 }
 
-READING = {"compare", "covers", "export", "modes", "recertify"}
+READING = {"compare", "covers", "export", "modes", "recertify", "status"}
 """Commands that read finished runs or pictures, and neither load a network nor draw noise."""
 
 
