@@ -81,7 +81,7 @@ def draw(image: Tensor, clean: Tensor, moved: Tensor, result: PixelResult) -> Fi
     for axes, title, picture in zip(slots, titles, (photo, *tops, shown), strict=True):
         axes.imshow(picture, cmap="gray_r", vmin=0, vmax=1)
         axes.set_title(title, fontsize=11)
-        axes.set(xticks=[], yticks=[])
+        axes.set(xticks=[], yticks=[], anchor="S")  # next to the legend
     figure.legend(
         handles=[
             Patch(color=IMPORTANT, label=f"stays important ({important:.0%} of the top {TOP_K:.0%})"),
