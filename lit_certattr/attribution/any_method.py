@@ -1,6 +1,7 @@
 """What a user may give in place of a method: its name, an explainer of Captum, or a plain function."""
 
 import inspect
+import re
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -61,9 +62,12 @@ def _of_captum(explainer: Any, model: nn.Module | None) -> CaptumAttribution:
 
 def _named(name: str) -> Attribution:
     known = _methods()
-    kind = known.get(_bare(name))
+    kind = known.get(_bare(name).lower())
     if kind is None:
-        raise InputError(f"there is no attribution method {name!r}; {suggestion(_bare(name), known)}")
+        close = suggestion(_bare(name.title()), [one.__name__ for one in known.values()])
+        raise InputError(
+            f"there is no attribution method {name!r}; {close}; an explainer of Captum is given as an object"
+        )
     return _made(kind)
 
 
@@ -81,8 +85,8 @@ def _methods() -> dict[str, type[Attribution]]:
     room = import_module("lit_certattr.attribution")
     kinds = [getattr(room, name) for name in room.__all__]
     methods = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Attribution)]
-    return {_bare(kind.__name__): kind for kind in methods if not inspect.isabstract(kind)}
+    return {kind.__name__.lower(): kind for kind in methods if not inspect.isabstract(kind)}
 
 
 def _bare(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
+    return re.sub("[-_ ]", "", name)

@@ -101,8 +101,8 @@ class OverlapPresentation(Presentation):
         return Sheet("Certified overlap", columns, note)
 
     def plots(self, suffix: str) -> list[Plot]:
-        """The overlap against the radius."""
-        return [lambda axes: self._overlap(axes, suffix)]
+        """The overlap against the radius; nothing where no overlap is certified, which a line below the figure says."""
+        return [] if self.nothing() else [lambda axes: self._overlap(axes, suffix)]
 
     def radii(self) -> Array:
         """A grid of radii that hardly any image exceeds."""

@@ -10,6 +10,7 @@ from typing_extensions import override
 from lit_certattr.certificates import Result, joint_statement
 from lit_certattr.certificates.guarded import in_order
 from lit_certattr.certificates.showing import facts, image_tag, short_method, table_tag, text_tag
+from lit_certattr.models.names import suggestion
 from lit_certattr.settings.extras import extra
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ class CertifiedImage(Mapping[str, Result]):
     results: Mapping[str, Result]
 
     def __getitem__(self, name: str) -> Result:
-        return self.results[name]
+        try:
+            return self.results[name]
+        except KeyError:
+            raise KeyError(f"there is no certificate {name!r}; {suggestion(str(name), self.results)}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.results)

@@ -28,8 +28,12 @@ def test_every_method_without_arguments_has_a_name():
 
 
 def test_what_is_no_method_gets_the_remedy():
-    with pytest.raises(InputError, match=r"no attribution method 'gradiant'; did you mean gradient"):
+    with pytest.raises(InputError, match=r"no attribution method 'gradiant'; did you mean Gradient"):
         as_method("gradiant")
+    with pytest.raises(InputError, match=r"'grad_cam_pluss'; did you mean GradCAMPlusPlus.*; give an explainer"):
+        as_method("grad_cam_pluss")
+    with pytest.raises(InputError, match=r"'zebra'; the known names are AblationCAM, "):
+        as_method("zebra")
     with pytest.raises(InputError, match=r"SmoothGrad needs base, noise: give an object, SmoothGrad\(base=...\)"):
         as_method("smooth_grad")
     for nothing in (None, 3, [Gradient()], dict):

@@ -104,6 +104,8 @@ def test_figures(certified):
 
 def test_a_figure_that_would_show_nothing_says_so(empty):
     assert "no pixel is certified important at any K: the noisy maps differ too much; try" in words_of(empty.plot())
+    assert "topk_overlap: nothing is certified: " in words_of(empty.plot())
+    assert "Certified overlap" not in words_of(empty.plot())  # no empty axes
     assert "nothing is certified: the noisy maps differ too much" in words_of(empty["topk_overlap"].plot())
     assert "no pixel is certified important" in words_of(empty["pixel"].plot())
     assert "topk_overlap: nothing is certified: " in repr(empty)
@@ -112,6 +114,13 @@ def test_a_figure_that_would_show_nothing_says_so(empty):
     flat = certify(NET, IMAGES[0], attribution=constant, certificates=certificates, num_samples=200, progress=False)
     assert "nothing is certified: all noisy maps are constant; use another attribution method" in repr(flat["pixel"])
     assert "nothing is certified: " in words_of(flat["cosine"].plot())
+
+
+def test_a_mistyped_certificate_is_named_with_the_one_that_is_meant(certified):
+    with pytest.raises(KeyError, match="there is no certificate 'pixle'; did you mean pixel"):
+        certified[0]["pixle"]
+    assert certified[0].get("pixle") is None
+    assert "pixle" not in certified[0]
 
 
 def test_statements_of_all_certificates(certified):

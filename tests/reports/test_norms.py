@@ -1,5 +1,6 @@
 """A radius in another norm than l2 says so wherever it is shown, and stands in no column of l2 radii."""
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import nn
@@ -38,7 +39,8 @@ def run(tmp_path_factory):
     results = Certifier(Gradient(), GaussianNoise(0.25), certificates, num_samples=400)(Curved(), images, ids=ids)
     for image_id, image, entry in zip(ids, images, results, strict=True):
         directory.write(image_id, entry, image, image[0].clone(), {"label": 1, "prediction": 1})
-    table = directory.write_table(ids)
+    directory.write_table(ids)
+    table = pq.read_table(directory.table)
     write_report(directory, ids)
     return directory, table, images, results
 
