@@ -115,9 +115,10 @@ def audit_run(directory: RunDirectory, pages: bool = True, packages: Sequence[st
         radii = RADII if recorded.noise is None else recorded.noise.budget.usual_radii(RADII)
     derived = _Derived(directory, settings, recorded, radii)
     there = directory.image_files.stored() | directory.image_files.loose(directory.maps)
-    for image_id in [*ids, *sorted(there - set(ids))]:
+    listed = set(ids)
+    for image_id in [*ids, *sorted(there - listed)]:
         if image_id in there:  # an id of the table alone never becomes a path
-            derived.add(image_id, image_id in ids)
+            derived.add(image_id, image_id in listed)
     findings += derived.findings
     unknown = derived.unknown_kinds()
     if table is not None:
