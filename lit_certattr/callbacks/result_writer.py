@@ -14,6 +14,7 @@ from lit_certattr.attribution import frozen
 from lit_certattr.callbacks.job_writer import JobWriter
 from lit_certattr.certificates import Result
 from lit_certattr.data import NO_LABEL, Sample
+from lit_certattr.data.unchanged import UnchangedSamples
 from lit_certattr.models import without_denoiser
 from lit_certattr.modules import CertificationModule
 from lit_certattr.records.groups import Groups
@@ -39,6 +40,8 @@ class ResultWriter(JobWriter):
         max_panels: Largest number of images with a panel in the report.
         extension: Images that are added to a finished run, see
             :meth:`RunDirectory.open <lit_certattr.records.RunDirectory.open>`.
+        samples: The images. The first process reads all of them before it certifies the first; the others then accept
+            no image that differs from what it has read.
     """
 
     module = CertificationModule
@@ -56,8 +59,10 @@ class ResultWriter(JobWriter):
         radii: Sequence[float] = RADII,
         max_panels: int = 16,
         extension: Mapping[str, Any] | None = None,
+        samples: UnchangedSamples | None = None,
     ) -> None:
         super().__init__(directory, ids)
+        self.samples = samples
         self.extension = extension
         self.directory, self.settings = directory, settings
         self.class_names = list(class_names)
@@ -87,6 +92,8 @@ class ResultWriter(JobWriter):
                 be used.
         """
         super().setup(trainer, pl_module, stage)
+        if self.samples is not None and self.team.world > 1:
+            self.samples.expect(self.team.from_first(self.samples.digests))
         # Lightning gives several processes fewer threads each, after the settings were made.
         if (threads := self.team.from_first(lambda: self.settings.get("threads"))) is not None:
             torch.set_num_threads(int(threads))

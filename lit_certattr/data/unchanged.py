@@ -1,7 +1,7 @@
 """Images that must not change during a run."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
@@ -43,12 +43,31 @@ class UnchangedSamples(SampleSet):
         chosen._digests = self._digests
         return chosen
 
+    def digests(self) -> dict[str, bytes]:
+        """Digests of the images that were read so far, by id."""
+        return dict(self._digests)
+
+    def expect(self, digests: Mapping[str, bytes]) -> None:
+        """Refuse images that differ from those that another process has read.
+
+        Args:
+            digests: What :meth:`digests` gives there.
+
+        Raises:
+            InputError: If an image that was read here already differs.
+        """
+        for image_id, digest in digests.items():
+            self._check(image_id, digest)
+
+    def _check(self, image_id: str, digest: bytes) -> None:
+        if self._digests.setdefault(image_id, digest) != digest:
+            raise ImageError(
+                f"image {image_id} has changed since it was first read; leave the files alone while the command runs, "
+                "and run it again with another --output"
+            )
+
     def __getitem__(self, index: int) -> Sample:
         sample = self._samples[index]
         digest = hashlib.blake2b(sample.image.contiguous().numpy().tobytes(), digest_size=16).digest()
-        if self._digests.setdefault(self.ids[index], digest) != digest:
-            raise ImageError(
-                f"image {sample.id} has changed since it was first read; leave the files alone while the command runs, "
-                "and run it again with another --output"
-            )
+        self._check(self.ids[index], digest)
         return sample

@@ -125,7 +125,15 @@ def run(
     module = CertificationModule(network, certifier, targets, together=split == "samples")
     loop = make_trainer(trainer, logger)
     device = loop.strategy.root_device.type
-    settings = run_settings(certifier, network, samples, targets=targets, device=device, precision=str(loop.precision))
+    settings = run_settings(
+        certifier,
+        network,
+        samples,
+        targets=targets,
+        device=device,
+        precision=str(loop.precision),
+        hashed=is_first_process() or loop.world_size == 1,
+    )
     about = provenance(network, certifier.seed, device, samples[0].image.shape)
     added = check_resume(directory, settings, about, samples, overwrite) if is_first_process() else None
     if config is None:
@@ -141,6 +149,7 @@ def run(
         radii=radii,
         max_panels=max_panels,
         extension=None if added is None else added.record(),
+        samples=samples,
     )
     predict(loop, module, samples, [writer], num_workers=data.num_workers, progress=progress)
     if loop.is_global_zero:

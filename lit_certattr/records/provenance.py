@@ -55,6 +55,7 @@ def run_settings(
     targets: str = "predicted",
     device: str = "cpu",
     precision: str = "32-true",
+    hashed: bool = True,
 ) -> dict[str, Any]:
     """Everything that determines the results of a run bit by bit, as plain values; a run resumes only with the same.
 
@@ -65,6 +66,7 @@ def run_settings(
         targets: Rule that selects the explained class: ``"predicted"``, ``"label"`` or ``"noisy_majority"``.
         device: Kind of device, e.g. ``"cpu"``; the random generator of the noise depends on it.
         precision: The Trainer's precision.
+        hashed: Whether to read and hash the images. Of several processes, only the first one needs their hash.
     """
     certificates = {
         name: {"kind": type(certificate).__name__} | certificate.settings()
@@ -83,7 +85,7 @@ def run_settings(
         "torch": version("torch"),
         "network": network_hash(network),
         "structure": structure_hash(network),
-        "images": data_hash(samples),
+        "images": data_hash(samples) if hashed else None,
     }
 
 

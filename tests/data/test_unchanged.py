@@ -32,3 +32,17 @@ def test_what_changes_after_the_hash_is_refused_in_every_subset_and_process(pixe
     assert samples[0].id == "a"
     with pytest.raises(InputError, match=r"^image b has changed since it was first read"):
         list(DataLoader(samples.subset([0, 1]), num_workers=num_workers, collate_fn=collate))
+
+
+def test_another_process_accepts_only_what_the_first_one_has_read(pixels, samples):
+    data_hash(samples)
+    other = UnchangedSamples(SampleSet(pixels.clone(), [0, 1, -1], ["a", "b", "c"]))
+    other.expect(samples.digests())
+    assert other[0].id == "a"
+    other._samples.images[1, 0, 0, 0] = (pixels[1, 0, 0, 0] + 0.5) % 1
+    with pytest.raises(InputError, match="image b has changed"):
+        other[1]
+    late = UnchangedSamples(SampleSet(pixels.flip(0), [0, 1, -1], ["a", "b", "c"]))
+    assert late[0].id == "a"
+    with pytest.raises(InputError, match="image a has changed"):
+        late.expect(samples.digests())
