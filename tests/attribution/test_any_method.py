@@ -30,7 +30,7 @@ def test_every_method_without_arguments_has_a_name():
 def test_what_is_no_method_gets_the_remedy():
     with pytest.raises(InputError, match=r"no attribution method 'gradiant'; did you mean Gradient"):
         as_method("gradiant")
-    with pytest.raises(InputError, match=r"'grad_cam_pluss'; did you mean GradCAMPlusPlus.*; give an explainer"):
+    with pytest.raises(InputError, match=r"'grad_cam_pluss'; did you mean GradCAMPlusPlus.*; an explainer of"):
         as_method("grad_cam_pluss")
     with pytest.raises(InputError, match=r"'zebra'; the known names are AblationCAM, "):
         as_method("zebra")

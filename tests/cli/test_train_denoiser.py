@@ -179,6 +179,7 @@ NET, DENOISER = {"class_path": "SmallCNN"}, {"class_path": "UNetDenoiser"}
         (["fit", "--config", "own.yaml", "--model.network=SmallCNN"], DenoiserTraining),
         (["fit", "-c", "own.yaml"], DenoiserTraining),
         (["fit", "--config=layered.yaml"], DenoiserTraining),
+        (["fit", "--config=train/denoiser.yaml"], DenoiserTraining),
         (["fit", "--config=long.yaml"], DenoiserTraining),
         (["fit", "--config=binary.yaml"], RobustClassifier),
         (["fit", "--config=."], RobustClassifier),

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -41,7 +42,8 @@ def run(tmp_path_factory):
     found = entries(UniformBallNoise(0.25), [CosineCertificate(num_selection=32)])
     for image_id, image, results, clean in found:
         directory.write(image_id, results, image, clean, {"label": 1, "prediction": 1})
-    table = directory.write_table([entry[0] for entry in found])
+    directory.write_table([entry[0] for entry in found])
+    table = pq.read_table(directory.table)
     write_report(directory, [entry[0] for entry in found])
     return directory, table, found
 
