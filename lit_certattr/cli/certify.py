@@ -20,6 +20,7 @@ from lit_certattr.cli.certify_compare import COMPARE_HELP, add_compare_arguments
 from lit_certattr.cli.certify_covers import COVERS_HELP, add_covers_arguments, covers_from_config
 from lit_certattr.cli.certify_evaluate import EVALUATE_HELP, add_evaluate_arguments, evaluate_from_config
 from lit_certattr.cli.certify_export import EXPORT_HELP, add_export_arguments, export_from_config
+from lit_certattr.cli.certify_merge import MERGE_HELP, add_merge_arguments, merge_from_config
 from lit_certattr.cli.certify_modes import MODES_HELP, add_modes_arguments, modes_from_config
 from lit_certattr.cli.certify_plan import PLAN_HELP, add_plan_arguments, plan_from_config
 from lit_certattr.cli.certify_recertify import RECERTIFY_HELP, add_recertify_arguments, recertify_from_config
@@ -42,6 +43,7 @@ Examples:
   certify.py status runs/certify/photographs
   certify.py audit runs/certify/photographs --fresh
   certify.py covers runs/certify/photographs --image=chelsea --changed=brighter.png
+  certify.py merge runs/parts/1 runs/parts/2 --output=runs/all
   certify.py recertify runs/certify/photographs --alpha=0.01 --output=runs/alpha_01
   certify.py attack runs/certify/mnist5k --preset=quick
   certify.py evaluate --config configs/protocol/mnist5k.yaml
@@ -78,6 +80,7 @@ COMMANDS = {
     "attack": Command(ATTACK_HELP, add_attack_arguments, attack_from_config, _IMAGES),
     "audit": Command(AUDIT_HELP, add_audit_arguments, audit_from_config, _NOTHING),
     "covers": Command(COVERS_HELP, add_covers_arguments, covers_from_config, _NOTHING),
+    "merge": Command(MERGE_HELP, add_merge_arguments, merge_from_config, "To merge again, run"),
     "recertify": Command(RECERTIFY_HELP, add_recertify_arguments, recertify_from_config, _IMAGES),
     "evaluate": Command(EVALUATE_HELP, add_evaluate_arguments, evaluate_from_config, _IMAGES),
     "modes": Command(MODES_HELP, add_modes_arguments, modes_from_config, "Nothing was written; to start again, run"),

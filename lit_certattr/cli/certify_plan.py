@@ -34,7 +34,7 @@ time is that of sampling: figures and the report come on top, and sampling that 
 Another precision or memory format is another explainer: its numbers differ, and the record of a run binds both. Choose
 before the run, not after looking at what each certifies."""
 
-_UNUSED = ("output", "overwrite", "radii", "max_panels", "logger")
+_UNUSED = ("output", "overwrite", "radii", "max_panels", "part", "split", "logger")
 
 
 def add_plan_arguments(parser: OneLineParser) -> None:

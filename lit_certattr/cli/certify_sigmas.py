@@ -29,6 +29,8 @@ with noise. Certify the images of a run with another seed than that of this tria
 sigmas.csv and sigmas.png are written to the output directory of the run with _sigmas added to its name: to
 runs/certify/photographs_sigmas for the first example."""
 
+_UNUSED = ("max_panels", "part", "split", "logger")
+
 
 def add_sigmas_arguments(parser: OneLineParser) -> None:
     """Declare the settings of ``certify.py sigmas``.
@@ -39,7 +41,7 @@ def add_sigmas_arguments(parser: OneLineParser) -> None:
     parser.add_argument("--config", action="config", help="YAML file of settings; may be given several times.")
     parser.add_class_arguments(Certifier, "certifier", help="Method, noise law and certificates")
     parser.add_function_arguments(try_sigmas, as_group=False, skip={"certifier", "progress"})
-    add_settings_of_runs(parser, ["max_panels", "logger"])
+    add_settings_of_runs(parser, _UNUSED)
     add_images_word(parser)
     add_trainer_words(parser)
 
@@ -54,7 +56,7 @@ def sigmas_from_config(parser: OneLineParser, config: Namespace) -> None:
     name_output(config, "runs/certify")
     config.output = f"{config.output.rstrip('/')}_sigmas"  # the configuration is that of a run, and so is its output
     apply_short_options(config, TRAINER | {"images": ["data.init_args.root"]})
-    for name in ("max_panels", "logger"):
+    for name in _UNUSED:
         config.pop(name)
     parts = build_parts(parser, config)
     found = try_sigmas(**{name: value for name, value in parts.items() if name != "config"})

@@ -26,7 +26,7 @@ ABSENT = {
             ("num_samples", "seed", *TRAINER, "checkpoint"),
             f"{command} reads finished runs: it loads no network and draws no noise",
         )
-        for command in ("compare", "export", "recertify")
+        for command in ("compare", "export", "merge", "recertify")
     },
     "status": dict.fromkeys(
         ("num_samples", "seed", "output", "overwrite", *TRAINER, "checkpoint"),

@@ -10,6 +10,7 @@ from lit_certattr.jobs.comparing import compare
 from lit_certattr.jobs.covering import Covered, covers
 from lit_certattr.jobs.evaluating import Evaluation, evaluate
 from lit_certattr.jobs.exporting import export
+from lit_certattr.jobs.merging import merge
 from lit_certattr.jobs.modes import FittedModes, fit_modes
 from lit_certattr.jobs.noise_levels import NoiseLevels, try_sigmas
 from lit_certattr.jobs.planning import Plan, plan
@@ -39,6 +40,7 @@ __all__ = [
     "evaluate",
     "export",
     "fit_modes",
+    "merge",
     "plan",
     "recertify",
     "reopen",

@@ -32,6 +32,7 @@ class Parts:
         targets: Rule that selects the explained class.
         ids: Ids of the selected images; ``None`` for all.
         max_images: Largest number of images, where the data set has no such setting of its own.
+        part: The part of these images that was certified, e.g. ``2/8``; ``None`` for all.
         class_indices: Index of the network's logit for each class of the data.
         weights_key: Name of the weights in the checkpoint.
     """
@@ -44,6 +45,7 @@ class Parts:
     targets: Targets = "predicted"
     ids: list[str] | None = None
     max_images: int | None = None
+    part: str | None = None
     class_indices: list[int] | str | None = None
     weights_key: str | None = None
 
@@ -88,6 +90,7 @@ def build_parts(path: Path, config: Any, packages: Sequence[str] | None) -> Part
         config.get("targets", "predicted"),
         config.get("ids"),
         config.get("max_images"),
+        config.get("part"),
         config.get("class_indices"),
         config.get("weights_key"),
     )

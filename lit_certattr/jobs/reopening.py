@@ -17,6 +17,7 @@ from lit_certattr.data import SampleSet, as_image_data
 from lit_certattr.data.unchanged import UnchangedSamples
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import read_yaml
+from lit_certattr.jobs.part import Part
 from lit_certattr.jobs.parts import open_network, read_samples
 from lit_certattr.jobs.recorded_parts import Parts, build_parts, from_python
 from lit_certattr.jobs.trainer import TrainerOptions, make_trainer, use_threads
@@ -197,6 +198,8 @@ def _checked(
     """The parts, after the comparison with the record."""
     network = open_network(parts.network, checkpoint or parts.checkpoint, parts.weights_key)
     samples = read_samples(parts.data, parts.ids, parts.max_images)
+    if parts.part is not None:
+        samples = Part.read(parts.part).select(samples)
     with frozen(network), torch.no_grad():
         num_logits = logits_of(network, samples[0].image[None], f"image {samples.ids[0]}").shape[1]
     classes = match_classes(parts.data, samples, num_logits, type(network).__name__, parts.class_indices)

@@ -16,6 +16,7 @@ from lit_certattr.data import as_image_data
 from lit_certattr.data.unchanged import UnchangedSamples
 from lit_certattr.errors import InputError
 from lit_certattr.jobs.checks import check_run, warn_of_selection
+from lit_certattr.jobs.part import Part
 from lit_certattr.jobs.parts import open_network, read_samples, with_samples
 from lit_certattr.jobs.predict import predict
 from lit_certattr.jobs.telling import tell_noisy_accuracy
@@ -44,6 +45,7 @@ def run(
     seed: int | None = None,
     ids: list[str] | None = None,
     max_images: int | None = None,
+    part: str | None = None,
     class_indices: list[int] | str | None = None,
     weights_key: str | None = None,
     radii: Sequence[float] | None = None,
@@ -76,6 +78,8 @@ def run(
         seed: Seed of the noise; replaces ``certifier.seed``.
         ids: Certify only these images.
         max_images: Certify only the first so many images; replaces ``max_images`` of the data.
+        part: Certify only a part of the images: ``2/8`` is the second of eight, which holds the 2nd, 10th, 18th, ...
+            image. :func:`~lit_certattr.jobs.merge` makes one run of all parts.
         class_indices: Index of the network's logit for each class of the data, in the order of the data's class names.
             Needed if the data have only some of the network's classes, e.g. two folders and a network of 1000 classes.
             A text is the path of a file that names the logits (JSON, CSV or text, see
@@ -113,7 +117,11 @@ def run(
     directory = RunDirectory("runs/certify/run" if output is None else output)
     certifier = with_samples(certifier, num_samples, seed)
     network, data = open_network(network, checkpoint, weights_key), as_image_data(data)
+    if part is not None and ids is not None:
+        raise InputError("give --part or --ids, not both")
     samples = read_samples(data, ids, max_images)
+    share = None if part is None else Part.read(part)
+    whole, samples = samples.ids, samples if share is None else share.select(samples)
     check_ids(samples.ids)
     checked = check_run(certifier, network, data, samples, targets, class_indices)
     samples = UnchangedSamples(checked.samples)
@@ -138,6 +146,7 @@ def run(
     added = check_resume(directory, settings, about, samples, overwrite) if is_first_process() else None
     if config is None:
         config = _settings_as_text(settings, radii=list(radii), max_panels=max_panels)
+    of_part = {} if share is None else {"part": share.record(whole)}
     writer = ResultWriter(
         directory,
         settings,
@@ -145,7 +154,7 @@ def run(
         class_names=checked.class_names,
         overwrite=overwrite,
         config=config,
-        provenance=about | {"preflight": checked.record, "data": data.state_dict()},
+        provenance=about | {"preflight": checked.record, "data": data.state_dict()} | of_part,
         radii=radii,
         max_panels=max_panels,
         extension=None if added is None else added.record(),

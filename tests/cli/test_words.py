@@ -23,6 +23,7 @@ NEEDED = {
     "evaluate": ["--config=configs/protocol/mnist5k.yaml"],
     "attack": ["somewhere"],
     "audit": ["somewhere"],
+    "merge": ["somewhere", "--output=elsewhere"],
     "recertify": ["somewhere", "--output=elsewhere"],
     "compare": ["somewhere"],
     "modes": ["somewhere", "--output=modes.npy"],
@@ -31,8 +32,11 @@ NEEDED = {
     "status": ["somewhere"],
 }
 
-READING = {"compare", "covers", "export", "modes", "recertify", "status"}
+READING = {"compare", "covers", "export", "modes", "merge", "recertify", "status"}
 """Commands that read finished runs or pictures, and neither load a network nor draw noise."""
+
+
+WRITING = {"plan", "sigmas", "run", "attack", "evaluate", "compare", "export", "modes", "merge", "recertify"}
 
 
 def _parser(command):
@@ -113,8 +117,8 @@ def test_the_common_words_are_on_every_command_that_can_use_them():
         assert command in READING or everywhere <= set(options), command
     for word, commands in {
         "num_samples": {"plan", "sigmas", "run", "attack", "audit"},  # an evaluation draws no noise
-        "overwrite": {"plan", "sigmas", "run", "attack", "evaluate", "compare", "export", "modes", "recertify"},
-        "output": {"plan", "sigmas", "run", "attack", "evaluate", "compare", "export", "modes", "recertify"},
+        "overwrite": WRITING,
+        "output": WRITING,
     }.items():
         assert {command for command, options in OPTIONS.items() if word in options} == commands, word
 
