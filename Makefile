@@ -5,6 +5,8 @@
 # make lint       ruff and mypy
 # make docs       the site of docs/ and of the docstrings, in docs/_build/html; a warning is an error
 # make docs-links open every address that the pages name (needs a network)
+# make audit      known weaknesses and licences of what is installed (needs pypi.org; not part of the checks)
+# make sbom       the installed packages as a list in the format CycloneDX, dist/sbom.json
 # make denoiser   train the denoiser for photographs that is part of the package again (some minutes)
 # make clean      remove the environment, runs/ and the site
 
@@ -15,10 +17,10 @@ STAMP := $(VENV)/.installed
 DEMO := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint docs docs-links denoiser clean
+.PHONY: help install demo test test-fast lint docs docs-links audit sbom denoiser clean
 
 help:
-	@sed -n '1,9s/^# //p' Makefile
+	@sed -n '1,/^$$/s/^# //p' Makefile
 
 install: $(STAMP)
 
@@ -59,6 +61,24 @@ docs: $(STAMP)
 docs-links: $(STAMP)
 	$(SPHINX) -b linkcheck docs docs/_build/links
 
+# Of their own, so that they are no part of what they list.
+TOOLS := .venv-tools
+
+$(TOOLS)/.installed:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		'pip-audit>=2.9' 'pip-licenses>=5' 'cyclonedx-bom>=7'
+	@touch $@
+
+audit: $(STAMP) $(TOOLS)/.installed
+	$(TOOLS)/bin/python .ci/audit.py $(BIN)/python
+
+sbom: $(STAMP) $(TOOLS)/.installed
+	@mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --mc-type library \
+		--output-reproducible --output-file dist/sbom.json
+	@printf '%s\n' dist/sbom.json
+
 denoiser: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check mvtb-data==1.6.1
 	$(BIN)/python -m benchmarks.denoiser collect data/denoiser
@@ -67,4 +87,4 @@ denoiser: $(STAMP)
 	$(BIN)/python -m benchmarks.denoiser export runs/denoiser/checkpoints/best.ckpt
 
 clean:
-	rm -rf $(VENV) runs docs/_build docs/api
+	rm -rf $(VENV) $(TOOLS) runs docs/_build docs/api

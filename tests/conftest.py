@@ -8,11 +8,13 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for the processes that tests start
 
+import no_network
 import pytest
 import torch
 from hypothesis import settings
 from xdist.scheduler import LoadGroupScheduling
 
+no_network.install()
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
 os.environ.setdefault("MPLBACKEND", "Agg")
