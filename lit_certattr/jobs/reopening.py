@@ -26,6 +26,7 @@ from lit_certattr.modules import Targets
 from lit_certattr.preflight import logits_of, match_classes
 from lit_certattr.records.job_directory import first_difference
 from lit_certattr.records.provenance import provenance, run_settings
+from lit_certattr.records.resuming import network_in_words
 from lit_certattr.records.run_directory import RunDirectory, check_answers, check_structure
 
 _FUNCTION = (
@@ -213,8 +214,8 @@ def _checked(
         device=trainer.strategy.root_device.type,
         precision=str(trainer.precision),
     )
-    _check_same(record["settings"], now, run)
     answers = provenance(network, parts.certifier.seed, now["device"], samples[0].image.shape)
+    _check_same(record, now, answers, run)
     if not (record.get("network") or {}).get("probe"):
         raise InputError(f"{run.provenance_file} does not contain the network's logits for fixed images; certify again")
     check_answers(record, answers, "this is not the network that was certified", "the claims cannot be tested on it")
@@ -231,10 +232,16 @@ def _check_described(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             raise InputError(f"provenance.json: {key} of the network was {before.get(key)}, is {now[key]}")
 
 
-def _check_same(settings: Mapping[str, Any], now: Mapping[str, Any], run: RunDirectory) -> None:
+def _check_same(
+    record: Mapping[str, Any], now: Mapping[str, Any], answers: Mapping[str, Any], run: RunDirectory
+) -> None:
     """Refuse to test the claims about one function with another function."""
+    settings = record["settings"]
     check_structure(settings, run.path, "the claims cannot be tested")
     for key in _FUNCTION:
         difference = first_difference(settings.get(key), now.get(key), key)
         if difference is not None:
+            if key in ("network", "structure"):
+                weights = settings.get("network") != now.get("network")
+                difference = network_in_words(record, answers, "network" if weights else "structure")
             raise InputError(f"this is not what was certified: {difference}; the claims cannot be tested on it")

@@ -175,6 +175,15 @@ def test_other_networks_are_named(copy):
     assert "of another network: its weights differ" in refusal(copy, net=network(1), max_images=2), "an older run"
 
 
+def test_a_run_that_is_opened_again_names_it_too(copy):
+    other = network()
+    with torch.no_grad():
+        other.get_parameter("features.0.weight")[0] += 1
+    certifier = Certifier(Gradient(), GaussianNoise(0.25), [PixelCertificate([0.5])], num_samples=40)
+    with pytest.raises(InputError, match=r"certified: the first weights that differ .* features\.0\.weight"):
+        jobs.reopen(copy.path, certifier, Digits(max_images=2), other)
+
+
 def test_other_modules_with_the_same_weights_are_named(copy):
     other = network()
     place = next(name for name, module in other.named_modules() if isinstance(module, nn.ReLU))
