@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo import OptimizedModule
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lit_certattr.attribution.image_convolution import ImageConvolutions
 from lit_certattr.errors import InputError
+from lit_certattr.models.compiled import is_compiled
 from lit_certattr.models.denoised import Denoised
 from lit_certattr.settings import Settings
 from lit_certattr.settings.identity import as_arguments
@@ -227,7 +227,7 @@ def own_copy(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         model: Network or function that is called with the images.
         images: Images ``[B, C, H, W]``.
     """
-    if not isinstance(model, nn.Module) or isinstance(model, OptimizedModule) or model._compiled_call_impl is not None:
+    if not isinstance(model, nn.Module) or is_compiled(model):
         return images
     return images.clone()
 

@@ -30,6 +30,7 @@ from lit_certattr.cli.certify_status import STATUS_HELP, add_status_arguments, s
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
 from lit_certattr.cli.help import ReadableHelp
 from lit_certattr.cli.program import typed_again
+from lit_certattr.cli.quick import remember
 from lit_certattr.cli.signals import stop_on_signals
 from lit_certattr.cli.words import ABSENT, RENAMED
 
@@ -115,6 +116,7 @@ def main(args: Sequence[str] | None = None) -> None:
             below[name].renamed, below[name].absent = RENAMED, ABSENT.get(name, {})
             command.arguments(below[name])
             subcommands.add_subcommand(name, below[name], help=command.help.splitlines()[0])
+        remember("certify", below, also=[*RENAMED, *(word for absent in ABSENT.values() for word in absent)])
         config = parser.parse_args(typed)
         COMMANDS[config.command].execute(below[config.command], config[config.command])
 

@@ -6,9 +6,11 @@ Only what a command needs is imported: ``--help``, ``--version`` and ``configs``
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from lit_certattr.cli.output import on_stdout, reader_may_leave, somewhere_to_write
 from lit_certattr.cli.program import INSTALLED, as_installed
+from lit_certattr.cli.quick import imports, run
 from lit_certattr.errors import InputError, single_line
 
 DESCRIPTION = """Train image classifiers with robust attributions, and certify those attributions.
@@ -90,18 +92,16 @@ def _version() -> str:
 
 
 def _run(command: str, arguments: Sequence[str]) -> None:
-    from lit_certattr.certification.host_memory import keep_freed_memory
+    def main() -> None:
+        with imports():
+            from lit_certattr.certification.host_memory import keep_freed_memory
 
-    keep_freed_memory()
+            module = import_module(f"lit_certattr.cli.{command}")
+        keep_freed_memory()
+        module.main(list(arguments))
+
     with as_installed():
-        if command == "train":
-            from lit_certattr.cli import train
-
-            train.main(list(arguments))
-        else:
-            from lit_certattr.cli import certify
-
-            certify.main(list(arguments))
+        run(command, arguments, main)
 
 
 def _configs(chosen: argparse.Namespace) -> None:

@@ -25,6 +25,7 @@ from lit_certattr.callbacks import LastCheckpoint, WandbRun
 from lit_certattr.cli.errors import OneLineParser, one_line_errors
 from lit_certattr.cli.help import ReadableHelp
 from lit_certattr.cli.program import typed_again
+from lit_certattr.cli.quick import remember
 from lit_certattr.cli.run_names import name_loggers, training_label
 from lit_certattr.cli.signals import stop_on_signals
 from lit_certattr.cli.trained_kind import training_module
@@ -84,6 +85,11 @@ class TrainCLI(LightningCLI):
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """The parser of the command and of each subcommand, with a readable help."""
         return super().init_parser(formatter_class=ReadableHelp, **kwargs)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse the command line; its options are left for the next command."""
+        remember("train", self._subcommand_parsers)
+        super().parse_arguments(parser, args)
 
     def _parse_ckpt_path(self) -> None:
         """Check the checkpoint, without changing the configuration.

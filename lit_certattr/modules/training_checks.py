@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor, nn
-from torch._dynamo import OptimizedModule
 
 from lit_certattr.attribution import frozen
 from lit_certattr.data import NO_LABEL, ImageDataModule, Sample, SampleSet
 from lit_certattr.errors import InputError
+from lit_certattr.models.compiled import is_compiled
 from lit_certattr.objectives import Objective
 from lit_certattr.preflight import check_network, logits_of
 
@@ -273,7 +273,7 @@ def check_objective(net: nn.Module, objective: Objective, precision: str) -> Non
     if objective.order < 2:
         return
     name = type(objective).__name__
-    if any(isinstance(part, OptimizedModule) or part._compiled_call_impl is not None for part in net.modules()):
+    if any(is_compiled(part) for part in net.modules()):
         raise InputError(
             f"{name} differentiates the network twice, which torch.compile does not support: train it uncompiled"
         )
