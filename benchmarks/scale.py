@@ -3,9 +3,9 @@
 python -m benchmarks.scale --images 1000 20000                       # docs/scale.md; some minutes on one core
 python -m benchmarks.scale --images 1000 20000 --folder /dev/shm     # in memory: what the disk adds is left out
 
-Each run has a process of its own. Overhead is all time but that of the predict step (sampling and certificates) and
-that of prediction and map of the clean image. The line through the first and the last run parts it into a fixed cost
-(figures, start) and a cost per image.
+Each run has a process of its own. Times are CPU seconds, so another load of the machine does not count. Overhead
+is all but the predict step (sampling and certificates) and the prediction and map of the clean image. The line through
+the first and the last run parts it into a fixed cost (figures, start) and a cost per image.
 """
 
 import argparse
@@ -59,7 +59,7 @@ class Cost(NamedTuple):
 
     Attributes:
         images: Number of images.
-        seconds: Wall time of the parts, and of all of it as ``"all"``.
+        seconds: CPU seconds of the parts, and of all of it as ``"all"``.
         peak: Largest resident memory of the process in bytes.
         page: Bytes of ``report.html``.
         files: Number of files of the run.
@@ -73,7 +73,7 @@ class Cost(NamedTuple):
 
     @property
     def overhead(self) -> float:
-        """Seconds beside sampling."""
+        """CPU seconds beside sampling."""
         return self.seconds["all"] - sum(self.seconds[name] for name in _SAMPLING)
 
 
@@ -93,11 +93,11 @@ def _timed(seconds: dict[str, float]) -> Iterator[None]:
 
     def timed(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
+            start = time.process_time()
             try:
                 return original(*args, **kwargs)
             finally:
-                seconds[name] += time.perf_counter() - start
+                seconds[name] += time.process_time() - start
 
         return call
 
@@ -126,10 +126,10 @@ def measure(count: int, folder: str | None) -> Cost:
     certifier = Certifier(Gradient(), GaussianNoise(0.25), certificates, num_samples=40, batch_size=40)
     seconds: dict[str, float] = defaultdict(float)
     with tempfile.TemporaryDirectory(dir=folder) as place, _timed(seconds):
-        start = time.perf_counter()
+        start = time.process_time()
         options = TrainerOptions("cpu", devices=1, threads=1)
         run = jobs.run(certifier, Random(count), network, output=f"{place}/run", trainer=options, progress=False)
-        seconds["all"] = time.perf_counter() - start
+        seconds["all"] = time.process_time() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         files = sum(path.is_file() for path in Path(place).rglob("*"))
         return Cost(count, dict(seconds), peak, run.report.stat().st_size, files)
@@ -148,7 +148,7 @@ def main() -> None:
             costs.append(pool.apply(measure, (count, chosen.folder)))
         one = costs[-1]
         parts = ", ".join(f"{name} {1000 * spent / count:.2f}" for name, spent in one.seconds.items() if name != "all")
-        print(f"{count:,} images: {one.seconds['all']:.1f} s, beside sampling {one.overhead:.1f} s")
+        print(f"{count:,} images: {one.seconds['all']:.1f} CPU s, beside sampling {one.overhead:.1f} s")
         print(f"  ms per image: {parts}")
         print(f"  peak {one.peak / 2**20:,.0f} MiB, page {one.page / 1e6:.2f} MB, {one.files} files", flush=True)
     first, last = costs[0], costs[-1]

@@ -1,6 +1,6 @@
 """The rows of a large table one by one: values are converted when they are asked for, and never all of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 
-def filled_table(path: Path) -> pa.Table:
+def filled_table(path: Path, only: Callable[[Sequence[str], pa.Schema], Sequence[str]] | None = None) -> pa.Table:
     """The columns of a table that have values; most kinds of certificate leave most columns empty.
 
     Args:
         path: A file that a run wrote.
+        only: Chooses among the names of these columns, given the schema; ``None`` takes all of them.
     """
     file = pq.ParquetFile(path)
     about, names = file.metadata, file.schema_arrow.names
@@ -24,7 +25,8 @@ def filled_table(path: Path) -> pa.Table:
             statistics = part.column(place).statistics
             if statistics is None or not statistics.has_null_count or statistics.null_count < part.num_rows:
                 empty.discard(place)
-    return file.read(columns=[name for place, name in enumerate(names) if place not in empty])
+    filled = [name for place, name in enumerate(names) if place not in empty]
+    return file.read(columns=filled if only is None else list(only(filled, file.schema_arrow)))
 
 
 class TableRows:

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lit_certattr.certificates.columns import AVERAGED, common_columns
+from lit_certattr.certificates.columns import AT_RADII, AVERAGED, common_columns
 from lit_certattr.records.run_directory import EDGE
 
 LARGE = 1000
@@ -141,8 +141,11 @@ def ranking(table: pa.Table, ids: Sequence[str]) -> tuple[str, list[str]]:
         The number in words, and the ids.
     """
     for name in pc.unique(table.column("certificate")).to_pylist():
-        own = table.filter(pc.equal(table.column("certificate"), name))
-        for column in _numbers(own):
+        mask = pc.equal(table.column("certificate"), name)
+        for column in numbers_of(table.column_names, table.schema):
+            own = table.select(["id", column]).filter(mask)  # no copy of the whole table
+            if own.column(column).null_count == own.num_rows:
+                continue
             means = own.group_by("id", use_threads=False).aggregate([(column, "mean")])
             values = dict(zip(means.column("id").to_pylist(), means.column(f"{column}_mean").to_pylist(), strict=True))
             words = f"the column {column} of the certificate {name} in results.parquet, as a mean over its levels"
@@ -150,11 +153,17 @@ def ranking(table: pa.Table, ids: Sequence[str]) -> tuple[str, list[str]]:
     return "their order in the data, since no certificate has a number", list(ids)
 
 
-def _numbers(own: pa.Table) -> list[str]:
-    """The columns that may rank the images, those with values only."""
-    further = [f.name for f in own.schema if pa.types.is_floating(f.type) and f.name not in common_columns(())]
-    names = [name for name in dict.fromkeys((*_LEADING, *AVERAGED, *further)) if name in own.column_names]
-    return [name for name in names if own.column(name).null_count < own.num_rows]
+def numbers_of(names: Sequence[str], schema: pa.Schema) -> list[str]:
+    """The columns that may order the images, the leading ones first.
+
+    Args:
+        names: Names of the columns of a table.
+        schema: Its schema.
+    """
+    common, at_radius = common_columns(()), tuple(f"{name}_r" for name in AT_RADII)
+    real = [name for name in names if pa.types.is_floating(schema.field(name).type)]
+    further = [name for name in real if name not in common and not name.startswith(at_radius)]
+    return [name for name in dict.fromkeys((*_LEADING, *AVERAGED, *further)) if name in names]
 
 
 def _or_least(value: float | None) -> float:

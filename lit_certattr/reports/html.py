@@ -22,7 +22,7 @@ from lit_certattr.records.run_directory import Record, RunDirectory
 from lit_certattr.records.table import noisy_accuracies, num_moved, num_right
 from lit_certattr.records.table_rows import TableRows, filled_table
 from lit_certattr.reports.answers import Answer, answer
-from lit_certattr.reports.chosen import Excerpt, averaged, is_large
+from lit_certattr.reports.chosen import Excerpt, averaged, is_large, numbers_of
 from lit_certattr.reports.edges import Reach, edges_of, strays
 from lit_certattr.reports.figures import dataset_figure, dataset_layout, image_panel, nothing_certified, panel_layout
 from lit_certattr.reports.image_tables import certificate_table
@@ -67,7 +67,8 @@ def panel_ids(directory: RunDirectory, ids: Sequence[str], max_panels: int) -> l
     """
     if not is_large(ids):
         return list(ids[: max(0, max_panels)])
-    return list(Excerpt.of(filled_table(directory.table), ids, max_panels).panels)
+    table = filled_table(directory.table, lambda names, columns: ["id", "certificate", *numbers_of(names, columns)])
+    return list(Excerpt.of(table, ids, max_panels).panels)
 
 
 def draw_figures(directory: RunDirectory, ids: Sequence[str], max_panels: int = 16) -> dict[str, bytes]:
