@@ -78,7 +78,7 @@ class PixelPresentation(Presentation):
     def general(self) -> str:
         levels, one = ", ".join(draw.name_of(top_k) for top_k in self.result.top_k), self.unit.removesuffix("s")
         return (
-            f"With probability at least {confidence(self.result.alpha)} an image, for all {self.unit} and for "
+            f"With probability at least {confidence(self.result.alpha)} per image, for all {self.unit} and for "
             f"K = {levels} at once: no perturbation of the image with {self.result.change_budget.a_measure} "
             f"below a {one}'s certified radius can "
             f"change whether that {one} belongs to the top K of the attribution map, by majority vote under the noise."

@@ -89,7 +89,7 @@ def _log_to_wandb(
     drawn = {path.name for path in directory.figures.iterdir()}
     chosen = [name for name in ids if f"{name}.png" in drawn][:MAX_PICTURES]
     if chosen:
-        pictures = [Image.open(directory.figures / f"{name}.png") for name in chosen]
+        pictures = [Image.open(directory.figures / f"{name}.png", formats=["PNG"]) for name in chosen]
         logger.log_image("certified/panels", pictures, step=0, caption=chosen)
     table = read_table(directory.table, MAX_ROWS * len(ids))
     rows = [[row[name] for name in table.column_names] for row in table.to_pylist()]
