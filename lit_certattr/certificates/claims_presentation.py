@@ -72,7 +72,7 @@ class ClaimsPresentation(Presentation):
     @override
     def general(self) -> str:
         return (
-            f"With probability at least {confidence(self.result.alpha)} an image, for all claims and all radii at "
+            f"With probability at least {confidence(self.result.alpha)} per image, for all claims and all radii at "
             f"once: under every perturbation of the image with {self.result.change_budget.a_measure} up to a "
             f"radius, {self.result.about()} of "
             "each number of the map, over the noise, lies in the interval stated there."

@@ -55,7 +55,7 @@ class CosinePresentation(Presentation):
     @override
     def general(self) -> str:
         return (
-            f"With probability at least {confidence(self.result.alpha)} an image, for all radii at once: under every "
+            f"With probability at least {confidence(self.result.alpha)} per image, for all radii at once: under every "
             f"perturbation of the image with {self.result.change_budget.a_measure} up to a radius, the cosine "
             "between the smoothed map of the "
             "image and that of the perturbed image, as expectations, is at least the number stated there."

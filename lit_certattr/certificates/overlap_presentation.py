@@ -62,7 +62,7 @@ class OverlapPresentation(Presentation):
     def general(self) -> str:
         result = self.result
         return (
-            f"With probability at least {confidence(result.alpha)} an image, for all radii at once: under every "
+            f"With probability at least {confidence(result.alpha)} per image, for all radii at once: under every "
             f"perturbation of the image with {result.change_budget.a_measure} up to a radius{self._in_norm()}, "
             "at least "
             f"the share stated there of the K = {draw.name_of(result.top_k)} most important pixels of the smoothed map "

@@ -57,7 +57,7 @@ class PredictionPresentation(Presentation):
     @override
     def general(self) -> str:
         return (
-            f"With probability at least {confidence(self.result.alpha)} an image, for all radii at once: under every "
+            f"With probability at least {confidence(self.result.alpha)} per image, for all radii at once: under every "
             f"perturbation of the image with {self.result.change_budget.a_measure} up to a radius, the share of "
             "the noisy copies that are "
             "predicted as the explained class lies in the interval stated there. Above one half, the class is the "

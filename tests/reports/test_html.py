@@ -116,7 +116,7 @@ def test_what_a_reader_must_know_is_there(run):
     text = " ".join(page.text.split())
     for expected in (
         "What is certified",
-        "With probability at least 0.999 an image, for all pixels and for K = 50 %, 25 % at once",
+        "With probability at least 0.999 per image, for all pixels and for K = 50 %, 25 % at once",
         "pure noise",
         "α = 0.002",
         "hold together with probability at least 0.994",
