@@ -180,3 +180,21 @@ def test_a_killed_first_process_ends_the_others_too(arguments, tmp_path):
     _, stderr = process.communicate(timeout=120)  # the pipe ends with the last process
     assert not Path(f"/proc/{second}").exists() or Path(f"/proc/{second}/stat").read_text().split()[2] == "Z"
     assert stderr.endswith(f"certify.py: error: another process of this command has ended; {KEPT}")
+
+
+def test_torchrun_starts_a_killed_run_again_and_it_resumes(arguments, whole, tmp_path):
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--max-restarts=1"]
+    command = [*arguments, *LONG, f"--output={tmp_path / 'run'}", "--devices=2"]
+    own_store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}  # or the new processes may find the addresses of the old
+    process = _started(tmp_path, *torchrun, ROOT / "certify.py", *command, **own_store)
+    _until_first(tmp_path / "run", process)
+    for worker in _below(process.pid):
+        if "RANK=1" in Path(f"/proc/{worker}/environ").read_text().split("\0"):
+            os.kill(worker, signal.SIGKILL)
+    _, stderr = process.communicate(timeout=280)
+    assert process.returncode == 0, stderr
+    assert _differing(tmp_path / "run", whole) == []
+    sessions = RunDirectory(tmp_path / "run").provenance()["sessions"]
+    assert ["finished" in session for session in sessions] == [False, True]
+    assert sessions[1]["images"] < 4
+    assert "images are done already" in stderr
