@@ -1,5 +1,6 @@
 """What the processes of a command tell each other, however long one of them is busy."""
 
+import atexit
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -11,6 +12,16 @@ from lit_certattr.errors import InputError, single_line
 T = TypeVar("T")
 
 _PATIENCE = timedelta(days=30)  # an image may take hours; a process that has died is seen by its closed connection
+
+
+def leave() -> None:
+    """Leave all groups of ``torch.distributed``, as the last thing that a process does.
+
+    The interpreter does not: it may end while threads of a group still run, which aborts a process that has done all of
+    its work, so that a launcher takes it for failed.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 class Team:
@@ -37,7 +48,11 @@ class Team:
         self.rank, self.world = 0, 1
         if distributed.is_available() and distributed.is_initialized():
             self.rank, self.world = distributed.get_rank(), distributed.get_world_size()
-        self._group: Any = distributed.new_group(backend="gloo", timeout=_PATIENCE) if self.world > 1 else None
+        self._group: Any = None
+        if self.world > 1:
+            self._group = distributed.new_group(backend="gloo", timeout=_PATIENCE)
+            atexit.unregister(leave)  # once, however many teams there are
+            atexit.register(leave)
 
     def gathered(self, value: T) -> list[T]:
         """The values of all processes, by rank.

@@ -398,7 +398,7 @@ def test_another_network_is_refused_before_sampling(run, capsys, tmp_path):
     with pytest.raises(SystemExit) as stopped:
         main(["audit", str(run.path), "--fresh", f"--checkpoint={tmp_path / 'other.ckpt'}"])
     assert stopped.value.code == 2
-    assert "network was" in capsys.readouterr().err
+    assert "the first weights that differ are those of features.0.weight" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

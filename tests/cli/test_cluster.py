@@ -67,6 +67,19 @@ def _started(folder: Path, *command: object, **variables: str) -> subprocess.Pop
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=where)
 
 
+def _said(processes: list[subprocess.Popen[str]]) -> list[tuple[str, str]]:
+    """What processes said until all ended; if one fails, the others, which may wait for it for minutes, are killed."""
+    end = time.monotonic() + 280
+    while any(one.poll() is None for one in processes) and not any(one.poll() for one in processes):
+        if time.monotonic() > end:
+            break
+        time.sleep(0.1)
+    for one in processes:
+        if one.poll() is None:
+            one.kill()
+    return [one.communicate() for one in processes]
+
+
 def _port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -117,7 +130,7 @@ def test_two_machines_of_torchrun_write_the_bytes_of_one_process(arguments, one,
         torchrun += ["--master_addr=127.0.0.1", f"--master_port={port}"]
         command = [*arguments, f"--output={tmp_path / 'two'}", "--num_nodes=2", "--devices=1", f"--split={split}"]
         started.append(_started(tmp_path, *torchrun, ROOT / "certify.py", *command))
-    said = [process.communicate(timeout=280) for process in started]
+    said = _said(started)
     assert [process.returncode for process in started] == [0, 0], said
     assert _differing(tmp_path / "two", one) == []
     (session,) = RunDirectory(tmp_path / "two").provenance()["sessions"]
@@ -144,7 +157,7 @@ def test_three_tasks_of_slurm_on_two_images_write_the_bytes_of_one_process(argum
     tasks = [
         _started(tmp_path, *command, **slurm, SLURM_PROCID=str(task), SLURM_LOCALID=str(task)) for task in range(3)
     ]
-    said = [task.communicate(timeout=280) for task in tasks]
+    said = _said(tasks)
     assert [task.returncode for task in tasks] == [0, 0, 0], said
     assert _differing(tmp_path / "three", _content(tmp_path / "one")) == []
 

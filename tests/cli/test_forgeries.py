@@ -745,13 +745,13 @@ def test_another_activation_with_equal_weights_neither_resumes_nor_is_tested(tmp
         return capsys.readouterr().err.strip().splitlines()[-1]
 
     tanh = [*command, "--network.init_args.act=tanh"]
-    assert "structure was" in refused(tanh)
+    assert "not the classes or arguments of its modules" in refused(tanh)
     with monkeypatch.context() as edited:  # the same class and arguments, with another forward
         edited.setattr(nets_of_the_audit.Net, "forward", lambda self, x: self.last(self.hidden(x.flatten(1)).tanh()))
         assert "its logits for fixed images are not" in refused(command)
         assert "its logits for fixed images are not" in refused(["audit", str(run.path), "--fresh", "--trust"])
     _config_of(run, lambda config: config["network"]["init_args"].update(act="tanh"))
-    assert "structure was" in refused(["audit", str(run.path), "--fresh", "--trust"])
+    assert "not the classes or arguments of its modules" in refused(["audit", str(run.path), "--fresh", "--trust"])
 
 
 def test_a_run_of_an_older_version_is_refused_in_one_line(forge, capsys, honest):

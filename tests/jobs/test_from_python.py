@@ -104,7 +104,7 @@ def test_a_run_from_python_is_opened_with_its_objects_only(finished):
         jobs.reopen(finished.path)
     with pytest.raises(InputError, match="give network as well"):
         _reopened(finished, network=None)
-    with pytest.raises(InputError, match="network was"):
+    with pytest.raises(InputError, match="the first weights that differ are those of features"):
         _reopened(finished, network=SmallCNN(image_size=8))
     with pytest.raises(InputError, match="noise was"):
         _reopened(finished, certifier=Certifier(Gradient(), GaussianNoise(0.2), [PixelCertificate()]))

@@ -137,8 +137,8 @@ def test_inceptions_keep_the_scaling_of_their_weights_and_lose_what_serves_train
         (lambda: TorchvisionClassifier("resnet18", num_classes=0), "features, not logits: set num_classes"),
         (lambda: TorchvisionClassifier("resnet18", image_size=64), "takes images of any size: leave image_size out"),
         (lambda: TorchvisionClassifier("vit_b_32", image_size=65), "indivisible"),
-        (lambda: TimmClassifier("resnet10t", weights="missing.pth"), "missing.pth does not exist"),
-        (lambda: EfficientNetLite0(weights="missing.pth"), "missing.pth does not exist"),
+        (lambda: TimmClassifier("resnet10t", weights="missing.pth"), "checkpoint missing.pth: there is no such file"),
+        (lambda: EfficientNetLite0(weights="missing.pth"), "checkpoint missing.pth: there is no such file"),
     ],
 )
 def test_bad_names_and_weights(build, culprit):
