@@ -94,6 +94,7 @@ def certify(
     batch_size: int | Literal["auto"] = "auto",
     seed: int = 0,
     progress: bool = True,
+    **unknown: Any,
 ) -> Any:
     """Certify the attribution map of one image or several, in one line.
 
@@ -128,6 +129,7 @@ def certify(
         batch_size: Samples evaluated at once; ``"auto"`` takes as many as fit.
         seed: Seed of the noise.
         progress: Show a bar with the time left, if the work takes longer than a second.
+        unknown: Refused; the message names the argument that may be meant.
 
     Returns:
         For one image a :class:`CertifiedImage`, a mapping from names of certificates to results; for a list or a batch
@@ -144,6 +146,10 @@ def certify(
         >>> len(certify(net, torch.rand(2, 1, 4, 4), attribution="input_x_gradient", num_samples=100))
         2
     """
+    for name in unknown:
+        raise InputError(
+            f"certify has no argument {name!r}; {suggestion(name, ['targets', *Settings.__annotations__])}"
+        )
     expects, statistics = expectations(_network(model, images)), statistics_of(normalisation)
     batch = read_batch(images, expects, size if size is None else whole_number("size", size, least=1), statistics)
     names = list(class_names or getattr(model, "class_names", None) or ())

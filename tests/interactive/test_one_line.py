@@ -259,3 +259,8 @@ def test_a_path_is_read_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert quick(NET, "one.png").name == "one"
     assert quick(NET, Path("one.png")).name == "one"
+
+
+def test_a_misspelt_argument_is_named_with_the_one_that_is_meant():
+    with pytest.raises(InputError, match=r"certify has no argument 'target'; did you mean.*targets"):
+        quick(NET, PIXELS, target=1)
