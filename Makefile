@@ -5,7 +5,7 @@
 # make lint       ruff and mypy
 # make docs       the site of docs/ and of the docstrings, in docs/_build/html; a warning is an error
 # make docs-links open every address that the pages name (needs a network)
-# make audit      known weaknesses and licences of what is installed (needs pypi.org; not part of the checks)
+# make audit      known weaknesses and licences of what is installed (needs a network; not part of the checks)
 # make sbom       the installed packages as a list in the format CycloneDX, dist/sbom.json
 # make denoiser   train the denoiser for photographs that is part of the package again (some minutes)
 # make clean      remove the environment, runs/ and the site

@@ -26,7 +26,7 @@ def judge(dependencies: Sequence[Mapping[str, Any]]) -> tuple[int, list[str]]:
     if len(skipped) == len(others):
         return 2, [
             f"audit: the service of pip-audit knows none of the {len(others)} packages, so NOTHING was audited; "
-            "run it where pypi.org can be reached"
+            "run it where the package index can be reached"
         ]
     lines = [
         f"{one['name']} {one['version']}: {fault['id']}, mended in {', '.join(fault['fix_versions']) or 'none yet'}"
