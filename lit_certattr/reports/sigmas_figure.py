@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from lit_certattr.certification.trial import Trial
 
 _COLOURS = ("#2e86c1", "#c0392b")
-_TABLE_ONLY = ("null_", "_low", "_high", "_holds", "_not_shown", "_refuted")
 
 
 def panels(trials: Sequence[Trial]) -> dict[str, str]:
