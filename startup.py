@@ -3,15 +3,16 @@
 Imported first by the scripts beside it; ``lit_certattr.cli.signals`` takes over when the command begins.
 """
 
-import os
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
 
+from lit_certattr.cli.refusing import launched_rank
+
 
 def _stop(signum: int, frame: FrameType | None) -> None:
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if launched_rank() == 0:
         name = signal.Signals(signum).name
         sys.stderr.write(
             f"{Path(sys.argv[0]).name}: stopped by {name}. Nothing was begun; run the same command again.\n"

@@ -1,4 +1,4 @@
-"""The one exception for anything that the user can mend, and how its message becomes one line."""
+"""The exception for anything that the user can mend, and how its message becomes one line."""
 
 
 class InputError(ValueError):
@@ -13,6 +13,10 @@ class InputError(ValueError):
         ...
         lit_certattr.errors.InputError: sigma must be positive, got -0.5
     """
+
+
+class SharedError(InputError):
+    """Bad input that every process of a command reports at the same time; the first one prints it for all."""
 
 
 def single_line(text: object) -> str:

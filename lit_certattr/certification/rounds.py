@@ -18,7 +18,7 @@ from lit_certattr.certificates import Accumulator, Certificate, Result
 from lit_certattr.certification.sampling import Sampler
 from lit_certattr.certification.share import Share
 from lit_certattr.certification.stopping import StoppingRule
-from lit_certattr.errors import InputError, single_line
+from lit_certattr.errors import InputError, SharedError, single_line
 from lit_certattr.preflight import failures
 from lit_certattr.smoothing import Draw, MapBlock, uniform_levels
 from lit_certattr.smoothing.evaluated_draw import EvaluatedDraw
@@ -128,10 +128,10 @@ class Rounds:
         everywhere: list[Any] = [None] * self._share.world
         distributed.all_gather_object(everywhere, (shapes, num_extra, None if failed is None else single_line(failed)))
         if failed is not None:
-            raise failed
+            raise SharedError(str(failed)) from failed
         for rank, (_, _, said) in enumerate(everywhere):
             if said is not None:
-                raise InputError(f"process {rank} of {self._share.world} has stopped: {said}")
+                raise SharedError(f"process {rank} of {self._share.world} has stopped: {said}")
         return [
             ({name: self._sent(held.get(name), rank, *kind) for name, kind in there.items()}, extra)
             for rank, (there, extra, _) in enumerate(everywhere)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from torch import distributed
 
 from lit_certattr.certificates import Certificate
-from lit_certattr.errors import InputError
+from lit_certattr.errors import InputError, SharedError
 
 
 class Share(NamedTuple):
@@ -98,6 +98,8 @@ class Step:
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         if isinstance(error, Exception) and not self._alone:
             self._meet({}, " ".join(f"{'' if isinstance(error, InputError) else f'{kind.__name__}: '}{error}".split()))
+            if isinstance(error, InputError):
+                raise SharedError(str(error)) from error
 
     def agree(self, facts: Callable[[], Mapping[str, Any]]) -> None:
         """Refuse to add the counts of processes that hold different values.
@@ -115,11 +117,11 @@ class Step:
         self._alone = True  # what happens from here on concerns each process alone
         for rank, (_, failed) in enumerate(everywhere):
             if failed is not None:
-                raise InputError(f"process {rank} of {self._world} has stopped: {failed}")
+                raise SharedError(f"process {rank} of {self._world} has stopped: {failed}")
         for key in dict.fromkeys(key for held, _ in everywhere for key in held):
             values = [held.get(key) for held, _ in everywhere]
             if any(value != values[0] for value in values):
-                raise InputError(
+                raise SharedError(
                     f"all processes add their samples of the same image, but they have different values of {key}: "
                     + ", ".join(map(_short, values))
                 )

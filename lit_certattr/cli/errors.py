@@ -20,7 +20,8 @@ from lit_certattr.cli.layers import LayeredConfig
 from lit_certattr.cli.nulls import first_null
 from lit_certattr.cli.output import reader_may_leave, somewhere_to_write
 from lit_certattr.cli.program import spoken
-from lit_certattr.errors import InputError, single_line
+from lit_certattr.cli.refusing import has_met, launched_rank, refuse
+from lit_certattr.errors import InputError, SharedError, single_line
 from lit_certattr.files.whole_file import REMEDIES
 from lit_certattr.jobs.chatter import without_chatter
 
@@ -38,7 +39,8 @@ def one_line_errors(program: str) -> Iterator[None]:
     A mistake is an :class:`~lit_certattr.errors.InputError` or Lightning's exception for a misconfiguration;
     :func:`machine_fault` recognises the faults of the machine. Inside the block, Lightning's own messages (seed,
     devices, advertisements) are silent, so that the line stands alone. Warnings are printed, except those that a user
-    cannot resolve. If the reader of the output is gone (``| head``), the command ends quietly.
+    cannot resolve; until several processes meet, the first one prints theirs. If the reader of the output is gone
+    (``| head``), the command ends quietly.
 
     Args:
         program: Name of the command, e.g. ``"train.py"``.
@@ -59,15 +61,18 @@ def one_line_errors(program: str) -> Iterator[None]:
             line = _mistake(error) or machine_fault(error)
             if line is None:
                 raise
-            sys.stderr.write(spoken(f"{program}: error: {single_line(line)}\n"))
-            raise SystemExit(2) from None
+            refuse(program, single_line(line), together=isinstance(error, SharedError))
 
 
 def _one_line_warnings(program: str) -> Callable[..., None]:
     """A function that prints a warning as ``program: warning: ...``, without its place in the code."""
+    rank = launched_rank()
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        sys.stderr.write(spoken(f"{program}: warning: {single_line(message)}\n"))
+        if rank and not has_met():
+            return  # the first process prints the same
+        whose = f"process {rank}: " if rank else ""
+        sys.stderr.write(spoken(f"{program}: warning: {whose}{single_line(message)}\n"))
 
     return show
 

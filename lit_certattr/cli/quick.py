@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_certattr.cli.program import spoken
+from lit_certattr.cli.refusing import refuse
 
 _PACKAGE = Path(__file__).parents[1]
 _MADE_OF = ("lightning", "torch", "jsonargparse", "torchmetrics", "wandb")
@@ -43,8 +44,7 @@ def run(program: str, arguments: Sequence[str] | None, main: Callable[[], None])
     typed, file = sys.argv[1:] if arguments is None else arguments, _file()
     known = _read(file)
     if (said := _mistake(program, typed, known)) is not None:
-        sys.stderr.write(spoken(f"{program}.py: error: {said}\n"))
-        raise SystemExit(2)
+        refuse(f"{program}.py", said)
     if not _asks_for_help(typed):
         _Wanted.file = None if f"{program} options" in known else file
         main()

@@ -13,6 +13,7 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities import rank_zero_warn
 
 # Imported so that short class names are legal: --model.objective=CrossEntropy, --model.net=SmallCNN, --data=MNIST5k.
 import lit_certattr.attribution
@@ -223,11 +224,11 @@ def _warn_if_finished(path: str, content: Mapping[Any, Any], max_epochs: int) ->
     except (KeyError, TypeError, ValueError):
         return  # the module refuses it later
     if 0 <= max_epochs <= finished:
-        warnings.warn(
+        rank_zero_warn(
             f"{path} has finished {finished} epochs, and max_epochs is {max_epochs}: nothing is trained; "
             "to continue, raise --trainer.max_epochs",
             UserWarning,
-            stacklevel=2,
+            stacklevel=5,
         )
 
 

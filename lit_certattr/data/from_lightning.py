@@ -1,11 +1,11 @@
 """Any LightningDataModule whose samples are images with labels, as the data of a job or a training."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.utils.data import (
     BatchSampler,
@@ -162,8 +162,8 @@ class FromLightning(ForeignData):
         name = self._certified()[0]
         split = name.removesuffix("_dataloader")
         if split == "val" and not self._warned:
-            warnings.warn(
-                f"{self._name} has no test_dataloader: its validation images are certified", UserWarning, stacklevel=2
+            rank_zero_warn(
+                f"{self._name} has no test_dataloader: its validation images are certified", UserWarning, stacklevel=5
             )
             self._warned = True
         return self._samples(self._own_loader(name), split)

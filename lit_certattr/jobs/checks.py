@@ -1,10 +1,10 @@
 """Checks before a job samples or writes anything."""
 
-import warnings
 from typing import Any, NamedTuple
 
 import attrs
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
 from lit_certattr.attribution import frozen
@@ -92,7 +92,7 @@ def check_run(
             certifier.noise.check(image, str(image_id))
     said = [warning for warning in found if warning is not None]
     for warning in said:
-        warnings.warn(warning, stacklevel=3)
+        rank_zero_warn(warning, stacklevel=6)
     record = {"checks": list(CHECKS), **attrs.asdict(findings), "warnings": said}
     return Checked(samples, classes.names, record)
 
@@ -148,7 +148,7 @@ def check_evaluation(
         samples = match_classes(data, samples, logits.shape[1], type(network).__name__, class_indices).samples
         warning = accuracy_warning(network, samples)
     if warning is not None:
-        warnings.warn(warning, stacklevel=3)
+        rank_zero_warn(warning, stacklevel=6)
     map_shape = protocol.check(network, image, str(image_id))
     qualities = [quality for quality in protocol.qualities if quality.of_image]
     for index in range(len(samples)) if qualities else ():
@@ -168,11 +168,11 @@ def warn_of_selection(checkpoint: str, seed: int, samples: SampleSet) -> None:
     """
     for selection in recorded_selections(checkpoint):
         if selection.seed == seed and (seen := set(selection.ids) & set(samples.ids)):
-            warnings.warn(
+            rank_zero_warn(
                 f"checkpoint {checkpoint} may have been chosen by {', '.join(selection.monitors)}, certified with seed "
                 f"{seed} on {len(seen)} of these images: the run would use the noise of the selection again, and "
                 f"certificates of the best of {selection.looks} networks hold at {selection.looks} times alpha only. "
                 f"Give another seed, e.g. --certifier.seed={seed + 1}, and other images if possible",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=6,
             )

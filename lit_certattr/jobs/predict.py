@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from lit_certattr.callbacks.job_writer import KEPT, JobWriter
 from lit_certattr.callbacks.progress import CertificationProgress
 from lit_certattr.data import SampleSet, collate
-from lit_certattr.errors import InputError
+from lit_certattr.errors import InputError, SharedError
 from lit_certattr.jobs.chatter import without_chatter
 from lit_certattr.modules.image import ImageModule
 from lit_certattr.processes import ImageQueue, Team, lost_process
@@ -65,7 +65,8 @@ def predict(
             if lost_process(error):
                 if getattr(trainer.strategy.launcher, "procs", None):
                     time.sleep(_OF_WATCH)  # whoever watches the processes that this one started says which has died
-                raise InputError(f"another process of this command has ended; {KEPT}") from None
+                kind = InputError if trainer.global_rank <= 1 else SharedError  # the first may be the one that is gone
+                raise kind(f"another process of this command has ended; {KEPT}") from None
             raise
 
 

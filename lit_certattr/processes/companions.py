@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-_SAID = 2  # status of a process that has said itself what was wrong
+_SAID = 2  # status of a process that has said itself what was wrong, or leaves it to the first one
+_TO_END = 5.0  # seconds
 _BY_SIGNAL = {128 + number for number in (signal.SIGINT, signal.SIGTERM)} | {129}
 
 
@@ -42,7 +44,9 @@ def _watch(
         return
     if not first.acquire(blocking=False):  # another one was first, and this one was ended with it
         return
-    if status != _SAID:
+    if status == _SAID:
+        time.sleep(_TO_END)  # this process may be about to say itself why all of them end
+    else:
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
         line = f"process {rank} of {len(started) + 1} has ended ({how}); {kept}"
         sys.stderr.write(f"{Path(sys.argv[0]).name}: error: {line}\n")

@@ -22,7 +22,7 @@ from lit_certattr import Certifier
 from lit_certattr.attribution import Gradient, IntegratedGradients, ProbabilityGradient
 from lit_certattr.certificates import *
 from lit_certattr.certification import Futility
-from lit_certattr.errors import InputError
+from lit_certattr.errors import SharedError
 from lit_certattr.numbers import Box, EnergyInside
 from lit_certattr.smoothing import GaussianNoise, UniformBallNoise
 
@@ -84,7 +84,7 @@ for run in (
     try:
         run()
         print("no complaint")
-    except InputError as error:
+    except SharedError as error:  # so that a command prints it once
         print(error)
 """
 

@@ -136,6 +136,7 @@ def test_two_machines_of_torchrun_write_the_bytes_of_one_process(arguments, one,
     (session,) = RunDirectory(tmp_path / "two").provenance()["sessions"]
     assert (session["processes"], session["images"], session["samples"]) == (2, 5, 2000)
     assert session.get("split", "images") == split
+    assert [stderr.count("certify.py: warning: only ") for _, stderr in said] == [1, 0], said
 
 
 def test_three_tasks_of_slurm_on_two_images_write_the_bytes_of_one_process(arguments, tmp_path):
@@ -160,6 +161,18 @@ def test_three_tasks_of_slurm_on_two_images_write_the_bytes_of_one_process(argum
     said = _said(tasks)
     assert [task.returncode for task in tasks] == [0, 0, 0], said
     assert _differing(tmp_path / "three", _content(tmp_path / "one")) == []
+
+
+@pytest.mark.parametrize("mistake", ["--num_samples=5", "--checkpoin=some.ckpt"])
+def test_torchrun_prints_a_refusal_once(arguments, tmp_path, mistake):
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = [*arguments, mistake, f"--output={tmp_path / 'run'}", "--devices=2"]
+    process = _started(tmp_path, *torchrun, ROOT / "certify.py", *command)
+    _, stderr = process.communicate(timeout=280)
+    assert process.returncode == 1, "the status of torchrun"
+    (line,) = [line for line in stderr.splitlines() if line.startswith("certify.py: ")]
+    assert line.startswith("certify.py: error: ")
+    assert "process" not in line, "it is that of the first process"
 
 
 LONG = ["--num_samples=8000", "--max_images=4"]
@@ -192,7 +205,7 @@ def test_a_killed_first_process_ends_the_others_too(arguments, tmp_path):
     process.kill()
     _, stderr = process.communicate(timeout=120)  # the pipe ends with the last process
     assert not Path(f"/proc/{second}").exists() or Path(f"/proc/{second}/stat").read_text().split()[2] == "Z"
-    assert stderr.endswith(f"certify.py: error: another process of this command has ended; {KEPT}")
+    assert stderr.endswith(f"certify.py: error: process 1: another process of this command has ended; {KEPT}")
 
 
 def test_torchrun_starts_a_killed_run_again_and_it_resumes(arguments, whole, tmp_path):
