@@ -227,7 +227,6 @@ def _warn_if_finished(path: str, content: Mapping[Any, Any], max_epochs: int) ->
         rank_zero_warn(
             f"{path} has finished {finished} epochs, and max_epochs is {max_epochs}: nothing is trained; "
             "to continue, raise --trainer.max_epochs",
-            UserWarning,
             stacklevel=5,
         )
 

@@ -162,9 +162,7 @@ class FromLightning(ForeignData):
         name = self._certified()[0]
         split = name.removesuffix("_dataloader")
         if split == "val" and not self._warned:
-            rank_zero_warn(
-                f"{self._name} has no test_dataloader: its validation images are certified", UserWarning, stacklevel=5
-            )
+            rank_zero_warn(f"{self._name} has no test_dataloader: its validation images are certified", stacklevel=5)
             self._warned = True
         return self._samples(self._own_loader(name), split)
 

@@ -173,6 +173,5 @@ def warn_of_selection(checkpoint: str, seed: int, samples: SampleSet) -> None:
                 f"{seed} on {len(seen)} of these images: the run would use the noise of the selection again, and "
                 f"certificates of the best of {selection.looks} networks hold at {selection.looks} times alpha only. "
                 f"Give another seed, e.g. --certifier.seed={seed + 1}, and other images if possible",
-                UserWarning,
                 stacklevel=6,
             )
