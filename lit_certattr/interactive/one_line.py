@@ -45,6 +45,13 @@ _log = logging.getLogger(__name__)
 
 Picture = str | Path | Image.Image
 """One image, and never a batch."""
+_CALLED_ELSEWHERE = {
+    **dict.fromkeys(("label", "labels", "class_index", "y"), "did you mean targets?"),
+    "classes": "did you mean targets or class_names?",
+    **dict.fromkeys(("method", "explainer"), "did you mean attribution?"),
+    "sigma": "did you mean noise?",
+}
+"""What arguments are meant by their names in other libraries."""
 Targets = int | str | Sequence[int] | Sequence[str] | Tensor | NDArray | None
 
 
@@ -147,9 +154,8 @@ def certify(
         2
     """
     for name in unknown:
-        raise InputError(
-            f"certify has no argument {name!r}; {suggestion(name, ['targets', *Settings.__annotations__])}"
-        )
+        close = suggestion(name, ["targets", *Settings.__annotations__])
+        raise InputError(f"certify has no argument {name!r}; {_CALLED_ELSEWHERE.get(name, close)}")
     expects, statistics = expectations(_network(model, images)), statistics_of(normalisation)
     batch = read_batch(images, expects, size if size is None else whole_number("size", size, least=1), statistics)
     names = list(class_names or getattr(model, "class_names", None) or ())

@@ -264,3 +264,19 @@ def test_a_path_is_read_from_anywhere(tmp_path, monkeypatch):
 def test_a_misspelt_argument_is_named_with_the_one_that_is_meant():
     with pytest.raises(InputError, match=r"certify has no argument 'target'; did you mean.*targets"):
         quick(NET, PIXELS, target=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("label", "targets"),
+        ("labels", "targets"),
+        ("classes", "targets or class_names"),
+        ("y", "targets"),
+        ("explainer", "attribution"),
+        ("sigma", "noise"),
+    ],
+)
+def test_a_name_from_another_library_is_answered_with_that_of_this_one(name, meant):
+    with pytest.raises(InputError, match=rf"certify has no argument '{name}'; did you mean {meant}\?"):
+        quick(NET, PIXELS, **{name: 1})
