@@ -4,6 +4,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Literal
+from weakref import WeakSet
 
 import attrs
 import torch
@@ -17,6 +18,7 @@ Normalisation = tuple[Sequence[float], Sequence[float]] | Literal["imagenet", Fa
 
 _LIBRARIES = ("torchvision.models.", "timm.models.")
 _log = logging.getLogger(__name__)
+_warned: WeakSet[nn.Module] = WeakSet()
 
 
 @attrs.frozen
@@ -147,13 +149,14 @@ def normalising(model: nn.Module, statistics: Statistics | None, expects: Expect
 
 
 def warn_of_missing_normalisation(model: nn.Module) -> None:
-    """Log one line if a network comes bare from a library whose weights expect normalised images.
+    """Log one line, once for each network, if it comes bare from a library whose weights expect normalised images.
 
     Args:
         model: The network, for which no normalisation was given.
     """
     home = type(model).__module__
-    if home.startswith(_LIBRARIES):
+    if home.startswith(_LIBRARIES) and model not in _warned:
+        _warned.add(model)
         _log.warning(
             "weights of %s expect normalised images, but %s gets images in [0, 1]: if yours do, give "
             "normalisation='imagenet' or (mean, std); normalisation=False says that they do not",

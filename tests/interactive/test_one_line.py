@@ -148,8 +148,12 @@ def test_a_bare_network_of_a_library_is_asked_about(caplog):
     with caplog.at_level(logging.WARNING):
         quick(Bare(*net), PIXELS[0], normalisation=False)
         assert not caplog.text
-        quick(Bare(*net), PIXELS[0])
-    assert "weights of torchvision expect normalised images, but ResNet gets" in caplog.text
+        quick(bare := Bare(*net), PIXELS[0])
+        assert "weights of torchvision expect normalised images, but ResNet gets" in caplog.text
+        quick(bare, PIXELS[1])
+        assert caplog.text.count("expect normalised images") == 1, "once for each network"
+        quick(Bare(*net), PIXELS[1])
+    assert caplog.text.count("expect normalised images") == 2, "another network is asked about, too"
 
 
 def test_methods_noise_certificates_and_claims():
