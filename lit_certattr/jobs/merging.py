@@ -20,10 +20,11 @@ from lit_certattr.jobs.part import Part, ids_digest
 from lit_certattr.jobs.trust import import_packages
 from lit_certattr.records.job_directory import first_difference
 from lit_certattr.records.provenance import data_hash
-from lit_certattr.records.resuming import network_in_words
+from lit_certattr.records.resuming import network_in_words, some
 from lit_certattr.records.run_directory import Record, RunDirectory, check_answers, image_rows
 from lit_certattr.records.table import RADII
 from lit_certattr.reports.html import write_report
+from lit_certattr.statistics.rounding import counted
 
 _ROUNDED = ("16-true", "bf16-true")
 _ANY = ("output", "overwrite", "ids", "part", "split", "trainer", "logger", "max_images")
@@ -92,7 +93,7 @@ def merge(
     new = RunDirectory(output)
     runs = [RunDirectory(directory) for directory in directories]
     if len(runs) < 2:
-        raise InputError("merge needs at least two runs")
+        raise InputError("merge needs at least two runs: give the directories of all of them")
     if any(run.path.resolve() == new.path.resolve() for run in runs):
         raise InputError(f"{new.path} is one of the runs; choose another --output")
     shards = [_opened(run, imports) for run in runs]
@@ -129,7 +130,10 @@ def _opened(run: RunDirectory, imports: Sequence[str]) -> _Shard:
     """A run, after its audit."""
     audited = audit_run(run, pages=False, packages=import_packages(imports, run.path))
     if audited.findings:
-        raise InputError(f"{run.path} is no finished run that passes its audit ({audited.findings[0]})")
+        raise InputError(
+            f"{run.path} is no finished run that passes its audit ({audited.findings[0]}): finish it with the command "
+            "that began it, or leave it out; lit-certattr certify audit lists everything that is wrong with it"
+        )
     record, config = run.provenance(), read_yaml(run.config)
     if record["settings"].get("precision") in _ROUNDED:
         raise InputError(
@@ -142,13 +146,16 @@ def _opened(run: RunDirectory, imports: Sequence[str]) -> _Shard:
 def _check_same(first: _Shard, other: _Shard) -> None:
     """Refuse runs of different settings or networks; the message names the first difference."""
     between = f"{first.run.path} and {other.run.path} cannot be merged"
+    again = f"certify the images of {other.run.path} again as those of {first.run.path}, into another --output"
     differs = next(
         (key for key in ("network", "structure") if first.settings.get(key) != other.settings.get(key)), None
     )
     if differs is not None:
-        raise InputError(f"{between}: other networks: {network_in_words(first.record, other.record, differs)}")
+        words = network_in_words(first.record, other.record, differs)
+        raise InputError(f"{between}: other networks: {words}; {again}")
     difference = first_difference(first.settings, other.settings)
     if difference is None:
+        again = f"repeat the command of {other.run.path} with the setting of {first.run.path}; its images are kept"
         page = tuple({key: value for key, value in one.config.items() if key not in _ANY} for one in (first, other))
         if isinstance(first.config.get("certifier"), Mapping) and isinstance(other.config.get("certifier"), Mapping):
             for own, config in zip(page, (first.config, other.config), strict=True):
@@ -157,8 +164,8 @@ def _check_same(first: _Shard, other: _Shard) -> None:
             page = tuple({key: one.config.get(key) for key in ("radii", "max_panels")} for one in (first, other))
         difference = first_difference(page[0], page[1])
     if difference is not None:
-        raise InputError(f"{between}: {difference}")
-    check_answers(first.record, other.record, f"{between}: their networks differ", "certify with the same network")
+        raise InputError(f"{between}: {difference}; {again}")
+    check_answers(first.record, other.record, f"{between}: their networks differ", again)
 
 
 def _without_limit(data: Any) -> Any:
@@ -172,31 +179,39 @@ def _owners(shards: Sequence[_Shard]) -> dict[str, _Shard]:
     """The run of each image, by its id; the first one, if several equal ones hold it."""
     owners: dict[str, _Shard] = {}
     for shard in shards:
-        for image_id in shard.ids:
-            if (owner := owners.setdefault(image_id, shard)) is not shard:
-                _check_equal(owner.run, shard.run, image_id)
+        held = [(image_id, owners.setdefault(image_id, shard)) for image_id in shard.ids]
+        _check_equal(shard, [(image_id, owner) for image_id, owner in held if owner is not shard])
     return owners
 
 
-def _check_equal(first: RunDirectory, other: RunDirectory, image_id: str) -> None:
-    """Refuse an image of which two runs do not hold the same."""
-    one, two = first.read(image_id), other.read(image_id)
-    what = None
-    if not _same_bits(one.image, two.image):
-        what = "its pixels"
-    elif one.facts != two.facts:
-        what = "its label, class or prediction"
-    elif not _same_bits(one.clean_map, two.clean_map):
-        what = "its map"
-    else:
-        for name, result in one.results.items():
-            fields = [finding.what for finding in differences(result, two.results[name])]
-            what = what or (f"{fields[0]} of {name}" if fields else None)
-    if what is not None:
+def _check_equal(shard: _Shard, held: Sequence[tuple[str, _Shard]]) -> None:
+    """Refuse images of which other runs do not hold the same; the message names them."""
+    found = [(image_id, owner, _unequal(owner.run, shard.run, image_id)) for image_id, owner in held]
+    unequal = [(image_id, owner, what) for image_id, owner, what in found if what is not None]
+    if unequal:
+        _, owner, what = unequal[0]
+        ids = some([image_id for image_id, _, _ in unequal])
         raise InputError(
-            f"{first.path} and {other.path} both hold image {image_id}, but {what} differ: merge runs of different "
-            "images, or delete one of the two"
+            f"{owner.run.path} and {shard.run.path} do not hold the same of {counted(len(unequal), 'image')} ({ids}): "
+            f"{what} of the first one differ; leave one of the two runs out, and certify its other images with --ids"
         )
+
+
+def _unequal(first: RunDirectory, other: RunDirectory, image_id: str) -> str | None:
+    """What two runs do not hold in common of an image."""
+    one, two = first.read(image_id), other.read(image_id)
+    if not _same_bits(one.image, two.image):
+        return "the pixels"
+    if one.facts != two.facts:
+        return "label, class or prediction"
+    if not _same_bits(one.clean_map, two.clean_map):
+        return "the map"
+    fields = (
+        f"{finding.what} of {name}"
+        for name, result in one.results.items()
+        for finding in differences(result, two.results[name])
+    )
+    return next(fields, None)
 
 
 def _same_bits(one: Tensor, two: Tensor) -> bool:
@@ -217,12 +232,16 @@ def _in_order(shards: Sequence[_Shard], owners: Mapping[str, _Shard]) -> list[st
                 f"{shard.run.path} is {part.number}/{part.of} of {images} images"
                 for shard, (part, images, _) in zip(shards, cut, strict=True)
             )
+            + "; certify all parts of the same data, with the same number of parts"
         )
     ((of, images, digest),) = whole
     there = {part.number: shard for shard, (part, _, _) in zip(shards, cut, strict=True)}
     missing = [f"{number}/{of}" for number in range(1, min(of, images) + 1) if number not in there]
     if missing:
-        raise InputError(f"part {', '.join(missing[:5])}{' and more' if missing[5:] else ''} of the images is missing")
+        raise InputError(
+            f"part {some(missing)} of the images is missing: give its directory, too, or certify it with "
+            f"--part={missing[0]} and the settings of {shards[0].run.path}"
+        )
     places = {
         place: image_id
         for number, shard in there.items()
@@ -243,9 +262,12 @@ def _cut(record: Any, shard: _Shard) -> tuple[Part, int, str]:
         part, images, digest = Part.read(f"{record['number']}/{record['of']}"), record["images"], record["ids"]
         expected = len(part.places(images))
     except (InputError, KeyError, TypeError, OverflowError):
-        raise InputError(f"{place}: the record of the part is damaged") from None
+        raise InputError(f"{place}: the record of the part is damaged; certify this part again") from None
     if type(images) is not int or not isinstance(digest, str) or expected != len(shard.ids):
-        raise InputError(f"{place}: the record of the part does not fit the {len(shard.ids)} images of the run")
+        raise InputError(
+            f"{place}: the record of the part does not fit the {len(shard.ids)} images of the run; certify this part "
+            "again"
+        )
     return part, images, digest
 
 

@@ -17,7 +17,7 @@ more than one chance to be false. Looks that are declared before sampling share 
 (:mod:`lit_certattr.certification.stopping`); new samples alone, from another seed, give a certificate of their own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -132,9 +132,9 @@ def _extension(directory: RunDirectory, stored: Mapping[str, Any], samples: Samp
     known = [index for index, image_id in enumerate(samples.ids) if image_id in done]
     new = [image_id for image_id in samples.ids if image_id not in done]
     if missing := sorted(done - set(samples.ids)):
-        more = f", new {_some(new)}" if new else ""
+        more = f", new {some(new)}" if new else ""
         raise InputError(
-            f"{complaint} of other images ({len(done)} images, now {len(samples)}: without {_some(missing)}{more}); a "
+            f"{complaint} of other images ({len(done)} images, now {len(samples)}: without {some(missing)}{more}); a "
             "run keeps every image that it has certified, since leaving some out after looking at them would choose "
             f"among them; {directory.delete}"
         )
@@ -147,7 +147,7 @@ def _extension(directory: RunDirectory, stored: Mapping[str, Any], samples: Samp
         raise InputError(f"{complaint} of the same images in another order; {directory.delete}")
     raise InputError(
         f"{complaint} that is not finished, or had its images in another order ({len(done)} images, now "
-        f"{len(samples)}: new {_some(new)}): finish it with its own images first, then add others; or "
+        f"{len(samples)}: new {some(new)}): finish it with its own images first, then add others; or "
         f"{directory.delete}"
     )
 
@@ -164,12 +164,15 @@ def _change(directory: RunDirectory, samples: SampleSet, index: int, stored: Map
     return None
 
 
-def _some(ids: list[str]) -> str:
+def some(names: Sequence[str]) -> str:
     """The first few of some names.
 
+    Args:
+        names: The names.
+
     Example:
-        >>> _some(["a", "b", "c", "d", "e"])
+        >>> some(["a", "b", "c", "d", "e"])
         'a, b, c and 2 more'
     """
-    rest = len(ids) - _NAMED
-    return ", ".join(ids[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")

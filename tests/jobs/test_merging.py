@@ -10,7 +10,7 @@ from torch import nn
 from lit_certattr import Certifier, jobs
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import CosineCertificate, PixelCertificate
-from lit_certattr.data import Digits
+from lit_certattr.data import Digits, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.jobs.part import Part
 from lit_certattr.records import RunDirectory
@@ -26,11 +26,11 @@ def _network():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 
 
-def _run(output, part=None, seed=0, alpha=0.05, **settings):
+def _run(output, part=None, seed=0, alpha=0.05, data=None, **settings):
     certificates = [PixelCertificate([0.5, 0.2], alpha=alpha), CosineCertificate(alpha=0.05, num_selection=60)]
     certifier = Certifier(Gradient(), GaussianNoise(0.3), certificates, num_samples=200, batch_size=50, seed=seed)
     settings = {"network": _network(), "max_images": 5, "max_panels": 1} | settings
-    return jobs.run(certifier, Digits(), output=output, part=part, trainer=CPU, progress=False, **settings)
+    return jobs.run(certifier, data or Digits(), output=output, part=part, trainer=CPU, progress=False, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +105,16 @@ def test_runs_of_images_by_their_ids_follow_one_another_and_equal_images_count_o
 )
 def test_what_differs_is_named_and_nothing_is_written(folder, tmp_path, changed, said):
     _run(tmp_path / "other", "2/2", **changed)
-    with pytest.raises(InputError, match=rf"part1 and \S+other cannot be merged: {said}"):
+    with pytest.raises(InputError, match=rf"part1 and \S+other cannot be merged: {said}.*; (.*)") as refused:
         jobs.merge([folder / "part1", tmp_path / "other"], tmp_path / "merged")
+    words = str(refused.value)
+    if "max_panels" in changed:
+        assert "repeat the command of " in words
+        _run(tmp_path / "other", "2/2")  # as the line says
+        merged = jobs.merge([folder / "part1", tmp_path / "other"], tmp_path / "merged")
+        assert _differing(folder / "whole", merged.path) == []
+        return
+    assert f"certify the images of {tmp_path / 'other'} again as those of {folder / 'part1'}" in words
     assert not (tmp_path / "merged").exists()
 
 
@@ -120,16 +128,22 @@ def test_what_is_no_set_of_finished_runs_is_refused(folder, tmp_path):
     (record := forged / "provenance.json").write_text(record.read_text().replace('"number": 2', '"number": 1'))
     three = _run(tmp_path / "three", "1/3")
     for runs, said in (
-        ([part], "merge needs at least two runs"),
+        ([part], "merge needs at least two runs: give the directories of all of them"),
         ([part, output], r"merged is one of the runs; choose another --output"),
-        ([part, part], "part 2/2 of the images is missing"),
+        ([part, part], "part 2/2 of the images is missing: give its directory, too, or certify it with --part=2/2"),
         ([part, folder / "whole"], "whole is no part of the images, and others are: merge parts with parts"),
-        ([part, three.path], r"not parts of the same images: \S+part1 is 1/2 of 5 images, \S+three is 1/3 of 5"),
+        (
+            [part, three.path],
+            r"not parts of the same images: \S+part1 is 1/2 of 5 images, \S+three is 1/3 of 5 images; certify all parts",
+        ),
         (
             [part, unfinished],
-            "unfinished is no finished run that passes its audit .*parquet: is missing: the run is not",
+            "unfinished is no finished run that passes its audit .*parquet: is missing: the run is not.*: finish it with",
         ),
-        ([part, forged], "provenance.json: the record of the part does not fit the 2 images of the run"),
+        (
+            [part, forged],
+            "provenance.json: the record of the part does not fit the 2 images of the run; certify this part",
+        ),
         ([part, tmp_path / "nothing"], "nothing: there is no such folder"),
     ):
         with pytest.raises(InputError, match=said):
@@ -138,6 +152,27 @@ def test_what_is_no_set_of_finished_runs_is_refused(folder, tmp_path):
     shutil.copytree(folder / "whole", output)
     with pytest.raises(InputError, match="merged holds a run with other settings"):
         jobs.merge([_run(tmp_path / name, f"{name}/2", max_images=4).path for name in "12"], output)
+
+
+class Inverted(Digits):
+    """Digits of the same names in white on black."""
+
+    def setup(self, stage):
+        super().setup(stage)
+        images = self.test_set
+        self.test_set = SampleSet([1 - images[place].image for place in range(360)], images.targets, images.ids)
+
+
+def test_images_of_which_two_runs_hold_different_pixels_are_named_with_the_remedy(folder, tmp_path):
+    other = _run(tmp_path / "other", data=Inverted())
+    names = ", ".join(pq.read_table(other.table)["id"].unique().to_pylist()[:3])
+    with pytest.raises(InputError) as refused:
+        jobs.merge([folder / "whole", other.path], tmp_path / "merged")
+    assert str(refused.value) == (
+        f"{folder / 'whole'} and {other.path} do not hold the same of 5 images ({names} and 2 more): the pixels of the "
+        "first one differ; leave one of the two runs out, and certify its other images with --ids"
+    )
+    assert not (tmp_path / "merged").exists()
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "2", "a/b", "1/0", "-1/2", "1/2/3", ""])
