@@ -112,7 +112,7 @@ def test_what_differs_is_named_and_nothing_is_written(folder, tmp_path, changed,
         assert "repeat the command of " in words
         _run(tmp_path / "other", "2/2")  # as the line says
         merged = jobs.merge([folder / "part1", tmp_path / "other"], tmp_path / "merged")
-        assert _differing(folder / "whole", merged.path) == []
+        assert pq.read_table(merged.table).equals(pq.read_table(folder / "whole" / "results.parquet"))
         return
     assert f"certify the images of {tmp_path / 'other'} again as those of {folder / 'part1'}" in words
     assert not (tmp_path / "merged").exists()
@@ -134,11 +134,11 @@ def test_what_is_no_set_of_finished_runs_is_refused(folder, tmp_path):
         ([part, folder / "whole"], "whole is no part of the images, and others are: merge parts with parts"),
         (
             [part, three.path],
-            r"not parts of the same images: \S+part1 is 1/2 of 5 images, \S+three is 1/3 of 5 images; certify all parts",
+            r"not parts of the same images: \S+part1 is 1/2 of 5 images, .* 1/3 of 5 images; certify all parts",
         ),
         (
             [part, unfinished],
-            "unfinished is no finished run that passes its audit .*parquet: is missing: the run is not.*: finish it with",
+            "unfinished is no finished run that passes its audit .*parquet: is missing: .*: finish it with",
         ),
         (
             [part, forged],
