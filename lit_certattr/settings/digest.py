@@ -2,6 +2,8 @@
 
 import hashlib
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import _lru_cache_wrapper, cached_property
 from types import (
     BuiltinFunctionType,
@@ -48,10 +50,8 @@ def digest(value: Any, what: str) -> str:
         >>> digest([1, "a"], "the list") == digest([1, "a"], "the list") != digest((1, "a"), "the tuple")
         True
     """
-    try:
+    with _deep_enough(what):
         return _Digest(what).of(value).hex()
-    except RecursionError:
-        raise InputError(f"{what} is nested too deeply to be told from another") from None
 
 
 def source_digest(named: Any) -> str:
@@ -59,10 +59,23 @@ def source_digest(named: Any) -> str:
 
     Args:
         named: The class or the function.
+
+    Raises:
+        InputError: If functions name one another in too long a chain.
     """
     walk = _Digest(named.__qualname__)
     alone = isinstance(named, type) and is_foreign(named)
-    return (walk.class_alone(named) if alone else walk.of(named)).hex()
+    with _deep_enough(named.__qualname__):
+        return (walk.class_alone(named) if alone else walk.of(named)).hex()
+
+
+@contextmanager
+def _deep_enough(what: str) -> Iterator[None]:
+    """Within the block, what is nested too deeply is refused in one line."""
+    try:
+        yield
+    except RecursionError:
+        raise InputError(f"{what} is nested too deeply to be told from another") from None
 
 
 class _Digest:

@@ -21,7 +21,7 @@ from torch import nn
 from lit_certattr.attribution import LIME, RISE, Attribution, Gradient, SmoothGrad
 from lit_certattr.attribution.fixed import Fixed
 from lit_certattr.errors import InputError
-from lit_certattr.settings import Settings
+from lit_certattr.settings import Settings, places
 from lit_certattr.settings.digest import digest
 from lit_certattr.settings.foreign import check_unchanged, foreign_identity, foreign_parts
 from lit_certattr.smoothing import GaussianNoise
@@ -158,6 +158,21 @@ def test_code_that_was_executed_as_text_counts(load):
     change = ("def scale(maps):\n    return 2 * maps\n", text)
     before = sources(load(change))
     assert sources(load((change[0], text.replace("2 *", "3 *")))) != before
+
+
+def test_torch_may_lie_in_another_folder_of_packages(load, monkeypatch):
+    """As with --system-site-packages or pip install --user: what torch is made of is not what the user has written."""
+    monkeypatch.setattr(places, "_INSTALLED", ())
+    call = ("scale(halved(images.sum(1)))", "torch.autograd.grad(images.sum(), images)[0].sum(1)")
+    before = sources(load(call))
+    assert sources(load(call, CHANGES["a default"])) != before
+
+
+def test_a_chain_of_functions_without_end_is_refused_in_one_line(load):
+    chain = "\n".join(f"def step{place}(maps):\n    return step{place + 1}(maps)" for place in range(2000))
+    module = load(("def not_used():\n    return 1", chain), ("scale(halved", "step0(halved"))
+    with pytest.raises(InputError, match="is nested too deeply to be told from another"):
+        sources(module)
 
 
 def test_what_is_not_used_may_change(load):
