@@ -8,7 +8,8 @@ from typing_extensions import override
 
 from lit_certattr.numbers.base import Number
 from lit_certattr.smoothing import MapBlock
-from lit_certattr.smoothing.sparsify import flatten_maps, rank
+from lit_certattr.smoothing.ranking import rank
+from lit_certattr.smoothing.sparsify import flatten_maps
 
 
 class Gini(Number):

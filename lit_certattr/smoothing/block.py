@@ -1,4 +1,4 @@
-"""A block of noisy maps, ranked once for all certificates."""
+"""A block of noisy maps, whose masks are shared by all certificates."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -10,12 +10,12 @@ from torch import Tensor
 from lit_certattr.devices import onto, values_are_free
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing.draw import Draw
+from lit_certattr.smoothing.ranking import Ranking, rank
 from lit_certattr.smoothing.sparsify import (
     Ties,
     break_ties,
     flatten_maps,
     quadratic_map,
-    rank,
     relaxed_top_k,
     scaled_map,
     select,
@@ -27,7 +27,7 @@ MapKind = Literal["sparsified", "ranked", "relaxed", "scaled", "quadratic"]
 
 
 class MapBlock:
-    """A block of noisy maps of one image, shared by all certificates: one sort serves every K.
+    """A block of noisy maps of one image, shared by all certificates.
 
     Everything is computed on first use and kept. A constant map has no ranking: it selects no pixel, and the block
     counts it (:attr:`num_constant`), so that a certificate can give it a vote for neither label. A map with NaN or
@@ -50,6 +50,7 @@ class MapBlock:
         self._source, self.start, self.levels = maps, start, levels
         self._masks: dict[tuple[int, Ties], tuple[Tensor, Tensor]] = {}
         self._counts: dict[tuple[int, Ties], tuple[Tensor, Tensor]] = {}
+        self._known: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self._source)
@@ -96,8 +97,8 @@ class MapBlock:
         return flatten_maps(self.maps)
 
     @cached_property
-    def _ranked(self) -> Tensor:
-        return rank(self._flat)
+    def _ranking(self) -> Ranking:
+        return Ranking(self._flat)
 
     @cached_property
     def _has_no_sign(self) -> bool:
@@ -112,11 +113,11 @@ class MapBlock:
     @cached_property
     def sizes_ranked(self) -> Tensor:
         """The absolute values of each map in rising order, ``[b, H * W]``; without a sign, the sort of the ranking."""
-        return self._ranked if self._has_no_sign else rank(flatten_maps(self.sizes))
+        return self._ranking.ascending if self._has_no_sign else rank(flatten_maps(self.sizes))
 
-    @cached_property
+    @property
     def _constant(self) -> Tensor:
-        return self._ranked[:, 0] == self._ranked[:, -1]
+        return ~self.varies  # a map that is not finite is zeros by now
 
     @cached_property
     def num_constant(self) -> Tensor:
@@ -128,9 +129,15 @@ class MapBlock:
         """Number of maps with NaN or infinity, scalar; they are counted as constant too."""
         return (~self._finite[1]).sum()
 
+    def _thresholds(self, sizes: Sequence[int]) -> Tensor:
+        """The smallest of the ``size`` largest pixels of each map, for each size, ``[b, K]``."""
+        if missing := [size for size in sizes if size not in self._known]:
+            self._known |= zip(missing, self._ranking.largest(missing).split(1, dim=1), strict=True)
+        return torch.cat([self._known[size] for size in sizes], 1)
+
     def _select(self, size: int, ties: Ties) -> tuple[Tensor, Tensor]:
         if (size, ties) not in self._masks:
-            mask, tied = select(self._flat, self._ranked, size, ties)
+            mask, tied = select(self._flat, self._thresholds([size]), size, ties)
             self._masks[size, ties] = (mask & ~self._constant[:, None]).view(self.maps.shape), tied.sum()
         return self._masks[size, ties]
 
@@ -149,7 +156,7 @@ class MapBlock:
 
     def _count_at_once(self, sizes: Sequence[int]) -> list[Tensor] | None:
         """Votes of all sizes from one comparison, if no map has a tie (a constant map is nothing but a tie)."""
-        votes = votes_without_ties(self._flat, self._ranked, sizes)
+        votes = votes_without_ties(self._flat, self._thresholds(sizes), sizes)
         return None if votes is None else list(votes.unflatten(-1, self.maps.shape[1:]))
 
     def _count_one(self, size: int, ties: Ties) -> tuple[Tensor, Tensor]:
@@ -188,7 +195,7 @@ class MapBlock:
             raise InputError(f"{kind} maps need random levels: pass MapBlock(maps, levels=uniform_levels(...))")
         if kind == "ranked":
             sizes = onto(torch.ceil(size * (1 - self.levels.double())).long(), self.maps)[:, None]
-            threshold = self._ranked.gather(1, self._ranked.shape[1] - sizes)
+            threshold = self._ranking.largest_of_each(sizes)
             ranked = break_ties(self._flat, threshold, sizes)[0] & ~self._constant[:, None]
             return ranked.view(self.maps.shape)
         maps = self._flat.view(self.maps.shape)

@@ -15,6 +15,7 @@ from torch import Tensor
 from lit_certattr.devices import values_are_free
 from lit_certattr.errors import InputError
 from lit_certattr.settings import real_number
+from lit_certattr.smoothing.ranking import Ranking
 from lit_certattr.statistics import exact_share
 
 Ties = Literal["index", "positive"]
@@ -47,32 +48,6 @@ def top_k_size(top_k: float, num_pixels: int) -> int:
     return size
 
 
-def rank(flat: Tensor) -> Tensor:
-    """Each row of ``flat`` sorted in ascending order: one sort serves every K and gives the extremes.
-
-    Args:
-        flat: Maps as rows ``[B, N]``.
-
-    Returns:
-        The sorted rows ``[B, N]``.
-    """
-    if values_are_free(flat):  # np.sort is vectorised: twenty times torch.sort on a CPU
-        return torch.from_numpy(np.sort(flat.numpy(), axis=1))
-    return flat.sort(dim=1).values
-
-
-def _thresholds(flat: Tensor, sizes: Sequence[int]) -> Tensor:
-    """The smallest of the ``size`` largest pixels of each row, for each size, ``[B, K]``."""
-    places = [flat.shape[1] - size for size in sizes]
-    if values_are_free(flat):  # partitions take less than half the time of a sort, and rows stay in the cache
-        found = np.empty((len(flat), len(places)), flat.numpy().dtype)
-        for row, values in zip(found, flat.numpy(), strict=True):
-            row[:] = np.partition(values, places)[places]
-        return torch.from_numpy(found)
-    ranked = rank(flat)
-    return torch.stack([ranked[:, place] for place in places], 1)  # a list of indices would be copied to the device
-
-
 def _at_least(flat: Tensor, threshold: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Mask of the ``size`` pixels at or above the threshold of each row, and the number of pixels tied across it."""
     if not values_are_free(flat):
@@ -88,12 +63,12 @@ def _at_least(flat: Tensor, threshold: Tensor, size: int) -> tuple[Tensor, Tenso
     return torch.from_numpy(selected), torch.from_numpy(tied)
 
 
-def votes_without_ties(flat: Tensor, ranked: Tensor, sizes: Sequence[int]) -> Tensor | None:
+def votes_without_ties(flat: Tensor, thresholds: Tensor, sizes: Sequence[int]) -> Tensor | None:
     """Votes for several sizes from one comparison, if no row has a tie and the values can be read without waiting.
 
     Args:
         flat: Maps as rows ``[B, N]``.
-        ranked: The same rows sorted in ascending order.
+        thresholds: Smallest selected value of each row and size, ``[B, K]``.
         sizes: K numbers of pixels to select, each from 1 to N.
 
     Returns:
@@ -102,8 +77,7 @@ def votes_without_ties(flat: Tensor, ranked: Tensor, sizes: Sequence[int]) -> Te
     """
     if not values_are_free(flat) or max(sizes) == flat.shape[1]:  # all pixels of a constant map are no tie
         return None
-    thresholds = ranked.numpy()[:, -np.asarray(sizes)].T
-    selected = flat.numpy() >= thresholds[:, :, None]
+    selected = flat.numpy() >= thresholds.numpy().T[:, :, None]
     if np.count_nonzero(selected) != sum(sizes) * len(flat):
         return None
     votes = np.zeros((len(sizes), flat.shape[1]), np.int32)
@@ -156,7 +130,7 @@ def top_k_mask(maps: Tensor, sizes: int | Sequence[int], ties: Ties = "index") -
     """
     flat = flatten_maps(maps)
     several = [sizes] if isinstance(sizes, int) else sizes
-    thresholds = _thresholds(flat, several).split(1, dim=1)
+    thresholds = Ranking(flat).largest(several).split(1, dim=1)
     masks = [_at_least(flat, *rule)[0] for rule in zip(thresholds, several, strict=True)]
     if ties == "positive":
         masks = [mask & (flat > 0) for mask in masks]
@@ -176,16 +150,16 @@ def flatten_maps(maps: Tensor) -> Tensor:
     return maps.detach().reshape(-1, maps.shape[-2] * maps.shape[-1])
 
 
-def select(flat: Tensor, ranked: Tensor, size: int, ties: Ties) -> tuple[Tensor, Tensor]:
+def select(flat: Tensor, threshold: Tensor, size: int, ties: Ties) -> tuple[Tensor, Tensor]:
     """Mask ``[B, N]`` of the top ``size`` pixels of each row, and the number ``[B]`` of pixels tied across it.
 
     Args:
         flat: Maps as rows ``[B, N]``.
-        ranked: The same rows sorted in ascending order.
+        threshold: Smallest selected value of each row, ``[B, 1]``.
         size: Number of pixels to select, from 1 to N.
         ties: See :func:`top_k_mask`.
     """
-    mask, tied = _at_least(flat, ranked[:, -size, None], size)
+    mask, tied = _at_least(flat, threshold, size)
     return mask & (flat > 0) if ties == "positive" else mask, tied
 
 

@@ -14,6 +14,7 @@ from lit_certattr.errors import InputError
 from lit_certattr.smoothing import (
     MapBlock,
     quadratic_map,
+    ranking,
     relaxed_top_k,
     scaled_map,
     sparsify,
@@ -32,7 +33,7 @@ MAPS = hnp.arrays(np.float64, hnp.array_shapes(min_dims=3, max_dims=3, min_side=
 def branch(request, monkeypatch):
     """Both ways of ranking, on the CPU: the one that looks at values, and the one that must not."""
     if request.param == "accelerator":
-        for module in (sparsify, block_module):
+        for module in (sparsify, ranking, block_module):
             monkeypatch.setattr(module, "values_are_free", lambda tensor: False)
     return request.param
 
@@ -41,7 +42,7 @@ def both_branches(compute):
     """Results of a function in both branches (hypothesis does not mix with function-scoped fixtures)."""
     on_host = compute()
     with pytest.MonkeyPatch.context() as patch:
-        for module in (sparsify, block_module):
+        for module in (sparsify, ranking, block_module):
             patch.setattr(module, "values_are_free", lambda tensor: False)
         return on_host, compute()
 
@@ -220,10 +221,16 @@ def test_many_maps_do_not_overflow_the_counts(branch):
     assert MapBlock(maps).votes(1).tolist() == [[2**15, 0]]
 
 
-def test_a_block_computes_nothing_twice(monkeypatch):
-    sorts = []
-    monkeypatch.setattr(block_module, "rank", lambda flat: sorts.append(flat) or sparsify.rank(flat))
+def test_a_block_computes_nothing_twice(branch, monkeypatch):
+    asked = []
+    largest = ranking.Ranking.largest
+    monkeypatch.setattr(
+        ranking.Ranking, "largest", lambda self, sizes: asked.append(tuple(sizes)) or largest(self, sizes)
+    )
     block = MapBlock(torch.rand(2, 3, 3))
     assert torch.equal(block.votes(2), block.votes(2))
     assert int(block.votes(5).sum()) == 10
-    assert (int(block.num_constant), int(block.num_invalid), len(sorts)) == (0, 0, 1)
+    block.count([2, 5, 3])
+    block.masks(5)
+    assert asked == [(2,), (5,), (3,)]
+    assert (int(block.num_constant), int(block.num_invalid)) == (0, 0)
