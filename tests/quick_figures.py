@@ -5,31 +5,20 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from benchmarks import small_figures
 from lit_certattr.audit import pages
 from lit_certattr.records.run_directory import RunDirectory
-from lit_certattr.reports import html, page
+from lit_certattr.reports import html
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-_settle, _draw = page._settle, html.draw_figures
+_draw = html.draw_figures
 _drawn: dict[bytes, dict[str, bytes]] = {}
 
 
 def use(quick: bool) -> None:
     """Draws all figures of the tests that follow small and once, or as users get them."""
-    page._settle = _small if quick else _settle
+    small_figures.use(quick)
     html.draw_figures = pages.draw_figures = _drawn_once if quick else _draw  # type: ignore[attr-defined]
-
-
-def _small(figure: "Figure", dpi: int) -> None:
-    """A fifth of the size, without layout and without ticks."""
-    figure.set_layout_engine("none")
-    figure.set_size_inches(*figure.get_size_inches() / 5)
-    for axes in figure.axes:
-        axes.set(xticks=[], yticks=[])
 
 
 def _drawn_once(directory: RunDirectory, ids: Sequence[str], max_panels: int = 16) -> dict[str, bytes]:

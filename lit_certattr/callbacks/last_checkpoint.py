@@ -5,18 +5,21 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 from lightning import LightningModule, Trainer
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lit_certattr.callbacks.whole_checkpoint_io import WholeCheckpointIO
 
 
 class LastCheckpoint(ModelCheckpoint):
     """Saves ``last.ckpt`` at the end of every epoch, after the validation, independent of any metric.
 
     Lightning's ``ModelCheckpoint(save_last=True)`` saves its last checkpoint only together with one of the best, so it
-    contains the best epoch if the metric gets worse. The file is replaced atomically: a run that is killed while it
-    saves keeps the previous checkpoint. Place this callback after the callbacks that save the best epochs, so that the
-    checkpoint contains their state.
+    contains the best epoch if the metric gets worse. Every checkpoint of the Trainer, the best ones too, is replaced
+    atomically, so a run that is killed while it saves keeps the previous one: the Trainer gets a
+    :class:`~lit_certattr.callbacks.whole_checkpoint_io.WholeCheckpointIO` in place of Lightning's usual plugin. Place
+    this callback after the callbacks that save the best epochs, so that the checkpoint contains their state.
 
     Args:
         dirpath: Folder of ``last.ckpt``; ``None`` takes ``checkpoints`` in the folder of the first logger.
@@ -44,10 +47,18 @@ class LastCheckpoint(ModelCheckpoint):
         self.dirpath = os.path.realpath(Path(dirpath).expanduser())
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Determine the folder; without Lightning's warning about older checkpoints, which a resumed run always has."""
+        """Determine the folder, without Lightning's warning about older checkpoints, which a resumed run always has.
+
+        The folder loses what a killed training has left there: a checkpoint that it had not written to the end.
+        """
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
             super().setup(trainer, pl_module, stage)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = WholeCheckpointIO()
+        if trainer.is_global_zero and stage == "fit" and self.dirpath is not None:
+            for leftover in Path(self.dirpath).glob(".*.ckpt.partial"):
+                leftover.unlink()
 
     def state_dict(self) -> dict[str, Any]:
         """No state: the file is always the last checkpoint."""
@@ -55,15 +66,3 @@ class LastCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Nothing to restore."""
-
-    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
-        """Write beside the file, then rename: Lightning itself may copy into it from another disk."""
-        if not isinstance(self._fs, LocalFileSystem):
-            super()._save_checkpoint(trainer, filepath)
-            return
-        part = f"{filepath}.part"
-        super()._save_checkpoint(trainer, part)
-        if trainer.is_global_zero:
-            Path(part).replace(filepath)
-        trainer.strategy.barrier()
-        self._last_checkpoint_saved = filepath

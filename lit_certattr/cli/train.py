@@ -3,7 +3,8 @@
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import lit_certattr.models
 import lit_certattr.objectives
 import lit_certattr.smoothing  # noqa: F401
 from lit_certattr.callbacks import LastCheckpoint, WandbRun
-from lit_certattr.cli.errors import OneLineParser, one_line_errors
+from lit_certattr.cli.errors import OneLineParser, machine_fault, one_line_errors
 from lit_certattr.cli.help import ReadableHelp
 from lit_certattr.cli.program import typed_again
 from lit_certattr.cli.quick import remember
@@ -32,6 +33,7 @@ from lit_certattr.cli.signals import stop_on_signals
 from lit_certattr.cli.trained_kind import training_module
 from lit_certattr.data import as_image_data
 from lit_certattr.errors import InputError
+from lit_certattr.files.whole_file import AGAIN
 from lit_certattr.models.checkpoint_file import read_checkpoint
 from lit_certattr.reports.wandb_run import KEY, run_id
 
@@ -269,7 +271,11 @@ def main(args: ArgsType = None) -> None:
     """
     last = LastCheckpoint()
     typed = [str(argument) for argument in sys.argv[1:]] if args is None else args
-    with one_line_errors("train.py"), stop_on_signals("train.py", lambda: _how_to_resume(typed, last)):
+    with (
+        one_line_errors("train.py"),
+        stop_on_signals("train.py", lambda: _how_to_resume(typed, last)),
+        _faults_say_how_to_resume(typed, last),
+    ):
         TrainCLI(
             training_module(typed),
             LightningDataModule,
@@ -285,6 +291,18 @@ def main(args: ArgsType = None) -> None:
             # Attributions in validate() and test() need gradients, which inference mode forbids for good.
             trainer_defaults={"inference_mode": False},
         )
+
+
+@contextmanager
+def _faults_say_how_to_resume(typed: Any, last: LastCheckpoint) -> Iterator[None]:
+    """The same command would train anew: a fault after which others resume so names the command that does."""
+    try:
+        yield
+    except (OSError, InputError) as error:
+        said = str(error) if isinstance(error, InputError) else machine_fault(error) or ""
+        if not said.endswith(AGAIN):
+            raise
+        raise InputError(f"{said.removesuffix(AGAIN)}. {_how_to_resume(typed, last)}") from None
 
 
 def _how_to_resume(typed: Any, last: LastCheckpoint) -> str:

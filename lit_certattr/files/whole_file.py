@@ -9,11 +9,13 @@ from typing import IO
 
 from lit_certattr.errors import InputError
 
+AGAIN = ", then run the same command again to resume"
+"""End of the remedies after which a job goes on where it was stopped."""
 REMEDIES = {
-    errno.ENOSPC: "free some space, then run the same command again to resume",
-    errno.EDQUOT: "free some space, then run the same command again to resume",
-    errno.EFBIG: "raise the limit on the size of files (ulimit -f), then run the same command again to resume",
-    errno.EMFILE: "raise the limit on open files (ulimit -n), then run the same command again to resume",
+    errno.ENOSPC: f"free some space{AGAIN}",
+    errno.EDQUOT: f"free some space{AGAIN}",
+    errno.EFBIG: f"raise the limit on the size of files (ulimit -f){AGAIN}",
+    errno.EMFILE: f"raise the limit on open files (ulimit -n){AGAIN}",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 """Remedy for an error of the operating system, by its number."""

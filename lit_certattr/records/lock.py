@@ -76,9 +76,13 @@ class DirectoryLock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._guarded() as file:
                 self._refuse(_holder(file))
-                os.ftruncate(file, 0)
-                os.pwrite(file, json.dumps(_this_process()._asdict()).encode(), 0)
-                os.fsync(file)
+                try:
+                    os.ftruncate(file, 0)
+                    os.pwrite(file, json.dumps(_this_process()._asdict()).encode(), 0)
+                    os.fsync(file)
+                except OSError:
+                    self.path.unlink()  # it names nobody
+                    raise
         except OSError as error:
             raise cannot_write(self.path.parent, error) from None
 

@@ -2,16 +2,20 @@
 
 import copy
 import csv
+import errno
+import os
 import re
 import shlex
 import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
 from lit_certattr.cli.train import main
+from lit_certattr.files.whole_file import whole_file
 from lit_certattr.modules import RobustClassifier
 
 pytestmark = pytest.mark.slow
@@ -126,6 +130,35 @@ def test_a_signal_drops_the_epoch_and_says_how_to_resume(signum, status, folder,
     command = shlex.split(line.partition("run: ")[2])
     assert command[:3] == ["python", "train.py", "fit"]
     main(command[2:])
+    assert logged()[:3] + logged(run=RUN / "resumed") == whole
+
+
+def test_a_full_disk_says_how_to_resume(folder, capsys, monkeypatch):
+    fit(3)
+    whole = logged()
+    folder("second")
+    saved = []
+
+    @contextmanager
+    def full(path):
+        saved.append(path.name)
+        with whole_file(path) as file:
+            yield file
+            if path.name == "last.ckpt" and saved.count(path.name) == 2:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("lit_certattr.callbacks.whole_checkpoint_io.whole_file", full)
+    with pytest.raises(SystemExit) as stopped:
+        fit(3)
+    assert stopped.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    place = re.escape(str(LAST.absolute()))
+    assert re.search(
+        rf"^train\.py: error: {place} cannot be written: No space left on device; free some space\. ", line
+    )
+    said, _, command = line.partition("; to resume, run: python train.py ")
+    assert said.endswith(". All finished epochs are kept, the unfinished one is discarded")
+    main(shlex.split(command))
     assert logged()[:3] + logged(run=RUN / "resumed") == whole
 
 

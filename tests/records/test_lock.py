@@ -1,5 +1,6 @@
 """Two processes on one directory, and what a killed one leaves."""
 
+import errno
 import json
 import os
 import signal
@@ -106,3 +107,13 @@ def test_a_link_or_a_pipe_of_that_name_is_not_opened(tmp_path):
     os.mkfifo(lock.path)
     with pytest.raises(InputError, match="is no regular file"):
         lock.take()
+
+
+def test_a_lock_that_cannot_be_written_does_not_stay(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.pwrite", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        DirectoryLock(tmp_path / "run").take()
+    assert not list((tmp_path / "run").iterdir())
