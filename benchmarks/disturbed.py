@@ -141,7 +141,9 @@ class Place:
         process.join(300)
         process.kill()
         process.join()
-        found = json.loads(self._report.read_text()) if self._report.exists() else {"changes": 0, "whole": []}
+        found: dict[str, Any] = {"changes": 0, "whole": []}
+        if self._report.exists():
+            found = json.loads(self._report.read_text())
         said = self._log.read_text(errors="replace")
         return Ended(process.exitcode or 0, said, found["changes"], frozenset(found["whole"]))
 

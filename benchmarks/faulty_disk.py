@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -34,7 +35,8 @@ class Change(NamedTuple):
     half: Callable[[], object]
 
 
-class Killed(NamedTuple):
+@dataclass(frozen=True)
+class Killed:
     """The process is killed in place of a change; half of a write is done.
 
     Attributes:
@@ -50,7 +52,8 @@ class Killed(NamedTuple):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Full(NamedTuple):
+@dataclass(frozen=True)
+class Full:
     """No space is left for a change and all after it; half of a write is done.
 
     Attributes:
