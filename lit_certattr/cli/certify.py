@@ -31,7 +31,7 @@ from lit_certattr.cli.errors import OneLineParser, one_line_errors
 from lit_certattr.cli.help import ReadableHelp
 from lit_certattr.cli.program import typed_again
 from lit_certattr.cli.quick import remember
-from lit_certattr.cli.signals import stop_on_signals
+from lit_certattr.cli.signals import QUEUE_SIGNALS, stop_on_signals
 from lit_certattr.cli.words import ABSENT, RENAMED
 
 DESCRIPTION = """Certify which parts of an image's attribution map no small perturbation of the image can change.
@@ -107,7 +107,7 @@ def main(args: Sequence[str] | None = None) -> None:
         command = COMMANDS.get(str(config.get("command")), COMMANDS["run"])
         return f"{command.kept}: {typed_again('certify.py', _again(typed, config))}"
 
-    with one_line_errors("certify.py"), stop_on_signals("certify.py", advice):
+    with one_line_errors("certify.py"), stop_on_signals("certify.py", advice, also=QUEUE_SIGNALS):
         parser = OneLineParser(prog="certify.py", description=DESCRIPTION, formatter_class=ReadableHelp)
         subcommands = parser.add_subcommands(title="commands", dest="command", help=None)
         below = {}

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -14,6 +14,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from lit_certattr.cli.program import spoken
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+QUEUE_SIGNALS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+"""What queues send before the time of a job ends."""
 _SAME = 1.0  # seconds: timeout(1) sends its signal to the process and again to its group
 
 
@@ -31,7 +33,7 @@ class Stopped(SystemExit):
 
 
 @contextmanager
-def stop_on_signals(program: str, advice: Callable[[], str]) -> Iterator[None]:
+def stop_on_signals(program: str, advice: Callable[[], str], also: Sequence[int] = ()) -> Iterator[None]:
     """End the block properly after a first signal, and the process at once after a second one.
 
     The first signal raises :class:`Stopped` in the main thread, so that ``finally`` clauses and ``on_exception`` of
@@ -45,6 +47,7 @@ def stop_on_signals(program: str, advice: Callable[[], str]) -> Iterator[None]:
     Args:
         program: Name of the command, e.g. ``"train.py"``.
         advice: Called after the signal; returns one line that says what is kept and which command resumes.
+        also: Further signals that end the block, such as :data:`QUEUE_SIGNALS`.
 
     Raises:
         SystemExit: With 128 plus the number of the signal.
@@ -75,8 +78,8 @@ def stop_on_signals(program: str, advice: Callable[[], str]) -> Iterator[None]:
             trainers(signal.SIGTERM, frame)  # a Trainer passes only SIGTERM on to its other processes
         raise Stopped(signum)
 
-    before = {signum: signal.getsignal(signum) for signum in _SIGNALS}
-    for signum in _SIGNALS:
+    before = {signum: signal.getsignal(signum) for signum in (*_SIGNALS, *also)}
+    for signum in before:
         if signum in (signal.SIGINT, signal.SIGTERM) or before[signum] is not signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(signum, stop)
     try:

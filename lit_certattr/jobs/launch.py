@@ -24,6 +24,18 @@ def started_processes() -> tuple[str, int] | None:
     return None
 
 
+def of_the_queue() -> list[ClusterEnvironment]:
+    """What Lightning needs to know of SLURM, if it has started this process and torchrun has not.
+
+    By itself Lightning would answer SIGUSR1 with a checkpoint in the present folder, and submit the job again, also
+    where it predicts. A job of this package resumes from its own directory, and the batch script decides whether it is
+    submitted again.
+    """
+    if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
+        return []
+    return [SLURMEnvironment(auto_requeue=False)]
+
+
 def check_launch(num_devices: int, num_nodes: int, environment: ClusterEnvironment | None = None) -> None:
     """Refuse a number of processes other than that of the launcher: they would wait for each other, or work twice.
 

@@ -1,5 +1,6 @@
 """Device, precision and threads of a job."""
 
+import os
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lit_certattr.errors import InputError
 from lit_certattr.jobs.chatter import without_chatter
-from lit_certattr.jobs.launch import check_launch
+from lit_certattr.jobs.launch import check_launch, of_the_queue
 from lit_certattr.settings import check_count
 
 Precision = Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]
@@ -82,6 +83,8 @@ def make_trainer(options: TrainerOptions, logger: Logger | None = None, queue: b
                 num_nodes=options.num_nodes,
                 strategy=options.strategy,
                 precision=options.precision,
+                plugins=of_the_queue(),
+                default_root_dir=os.devnull,  # no folder: in a job of SLURM, hpc_ckpt_*.ckpt in it would be loaded
                 logger=logger if logger is not None else False,
                 use_distributed_sampler=not queue,
                 enable_checkpointing=False,

@@ -93,6 +93,26 @@ def _until_first(output: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
+def _tasks(count: int, folder: Path, *arguments: str) -> list[subprocess.Popen[str]]:
+    """The command as tasks of SLURM on this machine."""
+    slurm = {
+        "SLURM_JOB_ID": "17",
+        "SLURM_JOB_NAME": "certify",
+        "SLURM_NTASKS": str(count),
+        "SLURM_STEP_NUM_TASKS": str(count),
+        "SLURM_NTASKS_PER_NODE": str(count),
+        "SLURM_NNODES": "1",
+        "SLURM_NODEID": "0",
+        "SLURM_NODELIST": "127.0.0.1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_port()),
+    }
+    command = [ROOT / "certify.py", *arguments, f"--devices={count}"]
+    return [
+        _started(folder, *command, **slurm, SLURM_PROCID=str(task), SLURM_LOCALID=str(task)) for task in range(count)
+    ]
+
+
 def _below(pid: int) -> list[int]:
     """The processes that a process has started."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
@@ -142,22 +162,7 @@ def test_two_machines_of_torchrun_write_the_bytes_of_one_process(arguments, one,
 def test_three_tasks_of_slurm_on_two_images_write_the_bytes_of_one_process(arguments, tmp_path):
     few = ["--max_images=2"]  # fewer images than devices
     _run(tmp_path, *arguments, *few, f"--output={tmp_path / 'one'}")
-    slurm = {
-        "SLURM_JOB_ID": "17",
-        "SLURM_JOB_NAME": "certify",
-        "SLURM_NTASKS": "3",
-        "SLURM_STEP_NUM_TASKS": "3",
-        "SLURM_NTASKS_PER_NODE": "3",
-        "SLURM_NNODES": "1",
-        "SLURM_NODEID": "0",
-        "SLURM_NODELIST": "127.0.0.1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_port()),
-    }
-    command = [ROOT / "certify.py", *arguments, *few, f"--output={tmp_path / 'three'}", "--devices=3"]
-    tasks = [
-        _started(tmp_path, *command, **slurm, SLURM_PROCID=str(task), SLURM_LOCALID=str(task)) for task in range(3)
-    ]
+    tasks = _tasks(3, tmp_path, *arguments, *few, f"--output={tmp_path / 'three'}")
     said = _said(tasks)
     assert [task.returncode for task in tasks] == [0, 0, 0], said
     assert _differing(tmp_path / "three", _content(tmp_path / "one")) == []
@@ -206,6 +211,23 @@ def test_a_killed_first_process_ends_the_others_too(arguments, tmp_path):
     _, stderr = process.communicate(timeout=120)  # the pipe ends with the last process
     assert not Path(f"/proc/{second}").exists() or Path(f"/proc/{second}/stat").read_text().split()[2] == "Z"
     assert stderr.endswith(f"certify.py: error: process 1: another process of this command has ended; {KEPT}")
+
+
+def test_a_signal_before_the_time_of_a_job_ends_is_one_line_and_the_same_command_resumes(arguments, whole, tmp_path):
+    tasks = _tasks(2, tmp_path, *arguments, *LONG, f"--output={tmp_path / 'run'}")
+    _until_first(tmp_path / "run", tasks[0])
+    for task in tasks:  # as --signal=USR1@120 does
+        task.send_signal(signal.SIGUSR1)
+    said = [task.communicate(timeout=120)[1] for task in tasks]
+    assert [task.returncode for task in tasks] == [138, 138], said
+    last = said[0].splitlines()[-1]
+    assert last.startswith("certify.py: stopped by SIGUSR1. Finished images are kept; to resume, run: python "), said
+    assert said[1] == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["run"], "no checkpoint, which the next job would load"
+    assert not (tmp_path / "run" / ".lock").exists()
+    assert 1 <= len(RunDirectory(tmp_path / "run").finished()) < 4, "it was to be stopped in the middle"
+    _run(tmp_path, *arguments, *LONG, f"--output={tmp_path / 'run'}")
+    assert _differing(tmp_path / "run", whole) == []
 
 
 def test_torchrun_starts_a_killed_run_again_and_it_resumes(arguments, whole, tmp_path):
