@@ -24,7 +24,7 @@ def started_processes() -> tuple[str, int] | None:
     return None
 
 
-def of_the_queue() -> list[ClusterEnvironment]:
+def of_the_queue() -> ClusterEnvironment | None:
     """What Lightning needs to know of SLURM, if it has started this process and torchrun has not.
 
     By itself Lightning would answer SIGUSR1 with a checkpoint in the present folder, and submit the job again, also
@@ -32,8 +32,8 @@ def of_the_queue() -> list[ClusterEnvironment]:
     submitted again.
     """
     if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
-        return []
-    return [SLURMEnvironment(auto_requeue=False)]
+        return None
+    return SLURMEnvironment(auto_requeue=False)
 
 
 def check_launch(num_devices: int, num_nodes: int, environment: ClusterEnvironment | None = None) -> None:
