@@ -10,7 +10,7 @@ from torch import Tensor
 from lit_certattr.devices import onto, values_are_free
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing.draw import Draw
-from lit_certattr.smoothing.ranking import Ranking, rank
+from lit_certattr.smoothing.ranking import Ranking
 from lit_certattr.smoothing.sparsify import (
     Ties,
     break_ties,
@@ -109,11 +109,6 @@ class MapBlock:
     def sizes(self) -> Tensor:
         """The absolute values of the maps, ``[b, H, W]``."""
         return self.maps if self._has_no_sign else self.maps.abs()
-
-    @cached_property
-    def sizes_ranked(self) -> Tensor:
-        """The absolute values of each map in rising order, ``[b, H * W]``; without a sign, the sort of the ranking."""
-        return self._ranking.ascending if self._has_no_sign else rank(flatten_maps(self.sizes))
 
     @property
     def _constant(self) -> Tensor:

@@ -1,5 +1,7 @@
 """Numbers of maps that would say something of a map that has none, look at other maps, or count the wrong pixels."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,9 @@ from lit_certattr.numbers import (
     OverlapWith,
     PointingGame,
     TopKInside,
+    gini,
 )
+from lit_certattr.numbers.gini import gini_index
 from lit_certattr.settings.discovery import is_own, subclasses
 from lit_certattr.smoothing import MapBlock
 
@@ -202,6 +206,42 @@ def test_the_gini_index_has_a_gradient_and_the_same_value_with_it():
     with_graph = Gini()(values.clone().requires_grad_())
     assert with_graph.requires_grad
     torch.testing.assert_close(with_graph.detach(), Gini()(values))
+
+
+LARGE_MAPS = {
+    "normal": lambda: torch.randn(3, 100, 100),
+    "heavy tails": lambda: torch.randn(3, 100, 100).exp(),
+    "very heavy tails": lambda: torch.randn(3, 100, 100).exp() ** 3,
+    "one pixel alone": lambda: torch.zeros(3, 100, 100).index_fill(2, torch.tensor(7), 1.0) * torch.eye(100),
+    "few values": lambda: torch.randn(3, 100, 100).round(),
+    "all alike": lambda: torch.ones(3, 100, 100),
+    "nearly all alike": lambda: 1 + 1e-4 * torch.rand(3, 100, 100),
+    "small beside one large": lambda: torch.rand(3, 100, 100).index_fill(2, torch.tensor(7), 1e6),
+    "denormal": lambda: 1e-40 * torch.rand(3, 100, 100),
+}
+
+
+@pytest.mark.parametrize("name", LARGE_MAPS)
+def test_the_gini_index_of_a_large_map_is_exact_whether_it_is_sorted_or_not(name, monkeypatch):
+    torch.manual_seed(0)
+    values = LARGE_MAPS[name]()
+    rows = values.abs().flatten(1)
+    exact = gini_index(rows.double())  # float64 is always sorted
+    for row, expected in zip(rows, exact, strict=True):
+        found, error = gini._by_bins(row.numpy())
+        assert abs(found - expected) <= error + 1e-7
+    sorts = []
+    monkeypatch.setattr(gini, "rank", lambda flat: sorts.append(flat) or flat.sort(dim=1).values)
+    torch.testing.assert_close(gini_index(rows), exact.float(), rtol=0, atol=1e-6)
+    assert len(sorts) == (0 if name in ("normal", "heavy tails", "denormal") else 3)
+    block = MapBlock(values)
+    assert torch.equal(Gini().of_block(block)[block.varies], gini_index(rows)[block.varies])
+
+
+def test_the_gini_index_of_a_large_map_without_a_number():
+    values = torch.rand(3, 100, 100)
+    values[0], values[1, 5, 5] = 0, math.nan
+    assert torch.isnan(Gini()(values)).tolist() == [True, True, False]
 
 
 def among_others(maps):
