@@ -91,8 +91,8 @@ def _by_bins(values: NDArray[np.float32]) -> tuple[float, float]:
     r"""The Gini index without a sort, and the largest error it can have; a sort of many values takes longer.
 
     The square roots of the values fall into bins of equal width, so that small values, which are many, are told apart.
-    Let a bin hold m values :math:`b_{(1)} \le ... \le b_{(m)}` with the sum S, and c values lie in the bins below. Its part
-    of :math:`\sum_i (2i - n - 1) a_{(i)}` is
+    Let a bin hold m values :math:`b_{(1)} \le ... \le b_{(m)}` with the sum S, and c values lie in the bins below. Its
+    part of :math:`\sum_i (2i - n - 1) a_{(i)}` is
 
     .. math:: (2c + m - n)\,S + \sum_{j<k} (b_{(k)} - b_{(j)}).
 
@@ -108,4 +108,4 @@ def _by_bins(values: NDArray[np.float32]) -> tuple[float, float]:
     total, n = sums.sum(), len(values)
     known = 2 * (counts.cumsum() @ sums) - counts @ sums - n * total
     half = peak * (counts**2 @ _WIDTHS) / 8
-    return (known + half) / (n * total), half / (n * total)
+    return float(np.clip((known + half) / (n * total), 0, 1)), half / (n * total)
