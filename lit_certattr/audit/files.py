@@ -12,6 +12,7 @@ from lit_certattr.records.groups import parts_in
 from lit_certattr.records.image_files import ZIP_NAME
 from lit_certattr.records.run_directory import EDGE, RunDirectory
 from lit_certattr.records.tensor_files import SUFFIX
+from lit_certattr.records.working import process_files
 
 MAX_FILES = 1_000_000
 """Largest number of entries of a run directory."""
@@ -70,6 +71,7 @@ def check_files(directory: RunDirectory, ids: Sequence[str], panels: Collection[
         needed |= {f"{folder.name}/{name}" for name in names}
     attacked = (attack.settings_file, attack.table, attack.csv, attack.page, attack.lock.path, directory.lock.path)
     allowed = needed | {directory.table.name} | {path.relative_to(directory.path).as_posix() for path in attacked}
+    allowed |= {path.name for path in process_files(directory.path)}
     shown = {"sandwich.pdf", "sandwich.png"} | {f"{name}{end}.png" for name in ids for end in ("", "-perturbed")}
     for folder, names in ((attack.images, tensors), (attack.figures, shown)):
         allowed |= {f"{folder.relative_to(directory.path).as_posix()}/{name}" for name in names}

@@ -68,9 +68,11 @@ def _lines(found: Status) -> list[tuple[str, str]]:
     if found.holder is not None:
         others = f", the first of {found.processes}" if (found.processes or 1) > 1 else ""
         lines.append(("by", f"process {found.holder.pid} on {found.holder.host}{others}"))
+    for one in found.working:
+        words = f"{counted(one.images, 'image')}{'' if one.rate is None else f', {_pace(one.rate)}'}"
+        lines.append((f"process {one.rank}", f"{one.holder.pid} on {one.holder.host}: {words}"))
     if found.rate is not None:
-        pace = f"{found.rate:,.2f} images/s" if found.rate >= 0.1 else f"{duration(1 / found.rate)} per image"
-        lines.append(("rate", pace))
+        lines.append(("rate", _pace(found.rate)))
     if found.state == "running" and found.idle is not None:
         lines.append(("latest image", f"{duration(found.idle)} ago"))
     if found.seconds_left is not None:
@@ -81,9 +83,18 @@ def _lines(found: Status) -> list[tuple[str, str]]:
     return lines
 
 
+def _pace(rate: float) -> str:
+    return f"{rate:,.2f} images/s" if rate >= 0.1 else f"{duration(1 / rate)} per image"
+
+
 def _plain(found: Status) -> dict[str, object]:
     names = ("state", "done", "total", "processes", "rate", "idle", "seconds_left", "num_counted")
     holder = None if found.holder is None else {"pid": found.holder.pid, "host": found.holder.host}
+    working = [
+        {"rank": one.rank, "pid": one.holder.pid, "host": one.holder.host, "images": one.images, "rate": one.rate}
+        for one in found.working
+    ]
     numbers = [tile._asdict() for tile in found.numbers]
     path = str(found.directory.path)
-    return {"directory": path, **{name: getattr(found, name) for name in names}, "holder": holder, "numbers": numbers}
+    plain = {"directory": path, **{name: getattr(found, name) for name in names}}
+    return plain | {"holder": holder, "working": working, "numbers": numbers}

@@ -10,6 +10,7 @@ from lightning import LightningDataModule
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
+from lit_certattr.callbacks.process_reports import ProcessReports
 from lit_certattr.callbacks.result_writer import ResultWriter
 from lit_certattr.certification import Certifier
 from lit_certattr.data import as_image_data
@@ -160,7 +161,7 @@ def run(
         extension=None if added is None else added.record(),
         samples=samples,
     )
-    predict(loop, module, samples, [writer], num_workers=data.num_workers, progress=progress)
+    predict(loop, module, samples, [writer, ProcessReports(writer)], num_workers=data.num_workers, progress=progress)
     if loop.is_global_zero:
         tell_noisy_accuracy(directory, len(samples), progress)
     if logger is not None and loop.is_global_zero:

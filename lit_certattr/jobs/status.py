@@ -18,6 +18,7 @@ from lit_certattr.records.lock import Holder
 from lit_certattr.records.run_directory import Record, RunDirectory, image_rows
 from lit_certattr.records.stored_table import MAX_ROWS, read_table
 from lit_certattr.records.table import RADII, schema
+from lit_certattr.records.working import Working, working
 from lit_certattr.reports.html import certified_tiles
 
 State = Literal["running", "stopped", "finished"]
@@ -39,6 +40,7 @@ class Status:
         holder: The process that holds the lock, the first one of the run; ``None`` if there is none.
         rate: Images per second since the latest start, up to the latest image; ``None`` before the first one.
         idle: Seconds since the latest image; ``None`` before the first one.
+        working: What each of several processes has done, by rank; empty for one process, and if none works.
         numbers: What is certified, as means over ``num_counted`` images.
         num_counted: Number of images of these means.
     """
@@ -51,6 +53,7 @@ class Status:
     holder: Holder | None
     rate: float | None
     idle: float | None
+    working: list[Working]
     numbers: list[Tile]
     num_counted: int
 
@@ -94,6 +97,7 @@ def status(directory: str | Path, imports: Sequence[str] = ()) -> Status:
     if total is None and complete:
         total = done
     state: State = "running" if holder is not None else "finished" if complete and done == total else "stopped"
+    processes = session.get("processes") if isinstance(session.get("processes"), int) else None
     table, first = _rows_so_far(run)
     numbers = [] if first is None else certified_tiles(first.results, table)
     return Status(
@@ -101,10 +105,11 @@ def status(directory: str | Path, imports: Sequence[str] = ()) -> Status:
         state,
         done,
         total,
-        session.get("processes") if isinstance(session.get("processes"), int) else None,
+        processes,
         holder,
         _rate(session, done, total, latest),
         None if latest is None else max(0.0, time.time() - latest),
+        [] if holder is None or processes is None else working(run.path, holder, processes),
         numbers,
         0 if first is None else len(set(table.column("id").to_pylist())),
     )

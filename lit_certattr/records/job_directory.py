@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from lit_certattr.errors import InputError
 from lit_certattr.files.whole_file import cannot_write, write_whole
 from lit_certattr.records.lock import DirectoryLock
+from lit_certattr.records.working import process_files
 
 _FOREIGN = ("sources", "states")
 """Settings of :func:`~lit_certattr.settings.foreign.foreign_identity`."""
@@ -118,7 +119,7 @@ class JobDirectory(ABC):
             self.path.mkdir(parents=True, exist_ok=True)
             if overwrite and self.record.exists():
                 self.clear()
-            for leftover in self._partials():
+            for leftover in self._left():
                 leftover.unlink()
             write_whole(self.record, record)
             for folder in self.folders:
@@ -132,7 +133,7 @@ class JobDirectory(ABC):
         Raises:
             OSError: If a file cannot be deleted; the record then still exists.
         """
-        own = {*self.own_files(), *self._partials()}
+        own = {*self.own_files(), *self._left()}
         for folder in reversed((*self.folders, *self.late_folders)):  # pictures before the data that they show
             if not folder.is_dir():
                 continue
@@ -144,8 +145,9 @@ class JobDirectory(ABC):
         for file in (*self.files, self.record):
             file.unlink(missing_ok=True)
 
-    def _partials(self) -> Iterator[Path]:
-        """Incomplete files that a killed process left."""
+    def _left(self) -> Iterator[Path]:
+        """Files that a killed process left: incomplete ones, and those about the processes."""
+        yield from process_files(self.path)
         whole = {path.name for path in (*self.files, self.record)}
         for path in self.path.glob(".*.partial"):
             if _whole_name(path) in whole:

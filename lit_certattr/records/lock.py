@@ -63,7 +63,7 @@ class DirectoryLock:
         """The process that writes to the directory, as far as is known; ``None`` if there is none, or it has ended."""
         with suppress(OSError, InputError), self._opened(os.O_RDONLY) as file:
             found = _holder(file)
-            return found if found is not None and _may_run(found) else None
+            return found if found is not None and may_run(found) else None
         return None
 
     def take(self) -> None:
@@ -78,7 +78,7 @@ class DirectoryLock:
                 self._refuse(_holder(file))
                 try:
                     os.ftruncate(file, 0)
-                    os.pwrite(file, json.dumps(_this_process()._asdict()).encode(), 0)
+                    os.pwrite(file, json.dumps(this_process()._asdict()).encode(), 0)
                     os.fsync(file)
                 except OSError:
                     self.path.unlink()  # it names nobody
@@ -89,11 +89,11 @@ class DirectoryLock:
     def release(self) -> None:
         """Release the lock, if this process holds it."""
         with suppress(OSError), self._opened(os.O_RDONLY) as file:
-            if _holder(file) == _this_process():
+            if _holder(file) == this_process():
                 self.path.unlink()
 
     def _refuse(self, holder: Holder | None) -> None:
-        if holder is None or holder == _this_process() or not _may_run(holder):
+        if holder is None or holder == this_process() or not may_run(holder):
             return
         elsewhere = "" if holder.host == socket.gethostname() else f"; if that process is gone, delete {self.path}"
         raise InputError(
@@ -133,7 +133,8 @@ def _wait_for(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def _this_process() -> Holder:
+def this_process() -> Holder:
+    """The present process, as a lock names it."""
     return Holder(os.getpid(), socket.gethostname(), _started(os.getpid()))
 
 
@@ -149,8 +150,12 @@ def _holder(file: int) -> Holder | None:
     return Holder(pid, host, started)
 
 
-def _may_run(holder: Holder) -> bool:
-    """Whether a process may still be running; always true for another machine, about which nothing is known."""
+def may_run(holder: Holder) -> bool:
+    """Whether a process may still be running; always true for another machine, about which nothing is known.
+
+    Args:
+        holder: The process.
+    """
     if holder.host != socket.gethostname():
         return True
     if holder.started is not None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from lit_certattr import jobs
 from lit_certattr.models import SmallCNN
 from lit_certattr.records import RunDirectory
 
@@ -216,6 +217,8 @@ def test_a_killed_first_process_ends_the_others_too(arguments, tmp_path):
 def test_a_signal_before_the_time_of_a_job_ends_is_one_line_and_the_same_command_resumes(arguments, whole, tmp_path):
     tasks = _tasks(2, tmp_path, *arguments, *LONG, f"--output={tmp_path / 'run'}")
     _until_first(tmp_path / "run", tasks[0])
+    told = jobs.status(tmp_path / "run").working
+    assert [(one.rank, one.holder.pid) for one in told] == [(rank, task.pid) for rank, task in enumerate(tasks)]
     for task in tasks:  # as --signal=USR1@120 does
         task.send_signal(signal.SIGUSR1)
     said = [task.communicate(timeout=120)[1] for task in tasks]
@@ -224,7 +227,7 @@ def test_a_signal_before_the_time_of_a_job_ends_is_one_line_and_the_same_command
     assert last.startswith("certify.py: stopped by SIGUSR1. Finished images are kept; to resume, run: python "), said
     assert said[1] == ""
     assert [path.name for path in tmp_path.iterdir()] == ["run"], "no checkpoint, which the next job would load"
-    assert not (tmp_path / "run" / ".lock").exists()
+    assert not list((tmp_path / "run").glob(".*")), "neither the lock nor files of the processes"
     assert 1 <= len(RunDirectory(tmp_path / "run").finished()) < 4, "it was to be stopped in the middle"
     _run(tmp_path, *arguments, *LONG, f"--output={tmp_path / 'run'}")
     assert _differing(tmp_path / "run", whole) == []

@@ -13,6 +13,7 @@ from lit_certattr.errors import InputError
 from lit_certattr.records import RunDirectory
 from lit_certattr.records.run_directory import image_rows
 from lit_certattr.records.table import RADII
+from lit_certattr.records.working import ProcessFile
 
 IDS = [f"image-{number}" for number in range(8)]
 FACTS = {"label": 1, "prediction": 2}
@@ -67,6 +68,25 @@ def test_a_run_that_goes_on(directory, entries):
     assert found.seconds_left == pytest.approx(3 / found.rate)
     assert found.num_counted == 5
     directory.lock.release()
+
+
+def test_each_of_several_processes_is_told(directory, entries, capsys):
+    directory.lock.take()
+    first = directory.lock.holder()
+    for rank in range(2):
+        ProcessFile(directory.path, rank, first).count(rank)
+    _session(directory)
+    _write(directory, entries, IDS[:1])
+    assert [(one.rank, one.images) for one in jobs.status(directory.path).working] == [(0, 0), (1, 1)]
+    main(["status", str(directory.path)])
+    assert f"{first.pid} on {first.host}: 1 image, " in capsys.readouterr().out
+    main(["status", str(directory.path), "--json"])
+    told = json.loads(capsys.readouterr().out)["working"]
+    assert [(one["rank"], one["pid"], one["images"]) for one in told] == [(0, first.pid, 0), (1, first.pid, 1)]
+    directory.lock.release()
+    assert jobs.status(directory.path).working == [], "nobody works"
+    directory.open({"sigma": 0.25})
+    assert not list(directory.path.glob(".process*")), "the next start deletes what is left"
 
 
 def test_the_numbers_are_those_of_the_page_so_far(directory, entries):
