@@ -40,26 +40,30 @@ _PAGING = """
 for (const table of document.querySelectorAll("table.paged")) {
   const body = table.tBodies[0], size = 50, bar = document.createElement("p");
   const field = document.createElement("input"), text = document.createElement("span");
+  const words = row => [...row.cells].map(cell => cell.textContent).join(" ").toLowerCase();
   let first = 0;
   const show = () => {
-    const words = field.value.toLowerCase().split(/\\s+/).filter(Boolean), rows = [...body.rows];
-    const found = rows.filter(row => words.every(word => row.textContent.toLowerCase().includes(word)));
+    const asked = field.value.toLowerCase().split(/\\s+/).filter(Boolean), rows = [...body.rows];
+    const found = rows.filter(row => asked.every(word => words(row).includes(word)));
     first = Math.max(0, Math.min(first, Math.floor((found.length - 1) / size) * size));
     const now = new Set(found.slice(first, first + size));
     rows.forEach(row => { row.hidden = !now.has(row); });
     const last = Math.min(first + size, found.length);
     text.textContent = found.length ? ` ${first + 1} to ${last} of ${found.length} rows ` : " no such row ";
   };
-  const turn = (words, step) => {
+  const turn = (name, step) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.textContent = words;
+    button.className = "screen";
+    button.textContent = name;
     button.addEventListener("click", () => { first += step; show(); });
     return button;
   };
   field.type = "search";
   field.placeholder = "filter: an image, a class";
-  field.setAttribute("aria-label", "Filter the rows of this table");
+  field.className = "screen";
+  field.setAttribute("aria-label", "Filter the rows of: " + table.parentElement.getAttribute("aria-label"));
+  text.setAttribute("role", "status");
   field.addEventListener("input", () => { first = 0; show(); });
   table.tHead.addEventListener("click", () => { first = 0; show(); });
   bar.className = "bar";

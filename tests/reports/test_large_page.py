@@ -86,7 +86,7 @@ def test_the_page_has_rows_of_some_images_and_numbers_of_all(directory, page, mo
     assert "3 of 9</b> <span>images with a label" in page
     kinds = ("one of the worst", "one of the best", "chosen at random")
     assert [page.count(f">{words}</p>") for words in kinds] == [1, 1, 1]
-    assert "about 9 of them, chosen at random" in page
+    assert "about all 9 images, and so are the lines" in page
     write_report(directory, IDS, max_panels=3)  # of few images: every one has a row
     whole = directory.report.read_text()
     tiles = r"<div class=\"tile\">.*?</div>"
@@ -99,7 +99,7 @@ def test_the_policy_of_the_page_allows_its_script_and_nothing_else(page):
     (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in page
-    assert "Filter the rows of this table" in script
+    assert "Filter the rows of" in script
     assert "<input" not in page  # it would do nothing without the script
 
 
@@ -110,6 +110,14 @@ def test_the_audit_writes_the_same_page(directory, few):
     assert findings == []
     drawn = {path.name for path in directory.figures.glob("image-*")}
     assert drawn == {f"{image_id}.png" for image_id in panel_ids(directory, IDS, 3)}
+
+
+def test_the_page_says_of_how_many_images_its_lines_are(directory, few, monkeypatch):
+    monkeypatch.setattr(chosen, "_CURVES", 7)
+    page = fill_page(
+        directory, IDS, pq.read_table(directory.table), directory.provenance(), _undrawn(directory, IDS, 3)
+    )
+    assert "the lines about 7 of them, chosen at random" in page
 
 
 def test_pictures_that_do_not_fit_are_left_out_of_each_kind_alike(directory, few, monkeypatch):
