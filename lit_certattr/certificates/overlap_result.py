@@ -4,10 +4,12 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 import attrs
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lit_certattr.certificates.result import Result, budget_of
+from lit_certattr.certificates.result import Result, as_stored, budget_of
 from lit_certattr.errors import InputError
 from lit_certattr.statistics import exact_share
 from lit_certattr.statistics.rounding import at_least, exact
@@ -50,9 +52,7 @@ class OverlapResult(Result):
         Raises:
             InputError: If the radius is negative.
         """
-        if radius < 0:
-            raise InputError(f"radius must not be negative, got {radius}")
-        return int((self.displacement > radius).sum())
+        return int(self._overlaps([radius])[0])
 
     def certified_count(self, radius: float = 0.0) -> tuple[int, int]:
         """The certified overlap at a radius, and K."""
@@ -60,7 +60,14 @@ class OverlapResult(Result):
 
     def curve(self, radii: Sequence[float] | Tensor) -> Tensor:
         """Certified overlap at each radius as a share of K, float64 in [0, 1]."""
-        return torch.tensor([self.overlap(float(radius)) / self.size for radius in radii], dtype=torch.float64)
+        return torch.from_numpy(self._overlaps(radii) / self.size)
+
+    def _overlaps(self, radii: Sequence[float] | Tensor) -> npt.NDArray[np.int64]:
+        """:meth:`overlap` at each radius."""
+        if negative := [float(radius) for radius in radii if radius < 0]:
+            raise InputError(f"radius must not be negative, got {negative[0]}")
+        kept: npt.NDArray[np.int64] = (self.displacement.numpy() > as_stored(radii)[:, None]).sum(1)
+        return kept
 
     def max_radius(self, share: float) -> float:
         """Supremum of the radii at which at least ``share`` of K is kept; 0 if there is none.

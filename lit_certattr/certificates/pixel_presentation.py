@@ -45,13 +45,14 @@ class PixelPresentation(Presentation):
     def rows(self, radii: Sequence[float]) -> list[dict[str, Any]]:
         """One row for each level of K."""
         result = self.result
-        shares, null = result.shares(), result.null_shares()
-        one = result.share_of_sizes(shares["one"])
-        at = {radius: result.shares(radius) for radius in radii}
-        later = [(radius, own["certified"], result.share_of_sizes(own["one"])) for radius, own in at.items()]
+        null = {f"null_{name}": share.tolist() for name, share in result.null_shares().items()}
+        one, zero = result.shares_at([0.0, *radii])
+        certified, one_share = one + zero, one * result.num_pixels / np.array(result.sizes, np.float64)
+        shares = {"one": one, "zero": zero, "certified": certified, "abstain": 1 - one - zero, "one_share": one_share}
         rows = []
         for level, top_k in enumerate(result.top_k):
-            certified = result.radius[level][result.labels[level] >= 0].double()
+            own, at = result.radius[level], {name: share[:, level].tolist() for name, share in shares.items()}
+            held = own.numpy()[result.labels[level].numpy() >= 0]
             row = {
                 "level": level,
                 "top_k": float(top_k),
@@ -61,16 +62,14 @@ class PixelPresentation(Presentation):
                 "threshold": result.threshold,
                 "num_constant": result.num_constant,
                 "tied": result.tied[level],
-                "mean_radius": float(result.radius[level].double().mean()),  # over all pixels: 0 where it abstains
-                "max_radius": float(certified.max()) if certified.numel() else 0.0,
-                "one_share": float(one[level]),
-                "null_one": float(null["one"][level]),
-                "null_zero": float(null["zero"][level]),
+                "mean_radius": float(own.double().mean()),  # over all pixels: 0 where it abstains
+                "max_radius": float(held.max()) if held.size else 0.0,
+                "null_one": null["null_one"][level],
+                "null_zero": null["null_zero"][level],
             }
-            row |= {key: float(value[level]) for key, value in shares.items()}
-            for radius, share, important in later:
-                row[column_at("certified", radius)] = float(share[level])
-                row[column_at("one_share", radius)] = float(important[level])
+            row |= {name: values[0] for name, values in at.items()}
+            for place, radius in enumerate(radii, start=1):
+                row |= {column_at(name, radius): at[name][place] for name in ("certified", "one_share")}
             rows.append(row)
         return rows
 

@@ -10,10 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lit_certattr.budgets import VoteBounds
 from lit_certattr.certificates.capabilities import Masks
 from lit_certattr.certificates.pixel_bounds import Correction, Fixed, check_correction, radius_table, vote_table
 from lit_certattr.certificates.result import (
     Result,
+    as_stored,
     budget_of,
     check_same_shape,
     invalid_flags,
@@ -104,10 +106,22 @@ class PixelResult(Result):
         Returns:
             ``"one"``, ``"zero"``, ``"certified"`` (their sum) and ``"abstain"``, each float64 ``[K]``.
         """
-        kept = (self.labels != ABSTAIN) & (self.radius > radius)
-        one = (kept & (self.labels == 1)).flatten(1).double().mean(1)
-        zero = (kept & (self.labels == 0)).flatten(1).double().mean(1)
+        one, zero = (torch.from_numpy(shares[0]) for shares in self.shares_at([radius]))
         return {"one": one, "zero": zero, "certified": one + zero, "abstain": 1 - one - zero}
+
+    def shares_at(self, radii: Sequence[float]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Shares of the pixels that are certified important, and unimportant, at several radii.
+
+        Args:
+            radii: Budgets in pixel l2 units; a label counts if its radius is larger.
+
+        Returns:
+            Both as float64 ``[r, K]``.
+        """
+        labels = self.labels.numpy()
+        kept = self.radius.numpy() > as_stored(radii)[:, None, None, None]
+        one, zero = ((kept & (labels == label)).sum((2, 3)) / self.num_pixels for label in (1, 0))
+        return one, zero
 
     def labels_at(self, radius: float) -> Tensor:
         """Labels that no perturbation with an l2 norm up to ``radius`` changes, int8 ``[K, H, W]``; -1 elsewhere."""
@@ -170,10 +184,7 @@ class PixelResult(Result):
         Returns:
             ``"one"``, ``"zero"`` and ``"certified"``, each float64 ``[K]``.
         """
-        counts = np.arange(self.num_samples + 1)
-        radii = radius_table(self.num_samples, self.threshold, self._vote_level(), self.change_budget.votes)
-        enough = np.flatnonzero((counts >= self.threshold) & (radii > radius))
-        need = int(enough[0]) if enough.size else self.num_samples + 1
+        need = _needed(self.num_samples, self.threshold, self._vote_level(), self.change_budget.votes, radius)
         one, zero = (np.array(shares) for shares in _null(need, self.num_samples, self.sizes, self.num_pixels))
         shares = {"one": one, "zero": zero, "certified": one + zero}
         return {key: torch.from_numpy(value) for key, value in shares.items()}
@@ -411,7 +422,15 @@ def _percent(size: int, num_pixels: int) -> str:
     return f"{100 * size / num_pixels:.3g} %"
 
 
-@lru_cache(maxsize=4096)  # the same for all images of a run
+@lru_cache(maxsize=64)  # the same for all images of a run
+def _needed(num_samples: int, threshold: int, level: float | Fixed, bounds: VoteBounds, radius: float) -> int:
+    """The smallest number of votes that gives a label whose radius is larger."""
+    counts = np.arange(num_samples + 1)
+    enough = np.flatnonzero((counts >= threshold) & (radius_table(num_samples, threshold, level, bounds) > radius))
+    return int(enough[0]) if enough.size else num_samples + 1
+
+
+@lru_cache(maxsize=4096)  # likewise
 def _null(need: int, num_samples: int, sizes: tuple[int, ...], num_pixels: int) -> tuple[tuple[float, ...], ...]:
     """Probabilities that noise puts a pixel into the top K often enough, and out of it, for each level."""
     share = np.array(sizes) / num_pixels

@@ -14,14 +14,13 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from lit_certattr.budgets import Budget, LpBudget, VoteBounds
 from lit_certattr.certificates.majority import majority_in_words
 from lit_certattr.errors import InputError
 from lit_certattr.files.packed import read_loose_or_packed
-from lit_certattr.files.tensors import tensors_of
+from lit_certattr.files.tensors import bytes_of, tensors_of
 from lit_certattr.files.untrusted import DAMAGE, MAX_TENSORS
 from lit_certattr.files.whole_file import write_whole
 from lit_certattr.partitions import identity
@@ -405,18 +404,14 @@ def results_as_bytes(results: Mapping[str, Result]) -> bytes:
         for key in ("partition", "noise_partition"):
             if values[key] is None:  # so that files of results without regions are those of older versions
                 del values[key]
-            else:  # safetensors refuses tensors that share memory, as the results of one image do
-                values[key] = values[key].clone()
         if not values.get("noise_settings"):  # likewise
             values.pop("noise_settings", None)
         header[name] = {
             "type": kind,
             "fields": {key: value for key, value in values.items() if not isinstance(value, Tensor)},
         }
-        tensors |= {f"{name}/{key}": value.contiguous() for key, value in values.items() if isinstance(value, Tensor)}
-    # One metadata entry: safetensors keeps several in no fixed order, and the bytes would differ between runs.
-    content: bytes = to_safetensors(tensors, {_HEADER: json.dumps(header, sort_keys=True)})
-    return content
+        tensors |= {f"{name}/{key}": value for key, value in values.items() if isinstance(value, Tensor)}
+    return bytes_of(tensors, {_HEADER: json.dumps(header, sort_keys=True)})
 
 
 def load_results(path: str | Path) -> dict[str, Result]:
@@ -578,6 +573,19 @@ def invalid_flags(num_invalid: int, num_samples: int) -> list[str]:
     if not num_invalid:
         return []
     return [f"{num_invalid} of {num_samples} noisy samples gave NaN or infinity; they vote for nothing"]
+
+
+def as_stored(radii: Sequence[float] | Tensor) -> npt.NDArray[np.float32]:
+    """Radii in the precision of those that results hold, to compare them.
+
+    A stored radius that is larger than a rounded one is larger than the number itself, too: no other number of this
+    precision lies between the two.
+
+    Args:
+        radii: Numbers; one that is too large becomes infinity.
+    """
+    with np.errstate(over="ignore"):
+        return np.asarray(radii, np.float64).astype(np.float32)
 
 
 def round_down(values: Any) -> Tensor:

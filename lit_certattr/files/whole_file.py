@@ -62,11 +62,12 @@ def _replacing(path: Path, lasting: bool = True) -> Iterator[Path]:
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
         partial.replace(path)
-    except OSError as error:
-        raise cannot_write(path, error) from None
-    finally:
+    except BaseException as error:
         with suppress(OSError):
             partial.unlink()
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from None
+        raise
 
 
 def cannot_write(path: Path, error: OSError | ValueError) -> InputError:

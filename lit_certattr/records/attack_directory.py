@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 from safetensors import safe_open
-from safetensors.torch import save as to_safetensors
 from typing_extensions import override
 
 from lit_certattr.errors import InputError
+from lit_certattr.files.tensors import bytes_of
 from lit_certattr.files.untrusted import DAMAGE, check_tensors, read_json
 from lit_certattr.files.whole_file import write_whole
 from lit_certattr.records.digests import fingerprint, tensors_digest
@@ -132,13 +132,13 @@ class AttackDirectory(PicturedDirectory):
         Raises:
             InputError: If the id cannot be a file name.
         """
-        tensors = {"images": sandwich.images.contiguous(), "maps": sandwich.maps.contiguous()}
+        tensors = {"images": sandwich.images, "maps": sandwich.maps}
         header = {
             "candidates": [one._asdict() for one in sandwich.candidates],
             "rows": sandwich.rows,
             "tensors": tensors_digest(tensors),
         }
-        data = to_safetensors(tensors, {HEADER: json.dumps(header, sort_keys=True)})
+        data = bytes_of(tensors, {HEADER: json.dumps(header, sort_keys=True)})
         write_whole(self.images / self._file(image_id), data)
 
     def read(self, image_id: str) -> ImageSandwich:

@@ -5,8 +5,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from lit_certattr.files.tensors import raw
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
@@ -31,5 +32,5 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     state = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(tensors.items()):
         state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        state.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        state.update(raw(tensor))
     return state.hexdigest()

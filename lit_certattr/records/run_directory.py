@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 import yaml
-from safetensors.torch import save as to_safetensors
 from torch import Tensor
 from typing_extensions import override
 
@@ -18,7 +17,7 @@ from lit_certattr.certificates import Result
 from lit_certattr.certificates.guarded import own_columns
 from lit_certattr.certificates.result import results_as_bytes, results_of
 from lit_certattr.errors import InputError
-from lit_certattr.files.tensors import tensors_of
+from lit_certattr.files.tensors import bytes_of, tensors_of
 from lit_certattr.files.untrusted import DAMAGE, kind_of, read_json
 from lit_certattr.files.whole_file import write_whole
 from lit_certattr.models import same_answers
@@ -200,16 +199,13 @@ class RunDirectory(PicturedDirectory):
         if lasting := time.monotonic() - self._lasting >= _PATIENCE:
             self._lasting = time.monotonic()
         write_whole(maps, content, lasting)
-        tensors = {
-            "image": image.detach().cpu().contiguous(),
-            "clean_map": clean_map.detach().cpu().contiguous(),
-        }
+        tensors = {"image": image, "clean_map": clean_map}
         header = {
             "facts": dict(facts or {}),
             "maps": hashlib.blake2b(content, digest_size=16).hexdigest(),
             "tensors": tensors_digest(tensors),
         }
-        write_whole(companion, to_safetensors(tensors, {HEADER: json.dumps(header, sort_keys=True)}), lasting)
+        write_whole(companion, bytes_of(tensors, {HEADER: json.dumps(header, sort_keys=True)}), lasting)
 
     def read(self, image_id: str) -> Record:
         """Read everything about one image.

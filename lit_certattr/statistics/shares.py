@@ -2,8 +2,10 @@
 
 import math
 from fractions import Fraction
+from functools import lru_cache
 
 
+@lru_cache(maxsize=1024, typed=True)  # the same few shares for each image of a run
 def exact_share(fraction: float, total: int) -> int:
     """``floor(fraction * total)`` without floating-point surprises: ``exact_share(0.29, 100)`` is 29, not 28.
 
