@@ -81,4 +81,4 @@ def raw(tensor: Tensor) -> memoryview:
     Args:
         tensor: A tensor.
     """
-    return memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

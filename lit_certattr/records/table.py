@@ -15,6 +15,7 @@ from lit_certattr.certification import NOISY_MAJORITY
 from lit_certattr.data import NO_LABEL
 from lit_certattr.errors import InputError
 from lit_certattr.metrics.naming import PREFIX, column_word, metric_name, prefix_of
+from lit_certattr.records.table_rows import PIECE, Columns
 
 RADII = (0.05, 0.1, 0.2, 0.3, 0.5)
 """Radii of the table's columns, in pixel l2 units."""
@@ -110,7 +111,7 @@ def rows(
             yield common | row | typed
 
 
-def means(table: pa.Table) -> dict[str, float]:
+def means(table: Columns) -> dict[str, float]:
     """Means over the images of what has no radius, under the names of the metrics that training logs.
 
     For example ``certified/mean_radius_k25``, ``certified/half_radius_k20``, ``certified/noisy_accuracy``, and
@@ -128,18 +129,20 @@ def means(table: pa.Table) -> dict[str, float]:
         if pa.types.is_floating(field.type) and field.name not in known and not at_radius.fullmatch(field.name)
     ]
     collected: dict[str, list[float]] = {}
-    for row in table.to_pylist():
-        for column in (*(name for name in AVERAGED if name in row), *own):
-            if row[column] is not None:
-                name = metric_name(column_word(column, row["kind"], row["radius_norm"]), top_k=row["top_k"])
-                collected.setdefault(f"{prefix_of(row['certificate'], row['kind'])}{name}", []).append(row[column])
+    averaged = [*(name for name in AVERAGED if name in table.column_names), *own]
+    for batch in table.select(["certificate", "kind", "radius_norm", "top_k", *averaged]).to_batches(PIECE):
+        for row in batch.to_pylist():
+            for column in averaged:
+                if row[column] is not None:
+                    name = metric_name(column_word(column, row["kind"], row["radius_norm"]), top_k=row["top_k"])
+                    collected.setdefault(f"{prefix_of(row['certificate'], row['kind'])}{name}", []).append(row[column])
     accuracies = [accuracy for accuracy in noisy_accuracies(table) if accuracy is not None]
     if accuracies:
         collected[f"{PREFIX}noisy_accuracy"] = accuracies
     return {name: sum(values) / len(values) for name, values in collected.items()}
 
 
-def num_moved(table: pa.Table) -> int:
+def num_moved(table: Columns) -> int:
     """Number of images whose class, the majority of noisy predictions, is not the prediction for the clean image.
 
     Args:
@@ -150,7 +153,7 @@ def num_moved(table: pa.Table) -> int:
     return sum(rule == NOISY_MAJORITY and target != clean for rule, target, clean in images.values())
 
 
-def noisy_accuracies(table: pa.Table) -> list[float | None]:
+def noisy_accuracies(table: Columns) -> list[float | None]:
     """Noisy accuracy of each image of a table, in order; ``None`` where it is unknown.
 
     Args:
@@ -161,7 +164,7 @@ def noisy_accuracies(table: pa.Table) -> list[float | None]:
     return [accuracy for (accuracy,) in _by_image(table, ("noisy_accuracy",)).values()]
 
 
-def num_right(table: pa.Table) -> tuple[int, int]:
+def num_right(table: Columns) -> tuple[int, int]:
     """How many predictions for clean images are right, and of how many images this is known.
 
     Args:
@@ -172,11 +175,11 @@ def num_right(table: pa.Table) -> tuple[int, int]:
     return sum(known), len(known)
 
 
-def _by_image(table: pa.Table, names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+def _by_image(table: Columns, names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     """What the last row of each image holds; the rows are read piece by piece. A column that is not there is empty."""
     found: dict[str, tuple[Any, ...]] = {}
     held = [name for name in names if name in table.column_names]
-    for batch in table.select(["id", *held]).to_batches(max_chunksize=4096):
+    for batch in table.select(["id", *held]).to_batches(PIECE):
         columns = {name: batch.column(name).to_pylist() for name in held}
         empty = [None] * batch.num_rows
         found.update(

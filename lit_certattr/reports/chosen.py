@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from lit_certattr.certificates.columns import AT_RADII, AVERAGED, common_columns
 from lit_certattr.records.run_directory import EDGE
+from lit_certattr.records.table_rows import PIECE, Columns, rows_where
 
 LARGE = 1000
 """Number of images up to which a page shows a row for each of them, and panels of the first."""
@@ -48,7 +49,7 @@ class Excerpt(NamedTuple):
     num_images: int
 
     @classmethod
-    def of(cls, table: pa.Table, ids: Sequence[str], max_panels: int) -> Self:
+    def of(cls, table: Columns, ids: Sequence[str], max_panels: int) -> Self:
         """Choose the images.
 
         Args:
@@ -65,13 +66,13 @@ class Excerpt(NamedTuple):
         """Number of images whose curves are averaged."""
         return min(self.num_images, _CURVES)
 
-    def rows_of(self, table: pa.Table) -> pa.Table:
+    def rows_of(self, table: Columns) -> pa.Table:
         """The rows of the chosen images.
 
         Args:
             table: The table of all images.
         """
-        return table.filter(pc.is_in(table.column("id"), pa.array(list(self.rows), pa.string())))
+        return rows_where(table, "id", self.rows)
 
     def panels_that_fit(self, pictures: Mapping[str, str]) -> list[str]:
         """The images whose panels fit on a page of bounded size; of each kind about as many.
@@ -130,7 +131,7 @@ def at_random(ids: Sequence[str], count: int) -> list[str]:
     return [image_id for image_id in ids if image_id in chosen]
 
 
-def ranking(table: pa.Table, ids: Sequence[str]) -> tuple[str, list[str]]:
+def ranking(table: Columns, ids: Sequence[str]) -> tuple[str, list[str]]:
     """Order images from the worst to the best, by the leading number of their first certificate that has one.
 
     Args:
@@ -140,17 +141,39 @@ def ranking(table: pa.Table, ids: Sequence[str]) -> tuple[str, list[str]]:
     Returns:
         The number in words, and the ids.
     """
-    for name in pc.unique(table.column("certificate")).to_pylist():
-        mask = pc.equal(table.column("certificate"), name)
-        for column in numbers_of(table.column_names, table.schema):
-            own = table.select(["id", column]).filter(mask)  # no copy of the whole table
-            if own.column(column).null_count == own.num_rows:
-                continue
-            means = own.group_by("id", use_threads=False).aggregate([(column, "mean")])
-            values = dict(zip(means.column("id").to_pylist(), means.column(f"{column}_mean").to_pylist(), strict=True))
-            words = f"the column {column} of the certificate {name} in results.parquet, as a mean over its levels"
-            return words, sorted(ids, key=lambda image_id: _or_least(values.get(image_id)))
+    numbers = numbers_of(table.column_names, table.schema)
+    certificates, held = _held(table, numbers)
+    for name, column in ((name, column) for name in certificates for column in numbers if (name, column) in held):
+        means = _means(table, name, column)
+        words = f"the column {column} of the certificate {name} in results.parquet, as a mean over its levels"
+        return words, sorted(ids, key=lambda image_id: _or_least(means.get(image_id)))
     return "their order in the data, since no certificate has a number", list(ids)
+
+
+def _held(table: Columns, columns: Sequence[str]) -> tuple[list[str], set[tuple[str, str]]]:
+    """Names of the certificates, in order, and which of these columns each has a number in."""
+    certificates: dict[str, None] = {}
+    held: set[tuple[str, str]] = set()
+    for batch in table.select(["certificate", *columns]).to_batches(PIECE):
+        names = batch.column("certificate")
+        for name in pc.unique(names).to_pylist():
+            own = batch.filter(pc.equal(names, name))
+            certificates[name] = None
+            held.update((name, column) for column in columns if own.column(column).null_count < own.num_rows)
+    return list(certificates), held
+
+
+def _means(table: Columns, certificate: str, column: str) -> dict[str, float]:
+    """The mean of the numbers of each image that has some."""
+    sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for batch in table.select(["id", "certificate", column]).to_batches(PIECE):
+        own = batch.filter(pc.equal(batch.column("certificate"), certificate))
+        for image_id, number in zip(own.column("id").to_pylist(), own.column(column).to_pylist(), strict=True):
+            if number is not None:
+                sums[image_id] = sums.get(image_id, 0.0) + number
+                counts[image_id] = counts.get(image_id, 0) + 1
+    return {image_id: total / counts[image_id] for image_id, total in sums.items()}
 
 
 def numbers_of(names: Sequence[str], schema: pa.Schema) -> list[str]:

@@ -3,13 +3,13 @@
 import base64
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from lit_certattr.certificates import Result, joint_statement
 from lit_certattr.certificates.capabilities import CountsPredictions, HasVerdicts, LabelsPixels
@@ -20,9 +20,9 @@ from lit_certattr.certificates.presentation import Tile, percent, suffixes
 from lit_certattr.certification import NOISY_MAJORITY
 from lit_certattr.records.run_directory import Record, RunDirectory
 from lit_certattr.records.table import noisy_accuracies, num_moved, num_right
-from lit_certattr.records.table_rows import TableRows, filled_table
+from lit_certattr.records.table_rows import PIECE, Columns, RowGroups, TableRows, rows_where, values_of
 from lit_certattr.reports.answers import Answer, answer
-from lit_certattr.reports.chosen import Excerpt, averaged, is_large, numbers_of
+from lit_certattr.reports.chosen import Excerpt, averaged, is_large
 from lit_certattr.reports.edges import Reach, edges_of, strays
 from lit_certattr.reports.figures import dataset_figure, dataset_layout, image_panel, nothing_certified, panel_layout
 from lit_certattr.reports.image_tables import certificate_table
@@ -53,8 +53,7 @@ def write_report(directory: RunDirectory, ids: Sequence[str], max_panels: int = 
         (directory.figures / name).unlink()
     for name, data in figures.items():
         directory.write_figure(name, data)
-    table = filled_table(directory.table) if is_large(ids) else pq.read_table(directory.table)
-    directory.write_report(fill_page(directory, ids, table, directory.provenance(), figures))
+    directory.write_report(fill_page(directory, ids, RowGroups(directory.table), directory.provenance(), figures))
 
 
 def panel_ids(directory: RunDirectory, ids: Sequence[str], max_panels: int) -> list[str]:
@@ -67,8 +66,7 @@ def panel_ids(directory: RunDirectory, ids: Sequence[str], max_panels: int) -> l
     """
     if not is_large(ids):
         return list(ids[: max(0, max_panels)])
-    table = filled_table(directory.table, lambda names, columns: ["id", "certificate", *numbers_of(names, columns)])
-    return list(Excerpt.of(table, ids, max_panels).panels)
+    return list(Excerpt.of(RowGroups(directory.table), ids, max_panels).panels)
 
 
 def draw_figures(directory: RunDirectory, ids: Sequence[str], max_panels: int = 16) -> dict[str, bytes]:
@@ -101,7 +99,7 @@ def draw_figures(directory: RunDirectory, ids: Sequence[str], max_panels: int = 
 def fill_page(
     directory: RunDirectory,
     ids: Sequence[str],
-    table: pa.Table,
+    table: Columns,
     provenance: Mapping[str, Any],
     figures: Mapping[str, bytes],
 ) -> str:
@@ -121,10 +119,9 @@ def fill_page(
     """
     pictures = {name: base64.b64encode(data).decode() for name, data in figures.items()}
     shown = [image_id for image_id in ids if f"{image_id}.png" in figures]
-    rows, excerpt = table, None
-    if is_large(ids):
-        excerpt = Excerpt.of(table, ids, len(shown))
-        rows = excerpt.rows_of(table)
+    excerpt = Excerpt.of(table, ids, len(shown)) if is_large(ids) else None
+    rows = rows_where(table, "id", ids if excerpt is None else excerpt.rows)
+    if excerpt is not None:
         shown = excerpt.panels_that_fit(pictures)
     targets = {row["id"]: row["target"] for row in rows.select(["id", "target"]).to_pylist()}
     answers = {image_id: answer(directory.facts(image_id), target) for image_id, target in targets.items()}
@@ -150,7 +147,7 @@ def fill_page(
 
 
 def _content(
-    table: pa.Table,
+    table: Columns,
     rows: pa.Table,
     provenance: Mapping[str, Any],
     first: Record,
@@ -233,12 +230,13 @@ def _budget_words(
     }
 
 
-def _samples(result: Result, table: pa.Table) -> str:
+def _samples(result: Result, table: Columns) -> str:
     """The number of samples, or its range and mean if sampling may stop early."""
     if "looks" not in result.sampling:
         return f"{result.num_samples:,}"
-    drawn = table.column("num_samples").to_pylist()
-    return f"{min(drawn):,} to {max(drawn):,} (mean {math.fsum(drawn) / len(drawn):,.0f})"
+    drawn = Counter(values_of(table, "num_samples"))
+    mean = sum(number * times for number, times in drawn.items()) / drawn.total()
+    return f"{min(drawn):,} to {max(drawn):,} (mean {mean:,.0f})"
 
 
 def _grid(result: Result, dimension: int) -> dict[str, str] | None:
@@ -261,7 +259,7 @@ def _joint_false(num_images: int, alpha: float, eta: float = 0.001) -> str:
     )
 
 
-def certified_tiles(results: Mapping[str, Result], table: pa.Table) -> list[Tile]:
+def certified_tiles(results: Mapping[str, Result], table: Columns) -> list[Tile]:
     """What is certified, as means over the images of a table.
 
     Args:
@@ -276,7 +274,7 @@ def certified_tiles(results: Mapping[str, Result], table: pa.Table) -> list[Tile
     return tiles
 
 
-def _tiles(results: Mapping[str, Result], table: pa.Table, provenance: Mapping[str, Any]) -> list[dict[str, str]]:
+def _tiles(results: Mapping[str, Result], table: Columns, provenance: Mapping[str, Any]) -> list[dict[str, str]]:
     """The most important numbers, at the top of the page."""
     tiles = certified_tiles(results, table)
     right, known = num_right(table)
@@ -284,8 +282,8 @@ def _tiles(results: Mapping[str, Result], table: pa.Table, provenance: Mapping[s
         tiles.append(Tile(f"{right} of {known}", "images with a label: the network, without noise, is right"))
     if accuracies := [accuracy for accuracy in noisy_accuracies(table) if accuracy is not None]:
         tiles.append(Tile(percent(fmean(accuracies)), "of the noisy copies predicted as the explained class, mean"))
-    saved = [share for share in table.column("samples_saved").to_pylist() if share is not None]
-    if saved and (provenance.get("settings") or {}).get("stopping"):
+    stops = (provenance.get("settings") or {}).get("stopping")
+    if stops and (saved := [share for share in values_of(table, "samples_saved") if share is not None]):
         tiles.append(Tile(percent(fmean(saved)), "of the samples saved by stopping early, mean"))
     return [tile._asdict() for tile in tiles]
 
@@ -296,17 +294,14 @@ _HARDLY_SEEN = (
 )
 
 
-def _warnings(table: pa.Table) -> list[str]:
+def _warnings(table: Columns) -> list[str]:
     """Flags of the results, each with the number of images to which it applies."""
     found: dict[str, set[str]] = {}
-    flagged = (
-        table.filter(pc.not_equal(table.column("flags"), "")) if "flags" in table.column_names else table.slice(0, 0)
-    )
-    for row in flagged.select(["id", "flags"]).to_pylist() if flagged.num_rows else ():
-        for flag in filter(None, (row["flags"] or "").split("; ")):
-            found.setdefault("constant maps" if "constant" in flag else "ties" if " tie " in flag else flag, set()).add(
-                row["id"]
-            )
+    for batch in table.select(["id", "flags"]).to_batches(PIECE) if "flags" in table.column_names else ():
+        for row in batch.filter(pc.not_equal(batch.column("flags"), "")).to_pylist():
+            for flag in filter(None, row["flags"].split("; ")):
+                kind = "constant maps" if "constant" in flag else "ties" if " tie " in flag else flag
+                found.setdefault(kind, set()).add(row["id"])
     meaning = {
         "constant maps": "Some noisy maps are constant: they vote for nothing, so such pixels abstain.",
         "ties": "Pixels tie across the threshold of K; the tie rule decides which of them count, "

@@ -4,12 +4,13 @@ import base64
 import hashlib
 import re
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from lit_certattr.audit.pages import check_page
 from lit_certattr.records import RunDirectory
-from lit_certattr.records.table_rows import TableRows, filled_table
+from lit_certattr.records.table_rows import RowGroups, TableRows
 from lit_certattr.reports import chosen, html
 from lit_certattr.reports.chosen import Excerpt, at_random, averaged, ranking
 from lit_certattr.reports.html import fill_page, panel_ids, write_report
@@ -142,16 +143,19 @@ def test_a_choice_at_random_depends_on_the_ids_alone(few, monkeypatch):
 
 
 def test_columns_without_values_are_not_read(directory):
-    whole, filled = pq.read_table(directory.table), filled_table(directory.table)
+    whole, filled = pq.read_table(directory.table), RowGroups(directory.table)
     kept = [name for name in whole.column_names if whole.column(name).null_count < whole.num_rows]
     assert filled.column_names == kept
     assert len(kept) < whole.num_columns
-    assert filled.equals(whole.select(kept))
+    assert pa.Table.from_batches(filled.to_batches()).equals(whole.select(kept))
+    few = kept[3:0:-1]  # in the order that is asked for
+    assert pa.Table.from_batches(filled.select(few).to_batches(2)).equals(whole.select(few))
+    assert [batch.num_rows for batch in filled.to_batches(max_chunksize=10)] == [10, 10, 7]
 
 
 def test_rows_of_a_large_table_are_mappings(directory):
     table = pq.read_table(directory.table)
     expected = [row for row in table.to_pylist() if row["certificate"] == "pixel"]
-    found = TableRows(filled_table(directory.table)).of("pixel")
+    found = TableRows(RowGroups(directory.table)).of("pixel")
     assert [{name: row[name] for name in table.column_names} for row in found] == expected
     assert dict(found[0]).items() <= expected[0].items()
