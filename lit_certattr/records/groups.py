@@ -160,17 +160,16 @@ class Groups:
 
     def _part(self, number: int) -> pa.Table:
         """The rows of a full group; written anew unless they are there in the present form."""
-        try:
+        ids = self.ids_of(number)
+        with suppress(FileNotFoundError, InputError):
             table = read_table(self._path(number), MAX_ROWS * self.size)
-        except (FileNotFoundError, InputError):
-            return self._write_part(number, self.ids_of(number))
-        first = self._rows(self.ids[number * self.size])
-        same = list(dict.fromkeys(table.column("id").to_pylist())) == list(self.ids_of(number))
-        if same and table.schema == schema(self.radii, first.own):
-            return table
-        return self._write_part(number, self.ids_of(number))
+            same = list(dict.fromkeys(table.column("id").to_pylist())) == list(ids)
+            if same and table.schema == schema(self.radii, self._rows(ids[0]).own):
+                return table
+        self._write_part(number, ids)
+        return read_table(self._path(number), MAX_ROWS * self.size)  # as whoever reads it gets it
 
-    def _write_part(self, number: int, ids: Sequence[str]) -> pa.Table:
+    def _write_part(self, number: int, ids: Sequence[str]) -> None:
         own: dict[str, type] = {}
         entries: list[dict[str, Any]] = []
         for image_id in ids:
@@ -183,7 +182,6 @@ class Groups:
             pq.write_table(table, file)
         for image_id in ids:
             self._kept.pop(image_id, None)
-        return read_table(self._path(number), MAX_ROWS * self.size)  # as whoever reads it gets it
 
     def _kinds(self, table: pa.Table) -> dict[str, type]:
         """Columns of a part that not every table has."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-PIECE = 4096
+PIECE = 1024
 """Number of rows that are in memory at once."""
 
 

@@ -159,3 +159,38 @@ def test_rows_of_a_large_table_are_mappings(directory):
     found = TableRows(RowGroups(directory.table)).of("pixel")
     assert [{name: row[name] for name in table.column_names} for row in found] == expected
     assert dict(found[0]).items() <= expected[0].items()
+
+
+@pytest.fixture
+def many(directory, tmp_path, monkeypatch):
+    """Ids of a table of 9000 images: a thousand times the same nine."""
+    table = pq.read_table(directory.table)
+    ids = [f"{image_id}.{number}" for number in range(1000) for image_id in table.column("id").to_pylist()]
+    whole = pa.concat_tables([table] * 1000).set_column(0, table.schema.field("id"), pa.array(ids))
+    path, record = tmp_path / "many.parquet", directory.read(IDS[0])
+    pq.write_table(whole, path, row_group_size=256 * 3)
+    monkeypatch.setattr(directory, "table", path)
+    monkeypatch.setattr(directory, "read", lambda image_id: record._replace(id=image_id))
+    return list(dict.fromkeys(ids))
+
+
+def test_no_more_than_pieces_of_the_table_are_in_memory(directory, many, monkeypatch):
+    batches, facts, start = RowGroups.to_batches, directory.facts(IDS[0]), pa.total_allocated_bytes()
+    held = []
+
+    def watched(self, max_chunksize=None):
+        for batch in batches(self, max_chunksize):
+            held.append(pa.total_allocated_bytes() - start)
+            yield batch
+
+    def watched_facts(_):
+        held.append(pa.total_allocated_bytes() - start)
+        return facts
+
+    monkeypatch.setattr(RowGroups, "to_batches", watched)
+    monkeypatch.setattr(directory, "facts", watched_facts)
+    figures = _undrawn(directory, many, 6)
+    page = fill_page(directory, many, RowGroups(directory.table), directory.provenance(), figures)
+    assert "of the 9000 images: the worst and the best" in page
+    size = sum(batch.nbytes for batch in batches(RowGroups(directory.table)))
+    assert 0 < max(held) < size / 4
