@@ -406,11 +406,13 @@ def results_as_bytes(results: Mapping[str, Result]) -> bytes:
                 del values[key]
         if not values.get("noise_settings"):  # likewise
             values.pop("noise_settings", None)
-        header[name] = {
-            "type": kind,
-            "fields": {key: value for key, value in values.items() if not isinstance(value, Tensor)},
-        }
-        tensors |= {f"{name}/{key}": value for key, value in values.items() if isinstance(value, Tensor)}
+        fields: dict[str, Any] = {}
+        for key, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"{name}/{key}"] = value
+            else:
+                fields[key] = value
+        header[name] = {"type": kind, "fields": fields}
     return bytes_of(tensors, {_HEADER: json.dumps(header, sort_keys=True)})
 
 
