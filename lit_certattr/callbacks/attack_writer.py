@@ -40,9 +40,8 @@ class AttackWriter(JobWriter):
         directory: AttackDirectory | None = None,
     ) -> None:
         self.attacks = run.attacks if directory is None else directory
-        super().__init__(self.attacks, ids)
-        self.run, self.settings = run, settings
-        self.overwrite, self.max_panels = overwrite, max_panels
+        super().__init__(self.attacks, ids, settings)
+        self.run, self.overwrite, self.max_panels = run, overwrite, max_panels
 
     @override
     def open(self) -> None:

@@ -43,8 +43,8 @@ class EvaluationWriter(JobWriter):
         overwrite: bool = False,
         config: str | None = None,
     ) -> None:
-        super().__init__(directory, ids)
-        self.directory, self.settings, self.protocol = directory, settings, protocol
+        super().__init__(directory, ids, settings)
+        self.directory, self.protocol = directory, protocol
         self.overwrite, self.config = overwrite, config
         self.means: list[Mean] = []
 

@@ -1,9 +1,10 @@
 """Fills the directory of a job from the predict loop, image by image; a stopped job resumes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 
 from lit_certattr.data import Sample
@@ -30,6 +31,7 @@ class JobWriter(Callback, ABC):
     Args:
         directory: Output directory.
         ids: Ids of all images, in the order of the data set and of the tables.
+        settings: Everything that determines the results.
     """
 
     module: ClassVar[type[ImageModule]]
@@ -37,8 +39,8 @@ class JobWriter(Callback, ABC):
     team: Team
     """The processes of the loop, from :meth:`setup` on."""
 
-    def __init__(self, directory: JobDirectory, ids: Sequence[str]) -> None:
-        self._directory, self.ids = directory, list(ids)
+    def __init__(self, directory: JobDirectory, ids: Sequence[str], settings: Mapping[str, Any]) -> None:
+        self._directory, self.ids, self.settings = directory, list(ids), settings
 
     @abstractmethod
     def open(self) -> None:
@@ -63,7 +65,7 @@ class JobWriter(Callback, ABC):
         """Write tables and pages about all images; called in the first process when all images are written."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take the lock, open the directory, and skip the images that are finished.
+        """Take the lock, open the directory, skip the images that are finished, and set the recorded number of threads.
 
         Raises:
             InputError: If the module is of another class, if another process holds the lock, or if the directory cannot
@@ -78,6 +80,9 @@ class JobWriter(Callback, ABC):
         self.team = Team()
         pl_module.skip_ids = self.team.from_first(self._opened)
         self._check_seen()
+        # Lightning gives several processes fewer threads each, after the settings were made.
+        if (threads := self.team.from_first(lambda: self.settings.get("threads"))) is not None:
+            torch.set_num_threads(int(threads))
         if trainer.is_global_zero and (started := getattr(trainer.strategy.launcher, "procs", [])):
             end_with(started, KEPT, self._directory.lock.release)
 

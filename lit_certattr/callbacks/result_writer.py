@@ -61,10 +61,10 @@ class ResultWriter(JobWriter):
         extension: Mapping[str, Any] | None = None,
         samples: UnchangedSamples | None = None,
     ) -> None:
-        super().__init__(directory, ids)
+        super().__init__(directory, ids, settings)
         self.samples = samples
         self.extension = extension
-        self.directory, self.settings = directory, settings
+        self.directory = directory
         self.class_names = list(class_names)
         self.overwrite, self.config, self.provenance = overwrite, config, provenance
         self.radii, self.max_panels = tuple(radii), max_panels
@@ -85,7 +85,7 @@ class ResultWriter(JobWriter):
         self._groups.start(self.directory.finished())
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take the lock, open the directory, and set the recorded number of threads in every process.
+        """Take the lock, open the directory, and tell every process what the first one has read.
 
         Raises:
             InputError: If the module is of another class, if another process holds the lock, or if the directory cannot
@@ -94,9 +94,6 @@ class ResultWriter(JobWriter):
         super().setup(trainer, pl_module, stage)
         if self.samples is not None and self.team.world > 1:
             self.samples.expect(self.team.from_first(self.samples.digests))
-        # Lightning gives several processes fewer threads each, after the settings were made.
-        if (threads := self.team.from_first(lambda: self.settings.get("threads"))) is not None:
-            torch.set_num_threads(int(threads))
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add a session to the provenance."""

@@ -107,12 +107,11 @@ def evaluate(
     samples = read_samples(data, ids, max_images)
     samples = UnchangedSamples(check_evaluation(protocol, network, data, samples, class_indices))
     check_ids(samples.ids)
-    loop = make_trainer(trainer, queue=False)
+    loop = make_trainer(trainer)
     settings = protocol.settings() | {
         "batch_size": data.batch_size,
         "device": loop.strategy.root_device.type,
         "precision": str(loop.precision),
-        "processes": loop.world_size,
         "threads": torch.get_num_threads(),
         "torch": version("torch"),
         "network": network_hash(network),
@@ -128,7 +127,6 @@ def evaluate(
         samples,
         [writer],
         batch_size=data.batch_size,
-        queue=False,
         num_workers=data.num_workers,
         progress=progress,
     )

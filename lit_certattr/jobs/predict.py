@@ -26,7 +26,6 @@ def predict(
     callbacks: Sequence[Callback],
     *,
     batch_size: int = 1,
-    queue: bool = True,
     num_workers: int = 0,
     progress: bool = True,
 ) -> None:
@@ -37,11 +36,9 @@ def predict(
         module: The module that processes the images.
         samples: The images.
         callbacks: Callbacks that store the results.
-        batch_size: Images per batch.
-        queue: Whether a process that is free takes the next image, with the Trainer of ``make_trainer(queue=True)``;
-            otherwise Lightning divides the batches among the processes beforehand.
-        num_workers: Processes that read images; 0 reads in the main process. Several processes with a queue read in the
-            main process, since a worker would take images from the queue long before they are needed.
+        batch_size: Images per batch. A process that is free takes the next batch.
+        num_workers: Processes that read images; 0 reads in the main process. Several processes read in the main
+            process, since a worker would take images from the queue long before they are needed.
         progress: Whether to show the progress on stderr.
 
     Raises:
@@ -50,10 +47,10 @@ def predict(
     module.allow_zero_length_dataloader_with_multiple_devices = True  # fewer images than devices
     trainer.callbacks += [*([CertificationProgress()] if progress else []), *callbacks]  # type: ignore[attr-defined]
     sampler = None
-    if queue and trainer.world_size > 1:
+    if trainer.world_size > 1:
         num_workers = 0
         if not module.together:
-            sampler = _queue(trainer, module, samples, callbacks)
+            sampler = _queue(trainer, module, samples, callbacks, batch_size)
     loader = DataLoader(samples, batch_size, sampler=sampler, num_workers=num_workers, collate_fn=collate)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of processes to be started: a lost connection is one line
     with without_chatter(), warnings.catch_warnings():
@@ -70,9 +67,12 @@ def predict(
             raise
 
 
-def _queue(trainer: Trainer, module: ImageModule, samples: SampleSet, callbacks: Sequence[Callback]) -> ImageQueue:
+def _queue(
+    trainer: Trainer, module: ImageModule, samples: SampleSet, callbacks: Sequence[Callback], batch_size: int
+) -> ImageQueue:
     """The images, for whichever process is free."""
     writer = next((one for one in callbacks if isinstance(one, JobWriter)), None)
     environment = getattr(trainer.strategy, "cluster_environment", None)
     address = "localhost" if environment is None else environment.main_address
-    return ImageQueue(samples.ids, lambda: Team() if writer is None else writer.team, lambda: module.skip_ids, address)
+    team = Team if writer is None else lambda: writer.team
+    return ImageQueue(samples.ids, team, lambda: module.skip_ids, address, batch_size)

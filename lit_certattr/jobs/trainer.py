@@ -58,14 +58,12 @@ def use_threads(threads: int | None) -> None:
     torch.set_num_threads(threads)
 
 
-def make_trainer(options: TrainerOptions, logger: Logger | None = None, queue: bool = True) -> Trainer:
+def make_trainer(options: TrainerOptions, logger: Logger | None = None) -> Trainer:
     """The Trainer of a predict loop.
 
     Args:
         options: Device, precision and threads.
         logger: A Lightning logger.
-        queue: Whether free processes take the next image (:func:`~lit_certattr.jobs.predict.predict`); otherwise
-            Lightning divides the images beforehand.
 
     Raises:
         InputError: If Lightning refuses the settings, if the number of devices is too large for any machine, or if a
@@ -86,7 +84,7 @@ def make_trainer(options: TrainerOptions, logger: Logger | None = None, queue: b
                 plugins=of_the_queue(),
                 default_root_dir=os.devnull,  # no folder: in a job of SLURM, hpc_ckpt_*.ckpt in it would be loaded
                 logger=logger if logger is not None else False,
-                use_distributed_sampler=not queue,
+                use_distributed_sampler=False,  # processes that are free take the next images
                 enable_checkpointing=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import timedelta
+from itertools import chain
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.utils.data import Sampler
@@ -19,17 +20,21 @@ class ImageQueue(Sampler[int]):
     takes the next number. So no process is idle while another has two images before it, however long each image takes
     and however fast each device is.
 
-    A process alone takes all images in their order.
+    A process alone takes all images in their order. With a ``batch_size`` a process takes that many images at once,
+    always those that a process alone would have in one batch of a ``BatchSampler``.
 
     Args:
         ids: Ids of all images, in their order.
         team: The processes; called when the first image is asked for, at the same point in every process.
         skipped: Ids of the images that are done already, the same in every process; called after ``team``.
         address: Name of the machine of the first process.
+        batch_size: Number of images that are taken at once; they are skipped if all of them are done.
 
     Example:
         >>> list(ImageQueue(["a", "b", "c"], Team, lambda: {"b"}))
         [0, 2]
+        >>> list(ImageQueue(["a", "b", "c"], Team, lambda: {"b", "c"}, batch_size=2))
+        [0, 1]
     """
 
     def __init__(
@@ -38,8 +43,10 @@ class ImageQueue(Sampler[int]):
         team: Callable[[], Team],
         skipped: Callable[[], Collection[str]],
         address: str = "localhost",
+        batch_size: int = 1,
     ) -> None:
         self._ids, self._team, self._skipped, self._address = list(ids), team, skipped, address
+        self._batch_size = batch_size
 
     def __len__(self) -> int:
         """Number of all images: as many as this process takes if the others take none."""
@@ -47,13 +54,15 @@ class ImageQueue(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         team, done = self._team(), frozenset(self._skipped())
-        left = [place for place, image_id in enumerate(self._ids) if image_id not in done]
+        places = range(len(self._ids))
+        batches = (places[first : first + self._batch_size] for first in places[:: self._batch_size])
+        left = [batch for batch in batches if not done.issuperset(self._ids[place] for place in batch)]
         if team.world == 1:
-            yield from left
+            yield from chain.from_iterable(left)
             return
         store = _shared_store(team, self._address)
         while (turn := store.add(_NEXT, 1) - 1) < len(left):
-            yield left[turn]
+            yield from left[turn]
         team.wait()  # the first process keeps the store until all have asked for the last time
 
 

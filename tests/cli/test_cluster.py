@@ -169,6 +169,20 @@ def test_three_tasks_of_slurm_on_two_images_write_the_bytes_of_one_process(argum
     assert _differing(tmp_path / "three", _content(tmp_path / "one")) == []
 
 
+def test_three_processes_evaluate_the_batches_of_one(arguments, tmp_path):
+    """Batches decide about last bits: those of 20, 20 and 10 images stay what they are, whoever takes them."""
+    command = ["evaluate", f"--config={ROOT}/configs/protocol/mnist5k.yaml", arguments[2], "--data=Digits"]
+    command += ["--data.init_args.max_images=50", "--data.init_args.batch_size=20", "--protocol.attribution=Gradient"]
+    command += ["--protocol.objective.init_args.top_k=12", "--protocol.search.steps=3", "--protocol.top_k=12"]
+    command += ["--protocol.prediction_search.steps=3", "--protocol.windows=[1]"]
+    command += ["--trainer.accelerator=cpu", "--trainer.threads=1"]
+    _run(tmp_path, *command, f"--output={tmp_path / 'one'}")
+    tasks = _tasks(3, tmp_path, *command, f"--output={tmp_path / 'three'}")
+    said = _said(tasks)
+    assert [task.returncode for task in tasks] == [0, 0, 0], said
+    assert _differing(tmp_path / "three", _content(tmp_path / "one")) == []
+
+
 @pytest.mark.parametrize("mistake", ["--num_samples=5", "--checkpoin=some.ckpt"])
 def test_torchrun_prints_a_refusal_once(arguments, tmp_path, mistake):
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
