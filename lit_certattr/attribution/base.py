@@ -248,13 +248,17 @@ def as_logits(output: Any) -> Tensor:
             f"the network must return logits [B, num_classes], got shape {tuple(output.shape)}{_flat(output)}"
         )
     if isinstance(output, Mapping) or hasattr(output, "logits"):
-        keys = ", ".join(map(str, output)) if isinstance(output, Mapping) else "logits"
-        part = ".logits" if hasattr(output, "logits") else "['logits']"
+        names = list(output) if isinstance(output, Mapping) else ["logits"]
+        keys, first = ", ".join(map(str, names)), "logits" if "logits" in names else next(iter(names), "logits")
+        part = ".logits" if hasattr(output, "logits") else f"[{first!r}]"
         got, remedy = f"{type(output).__name__} ({keys})", f"network(images){part}"
     elif isinstance(output, list | tuple):
         got, remedy = f"{type(output).__name__} of {len(output)}", "network(images)[0]"
     else:
-        raise InputError(f"the network must return logits [B, num_classes], got {type(output).__name__}")
+        raise InputError(
+            f"the network must return logits [B, num_classes], got {type(output).__name__}: "
+            "end its forward with return and a tensor of one row per image"
+        )
     raise InputError(
         f"the network must return logits [B, num_classes], got {got}: "
         f"wrap it in a module whose forward returns the logits alone, for example {remedy}"
@@ -269,7 +273,7 @@ def _flat(output: Tensor) -> str:
         return ": wrap it in a module that returns network(images).flatten(1)"
     if output.ndim == 4:
         return ": pool over height and width, for example network(images).mean((2, 3))"
-    return ""
+    return ": return one row of logits per image"
 
 
 def target_score(logits: Tensor, targets: Tensor) -> Tensor:

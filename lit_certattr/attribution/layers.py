@@ -293,9 +293,14 @@ def layer_gradient(
         if score.requires_grad:
             (gradient,) = torch.autograd.grad(score, at.features, create_graph=create_graph, allow_unused=True)
     if gradient is None:
-        remedy = '; its denoiser gives no gradient: use explain_at="denoised"' if isinstance(model, Denoised) else ""
+        remedy = (
+            'its denoiser gives no gradient: use explain_at="denoised"'
+            if isinstance(model, Denoised)
+            else "look for detach(), torch.no_grad(), whole numbers or quantised layers in its forward, or use a "
+            "method without gradients, e.g. RISE()"
+        )
         raise InputError(
-            f"the logits of {type(model).__name__} do not depend on layer {layer!r} through a graph{remedy}"
+            f"the logits of {type(model).__name__} do not depend on layer {layer!r} through a graph; {remedy}"
         )
     if not create_graph:
         at = attrs.evolve(at, features=at.features.detach(), logits=at.logits.detach())

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from lit_certattr.data.image_numbers import planes
 from lit_certattr.data.images import (
@@ -78,6 +79,8 @@ def _existing(image: str | Path) -> Path:
             f"image {path} is a folder: give a list of files, sorted(Path({str(path)!r}).glob('*.jpg')), or certify "
             f"all of it with lit-certattr certify run --config certify/folder.yaml --images {path}"
         )
+    if path.parts and path.parts[0] in ("http:", "https:"):
+        raise ImageError(f"image {image} is an address: download it, and give the path of the file")
     if not path.exists():
         raise ImageError(f"image {path}: no such file; from {Path.cwd()}, a relative path starts there")
     return path
@@ -106,6 +109,9 @@ def _squares(pixels: Tensor, size: int, in_bytes: bool = False) -> Tensor:
 
 
 def _of_tensor(image: Tensor, name: str, channels: int | None) -> Tensor:
+    if image.layout != torch.strided or image.is_quantized:
+        ordinary = "dequantize" if image.is_quantized else "to_dense"
+        raise ImageError(f"image {name} must be an ordinary tensor: use image.{ordinary}()")
     pixels = image.detach().as_subclass(Tensor)
     if pixels.dtype in (torch.uint8, torch.bool):
         pixels = pixels.float() / (255 if pixels.dtype == torch.uint8 else 1)
@@ -125,8 +131,9 @@ def _of_tensor(image: Tensor, name: str, channels: int | None) -> Tensor:
 
 def _of_array(image: Any, name: str, channels: int | None) -> Tensor:
     if not isinstance(image, np.ndarray):
+        inside = ": give images of it, e.g. next(iter(loader))[0]" if isinstance(image, Dataset | DataLoader) else ""
         raise ImageError(
-            f"image {name} must be a path, a PIL picture, a NumPy array or a tensor, got {type(image).__name__}"
+            f"image {name} must be a path, a PIL picture, a NumPy array or a tensor, got {type(image).__name__}{inside}"
         )
     kind = image.dtype.kind if image.dtype.kind in "bf" else image.dtype.str[1:]
     if kind != "f" and kind not in _FULL:

@@ -26,6 +26,7 @@ from lit_certattr.certification.named import named_certificates
 from lit_certattr.data import Sample
 from lit_certattr.errors import InputError
 from lit_certattr.interactive.certified import CertifiedImage, CertifiedImages
+from lit_certattr.interactive.class_names import check_names, names_of_classes
 from lit_certattr.interactive.images import Batch, read_batch
 from lit_certattr.interactive.network import (
     Normalisation,
@@ -158,7 +159,7 @@ def certify(
         raise InputError(f"certify has no argument {name!r}; {_CALLED_ELSEWHERE.get(name, close)}")
     expects, statistics = expectations(_network(model, images)), statistics_of(normalisation)
     batch = read_batch(images, expects, size if size is None else whole_number("size", size, least=1), statistics)
-    names = list(class_names or getattr(model, "class_names", None) or ())
+    names = names_of_classes(class_names, model)
     certifier = Certifier(
         as_method(attribution, model),
         noise if isinstance(noise, Noise) else GaussianNoise(noise),
@@ -172,7 +173,8 @@ def certify(
     if normalisation is None:
         warn_of_missing_normalisation(model)
     pixels = batch.pixels.to(expects.device, expects.dtype)
-    ids = batch.ids if ids is None else [ids] if isinstance(ids, str) else list(ids)
+    ids = batch.ids if ids is None else [ids] if isinstance(ids, str) else ids
+    check_names(names, network, pixels[:1])
     with sampling_bar(len(pixels) * num_samples, progress) as on_block:
         results = certifier(network, pixels, classes, ids, on_block)
     certified = _shown(certifier, network, pixels, results, batch, names)
@@ -218,7 +220,7 @@ def _classes(targets: Targets, count: int, names: Sequence[str]) -> Any:
 
 def _index(name: str, names: Sequence[str]) -> int:
     if name not in names:
-        known = suggestion(name, names) if names else "give the names of the logits as class_names"
+        known = suggestion(name, names) if names else "give the names of the logits as class_names, or its number"
         raise InputError(f"there is no class {name!r}; {known}")
     if (count := list(names).count(name)) > 1:
         raise InputError(f"{count} classes are called {name!r}: give the index of the one that is meant")

@@ -22,7 +22,7 @@ def sampling_bar(total: int, shown: bool = True) -> Iterator[Callable[[int], Non
     Yields:
         A function to call with the number of samples of each finished block; ``None`` without a bar.
     """
-    if not shown or not (_in_notebook() or sys.stderr.isatty()):
+    if not shown or not (_in_notebook() or _in_terminal()):
         yield None
         return
     with warnings.catch_warnings():
@@ -31,6 +31,10 @@ def sampling_bar(total: int, shown: bool = True) -> Iterator[Callable[[int], Non
 
     with tqdm(total=total, desc="certifying", unit="sample", delay=_QUIET, leave=False, dynamic_ncols=True) as bar:
         yield lambda samples: bar.update(samples) and None
+
+
+def _in_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()  # a program without a console has no stderr
 
 
 def _in_notebook() -> bool:

@@ -114,13 +114,20 @@ def tensor_versions(network: nn.Module) -> tuple[Any, ...]:
     )
 
 
+def _inside(network: nn.Module) -> str:
+    """What to use in place of a wrapper that cannot be copied, e.g. of several processes."""
+    return (
+        "; use the network inside it, network.module" if isinstance(getattr(network, "module", None), nn.Module) else ""
+    )
+
+
 def _fold(network: nn.Module, image: Tensor) -> Folded:
     try:
         folded = copy.deepcopy(network)
     except (RuntimeError, TypeError) as error:
         raise InputError(
             f"{type(network).__name__} cannot be copied, so its batch normalisation cannot be folded: "
-            f"{str(error).splitlines()[0]}"
+            f"{str(error).splitlines()[0]:.100}{_inside(network)}"
         ) from error
     folded.eval().requires_grad_(False)
     keep_inputs(folded)

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from lit_certattr.errors import InputError, single_line
+
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
@@ -12,6 +14,9 @@ def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
 
     Args:
         model: The network.
+
+    Raises:
+        InputError: If the network has no eval mode.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2).eval())
@@ -25,11 +30,21 @@ def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
     modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
     try:
         if modes:
-            model.eval()
+            _to_eval(model)
         yield model
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def _to_eval(model: nn.Module) -> None:
+    try:
+        model.eval()
+    except Exception as error:
+        raise InputError(
+            f"{type(model).__name__} cannot be put in eval mode: {type(error).__name__}: {single_line(error)}; if it "
+            "is exported, use the network from before torch.export; if eval() or train() is its own, drop that method"
+        ) from error
 
 
 @contextmanager

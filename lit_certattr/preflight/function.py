@@ -20,6 +20,7 @@ from lit_certattr.preflight.agreement import (
     unit_of_rounding,
 )
 from lit_certattr.preflight.network import call_network, check_logits, failures, logits_of
+from lit_certattr.preflight.remedies import mixing
 
 CHECKS = ("finite", "input unchanged", "repeatable", "independent of the batch")
 """The properties that :func:`check_function` checks; recorded with every result."""
@@ -229,7 +230,8 @@ def _random(who: str, repeated: float) -> str:
     """The message about a result that differs between two passes."""
     return (
         f"{who} another result for the same image each time (difference {repeated:.1g}), even in eval mode; remove "
-        "the source of randomness: dropout without training=self.training, noise layers, random masks"
+        "the source of randomness: dropout without training=self.training, noise layers, random masks; or "
+        "what forward remembers: a counter, a running mean"
     )
 
 
@@ -251,17 +253,9 @@ def mixes(what: str, kind: str, moved: float, model: nn.Module) -> str:
         moved: Relative difference.
         model: The network, whose layers may give the reason.
     """
-    suspect = next(
-        (
-            f"batch normalisation {name or type(module).__name__!r} has no running statistics"
-            for name, module in model.named_modules()
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
-        ),
-        "look for statistics over the batch",
-    )
     return (
         f"the {kind} of {what} for an image depends on the other images of the batch (relative difference "
-        f"{moved:.1g}), so no statement about one image holds: {suspect}"
+        f"{moved:.1g}), so no statement about one image holds: {mixing(model)}"
     )
 
 

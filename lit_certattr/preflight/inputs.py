@@ -1,6 +1,6 @@
 """Checks of the images and classes that a user passes; a fault is reported in one line."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -115,7 +115,7 @@ def _remedy_of_type(images: Tensor) -> str:
 
 
 def _check_ids(ids: Sequence[str], count: int) -> None:
-    if isinstance(ids, str) or not all(isinstance(name, str) for name in ids):
+    if isinstance(ids, str) or not isinstance(ids, Iterable) or not all(isinstance(name, str) for name in ids):
         raise InputError(f"ids must be a list of {count} strings, got {ids!r:.80}")
     if len(ids) != count or len(set(ids)) < len(ids):
         raise InputError(f"ids must be {count} different names, got {len(ids)} ({len(set(ids))} different)")
@@ -144,7 +144,11 @@ def check_targets(targets: Any, num_images: int) -> list[int]:
         raise InputError(f"targets must be {num_images} class indices, got {targets!r:.80}") from None
     whole = not (numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool)
     if numbers.shape != (num_images,) or not whole:
-        raise InputError(f"targets must be {num_images} class indices, got {numbers.dtype} {tuple(numbers.shape)}")
+        remedy = "" if whole else ": use whole numbers, targets.long()"
+        if numbers.ndim == 2:
+            remedy = ": of one-hot vectors give targets.argmax(1)"
+        got = f"{numbers.dtype} {tuple(numbers.shape)}"
+        raise InputError(f"targets must be {num_images} class indices, got {got}{remedy}")
     labels: list[int] = numbers.tolist()
     return labels
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from lit_certattr.attribution.base import as_logits
-from lit_certattr.attribution.batching import is_out_of_memory
 from lit_certattr.errors import InputError, single_line
 from lit_certattr.models import Denoised, explained_part
+from lit_certattr.preflight.remedies import ONE_AT_A_TIME, remedy
 
 
 def check_network(model: Any) -> nn.Module:
@@ -23,7 +23,8 @@ def check_network(model: Any) -> nn.Module:
 
     Raises:
         InputError: If it is something else (a class, a function, a state dict), has uninitialised lazy layers or
-            weights without values, or contains a denoised network; the message names the remedy.
+            weights without values, or contains a denoised network, or if tensors are made elsewhere than on the CPU by
+            default; the message names the remedy.
     """
     if isinstance(model, type) and issubclass(model, nn.Module):
         raise InputError(f"model must be a network, got the class {model.__name__}: create one, {model.__name__}(...)")
@@ -34,6 +35,11 @@ def check_network(model: Any) -> nn.Module:
         raise InputError(
             f"model must be a torch.nn.Module, got {called!r} ({type(model).__name__}): "
             "call it in the forward method of a module of your own"
+        )
+    if (default := torch.get_default_device()).type != "cpu":
+        raise InputError(
+            f"torch.set_default_device({str(default)!r}) is in force, but numbers beside the images are made on the "
+            f"CPU: call torch.set_default_device(None), and move network and images with .to({str(default)!r})"
         )
     for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
         if is_lazy(tensor):
@@ -122,9 +128,9 @@ def check_logits(output: Any, model: nn.Module, num_images: int, name: str = "th
     if logits.is_complex() or logits.dtype == torch.bool or logits.layout != torch.strided:
         raise InputError(f"{network} returns logits of {logits.dtype}, {logits.layout}: return real, dense numbers")
     if len(logits) != num_images:
-        remedy = f": {_ONE_AT_A_TIME}" if len(logits) == 1 else ""
+        one = f": {ONE_AT_A_TIME}" if len(logits) == 1 else ""
         raise InputError(
-            f"{network} must return one row per image, got {list(logits.shape)} for {num_images} images{remedy}"
+            f"{network} must return one row per image, got {list(logits.shape)} for {num_images} images{one}"
         )
     if logits.shape[1] == 1:
         raise InputError(
@@ -176,65 +182,8 @@ def one_line(error: Exception | SystemExit, doing: str, model: nn.Module, images
         return error
     said = single_line(error) or "no message"
     said = f"{said[:300]} ..." if len(said) > 300 else said
-    hint = _hint(error, model, images)
+    hint = remedy(error, model, images)
     return InputError(f"{doing} of shape {list(images.shape[1:])}: {type(error).__name__}: {said}" + hint)
-
-
-_ONE_AT_A_TIME = (
-    "if it takes one image at a time, call it in a module whose forward returns "
-    "torch.cat([network(image) for image in images.split(1)])"
-)
-
-
-def _takes(model: nn.Module, images: Tensor) -> bool:
-    """Whether a network returns a row per image."""
-    try:
-        with torch.no_grad():
-            output = model(images.clone())
-    except Exception:
-        return False
-    return isinstance(output, Tensor) and len(output) == len(images)
-
-
-def _hint(error: Exception | SystemExit, model: nn.Module, images: Tensor) -> str:
-    """The likely reason of a failure, from what the network and the images are."""
-    if is_out_of_memory(error):
-        return "; choose a smaller batch_size (for perturbation methods max_batch), or smaller images"
-    if isinstance(error, SystemExit):
-        return "; its forward calls sys.exit(): raise an exception there, or return logits"
-    if len(images) > 1 and not _takes(model, images) and _takes(model, images[:1]):
-        return f"; it takes a single image, but not {len(images)}: {_ONE_AT_A_TIME}"
-    weights = [tensor for tensor in model.parameters() if tensor.is_floating_point()]
-    if isinstance(model, Denoised) and isinstance(error, TypeError) and "positional argument" in single_line(error):
-        return "; for a denoiser that also takes the noise level use DenoiserAdapter(denoiser, sigma=...)"
-    devices = {tensor.device for tensor in weights} - {images.device}
-    if devices and len({tensor.device for tensor in weights}) == 1:
-        return f"; the weights are on {weights[0].device} and the images on {images.device}: use images.to(device)"
-    if len({tensor.device for tensor in weights}) > 1:
-        return f"; its weights are on several devices: use model.to({str(images.device)!r})"
-    types = {tensor.dtype for tensor in weights}
-    if len(types) > 1 and not torch.is_autocast_enabled(images.device.type):
-        several = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in types))
-        return f"; its weights are of several types ({several}): use model.{_cast(images.dtype)}()"
-    if len(types) == 1 and images.dtype not in types and not torch.is_autocast_enabled(images.device.type):
-        dtype = str(weights[0].dtype).removeprefix("torch.")
-        return (
-            f"; the weights are {dtype} and the images {str(images.dtype).removeprefix('torch.')}: "
-            f"use model.{_cast(images.dtype)}()"
-        )
-    _, channels, _, width = images.shape
-    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
-    if first is not None and first.in_channels != channels:
-        if width == first.in_channels:
-            return "; if the images are [H, W, C], use permute(2, 0, 1) on each"
-        return f"; its first convolution takes {first.in_channels} channels, the images have {channels}"
-    if width in (1, 3, 4) and channels not in (1, 3, 4):
-        return "; if the images are [H, W, C], use permute(2, 0, 1) on each"
-    return ""
-
-
-def _cast(dtype: torch.dtype) -> str:
-    return {torch.float64: "double", torch.float16: "half", torch.bfloat16: "bfloat16"}.get(dtype, "float")
 
 
 def _bad_weight(model: nn.Module) -> str:

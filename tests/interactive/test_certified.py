@@ -70,7 +70,7 @@ def test_an_image_is_a_line_per_certificate(certified):
 
 
 def test_html_holds_a_table_and_a_picture_and_is_escaped(certified):
-    named = certify(NET, IMAGES[0], 0, class_names=["<b>a</b>", "b"], num_samples=60, progress=False)
+    named = certify(NET, IMAGES[0], 0, class_names=["<b>a</b>", "b", "c", "d", "e"], num_samples=60, progress=False)
     whole, several = named._repr_html_(), CertifiedImages([named])._repr_html_()
     for shown in (whole, several, named["pixel"]._repr_html_()):
         assert shown.startswith("<table>")

@@ -284,3 +284,35 @@ def test_a_misspelt_argument_is_named_with_the_one_that_is_meant():
 def test_a_name_from_another_library_is_answered_with_that_of_this_one(name, meant):
     with pytest.raises(InputError, match=rf"certify has no argument '{name}'; did you mean {meant}\?"):
         quick(NET, PIXELS, **{name: 1})
+
+
+def test_names_of_the_classes_are_one_for_each_logit():
+    names = ["a", "b", "c", "d", "e"]
+    assert quick(NET, PIXELS[0], np.str_("c"), class_names=np.array(names)).explained == "c (2)"
+    with pytest.raises(InputError, match="class_names has 4 names, but the network has 5 logits: give one for each"):
+        quick(NET, PIXELS[0], class_names=names[:4])
+    for wrong in (dict(enumerate(names)), "abcde", [0, 1, 2, 3, 4]):
+        with pytest.raises(InputError, match=r"class_names must be a list of strings, .* give \[names\[i\] for i in"):
+            quick(NET, PIXELS[0], class_names=wrong)
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (PIXELS[0].to_sparse(), r"use image.to_dense\(\)"),
+        ("https://example.com/cat.jpg", "image https://example.com/cat.jpg is an address: download it"),
+        (torch.utils.data.DataLoader(PIXELS), "got DataLoader: give images of it, e.g. next"),
+    ],
+)
+def test_images_of_other_kinds(images, words):
+    with pytest.raises(InputError, match=words):
+        quick(NET, images)
+
+
+def test_ids_and_classes_of_other_types():
+    with pytest.raises(InputError, match="ids must be a list of 1 strings, got 3"):
+        quick(NET, PIXELS[0], ids=3)
+    with pytest.raises(InputError, match=r"class indices, got torch.float32 .*: use whole numbers"):
+        quick(NET, PIXELS[0], 2.0)
+    with pytest.raises(InputError, match=r"of one-hot vectors give targets.argmax\(1\)"):
+        quick(NET, PIXELS, nn.functional.one_hot(torch.tensor([2, 1]), 5))

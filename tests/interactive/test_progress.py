@@ -36,3 +36,9 @@ def test_no_bar_in_a_file_or_where_it_is_turned_off(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     with sampling_bar(100, shown=False) as on_block:
         assert on_block is None
+
+
+def test_a_program_without_a_console_has_no_bar(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    with sampling_bar(100) as on_block:
+        assert on_block is None

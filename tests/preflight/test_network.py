@@ -1,9 +1,11 @@
 """Networks that cannot be certified, each refused in one line that says what to do; nothing is sampled."""
 
 import sys
+import warnings
 
 import pytest
 import torch
+from lightning.fabric import Fabric
 from torch import nn
 
 from lit_certattr import Certifier, certify
@@ -77,6 +79,35 @@ def fails(error):
     return forward
 
 
+class TakesTwo(nn.Module):
+    def forward(self, images, metadata):
+        return images.mean((2, 3)) + metadata
+
+
+class OwnTrain(nn.Module):
+    """It overrides train() without its argument, as sketches of networks with dropout do."""
+
+    def train(self):
+        return self
+
+
+class TrainsItself(nn.Module):
+    """Its forward uses the statistics of the batch, whatever the mode of the network."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = normalised(True)
+
+    def forward(self, images):
+        return self.net.train()(images)
+
+
+def alone_in_its_batch():
+    """Batch normalisation without statistics that has one number of each channel."""
+    normalisation = nn.BatchNorm1d(3 * 16 * 16, track_running_stats=False)
+    return nn.Sequential(nn.Flatten(), normalisation, nn.Linear(3 * 16 * 16, 5)).eval()
+
+
 @pytest.mark.parametrize(
     ("net", "words"),
     [
@@ -89,7 +120,17 @@ def fails(error):
         (Wrapped(lambda net, x: [net(x)]), ["got list of 1", "network(images)[0]"]),
         (Wrapped(lambda net, x: {"logits": net(x)}), ["got dict (logits)", "network(images)['logits']"]),
         (Wrapped(lambda net, x: Output(logits=net(x))), ["got Output (logits)", "network(images).logits"]),
-        (Wrapped(lambda net, x: None), ["got NoneType"]),
+        (Wrapped(lambda net, x: None), ["got NoneType", "end its forward with return"]),
+        (Wrapped(lambda net, x: {"a": net(x), "b": net(x)}), ["got dict (a, b)", "network(images)['a']"]),
+        (Wrapped(lambda net, x: net(x)[None]), ["got shape (1, 1, 5)", "one row of logits per image"]),
+        (Wrapped(lambda net, x: net(x.detach())), ["through a graph; look for detach(), torch.no_grad()"]),
+        (Wrapped(lambda net, x: (net(x) * 100).long()), ["whole numbers", "a method without gradients, e.g. RISE()"]),
+        (Wrapped(lambda net, x: net(x["image"])), ["it takes a dictionary", "passes {'image': images}"]),
+        (TakesTwo(), ["its forward takes (images, metadata): call it in a module whose forward takes"]),
+        (Wrapped(lambda net, x: net(net[0](x).relu_().mul_(2)[:, :3])), ["write y = y * 2 in place of y *= 2"]),
+        (OwnTrain(), ["OwnTrain cannot be put in eval mode: TypeError", "drop that method"]),
+        (alone_in_its_batch(), ["normalisation '1' has no running statistics"]),
+        (TrainsItself(), ["layer 'net' is in training mode again, its forward must not call train()"]),
         (Wrapped(lambda net, x: net(x)[0]), ["got shape (5,)"]),
         (Wrapped(lambda net, x: net(x).repeat(2, 1)), ["one row per image, got [2, 5] for 1 images"]),
         (Wrapped(lambda net, x: net(x) + 1j), ["complex64", "return real"]),
@@ -340,3 +381,26 @@ def test_the_remedy_for_a_network_that_takes_one_image_at_a_time_works():
 def test_logits_of_other_dimensions(change, remedy):
     with pytest.raises(InputError, match=rf"must return logits \[B, num_classes\], got shape .*: .*{remedy}"):
         run(Does(lambda net, images: change(net(images))))
+
+
+def test_a_default_device_is_refused_before_anything_is_made_there():
+    net, batch = cnn(), images()
+    with torch.device("meta"), pytest.raises(InputError, match=r"call torch.set_default_device\(None\)"):
+        certifier()(net, batch)
+
+
+def test_an_exported_network_has_no_eval_mode():
+    net = torch.export.export(cnn(), (images(),)).module()
+    assert "use the network from before torch.export" in refusal(net)
+
+
+def test_a_network_of_lightning_fabric_that_guards_its_gradients():
+    net = Fabric(accelerator="cpu", precision="bf16-mixed").setup(cnn())
+    assert "network.module" in refusal(net)
+
+
+def test_dynamic_quantisation_mixes_the_images_of_a_batch():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated, and still in use
+        net = torch.ao.quantization.quantize_dynamic(cnn(), {nn.Linear})
+    assert "dynamic quantisation scales by all images" in refusal(net, attribution=RISE(num_masks=32, cells=4))
