@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -103,12 +104,14 @@ class Ended(NamedTuple):
         status: Exit status; minus the number of the signal that killed it.
         said: What it wrote to stderr.
         changes: Number of changes of its files; 0 if it was killed.
+        seconds: How long it took; 0 if it was killed.
         whole: SHA-256 of each file that it wrote.
     """
 
     status: int
     said: str
     changes: int
+    seconds: float
     whole: frozenset[str]
 
 
@@ -141,11 +144,12 @@ class Place:
         process.join(300)
         process.kill()
         process.join()
-        found: dict[str, Any] = {"changes": 0, "whole": []}
+        found: dict[str, Any] = {"changes": 0, "seconds": 0.0, "whole": []}
         if self._report.exists():
             found = json.loads(self._report.read_text())
         said = self._log.read_text(errors="replace")
-        return Ended(process.exitcode or 0, said, found["changes"], frozenset(found["whole"]))
+        whole = frozenset(found["whole"])
+        return Ended(process.exitcode or 0, said, found["changes"], found["seconds"], whole)
 
     def run(self, fault: Callable[[Change], None] | None = None, arguments: Sequence[str] = ()) -> Ended:
         """Run the command, or other arguments of the same program."""
@@ -205,13 +209,14 @@ def _process(
     torch.set_num_threads(1)
     RunDirectory.group_size = GROUP_SIZE
     small_figures.use(True)
-    disk = Disk(folder / "work", fault)
+    disk, start = Disk(folder / "work", fault), time.perf_counter()
     try:
         with faulty(disk):
             main(typed)
     finally:
         sys.stderr.flush()
-        report = {"changes": disk.changes, "whole": sorted(disk.whole)}
+        seconds = time.perf_counter() - start
+        report = {"changes": disk.changes, "seconds": seconds, "whole": sorted(disk.whole)}
         (folder / "changes.json").write_text(json.dumps(report))
 
 

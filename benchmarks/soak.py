@@ -36,7 +36,6 @@ class Soak:
 
     Attributes:
         alone: The command that was left alone.
-        seconds: How long it took.
         faults: What went wrong, in words.
     """
 
@@ -53,9 +52,7 @@ class Soak:
         shutil.rmtree(self._prepared)
         shutil.copytree(first.folder / "work", self._prepared)
         whole = self._place("whole")
-        start = time.perf_counter()
         self.alone = whole.run()
-        self.seconds = time.perf_counter() - start
         if self.alone.status:
             raise RuntimeError(f"{name}: {self.alone.said}")
         self._expected, self._size = whole.content(), _size(whole.folder / "work")
@@ -63,13 +60,13 @@ class Soak:
 
     def kill_at_random(self, dice: random.Random) -> bool:
         """Kill the command at a random moment; whether it had not ended before."""
-        moment = dice.uniform(0, self.seconds)
+        moment = dice.uniform(0, self.alone.seconds)
         place = self._place("killed")
         process = place.start()
         time.sleep(moment)
         process.kill()
         killed = place.end(process).status < 0
-        self._again(place, f"killed after {moment:.2f} s of {self.seconds:.2f} s")
+        self._again(place, f"killed after {moment:.2f} s of {self.alone.seconds:.2f} s")
         return killed
 
     def kill_in_change(self, number: int, dice: random.Random) -> None:

@@ -7,7 +7,7 @@ from lit_certattr.attribution.any_method import as_method
 from lit_certattr.attribution.base import Attribution, graph_mode, ordinary
 from lit_certattr.attribution.batching import check_max_batch, tiled
 from lit_certattr.errors import InputError
-from lit_certattr.smoothing import Noise, normal_stream
+from lit_certattr.smoothing import Noise, NuisanceNoise, TransformNoise, normal_stream
 
 
 class SmoothGrad(Attribution):
@@ -22,13 +22,13 @@ class SmoothGrad(Attribution):
 
     Args:
         base: The method whose maps are averaged.
-        noise: Noise law of the copies.
+        noise: Noise law of the copies, of single pixels; not one that transforms the image or adds modes.
         draws: Number m of copies, at least 1; the cost is m base maps.
         seed: Seed of the copies' noise.
         max_batch: Most images given to ``base`` at once; ``None`` finds the largest number that fits.
 
     Raises:
-        InputError: If ``draws`` or ``max_batch`` is below 1.
+        InputError: If ``draws`` or ``max_batch`` is below 1, or the law is of another kind.
 
     Example:
         >>> import torch
@@ -49,6 +49,11 @@ class SmoothGrad(Attribution):
         super().__init__(base.channels)
         if draws < 1:
             raise InputError(f"draws must be at least 1, got {draws}")
+        if isinstance(noise, NuisanceNoise | TransformNoise):
+            raise InputError(
+                f"SmoothGrad adds noise of single pixels, not that of {noise}: use GaussianNoise, or another law without "
+                "transformations of the image"
+            )
         check_max_batch(max_batch)
         self.base, self.noise, self.draws, self.seed, self.max_batch = base, noise, draws, seed, max_batch
 

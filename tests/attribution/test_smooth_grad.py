@@ -8,7 +8,15 @@ from lit_certattr.attribution import GradCAM, Gradient, MaxLogitGradient, Smooth
 from lit_certattr.certificates import PixelCertificate
 from lit_certattr.errors import InputError
 from lit_certattr.models import SmallCNN
-from lit_certattr.smoothing import DiscreteGaussianNoise, GaussianNoise, UniformBallNoise, normal_stream
+from lit_certattr.smoothing import (
+    DiscreteGaussianNoise,
+    ExposureNoise,
+    GammaNoise,
+    GaussianNoise,
+    NuisanceNoise,
+    UniformBallNoise,
+    normal_stream,
+)
 
 TARGETS = torch.tensor([0, 3, 9])
 
@@ -88,3 +96,9 @@ def test_settings_are_checked_and_named():
     named = repr(SmoothGrad(Gradient(), GaussianNoise(0.1)))
     assert "base=Gradient(channels='sum_abs', layer='input', upsample=True)" in named
     assert "noise=GaussianNoise(sigma=0.1)" in named
+
+
+@pytest.mark.parametrize("noise", [NuisanceNoise(0.2, brightness=0.1), ExposureNoise(exposure=0.5), GammaNoise(0.2)])
+def test_a_law_that_does_not_add_noise_to_single_pixels_is_refused_where_it_is_named(noise):
+    with pytest.raises(InputError, match=rf"not that of {type(noise).__name__}\(.*use GaussianNoise"):
+        SmoothGrad(Gradient(), noise)
