@@ -51,8 +51,8 @@ class SmoothGrad(Attribution):
             raise InputError(f"draws must be at least 1, got {draws}")
         if isinstance(noise, NuisanceNoise | TransformNoise):
             raise InputError(
-                f"SmoothGrad adds noise of single pixels, not that of {noise}: use GaussianNoise, or another law without "
-                "transformations of the image"
+                f"SmoothGrad adds noise of single pixels, not that of {noise}: use GaussianNoise, or another law that "
+                "does not transform the image"
             )
         check_max_batch(max_batch)
         self.base, self.noise, self.draws, self.seed, self.max_batch = base, noise, draws, seed, max_batch
