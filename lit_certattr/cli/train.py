@@ -1,6 +1,7 @@
 """``train.py``: fit, validate and test a classifier or a denoiser from configuration files."""
 
 import os
+import pickle
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -181,6 +182,32 @@ class TrainCLI(LightningCLI):
         name_loggers(config.trainer.logger, label, self._wandb)
         super().instantiate_classes()
         self.datamodule = as_image_data(self.datamodule)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """The arguments of the Trainer; a checkpoint that Lightning itself chooses is read as data, never as code.
+
+        In a job of SLURM that is any ``hpc_ckpt_*.ckpt`` in ``trainer.default_root_dir``. A file that the user names
+        was checked before.
+        """
+        given: dict[str, Any] = super()._prepare_subcommand_kwargs(subcommand)
+        if given.get("weights_only") is None and given.get("ckpt_path") in (None, "last", "hpc"):
+            given["weights_only"] = True
+        return given
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run the command.
+
+        Raises:
+            InputError: If a checkpoint that Lightning has chosen could run code.
+        """
+        try:
+            super()._run_subcommand(subcommand)
+        except pickle.UnpicklingError as error:
+            raise InputError(
+                "the checkpoint that is to be resumed (hpc_ckpt_*.ckpt in trainer.default_root_dir, in a job of "
+                "SLURM; or --ckpt_path=last) is damaged, or holds a pickled object that could run code: not loaded; "
+                "delete it, or give a checkpoint of train.py with --ckpt_path"
+            ) from error
 
     def before_fit(self) -> None:
         """Check the data, the network and the optimizer before the Trainer writes its first file.

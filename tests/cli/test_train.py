@@ -1,3 +1,4 @@
+import csv
 import re
 import sys
 from pathlib import Path
@@ -22,6 +23,26 @@ STEPS = ["--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--
 
 def config(name: str) -> str:
     return f"--config={ROOT / 'configs' / name}.yaml"
+
+
+SLURM = {
+    "SLURM_NTASKS": "1",
+    "SLURM_NTASKS_PER_NODE": "1",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0",
+    "SLURM_JOB_ID": "17",
+    "SLURM_JOB_NAME": "train",
+    "SLURM_NODELIST": "localhost",
+}
+"""What a task of SLURM finds in its environment."""
+
+
+class Writes:
+    """Writes a file when it is unpickled as code."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("written"),)
 
 
 @pytest.fixture
@@ -125,6 +146,24 @@ class TestRun:
         assert state["global_step"] == 6
         assert (here / "runs/digits_noise/metrics.csv").read_text() == first
         assert (here / "runs/digits_noise/resumed/metrics.csv").exists()
+
+    @pytest.mark.filterwarnings("ignore:.* exists and is not empty")
+    def test_a_checkpoint_of_the_queue_is_data_and_never_code(self, here, monkeypatch, capsys):
+        """In a job of SLURM, Lightning resumes from whatever has this name in the folder."""
+        digits()
+        for name, value in SLURM.items():
+            monkeypatch.setenv(name, value)
+        content = torch.load(here / "runs/digits_noise/checkpoints/last.ckpt", weights_only=True)
+        torch.save(content, here / "runs/digits_noise/hpc_ckpt_1.ckpt")
+        digits("--trainer.max_epochs=2")
+        with (here / "runs/digits_noise/metrics.csv").open() as log:
+            assert {row["epoch"] for row in csv.DictReader(log)} == {"1"}, "it was resumed"
+        torch.save(content | {"more": Writes()}, here / "runs/digits_noise/hpc_ckpt_2.ckpt")
+        with pytest.raises(SystemExit) as stopped:
+            digits("--trainer.max_epochs=2")
+        assert stopped.value.code == 2
+        assert "train.py: error: the checkpoint that is to be resumed (hpc_ckpt_*.ckpt" in capsys.readouterr().err
+        assert not (here / "written").exists()
 
     def test_testing_a_run_keeps_its_log(self, here, capsys):
         digits()
