@@ -1,5 +1,6 @@
 """Converts parsed options to the arguments of a job: its objects, and the text of its configuration."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,19 @@ def build_parts(parser: OneLineParser, config: Namespace) -> Namespace:
         said = [line.removeprefix("- ") for line in said if not line.startswith("- Expected a")]
         if not said:
             raise
-        raise InputError("; ".join(said)) from error
+        raise InputError(f"{_foreign(error, said)}{'; '.join(said)}") from error
     return parts
+
+
+def _foreign(error: ValueError, said: Collection[str]) -> str:
+    """The class and the type of an exception that is no refusal of this package, whose message may name neither."""
+    cause: BaseException | None = error
+    while isinstance(cause, ValueError) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    named = re.search(r"class_path='([^']+)'", str(error))
+    if named is None or isinstance(cause, InputError) or str(cause).strip() not in said:
+        return ""
+    return f"{named[1]}: {type(cause).__name__}: "
 
 
 def name_output(config: Namespace, folder: str) -> None:

@@ -251,6 +251,8 @@ _REWRITE = [
     (re.compile(r"Expected tuple\. Got value"), r"Expected values in brackets, separated by commas. Got value"),
     (re.compile(r"Expected (?:typing\.)?Literal\[([^\]]*)\]"), r"Expected one of \1"),
     (re.compile(r'Problems parsing config: |in "<unicode string>", '), ""),
+    (re.compile(r"Unexpected config:$"), "it is empty; it must hold settings, e.g. targets: predicted"),
+    (re.compile(r"Unexpected config:"), "it must hold settings, e.g. targets: predicted, and holds"),
     (re.compile(r"Exceeds the limit \(\d+ digits\) for integer string conversion: value has"), "a number of"),
     (re.compile(r"; use sys\.set_int_max_str_digits.*"), ""),
     (re.compile(r" +$"), ""),
@@ -261,14 +263,14 @@ def _suggestion(line: str, options: list[str]) -> str:
     """The existing class or option that a misspelt one probably means."""
     missing = re.search(
         r"no class '(?:[\w.]*\.)?(\w+)'|has no attribute '(\w+)'"
-        r"|unrecognized arguments: --([\w.]+)|does not accept option '([\w.]+)'",
+        r"|unrecognized arguments: --([\w.-]+)|does not accept option '([\w.]+)'",
         line,
     )
     if missing is None:
         return ""
     ours = [module for name, module in list(sys.modules.items()) if name.startswith("lit_certattr.")]
     classes = {name for module in ours for name in getattr(module, "__all__", ())}
-    name = next(filter(None, missing.groups()))
+    name = next(filter(None, missing.groups())).replace("-", "_")
     known = classes if missing[1] or missing[2] else set(options)  # no class is what a misspelt option meant
     close = get_close_matches(name, known - {name.rpartition(".")[0]}, n=1, cutoff=0.75)
     return f" (did you mean {close[0]}?)" if close else ""

@@ -14,6 +14,7 @@ from lit_certattr.cli.packaged_configs import configurations, folder, known
 from lit_certattr.cli.program import INSTALLED
 from lit_certattr.cli.strict_yaml import check_yaml
 from lit_certattr.errors import InputError
+from lit_certattr.files.home import at_home
 
 _KEY = "layers"
 
@@ -56,8 +57,10 @@ def packaged(config: Any) -> Any:
 
     Args:
         config: What the user typed: ``certify/folder.yaml`` and ``configs/certify/folder.yaml`` name a configuration of
-            the package. Anything else is returned unchanged.
+            the package, and ``~`` is the home directory. Anything else is returned unchanged.
     """
+    if str(config).startswith("~/"):
+        return str(at_home(config))
     name = str(config).removeprefix("configs/")
     if not name.endswith(".yaml") or Path(config).exists() or not known(name):
         return config

@@ -116,8 +116,9 @@ def _mistake(program: str, typed: Sequence[str], known: Mapping[str, Any]) -> st
     for word in typed[1:]:
         if word == "--":
             return None
-        name = word.partition("=")[0].removeprefix("--").rstrip("+")
-        if word.startswith("--") and not _may_be(name, names):
+        typed_name = word.partition("=")[0].removeprefix("--").rstrip("+")
+        if word.startswith("--") and not _may_be(typed_name, names):
+            name = typed_name.replace("-", "_")
             close = get_close_matches(name, set(names) - {name.rpartition(".")[0]}, n=1, cutoff=0.75)
             return f"unrecognized arguments: {word}" + (f" (did you mean {close[0]}?)" if close else "")
     return None

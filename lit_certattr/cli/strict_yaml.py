@@ -39,6 +39,11 @@ def check_yaml(text: str) -> None:
         root = yaml.compose(text, Loader=_Loader)
         if root is not None and _size(root, {}) > _MOST_VALUES:
             raise StrictError(problem=f"more than {_MOST_VALUES:,} values", problem_mark=root.start_mark)
+    except yaml.scanner.ScannerError as error:
+        mark = error.problem_mark
+        if mark is None or text[mark.index : mark.index + 1] != "\t":
+            raise
+        raise StrictError(problem="a tab; write spaces in its place", problem_mark=mark) from None
     except RecursionError:
         raise StrictError(problem="values lie too deep inside each other") from None
 

@@ -20,6 +20,7 @@ from lit_certattr.data.images import (
     to_pixels,
 )
 from lit_certattr.data.sample import ImageError
+from lit_certattr.files.home import at_home
 
 _CHANNELS = (1, 3, 4)
 """Numbers that are taken for channels: grayscale, RGB, RGB with alpha."""
@@ -73,7 +74,7 @@ def as_pixels(image: Any, name: str, channels: int | None = None, size: int | No
 
 
 def _existing(image: str | Path) -> Path:
-    path = Path(image).expanduser()
+    path = at_home(image)
     if path.is_dir():
         raise ImageError(
             f"image {path} is a folder: give a list of files, sorted(Path({str(path)!r}).glob('*.jpg')), or certify "

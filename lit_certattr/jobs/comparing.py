@@ -16,6 +16,7 @@ from lit_certattr.comparison.likeness import Setting, UnlikeRuns, reasons_agains
 from lit_certattr.comparison.measures import COMPARED_RADII
 from lit_certattr.comparison.reading import OpenedRun, RunNumbers, open_run, read_run
 from lit_certattr.errors import InputError
+from lit_certattr.files.home import at_home
 from lit_certattr.files.whole_file import cannot_write, write_whole
 from lit_certattr.jobs.trust import import_packages
 from lit_certattr.records.table import check_radii
@@ -77,7 +78,7 @@ def compare(
         if not radii:
             raise InputError("radii must hold at least one radius, e.g. [0.1, 0.25]")
     named = _named(directories, names)
-    place = None if output is None else _free(Path(output).expanduser(), directories, overwrite)
+    place = None if output is None else _free(at_home(output), directories, overwrite)
     for path in directories if imports else ():
         import_packages(imports, Path(path))
     opened = [open_run(path, name) for name, path in named.items()]
@@ -108,7 +109,7 @@ def _free(place: Path, directories: Sequence[str | Path], overwrite: bool) -> Pa
     """The output directory, if the files of a comparison may be written there."""
     if place.exists() and not place.is_dir():
         raise InputError(f"{place} is not a directory; choose another --output")
-    for run in (Path(path).expanduser().resolve() for path in directories):
+    for run in (at_home(path).resolve() for path in directories):
         if place.resolve().is_relative_to(run):
             raise InputError(f"{place} lies in the run {run}, which holds only its own files; choose another --output")
     taken = [place / name for name in FILES if (place / name).exists()]
@@ -133,7 +134,7 @@ def _write(place: Path, files: Mapping[str, bytes]) -> None:
 def _named(directories: Sequence[str | Path], names: Sequence[str] | None) -> dict[str, str | Path]:
     """The directories by distinct names."""
     if names is None:
-        chosen = [Path(path).expanduser().resolve().name for path in directories]
+        chosen = [at_home(path).resolve().name for path in directories]
     elif len(names) != len(directories):
         raise InputError(f"--names: there are {len(names)} names for {len(directories)} directories")
     else:
@@ -150,7 +151,7 @@ def _baseline(opened: Sequence[OpenedRun], baseline: str | Path | None) -> str:
     """Name of the run from which differences are taken."""
     if baseline is None:
         return opened[0].name
-    place = Path(baseline).expanduser().resolve()
+    place = at_home(baseline).resolve()
     for run in opened:
         if run.name == str(baseline) or run.directory.path.resolve() == place:
             return run.name

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from lit_certattr.errors import InputError
+from lit_certattr.files.home import at_home
 from lit_certattr.files.whole_file import write_whole
 from lit_certattr.jobs.comparing import compare
 from lit_certattr.records.run_directory import RunDirectory
@@ -49,7 +50,7 @@ def export(
         raise InputError(f"format must be one of {', '.join(get_args(Format))}, got {format!r}")
     if format == "pdf" and per_image:
         raise InputError("a pdf holds the means over the images; choose latex, markdown or csv for one row per image")
-    run, place = RunDirectory(directory), None if output is None else Path(output).expanduser()
+    run, place = RunDirectory(directory), None if output is None else at_home(output)
     if place is not None:
         if place.resolve().is_relative_to(run.path.resolve()):
             raise InputError(f"{place} lies in the run, which holds only its own files; choose another --output")

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lit_certattr.errors import InputError
 from lit_certattr.jobs.chatter import without_chatter
 from lit_certattr.jobs.launch import check_launch, of_the_queue
-from lit_certattr.settings import check_count
+from lit_certattr.settings import check_count, check_processes
 
 Precision = Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]
 
@@ -70,7 +70,7 @@ def make_trainer(options: TrainerOptions, logger: Logger | None = None) -> Train
             launcher has started another number of processes.
     """
     if str(options.devices).isdecimal():
-        check_count("trainer.devices", int(options.devices))
+        check_processes("trainer.devices", int(options.devices))
     if options.num_nodes < 1:
         raise InputError(f"trainer.num_nodes must be at least 1, got {options.num_nodes}")
     try:
@@ -91,11 +91,20 @@ def make_trainer(options: TrainerOptions, logger: Logger | None = None) -> Train
                 inference_mode=False,  # attributions need gradients
             )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
-        raise InputError(f"trainer: {error}") from None
+        raise InputError(f"trainer: {error}{_remedy(options.accelerator)}") from None
     environment = getattr(trainer.strategy, "cluster_environment", None)
     check_launch(trainer.num_devices, trainer.num_nodes, environment)
     _pass_signals_on(trainer)
     return trainer
+
+
+def _remedy(accelerator: str) -> str:
+    """What to do where there is no such accelerator."""
+    if accelerator in ("auto", "cpu"):
+        return ""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    seen = "" if hidden is None else f" (CUDA_VISIBLE_DEVICES={hidden} decides which devices are seen)"
+    return f"; accelerator=auto takes what this machine has{seen}"
 
 
 def _pass_signals_on(trainer: Trainer) -> None:

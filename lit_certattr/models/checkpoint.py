@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from lit_certattr.errors import InputError
+from lit_certattr.files.home import at_home
 from lit_certattr.models.checkpoint_file import read_checkpoint
 from lit_certattr.models.checkpoint_weights import mappings_of_tensors, select_weights
 from lit_certattr.models.names import suggestion
@@ -68,7 +69,7 @@ def _fill(network: nn.Module, content: Mapping[Any, Any], path: Path, weights_ke
 
 
 def as_path(path: str | Path) -> Path:
-    """The path of a file of weights.
+    """The path of a file of weights; ``~`` is the home directory.
 
     Args:
         path: What the user gave.
@@ -78,7 +79,7 @@ def as_path(path: str | Path) -> Path:
     """
     if not isinstance(path, str | os.PathLike):
         raise InputError(f"weights must be the path of a file, got {path!r:.80}")
-    return Path(path)
+    return at_home(path)
 
 
 def check_weights_key(path: str | Path | None, weights_key: str | None) -> None:

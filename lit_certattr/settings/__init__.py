@@ -2,6 +2,15 @@
 
 from lit_certattr.settings.identity import Settings
 from lit_certattr.settings.kinds import instance, is_line, real_number, several, whole_number
-from lit_certattr.settings.limits import check_count
+from lit_certattr.settings.limits import check_count, check_processes
 
-__all__ = ["Settings", "check_count", "instance", "is_line", "real_number", "several", "whole_number"]
+__all__ = [
+    "Settings",
+    "check_count",
+    "check_processes",
+    "instance",
+    "is_line",
+    "real_number",
+    "several",
+    "whole_number",
+]

@@ -63,6 +63,8 @@ def test_lightnings_chatter_is_silent_inside_only():
             "  - Expected a dot import path string: SmalCNN",
             "model.net: there is no class 'SmalCNN' (did you mean SmallCNN?)",
         ),
+        ("Unexpected config: ", "it is empty; it must hold settings, e.g. targets: predicted"),
+        ("Unexpected config: abc", "it must hold settings, e.g. targets: predicted, and holds abc"),
         ("nothing that is known\nin two lines", "nothing that is known; in two lines"),
     ],
 )
@@ -70,3 +72,7 @@ def test_explain(message, line):
     import lit_certattr.models  # noqa: F401  the names that a misspelt class is compared with
 
     assert explain(message) == line
+
+
+def test_a_misspelt_option_with_dashes():
+    assert explain("unrecognized arguments: --max-images 3", ["max_images"]).endswith("(did you mean max_images?)")

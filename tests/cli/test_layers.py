@@ -159,3 +159,9 @@ def test_a_mistyped_configuration_names_the_one_that_is_meant(name, meant, capsy
 @pytest.mark.parametrize("name", ["train/digitz.yaml", "../configs/train/digits.yaml", "configs/../pyproject.toml"])
 def test_nothing_but_its_configurations_is_found_in_the_package(name):
     assert packaged(name) == name
+
+
+def test_a_configuration_in_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert packaged("~/digits.yaml") == str(tmp_path / "digits.yaml")
+    assert packaged("~digits.yaml") == "~digits.yaml"

@@ -136,3 +136,11 @@ class AsksForMemory:
 def test_objects_of_absurd_size_are_refused(tmp_path):
     torch.save({"state_dict": nn.Linear(2, 3).state_dict(), "x": AsksForMemory()}, tmp_path / "weights.pth")
     assert "more memory than is available" in refusal(tmp_path / "weights.pth")
+
+
+def test_weights_in_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = nn.Linear(2, 3)
+    torch.save(given.state_dict(), tmp_path / "weights.pth")
+    load_weights(loaded := nn.Linear(2, 3), "~/weights.pth")
+    assert torch.equal(loaded.weight, given.weight)

@@ -1,0 +1,36 @@
+"""Classes that a configuration names, and what they say if they cannot be built."""
+
+import sys
+
+import pytest
+
+from lit_certattr.cli.certify import main
+
+PARTS = [
+    "--data=lit_certattr.data.Digits",
+    "--certifier.attribution=Gradient",
+    "--certifier.noise=GaussianNoise",
+    "--certifier.noise.sigma=0.25",
+    "--certifier.certificates=[{class_path: lit_certattr.certificates.PixelCertificate}]",
+]
+
+
+def refused(capsys, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["certify.py", "run", *PARTS, *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    return line.strip()
+
+
+def test_a_class_that_fails_is_named(capsys, monkeypatch):
+    options = [f"--network.{name}=1" for name in ("in_channels", "out_channels", "kernel_size")]
+    line = refused(capsys, monkeypatch, "--network=torch.nn.Conv2d", *options, "--network.groups=0")
+    assert line == "certify.py: error: torch.nn.Conv2d: ValueError: groups must be a positive integer"
+
+
+def test_a_refusal_of_this_package_stands_alone(capsys, monkeypatch):
+    line = refused(capsys, monkeypatch, "--network=lit_certattr.models.SmallCNN", "--network.num_classes=0")
+    assert line.startswith("certify.py: error: SmallCNN needs in_channels")
