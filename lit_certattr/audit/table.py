@@ -1,11 +1,13 @@
 """Compares ``results.parquet`` of an audited run cell by cell."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 
 from lit_certattr.audit.finding import Finding, show
+from lit_certattr.records.table_rows import PIECE
 
 
 def check_table(
@@ -31,8 +33,8 @@ def check_table(
         for own in (expected.field(name) for name in names):
             if (kind := table.schema.field(own.name).type) != own.type:
                 yield Finding("results.parquet", f"type of {own.name}", str(kind), str(own.type))
-    stored = table.to_pylist()
-    held = {_key(row): row for row in stored}
+    stored = _Stored(table)
+    held = {_key(stored[place]): place for place in range(table.num_rows)}
     if len(held) < table.num_rows:
         yield Finding("results.parquet", "holds a row twice", str(table.num_rows), str(len(held)))
     known = [_key(row) for row in derived]
@@ -42,9 +44,10 @@ def check_table(
         yield Finding("results.parquet", "order of the rows")
     for row in derived:
         place = f"results.parquet, {row['id']}, {row['certificate']}, level {row.get('level')}"
-        if (own := held.pop(_key(row), None)) is None:
+        if (number := held.pop(_key(row), None)) is None:
             yield Finding(place, "row is missing")
             continue
+        own = stored[number]
         for name in (name for name in names if name in own):
             one, two = own[name], row.get(name)
             if one != two and not (one != one and two != two):
@@ -52,6 +55,21 @@ def check_table(
     for image_id, name, level in held:
         if (image_id, name) not in skipped:
             yield Finding(f"results.parquet, {image_id}, {name}, level {level}", "no certificate belongs to this row")
+
+
+class _Stored:
+    """The rows of a table as mappings, of which a piece is in memory: they are asked for one after another."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self._piece = lru_cache(maxsize=1)(self._converted)
+
+    def __getitem__(self, place: int, /) -> Mapping[str, Any]:
+        return self._piece(place // PIECE)[place % PIECE]
+
+    def _converted(self, number: int) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self._table.slice(number * PIECE, PIECE).to_pylist()
+        return rows
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, Any, Any]:
