@@ -122,12 +122,14 @@ class Tried(NamedTuple):
     Attributes:
         accepted: Whether the run ended well.
         refusal: Why it did not; empty otherwise.
+        begun: Whether it was refused after something was written.
         commands: Commands that ended well.
         faults: What went wrong.
     """
 
     accepted: bool
     refusal: str
+    begun: bool
     commands: tuple[str, ...]
     faults: tuple[str, ...]
 
@@ -146,12 +148,12 @@ def attempt(config: Config, dice: random.Random) -> Tried:
     faults += [f"run leaves {name}" for name in left_over(out)]
     if (few := _TOO_FEW.search(first.refusal)) and int(few[1]) <= _MOST and "num_samples" in config["certifier"]:
         if config["certifier"]["num_samples"] == int(few[1]):
-            return Tried(False, first.refusal, (), (*faults, f"is not enough: {first.refusal}"))
+            return Tried(False, first.refusal, out.exists(), (), (*faults, f"is not enough: {first.refusal}"))
         config["certifier"] |= {"num_samples": int(few[1]), "batch_size": 64}
         again = attempt(config, dice)
         return again._replace(faults=(*faults, *again.faults))
     if first.status:
-        return Tried(False, first.refusal, (), tuple(faults))
+        return Tried(False, first.refusal, out.exists(), (), tuple(faults))
     for command, arguments in _following(dice):
         ended = run(command, *arguments)
         faults += [*_faults(command, ended), *(f"{command} leaves {name}" for name in left_over(Path()))]
@@ -159,7 +161,7 @@ def attempt(config: Config, dice: random.Random) -> Tried:
             faults.append(f"the audit does not pass: {ended.said[-2000:]}")
         if not ended.status:
             done.append(command)
-    return Tried(True, "", tuple(done), tuple(faults))
+    return Tried(True, "", False, tuple(done), tuple(faults))
 
 
 def _following(dice: random.Random) -> Iterator[tuple[str, Sequence[str]]]:
@@ -261,7 +263,7 @@ def main() -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")
     torch.set_num_threads(1)
     small_figures.use(True)
-    accepted, refused, faulty, number = 0, 0, 0, given.first if given.only is None else given.only
+    accepted, refused, begun, faulty, number = 0, 0, 0, 0, given.first if given.only is None else given.only
     classes: Counter[str] = Counter()
     commands: Counter[str] = Counter()
     refusals: Counter[str] = Counter()
@@ -271,6 +273,7 @@ def main() -> None:
         with folder_of(given.keep):
             tried = attempt(config, dice)
         accepted, refused = accepted + tried.accepted, refused + (not tried.accepted)
+        begun += tried.begun
         if tried.accepted:
             classes.update(set(classes_in(config)))
         commands.update(tried.commands)
@@ -279,13 +282,14 @@ def main() -> None:
         for fault in tried.faults:
             print(f"{number}: {fault}\n  {config}", flush=True)
         if given.only is not None or given.verbose:
-            print(f"{number}: {tried.refusal or 'accepted'}", flush=True)
+            print(f"{number}: {'begun, then ' * tried.begun}{tried.refusal or 'accepted'}", flush=True)
         if given.only is not None:
             sys.exit(bool(tried.faults))
         number += 1
         if number % 50 == 0:
             print(f"{accepted} accepted, {refused} refused, {faulty} with faults", flush=True)
-    print(f"{accepted} accepted, {refused} refused, {faulty} with faults; commands that ended well: {dict(commands)}")
+    print(f"{accepted} accepted, {refused} refused ({begun} after something was written), {faulty} with faults")
+    print(f"commands that ended well: {dict(commands)}")
     never = {one.__name__ for base in ROOMS for one in exported(base)} - classes.keys()
     print(f"classes in accepted configurations: {len(classes)}; in none: {', '.join(sorted(never)) or 'none'}")
     for refusal, count in refusals.most_common():

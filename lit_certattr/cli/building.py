@@ -11,6 +11,9 @@ from jsonargparse import Namespace
 from lit_certattr.cli.errors import OneLineParser
 from lit_certattr.errors import InputError
 
+_ANOTHER_TYPE = re.compile(r"- (?:Expected an? |Does not validate against any|Import path \S+ does not correspond to)")
+"""What an alternative says that the user did not mean."""
+
 
 def build_parts(parser: OneLineParser, config: Namespace) -> Namespace:
     """Build the classes that the configuration names.
@@ -33,7 +36,7 @@ def build_parts(parser: OneLineParser, config: Namespace) -> Namespace:
     except ValueError as error:
         # Where a type has alternatives (a list or a mapping of certificates), jsonargparse lists what each said.
         said = [line.strip() for line in str(error).splitlines() if line.strip().startswith("- ")]
-        said = [line.removeprefix("- ") for line in said if not line.startswith("- Expected a")]
+        said = [line.removeprefix("- ") for line in said if not _ANOTHER_TYPE.match(line)]
         if not said:
             raise
         raise InputError(f"{_foreign(error, said)}{'; '.join(said)}") from error

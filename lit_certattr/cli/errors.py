@@ -229,6 +229,9 @@ def explain(message: str, options: list[str] | None = None) -> str:
             text = pattern.sub(plain, text)
         if text and text not in parts and not _NOISE.match(text):
             parts.append(text)
+    told = [part for part in parts if part not in _ALTERNATIVES]
+    if _NESTED.search(message) and len(told) > 1:  # the key, and what is wrong inside of one of the alternatives
+        parts = told
     chain = ""
     for part in parts:
         chain += part if not chain else f" {part}" if chain.endswith(":") else f"; {part}"
@@ -239,8 +242,10 @@ def explain(message: str, options: list[str] | None = None) -> str:
 _WRAPPERS = re.compile(r"Type typing\.Callable.* expects a function or a callable class: |\.? Got value: Namespace\(.*")
 _NOISE = re.compile(
     r"Does not validate against any|Subtypes:|Errors:|Given value type:|Given value: NestedArg|Expected NoneType"
-    r"|Expected path but"
+    r"|Expected path but|Given value: (?:Namespace\(|[\[{])"
 )
+_NESTED = re.compile(r"Given value: (?:Namespace\(|[\[{])")  # which may have thousands of characters
+_ALTERNATIVES = ("Expected Sequence", "Expected Mapping")
 _REWRITE = [
     (re.compile(r"<class '(?:\w+\.)*(\w+)'>"), r"\1"),
     (re.compile(r'Parser key "([^"]+)":\s*'), r"\1: "),

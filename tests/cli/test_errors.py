@@ -65,6 +65,13 @@ def test_lightnings_chatter_is_silent_inside_only():
         ),
         ("Unexpected config: ", "it is empty; it must hold settings, e.g. targets: predicted"),
         ("Unexpected config: abc", "it must hold settings, e.g. targets: predicted, and holds abc"),
+        (
+            'Parser key "certifier.certificates":\n  Does not validate against any of the Union subtypes\n'
+            "  Errors:\n    - Expected a Sequence\n    - Problem with given class_path 'a.Pixel':\n"
+            "        Parser key \"alpha\":\n          Expected a <class 'float'>. Got value: True\n"
+            "  Given value type: <class 'dict'>\n  Given value: {'c0': {'class_path': 'Pixel'}}",
+            "certifier.certificates: a.Pixel: alpha: Expected float. Got value: True",
+        ),
         ("nothing that is known\nin two lines", "nothing that is known; in two lines"),
     ],
 )
