@@ -68,7 +68,12 @@ def run(program: str, arguments: Sequence[str] | None, main: Callable[[], None])
 
 @contextlib.contextmanager
 def imports() -> Iterator[None]:
-    """Within the block, modules are imported without collections of garbage, which would look at all of them again."""
+    """Within the block, modules are imported without collections of garbage, which would look at all of them again.
+
+    Figures go to files, never to a window: a backend that the environment names and this installation lacks, perhaps
+    that of a notebook, would end the import of matplotlib.
+    """
+    os.environ["MPLBACKEND"] = "agg"
     gc.disable()
     try:
         yield

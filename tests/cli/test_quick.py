@@ -140,3 +140,14 @@ def test_the_package_imports_nothing_heavy():
     )
     assert quickly(done), done.stderr
     assert int(done.stdout) < 40
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("processes")
+def test_a_backend_of_matplotlib_that_is_not_there_stops_nothing():
+    environment = {**os.environ, "MPLBACKEND": "foo"}
+    command = [sys.executable, ROOT / "certify.py", "status", "nothing_there"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "nothing_there is no directory" in done.stderr
