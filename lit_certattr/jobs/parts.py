@@ -14,6 +14,8 @@ from lit_certattr.models import Denoised, load_network, load_weights, without_de
 from lit_certattr.models.checkpoint import as_path, check_weights_key
 from lit_certattr.models.checkpoint_file import read_checkpoint
 from lit_certattr.models.checkpoint_weights import mappings_of_tensors
+from lit_certattr.models.modes import put_in_eval_mode
+from lit_certattr.preflight import check_network
 from lit_certattr.settings import whole_number
 
 
@@ -37,7 +39,8 @@ def open_network(network: nn.Module | None, checkpoint: str | None, weights_key:
     if checkpoint is not None:
         alone = isinstance(network, Denoised) and not _holds_both(checkpoint)
         load_weights(without_denoiser(network) if alone else network, checkpoint, weights_key)
-    return network.eval()
+    put_in_eval_mode(check_network(network))
+    return network
 
 
 def _holds_both(checkpoint: str) -> bool:
@@ -80,6 +83,8 @@ def select_samples(samples: SampleSet, ids: Sequence[str] | None, max_images: in
     """
     if max_images is not None and max_images < 1:
         raise InputError(f"--max_images must be at least 1, got {max_images}")
+    if isinstance(ids, str):
+        raise InputError(f"ids must be a list, e.g. [{ids!r}], got {ids!r}")
     if ids is not None:
         known = set(samples.ids)
         try:

@@ -30,14 +30,22 @@ def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
     modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
     try:
         if modes:
-            _to_eval(model)
+            put_in_eval_mode(model)
         yield model
     finally:
         for module, mode in modes:
             module.training = mode
 
 
-def _to_eval(model: nn.Module) -> None:
+def put_in_eval_mode(model: nn.Module) -> None:
+    """Put a network in eval mode.
+
+    Args:
+        model: The network.
+
+    Raises:
+        InputError: If it has no eval mode; the message names the remedy.
+    """
     try:
         model.eval()
     except Exception as error:

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 from lightning import LightningModule
 from torch import Tensor, nn
 
+from lit_certattr.models.modes import put_in_eval_mode
+
 
 class ImageModule(LightningModule, ABC):
     """Base of modules whose predict step works on images one by one, skips those that are done, and reports progress.
@@ -31,7 +33,10 @@ class ImageModule(LightningModule, ABC):
 
     def __init__(self, network: nn.Module, skip_ids: Collection[str] = ()) -> None:
         super().__init__()
-        self.network = network.eval().requires_grad_(False)
+        put_in_eval_mode(network)
+        for parameter in network.parameters():  # network.requires_grad_ does not exist for scripted networks
+            parameter.requires_grad_(False)
+        self.network = network
         self.skip_ids = frozenset(skip_ids)
         self.on_block: Callable[[int], None] | None = None
         self.together = False

@@ -1,9 +1,11 @@
 """The five jobs called from Python: typed arguments in, what was found out, nothing printed."""
 
 import inspect
+import warnings
 
 import pytest
 import torch
+from torch import nn
 
 from lit_certattr import Certifier, jobs
 from lit_certattr.attacks import AttackConfig
@@ -147,6 +149,7 @@ def test_an_evaluation_gives_its_means(tmp_path, capsys):
         ({"num_samples": 3}, "num_samples=3 certifies nothing"),
         ({"max_images": 0}, "max_images must be at least 1"),
         ({"ids": ["nobody"]}, "no image 'nobody'"),
+        ({"ids": "0"}, "ids must be a list"),
         ({"seed": "a"}, "seed must be a whole number"),
         ({"trainer": jobs.TrainerOptions(threads=0)}, "threads must be at least 1"),
     ],
@@ -189,3 +192,27 @@ def test_every_argument_of_a_job_is_typed_and_documented(name):
     for argument, parameter in inspect.signature(job).parameters.items():
         assert parameter.annotation is not inspect.Parameter.empty, argument
         assert f"\n    {argument}: " in text, argument
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (nn.Linear, "got the class Linear: create one"),
+        (lambda images: images.mean((2, 3)), "must be a torch.nn.Module"),
+        (torch.export.export(nn.Flatten(), (torch.zeros(1, 1, 8, 8),)).module(), "from before torch.export"),
+    ],
+)
+def test_what_is_no_network_is_refused_as_by_a_certifier(tmp_path, network, said):
+    with pytest.raises(InputError, match=said):
+        jobs.run(_certifier(), Digits(max_images=1), network, output=tmp_path / "run", trainer=ONE_THREAD)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_scripted_network_in_a_run(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated, and still in use
+        scripted = torch.jit.script(_network())
+    run = jobs.run(
+        _certifier(), Digits(max_images=1), scripted, output=tmp_path / "run", trainer=ONE_THREAD, progress=False
+    )
+    assert (run.path / "results.parquet").exists()
