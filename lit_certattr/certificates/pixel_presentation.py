@@ -47,7 +47,8 @@ class PixelPresentation(Presentation):
         result = self.result
         null = {f"null_{name}": share.tolist() for name, share in result.null_shares().items()}
         one, zero = result.shares_at([0.0, *radii])
-        certified, one_share = one + zero, one * result.num_pixels / np.array(result.sizes, np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a forged size of 0 is refused where the rows are read
+            certified, one_share = one + zero, one * result.num_pixels / np.array(result.sizes, np.float64)
         shares = {"one": one, "zero": zero, "certified": certified, "abstain": 1 - one - zero, "one_share": one_share}
         rows = []
         for level, top_k in enumerate(result.top_k):
