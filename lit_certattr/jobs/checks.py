@@ -97,6 +97,24 @@ def check_run(
     return Checked(samples, classes.names, record)
 
 
+def check_precision(certifier: Certifier, precision: str) -> None:
+    """Refuse a precision that rounds images too coarsely for a certificate.
+
+    Args:
+        certifier: The certifier.
+        precision: Precision of the Trainer.
+
+    Raises:
+        InputError: If a certificate needs the noise of a sample, which is not to be found in rounded images.
+    """
+    for name, certificate in certifier.certificates.items():
+        if certificate.needs_score and precision in ("16-true", "bf16-true"):
+            raise InputError(
+                f"{name} needs the noise of each sample, which cannot be recovered from images in {precision}; set "
+                "precision to 32-true"
+            )
+
+
 def _check_names(certifier: Certifier) -> None:
     """Refuse classes that the files of a run could not tell from others of their name."""
     check_name(Noise, type(certifier.noise))
@@ -106,9 +124,10 @@ def _check_names(certifier: Certifier) -> None:
 
 
 def _check_places(certifier: Certifier, samples: SampleSet, map_shape: tuple[int, int]) -> None:
-    """Find images that have no mask, or cannot be divided into enough regions, before one of them is certified."""
+    """Find claims that do not fit the maps, and images that have no mask or cannot be divided into enough regions."""
     image, _, image_id = samples[0]
-    if certifier.placed(image, str(image_id)) is certifier:
+    if certifier.placed(image, str(image_id)) is certifier:  # all images are alike
+        certifier.start(image, map_shape)
         return
     for image, _, image_id in (samples[index] for index in range(len(samples))):
         placed = certifier.placed(image, str(image_id))

@@ -16,7 +16,7 @@ from lit_certattr.certification import Certifier
 from lit_certattr.data import as_image_data
 from lit_certattr.data.unchanged import UnchangedSamples
 from lit_certattr.errors import InputError
-from lit_certattr.jobs.checks import check_run, warn_of_selection
+from lit_certattr.jobs.checks import check_precision, check_run, warn_of_selection
 from lit_certattr.jobs.part import Part
 from lit_certattr.jobs.parts import open_network, read_samples, with_samples
 from lit_certattr.jobs.predict import predict
@@ -133,6 +133,7 @@ def run(
         raise InputError(f"split must be one of {', '.join(get_args(Split))}, got {split!r}")
     module = CertificationModule(network, certifier, targets, together=split == "samples")
     loop = make_trainer(trainer, logger)
+    check_precision(certifier, str(loop.precision))
     device = loop.strategy.root_device.type
     settings = run_settings(
         certifier,

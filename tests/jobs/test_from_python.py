@@ -9,12 +9,19 @@ from torch import nn
 
 from lit_certattr import Certifier, jobs
 from lit_certattr.attacks import AttackConfig
-from lit_certattr.attribution import Gradient
-from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate
+from lit_certattr.attribution import Gradient, ProbabilityGradient
+from lit_certattr.certificates import (
+    Claim,
+    ClaimCertificate,
+    PixelCertificate,
+    SmoothGradCertificate,
+    TopKOverlapCertificate,
+)
 from lit_certattr.data import Digits
 from lit_certattr.errors import InputError
 from lit_certattr.jobs.trust import import_packages
 from lit_certattr.models import SmallCNN
+from lit_certattr.numbers import Box, EnergyInside
 from lit_certattr.robustness import RobustnessProtocol
 from lit_certattr.smoothing import GaussianNoise
 
@@ -157,6 +164,23 @@ def test_an_evaluation_gives_its_means(tmp_path, capsys):
 def test_bad_arguments_of_a_run_write_nothing(tmp_path, settings, said):
     with pytest.raises(InputError, match=said):
         _run(tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "certificate", "precision", "said"),
+    [
+        (Gradient(), ClaimCertificate([Claim("few", EnergyInside(Box(0, 0, 0.01, 1)))]), "32-true", "holds no pixel"),
+        (ProbabilityGradient(), SmoothGradCertificate(20), "bf16-true", "set precision to 32-true"),
+    ],
+)
+def test_what_a_certificate_cannot_use_is_said_before_anything_is_written(
+    tmp_path, method, certificate, precision, said
+):
+    certifier = Certifier(method, GaussianNoise(0.3), [certificate], num_samples=2000)
+    trainer = jobs.TrainerOptions("cpu", threads=1, precision=precision)
+    with pytest.raises(InputError, match=said):
+        jobs.run(certifier, Digits(max_images=2), _network(), output=tmp_path / "run", trainer=trainer, progress=False)
     assert not (tmp_path / "run").exists()
 
 
