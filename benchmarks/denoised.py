@@ -179,6 +179,7 @@ QUANTITIES: Mapping[str, Callable[[Line], float]] = {
     "centre": lambda line: line.get("centre", math.nan),
     "random": lambda line: line.get("random", math.nan),
 }
+SAME = ("centre", "random")  # they do not depend on the map
 DRAWS = 2000
 
 
@@ -201,8 +202,8 @@ def table(outputs: Sequence[Path]) -> bool:
             after, (low, high) = _numbers(pair[1]), _bootstrap(pair)
             means.append([name, variant, *map(_cell, after), _cell(_seconds(pair[1]) / spent)])
             changes = [
-                f"{new - old:+.2f} [{one:+.2f}, {other:+.2f}]" if math.isfinite(new - old) else ""
-                for old, new, one, other in zip(before, after, low, high, strict=True)
+                f"{new - old:+.2f} [{one:+.2f}, {other:+.2f}]" if math.isfinite(new - old) and key not in SAME else ""
+                for key, old, new, one, other in zip(names[:-1], before, after, low, high, strict=True)
             ]
             differences.append([name, variant, *changes])
             ratios.append(f"{network}, {method}, {variant}: {_accuracy_ratio(pair)}")
