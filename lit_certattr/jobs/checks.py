@@ -125,16 +125,14 @@ def _check_names(certifier: Certifier) -> None:
 
 def _check_places(certifier: Certifier, samples: SampleSet, map_shape: tuple[int, int]) -> None:
     """Find claims that do not fit the maps, and images that have no mask or cannot be divided into enough regions."""
-    image, _, image_id = samples[0]
-    if certifier.placed(image, str(image_id)) is certifier:  # all images are alike
-        certifier.start(image, map_shape)
-        return
     for image, _, image_id in (samples[index] for index in range(len(samples))):
         placed = certifier.placed(image, str(image_id))
         if (partition := placed.attribution.partition) is not None:
             map_shape = (1, count_regions(partition))
             certifier.check_sample_size(map_shape)
-        placed.start(image, map_shape)  # refuses masks that do not fit
+        placed.start(image, map_shape)  # refuses what does not fit
+        if placed is certifier:  # nothing is of one image alone
+            return
 
 
 def check_evaluation(
