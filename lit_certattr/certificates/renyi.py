@@ -69,9 +69,9 @@ class RenyiResult(TopKOverlapResult):
         return GaussianNoise(self.scale) if gaussian else GeneralisedNormalNoise(self.sigma, self.s)
 
     def longest_radius(self) -> float:
-        """The radius at which half of K is kept if all votes agree."""
-        vote, half = self.unanimous(), -(-self.size // 2)
-        insiders, outsiders = np.full(half, vote / self.kept), np.full(half, (1 - vote) / self.kept)
+        """The radius at which half of K is kept if all votes agree; of those that have a vote, if these are fewer."""
+        vote, count = self.unanimous(), min(-(-self.size // 2), self.kept)
+        insiders, outsiders = np.full(count, vote / self.kept), np.full(count, (1 - vote) / self.kept)
         return swap_radius(insiders, outsiders, _reach(self.law, self.radius_norm, self.dimension))
 
     @override

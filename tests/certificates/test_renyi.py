@@ -262,3 +262,11 @@ def test_each_radius_takes_the_next_outsider_and_skips_none():
     radii = renyi_displacement_radii(means, means, np.arange(10) < 3, reach)
     expected = [swap_radius(means[3 - m : 3], means[3 : 3 + m], reach) for m in (1, 2, 3)]
     np.testing.assert_allclose(radii, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("top_k", "sparsity"), [(0.5, 0.1), (0.5, 1), (0.9, 0.3), (0.2, 0.5), (1, None)])
+def test_figures_end_at_a_radius_also_if_fewer_pixels_have_votes_than_are_shown(top_k, sparsity):
+    certificate = RenyiCertificate(top_k, alpha=0.9, sparsity=sparsity, ties="positive")
+    accumulator = certificate.start(GaussianNoise(0.1), (8, 8), 64)
+    accumulator.update(MapBlock(torch.randn(40, 8, 8), 0, uniform_levels(0, "a", 0, 40)))
+    assert 0 < accumulator.compute().longest_radius() < np.inf
