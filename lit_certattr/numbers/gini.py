@@ -10,7 +10,6 @@ from typing_extensions import override
 
 from lit_certattr.devices import values_are_free
 from lit_certattr.numbers.base import Number
-from lit_certattr.smoothing import MapBlock
 from lit_certattr.smoothing.ranking import rank
 from lit_certattr.smoothing.sparsify import flatten_maps
 
@@ -30,12 +29,6 @@ class Gini(Number):
     @override
     def values(self, maps: Tensor) -> Tensor:
         return gini_index(maps.flatten(1))
-
-    @override
-    def of_block(self, block: MapBlock) -> Tensor:
-        if type(self) is not Gini:  # a subclass may have values of its own
-            return super().of_block(block)
-        return torch.where(block.varies, gini_index(block.sizes.flatten(1)), torch.nan)
 
     @override
     def in_words(self) -> str:
