@@ -6,6 +6,7 @@ from typing_extensions import override
 
 from lit_certattr.attribution.base import ChannelReduction
 from lit_certattr.attribution.layers import LayerAttribution, layer_gradient
+from lit_certattr.attribution.places import is_scripted
 from lit_certattr.attribution.relu import ReluCalls
 from lit_certattr.errors import InputError
 
@@ -38,8 +39,14 @@ class GuidedBackprop(LayerAttribution):
         """Guided gradients, reduced to maps ``[B, H, W]``.
 
         Raises:
-            InputError: If no ReLU runs after the layer: the map would be the plain gradient.
+            InputError: If no ReLU runs after the layer: the map would be the plain gradient. Also if the network or a
+                part of it is scripted, whose ReLUs nobody sees.
         """
+        if is_scripted(model):
+            raise InputError(
+                f"GuidedBackprop cannot reach the ReLUs of {type(model).__name__}, since it is scripted: use the "
+                "network from before torch.jit"
+            )
         hooks: list[RemovableHandle] = []
         guided: list[bool] = []
 

@@ -14,6 +14,7 @@ from lit_certattr.attribution.batching import check_max_batch, tiled
 from lit_certattr.attribution.lrp_calls import Rules
 from lit_certattr.attribution.lrp_rules import Signed
 from lit_certattr.attribution.lrp_tape import Tape
+from lit_certattr.attribution.places import is_scripted
 from lit_certattr.errors import InputError
 from lit_certattr.models.fold import folded_copy
 
@@ -101,11 +102,16 @@ class LRP(Attribution):
             create_graph: Keep the graph for a derivative of the scores.
 
         Raises:
-            InputError: If ``model`` is no module, or has a layer without a rule.
+            InputError: If ``model`` is no module, is scripted, or has a layer without a rule.
         """
         model = getattr(model, "_orig_mod", model)  # behind torch.compile
         if not isinstance(model, nn.Module):
             raise InputError(f"LRP needs a network of modules, got {type(model).__name__}")
+        if is_scripted(model):
+            raise InputError(
+                f"LRP cannot see what {type(model).__name__} does, since it is scripted: use the network from before "
+                "torch.jit"
+            )
         with graph_mode(create_graph):
             images, targets = ordinary(images), ordinary(targets)
             folded = folded_copy(model, images[:1].detach())

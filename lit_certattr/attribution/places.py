@@ -33,6 +33,15 @@ class Place:
     final: FinalLayer | None = None
 
 
+def is_scripted(model: nn.Module) -> bool:
+    """Whether a network, or a part of it, was made by ``torch.jit``: Python sees nothing of what it does.
+
+    Args:
+        model: The network.
+    """
+    return any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
+
+
 def find_place(model: nn.Module, layer: str, images: Tensor) -> Place:
     """The place that a layer's name refers to: ``"final"``, a module, or the end of one module's name.
 
@@ -45,7 +54,7 @@ def find_place(model: nn.Module, layer: str, images: Tensor) -> Place:
         InputError: If there is none, or more than one.
     """
     names = dict(model.named_modules())
-    if any(isinstance(module, torch.jit.ScriptModule) for module in names.values()):
+    if is_scripted(model):
         raise InputError(
             f"the layers of {type(model).__name__} cannot be reached, since it is scripted: use the network from "
             "before torch.jit, or layer='input'"

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -125,8 +126,9 @@ class TrainCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Protect the files of an earlier run, and save the last epoch of this run.
 
-        The CSV logger deletes existing files, so tests and resumed runs log to a subfolder; a resumed run saves its
-        checkpoints in the same folder as before. A ``fast_dev_run`` would overwrite ``last.ckpt``, so it saves nothing.
+        The CSV logger deletes existing files, so tests and resumed runs log to a subfolder, also those that a queue
+        resumes; a resumed run saves its checkpoints in the same folder as before. A ``fast_dev_run`` would overwrite
+        ``last.ckpt``, so it saves nothing.
         """
         command, config = self.config.subcommand, self.config[self.config.subcommand]
         trainer = config.trainer
@@ -137,7 +139,7 @@ class TrainCLI(LightningCLI):
             self._save_last(trainer, checkpoints)
             own = self.trainer_defaults.get("callbacks", [])
             self.trainer_defaults = {**self.trainer_defaults, "callbacks": [*own, WandbRun()]}
-        if command == "fit" and not config.ckpt_path:
+        if command == "fit" and not config.ckpt_path and not _queue_resumes(trainer.default_root_dir):
             return
         for logger in _as_list(trainer.logger):
             if _is_a(logger, "CSVLogger") and logger.init_args.version is not None:
@@ -244,6 +246,11 @@ class TrainCLI(LightningCLI):
         processes = self.trainer.world_size
         batches = -(-batches // processes)
         return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+
+def _queue_resumes(folder: str | None) -> bool:
+    """Whether Lightning resumes from a checkpoint of its own: it saves one when SLURM is about to end a job."""
+    return SLURMEnvironment.detect() and any(Path(folder or ".").glob("hpc_ckpt_*.ckpt"))
 
 
 def _warn_if_finished(path: str, content: Mapping[Any, Any], max_epochs: int) -> None:

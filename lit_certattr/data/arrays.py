@@ -20,6 +20,7 @@ from lit_certattr.data.images import (
     to_pixels,
 )
 from lit_certattr.data.sample import ImageError
+from lit_certattr.files.address import as_address
 from lit_certattr.files.home import at_home
 
 _CHANNELS = (1, 3, 4)
@@ -80,9 +81,9 @@ def _existing(image: str | Path) -> Path:
             f"image {path} is a folder: give a list of files, sorted(Path({str(path)!r}).glob('*.jpg')), or certify "
             f"all of it with lit-certattr certify run --config certify/folder.yaml --images {path}"
         )
-    if path.parts and path.parts[0] in ("http:", "https:"):
-        raise ImageError(f"image {image} is an address: download it, and give the path of the file")
     if not path.exists():
+        if (address := as_address(image)) is not None:
+            raise ImageError(f"image {address} is an address: download it, and give the path of the file")
         raise ImageError(f"image {path}: no such file; from {Path.cwd()}, a relative path starts there")
     return path
 

@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lit_certattr.errors import InputError
+from lit_certattr.files.address import as_address
 from lit_certattr.files.untrusted import MAX_TEXT, check_file
 from lit_certattr.models.names import suggestion
+
+_OTHERS = frozenset({".yaml", ".yml", ".toml", ".ini", ".xml", ".html", ".jsonl"})
+"""Formats of text whose lines would be taken for names of classes."""
 
 
 class ClassMap:
@@ -22,7 +26,7 @@ class ClassMap:
     ``.json``                      ``{"cat": 281}``; ``{"281": "cat"}`` or ``{"281": ["n02123045", "cat"]}``, as in
                                    ``imagenet_class_index.json``; or a list of names in the order of the logits
     ``.csv``, ``.tsv``             a column of numbers, and one or more of names; a line of titles is passed over
-    other                          lines ``cat 281`` or ``281 cat``; or the names, one per line, in the order of the
+    other text                     lines ``cat 281`` or ``281 cat``; or the names, one per line, in the order of the
                                    logits. A line ``n02123045 tabby, tabby cat`` names a logit by its first word,
                                    by the rest, and by the parts between commas
     =============================  ==========================================================================
@@ -31,7 +35,7 @@ class ClassMap:
         path: The file.
 
     Raises:
-        InputError: If it cannot be read, or has another content.
+        InputError: If it cannot be read, is of another format (YAML, ...), or has another content.
 
     Example:
         >>> import tempfile
@@ -50,7 +54,8 @@ class ClassMap:
             text = self.path.read_text(encoding="utf-8-sig")
             found = list(self._read(text))
         except FileNotFoundError:
-            raise InputError(f"class_indices: there is no file {path}") from None
+            hint = "" if as_address(path) is None else ": addresses are not downloaded; download it, and give its path"
+            raise InputError(f"class_indices: there is no file {path}{hint}") from None
         except (OSError, ValueError, csv.Error, RecursionError) as error:
             said = " ".join(str(error).split())[:200]
             raise InputError(f"class_indices: {path} cannot be read ({said})") from None
@@ -95,6 +100,8 @@ class ClassMap:
                     csv.reader(text.splitlines(), delimiter="," if self.path.suffix.lower() == ".csv" else "\t")
                 )
                 yield from _of_rows([[cell.strip() for cell in row] for row in rows if row])
+            case suffix if suffix in _OTHERS:
+                raise ValueError(f"{suffix} is not read, but .json, .csv, .tsv and lines of text: write one of these")
             case _:
                 yield from _of_lines([line.strip() for line in text.splitlines() if line.strip()])
 

@@ -10,11 +10,16 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lit_certattr.data.images import IMAGE_SUFFIXES
 from lit_certattr.errors import InputError
+from lit_certattr.files.address import as_address
+from lit_certattr.files.home import at_home
 
 # What operating systems leave behind; hidden names (with a leading dot) are passed over as well.
 _DEBRIS = frozenset(
     {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "thumbs.db", "desktop.ini"}
 )
+
+
+_ARCHIVES = frozenset({".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
 
 
 @dataclass(frozen=True)
@@ -131,10 +136,14 @@ def existing_folder(root: str) -> Path:
     Raises:
         InputError: If it does not exist, is no folder, or cannot be read.
     """
+    path = _as_path(root)
     try:
-        path = Path(root).expanduser()
         if path.is_dir():
             return path
+        if not path.exists() and (address := as_address(root)) is not None:
+            hint = "addresses are not downloaded; download the images, and give their folder"
+            raise InputError(f"image folder {address}: {hint}")
+        _refuse_archive(path)
         reason = "it is a file, not a folder" if path.exists() else f"there is no such folder, seen from {Path.cwd()}"
         if not path.exists() and path.suffix.lower() in IMAGE_SUFFIXES:
             raise InputError(f"image {root}: there is no such file, seen from {Path.cwd()}")
@@ -155,17 +164,31 @@ def images_at(root: str) -> tuple[Path, Contents]:
     Raises:
         InputError: As :func:`existing_folder` and :func:`image_contents`, or if a file is no image by its extension.
     """
+    file = _as_path(root)
     try:
-        file = Path(root).expanduser()
         alone = file.is_file()
     except (OSError, RuntimeError):
         alone = False
     if not alone:
         folder = existing_folder(root)
         return folder, image_contents(folder)
+    _refuse_archive(file)
     if file.suffix.lower() not in IMAGE_SUFFIXES:
         raise InputError(f"{root} is no image file ({', '.join(sorted(IMAGE_SUFFIXES))}); rename it, or choose another")
     return file.parent, Contents(images=[Path(file.name)])
+
+
+def _as_path(root: str) -> Path:
+    """The path that the user gave, with the home directory in place of ``~``."""
+    if not isinstance(root, str | os.PathLike) or not str(root).strip():
+        raise InputError(f"the image folder must be the path of a folder or of an image file, got {root!r:.80}")
+    return at_home(root)
+
+
+def _refuse_archive(file: Path) -> None:
+    """Refuse an archive of images; the file may be missing."""
+    if file.suffix.lower() in _ARCHIVES and file.is_file():
+        raise InputError(f"{file} is an archive; unpack it, and give the folder of its images")
 
 
 def image_contents(root: Path) -> Contents:

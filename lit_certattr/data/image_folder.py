@@ -20,7 +20,7 @@ from lit_certattr.data.split_folders import Splits, refuse_annotations, several_
 from lit_certattr.data.transforms import OwnTransform, Pipeline, TransformedFiles
 from lit_certattr.data.white_level import WhiteLevel, read_headers, resolve_white_level, warn_of_losses
 from lit_certattr.errors import InputError
-from lit_certattr.settings import real_number, whole_number
+from lit_certattr.settings import real_number, several, whole_number
 
 
 class ImageFolder(ImageDataModule):
@@ -124,7 +124,9 @@ class ImageFolder(ImageDataModule):
         if self.labelled and without:
             rank_zero_warn(f"image folder {root}: no class folders in {', '.join(without)}; its images have no labels")
 
-        self.class_names = [] if class_names is None else list(class_names)
+        self.class_names = [] if class_names is None else list(several("class_names", class_names, '["cat", "dog"]'))
+        if not all(isinstance(name, str) for name in self.class_names):
+            raise InputError(f"class_names must be texts, the names of the class folders, got {self.class_names!r:.80}")
         if len({_nfc(name) for name in self.class_names}) < len(self.class_names):
             raise InputError(f"class_names must be different names, got {', '.join(self.class_names)}")
         folders = [

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from lit_certattr.data.sample import Sample, SampleSet, collate
 from lit_certattr.data.split import balanced_order
 from lit_certattr.errors import InputError
-from lit_certattr.settings import check_count
+from lit_certattr.settings import check_count, whole_number
 
 
 class ImageDataModule(LightningDataModule):
@@ -44,12 +44,9 @@ class ImageDataModule(LightningDataModule):
 
     def __init__(self, batch_size: int = 64, num_workers: int = 0, max_images: int | None = None) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {batch_size}")
-        if num_workers < 0:
-            raise InputError(f"num_workers must be at least 0, got {num_workers}")
-        check_count("num_workers", num_workers)
-        if max_images is not None and max_images < 1:
+        whole_number("batch_size", batch_size, least=1)
+        check_count("num_workers", whole_number("num_workers", num_workers, least=0))
+        if max_images is not None and whole_number("max_images", max_images) < 1:
             raise InputError(f"max_images must be at least 1 or null for all, got {max_images}")
         self.batch_size = batch_size
         self.num_workers = num_workers

@@ -13,6 +13,7 @@ from lit_certattr.attacks import AttackConfig
 from lit_certattr.audit.audit import audit_run
 from lit_certattr.callbacks.attack_writer import AttackWriter
 from lit_certattr.errors import InputError
+from lit_certattr.jobs.arguments import checked
 from lit_certattr.jobs.attack_effort import GivenSettings, effort_of, tell_forecast
 from lit_certattr.jobs.parts import select_samples
 from lit_certattr.jobs.predict import predict
@@ -55,6 +56,7 @@ class AttackReport:
         return [row for row in self.rows if row["contradicted"]]
 
 
+@checked
 def attack(
     directory: str | Path | Reopened,
     budgets: Sequence[float] | None = None,

@@ -8,6 +8,7 @@ import attrs
 from lit_certattr.audit.audit import Audit, audit_run
 from lit_certattr.audit.finding import Finding
 from lit_certattr.errors import InputError
+from lit_certattr.jobs.arguments import checked
 from lit_certattr.jobs.reopening import Reopened, directory_of
 from lit_certattr.jobs.sampling_again import SampledAgain, check_numbers, sample_again
 from lit_certattr.jobs.users_word import import_allowed
@@ -46,6 +47,7 @@ class AuditReport:
         return self.derived.notes + (self.sampled.notes if self.sampled is not None else [])
 
 
+@checked
 def audit(
     directory: str | Path | Reopened,
     fresh: bool = False,

@@ -92,7 +92,7 @@ def check_run(
             certifier.noise.check(image, str(image_id))
     said = [warning for warning in found if warning is not None]
     for warning in said:
-        rank_zero_warn(warning, stacklevel=6)
+        rank_zero_warn(warning, stacklevel=7)
     record = {"checks": list(CHECKS), **attrs.asdict(findings), "warnings": said}
     return Checked(samples, classes.names, record)
 
@@ -165,7 +165,7 @@ def check_evaluation(
         samples = match_classes(data, samples, logits.shape[1], type(network).__name__, class_indices).samples
         warning = accuracy_warning(network, samples)
     if warning is not None:
-        rank_zero_warn(warning, stacklevel=6)
+        rank_zero_warn(warning, stacklevel=7)
     map_shape = protocol.check(network, image, str(image_id))
     qualities = [quality for quality in protocol.qualities if quality.of_image]
     for index in range(len(samples)) if qualities else ():
@@ -190,5 +190,5 @@ def warn_of_selection(checkpoint: str, seed: int, samples: SampleSet) -> None:
                 f"{seed} on {len(seen)} of these images: the run would use the noise of the selection again, and "
                 f"certificates of the best of {selection.looks} networks hold at {selection.looks} times alpha only. "
                 f"Give another seed, e.g. --certifier.seed={seed + 1}, and other images if possible",
-                stacklevel=6,
+                stacklevel=7,
             )

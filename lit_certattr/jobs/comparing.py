@@ -18,6 +18,7 @@ from lit_certattr.comparison.reading import OpenedRun, RunNumbers, open_run, rea
 from lit_certattr.errors import InputError
 from lit_certattr.files.home import at_home
 from lit_certattr.files.whole_file import cannot_write, write_whole
+from lit_certattr.jobs.arguments import checked
 from lit_certattr.jobs.trust import import_packages
 from lit_certattr.records.table import check_radii
 from lit_certattr.reports.compare_files import FIGURES, FILES, comparison_files
@@ -25,6 +26,7 @@ from lit_certattr.reports.compare_files import FIGURES, FILES, comparison_files
 _POINTS = 31
 
 
+@checked
 def compare(
     directories: Sequence[str | Path],
     names: Sequence[str] | None = None,

@@ -20,6 +20,7 @@ from lit_certattr.data.ids import known_id
 from lit_certattr.data.images import IMAGE_SUFFIXES, read_image
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import read_whole, read_yaml
+from lit_certattr.jobs.arguments import checked
 from lit_certattr.jobs.trust import import_packages
 from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.statistics.rounding import at_least, at_most
@@ -83,6 +84,7 @@ class Loading:
         return read_image(path, self.shape[1], self.shape[0], self.crop, self.white_level)
 
 
+@checked
 def covers(
     directory: str | Path,
     image: str,

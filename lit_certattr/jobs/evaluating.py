@@ -14,6 +14,7 @@ from torch import nn
 from lit_certattr.callbacks.evaluation_writer import EvaluationWriter
 from lit_certattr.data import as_image_data
 from lit_certattr.data.unchanged import UnchangedSamples
+from lit_certattr.jobs.arguments import checked
 from lit_certattr.jobs.checks import check_evaluation
 from lit_certattr.jobs.parts import open_network, read_samples
 from lit_certattr.jobs.predict import predict
@@ -44,6 +45,7 @@ class Evaluation:
     means: list[Mean]
 
 
+@checked
 def evaluate(
     protocol: RobustnessProtocol,
     data: LightningDataModule,

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from lit_certattr.errors import InputError
 from lit_certattr.files.home import at_home
 from lit_certattr.files.whole_file import write_whole
+from lit_certattr.jobs.arguments import checked
 from lit_certattr.jobs.comparing import compare
 from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.reports.export_pdf import export_pdf
@@ -15,6 +16,7 @@ from lit_certattr.reports.export_tables import export_text
 Format = Literal["latex", "markdown", "csv", "pdf"]
 
 
+@checked
 def export(
     directory: str | Path,
     format: Format = "markdown",

@@ -16,6 +16,7 @@ from lit_certattr.audit.recorded import read_settings
 from lit_certattr.data import NO_LABEL, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import read_yaml
+from lit_certattr.jobs.arguments import checked
 from lit_certattr.jobs.part import Part, ids_digest
 from lit_certattr.jobs.trust import import_packages
 from lit_certattr.records.job_directory import first_difference
@@ -56,6 +57,7 @@ class _Shard:
         return {key: value for key, value in self.record["settings"].items() if key != "images"}
 
 
+@checked
 def merge(
     directories: Sequence[str | Path],
     output: str | Path,

@@ -12,6 +12,7 @@ from lit_certattr.budgets.modes import file_digest
 from lit_certattr.data.images import IMAGE_SUFFIXES, read_image
 from lit_certattr.errors import InputError
 from lit_certattr.files.whole_file import write_whole
+from lit_certattr.jobs.arguments import checked
 from lit_certattr.settings import whole_number
 
 _SUFFIX = ".npy"
@@ -38,6 +39,7 @@ class FittedModes:
     num_images: int
 
 
+@checked
 def fit_modes(
     folder: str | Path,
     output: str | Path,

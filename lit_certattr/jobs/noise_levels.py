@@ -24,6 +24,7 @@ from lit_certattr.certification.trial import Trial
 from lit_certattr.data import Sample, as_image_data
 from lit_certattr.errors import InputError
 from lit_certattr.files.whole_file import write_whole
+from lit_certattr.jobs.arguments import checked
 from lit_certattr.jobs.checks import check_run
 from lit_certattr.jobs.parts import open_network, read_samples, with_samples
 from lit_certattr.jobs.trainer import TrainerOptions, make_trainer, use_threads
@@ -107,6 +108,7 @@ class NoiseLevels:
         return text.getvalue().encode()
 
 
+@checked
 def try_sigmas(
     certifier: Certifier,
     data: LightningDataModule,

@@ -85,6 +85,8 @@ def select_samples(samples: SampleSet, ids: Sequence[str] | None, max_images: in
         raise InputError(f"--max_images must be at least 1, got {max_images}")
     if isinstance(ids, str):
         raise InputError(f"ids must be a list, e.g. [{ids!r}], got {ids!r}")
+    if ids is not None and not len(ids):
+        raise InputError("ids is empty: name at least one image, or leave it out for all")
     if ids is not None:
         known = set(samples.ids)
         try:

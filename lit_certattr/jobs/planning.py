@@ -19,6 +19,7 @@ from lit_certattr.certification.certifier import check_score
 from lit_certattr.certification.sampling import MemoryFormat
 from lit_certattr.data import Sample, as_image_data
 from lit_certattr.errors import InputError
+from lit_certattr.jobs.arguments import checked
 from lit_certattr.jobs.checks import check_run
 from lit_certattr.jobs.measuring import Cost, Subject, measure
 from lit_certattr.jobs.parts import open_network, read_samples, with_samples
@@ -112,6 +113,7 @@ class Plan:
         return lines
 
 
+@checked
 def plan(
     certifier: Certifier,
     data: LightningDataModule,

@@ -16,6 +16,7 @@ from lit_certattr.certificates.recertified import recertified
 from lit_certattr.certification.looks import check_sample_size
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import read_yaml
+from lit_certattr.jobs.arguments import checked
 from lit_certattr.jobs.trust import import_packages
 from lit_certattr.records.run_directory import Record, RunDirectory
 from lit_certattr.records.table import RADII
@@ -31,6 +32,7 @@ _OWN = ("settings", "fingerprint", "sessions", "wandb_run", "recertified")
 """Parts of a record that belong to one run."""
 
 
+@checked
 def recertify(
     directory: str | Path,
     output: str | Path,

@@ -17,6 +17,7 @@ from lit_certattr.data import SampleSet, as_image_data
 from lit_certattr.data.unchanged import UnchangedSamples
 from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import read_yaml
+from lit_certattr.jobs.arguments import checked
 from lit_certattr.jobs.part import Part
 from lit_certattr.jobs.parts import open_network, read_samples
 from lit_certattr.jobs.recorded_parts import Parts, build_parts, from_python
@@ -71,6 +72,7 @@ class Reopened:
     class_names: list[str]
 
 
+@checked
 def reopen(
     directory: str | Path,
     certifier: Certifier | None = None,
@@ -124,6 +126,7 @@ def reopen(
         >>> reopened.certifier(reopened.network, reopened.samples[0].image[None])  # doctest: +SKIP
     """
     run = RunDirectory(directory)
+    run.check_is_run()
     given = {
         "certifier": certifier,
         "data": None if data is None else as_image_data(data),

@@ -16,6 +16,7 @@ from lit_certattr.certification import Certifier
 from lit_certattr.data import as_image_data
 from lit_certattr.data.unchanged import UnchangedSamples
 from lit_certattr.errors import InputError
+from lit_certattr.jobs.arguments import checked
 from lit_certattr.jobs.checks import check_precision, check_run, warn_of_selection
 from lit_certattr.jobs.part import Part
 from lit_certattr.jobs.parts import open_network, read_samples, with_samples
@@ -34,6 +35,7 @@ Split = Literal["images", "samples"]
 """What several processes divide among them."""
 
 
+@checked
 def run(
     certifier: Certifier,
     data: LightningDataModule,

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from lit_certattr.certificates.presentation import Tile
 from lit_certattr.errors import InputError
+from lit_certattr.jobs.arguments import checked
 from lit_certattr.jobs.trust import import_packages
 from lit_certattr.records.groups import parts_in
 from lit_certattr.records.lock import Holder
@@ -65,6 +66,7 @@ class Status:
         return max(0, self.total - self.done) / self.rate
 
 
+@checked
 def status(directory: str | Path, imports: Sequence[str] = ()) -> Status:
     """Tell how far a run is; writes nothing, and does not disturb the run.
 

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lit_certattr.errors import InputError
 from lit_certattr.jobs.chatter import without_chatter
 from lit_certattr.jobs.launch import check_launch, of_the_queue
-from lit_certattr.settings import check_count, check_processes
+from lit_certattr.settings import check_count, check_processes, whole_number
 
 Precision = Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]
 
@@ -52,7 +52,7 @@ def use_threads(threads: int | None) -> None:
     """
     if threads is None:
         return
-    if threads < 1:
+    if whole_number("trainer.threads", threads) < 1:
         raise InputError(f"trainer.threads must be at least 1 or null, got {threads}")
     check_count("trainer.threads", threads)
     torch.set_num_threads(threads)
@@ -71,8 +71,7 @@ def make_trainer(options: TrainerOptions, logger: Logger | None = None) -> Train
     """
     if str(options.devices).isdecimal():
         check_processes("trainer.devices", int(options.devices))
-    if options.num_nodes < 1:
-        raise InputError(f"trainer.num_nodes must be at least 1, got {options.num_nodes}")
+    whole_number("trainer.num_nodes", options.num_nodes, least=1)
     try:
         with without_chatter():
             trainer = Trainer(

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from lit_certattr.errors import InputError
+from lit_certattr.files.address import as_address
 
 _NO_CHECKPOINT = "is not a PyTorch checkpoint"
 _HEADER_LIMIT = 16 * 2**20
@@ -90,6 +91,8 @@ def _why_no_file(path: Path) -> str:
         return "it is a folder; name the file in it"
     if path.exists():
         return "it is no ordinary file"
+    if as_address(path) is not None:
+        return "addresses are not downloaded; download the file, and give its path"
     training = path.parent.name == "checkpoints"
     return "there is no such file" + ("; a training writes it: lit-certattr train fit" if training else "")
 
@@ -109,7 +112,7 @@ def read_checkpoint(path: Path, network_bytes: int | None = None) -> Mapping[Any
     """
     try:
         if not path.is_file():
-            raise InputError(f"checkpoint {path}: {_why_no_file(path)}")
+            raise InputError(f"checkpoint {as_address(path) or path}: {_why_no_file(path)}")
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(512)

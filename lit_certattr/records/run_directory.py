@@ -313,7 +313,7 @@ class RunDirectory(PicturedDirectory):
         Raises:
             InputError: If the directory or its ``provenance.json`` does not exist.
         """
-        wanted = "give the output directory of lit-certattr certify run"
+        wanted = "give the output directory of lit-certattr certify run, or of jobs.run in Python"
         if not self.path.is_dir():
             reason = "it is a file, not a folder" if self.path.exists() else "there is no such folder"
             raise InputError(f"{self.path}: {reason}; {wanted}")
@@ -326,12 +326,13 @@ class RunDirectory(PicturedDirectory):
         Raises:
             InputError: If it is missing or damaged.
         """
+        remedy = "restore it from a copy, or certify again with --overwrite (overwrite=True in Python)"
         try:
             content = read_json(self.provenance_file)
         except (OSError, ValueError) as error:
-            raise InputError(f"{self.provenance_file} cannot be read ({error}); {self.delete}") from None
+            raise InputError(f"{self.provenance_file} cannot be read ({error}); {remedy}") from None
         if not isinstance(content, dict):
-            raise InputError(f"{self.provenance_file} is damaged; {self.delete}")
+            raise InputError(f"{self.provenance_file} is damaged; {remedy}")
         return content
 
     def log_session(self, session: Mapping[str, Any], number: int | None = None) -> int:

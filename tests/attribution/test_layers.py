@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import nn
 
-from lit_certattr.attribution import LayerAttribution, layer_gradient, layer_pass
+from lit_certattr.attribution import LRP, GuidedBackprop, LayerAttribution, layer_gradient, layer_pass
 from lit_certattr.attribution.relu import ReluCalls
 from lit_certattr.errors import InputError
 from lit_certattr.models import final_layer
@@ -329,3 +329,14 @@ def test_every_kind_of_relu_is_seen_once(relu):
         nn.Hardtanh()(torch.tensor(1.0))
         nn.GELU()(torch.tensor(1.0))
     assert len(calls) == 1
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+@pytest.mark.parametrize("method", [GuidedBackprop(), LRP()], ids=["GuidedBackprop", "LRP"])
+@pytest.mark.parametrize("around", [None, nn.Sequential])
+def test_nobody_sees_the_activations_of_a_scripted_network(method, around):
+    net = torch.jit.trace(networks.network("small cnn"), networks.images())
+    net = net if around is None else around(net, nn.ReLU())
+    images = networks.images()
+    with pytest.raises(InputError, match=r"since it is scripted: use the network from before torch\.jit"):
+        method(net, images, torch.zeros(len(images), dtype=torch.long))

@@ -155,9 +155,12 @@ class TestRun:
             monkeypatch.setenv(name, value)
         content = torch.load(here / "runs/digits_noise/checkpoints/last.ckpt", weights_only=True)
         torch.save(content, here / "runs/digits_noise/hpc_ckpt_1.ckpt")
+        before = (here / "runs/digits_noise/metrics.csv").read_text()
         digits("--trainer.max_epochs=2")
-        with (here / "runs/digits_noise/metrics.csv").open() as log:
+        with (here / "runs/digits_noise/resumed/metrics.csv").open() as log:
             assert {row["epoch"] for row in csv.DictReader(log)} == {"1"}, "it was resumed"
+        assert (here / "runs/digits_noise/metrics.csv").read_text() == before, "the earlier rows are kept"
+        assert torch.load(here / "runs/digits_noise/checkpoints/last.ckpt", weights_only=True)["epoch"] == 1
         torch.save(content | {"more": Writes()}, here / "runs/digits_noise/hpc_ckpt_2.ckpt")
         with pytest.raises(SystemExit) as stopped:
             digits("--trainer.max_epochs=2")

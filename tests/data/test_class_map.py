@@ -56,3 +56,16 @@ def test_other_files_are_refused_in_one_line(tmp_path, name, text, said):
         ClassMap(tmp_path / name).indices(["tabby"])
     with pytest.raises(InputError, match="there is no file"):
         ClassMap(tmp_path / "missing.json")
+
+
+@pytest.mark.parametrize("ending", [".yaml", ".YML", ".toml"])
+def test_another_format_is_not_read_as_lines(ending, tmp_path):
+    path = tmp_path / f"classes{ending}"
+    path.write_text("names:\n  0: cat\n  1: dog\n")
+    with pytest.raises(InputError, match=rf"\{ending.lower()} is not read, but \.json, \.csv, \.tsv and lines of text"):
+        ClassMap(path)
+
+
+def test_an_address_is_not_downloaded():
+    with pytest.raises(InputError, match=r"there is no file https://a\.org/a\.json: addresses are not downloaded"):
+        ClassMap("https://a.org/a.json")

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from lit_certattr.data.folders import contents
+from lit_certattr.data.folders import contents, existing_folder, images_at
 from lit_certattr.errors import InputError
 
 
@@ -90,3 +90,27 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(InputError, match=r"closed cannot be read \(Permission denied\); change its permissions"):
         contents(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.ZIP", "a.tar", "a.tar.gz", "a.tgz", "a.7z"])
+def test_an_archive_has_to_be_unpacked(name, tmp_path):
+    (tmp_path / name).write_bytes(b"PK")
+    for read in (images_at, existing_folder):
+        with pytest.raises(InputError, match=rf"/{name} is an archive; unpack it, and give the folder of its images"):
+            read(str(tmp_path / name))
+    (tmp_path / "b.zip").mkdir()
+    assert existing_folder(str(tmp_path / "b.zip")) == tmp_path / "b.zip"
+
+
+@pytest.mark.parametrize("address", ["https://a.org/images", "s3://bucket/images", "https://a.org/cat.png"])
+def test_an_address_is_not_downloaded(address):
+    for read in (images_at, existing_folder):
+        with pytest.raises(InputError, match=rf"^image folder {address}: addresses are not downloaded; download the "):
+            read(address)
+
+
+@pytest.mark.parametrize("root", [3, None, b"images", ["images"], "", " "])
+def test_what_is_no_path_is_named(root):
+    for read in (images_at, existing_folder):
+        with pytest.raises(InputError, match=r"must be the path of a folder or of an image file, got "):
+            read(root)

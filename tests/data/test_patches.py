@@ -169,6 +169,8 @@ def test_a_picture_beyond_the_limit_is_refused(folder):
         ({"white_level": 0}, "white_level must be a number above 0"),
         ({"max_pixels": 0}, "max_pixels must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"batch_size": 1.5}, "batch_size must be a whole number, got 1.5"),
+        ({"num_workers": "2"}, "num_workers must be a whole number, got '2'"),
     ],
 )
 def test_settings_out_of_range(folder, settings, pattern):

@@ -301,6 +301,7 @@ def test_names_of_the_classes_are_one_for_each_logit():
     [
         (PIXELS[0].to_sparse(), r"use image.to_dense\(\)"),
         ("https://example.com/cat.jpg", "image https://example.com/cat.jpg is an address: download it"),
+        ("s3://bucket/cat.jpg", "image s3://bucket/cat.jpg is an address: download it"),
         (torch.utils.data.DataLoader(PIXELS), "got DataLoader: give images of it, e.g. next"),
     ],
 )

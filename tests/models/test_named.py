@@ -139,6 +139,10 @@ def test_inceptions_keep_the_scaling_of_their_weights_and_lose_what_serves_train
         (lambda: TorchvisionClassifier("vit_b_32", image_size=65), "indivisible"),
         (lambda: TimmClassifier("resnet10t", weights="missing.pth"), "checkpoint missing.pth: there is no such file"),
         (lambda: EfficientNetLite0(weights="missing.pth"), "checkpoint missing.pth: there is no such file"),
+        (
+            lambda: EfficientNetLite0(weights="https://a.org/b.pth"),
+            "checkpoint https://a.org/b.pth: addresses are not downloaded; download the file, and give its path",
+        ),
     ],
 )
 def test_bad_names_and_weights(build, culprit):
