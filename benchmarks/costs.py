@@ -9,7 +9,7 @@ the images are uniform noise: speed does not depend on them.
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ from lightning import LightningDataModule
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from benchmarks.device import device_kind, device_name
 from lit_certattr import Certifier, jobs
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate
 from lit_certattr.certification.host_memory import keep_freed_memory
 from lit_certattr.jobs.measuring import Cost
 from lit_certattr.models import SmallCNN, TorchvisionClassifier
-from lit_certattr.records.provenance import machine
 from lit_certattr.smoothing import GaussianNoise
 
 MEASURED = Path(__file__).with_name("costs.json")
@@ -38,16 +38,23 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
 }
 
 
-def measure(seconds: float) -> dict[str, Any]:
-    """Samples per second of each network and method on this machine's device, and in each mode of the gradient."""
+def measure(seconds: float, kind: str = "auto", networks: Sequence[str] = tuple(NETWORKS)) -> dict[str, Any]:
+    """Samples per second of each network and method on this machine's device, and in each mode of the gradient.
+
+    Args:
+        seconds: Time for each method and mode.
+        kind: ``cuda``, ``cpu``, or ``auto`` for the accelerator if there is one.
+        networks: The networks, of :data:`NETWORKS`.
+    """
+    kind = device_kind(kind)
     torch.manual_seed(0)
     keep_freed_memory()
     found: dict[str, Any] = {}
-    for name, (build, shape) in NETWORKS.items():
+    for name in networks:
+        build, shape = NETWORKS[name]
         images = TensorDataset(torch.rand(1, *shape), torch.zeros(1, dtype=torch.long))
         data = LightningDataModule.from_datasets(test_dataset=images)
         certificates = [PixelCertificate(top_k=(0.5, 0.25, 0.1)), TopKOverlapCertificate(top_k=0.2)]
-        kind = "cuda" if torch.cuda.is_available() else "cpu"
         certifier = Certifier(Gradient(), GaussianNoise(0.25), certificates, 1000, BATCH[kind][shape[1]])
         trainer = jobs.TrainerOptions(accelerator=kind, devices=1, threads=1)
         plan = jobs.plan(certifier, data, build(), methods=METHODS, seconds=seconds, trainer=trainer)
@@ -56,8 +63,7 @@ def measure(seconds: float) -> dict[str, Any]:
         for row, cost in rows.items():
             numbers = (cost.samples_per_second, cost.forward, cost.backward)
             found[f"{name} | {row}"] = [None if one is None else float(f"{one:.3g}") for one in numbers]
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {machine()['cpu']}"
-    return {f"{device}, torch {torch.__version__.partition('+')[0]}": found}
+    return {device_name(kind): found}
 
 
 def table(measured: dict[str, Any]) -> str:
@@ -75,6 +81,12 @@ def table(measured: dict[str, Any]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def write(measured: dict[str, Any], page: Path) -> None:
+    """Write the table into a page, in place of the one that is there."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    page.write_text(before + BEGIN + table(measured) + END + rest.partition(END)[2])
+
+
 def main() -> None:
     """Measure, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -85,8 +97,7 @@ def main() -> None:
     if arguments.what == "measure":
         measured |= measure(arguments.seconds)
         MEASURED.write_text(json.dumps(measured, indent=1) + "\n")
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    PAGE.write_text(before + BEGIN + table(measured) + END + rest.partition(END)[2])
+    write(measured, PAGE)
 
 
 if __name__ == "__main__":

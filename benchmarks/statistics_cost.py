@@ -5,13 +5,15 @@
 Samples: forward pass and input gradient of noisy images. Statistics: ranking the maps, counting (`count`), and the
 result with all its bounds (`conclude`), for one certificate alone, and for several that share the ranked maps; and sums
 over the regions of an image (`--only regions`: `--only` takes a word of the names of the rows that are wanted). One
-thread, CPU time, in turn, medians of the ratios of each round; tables that all images share are made in a round before.
+thread, CPU time (`--device cuda`: time until the accelerator has done it), in turn, medians of the ratios of each
+round; tables that all images share are made in a round before.
 """
 
 import argparse
 import statistics
 from collections.abc import Callable, Mapping
 
+import attrs
 import torch
 from torch import nn
 
@@ -83,31 +85,44 @@ def own_maps(model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> t
     return images[:, 0]
 
 
-def main() -> None:
-    """Read the command line and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", choices=sorted(NETWORKS), default="efficientnet_lite0")
-    parser.add_argument("--batch", type=int, default=16, help="samples evaluated at once")
-    parser.add_argument("--samples", type=int, default=1000, help="samples an image")
-    parser.add_argument("--only", default="", help="rows with this word in their name")
-    parser.add_argument("--repetitions", type=int, default=5, help="rounds that are counted")
-    arguments = parser.parse_args()
+@attrs.frozen
+class Cost:
+    """What the statistics of some certificates cost.
+
+    Attributes:
+        count: Seconds to rank and count the maps of an image.
+        conclude: Seconds for the result with all its bounds.
+        share: Both together, as a share of the time of the samples.
+    """
+
+    count: float
+    conclude: float
+    share: float
+
+
+def measure(arguments: argparse.Namespace) -> tuple[float, dict[str, Cost]]:
+    """Seconds for one sample, and the cost of each row.
+
+    Args:
+        arguments: The command line.
+    """
     keep_freed_memory()  # as certify.py does
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    device = torch.device(arguments.device)
     build, shape = NETWORKS[arguments.network]
-    network = build().eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    noise, batch = GaussianNoise(0.25), arguments.batch
-    noisy = next(noisy_images(torch.rand(shape), noise, image_id="cost", num_samples=batch, batch_size=batch)).clone()
-    targets = torch.zeros(batch, dtype=torch.long)
+    network = build().eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+    noise, batch, image = GaussianNoise(0.25), arguments.batch, torch.rand(shape).to(device)
+    noisy = next(noisy_images(image, noise, image_id="cost", num_samples=batch, batch_size=batch)).clone()
+    targets = torch.zeros(batch, dtype=torch.long, device=device)
     pattern = torch.rand(shape[1:]) * 2  # votes of all sizes
-    maps = [(pattern + torch.randn(batch, *shape[1:])).abs() for _ in range(4)]
+    maps = [(pattern + torch.randn(batch, *shape[1:])).abs().to(device) for _ in range(4)]
     started: dict[str, list[Accumulator[Result]]] = {
-        name: [certificate.start(noise, shape[1:], noisy[0].numel()) for certificate in make()]
+        name: [certificate.start(noise, shape[1:], noisy[0].numel()).to(device) for certificate in make()]
         for name, make in CERTIFICATES.items()
         if arguments.only in name
     }
-    picture = torch.nn.functional.avg_pool2d(torch.rand(shape), 9, 1, 4)
+    picture = torch.nn.functional.avg_pool2d(torch.rand(shape), 9, 1, 4).to(device)
     placed = {
         name: RegionMap(FunctionAttribution(own_maps), regions).placed(picture, "cost")
         for name, regions in REGIONS.items()
@@ -143,18 +158,33 @@ def main() -> None:
         cases[f"{name}: count"] = lambda name=name: count(name)  # type: ignore[misc]
         cases[f"{name}: conclude"] = lambda name=name: conclude(name)  # type: ignore[misc]
     with frozen(network):
-        seconds = interleaved(cases, arguments.repetitions)
+        seconds = interleaved(cases, arguments.repetitions, device.type)
     blocks = arguments.samples / batch
     shares = {name: ratio / blocks for name, ratio in ratios(seconds, "samples").items()}
-    print(
-        f"{arguments.network}, {arguments.samples} samples of {statistics.median(seconds['samples']) / batch:.4f} s\n"
-    )
-    print("| certificate | count | conclude | together, share of the samples |")
-    print("|---|---|---|---|")
+    costs: dict[str, Cost] = {}
     for name in (*started, *placed):
         parts = [f"{name}: count", f"{name}: conclude"]
-        times = [f"{statistics.median(seconds[part]):.2f} s" for part in parts]
-        print(f"| {name} | " + " | ".join(times) + f" | {sum(shares[part] for part in parts):.2%} |")
+        counting, concluding = (statistics.median(seconds[part]) for part in parts)
+        costs[name] = Cost(counting, concluding, sum(shares[part] for part in parts))
+    return statistics.median(seconds["samples"]) / batch, costs
+
+
+def main() -> None:
+    """Read the command line and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=sorted(NETWORKS), default="efficientnet_lite0")
+    parser.add_argument("--batch", type=int, default=16, help="samples evaluated at once")
+    parser.add_argument("--samples", type=int, default=1000, help="samples an image")
+    parser.add_argument("--only", default="", help="rows with this word in their name")
+    parser.add_argument("--repetitions", type=int, default=5, help="rounds that are counted")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    arguments = parser.parse_args()
+    sample, costs = measure(arguments)
+    print(f"{arguments.network}, {arguments.samples} samples of {sample:.4f} s\n")
+    print("| certificate | count | conclude | together, share of the samples |")
+    print("|---|---|---|---|")
+    for name, cost in costs.items():
+        print(f"| {name} | {cost.count:.2f} s | {cost.conclude:.2f} s | {cost.share:.2%} |")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@
 results) with the bare loop: forward and input gradient of a fixed noisy batch of the same size and layout, as PyTorch
 makes them; and as our gradients are made, another way through the first convolution. Noise and counting stand alone
 too, and what the certifier does once an image, which the number of samples divides: the class and the shape of the map,
-from collections.abc import Callable
 from the clean image. `peers` puts Captum's NoiseTunnel around Saliency beside the same sampling, with its defaults (all
 samples in one batch, the network in its usual layout) and batched by hand; it neither ranks nor counts. `cams`
 certifies Grad-CAM, as it is and resized; Captum (as it is) and pytorch-grad-cam (resized) explain the same noisy
 images, batch by batch. Other software and ours run in processes of their own. Ours keep freed memory, as certify.py
 does; `kept` shows what that saves. All of these: one thread, CPU time, interleaved, medians of the ratios of
-each round. `memory` is the peak of a fresh process for each number of samples.
+each round; `time --device cuda`: time until the accelerator has done it. `memory` is the peak of a fresh process for
+each number of samples.
 """
 
 import argparse
@@ -64,8 +64,9 @@ class Setting:
         torch.manual_seed(0)
         torch.set_num_threads(1)
         build, shape = NETWORKS[arguments.network]
-        self.samples, self.batch, self.image = arguments.samples, arguments.batch, torch.rand(shape)
-        self.usual = build().eval().requires_grad_(False)
+        self.device = torch.device(arguments.device)
+        self.samples, self.batch, self.image = arguments.samples, arguments.batch, torch.rand(shape).to(self.device)
+        self.usual = build().eval().requires_grad_(False).to(self.device)
         self.model: nn.Module = deepcopy(self.usual).to(memory_format=torch.channels_last)
         self.certifier = Certifier(
             attribution=attribution,
@@ -74,7 +75,7 @@ class Setting:
             num_samples=self.samples,
             batch_size=self.batch,
         )
-        self.target = torch.zeros(self.batch, dtype=torch.long)
+        self.target = torch.zeros(self.batch, dtype=torch.long, device=self.device)
         self.noisy: Tensor = next(self.blocks()).clone(memory_format=torch.preserve_format)
         self.steps = self.samples // self.batch
         self.maps = attribution(self.model, self.noisy, self.target)
@@ -135,14 +136,12 @@ def report(title: str, seconds: dict[str, list[float]], base: str, arguments: ar
     for name, values in seconds.items():
         milliseconds = 1e3 * statistics.median(values) / arguments.samples
         speed = f"{shares[name]:7.4f} x its time, {1 / shares[name]:7.3f} x its speed"
-        print(f"  {name:40s} {milliseconds:9.4f} ms of CPU a sample   {base}: {speed}", flush=True)
+        print(f"  {name:40s} {milliseconds:9.4f} ms a sample   {base}: {speed}", flush=True)
 
 
-def compare_time(arguments: argparse.Namespace) -> None:
-    """Sampling and its parts beside the bare loop, in a process that keeps freed memory."""
-    keep_freed_memory()
-    setting = Setting(arguments, Gradient())
-    cases = {
+def time_cases(setting: Setting) -> Cases:
+    """Sampling and its parts, and the bare loop."""
+    return {
         "bare loop": setting.bare,
         "bare loop, our first convolution": setting.dense,
         "noise alone": setting.noise,
@@ -150,7 +149,13 @@ def compare_time(arguments: argparse.Namespace) -> None:
         "once an image": setting.once,
         "sampling": setting.sample,
     }
-    report("time", interleaved(cases, arguments.repetitions), "bare loop", arguments)
+
+
+def compare_time(arguments: argparse.Namespace) -> None:
+    """Sampling and its parts beside the bare loop, in a process that keeps freed memory."""
+    keep_freed_memory()
+    cases = time_cases(Setting(arguments, Gradient()))
+    report("time", interleaved(cases, arguments.repetitions, arguments.device), "bare loop", arguments)
 
 
 def tunnel_cases(arguments: argparse.Namespace) -> Cases:
@@ -271,6 +276,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64, help="samples evaluated at once")
     parser.add_argument("--samples", type=int, default=1024, help="samples an image")
     parser.add_argument("--repetitions", type=int, default=9, help="rounds that are counted")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="for `time`")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     commands[arguments.what](arguments)

@@ -1,4 +1,4 @@
-"""Interleaved timing: CPU seconds of several cases in turn, so that what load there is hits all alike."""
+"""Interleaved timing: seconds of several cases in turn, so that what load there is hits all alike."""
 
 import multiprocessing
 import statistics
@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
+
+import torch
 
 from lit_certattr.certification.host_memory import keep_freed_memory
 
@@ -20,9 +22,25 @@ def cpu_seconds(case: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def interleaved(cases: Cases, repetitions: int) -> dict[str, list[float]]:
-    """CPU seconds of each case, one run of every case a round, after one round that is not counted."""
-    return in_turn({name: partial(cpu_seconds, case) for name, case in cases.items()}, repetitions)
+def wall_seconds(case: Callable[[], object]) -> float:
+    """Seconds until an accelerator has done all of a case: its time does not show in that of the CPU."""
+    torch.accelerator.synchronize()
+    start = time.perf_counter()
+    case()
+    torch.accelerator.synchronize()
+    return time.perf_counter() - start
+
+
+def interleaved(cases: Cases, repetitions: int, kind: str = "cpu") -> dict[str, list[float]]:
+    """Seconds of each case, one run of every case a round, after one round that is not counted.
+
+    Args:
+        cases: The cases.
+        repetitions: Rounds that are counted.
+        kind: Type of the device: of ``"cpu"`` they are CPU seconds.
+    """
+    timer = cpu_seconds if kind == "cpu" else wall_seconds
+    return in_turn({name: partial(timer, case) for name, case in cases.items()}, repetitions)
 
 
 def in_turn(timers: Mapping[str, Callable[[], float]], repetitions: int) -> dict[str, list[float]]:
