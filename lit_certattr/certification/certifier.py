@@ -242,7 +242,9 @@ class Certifier:
             if majority:
                 chosen = [one._majority(model, *rest) for one, *rest in zip(placed, images, ids, names, strict=True)]
                 classes, rules = [one.target for one in chosen], [self._majority_rule(one) for one in chosen]
-            watches = []
+            watches: list[Watch] = []
+            started: list[dict[str, Accumulator[Result]] | None] = []
+            fitting: tuple[int, int] | None = None
             for one, image, label, name in zip(placed, images.split(1), classes, names, strict=True):
                 if one.attribution.partition is not None:  # each image has as many regions as it has
                     map_shape = (1, count_regions(one.attribution.partition))
@@ -252,7 +254,11 @@ class Certifier:
                 check_shape(one.attribution, clean_map, map_shape)
                 for certificate in one.certificates.values():
                     certificate.check_map(clean_map[0], name)
-                one.start(image[0], map_shape)  # refuses what does not fit, before any image is sampled
+                # Starting refuses what does not fit, before any image is sampled. Accumulators wait for the first image
+                # alone: those of a whole batch may need much memory.
+                accumulators = None if one is self and map_shape == fitting else one.start(image[0], map_shape)
+                fitting = map_shape if one is self else None
+                started.append(None if watches else accumulators)
                 watches.append(Watch(model, one.attribution, image, clean_map, label, name))
             shapes = [(watch.clean_map.shape[1], watch.clean_map.shape[2]) for watch in watches]
             places = {
@@ -264,9 +270,9 @@ class Certifier:
             fixed |= {"threads": torch.get_num_threads()} if crew.world > 1 else {}  # they decide about the last bits
             step.agree(lambda: self._facts_to_share(given, images, classes, ids) | places | fixed)
             return [
-                one._certify(own, crew, model, image, label, image_id, rule, watch, on_block)
-                for one, image, label, image_id, rule, watch in zip(
-                    placed, images, classes, ids, rules, watches, strict=True
+                one._certify(own, crew, model, image, label, image_id, rule, watch, ready, on_block)
+                for one, image, label, image_id, rule, watch, ready in zip(
+                    placed, images, classes, ids, rules, watches, started, strict=True
                 )
             ]
 
@@ -392,12 +398,13 @@ class Certifier:
         image_id: str,
         rule: Mapping[str, Any],
         watch: Watch,
+        accumulators: dict[str, Accumulator[Result]] | None,
         on_block: Callable[[int], None] | None,
     ) -> dict[str, Result]:
         map_shape = (watch.clean_map.shape[1], watch.clean_map.shape[2])
         looks = self.looks(map_shape)
         shares = [look_share(look, len(looks)) for look in range(1, len(looks) + 1)]
-        accumulators = self.start(image, map_shape)
+        accumulators = accumulators or self.start(image, map_shape)
         predictions = NoisyPredictions(own.world > 1).to(image.device)
         for certificate in self.certificates.values():
             for end, share in zip(looks, shares, strict=True):
