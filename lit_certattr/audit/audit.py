@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lit_certattr.audit.binding import check_class_names, derive, facts_faults, together_faults
 from lit_certattr.audit.consistency import check_provenance, read_config
+from lit_certattr.audit.derived_rows import DerivedRows
 from lit_certattr.audit.files import check_files, odd_kinds
 from lit_certattr.audit.finding import Finding, name_list, show
 from lit_certattr.audit.foreign import TRUSTED, foreign_classes
@@ -24,7 +25,7 @@ from lit_certattr.errors import InputError
 from lit_certattr.records.provenance import data_hash
 from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.records.stored_table import MAX_ROWS, read_table
-from lit_certattr.records.table import RADII, rows, schema
+from lit_certattr.records.table import RADII, rows
 from lit_certattr.reports.chosen import Excerpt, is_large
 
 _HALF = ("16-true", "bf16-true")
@@ -122,7 +123,7 @@ def audit_run(directory: RunDirectory, pages: bool = True, packages: Sequence[st
     findings += derived.findings
     unknown = derived.unknown_kinds()
     if table is not None:
-        findings += check_table(table, derived.rows, schema(derived.radii, derived.columns), derived.skipped)
+        findings += check_table(table, derived.rows, derived.rows.schema, derived.skipped)
     notes = _notes(directory, provenance, config, packages)
     findings += _check_images(directory, ids, derived.labels, settings, notes)
     if unknown:
@@ -148,8 +149,7 @@ class _Derived:
         self.equal: dict[str, list[bool]] = {}
         self.kinds: dict[str, str] = {}
         self.labels: dict[str, int] = {}
-        self.rows: list[dict[str, Any]] = []
-        self.columns: dict[str, type] = {}
+        self.rows = DerivedRows(radii)
         self.skipped: list[tuple[str, str]] = []
         self._unknown = dict(recorded.unknown)
         self._class_names: dict[int, str] = {}
@@ -194,8 +194,7 @@ class _Derived:
             self.findings.append(Finding(image_id, "certificates", name_list(record.results), name_list(expected)))
         self.findings += together_faults(record, self.recorded)
         if listed:
-            self.rows += rows(image_id, again, record.facts, self.radii)
-            self.columns |= own_columns(again.values(), self.radii)
+            self.rows.add(rows(image_id, again, record.facts, self.radii), own_columns(again.values(), self.radii))
 
     def _skip(self, image_id: str, name: str, result: Result) -> None:
         """Count a certificate that cannot be derived."""

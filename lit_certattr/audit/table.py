@@ -1,6 +1,6 @@
 """Compares ``results.parquet`` of an audited run cell by cell."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -9,22 +9,28 @@ import pyarrow as pa
 from lit_certattr.audit.finding import Finding, show
 from lit_certattr.records.table_rows import PIECE
 
+_Key = tuple[Any, Any, Any]
+
 
 def check_table(
-    table: pa.Table, derived: Sequence[Mapping[str, Any]], expected: pa.Schema, skip: Sequence[tuple[str, str]] = ()
+    table: pa.Table, derived: Iterable[Mapping[str, Any]], expected: pa.Schema, skip: Sequence[tuple[str, str]] = ()
 ) -> Iterator[Finding]:
     """Compare the table with the derived rows, cell by cell and in their order.
 
     Args:
         table: The table of the run.
-        derived: Rows that were derived from the certificates.
+        derived: Rows that were derived from the certificates; they are gone through twice.
         expected: Columns and types that the table must have, except columns without a value in these rows; other
             columns belong to the skipped rows.
         skip: Image and certificate of the rows that cannot be derived.
     """
-    silent = {name for name in expected.names if all(row.get(name) is None for row in derived)}
+    known: list[_Key] = []
+    filled: set[str] = set()
+    for row in derived:
+        known.append(_key(row))
+        filled.update(name for name, value in row.items() if value is not None)
     # An older version wrote no columns for what it did not know.
-    names = [name for name in expected.names if name in table.column_names or name not in silent]
+    names = [name for name in expected.names if name in table.column_names or name in filled]
     columns = [name for name in table.column_names if name in names or not skip]
     if columns != names:
         odd = sorted(set(columns) ^ set(names)) or ["order"]
@@ -37,7 +43,6 @@ def check_table(
     held = {_key(stored[place]): place for place in range(table.num_rows)}
     if len(held) < table.num_rows:
         yield Finding("results.parquet", "holds a row twice", str(table.num_rows), str(len(held)))
-    known = [_key(row) for row in derived]
     derivable, skipped = set(known), set(skip)
     order = [key for key in held if key in derivable]
     if order != [key for key in known if key in held]:
@@ -72,5 +77,5 @@ class _Stored:
         return rows
 
 
-def _key(row: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+def _key(row: Mapping[str, Any]) -> _Key:
     return row["id"], row.get("certificate"), row.get("level")
