@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from lit_certattr.budgets import GaussianVotes
 from lit_certattr.certificates.claims_result import Array, ClaimsResult
-from lit_certattr.certificates.result import checked_radii
+from lit_certattr.certificates.radii import checked_radii
 from lit_certattr.errors import InputError
 from lit_certattr.statistics import betting_lower, clopper_pearson_lower, shift, step_down_bounds
 from lit_certattr.statistics.rounding import exact

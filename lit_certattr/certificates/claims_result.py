@@ -13,7 +13,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.certificates.capabilities import Clause
-from lit_certattr.certificates.result import Result, budget_of, check_same_shape, invalid_flags
+from lit_certattr.certificates.radii import budget_of
+from lit_certattr.certificates.result import Result, check_same_shape, invalid_flags
 from lit_certattr.errors import InputError
 from lit_certattr.partitions import partition_hash
 from lit_certattr.settings import whole_number

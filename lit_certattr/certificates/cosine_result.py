@@ -17,7 +17,8 @@ from lit_certattr.certificates.cosine_bounds import (
     total_variation,
 )
 from lit_certattr.certificates.gaussian_cosine import gaussian_cosine_bound, max_length
-from lit_certattr.certificates.result import Result, budget_of, check_same_shape, invalid_flags
+from lit_certattr.certificates.radii import budget_of
+from lit_certattr.certificates.result import Result, check_same_shape, invalid_flags
 from lit_certattr.errors import InputError
 from lit_certattr.settings.discovery import class_named
 from lit_certattr.smoothing import (

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lit_certattr.certificates.result import Result, as_stored, budget_of
+from lit_certattr.certificates.radii import as_stored, budget_of
+from lit_certattr.certificates.result import Result
 from lit_certattr.errors import InputError
 from lit_certattr.statistics import exact_share
 from lit_certattr.statistics.rounding import at_least, exact

@@ -11,7 +11,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.certificates.claims_result import Array, ClaimsResult
-from lit_certattr.certificates.result import checked_radii, upper_bounds_of_counts
+from lit_certattr.certificates.count_bounds import upper_bounds_of_counts
+from lit_certattr.certificates.radii import checked_radii
 from lit_certattr.errors import InputError
 from lit_certattr.statistics import hoeffding_margin, quantile_lower_rank, quantile_upper_rank, shift
 

@@ -12,17 +12,10 @@ from torch import Tensor
 
 from lit_certattr.budgets import VoteBounds
 from lit_certattr.certificates.capabilities import Masks
+from lit_certattr.certificates.count_bounds import upper_bounds_of_counts
 from lit_certattr.certificates.pixel_bounds import Correction, Fixed, check_correction, radius_table, vote_table
-from lit_certattr.certificates.result import (
-    Result,
-    as_stored,
-    budget_of,
-    check_same_shape,
-    invalid_flags,
-    round_down,
-    upper_bounds_of_counts,
-    votes_of,
-)
+from lit_certattr.certificates.radii import as_stored, budget_of, round_down
+from lit_certattr.certificates.result import Result, check_same_shape, invalid_flags, votes_of
 from lit_certattr.certificates.votes import check_tied, check_votes, vote_flags
 from lit_certattr.smoothing import top_k_size
 from lit_certattr.statistics import (

@@ -11,7 +11,8 @@ from typing_extensions import override
 
 from lit_certattr.certificates.capabilities import Clause
 from lit_certattr.certificates.claims_result import Array, Interval, Verdict
-from lit_certattr.certificates.result import Result, budget_of, check_same_shape, checked_radii, invalid_flags
+from lit_certattr.certificates.radii import budget_of, checked_radii
+from lit_certattr.certificates.result import Result, check_same_shape, invalid_flags
 from lit_certattr.errors import InputError
 from lit_certattr.statistics import clopper_pearson_lower, clopper_pearson_upper
 from lit_certattr.statistics.rounding import at_least, at_most, exact

@@ -1,39 +1,32 @@
 """Results of certificates: frozen, self-contained records that can be saved and read again bit for bit."""
 
-import json
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import attrs
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from lit_certattr.budgets import Budget, LpBudget, VoteBounds
 from lit_certattr.certificates.majority import majority_in_words
+from lit_certattr.certificates.stored_fields import fields_as_bytes, fields_of, from_fields
 from lit_certattr.errors import InputError
 from lit_certattr.files.packed import read_loose_or_packed
-from lit_certattr.files.tensors import bytes_of, tensors_of
 from lit_certattr.files.untrusted import DAMAGE, MAX_TENSORS
 from lit_certattr.files.whole_file import write_whole
 from lit_certattr.partitions import identity
-from lit_certattr.settings import real_number
 from lit_certattr.settings.discovery import SameName, class_named
 from lit_certattr.smoothing import DiscreteGaussianNoise, GeneralisedNormalNoise, UniformBallNoise, noise_law
-from lit_certattr.statistics import clopper_pearson_upper
 from lit_certattr.statistics.rounding import confidence, exact
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_HEADER = "lit_certattr"
 MASKED = "masked regions"
 """What a record calls the regions that the noise keeps or hides as a whole."""
 _NOT_GAUSSIAN = frozenset({UniformBallNoise.__name__, GeneralisedNormalNoise.__name__})
@@ -397,8 +390,7 @@ def results_as_bytes(results: Mapping[str, Result]) -> bytes:
     Args:
         results: Results by name; names must not contain ``/``.
     """
-    tensors: dict[str, Tensor] = {}
-    header: dict[str, Any] = {}
+    entries: dict[str, tuple[str, dict[str, Any]]] = {}
     for name, result in results.items():
         kind, values = result._stored()
         for key in ("partition", "noise_partition"):
@@ -406,14 +398,8 @@ def results_as_bytes(results: Mapping[str, Result]) -> bytes:
                 del values[key]
         if not values.get("noise_settings"):  # likewise
             values.pop("noise_settings", None)
-        fields: dict[str, Any] = {}
-        for key, value in values.items():
-            if isinstance(value, Tensor):
-                tensors[f"{name}/{key}"] = value
-            else:
-                fields[key] = value
-        header[name] = {"type": kind, "fields": fields}
-    return bytes_of(tensors, {_HEADER: json.dumps(header, sort_keys=True)})
+        entries[name] = kind, values
+    return fields_as_bytes(entries)
 
 
 def load_results(path: str | Path) -> dict[str, Result]:
@@ -451,13 +437,7 @@ def results_of(content: bytes, place: str | Path) -> dict[str, Result]:
         InputError: If it is damaged, or not written by :func:`save_results`.
     """
     try:
-        words, tensors = tensors_of(content)
-        results = {}
-        for name, entry in json.loads(words[_HEADER]).items():
-            own = {key: value for key, value in tensors.items() if key.startswith(f"{name}/")}
-            named = {key.removeprefix(f"{name}/"): value for key, value in own.items()}
-            results[name] = _read(entry["type"], entry["fields"], named)
-        return results
+        return {name: _read(kind, plain, tensors) for name, kind, plain, tensors in fields_of(content)}
     except SameName as error:
         raise InputError(f"{place}: {error}") from None
     except DAMAGE as error:
@@ -471,49 +451,13 @@ def _damaged(place: str | Path, error: BaseException) -> InputError:
 
 def _read(name: str, plain: dict[str, Any], tensors: dict[str, Tensor]) -> Result:
     """A result of the kind with this name, if it is imported."""
-    if not isinstance(name, str):
-        raise TypeError("the type of a result must be a name")
     kind = class_named(Result, name)
     if kind is not None and kind is not UnknownResult:
-        return _build(kind, plain, tensors)
+        return from_fields(kind, plain, tensors)
     common = {field.name for field in attrs.fields(Result)}
     known = {key: value for key, value in plain.items() if key in common}
     own = {key: value for key, value in plain.items() if key not in common}
-    return _build(UnknownResult, known | {"type_name": name, "plain": own, "tensors": tensors}, {})
-
-
-def _build(kind: type[Result], plain: dict[str, Any], tensors: dict[str, Tensor]) -> Result:
-    """A result from the fields of a file; TypeError or ValueError if a field has another type than declared."""
-    # Files from before a field with a default was there lack it.
-    plain_default = int | float | str | tuple | None
-    defaults = {field.name: field.default for field in attrs.fields(kind) if isinstance(field.default, plain_default)}
-    fields: dict[str, Any] = defaults | plain | tensors
-    for field in attrs.fields(kind):
-        expected, values = get_origin(field.type) or field.type, [fields[field.name]]
-        if expected is UnionType:
-            expected = field.type
-        if expected is tuple:
-            expected, values = get_args(field.type)[0], list(values[0])
-        accepted = (int, float) if expected is float else expected
-        if not all(isinstance(value, accepted) and not isinstance(value, bool) for value in values):
-            raise TypeError(f"{field.name} must be {getattr(expected, '__name__', expected)}")
-    return kind(**fields)
-
-
-def upper_bounds_of_counts(counts: Tensor, num_samples: int, level: float) -> Tensor:
-    """Clopper-Pearson upper bounds, float64, of the probabilities of counts of any shape.
-
-    Args:
-        counts: Counts in 0..``num_samples``.
-        num_samples: Number of samples.
-        level: Probability that a single bound is below its probability.
-    """
-    return _upper_table(num_samples, level)[counts]
-
-
-@lru_cache(maxsize=64)
-def _upper_table(num_samples: int, level: float) -> Tensor:
-    return torch.from_numpy(np.asarray(clopper_pearson_upper(np.arange(num_samples + 1), num_samples, level)))
+    return from_fields(UnknownResult, known | {"type_name": name, "plain": own, "tensors": tensors}, {})
 
 
 def check_same_shape(stored: Tensor, fresh: Tensor) -> None:
@@ -530,41 +474,6 @@ def check_same_shape(stored: Tensor, fresh: Tensor) -> None:
         raise InputError(f"shape of the maps: stored {tuple(stored.shape)}, derived {tuple(fresh.shape)}")
 
 
-def budget_of(radius: float | Tensor | None) -> float | None:
-    """The budget of a statement; ``None`` for the default of the kind.
-
-    Args:
-        radius: Radius that the caller asked for, or ``None``.
-
-    Raises:
-        InputError: If the radius is negative or not a finite number.
-    """
-    if radius is None:
-        return None
-    number = real_number("radius", radius.item() if isinstance(radius, Tensor) and radius.numel() == 1 else radius)
-    if not 0 <= number < math.inf:
-        raise InputError(f"radius must be a finite number of at least 0, got {radius}")
-    return number or None
-
-
-def checked_radii(radii: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Radii as an array.
-
-    Args:
-        radii: Radii that the caller asked for.
-
-    Raises:
-        InputError: If one is negative or no finite number.
-    """
-    try:
-        numbers = np.asarray(radii, np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"radii must be numbers, got {radii!r:.80}") from None
-    if not bool(np.all((numbers >= 0) & np.isfinite(numbers))):
-        raise InputError(f"radii must be finite numbers of at least 0, got {numbers.ravel().tolist()!r:.80}")
-    return numbers
-
-
 def invalid_flags(num_invalid: int, num_samples: int) -> list[str]:
     """Flags about samples that gave no map.
 
@@ -575,28 +484,3 @@ def invalid_flags(num_invalid: int, num_samples: int) -> list[str]:
     if not num_invalid:
         return []
     return [f"{num_invalid} of {num_samples} noisy samples gave NaN or infinity; they vote for nothing"]
-
-
-def as_stored(radii: Sequence[float] | Tensor) -> npt.NDArray[np.float32]:
-    """Radii in the precision of those that results hold, to compare them.
-
-    A stored radius that is larger than a rounded one is larger than the number itself, too: no other number of this
-    precision lies between the two.
-
-    Args:
-        radii: Numbers; one that is too large becomes infinity.
-    """
-    with np.errstate(over="ignore"):
-        return np.asarray(radii, np.float64).astype(np.float32)
-
-
-def round_down(values: Any) -> Tensor:
-    """Round float64 values down to float32: a stored radius must not exceed the proven radius.
-
-    Args:
-        values: Values of any shape.
-    """
-    exact = torch.as_tensor(values, dtype=torch.float64)
-    single = exact.to(torch.float32)
-    lower = torch.nextafter(single, torch.full_like(single, -torch.inf))
-    return torch.where(single.double() > exact, lower, single)

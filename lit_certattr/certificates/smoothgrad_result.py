@@ -10,7 +10,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.certificates.overlap_result import OverlapResult
-from lit_certattr.certificates.result import check_same_shape, round_down
+from lit_certattr.certificates.radii import round_down
+from lit_certattr.certificates.result import check_same_shape
 from lit_certattr.certificates.smoothgrad_bounds import (
     ALPHA_OF_SPREAD,
     mean_margins,

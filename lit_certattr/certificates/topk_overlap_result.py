@@ -12,6 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lit_certattr.certificates.capabilities import Masks
+from lit_certattr.certificates.count_bounds import upper_bounds_of_counts
 from lit_certattr.certificates.overlap_bounds import (
     Bound,
     Rule,
@@ -28,7 +29,8 @@ from lit_certattr.certificates.pair_bounds import (
     pair_bounds,
     pair_radii,
 )
-from lit_certattr.certificates.result import check_same_shape, invalid_flags, round_down, upper_bounds_of_counts
+from lit_certattr.certificates.radii import round_down
+from lit_certattr.certificates.result import check_same_shape, invalid_flags
 from lit_certattr.certificates.votes import check_tied, check_votes, vote_flags
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import top_k_mask, top_k_size

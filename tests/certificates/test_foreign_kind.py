@@ -36,10 +36,11 @@ from lit_certattr.certificates import (
 from lit_certattr.certificates import drawing as draw
 from lit_certattr.certificates.base import Accumulator
 from lit_certattr.certificates.columns import column_at
+from lit_certattr.certificates.count_bounds import upper_bounds_of_counts
 from lit_certattr.certificates.measures import NumberMeasure
 from lit_certattr.certificates.presentation import Picture, Sheet, SheetColumn, Tile, percent
 from lit_certattr.certificates.quantity import Verdict
-from lit_certattr.certificates.result import check_same_shape, upper_bounds_of_counts
+from lit_certattr.certificates.result import check_same_shape
 from lit_certattr.certification import AllDecided, Futility
 from lit_certattr.data import SampleSet
 from lit_certattr.errors import InputError

@@ -24,7 +24,7 @@ from lit_certattr.certificates import (
     load_results,
     save_results,
 )
-from lit_certattr.certificates.result import round_down
+from lit_certattr.certificates.radii import round_down
 from lit_certattr.errors import InputError
 from lit_certattr.smoothing import GaussianNoise
 

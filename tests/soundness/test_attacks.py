@@ -16,8 +16,8 @@ from lit_certattr import Certifier
 from lit_certattr.attacks import AttackConfig, PixelVotes, attack_smoothed
 from lit_certattr.attribution import Gradient
 from lit_certattr.certificates import CosineCertificate, PixelCertificate, TopKOverlapCertificate
+from lit_certattr.certificates.count_bounds import upper_bounds_of_counts
 from lit_certattr.certificates.quantity import Evaluation
-from lit_certattr.certificates.result import upper_bounds_of_counts
 from lit_certattr.smoothing import GaussianNoise
 
 SIGMA, PAIRS = 0.25, 6
