@@ -67,9 +67,11 @@ def kernels(case: Callable[[], object]) -> int:
     Args:
         case: What is counted.
     """
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
-        case()
-        torch.cuda.synchronize()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the profiler says about itself
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
+            case()
+            torch.cuda.synchronize()
     names = [str(event.name) for event in profiled.events() or [] if str(event.device_type).endswith("CUDA")]
     return len([name for name in names if not name.startswith("Mem")])
 
@@ -80,13 +82,13 @@ def waits(case: Callable[[], object]) -> int:
     Args:
         case: What is counted.
     """
-    torch.cuda.set_sync_debug_mode("warn")
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")  # warns that it is a prototype
+        try:
             case()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
     return sum("synchronizing CUDA operation" in str(one.message) for one in caught)
 
 

@@ -64,6 +64,8 @@ def checked(job: Callable[_Given, _Returned]) -> Callable[_Given, _Returned]:
             if name in kinds and get_origin(kinds[name]) is not Literal and not _fits(value, kinds[name]):
                 got = f"the class {value.__name__}" if isinstance(value, type) else f"{value!r:.80}"
                 raise InputError(f"{name} must be {_words(kinds[name])}, got {single_line(got)}")
+            if isinstance(value, str) and not value.strip() and Path in get_args(kinds.get(name)):
+                raise InputError(f"{name}: {value!r} is no name for a directory or a file; . is the present directory")
         return job(*args, **kwargs)
 
     return with_checks

@@ -22,6 +22,8 @@ WHOLE = "must be a whole number or None, got"
 FAULTS = [
     (jobs.run, {"output": 3}, "output must be a path or None, got 3"),
     (jobs.run, {"output": b"runs"}, "output must be a path or None, got b'runs'"),
+    (jobs.run, {"output": ""}, "output: '' is no name for a directory or a file; . is the present directory"),
+    (jobs.compare, {"directories": ["a"], "output": ""}, "output: '' is no name for a directory or a file"),
     (jobs.run, {"certifier": Certifier}, "certifier must be a Certifier, got the class Certifier"),
     (jobs.run, {"certifier": None}, "certifier must be a Certifier, got None"),
     (jobs.run, {"num_samples": 100.0}, f"num_samples {WHOLE} 100.0"),
