@@ -65,6 +65,10 @@ class Attribution(Settings, ABC):
     hands_on_network: ClassVar[bool] = False
     """Whether the method is made of another one, which gets the network (and denoises) in its place."""
 
+    needs_layers: bool = False
+    """Whether the method looks at layers of the network or changes what they do, which is not possible in a compiled
+    one; a method of your own that does so should say it, else it is compared with the network as it is."""
+
     partition: Tensor | None = None
     """Regions to which the values of a map belong, see :meth:`Regions.__call__`; ``None`` if they belong to pixels."""
 

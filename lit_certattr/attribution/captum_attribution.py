@@ -25,6 +25,8 @@ _RANDOM = ("LimeBase", "GradientShap", "LayerGradientShap", "ShapleyValueSamplin
 """Explainers of Captum, with their subclasses, that draw random numbers."""
 _OF_BATCHES = ("FeaturePermutation", "LayerFeaturePermutation")
 """Explainers that put the pixels of one image into another."""
+_HOOKING = ("DeepLift", "GuidedBackprop", "Deconvolution", "GuidedGradCam", "LRP")
+"""Explainers, with their subclasses, that change the backward pass of layers."""
 _SIGNED = ("LayerGradCam", "GuidedGradCam")
 """Explainers whose negative values speak against the class, so that their absolute values would mislead."""
 
@@ -89,6 +91,11 @@ class CaptumAttribution(LayerAttribution):
             raise InputError(f"{name} of Captum needs {missing[0]}: give options={{{missing[0]!r}: ...}}")
         self._made_with = {key: value for key, value in self.options.items() if key in made}
         self._asked_with = {key: value for key, value in self.options.items() if key not in made}
+
+    @property
+    def needs_layers(self) -> bool:  # type: ignore[override]
+        """Whether the explainer sets hooks on layers."""
+        return self.layer != "input" or is_kind(self._kind, _HOOKING)
 
     @override
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, create_graph: bool = False) -> Tensor:

@@ -31,6 +31,8 @@ class GuidedBackprop(LayerAttribution):
         torch.Size([2, 28, 28])
     """
 
+    needs_layers = True  # it changes what ReLUs pass back
+
     def __init__(self, channels: ChannelReduction = "sum_abs", layer: str = "input", upsample: bool = True) -> None:
         super().__init__(layer, upsample, channels)
 

@@ -53,6 +53,11 @@ class LayerAttribution(Attribution):
         super().__init__(channels)
         self.layer, self.upsample = layer, upsample
 
+    @property
+    def needs_layers(self) -> bool:  # type: ignore[override]
+        """Whether the method explains another layer than the image."""
+        return self.layer != "input"
+
     def resize(self, maps: Tensor, images: Tensor) -> Tensor:
         """Maps ``[B, h, w]`` at the size of the images ``[B, C, H, W]``, or as they are without ``upsample``."""
         size = images.shape[-2:]

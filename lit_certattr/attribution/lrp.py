@@ -73,6 +73,8 @@ class LRP(Attribution):
         True
     """
 
+    needs_layers = True
+
     def __init__(
         self,
         composite: Composite = "epsilon_plus_box",

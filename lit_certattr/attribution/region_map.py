@@ -58,6 +58,11 @@ class RegionMap(Attribution):
         self._fixed = Fixed()
 
     @property
+    def needs_layers(self) -> bool:  # type: ignore[override]
+        """Whether the base looks at layers."""
+        return self.base.needs_layers
+
+    @property
     def class_rule(self) -> str | None:  # type: ignore[override]
         """The class rule of the base."""
         return self.base.class_rule

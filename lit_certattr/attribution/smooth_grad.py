@@ -58,6 +58,11 @@ class SmoothGrad(Attribution):
         self.base, self.noise, self.draws, self.seed, self.max_batch = base, noise, draws, seed, max_batch
 
     @property
+    def needs_layers(self) -> bool:  # type: ignore[override]
+        """Whether the base looks at layers."""
+        return self.base.needs_layers
+
+    @property
     def class_rule(self) -> str | None:  # type: ignore[override]
         """That of the base."""
         return self.base.class_rule

@@ -28,7 +28,16 @@ _SETTINGS = (
     "structure",
     "images",
 )
-_OPTIONAL = ("stopping", "look_shares", "fold_batch_norm", "class_samples", "explained", "sources", "states")
+_OPTIONAL = (
+    "stopping",
+    "look_shares",
+    "fold_batch_norm",
+    "compile_mode",
+    "class_samples",
+    "explained",
+    "sources",
+    "states",
+)
 PAGE = ("radii", "max_panels")
 """Settings that only influence the table and the page."""
 MAX_LIST = 1000
@@ -129,6 +138,9 @@ def _config_differences(config: Mapping[str, Any], settings: Mapping[str, Any]) 
     yield from _stopping_differences(certifier.get("stopping"), settings.get("stopping"))
     folded = [bool(place.get("fold_batch_norm")) for place in (certifier, settings)]
     yield from compare("certifier.fold_batch_norm", *folded)
+    yield from compare(
+        "certifier.compile_mode", *(place.get("compile_mode") or "none" for place in (certifier, settings))
+    )
     for key in ("noise", "attribution"):
         for place, said, known in _arguments(f"certifier.{key}", certifier.get(key), settings.get(key)):
             yield from compare(place, said, known)

@@ -43,6 +43,7 @@ _COPIED = (
     "stopping",
     "look_shares",
     "fold_batch_norm",
+    "compile_mode",
     "class_samples",
     "explained",
     "device",

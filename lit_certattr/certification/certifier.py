@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lit_certattr.attribution import Attribution, as_method, frozen, score_of
 from lit_certattr.certificates import Accumulator, Certificate, Result
 from lit_certattr.certificates.result import regions_of
+from lit_certattr.certification.compile_mode import check_compile_mode
 from lit_certattr.certification.facts import facts_to_share, precision
 from lit_certattr.certification.looks import check_sample_size, possible_looks
 from lit_certattr.certification.named import named_certificates
@@ -23,15 +24,18 @@ from lit_certattr.certification.share import Share
 from lit_certattr.certification.stopping import LOOK_SHARES, Look, StoppingRule
 from lit_certattr.errors import InputError
 from lit_certattr.models import Denoised, explained_part, fold_batch_norm, without_denoiser
+from lit_certattr.models.compiled_network import CompileMode, LastCompiled
 from lit_certattr.partitions import count_regions
 from lit_certattr.preflight import (
     CHECKS,
     Findings,
     Watch,
     check_classes,
+    check_compiled,
     check_function,
     check_images,
     check_network,
+    check_not_compiled,
     check_score_function,
     check_shape,
     check_targets,
@@ -81,6 +85,11 @@ class Certifier:
             (:func:`~lit_certattr.models.fold_batch_norm`): fewer operations, and the same function up to rounding.
             Different rounding makes a different explainer, so the setting is recorded; the folded network gives the
             prediction, too.
+        compile_mode: Certify the network as ``torch.compile`` computes it, in this mode: ``"default"``, or
+            ``"reduce-overhead"``, which uses CUDA graphs on a GPU; ``None`` as it is. The compiled network is another
+            explainer, like a folded one, so the mode is recorded, and it gives the prediction, too; attacks search
+            with the network as it is, and are judged with the compiled one. Compiling takes seconds to minutes before
+            the first image. Needs a ``batch_size`` that is a number, and a method that sees the network from outside.
         stopping: Rules that may end the sampling of an image early; it ends as soon as one rule says so. Rules are
             asked at looks, when the number of samples reaches a power of two. The last look spends half of alpha and
             the others share the rest equally, so all statements stay valid for every rule
@@ -95,8 +104,9 @@ class Certifier:
             An audit with fresh noise chooses the class of a run again with the seed of the run.
 
     Raises:
-        InputError: If a number is out of range, two certificates share a name, or a certificate does not cover the
-            noise or does not support early stopping.
+        InputError: If a number is out of range, two certificates share a name, a certificate does not cover the
+            noise or does not support early stopping, or the method or another setting does not go with
+            ``compile_mode``.
 
     Example:
         >>> from lit_certattr.attribution import Gradient
@@ -121,6 +131,7 @@ class Certifier:
         stopping: Sequence[StoppingRule] = (),
         fold_batch_norm: bool = False,
         class_samples: int = 100,
+        compile_mode: CompileMode | None = None,
     ) -> None:
         attribution = as_method(attribution)
         instance("noise", noise, Noise, "GaussianNoise(sigma=0.25)")
@@ -139,6 +150,9 @@ class Certifier:
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, whole_number("seed", seed)
         self.memory_format: MemoryFormat = memory_format
         self.fold_batch_norm = fold_batch_norm
+        self.compile_mode = compile_mode
+        check_compile_mode(compile_mode, attribution, batch_size, fold_batch_norm)
+        self._compiled = LastCompiled()
         self.class_samples = whole_number("class_samples", class_samples, least=1)
         self.class_seed: int | None = None
         self.stopping = several("stopping", stopping, "[Futility()]")
@@ -223,7 +237,7 @@ class Certifier:
             majority = isinstance(targets, str) and targets == NOISY_MAJORITY
             labels = None if majority or targets is None else check_targets(targets, len(images))
             names = [f"image {index}" for index in range(len(images))] if ids is None else [f"image {i}" for i in ids]
-            if self.fold_batch_norm:  # folding runs the network, and could not name what is wrong with it
+            if self.fold_batch_norm or self.compile_mode:  # which could not name what is wrong with the network
                 logits_of(model, images[:1], names[0])
             model = self.network(model, images[:1])
             ids = [content_id(image) for image in images] if ids is None else list(ids)
@@ -331,6 +345,8 @@ class Certifier:
         """
         placed, count = self.placed(image[0], image_id), min(2, self.num_samples)
         noisy = next(placed._sampler.noisy_images(image[0], image_id, 0, count))
+        if self.compile_mode is not None:
+            check_compiled(model, placed.attribution, image, target, name)
         findings = check_function(model, placed.attribution, image, noisy, target, name)
         score = score_of(self.attribution)
         if score is not None and any(certificate.needs_score for certificate in self.certificates.values()):
@@ -356,7 +372,26 @@ class Certifier:
                 )
 
     def network(self, model: nn.Module, image: Tensor) -> nn.Module:
-        """The network that is certified: the given one, or its folded copy.
+        """The network that is certified: the given one, its folded copy, or the compiled one.
+
+        The last network that was compiled is kept.
+
+        Args:
+            model: The network.
+            image: An image ``[1, C, H, W]`` that the network accepts.
+
+        Raises:
+            InputError: If it cannot be folded, or is compiled already.
+        """
+        if self.compile_mode is None:
+            return self.uncompiled_network(model, image)
+        assert self.batch_size != "auto"
+        check_not_compiled(model)
+        layout = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
+        return self._compiled(model, self.compile_mode, self.batch_size, layout)
+
+    def uncompiled_network(self, model: nn.Module, image: Tensor) -> nn.Module:
+        """The network that is certified, but as it is, not compiled: it has second derivatives, and its passes count.
 
         Args:
             model: The network.
@@ -533,6 +568,8 @@ class Certifier:
             optional |= {"stopping": [repr(rule) for rule in self.stopping], "look_shares": LOOK_SHARES}
         if self.fold_batch_norm:
             optional["fold_batch_norm"] = True
+        if self.compile_mode is not None:
+            optional["compile_mode"] = self.compile_mode
         return optional | {
             "attribution": repr(self.attribution),
             "noise": repr(self.noise),

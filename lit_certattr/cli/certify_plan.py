@@ -25,14 +25,16 @@ Examples:
   certify.py plan --config configs/certify/photographs.yaml --num_samples=10000 --max_images=200 --devices=4
   certify.py plan --config configs/certify/mnist5k.yaml --methods=all
   certify.py plan --config configs/certify/mnist5k.yaml --methods=[GradCAM,RISE] --seconds=5
+  certify.py plan --config configs/certify/mnist5k.yaml --compiled
 
 The configuration is that of the run. Printed are: samples per second, as configured and in other precisions and memory
 formats; forward and backward passes per sample, by arithmetic; time on one device and on --devices; disk and memory;
 and the smallest number of samples with which anything can be certified at this alpha and tau. Nothing is written. The
-time is that of sampling: figures and the report come on top, and sampling that may stop early takes less.
+time is that of sampling: figures and the report come on top, and sampling that may stop early takes less. --compiled
+adds the network compiled by torch.compile (--certifier.compile_mode): its time includes compiling, once a process.
 
-Another precision or memory format is another explainer: its numbers differ, and the record of a run binds both. Choose
-before the run, not after looking at what each certifies."""
+Another precision or memory format, or a compiled network, is another explainer: its numbers differ, and the record of a
+run binds them. Choose before the run, not after looking at what each certifies."""
 
 _UNUSED = ("output", "overwrite", "radii", "max_panels", "part", "split", "logger")
 
@@ -74,12 +76,14 @@ def _print(found: Plan) -> None:
         f"{found.configured.method}",
         markup=False,
     )
-    names = {f"{cost.precision}, {cost.memory_format}": cost for cost in found.modes}
+    own, *others = found.modes
+    names = {cost.name: cost for cost in (own, *(cost for cost in others if cost.refused is None))}
     console.print(_table(found, "mode (the first is the configured one)", names))
     usable = {cost.method.partition("(")[0]: cost for cost in found.methods if cost.refused is None}
     if usable:
         console.print(_table(found, "method, with its defaults", usable))
-    lines = [f"{cost.method.partition('(')[0]}: {cost.refused}" for cost in found.methods if cost.refused is not None]
+    lines = [f"{cost.name}: {cost.refused}" for cost in others if cost.refused is not None]
+    lines += [f"{cost.method.partition('(')[0]}: {cost.refused}" for cost in found.methods if cost.refused is not None]
     sys.stdout.write("\n".join([*lines, *_lines(found)]) + "\n")
 
 

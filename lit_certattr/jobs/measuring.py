@@ -27,6 +27,7 @@ class Cost:
         method: The attribution method, with its settings.
         precision: Precision of the Trainer, e.g. ``"32-true"``.
         memory_format: ``"channels_last"`` or ``"contiguous"``.
+        compile_mode: Mode in which the network is compiled; ``None`` if it is not.
         refused: Why the method cannot be certified as configured, in one line; all else is ``None`` or empty then.
         samples_per_second: Samples that one process draws, explains and counts; ``None`` if one took too long.
         forward: Forward passes of the network per sample, by arithmetic; ``None`` if unknown.
@@ -35,11 +36,14 @@ class Cost:
         bytes_per_image: Size of the files that a run stores about an image, besides figures and up to 1 KiB of settings
             per certificate; ``None`` if unknown.
         memory: Peak memory in bytes: of the accelerator, or on a CPU of the process so far; ``None`` if unknown.
+        startup: Seconds that a process spends on compiling before its first sample; ``None`` if nothing is compiled. A
+            process that finds the compiler's files of an earlier one spends less.
     """
 
     method: str
     precision: str
     memory_format: str
+    compile_mode: str | None = None
     refused: str | None = None
     samples_per_second: float | None = None
     forward: float | None = None
@@ -47,6 +51,13 @@ class Cost:
     smallest: dict[str, int] = attrs.field(factory=dict)
     bytes_per_image: int | None = None
     memory: int | None = None
+    startup: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The mode in words."""
+        compiled = "" if self.compile_mode is None else f", compiled ({self.compile_mode})"
+        return f"{self.precision}, {self.memory_format}{compiled}"
 
     @property
     def enough(self) -> int:
@@ -85,7 +96,7 @@ def measure(
     Returns:
         The cost; a method that cannot be used is a cost with ``refused``.
     """
-    known = Cost(repr(certifier.attribution), precision, certifier.memory_format)
+    known = Cost(repr(certifier.attribution), precision, certifier.memory_format, certifier.compile_mode)
     try:
         with torch.inference_mode(False), torch.no_grad(), frozen(network):
             return attrs.evolve(known, **_measured(certifier, network, subject, seconds, patience))
@@ -98,22 +109,24 @@ def _measured(
 ) -> dict[str, Any]:
     image, target, image_id = subject
     batch = image[None]
-    network = certifier.network(network, batch)
+    plain, network = certifier.uncompiled_network(network, batch), certifier.network(network, batch)
     certifier = certifier.placed(image, image_id)
     with CountedPasses() as once:
-        network(batch)
+        plain(batch)
     if on_accelerator := image.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(image.device)
     begin = time.perf_counter()
     try:
         with CountedPasses(patience) as counted:
             classes = torch.tensor([target], device=image.device)
-            clean_map = explain(certifier.attribution, network, batch, classes, f"image {image_id}")
+            clean_map = explain(certifier.attribution, plain, batch, classes, f"image {image_id}")
     except OutOfTime:
         return {}
     alone = time.perf_counter() - begin
     map_shape = (clean_map.shape[1], clean_map.shape[2])
-    size = max(1, min(certifier.block_size(image), int(4 * seconds / alone)))
+    size, compiling = certifier.block_size(image), certifier.compile_mode is not None
+    if not compiling:  # a compiled network takes blocks of one size
+        size = max(1, min(size, int(4 * seconds / alone)))
     accumulators = certifier.start(image, map_shape)
 
     def draw(start: int) -> float:
@@ -122,8 +135,12 @@ def _measured(
         _wait(image.device)
         return time.perf_counter() - begin
 
-    if size > 1:
+    begin = time.perf_counter()
+    if compiling:
+        certifier.preflight(network, batch, target, image_id, f"image {image_id}")
+    if size > 1 or compiling:
         draw(0)  # the first block of a size allocates its memory
+    startup = time.perf_counter() - begin if compiling else None
     spent, blocks = 0.0, 0
     while not blocks or spent < seconds:
         blocks += 1
@@ -138,6 +155,7 @@ def _measured(
         "smallest": {name: one.smallest_num_samples(num_pixels, share) for name, one in certifier.certificates.items()},
         "bytes_per_image": _stored(accumulators, share, image, clean_map),
         "memory": torch.cuda.max_memory_allocated(image.device) if on_accelerator else peak_of_process(),
+        "startup": startup,
     }
 
 

@@ -35,6 +35,7 @@ _FUNCTION = (
     "noise",
     "memory_format",
     "fold_batch_norm",
+    "compile_mode",
     "certificates",
     "sources",
     "states",

@@ -4,9 +4,11 @@ import sys
 
 from torch import nn
 
+from lit_certattr.models.compiled_network import CompiledNetwork
+
 
 def is_compiled(network: nn.Module) -> bool:
-    """Whether a module is compiled as a whole: by ``torch.compile(network)`` or ``network.compile()``.
+    """Whether a module is compiled as a whole: by ``torch.compile(network)``, ``network.compile()`` or the certifier.
 
     The compiler takes a second to import, and nothing is compiled before it was imported: it is not imported here.
 
@@ -17,6 +19,8 @@ def is_compiled(network: nn.Module) -> bool:
         >>> is_compiled(nn.Linear(2, 2))
         False
     """
+    if isinstance(network, CompiledNetwork):
+        return True
     compiler = sys.modules.get("torch._dynamo")
     if compiler is not None and isinstance(network, compiler.OptimizedModule):
         return True

@@ -6,6 +6,7 @@ random, or mixes the images of a batch, a map that is not finite, labels that do
 """
 
 from lit_certattr.preflight.classes import accuracy_warning, match_classes
+from lit_certattr.preflight.compiled import check_compiled, check_not_compiled
 from lit_certattr.preflight.denoiser import FEW_IMAGES, denoiser_warning
 from lit_certattr.preflight.function import (
     CHECKS,
@@ -29,10 +30,12 @@ __all__ = [
     "accuracy_warning",
     "among",
     "check_classes",
+    "check_compiled",
     "check_function",
     "check_images",
     "check_logits",
     "check_network",
+    "check_not_compiled",
     "check_one_image",
     "check_predictions",
     "check_score_function",

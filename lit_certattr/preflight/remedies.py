@@ -10,6 +10,7 @@ from lit_certattr.attribution.batching import is_out_of_memory
 from lit_certattr.errors import single_line
 from lit_certattr.models import Denoised
 from lit_certattr.models.compiled import is_compiled
+from lit_certattr.models.compiled_network import CompiledNetwork
 
 ONE_AT_A_TIME = (
     "if it takes one image at a time, call it in a module whose forward returns "
@@ -141,6 +142,8 @@ def _gradients(error: BaseException, model: nn.Module, images: Tensor) -> str:
         return "; write y = y * 2 in place of y *= 2, and nn.ReLU(inplace=False)"
     if any(".quantized" in _home(module) for module in model.modules()):
         return "; quantised layers give no gradient: use the network from before, or a method without, e.g. RISE()"
+    if isinstance(model, CompiledNetwork):
+        return "; the certifier compiles it: leave compile_mode away"
     if is_compiled(model):
         return "; it is compiled: use the network from before"
     if isinstance(model, torch.jit.ScriptModule):

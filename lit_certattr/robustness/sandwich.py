@@ -163,7 +163,7 @@ class SandwichAttack:
             done[0] += passes
 
         with torch.inference_mode(False), torch.no_grad(), frozen(model):
-            model = self.certifier.network(model, image[None])
+            model = self.certifier.uncompiled_network(model, image[None])
             self._search(model, image, target, quantity, replace(few, steps=min(few.steps, 1)), None)  # starts up
             started = time.perf_counter()
             self._search(model, image, target, quantity, few, count)
@@ -207,12 +207,14 @@ class SandwichAttack:
         target = int(next(iter(results.values())).sampling["target"])
         with torch.inference_mode(False), torch.no_grad(), frozen(model):
             image = image.clone() if image.is_inference() else image
+            # Searches need second derivatives, which a compiled network has not; what they find is judged with it.
+            searched = self.certifier.uncompiled_network(model, image[None])
             model = self.certifier.network(model, image[None])
             found = [(Candidate(0.0, "none", False, 0.0), image)]
             for name, quantity in self._attacks(asked).items():
                 for random, config in self._searches(quantity, results).items():
                     for budget in self.budgets:
-                        point = self._search(model, image, target, quantity, replace(config, eps=budget), on_passes)
+                        point = self._search(searched, image, target, quantity, replace(config, eps=budget), on_passes)
                         length = length_of_change(self.certifier.noise, image, point)
                         found.append((Candidate(budget, name, random, length), point))
             candidates, points = [one for one, _ in found], [point for _, point in found]
