@@ -179,7 +179,7 @@ def test_half_precision(compiler, net):
     ids=lambda one: type(one).__name__,
 )
 def test_methods_that_look_at_layers_are_refused(attribution):
-    with pytest.raises(InputError, match="looks at layers, .*: leave certifier.compile_mode away, or take a method"):
+    with pytest.raises(InputError, match=r"looks at layers, .*: leave certifier.compile_mode away, or take a method"):
         certifier(attribution)
 
 
@@ -209,7 +209,7 @@ class Branching(SmallCNN):
 def test_what_cannot_be_compiled_is_refused_before_anything_is_written(compiler, tmp_path):
     network = Branching(image_size=8, width=4)
     settings = {"trainer": jobs.TrainerOptions(accelerator="cpu", devices=1), "progress": False}
-    with pytest.raises(InputError, match="Branching cannot be compiled as one graph, .* leave certifier.compile_mode"):
+    with pytest.raises(InputError, match=r"Branching cannot be compiled as one graph, .* leave certifier.compile_mode"):
         jobs.run(certifier(), Digits(max_images=1), network, output=tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()
 
