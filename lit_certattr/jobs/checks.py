@@ -1,17 +1,19 @@
 """Checks before a job samples or writes anything."""
 
+import copy
 from typing import Any, NamedTuple
 
 import attrs
 import torch
+from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import nn
+from torch import Tensor, nn
 
 from lit_certattr.attribution import frozen
 from lit_certattr.callbacks.selection import recorded_selections
 from lit_certattr.certificates import Certificate, Result
 from lit_certattr.certification import Certifier
-from lit_certattr.data import NO_LABEL, ImageDataModule, SampleSet
+from lit_certattr.data import NO_LABEL, ImageDataModule, Sample, SampleSet
 from lit_certattr.errors import InputError
 from lit_certattr.models import without_denoiser
 from lit_certattr.modules import Targets
@@ -80,7 +82,7 @@ def check_run(
             raise InputError(f"image {unlabelled} has no label; use --targets=predicted, or --ids with labelled images")
         clean = logits_of(without_denoiser(network), image[None], name)
         target = samples.targets[0] if targets == "label" else int(clean.argmax(1))
-        certified = certifier.network(network, image[None])
+        certified = certifier.uncompiled_network(network, image[None])
         findings = certifier.preflight(certified, image[None], target, str(image_id), name)
         few = [samples[index] for index in range(min(len(samples), FEW_IMAGES))]
         pictures, names = [sample.image for sample in few], [str(sample.id) for sample in few]
@@ -95,6 +97,44 @@ def check_run(
         rank_zero_warn(warning, stacklevel=7)
     record = {"checks": list(CHECKS), **attrs.asdict(findings), "warnings": said}
     return Checked(samples, classes.names, record)
+
+
+def check_compiled_run(
+    certifier: Certifier, network: nn.Module, sample: Sample, targets: Targets, loop: Trainer
+) -> dict[str, Any]:
+    """Compile the network as a run will, and make the checks of :func:`check_run` with it.
+
+    On the device and in the precision of the run, since graphs are compiled for them; the run then uses these graphs.
+
+    Args:
+        certifier: The certifier, with a ``compile_mode``.
+        network: The network, in eval mode.
+        sample: The first image.
+        targets: The explained class, as in the run.
+        loop: The Trainer of the run.
+
+    Returns:
+        Results of the checks, for the provenance.
+
+    Raises:
+        InputError: If the network cannot be compiled, or a check fails.
+    """
+    device, plugin, name = loop.strategy.root_device, loop.precision_plugin, f"image {sample.id}"
+    half = str(loop.precision) in ("16-true", "bf16-true")
+    home = next((weight.device for weight in network.parameters()), torch.device("cpu"))
+    own = plugin.convert_module(copy.deepcopy(network)) if half else network
+    if certifier.memory_format == "channels_last":  # as the run will
+        own.to(memory_format=torch.channels_last)
+    try:
+        with frozen(own.to(device)), torch.no_grad(), plugin.predict_step_context():
+            image: Tensor = plugin.convert_input(sample.image.to(device))
+            target = int(sample.target)
+            if targets != "label":
+                target = int(logits_of(without_denoiser(own), image[None], name).argmax(1))
+            compiled = certifier.network(own, image[None])
+            return attrs.asdict(certifier.preflight(compiled, image[None], target, str(sample.id), name))
+    finally:
+        own.to(home)
 
 
 def check_precision(certifier: Certifier, precision: str) -> None:

@@ -17,7 +17,7 @@ from lit_certattr.data import as_image_data
 from lit_certattr.data.unchanged import UnchangedSamples
 from lit_certattr.errors import InputError
 from lit_certattr.jobs.arguments import checked
-from lit_certattr.jobs.checks import check_precision, check_run, warn_of_selection
+from lit_certattr.jobs.checks import check_compiled_run, check_precision, check_run, warn_of_selection
 from lit_certattr.jobs.part import Part
 from lit_certattr.jobs.parts import open_network, read_samples, with_samples
 from lit_certattr.jobs.predict import predict
@@ -136,6 +136,9 @@ def run(
     module = CertificationModule(network, certifier, targets, together=split == "samples")
     loop = make_trainer(trainer, logger)
     check_precision(certifier, str(loop.precision))
+    preflight = checked.record
+    if certifier.compile_mode is not None:
+        preflight |= check_compiled_run(certifier, network, checked.samples[0], targets, loop)
     device = loop.strategy.root_device.type
     settings = run_settings(
         certifier,
@@ -158,7 +161,7 @@ def run(
         class_names=checked.class_names,
         overwrite=overwrite,
         config=config,
-        provenance=about | {"preflight": checked.record, "data": data.state_dict()} | of_part,
+        provenance=about | {"preflight": preflight, "data": data.state_dict()} | of_part,
         radii=radii,
         max_panels=max_panels,
         extension=None if added is None else added.record(),

@@ -35,7 +35,7 @@ def check_compiled(model: nn.Module, attribution: Attribution, image: Tensor, ta
 
     Args:
         model: Network that :func:`~lit_certattr.models.compiled_network.compile_network` returned, in eval mode, with
-            frozen parameters.
+            frozen parameters; any other is not compiled, and passes.
         attribution: The method.
         image: Image ``[1, C, H, W]``.
         target: Class to explain.
@@ -44,7 +44,8 @@ def check_compiled(model: nn.Module, attribution: Attribution, image: Tensor, ta
     Raises:
         InputError: If one of them differs, or cannot be computed.
     """
-    plain = uncompiled(model)
+    if (plain := uncompiled(model)) is model:
+        return
     network = type(plain.network if isinstance(plain, Denoised) else plain).__name__
     before, after = (logits_of(one, image, name) for one in (plain, model))
     apart, rounding = difference(before, after), unit_of_rounding(plain, image, before)

@@ -214,6 +214,17 @@ def test_what_cannot_be_compiled_is_refused_before_anything_is_written(compiler,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
+def test_a_run_uses_the_graphs_of_its_checks(compiler, net, tmp_path, precision):
+    trainer = jobs.TrainerOptions(accelerator="cpu", devices=1, precision=precision)
+    directory = jobs.run(
+        certifier(num_samples=80), Digits(max_images=2), net, output=tmp_path, trainer=trainer, progress=False
+    )
+    twice = 1 + (precision == "bf16-true")  # checked on a copy: the weights of the run are converted later
+    assert compiler.graphs == {1: 2 * twice, 32: 2 * twice}
+    assert directory.provenance()["preflight"]["checks"]
+
+
 class Watched(SmallCNN):
     """Counts the calls in Python, which a compiled network does not make."""
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from quick_compiler import QuickCompiler
 
 from lit_certattr import Certifier, jobs
 from lit_certattr.attribution import (
@@ -24,7 +25,7 @@ from lit_certattr.jobs import measuring
 from lit_certattr.jobs.measuring import Cost, Subject, measure
 from lit_certattr.jobs.passes import CountedPasses, OutOfTime
 from lit_certattr.jobs.planning import Plan
-from lit_certattr.models import CifarResNet, SmallCNN
+from lit_certattr.models import CifarResNet, SmallCNN, compiled_network
 from lit_certattr.smoothing import GaussianNoise
 
 CPU = jobs.TrainerOptions(accelerator="cpu", devices=1)
@@ -142,6 +143,50 @@ def test_the_faster_mode_is_named_with_what_it_changes():
     assert "memory_format=" not in line
     assert "the record binds them" in line
     assert Plan(3, 100, 1, "cpu", [cost("32-true", 10.0), cost("bf16-mixed", 10.4)]).advice() == []
+
+
+@pytest.fixture
+def compiler(monkeypatch):
+    torch._dynamo.reset()
+    quick = QuickCompiler()
+    monkeypatch.setattr(compiled_network, "compiled", quick)
+    return quick
+
+
+def test_a_compiled_network_is_timed_if_it_is_asked_for(network, compiler):
+    found = jobs.plan(certifier(num_samples=100, batch_size=16), Digits(), network, compiled=True, **QUICK)
+    assert [mode.compile_mode for mode in found.modes] == [None] * 4 + ["default"]
+    *plain, compiled = found.modes
+    assert (compiled.name, compiled.refused) == ("32-true, channels_last, compiled (default)", None)
+    assert (compiled.forward, compiled.backward) == (found.configured.forward, found.configured.backward)
+    assert compiled.startup > 0
+    assert {mode.startup for mode in plain} == {None}
+    assert compiler.graphs == {1: 2, 16: 2}, "blocks have the size of those of the run"
+    sampling = found.num_images * found.num_samples / compiled.samples_per_second
+    assert 3600 * found.hours(compiled, 1) == pytest.approx(sampling + compiled.startup)
+    assert any("of its time, " in line for line in found.advice())
+
+
+def test_methods_that_see_no_compiled_network_are_listed_with_the_reason(network, compiler):
+    settings = {"compiled": True, "methods": ["GradCAM"], **QUICK}
+    found = jobs.plan(certifier(GradCAM(), num_samples=100, batch_size=16), Digits(), network, **settings)
+    assert "GradCAM looks at layers" in found.modes[-1].refused
+    assert found.methods[0].refused is None
+    found = jobs.plan(certifier(num_samples=100, batch_size=16, compile_mode="default"), Digits(), network, **settings)
+    assert "GradCAM looks at layers" in found.methods[0].refused
+    assert [mode.compile_mode for mode in found.modes] == ["default"] + [None] * 4
+
+
+def test_compiling_pays_in_long_runs_alone():
+    plain = cost("32-true", 10.0)
+    compiled = Cost("Gradient()", "32-true", "channels_last", "default", None, 20.0, startup=30.0)
+    assert Plan(1, 300, 1, "cuda", [plain, compiled]).fastest() is None  # 30 s, or 30 + 15
+    line, rest = Plan(10, 300, 1, "cuda", [plain, compiled]).advice()  # 300 s, or 30 + 150
+    assert line.startswith("--certifier.compile_mode=default is 1.7 times as fast")
+    assert "precision, memory format and compilation are part" in line
+    assert rest == "32-true, channels_last, compiled (default): of its time, 30 s in each process are compiling, once"
+    line, _ = Plan(1, 300, 1, "cuda", [compiled, plain]).advice()
+    assert line.startswith("--certifier.compile_mode=null is 1.5 times as fast")
 
 
 @pytest.mark.parametrize(
