@@ -7,7 +7,7 @@
 # make docs-links open every address that the pages name (needs a network)
 # make audit      known weaknesses and licences of what is installed (needs a network; not part of the checks)
 # make sbom       the installed packages as a list in the format CycloneDX, dist/sbom.json
-# make denoiser   train the denoiser for photographs that is part of the package again (some minutes)
+# make denoiser   train the denoiser for photographs that is part of the package again (about an hour)
 # make clean      remove the environment, runs/ and the site
 
 PYTHON ?= python3
@@ -82,8 +82,7 @@ sbom: $(STAMP) $(TOOLS)/.installed
 denoiser: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check mvtb-data==1.6.1
 	$(BIN)/python -m benchmarks.denoiser collect data/denoiser
-	$(BIN)/python train.py fit --config configs/train/denoiser.yaml --data.init_args.root data/denoiser \
-		--trainer.precision bf16-mixed
+	$(BIN)/python train.py fit --config configs/train/denoiser.yaml --data.init_args.root data/denoiser
 	$(BIN)/python -m benchmarks.denoiser export runs/denoiser/checkpoints/best.ckpt
 
 clean:

@@ -1,8 +1,7 @@
 r"""The weights of ``UNetDenoiser(weights="photographs")``: ``make denoiser`` runs these steps, but the last.
 
 python -m benchmarks.denoiser collect data/denoiser
-python train.py fit --config configs/train/denoiser.yaml --data.init_args.root data/denoiser \
-    --trainer.precision bf16-mixed
+python train.py fit --config configs/train/denoiser.yaml --data.init_args.root data/denoiser
 python -m benchmarks.denoiser export runs/denoiser/checkpoints/best.ckpt
 python -m benchmarks.denoiser measure data/denoiser
 """

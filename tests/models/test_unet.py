@@ -12,7 +12,7 @@ from lit_certattr.errors import InputError
 from lit_certattr.models import UNetDenoiser, unet
 
 FILE = Path(unet.__file__).parent / "weights" / "photographs.safetensors"
-SHA256 = "6f20b70e70f49462d1b2bd22652e66600326419be0e250e7e4f23452e24808c2"
+SHA256 = "c5bb59c81097fb6628eb5ae69f60e4ba86ad4ca34acca0246dc23f5ee99d669a"
 
 
 def test_packaged_weights_are_those_of_the_model_card():
