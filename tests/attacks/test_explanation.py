@@ -142,14 +142,14 @@ def test_keeps_the_label_only_where_asked(batch):
 
 def test_the_outputs_cost(batch):
     net, images, targets = batch
-    config = AttackConfig(eps=1.0, steps=20, smooth_beta=SMOOTH)
+    config = AttackConfig(eps=3.0, steps=20, smooth_beta=SMOOTH)  # so far that the outputs of this network move
     moved = []
-    for gamma in (0.0, 10.0):
+    for gamma in (0.0, 1000.0):
         found = attack_explanation(
             net, Gradient(), images, targets, TargetMap(CORNER.float(), gamma), config, keep_label=False
         )
         moved.append((net(found).softmax(1) - net(images).softmax(1)).square().sum(1).mean())
-    assert moved[1] < 0.5 * moved[0]
+    assert moved[1] < 0.1 * moved[0]
 
 
 def test_budgets_of_each_image_and_nothing_else_moves(batch):
