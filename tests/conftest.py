@@ -72,6 +72,19 @@ def _no_wandb_run_outlives_its_test() -> Iterator[None]:
         wandb.teardown()
 
 
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The certifier compiles networks without generating code, and the graphs are counted."""
+    from quick_compiler import QuickCompiler
+
+    from lit_certattr.models import compiled_network
+
+    torch._dynamo.reset()
+    quick = QuickCompiler()
+    monkeypatch.setattr(compiled_network, "compiled", quick)
+    return quick
+
+
 @pytest.fixture(scope="session")
 def trained_digits() -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor]:
     """A network trained in a second on scikit-learn's digits at 16x16, test images, and the classes it predicts."""

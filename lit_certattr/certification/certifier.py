@@ -3,7 +3,7 @@
 import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import attrs
 import torch
@@ -20,6 +20,7 @@ from lit_certattr.certification.noisy_majority import NOISY_MAJORITY, Majority, 
 from lit_certattr.certification.noisy_predictions import NoisyPredictions
 from lit_certattr.certification.rounds import Rounds, check_together, wanted
 from lit_certattr.certification.sampling import MemoryFormat, Sampler
+from lit_certattr.certification.score import check_score
 from lit_certattr.certification.share import Share
 from lit_certattr.certification.stopping import LOOK_SHARES, Look, StoppingRule
 from lit_certattr.errors import InputError
@@ -256,39 +257,16 @@ class Certifier:
             if majority:
                 chosen = [one._majority(model, *rest) for one, *rest in zip(placed, images, ids, names, strict=True)]
                 classes, rules = [one.target for one in chosen], [self._majority_rule(one) for one in chosen]
-            watches: list[Watch] = []
-            started: list[dict[str, Accumulator[Result]] | None] = []
-            fitting: tuple[int, int] | None = None
-            for one, image, label, name in zip(placed, images.split(1), classes, names, strict=True):
-                if one.attribution.partition is not None:  # each image has as many regions as it has
-                    map_shape = (1, count_regions(one.attribution.partition))
-                self.check_sample_size(map_shape)
-                target = torch.tensor([label], device=image.device)
-                clean_map = explain(one.attribution, model, image, target, name)
-                check_shape(one.attribution, clean_map, map_shape)
-                for certificate in one.certificates.values():
-                    certificate.check_map(clean_map[0], name)
-                # Starting refuses what does not fit, before any image is sampled. Accumulators wait for the first image
-                # alone: those of a whole batch may need much memory.
-                accumulators = None if one is self and map_shape == fitting else one.start(image[0], map_shape)
-                fitting = map_shape if one is self else None
-                started.append(None if watches else accumulators)
-                watches.append(Watch(model, one.attribution, image, clean_map, label, name))
-            shapes = [(watch.clean_map.shape[1], watch.clean_map.shape[2]) for watch in watches]
-            places = {
-                f"{what} of {image_id}": words
-                for one, image_id, shape in zip(placed, ids, shapes, strict=True)
-                for what, words in one._places(shape).items()
-            }
+            ready: list[_Ready] = []
+            for one, *rest in zip(placed, images.split(1), ids, classes, rules, names, strict=True):
+                prepared = one._prepare(model, *rest, map_shape)
+                # Accumulators wait for the first image alone: those of a whole batch may need much memory.
+                ready.append(prepared._replace(accumulators=None) if ready else prepared)
+            places = {f"{what} of {one.image_id}": words for one in ready for what, words in one.places().items()}
             fixed = {"class_samples": self.class_samples} if majority else {}
             fixed |= {"threads": torch.get_num_threads()} if crew.world > 1 else {}  # they decide about the last bits
             step.agree(lambda: self._facts_to_share(given, images, classes, ids) | places | fixed)
-            return [
-                one._certify(own, crew, model, image, label, image_id, rule, watch, ready, on_block)
-                for one, image, label, image_id, rule, watch, ready in zip(
-                    placed, images, classes, ids, rules, watches, started, strict=True
-                )
-            ]
+            return [one.certifier._certify(own, crew, model, one, on_block) for one in ready]
 
     def _majority(self, model: nn.Module, image: Tensor, image_id: str, name: str) -> Majority:
         seed = self.seed if self.class_seed is None else self.class_seed
@@ -423,23 +401,35 @@ class Certifier:
     def _generator(self, images: Tensor, image_id: str) -> str:
         return self.noise.generator(normal_stream(self.seed, image_id, images.device))
 
-    def _certify(
+    def _prepare(
         self,
-        own: Share,
-        crew: Share,
         model: nn.Module,
-        image: Tensor,
-        target: int,
+        batch: Tensor,
         image_id: str,
+        target: int,
         rule: Mapping[str, Any],
-        watch: Watch,
-        accumulators: dict[str, Accumulator[Result]] | None,
-        on_block: Callable[[int], None] | None,
+        name: str,
+        map_shape: tuple[int, int],
+    ) -> "_Ready":
+        """Refuse what does not fit a batch of one image, before any image is sampled."""
+        if self.attribution.partition is not None:  # each image has as many regions as it has
+            map_shape = (1, count_regions(self.attribution.partition))
+        self.check_sample_size(map_shape)
+        clean_map = explain(self.attribution, model, batch, torch.tensor([target], device=batch.device), name)
+        check_shape(self.attribution, clean_map, map_shape)
+        for certificate in self.certificates.values():
+            certificate.check_map(clean_map[0], name)
+        accumulators = self.start(batch[0], map_shape)
+        watch = Watch(model, self.attribution, batch, clean_map, target, name)
+        return _Ready(self, batch[0], image_id, target, rule, watch, accumulators)
+
+    def _certify(
+        self, own: Share, crew: Share, model: nn.Module, ready: "_Ready", on_block: Callable[[int], None] | None
     ) -> dict[str, Result]:
-        map_shape = (watch.clean_map.shape[1], watch.clean_map.shape[2])
-        looks = self.looks(map_shape)
+        image, image_id, target, watch = ready.image, ready.image_id, ready.target, ready.watch
+        looks = self.looks(ready.map_shape)
         shares = [look_share(look, len(looks)) for look in range(1, len(looks) + 1)]
-        accumulators = accumulators or self.start(image, map_shape)
+        accumulators = ready.accumulators or self.start(image, ready.map_shape)
         predictions = NoisyPredictions(own.world > 1).to(image.device)
         for certificate in self.certificates.values():
             for end, share in zip(looks, shares, strict=True):
@@ -472,22 +462,7 @@ class Certifier:
             if deciding.decided_by_first(any(stopping.stop(history) for stopping in self.stopping)):
                 break
         watch.check_unchanged()
-        sampling = self._own_settings() | {
-            "image_id": image_id,
-            "target": target,
-            **rule,
-            "device": image.device.type,
-            "generator": self._generator(image, image_id),
-            "precision": precision(model, image),
-            "threads": torch.get_num_threads(),
-            "preflight": list(CHECKS),
-        }
-        if (class_rule := getattr(self.attribution, "class_rule", None)) is not None:
-            sampling["class_rule"] = class_rule
-        if (explained := explained_part(model)) is not None:
-            sampling["explained"] = explained
-        if self.stopping:
-            sampling["looks"] = list(looks)
+        sampling = self._sampling(model, ready, looks)
         counts: dict[str, Any] = predictions.compute()
         placed = {
             name: attrs.evolve(result, partition=self.attribution.partition, **counts)
@@ -498,13 +473,25 @@ class Certifier:
             for name, result in placed.items()
         }
 
-    def _places(self, map_shape: tuple[int, int]) -> dict[str, str]:
-        """The parts of the image that a placed certifier is about: regions, also those of the noise, and masks."""
-        return regions_of(self.attribution.partition, self.noise.partition) | {
-            f"{what} of {name}": words
-            for name, one in self.certificates.items()
-            for what, words in one.places(map_shape).items()
+    def _sampling(self, model: nn.Module, ready: "_Ready", looks: Sequence[int]) -> dict[str, Any]:
+        """How the samples were drawn, as every result records it."""
+        sampling = self._own_settings() | {
+            "image_id": ready.image_id,
+            "target": ready.target,
+            **ready.rule,
+            "device": ready.image.device.type,
+            "generator": self._generator(ready.image, ready.image_id),
+            "precision": precision(model, ready.image),
+            "threads": torch.get_num_threads(),
+            "preflight": list(CHECKS),
         }
+        if (class_rule := getattr(self.attribution, "class_rule", None)) is not None:
+            sampling["class_rule"] = class_rule
+        if (explained := explained_part(model)) is not None:
+            sampling["explained"] = explained
+        if self.stopping:
+            sampling["looks"] = list(looks)
+        return sampling
 
     def start(self, image: Tensor, map_shape: tuple[int, int]) -> dict[str, Accumulator[Result]]:
         """Accumulators that count the samples of an image, one per certificate, by name, with no sample yet.
@@ -580,19 +567,27 @@ class Certifier:
         }
 
 
-def check_score(attribution: Attribution, certificates: Mapping[str, Certificate]) -> None:
-    """Refuse certificates of the gradient of a score for a method that has no score.
+class _Ready(NamedTuple):
+    """An image that was checked, and waits for its samples; its certifier is placed for it."""
 
-    Args:
-        attribution: The method.
-        certificates: The certificates by name.
+    certifier: Certifier
+    image: Tensor
+    image_id: str
+    target: int
+    rule: Mapping[str, Any]
+    watch: Watch
+    accumulators: dict[str, Accumulator[Result]] | None
 
-    Raises:
-        InputError: If a certificate needs a score; the message names it.
-    """
-    for name, certificate in certificates.items():
-        if certificate.needs_score and score_of(attribution) is None:
-            raise InputError(
-                f"{name} is about the gradient of a probability: use attribution ProbabilityGradient, or a method "
-                "of your own that has score(model, images, targets) in [0, 1]"
-            )
+    @property
+    def map_shape(self) -> tuple[int, int]:
+        """Height and width of its maps."""
+        return (self.watch.clean_map.shape[1], self.watch.clean_map.shape[2])
+
+    def places(self) -> dict[str, str]:
+        """The parts of the image that the certifier is about: regions, also those of the noise, and masks."""
+        one = self.certifier
+        return regions_of(one.attribution.partition, one.noise.partition) | {
+            f"{what} of {name}": words
+            for name, certificate in one.certificates.items()
+            for what, words in certificate.places(self.map_shape).items()
+        }

@@ -31,7 +31,7 @@ The configuration is that of the run. Printed are: samples per second, as config
 formats; forward and backward passes per sample, by arithmetic; time on one device and on --devices; disk and memory;
 and the smallest number of samples with which anything can be certified at this alpha and tau. Nothing is written. The
 time is that of sampling: figures and the report come on top, and sampling that may stop early takes less. --compiled
-adds the network compiled by torch.compile (--certifier.compile_mode): its time includes compiling, once a process.
+adds the network compiled by torch.compile (--certifier.compile_mode): its time includes compiling, once per process.
 
 Another precision or memory format, or a compiled network, is another explainer: its numbers differ, and the record of a
 run binds them. Choose before the run, not after looking at what each certifies."""

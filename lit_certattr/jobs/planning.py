@@ -15,9 +15,9 @@ from torch import nn
 
 from lit_certattr.attribution import Attribution, frozen
 from lit_certattr.certification import Certifier
-from lit_certattr.certification.certifier import check_score
 from lit_certattr.certification.compile_mode import check_compile_mode
 from lit_certattr.certification.sampling import MemoryFormat
+from lit_certattr.certification.score import check_score
 from lit_certattr.data import Sample, as_image_data
 from lit_certattr.errors import InputError
 from lit_certattr.jobs.arguments import checked

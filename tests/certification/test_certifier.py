@@ -78,6 +78,19 @@ def test_every_image_gets_every_certificate(net, images):
         assert one["pixel"].votes.sum((1, 2)).tolist() == [150 * 32, 150 * 6]
 
 
+def test_accumulators_of_an_image_alone_start_once(net, images, monkeypatch):
+    started = []
+    start = PixelCertificate.start
+    monkeypatch.setattr(PixelCertificate, "start", lambda *args: started.append(start(*args)) or started[-1])
+    certifier = Certifier(Gradient(), GaussianNoise(0.3), [PixelCertificate([0.25])], num_samples=60, batch_size=20)
+    (alone,) = certifier(net, images[:1])
+    assert len(started) == 1
+    first, _ = certifier(net, images[:2])
+    assert torch.equal(first["pixel"].votes, alone["pixel"].votes)
+    assert len(started) == 1 + 3, "of a batch, all are checked before the first is sampled"
+    assert [int(one.num_samples) for one in started] == [60, 60, 0, 60]
+
+
 def test_order_and_company_do_not_matter(net, images):
     together = all_contents(certifier()(net, images))
     for order in itertools.permutations(range(3)):

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import pytest
 import torch
-from quick_compiler import QuickCompiler
 from torch import nn
 
 from lit_certattr import Certifier, jobs
@@ -29,20 +28,12 @@ from lit_certattr.certification.stopping import Futility
 from lit_certattr.cli.certify import main
 from lit_certattr.data import Digits
 from lit_certattr.errors import InputError
-from lit_certattr.models import Denoised, SmallCNN, compiled_network
+from lit_certattr.models import Denoised, SmallCNN
 from lit_certattr.records import RunDirectory
 from lit_certattr.regions import Grid
 from lit_certattr.smoothing import GaussianNoise
 
 IMAGES = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture
-def compiler(monkeypatch):
-    torch._dynamo.reset()
-    quick = QuickCompiler()
-    monkeypatch.setattr(compiled_network, "compiled", quick)
-    return quick
 
 
 @pytest.fixture

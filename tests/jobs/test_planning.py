@@ -4,7 +4,6 @@ import re
 
 import pytest
 import torch
-from quick_compiler import QuickCompiler
 
 from lit_certattr import Certifier, jobs
 from lit_certattr.attribution import (
@@ -25,7 +24,7 @@ from lit_certattr.jobs import measuring
 from lit_certattr.jobs.measuring import Cost, Subject, measure
 from lit_certattr.jobs.passes import CountedPasses, OutOfTime
 from lit_certattr.jobs.planning import Plan
-from lit_certattr.models import CifarResNet, SmallCNN, compiled_network
+from lit_certattr.models import CifarResNet, SmallCNN
 from lit_certattr.smoothing import GaussianNoise
 
 CPU = jobs.TrainerOptions(accelerator="cpu", devices=1)
@@ -143,14 +142,6 @@ def test_the_faster_mode_is_named_with_what_it_changes():
     assert "memory_format=" not in line
     assert "the record binds them" in line
     assert Plan(3, 100, 1, "cpu", [cost("32-true", 10.0), cost("bf16-mixed", 10.4)]).advice() == []
-
-
-@pytest.fixture
-def compiler(monkeypatch):
-    torch._dynamo.reset()
-    quick = QuickCompiler()
-    monkeypatch.setattr(compiled_network, "compiled", quick)
-    return quick
 
 
 def test_a_compiled_network_is_timed_if_it_is_asked_for(network, compiler):

@@ -20,14 +20,6 @@ LAYOUT = torch.channels_last
 
 
 @pytest.fixture
-def compiler(monkeypatch):
-    torch._dynamo.reset()
-    quick = QuickCompiler()
-    monkeypatch.setattr(compiled_network, "compiled", quick)
-    return quick
-
-
-@pytest.fixture
 def net():
     network = SmallCNN(image_size=8, width=4).eval().requires_grad_(False)
     assert not is_compiled(network)
