@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from lit_certattr.files.untrusted import read_yaml
 from lit_certattr.jobs.arguments import checked
 from lit_certattr.jobs.part import Part, ids_digest
 from lit_certattr.jobs.trust import import_packages
+from lit_certattr.jobs.written_again import write_again
 from lit_certattr.records.job_directory import first_difference
 from lit_certattr.records.provenance import data_hash
 from lit_certattr.records.resuming import network_in_words, some
-from lit_certattr.records.run_directory import Record, RunDirectory, check_answers, image_rows
+from lit_certattr.records.run_directory import Record, RunDirectory, check_answers
 from lit_certattr.records.table import RADII
-from lit_certattr.reports.html import write_report
 from lit_certattr.statistics.rounding import counted
 
 _ROUNDED = ("16-true", "bf16-true")
@@ -111,18 +112,9 @@ def merge(
     new.lock.take()
     try:
         new.open(settings, overwrite=overwrite, config=config, provenance=about)
-        for session in (session for shard in shards for session in shard.record.get("sessions", [])):
-            new.log_session(session)
-        radii = _radii(shards[0])
-        groups = new.groups(ids, radii)
-        groups.start(new.finished())
-        for record in _records(owners, ids):
-            new.write(record.id, record.results, record.image, record.clean_map, record.facts)
-            groups.add(record.id, image_rows(record.id, record.results, record.facts, radii))
-        groups.pack()
-        groups.write_table(new.table)
-        write_report(new, ids, max_panels=shards[0].config.get("max_panels", 16))
-        groups.clear()
+        sessions = [session for shard in shards for session in shard.record.get("sessions", [])]
+        max_panels = shards[0].config.get("max_panels", 16)
+        write_again(new, ids, partial(_records, owners), sessions, _radii(shards[0]), max_panels)
     finally:
         new.lock.release()
     return new

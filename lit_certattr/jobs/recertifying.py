@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from lit_certattr.errors import InputError
 from lit_certattr.files.untrusted import read_yaml
 from lit_certattr.jobs.arguments import checked
 from lit_certattr.jobs.trust import import_packages
+from lit_certattr.jobs.written_again import write_again
 from lit_certattr.records.run_directory import Record, RunDirectory
 from lit_certattr.records.table import RADII
-from lit_certattr.reports.html import write_report
 
 NOTE = (
     "The counts are those of the run with the fingerprint in 'from'; nothing was drawn again. What is certified here "
@@ -93,16 +93,15 @@ def recertify(
     new.lock.take()
     try:
         new.open(settings, overwrite=overwrite, config=_config(config, settings, named, str(output)), provenance=about)
-        for session in record.get("sessions", []):
-            new.log_session(session)
-        for one in run.records(audited.ids):
-            new.write(one.id, _again(one, recorded), one.image, one.clean_map, one.facts)
         radii = config.get("radii")
         if radii is None:
             assert recorded.noise is not None  # the audit knows the law
             radii = recorded.noise.budget.usual_radii(RADII)
-        new.write_table(audited.ids, radii)
-        write_report(new, audited.ids, max_panels=config.get("max_panels", 16))
+
+        def again(ids: Sequence[str]) -> Iterator[Record]:
+            return (one._replace(results=_again(one, recorded)) for one in run.records(ids))
+
+        write_again(new, audited.ids, again, record.get("sessions", []), radii, config.get("max_panels", 16))
     finally:
         new.lock.release()
     return new

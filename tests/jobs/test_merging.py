@@ -78,6 +78,26 @@ def test_merged_parts_are_the_run_of_all_images_byte_for_byte(folder, tmp_path):
     assert not merged.lock.path.exists()
 
 
+@pytest.mark.parametrize("written", [1, 3, 4])
+def test_a_merge_that_was_stopped_goes_on_and_ends_with_the_same_bytes(folder, tmp_path, monkeypatch, written):
+    _run(tmp_path / "whole")
+    parts, write, calls = [folder / "part1", folder / "part2"], RunDirectory.write, []
+
+    def stopped(self, *arguments):
+        if len(calls) == written:
+            raise KeyboardInterrupt
+        calls.append(arguments)
+        write(self, *arguments)
+
+    monkeypatch.setattr(RunDirectory, "write", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        jobs.merge(parts, tmp_path / "merged")
+    monkeypatch.setattr(RunDirectory, "write", write)
+    merged = jobs.merge(parts, tmp_path / "merged")
+    assert _differing(tmp_path / "whole", merged.path) == []
+    assert len(merged.provenance()["sessions"]) == 2
+
+
 def test_runs_of_images_by_their_ids_follow_one_another_and_equal_images_count_once(folder, tmp_path):
     ids = Digits(max_images=5)
     ids.setup("predict")

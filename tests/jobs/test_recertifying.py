@@ -110,6 +110,62 @@ def test_the_new_run_is_the_one_that_sampling_would_have_written(run, network, t
     assert "the best of several, chosen after looking, does not hold" in said["note"]
 
 
+@pytest.fixture(scope="module")
+def groups_of_two():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunDirectory, "group_size", 2)
+        yield SETTINGS | {"max_images": 5}
+
+
+@pytest.fixture(scope="module")
+def packed(groups_of_two, network, tmp_path_factory):
+    """A run of five images in groups of two, and one with another alpha."""
+    place = tmp_path_factory.mktemp("packed")
+    for name, alpha in (("run", 0.001), ("sampled", 0.05)):
+        certificates = [PixelCertificate([0.5], alpha=alpha)]
+        jobs.run(certifier(certificates), Digits(), network, output=place / name, **groups_of_two)
+    return place
+
+
+def unequal(one, two):
+    """Names of the files that differ, except the record, which has times."""
+    first, second = content(one), content(two)
+    names = {name.as_posix() for name in first.keys() | second.keys() if first.get(name) != second.get(name)}
+    return names - {"provenance.json"}
+
+
+def test_full_groups_are_packed_as_a_run_packs_them(packed, tmp_path):
+    new = jobs.recertify(packed / "run", tmp_path / "new", alpha=0.05)
+    files = sorted(path.name for path in new.maps.iterdir())
+    assert files[:2] == ["00000.zip", "00001.zip"]
+    assert len(files) == 3, "the last image has no group"
+    assert unequal(new.path, packed / "sampled") == set()
+    assert audit_run(new).findings == []
+
+
+@pytest.mark.parametrize("written", [0, 1, 3, 4])
+def test_what_was_stopped_goes_on_and_ends_with_the_same_bytes(packed, tmp_path, monkeypatch, written):
+    write, again = RunDirectory.write, []
+
+    def stopped(self, *arguments):
+        if len(again) == written:
+            raise KeyboardInterrupt
+        again.append(arguments[0])
+        write(self, *arguments)
+
+    monkeypatch.setattr(RunDirectory, "write", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        jobs.recertify(packed / "run", tmp_path / "new", alpha=0.05)
+    first = list(again)
+    monkeypatch.setattr(RunDirectory, "write", lambda *arguments: (again.append(arguments[1]), write(*arguments)))
+    new = jobs.recertify(packed / "run", tmp_path / "new", alpha=0.05)
+    assert len(again) == 5, "no image is written twice"
+    assert len(first) == written
+    assert unequal(new.path, packed / "sampled") == set()
+    assert len(new.provenance()["sessions"]) == 1
+    assert audit_run(new).findings == []
+
+
 def test_the_statement_is_about_the_new_alpha(run, tmp_path):
     new = jobs.recertify(run.path, tmp_path / "new", alpha=0.05)
     (image_id, *_) = sorted(new.finished())
