@@ -97,7 +97,7 @@ def _print_comparison(console: Console, found: Comparison) -> None:
 
 def _print_grid(console: Console, grid: Grid) -> None:
     rows = [["\n".join(map(printable, cell.lines)) for cell in row] for row in grid.rows]
-    _print(console, grid.title, grid.heads, rows, [grid.is_text(place) for place in range(len(grid.heads))])
+    _print(console, grid.title, grid.heads, rows, grid.texts)
     if grid.note:
         console.print(grid.note, markup=False, style="dim")
 

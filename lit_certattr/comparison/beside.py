@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import attrs
+import pyarrow as pa
 
 from lit_certattr.certificates.drawing import name_of
+from lit_certattr.comparison.gathered import Gathered, Image, means_of
 from lit_certattr.comparison.measures import Measure
 from lit_certattr.errors import InputError
 from lit_certattr.records.evaluation_directory import EvaluationDirectory
 from lit_certattr.records.job_directory import first_difference
 from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.records.stored_table import read_table
+from lit_certattr.records.table_rows import PIECE
+from lit_certattr.statistics.exact_mean import ExactMean
 
 ATTACKED, PLAIN = "Maps under attack, not certified", "Maps without noise, not certified"
 """Headings of the numbers of an evaluation."""
@@ -67,22 +71,20 @@ def read_gaps(run: RunDirectory, provenance: Mapping[str, Any], num_images: int)
     settings = run.attacks.settings() or {}
     if settings.get("run") != provenance.get("fingerprint"):
         raise InputError(f"{run.attack} holds attacks on another run; attack again with --overwrite, or move it away")
-    groups: dict[tuple[str, float], list[tuple[float, float]]] = {}
-    for row in table.to_pylist():
-        numbers = [row.get(key) for key in ("budget", "certified", "attacked_upper")]
+    groups: dict[tuple[str, float], tuple[ExactMean, ExactMean]] = {}
+    for row in _rows(table):
+        numbers: list[Any] = [row.get(key) for key in ("budget", "certified", "attacked_upper")]
         level = row.get("top_k")
         if not all(_real(one) is not None for one in (*numbers, 1.0 if level is None else level)):
             raise InputError(f"{run.attacks.table} holds a row without numbers; attack again with --overwrite")
         budget, certified, attacked = map(float, numbers)
-        groups.setdefault((_what(row), budget), []).append((certified, attacked))
+        low, high = groups.setdefault((_what(row), budget), (ExactMean(), ExactMean()))
+        low.add(certified)
+        high.add(attacked)
     return [
-        Gap(what, budget, _mean([low for low, _ in own]), _mean([high for _, high in own]), len(own))
-        for (what, budget), own in sorted(groups.items(), key=lambda entry: entry[0][1])
+        Gap(what, budget, low.value, high.value, low.count)
+        for (what, budget), (low, high) in sorted(groups.items(), key=lambda entry: entry[0][1])
     ]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
 
 
 def _what(row: Mapping[str, Any]) -> str:
@@ -99,13 +101,15 @@ class EvaluationNumbers:
         path: Its directory.
         settings: Its settings.
         values: Numbers by measure and image; the second part of the key of an image is the hash of all images.
+        means: Their means over the images.
         nulls: Chance levels, where they are known, as means over the images.
     """
 
     path: Path
     settings: dict[str, Any]
-    values: dict[Measure, dict[tuple[str, str], float]]
-    nulls: dict[Measure, float]
+    values: Mapping[Measure, Mapping[Image, float]]
+    means: Mapping[Measure, float]
+    nulls: Mapping[Measure, float]
 
     def belongs_to(self, settings: Mapping[str, Any]) -> bool:
         """Whether network and method are those of a run.
@@ -133,19 +137,21 @@ def read_evaluation(path: str | Path) -> EvaluationNumbers:
     if not isinstance(settings, dict):
         raise InputError(f"{directory.settings_file} is damaged; evaluate again with --overwrite")
     try:
-        rows = read_table(directory.images, 10**7).to_pylist()
+        table = read_table(directory.images, 10**7)
     except FileNotFoundError:
         again = "run the command that wrote it again to finish it"
         raise InputError(f"{directory.path} is not finished: there is no images.parquet; {again}") from None
-    values: dict[Measure, dict[tuple[str, str], float]] = {}
-    chance: dict[Measure, list[float]] = {}
-    for row in rows:
-        image = (str(row["id"]), str(settings.get("images")))
+    gathered, hashed = Gathered(), str(settings.get("images"))
+    for row in _rows(table):
         for measure, value, beside in _numbers(row):
-            values.setdefault(measure, {})[image] = value
-            if beside is not None:
-                chance.setdefault(measure, []).append(beside)
-    return EvaluationNumbers(directory.path, settings, values, {one: _mean(own) for one, own in chance.items()})
+            gathered.add((str(row["id"]), hashed), measure, value, math.nan if beside is None else beside)
+    means, chance = means_of(gathered.means), means_of(gathered.nulls)
+    return EvaluationNumbers(directory.path, settings, gathered.columns, means, chance)
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    for piece in table.to_batches(PIECE):
+        yield from piece.to_pylist()
 
 
 def unlike_evaluations(found: Sequence[EvaluationNumbers]) -> list[str]:

@@ -2,17 +2,19 @@
 
 import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 import numpy as np
 
+from lit_certattr.comparison.gathered import Image
 from lit_certattr.comparison.likeness import Setting
 from lit_certattr.comparison.measures import IMPORTANT, Measure, distinct_keys
-from lit_certattr.comparison.reading import Image, RunNumbers
+from lit_certattr.comparison.reading import RunNumbers
 from lit_certattr.errors import InputError
 from lit_certattr.settings.extras import extra
 from lit_certattr.statistics import bootstrap_intervals, clopper_pearson_interval, sign_test
@@ -144,9 +146,8 @@ class Comparison:
             run: The run.
             measure: The number, at any radius.
         """
-        own = sorted((one for one in run.values if one._replace(radius=None) == measure._replace(radius=None)), key=_at)
-        means = [math.fsum(run.values[one].values()) / len(run.values[one]) for one in own]
-        return [_at(one) for one in own], means, [run.nulls.get(one, math.nan) for one in own]
+        own = sorted((one for one in run.means if one._replace(radius=None) == measure._replace(radius=None)), key=_at)
+        return [_at(one) for one in own], [run.means[one] for one in own], [run.nulls.get(one, math.nan) for one in own]
 
 
 def measures_of(runs: Iterable[RunNumbers]) -> list[Measure]:
@@ -216,16 +217,17 @@ def _at(measure: Measure) -> float:
 
 
 def _plain_mean(run: RunNumbers, measure: Measure) -> float:
-    if measure in run.whole:
-        return run.whole[measure]
-    own = run.values.get(measure, {})
-    return math.fsum(own.values()) / len(own) if own else math.nan
+    return run.whole.get(measure, run.means.get(measure, math.nan))
 
 
 def _means(run: RunNumbers, measures: Sequence[Measure]) -> dict[Measure, Mean]:
     own = [one for one in measures if one in run.values]
-    images = list(dict.fromkeys([*run.images, *(image for one in own for image in run.values[one])]))
-    lows, highs = bootstrap_intervals(_matrix(own, run.values, images), CONFIDENCE, NUM_DRAWS, SEED)
+    places = _places(chain(run.images, *(run.values[one] for one in own)))
+    matrix = np.full((len(places), len(own)), np.nan)
+    for column, one in enumerate(own):
+        for image, value in run.values[one].items():
+            matrix[places[image], column] = value
+    lows, highs = bootstrap_intervals(matrix, CONFIDENCE, NUM_DRAWS, SEED)
     found = {one: Mean(value, math.nan, math.nan, run.nulls.get(one, math.nan), 0) for one, value in run.whole.items()}
     for one, low, high in zip(own, lows.tolist(), highs.tolist(), strict=True):
         values, count = run.values[one], len(run.values[one])
@@ -236,31 +238,28 @@ def _means(run: RunNumbers, measures: Sequence[Measure]) -> dict[Measure, Mean]:
 
 
 def _differences(run: RunNumbers, base: RunNumbers, measures: Sequence[Measure]) -> dict[Measure, Difference]:
-    both = {one: _common(run, base, one) for one in measures if one in run.values and one in base.values}
-    both = {one: images for one, images in both.items() if images}
-    images = list(dict.fromkeys(image for own in both.values() for image in own))
-    apart = {one: {at: run.values[one][at] - base.values[one][at] for at in own} for one, own in both.items()}
-    lows, highs = bootstrap_intervals(_matrix(list(both), apart, images), CONFIDENCE, NUM_DRAWS, SEED)
+    both = [one for one in measures if one in run.values and one in base.values]
+    both = [one for one in both if any(image in base.values[one] for image in run.values[one])]
+    places = _places(image for one in both for image in run.values[one] if image in base.values[one])
+    matrix = np.full((len(places), len(both)), np.nan)
+    for column, one in enumerate(both):
+        theirs = base.values[one]
+        for image, value in run.values[one].items():
+            if image in theirs:
+                matrix[places[image], column] = value - theirs[image]
+    lows, highs = bootstrap_intervals(matrix, CONFIDENCE, NUM_DRAWS, SEED)
     found = {}
-    for one, low, high in zip(both, lows.tolist(), highs.tolist(), strict=True):
-        values = list(apart[one].values())
-        larger, smaller = sum(value > 0 for value in values), sum(value < 0 for value in values)
+    for one, apart, low, high in zip(both, matrix.T, lows.tolist(), highs.tolist(), strict=True):
+        values = apart[~np.isnan(apart)]
+        larger, smaller = int((values > 0).sum()), int((values < 0).sum())
         mean = round(math.fsum(values) / len(values), 12) + 0.0  # thirds do not cancel to the last digit: no -0.0
         found[one] = Difference(mean, low, high, larger, smaller, len(values), sign_test(larger, smaller))
     return found
 
 
-def _common(run: RunNumbers, base: RunNumbers, measure: Measure) -> list[Image]:
-    return [image for image in run.values[measure] if image in base.values[measure]]
-
-
-def _matrix(
-    measures: Sequence[Measure], values: Mapping[Measure, Mapping[Image, float]], images: Sequence[Image]
-) -> np.ndarray:
-    """Numbers ``[images, measures]``, NaN where an image has none."""
-    matrix = np.full((len(images), len(measures)), np.nan)
-    place = {image: index for index, image in enumerate(images)}
-    for column, measure in enumerate(measures):
-        for image, value in values[measure].items():
-            matrix[place[image], column] = value
-    return matrix
+def _places(images: Iterable[Image]) -> dict[Image, int]:
+    """The row of each image in a matrix, in order of first appearance."""
+    places: dict[Image, int] = {}
+    for image in images:
+        places.setdefault(image, len(places))
+    return places

@@ -1,7 +1,6 @@
 """Reads a run directory for a comparison: its settings, and the numbers of its images."""
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from lit_certattr.certificates import Result
 from lit_certattr.certificates.capabilities import HasSmoothedMap
 from lit_certattr.certificates.guarded import presentation_of
 from lit_certattr.comparison.beside import Gap, read_gaps
+from lit_certattr.comparison.gathered import Gathered, Image, means_of
 from lit_certattr.comparison.likeness import Terms
 from lit_certattr.comparison.measures import EFFORT, Measure, Nulls, length_of, levels_of, values_of
 from lit_certattr.comparison.sameness import SameClass
@@ -23,9 +23,6 @@ from lit_certattr.metrics.naming import PREFIX
 from lit_certattr.records.ids import SAFE_ID
 from lit_certattr.records.run_directory import Record, RunDirectory
 from lit_certattr.records.stored_table import MAX_ROWS, read_table
-
-Image = tuple[str, str]
-"""Id of an image, and the digest of its pixels: numbers are paired where both agree."""
 
 _PARTS = ("checkpoint", "network", "data")
 
@@ -75,6 +72,7 @@ class RunNumbers:
         path: Its directory.
         images: Its images, in the order of its table.
         values: Numbers by measure and image; measures are in the order in which they are shown.
+        means: Means over the images, also of numbers that only curves show, of which no image is kept.
         nulls: What pure noise would reach, where it is known, as means over the images.
         whole: Numbers of the run as a whole.
         gaps: What its attacks leave unknown; empty without attacks.
@@ -84,8 +82,9 @@ class RunNumbers:
     name: str
     path: Path
     images: list[Image]
-    values: dict[Measure, dict[Image, float]]
-    nulls: dict[Measure, float]
+    values: Mapping[Measure, Mapping[Image, float]]
+    means: Mapping[Measure, float]
+    nulls: Mapping[Measure, float]
     whole: dict[Measure, float]
     gaps: list[Gap]
     terms: dict[str, Terms]
@@ -120,11 +119,11 @@ def open_run(path: str | Path, name: str) -> OpenedRun:
 def _ids(directory: RunDirectory) -> list[str]:
     """Ids of the images of a finished run."""
     try:
-        table = read_table(directory.table, MAX_ROWS * (len(directory.image_files.stored()) + 1))
+        table = read_table(directory.table, MAX_ROWS * (len(directory.image_files.stored()) + 1), only=["id"])
     except FileNotFoundError:
         again = "run the command that wrote it again to finish it"
         raise InputError(f"{directory.path} is not finished: there is no results.parquet; {again}") from None
-    ids = list(dict.fromkeys(map(str, table.column("id").to_pylist())))
+    ids = list(map(str, table.column("id").unique().to_pylist()))
     if not ids:
         raise InputError(f"{directory.path} holds a run without images")
     if odd := next((one for one in ids if not SAFE_ID.fullmatch(one)), None):
@@ -142,7 +141,12 @@ def _parts(directory: RunDirectory) -> dict[str, Any]:
     return {key: config[key] for key in _PARTS if config.get(key) is not None}
 
 
-def read_run(opened: OpenedRun, radii: Sequence[float], on_image: Callable[[], None] | None = None) -> RunNumbers:
+def read_run(
+    opened: OpenedRun,
+    radii: Sequence[float],
+    curve: Sequence[float] = (),
+    on_record: Callable[[Record], None] | None = None,
+) -> RunNumbers:
     """Read the numbers of all images of a run, one image at a time.
 
     Numbers are derived again from the stored results, at any radii, whatever version wrote the table. Results are taken
@@ -151,38 +155,33 @@ def read_run(opened: OpenedRun, radii: Sequence[float], on_image: Callable[[], N
     Args:
         opened: The run.
         radii: Radii of the numbers that depend on a radius.
-        on_image: Called after each image, for a progress bar.
+        curve: Further radii, at which only means are needed.
+        on_record: Called with each image after its numbers are read.
 
     Raises:
         InputError: If a file is missing or damaged.
     """
-    images: list[Image] = []
-    values: dict[Measure, dict[Image, float]] = {}
-    null: dict[Measure, list[float]] = {}
-    known: Nulls = {}
-    maps = SameClass()
+    every, kept = sorted({*radii, *curve}), {None, *radii}
+    gathered, known, maps = Gathered(), Nulls(), SameClass()
     for image_id in opened.ids:
         record = opened.first if image_id == opened.first.id else opened.directory.read(image_id)
         image = (record.id, digest(record))
-        images.append(image)
         with _readable(opened.directory, record.id):
-            for measure, value, noise in values_of(record, radii, known):
-                values.setdefault(measure, {})[image] = value
-                if math.isfinite(noise):
-                    null.setdefault(measure, []).append(noise)
+            for measure, value, null in values_of(record, every, known):
+                gathered.add(image, measure, value, null, keep=measure.radius in kept)
             if (shown := _map_of(record.results.values())) is not None:
                 maps.add(*shown)
-        if on_image is not None:
-            on_image()
-    expected = {measure: math.fsum(found) / len(found) for measure, found in null.items()}
-    whole = _cost(opened.provenance)
+        if on_record is not None:
+            on_record(record)
+    expected, whole = means_of(gathered.nulls), _cost(opened.provenance)
     for measure, (overlap, chance) in maps.numbers().items():
         whole[measure], expected[measure] = overlap, chance
     return RunNumbers(
         opened.name,
         opened.directory.path,
-        images,
-        values,
+        list(gathered.places),
+        gathered.columns,
+        means_of(gathered.means),
         expected,
         whole,
         read_gaps(opened.directory, opened.provenance, len(opened.ids)),

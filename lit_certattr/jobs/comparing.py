@@ -95,8 +95,7 @@ def compare(
     if reasons and not force:
         raise UnlikeRuns(reasons, list(named), differing)
     radii = _usual(opened) if radii is None else radii
-    every = sorted({*map(float, radii), *_grid(opened)})
-    runs = [_with_evaluation(one, owners.get(one.name)) for one in _read(opened, every, progress)]
+    runs = [_with_evaluation(one, owners.get(one.name)) for one in _read(opened, list(map(float, radii)), progress)]
     measure = choose(runs, by, radii)
     best = ordered(runs, measure)
     places = [runs.index(run) for run in best]
@@ -179,13 +178,19 @@ def _read(opened: Sequence[OpenedRun], radii: Sequence[float], progress: bool) -
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not (progress and console.is_terminal)) as bar:
         task = bar.add_task("reading runs", total=sum(len(one.ids) for one in opened))
-        return [read_run(one, radii, lambda: bar.advance(task)) for one in opened]
+        curve = _grid(opened)
+        return [read_run(one, radii, curve, lambda _: bar.advance(task)) for one in opened]
 
 
 def _with_evaluation(run: RunNumbers, found: EvaluationNumbers | None) -> RunNumbers:
     if found is None:
         return run
-    return attrs.evolve(run, values={**run.values, **found.values}, nulls={**run.nulls, **found.nulls})
+    return attrs.evolve(
+        run,
+        values={**run.values, **found.values},
+        means={**run.means, **found.means},
+        nulls={**run.nulls, **found.nulls},
+    )
 
 
 def _usual(opened: Sequence[OpenedRun]) -> tuple[float, ...]:

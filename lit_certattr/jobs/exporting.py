@@ -59,11 +59,7 @@ def export(
         if place.is_dir() or (place.exists() and not overwrite):
             raise InputError(f"{place} exists; choose another --output, or --overwrite to replace a file")
     found = compare([directory], radii=radii, imports=imports)
-    if format == "pdf":
-        ids = [image_id for image_id, _ in found.runs[0].images]
-        content = export_pdf(found, (record.results for record in run.records(ids)))
-    else:
-        content = export_text(found, format, per_image).encode()
+    content = export_pdf(found, run) if format == "pdf" else export_text(found, format, per_image).encode()
     if place is not None:
         write_whole(place, content)
     return content

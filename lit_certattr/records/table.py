@@ -128,18 +128,21 @@ def means(table: Columns) -> dict[str, float]:
         for field in table.schema
         if pa.types.is_floating(field.type) and field.name not in known and not at_radius.fullmatch(field.name)
     ]
-    collected: dict[str, list[float]] = {}
+    sums: dict[str, list[float]] = {}  # sum and count
     averaged = [*(name for name in AVERAGED if name in table.column_names), *own]
-    for batch in table.select(["certificate", "kind", "radius_norm", "top_k", *averaged]).to_batches(PIECE):
+    places = [name for name in ("certificate", "kind", "radius_norm", "top_k") if name in table.column_names]
+    for batch in table.select([*places, *averaged]).to_batches(PIECE):
         for row in batch.to_pylist():
             for column in averaged:
                 if row[column] is not None:
-                    name = metric_name(column_word(column, row["kind"], row["radius_norm"]), top_k=row["top_k"])
-                    collected.setdefault(f"{prefix_of(row['certificate'], row['kind'])}{name}", []).append(row[column])
+                    name = metric_name(column_word(column, row["kind"], row["radius_norm"]), top_k=row.get("top_k"))
+                    total = sums.setdefault(f"{prefix_of(row['certificate'], row['kind'])}{name}", [0.0, 0.0])
+                    total[0] += row[column]
+                    total[1] += 1
     accuracies = [accuracy for accuracy in noisy_accuracies(table) if accuracy is not None]
     if accuracies:
-        collected[f"{PREFIX}noisy_accuracy"] = accuracies
-    return {name: sum(values) / len(values) for name, values in collected.items()}
+        sums[f"{PREFIX}noisy_accuracy"] = [sum(accuracies), len(accuracies)]
+    return {name: total / count for name, (total, count) in sums.items()}
 
 
 def num_moved(table: Columns) -> int:

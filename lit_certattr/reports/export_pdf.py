@@ -3,13 +3,15 @@
 import io
 import textwrap
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lit_certattr.certificates import Result
 from lit_certattr.certificates import drawing as draw
 from lit_certattr.certificates.guarded import presentation_of
 from lit_certattr.comparison import Comparison
+from lit_certattr.records.run_directory import RunDirectory
+from lit_certattr.reports.chosen import averaged
 from lit_certattr.reports.compare_tables import notes
 from lit_certattr.reports.export_tables import means_grid
 from lit_certattr.reports.figures import dataset_figure
@@ -24,35 +26,42 @@ _ROWS = 40  # of a table on a page
 _LINE = 0.0175  # of the height of a page
 
 
-def export_pdf(comparison: Comparison, results: Iterable[Mapping[str, Result]]) -> bytes:
+def export_pdf(comparison: Comparison, directory: RunDirectory) -> bytes:
     """A PDF with what is certified, the table of means, and the curves; it contains no time.
+
+    The curves are those of the report of the run: of a large run, means over some of its images, chosen at random.
 
     Args:
         comparison: A comparison of one run.
-        results: The results of each image by name, at least one.
+        directory: The run.
     """
     from matplotlib.backends.backend_pdf import PdfPages
 
-    every = list(results)
+    (run,) = comparison.runs
+    ids = [image_id for image_id, _ in run.images]
+    chosen = averaged(ids)
+    first = directory.read(ids[0]).results
+    summary = dataset_figure(record.results for record in directory.records(chosen))
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in a script that the font lacks
         with PdfPages(file, metadata={"CreationDate": None}) as pages:
-            for page in [*_text_pages(comparison, every[0]), *_table_pages(comparison), dataset_figure(every)]:
+            for page in [*_text_pages(comparison, first, len(chosen)), *_table_pages(comparison), summary]:
                 pages.savefig(page)
     return file.getvalue()
 
 
-def _text_pages(comparison: Comparison, first: Mapping[str, Result]) -> list["Figure"]:
+def _text_pages(comparison: Comparison, first: Mapping[str, Result], num_averaged: int) -> list["Figure"]:
     """What is certified, and how to read the numbers."""
     (run,) = comparison.runs
-    result = next(iter(first.values()))
+    result, part = next(iter(first.values())), num_averaged < len(run.images)
     method = result.sampling.get("attribution", "attribution")
     facts = [
         f"{counted(len(run.images), 'image')}, {method}, {result.law_in_words()}, {result.num_samples:,} samples "
         "for the first.",
         *(f"{name}. {presentation_of(one).general()}" for name, one in first.items()),
         *notes(comparison),
+        *([f"The curves are means over {num_averaged:,} of the images, chosen at random."] if part else []),
     ]
     lines = [line for fact in facts for line in [*textwrap.wrap(fact, 98), ""]]
     length = int(0.86 / _LINE)

@@ -1,9 +1,11 @@
 """The numbers of one run as a table: means over the images, or one row per image."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, overload
 
 from lit_certattr.comparison import Comparison, Measure
+from lit_certattr.comparison.reading import RunNumbers
 from lit_certattr.reports.compare_tables import mean_entry, notes, shown
 from lit_certattr.reports.tabular import Entry, Grid, comma_separated, escape_markdown, latex, markdown, printable
 
@@ -36,12 +38,30 @@ def image_grids(comparison: Comparison) -> list[Grid]:
     grids = []
     for group in dict.fromkeys(one.group for one in own):
         columns = [one for one in own if one.group == group]
-        rows = [
-            [Entry(image[0], text=True), *(_cell(one, run.values[one].get(image)) for one in columns)]
-            for image in run.images
-        ]
-        grids.append(Grid(f"{run.name}: {group}", ["image", *(one.head for one in columns)], rows))
+        heads = ["image", *(one.head for one in columns)]
+        grids.append(Grid(f"{run.name}: {group}", heads, _ImageRows(run, columns)))
     return grids
+
+
+class _ImageRows(Sequence[list[Entry]]):
+    """A row for each image, made when it is read: the cells of all images would take more memory than the file."""
+
+    def __init__(self, run: RunNumbers, measures: Sequence[Measure]) -> None:
+        self._run, self._measures = run, measures
+
+    def __len__(self) -> int:
+        return len(self._run.images)
+
+    @overload
+    def __getitem__(self, place: int) -> list[Entry]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[list[Entry]]: ...
+    def __getitem__(self, place: int | slice) -> list[Entry] | list[list[Entry]]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(len(self))[place]]
+        image = self._run.images[place]
+        cells = (_cell(one, self._run.values[one].get(image)) for one in self._measures)
+        return [Entry(image[0], text=True), *cells]
 
 
 def _cell(measure: Measure, value: float | None) -> Entry:
@@ -61,7 +81,7 @@ def export_text(comparison: Comparison, form: str, per_image: bool = False) -> s
         per_image: One row per image, instead of one row per number.
     """
     if form == "csv":
-        return comma_separated(_image_rows(comparison) if per_image else _mean_rows(comparison))
+        return _images_as_csv(comparison) if per_image else comma_separated(_mean_rows(comparison))
     grids = image_grids(comparison) if per_image else [means_grid(comparison)]
     told = notes(comparison)
     if form == "latex":
@@ -79,7 +99,8 @@ def _mean_rows(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def _image_rows(comparison: Comparison) -> list[dict[str, Any]]:
+def _images_as_csv(comparison: Comparison) -> str:
     (run,) = comparison.runs
     own = [one for one in comparison.measures if one in run.values]
-    return [{"image": image[0]} | {one.key: run.values[one].get(image) for one in own} for image in run.images]
+    rows = ({"image": image[0]} | {one.key: run.values[one].get(image) for one in own} for image in run.images)
+    return comma_separated(rows, list(dict.fromkeys(["image", *(one.key for one in own)])))

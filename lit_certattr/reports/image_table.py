@@ -35,12 +35,11 @@ def image_table(
         radius: Radius of the certified pixels.
     """
     rows: list[dict[str, Any]] = []
-    numbers = {
-        image[0]: {one.key: own[image] for one, own in run.values.items() if image in own} for image in run.images
-    }
+    images = {image[0]: image for image in run.images}
     for record in directory.records(ids):
-        facts = {name: record.facts.get(name) for name in ("label", "prediction")}
-        rows.append({"id": record.id, **facts, **_pictures(record, radius), **numbers.get(record.id, {})})
+        facts, image = {name: record.facts.get(name) for name in ("label", "prediction")}, images[record.id]
+        numbers = {one.key: own[image] for one, own in run.values.items() if image in own}
+        rows.append({"id": record.id, **facts, **_pictures(record, radius), **numbers})
     columns = list(dict.fromkeys(column for row in rows for column in row))
     return columns, [[row.get(column) for column in columns] for row in rows]
 

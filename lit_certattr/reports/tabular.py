@@ -1,7 +1,6 @@
 """Tables as text: Markdown, LaTeX with booktabs, CSV. Everything that comes from a file or a name is escaped."""
 
 import csv
-import io
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -37,22 +36,22 @@ class Grid(NamedTuple):
     Attributes:
         title: Heading.
         heads: Heads of the columns.
-        rows: Cells of each row.
+        rows: Cells of each row; they may be made anew each time that they are read.
         note: Text below.
     """
 
     title: str
     heads: list[str]
-    rows: list[list[Entry]]
+    rows: Sequence[Sequence[Entry]]
     note: str = ""
 
-    def is_text(self, column: int) -> bool:
-        """Whether a column is aligned as text, as the first one always is.
-
-        Args:
-            column: Index of the column.
-        """
-        return not column or any(row[column].text for row in self.rows)
+    @property
+    def texts(self) -> list[bool]:
+        """Which columns are aligned as text, as the first one always is."""
+        found = {0}
+        for row in self.rows:
+            found.update(place for place, cell in enumerate(row) if cell.text)
+        return [place in found for place in range(len(self.heads))]
 
 
 _CHARACTERS, _FEWEST, _MANY = 80, 10, 6
@@ -129,7 +128,7 @@ def _markdown(grid: Grid) -> str:
         return f"| {' | '.join(cells)} |"
 
     lines = [f"### {escape_markdown(grid.title)}", "", line([escape_markdown(head) for head in grid.heads])]
-    lines.append(line(["---" if grid.is_text(place) else "---:" for place in range(len(grid.heads))]))
+    lines.append(line(["---" if text else "---:" for text in grid.texts]))
     lines += [line([" ".join(map(escape_markdown, cell.lines)) for cell in row]) for row in grid.rows]
     return "\n".join([*lines, *(["", escape_markdown(grid.note)] if grid.note else []), ""])
 
@@ -152,7 +151,7 @@ def _latex(grid: Grid) -> str:
     lines += ["\\footnotesize\\setlength{\\tabcolsep}{3pt}"] if len(grid.heads) >= _MANY else []
     rest = len(grid.heads) - 1
     widths = [_CHARACTERS, *[max(_FEWEST, _CHARACTERS // (rest + 1))] * rest]  # names of runs are not broken
-    sides = ["l" if grid.is_text(place) else "r" for place in range(rest + 1)]
+    sides = ["l" if text else "r" for text in grid.texts]
     lines += [f"\\begin{{tabular}}{{{''.join(sides)}}}", "\\toprule"]
     lines += [line(map(_stacked, map(_wrapped, grid.heads, widths), sides)), "\\midrule"]
     gap = "\\addlinespace\n" if any(len(cell.lines) > 1 for row in grid.rows for cell in row) else ""
@@ -180,25 +179,35 @@ def _stacked(lines: Sequence[str], side: str) -> str:
     return text if len(lines) == 1 else f"\\begin{{tabular}}[t]{{@{{}}{side}@{{}}}}{text}\\end{{tabular}}"
 
 
-def comma_separated(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as CSV; a column of any row is a column of all, in order of appearance.
+def comma_separated(rows: Iterable[dict[str, Any]], columns: Sequence[str] | None = None) -> str:
+    """Rows as CSV.
 
     A text that a spreadsheet would take for a formula begins with an apostrophe.
 
     Args:
         rows: Values by column; ``None`` gives an empty cell.
+        columns: Names of the columns, so that rows are needed one at a time; ``None`` takes those that any row has, in
+            order of appearance.
 
     Example:
         >>> print(comma_separated([{"run": "=a", "share": 0.5}]), end="")
         run,share
         '=a,0.5
     """
-    text = io.StringIO()
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
+    if columns is None:
+        rows = list(rows)
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+    lines = _Lines()
+    writer = csv.DictWriter(lines, columns, lineterminator="\n", restval="")
     writer.writerow({column: _no_formula(column) for column in columns})
-    writer.writerows([{key: _no_formula(value) for key, value in row.items()} for row in rows])
-    return text.getvalue()
+    writer.writerows({key: _no_formula(value) for key, value in row.items()} for row in rows)
+    return "".join(lines)
+
+
+class _Lines(list[str]):
+    """Lines as a file to write; ``io.StringIO`` takes four bytes per character."""
+
+    write = list.append
 
 
 def _no_formula(value: Any) -> Any:

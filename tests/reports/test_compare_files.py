@@ -117,7 +117,11 @@ def test_numbers_in_full_for_machines(found):
 def _changed(found, name, measure, values):
     """The comparison with other numbers in one run."""
     runs = [
-        attrs.evolve(run, values={**run.values, measure: dict(zip(run.images, values, strict=True))})
+        attrs.evolve(
+            run,
+            values={**run.values, measure: dict(zip(run.images, values, strict=True))},
+            means={**run.means, measure: sum(values) / len(values)},
+        )
         if run.name == name
         else run
         for run in found.runs
