@@ -111,6 +111,27 @@ def _timed(seconds: dict[str, float]) -> Iterator[None]:
             setattr(owner, attribute, original)
 
 
+def certifier() -> Certifier:
+    """Two certificates from few samples."""
+    certificates = [PixelCertificate(top_k=(0.5, 0.25)), TopKOverlapCertificate(top_k=0.25)]
+    return Certifier(Gradient(), GaussianNoise(0.25), certificates, num_samples=40, batch_size=40)
+
+
+def certified(count: int, output: str) -> RunDirectory:
+    """Certify random images in this process.
+
+    Args:
+        count: Number of images.
+        output: Directory of the run.
+    """
+    logging.getLogger("lit_certattr").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    options = TrainerOptions("cpu", devices=1, threads=1)
+    return jobs.run(certifier(), Random(count), network, output=output, trainer=options, progress=False)
+
+
 def measure(count: int, folder: str | None) -> Cost:
     """Certify random images in this process.
 
@@ -118,17 +139,10 @@ def measure(count: int, folder: str | None) -> Cost:
         count: Number of images.
         folder: Where the run lies for as long; ``None`` for the usual folder of temporary files.
     """
-    logging.getLogger("lit_certattr").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
-    certificates = [PixelCertificate(top_k=(0.5, 0.25)), TopKOverlapCertificate(top_k=0.25)]
-    certifier = Certifier(Gradient(), GaussianNoise(0.25), certificates, num_samples=40, batch_size=40)
     seconds: dict[str, float] = defaultdict(float)
     with tempfile.TemporaryDirectory(dir=folder) as place, _timed(seconds):
         start = time.process_time()
-        options = TrainerOptions("cpu", devices=1, threads=1)
-        run = jobs.run(certifier, Random(count), network, output=f"{place}/run", trainer=options, progress=False)
+        run = certified(count, f"{place}/run")
         seconds["all"] = time.process_time() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         files = sum(path.is_file() for path in Path(place).rglob("*"))

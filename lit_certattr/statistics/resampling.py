@@ -45,6 +45,7 @@ def bootstrap_intervals(
         drawn = generator.multinomial(num_images, share, min(step, num_draws - start)).astype(np.float64)
         weight = drawn @ counted
         means[start : start + step] = np.where(weight > 0, drawn @ filled / np.where(weight > 0, weight, 1), np.nan)
+        del drawn  # before the next one, of the same size, is there
     low, high = np.full((2, given.shape[1]), np.nan)
     for place in range(given.shape[1]):
         own, found = given[known[:, place], place], means[:, place]

@@ -1,7 +1,9 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from lit_certattr.statistics import bootstrap_intervals, sign_test
+from lit_certattr.statistics import bootstrap_intervals, resampling, sign_test
 
 
 def test_the_interval_covers_the_mean_about_as_often_as_it_says():
@@ -43,3 +45,14 @@ def test_equal_draws_with_an_equal_seed():
 @pytest.mark.parametrize(("larger", "smaller", "p"), [(5, 0, 2 / 32), (0, 5, 2 / 32), (4, 1, 12 / 32), (1, 1, 1.0)])
 def test_signs_by_counting(larger, smaller, p):
     assert sign_test(larger, smaller) == pytest.approx(p)
+
+
+def test_draws_of_two_blocks_are_never_in_memory_together(monkeypatch):
+    monkeypatch.setattr(resampling, "_BLOCK", 2**18)
+    values = np.linspace(0, 1, 2**12)[:, None]
+    bootstrap_intervals(values, num_draws=100)
+    tracemalloc.start()
+    bootstrap_intervals(values, num_draws=200)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.5 * 8 * 2**18, "the block as whole numbers and as real ones"
