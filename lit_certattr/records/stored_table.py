@@ -14,6 +14,7 @@ MAX_ROWS = 1000
 """Largest number of rows per image: levels, or claims, of all certificates."""
 _MAX_FILE = 2**28
 _MAX_MEMORY = 2**29
+_PER_IMAGE = 2**14  # about 23 rows; of 100,000 images they need more than the limit above
 _MAX_COLUMNS = 10_000
 
 
@@ -22,7 +23,7 @@ def read_table(path: Path, most_rows: int, only: Sequence[str] | None = None) ->
 
     Args:
         path: The file, e.g. ``results.parquet``.
-        most_rows: Largest number of rows that the images of the job can have.
+        most_rows: Largest number of rows that the images of the job can have; the more, the more memory they may take.
         only: Read only these columns, as far as they are there; ``None`` reads all.
 
     Raises:
@@ -35,9 +36,10 @@ def read_table(path: Path, most_rows: int, only: Sequence[str] | None = None) ->
         about = file.metadata
         if about.num_rows > most_rows or about.num_columns > _MAX_COLUMNS:
             raise InputError(f"{path}: {about.num_rows:,} rows of {about.num_columns:,} columns, more than any run")
+        limit = max(_MAX_MEMORY, most_rows // MAX_ROWS * _PER_IMAGE)
         size = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
-        if size > _MAX_MEMORY:
-            raise InputError(f"{path}: unpacks to {size:,} bytes, more than the {_MAX_MEMORY:,} allowed")
+        if size > limit:
+            raise InputError(f"{path}: unpacks to {size:,} bytes, more than the {limit:,} allowed")
         # Texts as dictionaries: one that is repeated a million times takes no more memory than one.
         texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
         names = None if only is None else [name for name in file.schema_arrow.names if name in only]
@@ -48,8 +50,8 @@ def read_table(path: Path, most_rows: int, only: Sequence[str] | None = None) ->
                 long = pa.types.is_string(words.type) and pyarrow.compute.max(pyarrow.compute.binary_length(words))
                 if long and (long.as_py() or 0) > MAX_SCALAR:
                     raise InputError(f"{path}: contains a text of {long.as_py():,} characters")
-        if table.nbytes > _MAX_MEMORY:
-            raise InputError(f"{path}: takes {table.nbytes:,} bytes, more than the {_MAX_MEMORY:,} allowed")
+        if table.nbytes > limit:
+            raise InputError(f"{path}: takes {table.nbytes:,} bytes, more than the {limit:,} allowed")
         if table.schema.metadata:
             raise InputError(
                 f"{path}: has words in its header ({list(table.schema.metadata)!r:.60}) that no job writes"

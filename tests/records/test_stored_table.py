@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lit_certattr.errors import InputError
+from lit_certattr.records import stored_table
 from lit_certattr.records.stored_table import read_table
 
 
@@ -40,3 +41,14 @@ def test_only_the_columns_that_are_asked_for_are_read(tmp_path):
     path = tmp_path / "results.parquet"
     pq.write_table(pa.table({"id": ["x", "y"], "share": [0.5, 0.25], "other": [1, 2]}), path)
     assert read_table(path, 2, only=("id", "share", "absent")).column_names == ["id", "share"]
+
+
+def test_a_table_of_many_images_may_be_larger(tmp_path, monkeypatch):
+    """The limit is there for files of others, and must not refuse the table of a run of 100,000 images."""
+    path = tmp_path / "results.parquet"
+    pq.write_table(pa.table({"id": ["x"] * 100, "share": [0.5] * 100}), path)
+    monkeypatch.setattr(stored_table, "_MAX_MEMORY", 500)
+    monkeypatch.setattr(stored_table, "_PER_IMAGE", 100)
+    assert stored_table.read_table(path, 20 * stored_table.MAX_ROWS).num_rows == 100
+    with pytest.raises(InputError, match="more than the 500 allowed"):
+        stored_table.read_table(path, 5 * stored_table.MAX_ROWS)
