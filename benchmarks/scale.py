@@ -30,12 +30,11 @@ from lit_certattr.callbacks import result_writer
 from lit_certattr.certificates import PixelCertificate, TopKOverlapCertificate
 from lit_certattr.data import NO_LABEL, ImageDataModule, PixelArray, SampleSet
 from lit_certattr.jobs import TrainerOptions, running
-from lit_certattr.modules import CertificationModule
 from lit_certattr.records.groups import Groups
 from lit_certattr.records.run_directory import RunDirectory
 from lit_certattr.smoothing import GaussianNoise
 
-_SAMPLING = ("predict step", "clean image")
+_SAMPLING = ("certifier", "clean image")
 
 
 class Random(ImageDataModule):
@@ -81,7 +80,7 @@ class Cost(NamedTuple):
 def _timed(seconds: dict[str, float]) -> Iterator[None]:
     """Add the time of the parts of a run to a table by name."""
     places: list[tuple[str, Any, str]] = [
-        ("predict step", CertificationModule, "predict_step"),
+        ("certifier", Certifier, "__call__"),
         ("clean image", result_writer, "clean_answers"),
         ("hash of the images", running, "run_settings"),
         ("files of the images", RunDirectory, "write"),

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,8 @@ from lit_certattr.reports.html import write_report
 class ResultWriter(JobWriter):
     """Fills a :class:`~lit_certattr.records.RunDirectory` from the predict loop of a :class:`CertificationModule`.
 
-    When all images are certified, the first process writes the table and the report.
+    The files of an image are written as soon as it is certified, the rows of the table for a whole batch at once. When
+    all images are certified, the first process writes the table and the report.
 
     Args:
         directory: Output directory.
@@ -71,6 +73,7 @@ class ResultWriter(JobWriter):
         self._session: dict[str, Any] = {}
         self._number, self._start, self._drawn = 0, 0.0, 0
         self._groups: Groups | None = None  # of the first process
+        self._facts: dict[str, dict[str, Any]] = {}  # of the images of a batch that have no rows yet
 
     @override
     def open(self) -> None:
@@ -109,6 +112,8 @@ class ResultWriter(JobWriter):
         }
         if trainer.is_global_zero and remaining:
             self._number = self.directory.log_session(self._session)
+        if trainer.is_global_zero or not pl_module.together:
+            pl_module.on_image = partial(self._write, trainer, pl_module)
 
     @override
     def write(
@@ -119,26 +124,27 @@ class ResultWriter(JobWriter):
         outcomes: Sequence[tuple[str, dict[str, Result]]],
     ) -> None:
         for image_id, results in outcomes:
-            self._write(trainer, module, batch, list(batch.id).index(image_id), results)
+            facts = self._facts.pop(image_id)
+            if self._groups is not None:
+                self._groups.add(image_id, image_rows(image_id, results, facts, self.radii))
 
     def _write(
         self, trainer: Trainer, module: CertificationModule, batch: Sample, index: int, results: dict[str, Result]
     ) -> None:
+        """Write the files of an image that is certified."""
         image = batch.image[index]
-        result = next(iter(results.values()))
+        image_id, result = str(batch.id[index]), next(iter(results.values()))
         self._drawn += result.num_samples + result.sampling.get("class_samples", 0)
         target = int(result.sampling["target"])
-        prediction, clean_map = clean_answers(trainer, module, image, target, str(batch.id[index]))
+        prediction, clean_map = clean_answers(trainer, module, image, target, image_id)
         facts: dict[str, Any] = {"label": int(torch.as_tensor(batch.target)[index]), "prediction": prediction}
         facts |= {"target": target}
         for kind in ("label", "prediction", "target"):
             number = facts[kind]
             if number != NO_LABEL and number < len(self.class_names) and self.class_names[number]:
                 facts[f"{kind}_name"] = self.class_names[number]
-        image_id = str(batch.id[index])
         self.directory.write(image_id, results, image.float(), clean_map.float(), facts)
-        if self._groups is not None:
-            self._groups.add(image_id, image_rows(image_id, results, facts, self.radii))
+        self._facts[image_id] = facts
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the samples of all processes, then finish the directory."""

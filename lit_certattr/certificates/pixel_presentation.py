@@ -50,10 +50,12 @@ class PixelPresentation(Presentation):
         with np.errstate(divide="ignore", invalid="ignore"):  # a forged size of 0 is refused where the rows are read
             certified, one_share = one + zero, one * result.num_pixels / np.array(result.sizes, np.float64)
         shares = {"one": one, "zero": zero, "certified": certified, "abstain": 1 - one - zero, "one_share": one_share}
+        at_radii = {name: [column_at(name, radius) for radius in radii] for name in ("certified", "one_share")}
+        labelled = result.labels.numpy() >= 0
+        longest = np.max(result.radius.numpy(), axis=(1, 2), initial=0.0, where=labelled).tolist()
         rows = []
-        for level, top_k in enumerate(result.top_k):
-            own, at = result.radius[level], {name: share[:, level].tolist() for name, share in shares.items()}
-            held = own.numpy()[result.labels[level].numpy() >= 0]
+        for level, (top_k, own) in enumerate(zip(result.top_k, result.radius.double(), strict=True)):
+            at = {name: share[:, level].tolist() for name, share in shares.items()}
             row = {
                 "level": level,
                 "top_k": float(top_k),
@@ -63,14 +65,14 @@ class PixelPresentation(Presentation):
                 "threshold": result.threshold,
                 "num_constant": result.num_constant,
                 "tied": result.tied[level],
-                "mean_radius": float(own.double().mean()),  # over all pixels: 0 where it abstains
-                "max_radius": float(held.max()) if held.size else 0.0,
+                "mean_radius": float(own.mean()),  # over all pixels: 0 where it abstains
+                "max_radius": longest[level],
                 "null_one": null["null_one"][level],
                 "null_zero": null["null_zero"][level],
             }
             row |= {name: values[0] for name, values in at.items()}
-            for place, radius in enumerate(radii, start=1):
-                row |= {column_at(name, radius): at[name][place] for name in ("certified", "one_share")}
+            for name, columns in at_radii.items():
+                row |= zip(columns, at[name][1:], strict=True)
             rows.append(row)
         return rows
 

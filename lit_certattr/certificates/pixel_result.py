@@ -83,7 +83,7 @@ class PixelResult(Result):
     @property
     def num_pixels(self) -> int:
         """Pixels of the map."""
-        return self.labels[0].numel()
+        return self.labels.shape[1] * self.labels.shape[2]
 
     @property
     def map_shape(self) -> tuple[int, ...]:

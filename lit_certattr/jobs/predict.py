@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 
 from lightning import Callback, Trainer
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lit_certattr.callbacks.job_writer import KEPT, JobWriter
@@ -17,6 +18,26 @@ from lit_certattr.modules.image import ImageModule
 from lit_certattr.processes import ImageQueue, Team, lost_process
 
 _OF_WATCH = 2.0  # seconds
+_LARGEST_BATCH = 16
+_NOISY_VALUES = 2**24  # pixel values of noisy copies: a moment of work
+
+
+def images_per_batch(image: Tensor, num_samples: int) -> int:
+    """Number of images that share a turn of the Trainer's loop, where they are processed one by one.
+
+    A turn costs about as much as a few samples of a tiny image. With larger images it costs nothing, and a batch would
+    take memory.
+
+    Args:
+        image: One of the images.
+        num_samples: Samples per image.
+
+    Example:
+        >>> import torch
+        >>> images_per_batch(torch.zeros(1, 8, 8), 1000), images_per_batch(torch.zeros(3, 224, 224), 1000)
+        (16, 1)
+    """
+    return max(1, min(_LARGEST_BATCH, _NOISY_VALUES // (num_samples * image.numel())))
 
 
 def predict(

@@ -20,7 +20,7 @@ from lit_certattr.jobs.arguments import checked
 from lit_certattr.jobs.checks import check_compiled_run, check_precision, check_run, warn_of_selection
 from lit_certattr.jobs.part import Part
 from lit_certattr.jobs.parts import open_network, read_samples, with_samples
-from lit_certattr.jobs.predict import predict
+from lit_certattr.jobs.predict import images_per_batch, predict
 from lit_certattr.jobs.telling import tell_noisy_accuracy
 from lit_certattr.jobs.trainer import TrainerOptions, is_first_process, make_trainer, use_threads
 from lit_certattr.modules import CertificationModule, Targets
@@ -167,7 +167,15 @@ def run(
         extension=None if added is None else added.record(),
         samples=samples,
     )
-    predict(loop, module, samples, [writer, ProcessReports(writer)], num_workers=data.num_workers, progress=progress)
+    predict(
+        loop,
+        module,
+        samples,
+        [writer, ProcessReports(writer)],
+        batch_size=images_per_batch(samples[0].image, certifier.num_samples) if loop.world_size == 1 else 1,
+        num_workers=data.num_workers,
+        progress=progress,
+    )
     if loop.is_global_zero:
         tell_noisy_accuracy(directory, len(samples), progress)
     if logger is not None and loop.is_global_zero:

@@ -103,6 +103,26 @@ def test_each_image_is_on_disk_before_the_next_is_sampled(module, samples, tmp_p
     assert [entry["images"] for entry in RunDirectory(tmp_path / "run").provenance()["sessions"]] == [4, 1]
 
 
+def test_each_image_of_a_batch_is_on_disk_before_the_next_is_sampled(module, samples, tmp_path):
+    seen = []
+
+    class Stopping(Certifier):
+        def __call__(self, *arguments, **options):
+            seen.append(len(RunDirectory(tmp_path / "run").finished()))
+            if len(seen) == 4:
+                raise Stop
+            return super().__call__(*arguments, **options)
+
+    module.certifier.__class__ = Stopping
+    with pytest.raises(Stop):
+        _predict(module, samples, tmp_path / "run", batch_size=4)
+    assert seen == [0, 1, 2, 3]
+    module.certifier.__class__ = Certifier
+    _predict(module, samples, tmp_path / "run", batch_size=4)
+    _predict(module, samples, tmp_path / "whole")
+    assert _bytes(tmp_path / "run") == _bytes(tmp_path / "whole")
+
+
 def test_a_module_of_another_kind_is_refused(samples, tmp_path):
     module = RobustClassifier(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), CrossEntropy())
     with pytest.raises(InputError, match="works with a CertificationModule"):
