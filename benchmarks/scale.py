@@ -1,11 +1,12 @@
 """What a run costs beside sampling, and its memory, as the number of images grows: tiny images, a trivial network.
 
-python -m benchmarks.scale --images 1000 20000                       # docs/scale.md; some minutes on one core
-python -m benchmarks.scale --images 1000 20000 --folder /dev/shm     # in memory: what the disk adds is left out
+python -m benchmarks.scale --images 1000 4000 20000                       # docs/scale.md; some minutes on one core
+python -m benchmarks.scale --images 1000 4000 20000 --folder /dev/shm     # in memory: what the disk adds is left out
 
 Each run has a process of its own. Times are CPU seconds, so another load of the machine does not count. Overhead
-is all but the predict step (sampling and certificates) and the prediction and map of the clean image. The line through
-the first and the last run parts it into a fixed cost (figures, start) and a cost per image.
+is all but the certifier (sampling and certificates) and the prediction and map of the clean image. The line through
+the two largest runs parts it into a fixed cost and a cost per image. The fixed cost is the start and the figures, whose
+curves are about 2,000 images at most, so both runs should have more.
 """
 
 import argparse
@@ -151,7 +152,7 @@ def measure(count: int, folder: str | None) -> Cost:
 def main() -> None:
     """Measure each number of images in a process of its own, and print what grows."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
-    parser.add_argument("--images", type=int, nargs="+", default=[1000, 20000])
+    parser.add_argument("--images", type=int, nargs="+", default=[1000, 4000, 20000])
     parser.add_argument("--folder", help="where the runs lie while they are measured")
     chosen = parser.parse_args()
     context = multiprocessing.get_context("spawn")
@@ -164,11 +165,12 @@ def main() -> None:
         print(f"{count:,} images: {one.seconds['all']:.1f} CPU s, beside sampling {one.overhead:.1f} s")
         print(f"  ms per image: {parts}")
         print(f"  peak {one.peak / 2**20:,.0f} MiB, page {one.page / 1e6:.2f} MB, {one.files} files", flush=True)
-    first, last = costs[0], costs[-1]
+    *_, first, last = sorted(costs, key=lambda one: one.images) if len(costs) > 1 else costs * 2
     if last.images > first.images:
         slope = (last.overhead - first.overhead) / (last.images - first.images)
         fixed = first.overhead - slope * first.images
-        print(f"overhead: {fixed:.1f} s + {1000 * slope:.2f} ms per image; memory: {last.peak / first.peak - 1:+.1%}")
+        print(f"overhead: {fixed:.1f} s + {1000 * slope:.2f} ms per image, by the two largest runs")
+        print(f"memory: {costs[-1].peak / costs[0].peak - 1:+.1%} from the first to the last run")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The LightningModule that certifies attribution maps."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal, get_args
 
 import torch
@@ -44,8 +44,8 @@ class CertificationModule(ImageModule):
     Attributes:
         skip_ids: Ids of images that are skipped; may be replaced before a run.
         on_block: Called with the number of samples of each finished block, for a progress bar; ``None`` at first.
-        on_image: Called with a batch, the place of an image in it, and the results of that image, as soon as it is
-            certified, so that a batch that is stopped half-way keeps what is certified; ``None`` at first.
+        interrupted: A batch that ended with an error or was stopped, and the outcomes of its images that were certified
+            by then; ``None`` at first.
 
     Raises:
         InputError: If ``targets`` is none of the three, if a certificate would add the samples of several images, or
@@ -81,7 +81,7 @@ class CertificationModule(ImageModule):
             check_together(certifier.certificates, certifier.stopping)
         self.certifier, self.together = certifier, together
         self.targets: Targets = targets
-        self.on_image: Callable[[Sample, int, dict[str, Result]], None] | None = None
+        self.interrupted: tuple[Sample, list[tuple[str, dict[str, Result]]]] | None = None
 
     def setup(self, stage: str) -> None:
         """Convert the weights to the memory layout of the noisy images."""
@@ -120,12 +120,14 @@ class CertificationModule(ImageModule):
                 raise InputError(
                     f"image {batch.id[index]} has no label; set targets: predicted to explain the prediction"
                 )
-        outcomes = []
-        for index in chosen:
-            one = slice(index, index + 1)
-            targets, ids = given_targets(self.targets, labels[one]), list(batch.id[one])
-            (results,) = self.certifier(self.network, batch.image[one], targets, ids, self.on_block, self.together)
-            outcomes.append((ids[0], results))
-            if self.on_image is not None:
-                self.on_image(batch, index, results)
+        outcomes: list[tuple[str, dict[str, Result]]] = []
+        try:
+            for index in chosen:
+                one = slice(index, index + 1)
+                targets, ids = given_targets(self.targets, labels[one]), list(batch.id[one])
+                (results,) = self.certifier(self.network, batch.image[one], targets, ids, self.on_block, self.together)
+                outcomes.append((ids[0], results))
+        except BaseException:
+            self.interrupted = batch, outcomes
+            raise
         return outcomes

@@ -103,24 +103,29 @@ def test_each_image_is_on_disk_before_the_next_is_sampled(module, samples, tmp_p
     assert [entry["images"] for entry in RunDirectory(tmp_path / "run").provenance()["sessions"]] == [4, 1]
 
 
-def test_each_image_of_a_batch_is_on_disk_before_the_next_is_sampled(module, samples, tmp_path):
-    seen = []
+@pytest.mark.parametrize("ending", [Stop, KeyboardInterrupt, SystemExit])
+def test_what_an_interrupted_batch_has_certified_is_kept(module, samples, tmp_path, ending):
+    done = []
 
     class Stopping(Certifier):
         def __call__(self, *arguments, **options):
-            seen.append(len(RunDirectory(tmp_path / "run").finished()))
-            if len(seen) == 4:
-                raise Stop
+            done.append(None)
+            if len(done) == 4:
+                raise ending
             return super().__call__(*arguments, **options)
 
     module.certifier.__class__ = Stopping
-    with pytest.raises(Stop):
+    with pytest.raises(BaseException) as caught:  # Lightning ends the process after an interrupt
         _predict(module, samples, tmp_path / "run", batch_size=4)
-    assert seen == [0, 1, 2, 3]
+    assert caught.type in (ending, SystemExit)
+    directory = RunDirectory(tmp_path / "run")
+    assert directory.finished() == {"d", "a", "c"}
+    assert not directory.lock.path.exists()
     module.certifier.__class__ = Certifier
     _predict(module, samples, tmp_path / "run", batch_size=4)
     _predict(module, samples, tmp_path / "whole")
     assert _bytes(tmp_path / "run") == _bytes(tmp_path / "whole")
+    assert [entry["images"] for entry in directory.provenance()["sessions"]] == [4, 1]
 
 
 def test_a_module_of_another_kind_is_refused(samples, tmp_path):

@@ -240,14 +240,24 @@ class TestCertificationModule:
         module.skip_ids = frozenset(["unknown"])
         assert [name for name, _ in module.predict_step(batch, 0)] == ["known"]
 
-    def test_each_image_is_told_when_it_is_certified(self):
-        module, told, done = CertificationModule(small_net(), certifier(), skip_ids=["done"]), [], []
-        module.on_block = done.append
-        module.on_image = lambda batch, index, results: told.append((batch.id[index], results, sum(done)))
-        outcomes = module.predict_step(Sample(torch.rand(3, 1, 8, 8), torch.zeros(3).long(), ["done", "a", "b"]), 0)
-        assert [(name, results) for name, results, _ in told] == outcomes
-        samples = module.certifier.num_samples
-        assert [drawn for *_, drawn in told] == [samples, 2 * samples]
+    def test_an_interrupted_batch_keeps_what_is_certified(self):
+        module, done = CertificationModule(small_net(), certifier(), skip_ids=["done"]), []
+
+        def interrupt(samples):
+            done.append(samples)
+            if sum(done) > module.certifier.num_samples:
+                raise KeyboardInterrupt
+
+        batch = Sample(torch.rand(3, 1, 8, 8), torch.zeros(3).long(), ["done", "a", "b"])
+        expected = module.predict_step(batch, 0)
+        assert module.interrupted is None
+        module.on_block = interrupt
+        with pytest.raises(KeyboardInterrupt):
+            module.predict_step(batch, 0)
+        kept, outcomes = module.interrupted
+        assert kept is batch
+        assert [name for name, _ in outcomes] == ["a"]
+        assert torch.equal(outcomes[0][1]["pixel"].votes, expected[0][1]["pixel"].votes)
 
     def test_skips_what_is_done_and_changes_nothing_else(self, data, tmp_path):
         net = small_net()
