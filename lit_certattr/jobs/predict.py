@@ -19,7 +19,7 @@ from lit_certattr.processes import ImageQueue, Team, lost_process
 
 _OF_WATCH = 2.0  # seconds
 _LARGEST_BATCH = 16
-_NOISY_VALUES = 2**24  # pixel values of noisy copies: a moment of work
+_NOISY_VALUES = 2**17  # pixel values of noisy copies: a fraction of a second of work, which a kill may cost
 
 
 def images_per_batch(image: Tensor, num_samples: int) -> int:
@@ -34,7 +34,7 @@ def images_per_batch(image: Tensor, num_samples: int) -> int:
 
     Example:
         >>> import torch
-        >>> images_per_batch(torch.zeros(1, 8, 8), 1000), images_per_batch(torch.zeros(3, 224, 224), 1000)
+        >>> images_per_batch(torch.zeros(1, 8, 8), 100), images_per_batch(torch.zeros(3, 224, 224), 1000)
         (16, 1)
     """
     return max(1, min(_LARGEST_BATCH, _NOISY_VALUES // (num_samples * image.numel())))

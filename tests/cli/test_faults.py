@@ -230,6 +230,7 @@ def test_an_image_that_changes_while_the_run_goes_on(arguments, capsys, monkeypa
         write(directory, image_id, *args)
         Image.fromarray(np.full((8, 8), 91, dtype=np.uint8)).save("images/b.png")
 
+    monkeypatch.setattr("lit_certattr.jobs.predict._LARGEST_BATCH", 1)  # or both are read before one is written
     monkeypatch.setattr(RunDirectory, "write", then_replace)
     assert "image b.png has changed since it was first read" in _refusal(arguments, capsys)
     assert RunDirectory("run").finished() == {"a.png"}
