@@ -1,4 +1,4 @@
-"""Writes each image of a certification run as soon as it is certified."""
+"""Writes the images of a certification run as soon as their batch is certified: one image, or a few tiny ones."""
 
 import time
 from collections.abc import Mapping, Sequence

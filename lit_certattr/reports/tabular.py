@@ -36,7 +36,7 @@ class Grid(NamedTuple):
     Attributes:
         title: Heading.
         heads: Heads of the columns.
-        rows: Cells of each row; they may be made anew each time that they are read.
+        rows: Cells of each row; they may be computed again whenever they are read.
         note: Text below.
     """
 
